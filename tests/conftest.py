@@ -1,0 +1,38 @@
+"""What every test stands on: own folders for runs and data, one thread, no outside look-ups."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported: tiny models are fastest on one thread, and the sums come out the same everywhere.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+ROOT = Path(__file__).resolve().parent.parent
+LSTM_TEXT = "long short term memory and gated recurrent units are used in text generation"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", default=None, metavar="DIR", help="where the browser tests leave their pictures")
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New runs and texts go to the test's own folder, and nobody's settings leak in."""
+    monkeypatch.setenv("CHARLM_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CHARLM_DATA", str(tmp_path / "data"))
+    for name in ("CHARLM_PUBLIC", "SPACE_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The folder that holds app.py."""
+    return ROOT
+
+
+@pytest.fixture
+def lstm_text() -> str:
+    """Seventy-six characters that must train and be learned by heart."""
+    return LSTM_TEXT
