@@ -1,6 +1,5 @@
 """A corpus: text ready for training, with its name, its fingerprint and what was repaired on the way."""
 
-import dataclasses
 import gzip
 import hashlib
 import io
@@ -184,8 +183,3 @@ def _read_bounded(file: _Readable, name: str) -> bytes:
 
 def _too_large(name: str) -> CorpusError:
     return CorpusError(f"{name} holds more than {MAX_BYTES >> 20:,} MB of text; take a part of it")
-
-
-def renamed(corpus: Corpus, name: str, about: str, key: str) -> Corpus:
-    """The same text under a title of the catalog."""
-    return dataclasses.replace(corpus, name=name, about=about, key=key)

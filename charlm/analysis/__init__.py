@@ -1,0 +1,1 @@
+"""Measurements of texts and trained models, one per file."""
