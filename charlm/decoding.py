@@ -4,7 +4,9 @@ The common case, clean UTF-8, is one C-speed decode; only bytes that are not UTF
 """
 
 import codecs
+import itertools
 import re
+from typing import Any
 
 from charlm.errors import CorpusError
 
@@ -24,8 +26,9 @@ MAGIC = (
     (b"\xd0\xcf\x11\xe0", "an old Office file"),
 )
 # The detector knows dozens of rare code pages that look alike on short texts; these are the ones people have.
+WESTERN = "cp1252"
 CODE_PAGES = [
-    *("cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "iso8859_2"),
+    *(WESTERN, "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "iso8859_2"),
     *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
 ]
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b")) + b"\x7f"
@@ -134,16 +137,28 @@ def _mostly_utf8(sample: bytes) -> bool:
 
 
 def _detect(sample: bytes) -> str:
-    """The likeliest code page; Western Europe's where it reads as well as the best."""
+    """The likeliest code page; of those that read alike, Western Europe's."""
     # Loaded only for the few files that need it: the page has to be up fast.
     import charset_normalizer
 
     matches = charset_normalizer.from_bytes(sample, cp_isolation=CODE_PAGES)
     best = matches.best()
     if best is None:
-        return "cp1252"
-    for match in matches:
-        as_good = (match.chaos, match.coherence) == (best.chaos, best.coherence)
-        if as_good and "cp1252" in (match.encoding, *match.could_be_from_charset):
-            return "cp1252"
-    return best.encoding
+        return WESTERN
+    close = [match for match in matches if match.chaos <= best.chaos + 0.02]
+
+    def implausibility(match: charset_normalizer.CharsetMatch) -> tuple[int, float, bool]:
+        return _case_breaks(str(match)), -match.coherence, WESTERN not in _names(match)
+
+    chosen = _names(min(close, key=implausibility))
+    return WESTERN if WESTERN in chosen else chosen[0]
+
+
+def _names(match: Any) -> list[str]:
+    """A match's code page and those that give the same text."""
+    return [match.encoding, *match.could_be_from_charset]
+
+
+def _case_breaks(text: str) -> int:
+    """Capitals right after small letters: KOI8-R read as cp1251, or the other way, turns all cases round."""
+    return sum(first.islower() and second.isupper() for first, second in itertools.pairwise(text[:4096]))

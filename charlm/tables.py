@@ -167,9 +167,10 @@ def _read_csv(text: str, kind: str, name: str) -> Table:
     delimiter = _delimiter(text, kind)
     try:
         names, *rows = _csv_rows(text, delimiter)
-        if kind == "tsv" and _ragged(rows, len(names)):
+        if kind == "tsv" and len(names) > 1 and '"' in text:
             plain = list(_csv_rows(text, delimiter, csv.QUOTE_NONE))
-            if not _ragged(plain, len(names)):  # quotes were just quotes
+            # Quotes that are just quotes swallow line ends; real ones leave torn rows when they are not heeded.
+            if not _ragged(plain, len(names)) and (len(plain) > len(rows) + 1 or _ragged(rows, len(names))):
                 names, *rows = plain
     except csv.Error as error:
         raise CorpusError(f"{name} cannot be read as a table: {error}; rename it to .txt to read it as text") from error
