@@ -1,0 +1,63 @@
+"""CharLM Lab: train small recurrent language models and see how they differ.
+
+    >>> import charlm
+    >>> run = charlm.load_run("sherlock-lstm")
+    >>> print("".join(charlm.generate(run.load_model(), run.tokenizer(), "Holmes")))
+
+`train`, `generate` and `evaluate` bring torch along, which takes seconds: they are imported when first asked for.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig
+from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, JobError
+
+if TYPE_CHECKING:
+    from charlm.evaluate import evaluate
+    from charlm.runs import load_run
+    from charlm.sample import generate
+    from charlm.train import train
+
+_LAZY = {
+    "train": "charlm.train",
+    "generate": "charlm.sample",
+    "evaluate": "charlm.evaluate",
+    "load_run": "charlm.runs",
+}
+
+__all__ = [
+    "CharLMError",
+    "CheckpointError",
+    "ConfigError",
+    "CorpusConfig",
+    "CorpusError",
+    "JobError",
+    "ModelConfig",
+    "SampleConfig",
+    "TrainConfig",
+    "evaluate",
+    "generate",
+    "load_run",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'charlm' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+class _Package(ModuleType):
+    """Importing the module charlm.train would put it over the function charlm.train; this keeps the function."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _LAZY and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

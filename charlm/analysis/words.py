@@ -1,0 +1,28 @@
+"""Which words of a generated text never occur in the corpus: spelling is the first thing a character model learns."""
+
+import re
+
+# A word: letters with inner apostrophes or hyphens, in any script; digits and underscores are no letters.
+WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+
+
+def lexicon(text: str) -> frozenset[str]:
+    """The distinct words of `text`, in small letters; of a hyphenated word also its parts."""
+    words = set(WORD.findall(text.lower()))
+    return frozenset(words.union(*(word.split("-") for word in words if "-" in word)))
+
+
+def unknown_words(text: str, known: frozenset[str], ended: bool = True) -> tuple[list[tuple[int, int]], float]:
+    """Where `text` has words that are not `known`, and their share of all words.
+
+    Args:
+        text: what a model wrote.
+        known: the corpus' lexicon.
+        ended: whether the text is complete; if not, a word that touches its end is not judged yet.
+
+    Returns:
+        Spans (start, end) in characters, and a share from 0 to 1; 0 where there is no word.
+    """
+    found = [match for match in WORD.finditer(text) if ended or match.end() < len(text)]
+    spans = [match.span() for match in found if match.group().lower() not in known]
+    return spans, len(spans) / len(found) if found else 0.0

@@ -1,0 +1,214 @@
+"""The settings of a run: frozen dataclasses whose fields carry default, range, unit and hint.
+
+The command line, the browser and the endpoints all read those from here; nothing else repeats them.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from charlm.errors import ConfigError
+
+ARCHS = ("lstm", "gru", "rnn")
+ARCH_NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
+
+
+def setting(
+    default: Any,
+    hint: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    unit: str = "",
+) -> Any:
+    """A dataclass field with what a control needs to know: hint, inclusive range or choices, unit."""
+    metadata = {"hint": hint, "low": low, "high": high, "choices": choices, "unit": unit}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _number(name: str, value: Any, kind: type) -> int | float:
+    """`value` as an int or float; sliders and JSON give 3.0 for 3, which is accepted."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{name} must be a number, not {value!r}")
+    if not math.isfinite(value):
+        raise ConfigError(f"{name} must be a finite number, not {value!r}")
+    if kind is int and value != int(value):
+        raise ConfigError(f"{name} must be a whole number, not {value!r}")
+    return kind(value)
+
+
+def _checked(field: dataclasses.Field, value: Any) -> Any:
+    """`value` in the field's own type, or a ConfigError that names the field, the value and the range."""
+    name, meta, kind = field.name, field.metadata, type(field.default)
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name} must be true or false, not {value!r}")
+        return value
+    if kind is str:
+        if not isinstance(value, str):
+            raise ConfigError(f"{name} must be text, not {value!r}")
+        if meta["choices"] and value not in meta["choices"]:
+            raise ConfigError(f"{name} {value!r} is not one of: {', '.join(meta['choices'])}")
+        if meta["high"] is not None and len(value) > meta["high"]:
+            raise ConfigError(f"{name} has {len(value):,} characters; at most {meta['high']} are allowed")
+        return value
+    value = _number(name, value, kind)
+    low, high = meta["low"], meta["high"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise ConfigError(f"{name} {value:,} is outside {low:,} to {high:,}")
+    return value
+
+
+@dataclass(frozen=True)
+class Config:
+    """Base of the config classes: every field is checked when an object is made."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of the settings, in their order."""
+        return tuple(field.name for field in dataclasses.fields(cls))
+
+    @classmethod
+    def field(cls, name: str) -> dataclasses.Field:
+        """The field `name` with its default and metadata (hint, low, high, choices, unit)."""
+        return cls.__dataclass_fields__[name]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Settings from a JSON object; unknown names raise ConfigError with the nearest known one."""
+        reject_unknown(values, cls.names())
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict, ready for JSON; `from_dict` takes it back."""
+        return dataclasses.asdict(self)
+
+
+def reject_unknown(values: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Raise ConfigError for the first name in `values` that is not `known`."""
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
+            raise ConfigError(f"unknown setting {str(name)[:60]!r}; {hint}")
+
+
+@dataclass(frozen=True)
+class ModelConfig(Config):
+    """What is trained. Sizes are counts of units."""
+
+    arch: str = setting("lstm", "LSTM and GRU have gates that keep memory; RNN is the plain recurrence", choices=ARCHS)
+    nonlinearity: str = setting(
+        "tanh", "What bends a plain RNN's sum; LSTM and GRU ignore it", choices=("tanh", "relu")
+    )
+    level: str = setting("char", "What one token is: a character", choices=("char",))
+    vocab_size: int = setting(0, "Distinct tokens; 0: as many as the corpus has", low=0, high=1_000_000)
+    embed_dim: int = setting(
+        0, "Length of a token's vector; 0: each token looks up its own input weights", low=0, high=4096, unit="units"
+    )
+    hidden_size: int = setting(128, "Units of memory in each layer", low=1, high=4096, unit="units")
+    num_layers: int = setting(2, "Recurrent layers on top of each other", low=1, high=8, unit="layers")
+    dropout: float = setting(
+        0.1, "Share of units silenced while training, against learning by heart", low=0.0, high=0.95
+    )
+    tie_weights: bool = setting(False, "Output weights are the embedding's; needs embed_dim = hidden_size")
+    init: str = setting(
+        "tuned",
+        "First weights: tuned (orthogonal memory, open forget gate), torch's own, or the notebook's",
+        choices=("tuned", "torch", "notebook"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tie_weights and self.embed_dim != self.hidden_size:
+            raise ConfigError(
+                f"tie_weights needs embed_dim equal to hidden_size; they are {self.embed_dim} and {self.hidden_size}"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig(Config):
+    """How it is trained. The budget is whichever of epochs, steps and minutes is reached first; 0 sets no limit."""
+
+    seq_len: int = setting(64, "Characters read before the weights are mended", low=1, high=4096, unit="characters")
+    batch_size: int = setting(32, "Places in the text read side by side", low=1, high=4096, unit="rows")
+    learning_rate: float = setting(4e-3, "How far one step moves the weights", low=1e-7, high=10.0)
+    schedule: str = setting(
+        "cosine",
+        "How the learning rate falls: not at all, along a cosine after warm-up, or when validation stalls",
+        choices=("constant", "cosine", "plateau"),
+    )
+    warmup_steps: int = setting(
+        50, "Steps in which the learning rate rises from zero", low=0, high=100_000, unit="steps"
+    )
+    epochs: float = setting(0.0, "Passes over the training text; 0: no limit", low=0.0, high=100_000.0, unit="epochs")
+    steps: int = setting(1500, "Updates of the weights; 0: no limit", low=0, high=100_000_000, unit="steps")
+    minutes: float = setting(0.0, "Training time; 0: no limit", low=0.0, high=100_000.0, unit="minutes")
+    grad_clip: float = setting(1.0, "Longest gradient allowed, as an L2 norm; 0: no limit", low=0.0, high=1e6)
+    weight_decay: float = setting(0.0, "Pull of the weights towards zero (AdamW)", low=0.0, high=10.0)
+    beta2: float = setting(0.99, "How long Adam remembers the size of gradients", low=0.5, high=0.99999)
+    patience: int = setting(
+        0,
+        "Evaluations without a better validation loss before stopping; 0: never",
+        low=0,
+        high=100_000,
+        unit="evaluations",
+    )
+    eval_every: int = setting(
+        0, "Steps between validations; 0: chosen by itself", low=0, high=100_000_000, unit="steps"
+    )
+    seed: int = setting(7, "Same seed and settings, same run", low=0, high=2**31 - 1)
+    device: str = setting(
+        "auto", "Where it computes; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda")
+    )
+    label: str = setting("", "The run's name; empty: made from architecture and corpus", high=80)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.epochs or self.steps or self.minutes):
+            raise ConfigError("epochs, steps and minutes are all 0: give at least one, or training would never end")
+
+
+@dataclass(frozen=True)
+class SampleConfig(Config):
+    """How text is drawn from a model."""
+
+    length: int = setting(500, "Characters to write", low=1, high=100_000, unit="characters")
+    temperature: float = setting(0.8, "Below 1: safer choices; above 1: wilder ones", low=0.01, high=10.0)
+    top_k: int = setting(0, "Draw among this many likeliest characters only; 0: among all", low=0, high=1_000_000)
+    top_p: float = setting(1.0, "Draw among the likeliest that together have this share; 1: all", low=0.01, high=1.0)
+    greedy: bool = setting(False, "Always take the likeliest character")
+    seed: int = setting(7, "Same seed and settings, same text", low=0, high=2**31 - 1)
+
+
+@dataclass(frozen=True)
+class CorpusConfig(Config):
+    """How a text is cleaned before training, and what of it is held out."""
+
+    column: str = setting("", "Column of a table to read; empty: text or Text", high=200)
+    separator: str = setting("blank line", "What stands between the rows of a table", choices=("blank line", "space"))
+    lf: bool = setting(True, "Make all line ends LF")
+    drop_newlines: bool = setting(False, "Take the line ends out")
+    nfc: bool = setting(False, "Unicode NFC: one code for e + accent")
+    lowercase: bool = setting(False, "Turn capitals into small letters")
+    strip_gutenberg: bool = setting(True, "Take Project Gutenberg's header and footer off")
+    val_fraction: float = setting(
+        0.1, "Share of the text held out for validation, before the test tail", low=0.0, high=0.9
+    )
+    test_fraction: float = setting(0.0, "Share at the very end kept for a final test", low=0.0, high=0.9)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.val_fraction + self.test_fraction > 0.95:
+            raise ConfigError(
+                f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave too little to train on; "
+                "keep their sum at 0.95 or less"
+            )

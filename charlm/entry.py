@@ -1,0 +1,132 @@
+"""From a text and settings to run folders that are ready to train, and from ended runs back to that."""
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from charlm.catalog import data_dir, recall, remember
+from charlm.config import CorpusConfig, ModelConfig, TrainConfig, reject_unknown
+from charlm.corpus import Corpus
+from charlm.dataset import Dataset
+from charlm.errors import ConfigError, CorpusError, JobError
+from charlm.estimate import check_memory, count_parameters
+from charlm.presets import BUDGETS, RunConfig
+from charlm.runs import ACTIVE, Run, RunStore
+from charlm.tokenizer import CharTokenizer
+
+
+def device_for(name: str) -> str:
+    """The device a training uses: `auto` takes a GPU if there is one.
+
+    Raises:
+        ConfigError: cuda is asked for and not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' is not available here; use 'cpu' or 'auto'")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def dataset_of(tokenizer: CharTokenizer, corpus: Corpus, train: TrainConfig, cleaning: CorpusConfig) -> Dataset:
+    """The corpus as a training reads it."""
+    ids = tokenizer.encode(corpus.text)
+    return Dataset(ids, train.batch_size, train.seq_len, cleaning.val_fraction, cleaning.test_fraction)
+
+
+def enter(store: RunStore, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[Run]:
+    """Make the run folders of a training, one for each architecture, after checking that it can work.
+
+    Args:
+        store: where they go.
+        corpus: the text; it is remembered, so that the runs can be resumed.
+        config: settings; `config.model.arch` is replaced by each of `archs`.
+        archs: distinct names of architectures.
+
+    Raises:
+        ConfigError, CorpusError: a setting, the text or the memory does not allow it.
+    """
+    if not archs or len(set(archs)) != len(archs):
+        raise ConfigError(f"choose one or more different architectures, not {', '.join(archs) or 'none'}")
+    device_for(config.train.device)
+    tokenizer = CharTokenizer.fit(corpus.text)
+    if config.model.vocab_size not in (0, tokenizer.vocab_size):
+        raise ConfigError(
+            f"vocab_size {config.model.vocab_size} does not fit: this corpus has {tokenizer.vocab_size} distinct ones"
+        )
+    models = [replace(config.model, arch=arch, vocab_size=tokenizer.vocab_size) for arch in archs]
+    dataset = dataset_of(tokenizer, corpus, config.train, config.corpus)
+    fitted = replace(config.train, batch_size=dataset.batch_size, seq_len=dataset.seq_len)
+    for model in models:
+        check_memory(model, fitted, racers=len(models))
+    remember(corpus, data_dir())
+    group = secrets.token_hex(5) if len(archs) > 1 else ""
+    return [store.create(_describe(corpus, config, model, dataset, group), tokenizer) for model in models]
+
+
+def _describe(corpus: Corpus, config: RunConfig, model: ModelConfig, dataset: Dataset, group: str) -> dict[str, Any]:
+    """The part of run.json that is known before training."""
+    label = config.train.label.strip()
+    if not label:
+        slug = re.sub(r"\W+", "-", corpus.name.rsplit(".", 1)[0]).strip("-").lower()
+        label = f"{model.arch}-{corpus.key or slug}"
+    elif group:
+        label = f"{label[:74]}-{model.arch}"
+    counts = {"characters": len(corpus.text), "distinct": model.vocab_size}
+    counts |= {"train_chars": len(dataset.train_ids), "val_chars": len(dataset.val_ids)}
+    return {
+        "label": label[:80] or model.arch,
+        "preset": config.preset,
+        "group": group,
+        "model": model.to_dict(),
+        "train": config.train.to_dict(),
+        "corpus_config": config.corpus.to_dict(),
+        "corpus": {"name": corpus.name, "key": corpus.key, "sha256": corpus.sha256, **counts},
+        "num_parameters": count_parameters(model),
+        "message": " ".join(dataset.notes),
+    }
+
+
+# What may change when a run goes on; the rest would make it another run.
+RESUMABLE = (*BUDGETS, "learning_rate", "schedule", "grad_clip", "patience", "eval_every")
+
+
+def reopen(run: Run, options: Mapping[str, Any]) -> Corpus:
+    """Make an ended run ready to go on, held by this process; returns its text.
+
+    Args:
+        run: stopped, interrupted, failed or finished.
+        options: steps, epochs or minutes to add, and other settings of RESUMABLE to change.
+
+    Raises:
+        JobError: it runs already, or its budget is used up and none is given.
+        CorpusError: its text is no longer at hand.
+    """
+    reject_unknown(options, RESUMABLE)
+    if run.shipped:
+        raise JobError(f"{run.label} came with the app and is read-only; train a run of your own")
+    if run.status in ACTIVE:
+        raise JobError(f"{run.label} is {run.status} already")
+    if run.status == "finished" and not any(options.get(name) for name in BUDGETS):
+        raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
+    corpus = recall(run.corpus["sha256"], data_dir())
+    if corpus is None:
+        raise CorpusError(
+            f"the text of {run.label} ({run.corpus['name']}) is no longer here, and resuming needs the very same; "
+            "load it again in the Corpus tab, or train a new run"
+        )
+    run.hold()
+    run.train_config = replace(run.train_config, **_extended(run, options))
+    run.update(status="queued", message="", train=run.train_config.to_dict())
+    return corpus
+
+
+def _extended(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with the budget counted from the run's beginning, as TrainConfig counts it."""
+    changed = dict(options)
+    if any(changed.get(name) for name in BUDGETS):
+        done = {"steps": run.step, "epochs": run.epoch, "minutes": run.seconds / 60.0}
+        changed |= {name: (done[name] + changed[name] if changed.get(name) else 0) for name in BUDGETS}
+    return changed

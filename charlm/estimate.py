@@ -1,0 +1,108 @@
+"""What a training will take before it is started: parameters, memory, time. Formulas, checked against real runs."""
+
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import psutil
+import torch
+import torch.nn.functional as F
+
+from charlm.config import ModelConfig, TrainConfig
+from charlm.errors import ConfigError
+from charlm.models import LanguageModel, build_model
+
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+# Tensors of H a token that the forward pass of a layer keeps, beside its gates.
+KEPT = {"lstm": 4, "gru": 4, "rnn": 2}
+FLOAT = 4  # bytes
+# Share of the free memory a training may plan for.
+MEMORY_SHARE = 0.8
+
+
+def shape_of(config: ModelConfig) -> LanguageModel:
+    """The model without its numbers (torch's meta device): takes no memory, has all shapes."""
+    with torch.device("meta"):
+        return build_model(config)
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """Numbers a model of `config` learns."""
+    return shape_of(config).num_parameters
+
+
+def memory_bytes(config: ModelConfig, train: TrainConfig) -> int:
+    """Peak memory of a training: weights, gradients, Adam's two moments, and what a batch's forward pass keeps."""
+    weights = 4 * count_parameters(config)
+    gates, hidden = GATES[config.arch], config.hidden_size
+    a_token = config.num_layers * hidden * (3 * gates + KEPT[config.arch]) + 4 * config.vocab_size
+    return FLOAT * (weights + train.batch_size * train.seq_len * a_token)
+
+
+def free_memory() -> int:
+    """Bytes this process may still take: the machine's, or its container's (cgroup v2) if that is less."""
+    free = psutil.virtual_memory().available
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        return min(free, limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    except (OSError, ValueError):
+        return free
+
+
+def check_memory(config: ModelConfig, train: TrainConfig, racers: int = 1) -> None:
+    """Refuse, before anything is allocated, what cannot fit.
+
+    Raises:
+        ConfigError: the estimate is more than 80 % of the free memory.
+    """
+    needed, free = racers * memory_bytes(config, train), free_memory()
+    if needed > MEMORY_SHARE * free:
+        raise ConfigError(
+            f"this training needs about {needed / 1e9:.1f} GB of memory and {max(free, 0) / 1e9:.1f} GB are free; make "
+            f"hidden_size {config.hidden_size}, batch_size {train.batch_size} or seq_len {train.seq_len} smaller"
+        )
+
+
+def _products(config: ModelConfig) -> int:
+    """Multiplications a token in the forward pass."""
+    gates, hidden = GATES[config.arch], config.hidden_size
+    first = config.embed_dim * gates * hidden
+    return (2 * config.num_layers - 1) * gates * hidden**2 + first + hidden * config.vocab_size
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How fast this computer is: seconds a multiplication in a training, and seconds an operation costs at least."""
+
+    per_product: float
+    per_step: float
+
+    def step_seconds(self, config: ModelConfig, train: TrainConfig) -> float:
+        """Expected seconds of one training step."""
+        tokens = train.batch_size * train.seq_len
+        fixed = train.seq_len * config.num_layers * (1 + GATES[config.arch]) * self.per_step
+        return fixed + tokens * _products(config) * self.per_product
+
+
+@cache
+def this_machine() -> Machine:
+    """Measured once, in about a tenth of a second: a step of a tiny LSTM and of a larger one."""
+    small, small_train = ModelConfig(vocab_size=64, hidden_size=16), TrainConfig(batch_size=1, seq_len=32)
+    large, large_train = ModelConfig(vocab_size=64, hidden_size=256), TrainConfig(batch_size=32, seq_len=16)
+    per_step = _time_step(small, small_train) / (32 * small.num_layers * 5)
+    rest = _time_step(large, large_train) - 16 * large.num_layers * 5 * per_step
+    return Machine(max(rest, 1e-6) / (32 * 16 * _products(large)), per_step)
+
+
+def _time_step(config: ModelConfig, train: TrainConfig) -> float:
+    """Seconds of one forward and backward pass, the best of three."""
+    model = build_model(config).train()
+    ids = torch.zeros(train.batch_size, train.seq_len, dtype=torch.long)
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        logits, _ = model(ids)
+        F.cross_entropy(logits.flatten(0, 1), ids.reshape(-1)).backward()
+        times.append(time.perf_counter() - began)
+    return min(times)

@@ -1,0 +1,65 @@
+"""How well a model predicts a text: nats per token, perplexity, bits per character."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from charlm.dataset import validation_rows
+from charlm.errors import CorpusError
+from charlm.models import LanguageModel
+from charlm.tokenizer import IdArray
+
+# Tokens a row and forward pass: enough to amortise a call, little enough to keep the logits small.
+CHUNK = 250
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores over `tokens` predicted tokens that stand for `characters` characters of text."""
+
+    nats_per_token: float
+    tokens: int
+    characters: int
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the loss; infinite where that is beyond floating point."""
+        return math.exp(self.nats_per_token) if self.nats_per_token < 700 else math.inf
+
+    @property
+    def bits_per_char(self) -> float:
+        """Comparable between tokenizers."""
+        return self.nats_per_token * self.tokens / self.characters / math.log(2)
+
+
+@torch.no_grad()
+def evaluate(model: LanguageModel, ids: IdArray, characters: int | None = None) -> Evaluation:
+    """Mean loss over a whole text, dropout off.
+
+    The text is cut into contiguous rows of about 6,000 tokens (1 to 64 rows), each from the zero state, the state
+    carried along the row.
+
+    Args:
+        model: put back into the mode it was in.
+        ids: int32 (N,), at least 2.
+        characters: how many characters the predicted tokens stand for; as many as tokens if not given.
+
+    Raises:
+        CorpusError: nothing to predict.
+    """
+    if len(ids) < 2:
+        raise CorpusError(f"an evaluation needs at least 2 known characters; this text has {len(ids)}")
+    device = next(model.parameters()).device
+    inputs, targets = (torch.from_numpy(part).long().to(device) for part in validation_rows(ids))  # (R, L)
+    was_training = model.training
+    model.eval()
+    state, total = model.initial_state(len(inputs)), 0.0
+    for first in range(0, inputs.shape[1], CHUNK):
+        logits, state = model(inputs[:, first : first + CHUNK], state)  # (R, C, V)
+        wanted = targets[:, first : first + CHUNK].reshape(-1)
+        total += F.cross_entropy(logits.flatten(0, 1).float(), wanted, ignore_index=-1, reduction="sum").item()
+    model.train(was_training)
+    tokens = len(ids) - 1
+    return Evaluation(total / tokens, tokens, characters or tokens)

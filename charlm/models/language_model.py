@@ -1,0 +1,55 @@
+"""What every architecture offers, so that training, sampling and comparing need not know which one it is."""
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from charlm.config import ModelConfig
+from charlm.errors import ConfigError
+
+# What a model remembers between calls, as tensors whose dimension 1 is the batch: (L, B, H) each.
+State = tuple[Tensor, ...]
+
+
+class LanguageModel(nn.Module, ABC):
+    """A model of the next token.
+
+    Args:
+        config: sizes and architecture; `vocab_size` must be at least 2.
+        seed: for the first weights and for dropout, which have a generator of their own.
+    """
+
+    def __init__(self, config: ModelConfig, seed: int = 0) -> None:
+        super().__init__()
+        if config.vocab_size < 2:
+            raise ConfigError(f"vocab_size {config.vocab_size} is too small: a model needs at least 2 distinct tokens")
+        self.config = config
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @abstractmethod
+    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Ids (B, T) and the state after what came before -> logits (B, T, V) and the state after them."""
+
+    @abstractmethod
+    def initial_state(self, batch_size: int) -> State:
+        """The state before the first token, all zero."""
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are learned."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def drop(self, x: Tensor) -> Tensor:
+        """Inverted dropout (Srivastava et al. 2014); nothing outside training.
+
+        The mask comes from the model's own generator on a CPU, from torch's global one on a GPU.
+        """
+        keep = 1.0 - self.config.dropout
+        if not self.training or keep == 1.0:
+            return x
+        if x.is_cuda:
+            return F.dropout(x, self.config.dropout)
+        mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
+        return x * mask.div_(keep)

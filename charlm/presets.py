@@ -1,0 +1,89 @@
+"""Named sets of settings, and the way from a preset and a user's options to checked configs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charlm.config import CorpusConfig, ModelConfig, TrainConfig, reject_unknown
+from charlm.errors import ConfigError
+
+# The budgets: giving one of them replaces the preset's, so `--epochs 2` means two epochs.
+BUDGETS = ("epochs", "steps", "minutes")
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {},
+    "balanced": {"hidden_size": 256, "dropout": 0.2, "steps": 4000},
+    "quality": {"hidden_size": 512, "dropout": 0.4, "steps": 8000, "learning_rate": 2e-3},
+    # The Grimm comparison of LSTM, GRU and RNN, setting by setting.
+    "notebook": {
+        "hidden_size": 512,
+        "num_layers": 2,
+        "dropout": 0.3,
+        "init": "notebook",
+        "seq_len": 100,
+        "batch_size": 128,
+        "learning_rate": 1e-3,
+        "schedule": "constant",
+        "warmup_steps": 0,
+        "beta2": 0.999,
+        "grad_clip": 5.0,
+        "steps": 0,
+        "epochs": 30.0,
+        "drop_newlines": True,
+        "separator": "space",
+    },
+}
+PRESET_HINTS = {
+    "quick": "about a minute each on two cores",
+    "balanced": "a better model in some minutes",
+    "quality": "the best of the three; takes its time",
+    "notebook": "the Grimm notebook's own settings: 2 x 512, 30 epochs",
+}
+# What a preset says about sampling, for the Compare tab.
+SAMPLE_PRESETS: dict[str, dict[str, Any]] = {
+    "story": {"prompt": "Holmes", "length": 500, "temperature": 0.8},
+    "notebook": {"prompt": "story", "length": 500, "temperature": 1.0, "top_k": 5},
+}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a training needs to know beside its text."""
+
+    model: ModelConfig
+    train: TrainConfig
+    corpus: CorpusConfig
+    preset: str = "quick"
+
+
+def option_names() -> tuple[str, ...]:
+    """The names `from_options` understands."""
+    return (*ModelConfig.names(), *TrainConfig.names(), *CorpusConfig.names())
+
+
+def from_options(options: Mapping[str, Any], preset: str = "quick") -> RunConfig:
+    """A preset with the user's options over it.
+
+    Args:
+        options: any fields of ModelConfig, TrainConfig and CorpusConfig, by name; `preset` may be among them.
+        preset: used when the options name none.
+
+    Raises:
+        ConfigError: an unknown name or preset, or a value out of range.
+    """
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"options must be an object of settings, not {type(options).__name__}")
+    given = dict(options)
+    preset = given.pop("preset", preset)
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ConfigError(f"preset {preset!r} is not one of: {', '.join(PRESETS)}")
+    reject_unknown(given, option_names())
+    values = {**PRESETS[preset]}
+    if any(given.get(name) for name in BUDGETS):
+        values.update(dict.fromkeys(BUDGETS, 0))
+    values.update(given)
+
+    def part(cls: Any) -> Any:
+        return cls(**{name: value for name, value in values.items() if name in cls.names()})
+
+    return RunConfig(part(ModelConfig), part(TrainConfig), part(CorpusConfig), preset)

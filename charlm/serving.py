@@ -1,0 +1,178 @@
+"""Trained models kept warm, and the texts they write for the page and the endpoints."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from charlm.analysis.words import lexicon
+from charlm.catalog import data_dir, recall
+from charlm.config import SampleConfig
+from charlm.errors import CharLMError, ConfigError, CorpusError
+from charlm.runs import Run, RunStore
+from charlm.tokenizer import CharTokenizer
+
+if TYPE_CHECKING:
+    from charlm.models import LanguageModel
+
+# New text is handed on about this often, in seconds; a text a character would drown a browser.
+FLUSH_SECONDS = 0.06
+# Models and lexicons kept in memory.
+WARM = 12
+MAX_COMPARED = 6
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A text in the making: `prompt` is what the model knows of the prompt, `skipped` the characters it does not."""
+
+    prompt: str
+    text: str = ""
+    skipped: list[str] = field(default_factory=list)
+    chars_per_second: float = 0.0
+    done: bool = False
+    error: str = ""
+
+
+class _Writer:
+    """One model writing one text; its clock runs only while it is at work."""
+
+    def __init__(self, model: "LanguageModel", tokenizer: CharTokenizer, prompt: str, config: SampleConfig) -> None:
+        from charlm.sample import generate  # torch takes seconds: not before it is needed
+
+        skipped = tokenizer.unknown(prompt)
+        kept = "".join(character for character in prompt if character not in set(skipped))
+        self.draft = Draft(kept, skipped=skipped)
+        self._pieces: list[str] = []
+        self._seconds = 0.0
+        self._stream = generate(model, tokenizer, kept, config)
+
+    def write(self, until: float) -> None:
+        """Write at least one character, then go on until the clock says `until`; sets `draft`."""
+        began, done, error = time.perf_counter(), False, ""
+        try:
+            for piece in self._stream:
+                self._pieces.append(piece)
+                if time.perf_counter() >= until:
+                    break
+            else:
+                done = True
+        except (CharLMError, RuntimeError, ValueError) as problem:
+            done, error = True, str(problem)
+        self._seconds += time.perf_counter() - began
+        speed = len(self._pieces) / self._seconds if self._seconds else 0.0
+        self.draft = replace(self.draft, text="".join(self._pieces), chars_per_second=speed, done=done, error=error)
+
+
+class Serving:
+    """Opens models of runs once, and lets them write.
+
+    Args:
+        store: where the runs are.
+    """
+
+    def __init__(self, store: RunStore) -> None:
+        self.store = store
+        self._lock = threading.Lock()
+        self._models: OrderedDict[tuple[str, int], tuple[LanguageModel, CharTokenizer]] = OrderedDict()
+        self._lexicons: OrderedDict[str, frozenset[str]] = OrderedDict()
+
+    def open(self, run: Run) -> "tuple[LanguageModel, CharTokenizer]":
+        """The run's best model and its tokenizer; opened anew when a running training has improved it.
+
+        Raises:
+            CheckpointError: it has no weights yet, or they are damaged.
+        """
+        best = run.folder / "best.safetensors"
+        key = (str(run.folder), best.stat().st_mtime_ns if best.exists() else 0)
+        with self._lock:
+            if key not in self._models:
+                self._models[key] = run.load_model(), run.tokenizer()
+            self._models.move_to_end(key)
+            while len(self._models) > WARM:
+                self._models.popitem(last=False)
+            return self._models[key]
+
+    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[Draft]:
+        """The text of one run, as it grows.
+
+        Raises:
+            CheckpointError: the run has no weights.
+        """
+        for drafts in self.compare([run], prompt, config):
+            draft = drafts[run.run_id]
+            if draft.error:
+                raise CorpusError(draft.error)
+            yield draft
+
+    def compare(self, runs: Sequence[Run], prompt: str, config: SampleConfig) -> Iterator[dict[str, Draft]]:
+        """The texts of several runs side by side, as they grow; what fails in one is said in its draft only.
+
+        Raises:
+            ConfigError: no run, more than 6, or one twice.
+        """
+        check_compared(runs)
+        drafts: dict[str, Draft] = {}
+        writers: dict[str, _Writer] = {}
+        for run in runs:
+            try:
+                writers[run.run_id] = _Writer(*self.open(run), prompt, config)
+                drafts[run.run_id] = writers[run.run_id].draft
+            except CharLMError as error:
+                drafts[run.run_id] = Draft(prompt, done=True, error=str(error))
+        while writing := {run_id: writer for run_id, writer in writers.items() if not writer.draft.done}:
+            share = FLUSH_SECONDS / len(writing)
+            for run_id, writer in writing.items():
+                writer.write(time.perf_counter() + share)
+                drafts[run_id] = writer.draft
+            yield dict(drafts)
+        if not writers:
+            yield dict(drafts)
+
+    def lexicon(self, run: Run) -> frozenset[str]:
+        """The words of the run's corpus; empty if that text is no longer at hand."""
+        sha256 = str(run.corpus.get("sha256", ""))
+        if sha256 not in self._lexicons:
+            corpus = recall(sha256, data_dir())
+            with self._lock:
+                self._lexicons[sha256] = lexicon(corpus.text) if corpus else frozenset()
+                while len(self._lexicons) > WARM:
+                    self._lexicons.popitem(last=False)
+        return self._lexicons.get(sha256, frozenset())
+
+    def evaluate(self, run: Run, text: str) -> dict[str, Any]:
+        """The run's scores over a whole text; characters it does not know are counted and skipped.
+
+        Raises:
+            CorpusError: fewer than 2 known characters.
+        """
+        from charlm.evaluate import evaluate
+
+        model, tokenizer = self.open(run)
+        ids = tokenizer.encode(text, skip_unknown=True)
+        result = evaluate(model, ids)
+        return {
+            "nats_per_token": result.nats_per_token,
+            "bits_per_char": result.bits_per_char,
+            "perplexity": result.perplexity,
+            "tokens": result.tokens,
+            "skipped": len(text) - len(ids),
+        }
+
+    def warm_up(self) -> None:
+        """Load torch and the shipped models, so that the first click answers at once."""
+        for run in self.store.list():
+            if run.shipped:
+                for _ in self.generate(run, "", SampleConfig(length=1)):
+                    pass
+                self.lexicon(run)
+
+
+def check_compared(runs: Sequence[Run]) -> None:
+    """Refuse a comparison of none, of too many, or of the same run twice."""
+    if not 1 <= len(runs) <= MAX_COMPARED:
+        raise ConfigError(f"choose 1 to {MAX_COMPARED} models to compare, not {len(runs)}")
+    if len({run.run_id for run in runs}) < len(runs):
+        raise ConfigError("the same model is chosen twice; choose each once")

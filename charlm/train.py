@@ -1,0 +1,186 @@
+"""Truncated backpropagation through time as a generator of Metrics; knows no thread, no file and no page."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from charlm.config import TrainConfig
+from charlm.dataset import Dataset
+from charlm.errors import JobError
+from charlm.evaluate import evaluate
+from charlm.metrics import Metrics
+from charlm.models import LanguageModel, State
+from charlm.tokenizer import IdArray
+
+# The cosine ends at this share of the learning rate.
+COSINE_FLOOR = 0.01
+# The plateau schedule halves the learning rate after this many evaluations without a better one.
+PLATEAU_PATIENCE = 2
+
+
+@dataclass
+class TrainState:
+    """Where a training stands. `train` moves it on after every step; saved and restored, it goes on from there."""
+
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0  # the next one within the epoch
+    hidden: State | None = None  # carried from batch to batch, detached; None at an epoch's start
+    best_val_loss: float = math.inf
+    best_step: int = 0
+    stale: int = 0  # evaluations since the best
+    rate_scale: float = 1.0  # what the plateau schedule has made of the learning rate
+    seconds: float = 0.0  # the training's own time, validation included
+    validated_step: int = 0
+
+    @classmethod
+    def start(cls, model: LanguageModel, config: TrainConfig) -> Self:
+        """The beginning of a training: AdamW (Loshchilov and Hutter 2019), which without decay is Adam."""
+        optimizer = torch.optim.AdamW(
+            model.parameters(),
+            lr=config.learning_rate,
+            betas=(0.9, config.beta2),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        return cls(optimizer)
+
+    def judge(self, val_loss: float) -> None:
+        """Take in a validation loss of the present step."""
+        self.validated_step = self.step
+        if val_loss < self.best_val_loss:
+            self.best_val_loss, self.best_step, self.stale = val_loss, self.step, 0
+            return
+        self.stale += 1
+        if self.stale % PLATEAU_PATIENCE == 0:
+            self.rate_scale *= 0.5
+
+
+def total_steps(config: TrainConfig, steps_per_epoch: int) -> int | None:
+    """Steps after which the budget of steps or epochs ends; None if only minutes limit it."""
+    limits = [config.steps] if config.steps else []
+    if config.epochs:
+        limits.append(max(1, math.ceil(config.epochs * steps_per_epoch)))
+    return min(limits, default=None)
+
+
+def evaluation_interval(config: TrainConfig, steps_per_epoch: int) -> int:
+    """Steps between validations: as set, else once an epoch, else about twenty in all."""
+    if config.eval_every:
+        return config.eval_every
+    total = total_steps(config, steps_per_epoch)
+    if config.epochs and 5 <= config.epochs <= 50:
+        return steps_per_epoch
+    return max(1, total // 20) if total else max(1, min(steps_per_epoch, 200))
+
+
+def progress(config: TrainConfig, dataset: Dataset, state: TrainState) -> float:
+    """Share of the budget that is used up, 0 to 1: the largest over steps, epochs and minutes."""
+    total = total_steps(config, dataset.steps_per_epoch)
+    shares = [state.step / total] if total else []
+    if config.minutes:
+        shares.append(state.seconds / (60.0 * config.minutes))
+    return min(1.0, max(shares))
+
+
+def learning_rate(config: TrainConfig, state: TrainState, used: float) -> float:
+    """The next step's learning rate when a share `used` of the budget is gone."""
+    rate = config.learning_rate
+    if state.step < config.warmup_steps:
+        rate *= (state.step + 1) / (config.warmup_steps + 1)
+    if config.schedule == "cosine":
+        rate *= COSINE_FLOOR + (1.0 - COSINE_FLOOR) * 0.5 * (1.0 + math.cos(math.pi * used))
+    elif config.schedule == "plateau":
+        rate *= state.rate_scale
+    return rate
+
+
+def train(
+    model: LanguageModel, dataset: Dataset, config: TrainConfig, state: TrainState | None = None
+) -> Iterator[Metrics]:
+    """Train, one Metrics a step; `val_loss` is set at every validation and at the end.
+
+    Between two steps `state` and `model` are consistent: save them then, or stop iterating for good.
+
+    Args:
+        model: on the device to train on; left in training mode.
+        dataset: the text, split and cut.
+        config: budget, schedule and the rest.
+        state: where to go on; a new beginning if not given.
+
+    Raises:
+        JobError: the loss or the gradient stopped being a finite number; the model keeps its last finite weights.
+    """
+    state = state or TrainState.start(model, config)
+    interval = evaluation_interval(config, dataset.steps_per_epoch)
+    speed = 0.0
+    model.train()
+    used = progress(config, dataset, state)
+    while used < 1.0:
+        for inputs, targets in dataset.batches(state.epoch, state.batch):
+            began = time.perf_counter()
+            rate = learning_rate(config, state, used)
+            loss, norm = _step(model, (inputs, targets), config, state, rate)
+            taken = time.perf_counter() - began
+            speed = inputs.size / taken if speed == 0.0 else 0.9 * speed + 0.1 * inputs.size / taken
+            state.step, state.batch = state.step + 1, state.batch + 1
+            state.seconds += taken
+            epoch = state.epoch + state.batch / dataset.steps_per_epoch
+            if state.batch == dataset.steps_per_epoch:
+                state.epoch, state.batch, state.hidden = state.epoch + 1, 0, None
+            used = progress(config, dataset, state)
+            val_loss = None
+            if state.step % interval == 0 or used >= 1.0:
+                val_loss = validate(model, dataset, state)
+            if config.patience and state.stale >= config.patience:
+                used = 1.0
+            yield Metrics(state.step, epoch, loss, val_loss, rate, norm, speed, state.seconds)
+            if used >= 1.0:
+                break
+
+
+def validate(model: LanguageModel, dataset: Dataset, state: TrainState) -> float:
+    """The loss over the whole held-out text, judged by `state`; its time counts as the training's own."""
+    began = time.perf_counter()
+    loss = evaluate(model, dataset.val_ids).nats_per_token
+    state.seconds += time.perf_counter() - began
+    if not math.isfinite(loss):
+        raise JobError(_diverged("validation loss", loss, state.step, state.optimizer.param_groups[0]["lr"]))
+    state.judge(loss)
+    return loss
+
+
+def _step(
+    model: LanguageModel, batch: tuple[IdArray, IdArray], config: TrainConfig, state: TrainState, rate: float
+) -> tuple[float, float]:
+    """One update of the weights; returns the batch's loss and the gradient's norm before clipping."""
+    device = next(model.parameters()).device
+    inputs, targets = (torch.from_numpy(part).long().to(device) for part in batch)  # (B, T)
+    state.optimizer.param_groups[0]["lr"] = rate
+    logits, hidden = model(inputs, state.hidden)  # (B, T, V)
+    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.reshape(-1))
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm: Tensor = clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
+    value, length = loss.item(), norm.item()
+    if not (math.isfinite(value) and math.isfinite(length)):
+        what, wrong = ("gradient norm", length) if math.isfinite(value) else ("loss", value)
+        raise JobError(_diverged(what, wrong, state.step + 1, config.learning_rate))
+    state.optimizer.step()
+    state.hidden = tuple(part.detach() for part in hidden)
+    return value, length
+
+
+def _diverged(what: str, value: float, step: int, rate: float) -> str:
+    return (
+        f"the {what} became {value} at step {step:,} with learning_rate {rate:g}; "
+        f"try a third of it ({rate / 3:.2g}) or a smaller grad_clip"
+    )
