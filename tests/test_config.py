@@ -70,7 +70,7 @@ def test_what_is_no_finite_number_is_refused(cls: type[Config], field: dataclass
 @pytest.mark.parametrize(("cls", "field"), [pair for pair in NUMBERS if type(pair[1].default) is int], ids=name_of)
 def test_a_fraction_is_no_whole_number(cls: type[Config], field: dataclasses.Field) -> None:
     with pytest.raises(ConfigError, match="whole number"):
-        make(cls, **{field.name: field.default + 0.5})
+        make(cls, **{field.name: 0.5})
 
 
 @pytest.mark.parametrize(("cls", "field"), WORDS, ids=name_of)

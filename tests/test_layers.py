@@ -17,7 +17,7 @@ LAYERS = (
     {"estimate", "evaluate", "metrics"},
     {"train", "sample", "checkpoint"},
     {"runs", "analysis"},
-    {"experiment", "jobs", "serving", "limits", "race"},
+    {"experiment", "jobs", "serving", "limits", "entry", "race"},
     {"ui"},
     {"app", "cli", "__main__"},
 )

@@ -1,0 +1,105 @@
+"""A training's progress on stderr: a line per validation, and on a terminal a bar per model."""
+
+import math
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from charlm.cli.report import note
+
+if TYPE_CHECKING:
+    from charlm.race import Racer
+
+
+class Progress:
+    """Shows racers as they train; silent until the first step, so that a refusal stays one line.
+
+    Args:
+        remarks: what was repaired in the text or adapted in the settings, said once the training has begun.
+    """
+
+    def __init__(self, remarks: Sequence[str] = ()) -> None:
+        self._remarks = list(remarks)
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._told: dict[str, int] = {}  # the last validated step a line was printed for, by run
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def show(self, racers: Sequence["Racer"]) -> None:
+        """Print what is new and move the bars."""
+        if self._remarks:
+            for remark in self._remarks:
+                note(remark)
+            self._remarks = []
+        for racer in racers:
+            self._tell_validations(racer)
+        if sys.stderr.isatty():
+            self._move_bars(racers)
+
+    def _tell_validations(self, racer: "Racer") -> None:
+        told = self._told.get(racer.run.run_id, -1)
+        if racer.state.validated_step <= max(told, 0):
+            return
+        self._told[racer.run.run_id] = racer.state.validated_step
+        for row in racer.run.metrics(since=told):
+            if row["val_loss"] is not None:
+                self._print(line_of(racer, row))
+
+    def _print(self, line: str) -> None:
+        if self._bars is None:
+            note(line)
+        else:
+            self._bars.console.print(line, markup=False, highlight=False)
+
+    def _move_bars(self, racers: Sequence["Racer"]) -> None:
+        if self._bars is None:
+            self._bars = open_bars()
+            self._tasks = {
+                racer.run.run_id: self._bars.add_task(racer.run.label, total=racer.total) for racer in racers
+            }
+        for racer in racers:
+            speed = racer.latest.chars_per_second if racer.latest else 0.0
+            about = f"step {racer.state.step:,}{planned(racer)} · {speed:,.0f} chars/s{left(racer)}"
+            self._bars.update(self._tasks[racer.run.run_id], completed=racer.state.step, about=about)
+
+
+def open_bars() -> Any:
+    """Bars that vanish when the training is over."""
+    from rich.console import Console  # rich takes a tenth of a second: only where a terminal shows it
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    label, about = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[about]"))
+    bars = Bars(label, BarColumn(), about, console=Console(stderr=True), transient=True)
+    bars.start()
+    return bars
+
+
+def line_of(racer: "Racer", row: dict[str, Any]) -> str:
+    """A validation in a line."""
+    bits = row["val_loss"] / math.log(2)
+    return (
+        f"{racer.run.label}: step {row['step']:,}{planned(racer)}, train loss {row['train_loss']:.3f}, "
+        f"validation loss {row['val_loss']:.3f} ({bits:.2f} bits per character), "
+        f"{row['chars_per_second']:,.0f} chars/s{left(racer)}"
+    )
+
+
+def planned(racer: "Racer") -> str:
+    """The steps in all, if they are known."""
+    return f" of {racer.total:,}" if racer.total else ""
+
+
+def left(racer: "Racer") -> str:
+    """The model's own time still to go."""
+    seconds = racer.eta_seconds()
+    return "" if seconds is None or racer.ended else f", {seconds:,.0f} s left"

@@ -1,0 +1,129 @@
+"""train, race, resume and evaluate."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from charlm.cli.options import CorpusToken, Json, RunsDir, RunToken, takes
+from charlm.cli.report import note, print_json, print_result, print_table, ranking, result_of, shown
+from charlm.cli.texts import open_corpus, part_of, text_of
+from charlm.cli.work import work
+from charlm.config import ARCHS, CorpusConfig, ModelConfig, TrainConfig
+from charlm.errors import ConfigError
+from charlm.presets import BUDGETS, PRESET_HINTS, RunConfig, from_options
+
+RACERS = ",".join(ARCHS)
+# What may change when a run goes on; the rest is what the run is.
+RESUMABLE = (*BUDGETS, "learning_rate", "schedule", "grad_clip", "patience", "eval_every")
+Preset = Annotated[
+    str, typer.Option("--preset", help="; ".join(f"{name}: {hint}" for name, hint in PRESET_HINTS.items()) + ".")
+]
+Archs = Annotated[str, typer.Option("--archs", metavar="A,B,..", help="Architectures that run against each other.")]
+OtherText = Annotated[
+    str, typer.Option("--corpus", metavar="CORPUS", help="Another text to score. (default: the run's own)")
+]
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split", metavar="val|test|all", help="Which part. (default: val of the run's text, all of another)"
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang the commands of this module on the program."""
+    app.command("train", help="Train one model on a text.")(train)
+    app.command("race", help="Train several architectures in turn on the same batches.")(race)
+    app.command("resume", help="Train a run on from where it ended; steps, epochs and minutes are what to add.")(resume)
+    app.command("evaluate", help="Score a run on its held-out text, or on another text.")(evaluate)
+
+
+@takes(ModelConfig, TrainConfig, CorpusConfig)
+def train(
+    corpus: CorpusToken, options: dict[str, Any], preset: Preset = "quick", runs_dir: RunsDir = None, json: Json = False
+) -> int:
+    config = from_options(options, preset)
+    [run] = train_all(corpus, config, [config.model.arch], runs_dir)
+    if json:
+        print_json(result_of(run))
+    else:
+        print_result(run)
+    return exit_code([run])
+
+
+@takes(ModelConfig, TrainConfig, CorpusConfig, skip=("arch",))
+def race(
+    corpus: CorpusToken,
+    options: dict[str, Any],
+    archs: Archs = RACERS,
+    preset: Preset = "quick",
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> int:
+    chosen = [ModelConfig(arch=name.strip()).arch for name in archs.split(",") if name.strip()]
+    if not chosen:
+        raise ConfigError(f"archs {archs!r} names no architecture; choose among {RACERS}")
+    runs = train_all(corpus, from_options(options, preset), chosen, runs_dir)
+    if json:
+        print_json([result_of(run) for run in runs])
+    else:
+        print_table(ranking(runs))
+    return exit_code(runs)
+
+
+def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any) -> list[Any]:
+    """Read the text and train on it in this process, with progress on stderr."""
+    corpus = open_corpus(token, config.corpus)
+    from charlm.entry import enter  # only now, when the settings and the text are known to be good
+    from charlm.runs import RunStore
+
+    return work(enter(RunStore(runs_dir), corpus, config, archs), corpus)
+
+
+@takes(TrainConfig, only=RESUMABLE)
+def resume(run: RunToken, options: dict[str, Any], runs_dir: RunsDir = None, json: Json = False) -> int:
+    from charlm.runs import RunStore
+
+    TrainConfig.from_dict({**options, "steps": options.get("steps") or 1})  # refused before torch loads
+    found = RunStore(runs_dir).find(run)
+    from charlm.entry import reopen
+
+    [resumed] = work([found], reopen(found, options), resume=True)
+    if json:
+        print_json(result_of(resumed))
+    else:
+        print_result(resumed)
+    return exit_code([resumed])
+
+
+def exit_code(runs: Sequence[Any]) -> int:
+    """1 if a training failed by itself, with its message on stderr."""
+    failed = [run for run in runs if run.status == "failed"]
+    for run in failed:
+        note(f"charlm: {run.label} failed: {run.message}")
+    return 1 if failed else 0
+
+
+def evaluate(
+    run: RunToken,
+    corpus: OtherText = "",
+    split: Split = "",
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    from charlm.runs import RunStore
+
+    split = split or ("all" if corpus else "val")
+    if split not in ("val", "test", "all"):
+        raise ConfigError(f"split {split!r} is not one of: val, test, all")
+    store = RunStore(runs_dir)
+    found = store.find(run)
+    text = part_of(text_of(found, corpus), split, found.corpus_config)
+    from charlm.serving import Serving
+
+    scores = {**Serving(store).evaluate(found, text), "split": split}
+    if json:
+        print_json(scores)
+    else:
+        print("\n".join(f"{name}: {shown(value)}" for name, value in scores.items()))

@@ -1,0 +1,99 @@
+"""generate and compare: text out of trained runs."""
+
+import math
+import sys
+from typing import Any
+
+import typer
+
+from charlm.cli.options import Json, Prompt, RunsDir, RunToken, RunTokens, takes
+from charlm.cli.report import note, print_json
+from charlm.config import SampleConfig
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang the commands of this module on the program."""
+    app.command("generate", help="Write on from a prompt; prints prompt and text, nothing else.")(generate)
+    app.command("compare", help="The same prompt to several runs.")(compare)
+
+
+def drawn(draft: Any) -> dict[str, Any]:
+    """A finished draft for JSON."""
+    return {
+        "prompt": draft.prompt,
+        "text": draft.text,
+        "skipped": list(draft.skipped),
+        "chars_per_second": draft.chars_per_second,
+        **({"error": draft.error} if draft.error else {}),
+    }
+
+
+def say_skipped(label: str, draft: Any) -> None:
+    """Name the prompt's characters that the model never saw, or why it wrote nothing; stdout is for text alone."""
+    if draft.error:
+        note(f"{label} could not write: {draft.error}")
+    if draft.skipped:
+        note(f"{label} does not know and skipped: {' '.join(repr(char) for char in draft.skipped)}")
+
+
+@takes(SampleConfig)
+def generate(
+    run: RunToken, options: dict[str, Any], prompt: Prompt = "", runs_dir: RunsDir = None, json: Json = False
+) -> None:
+    from charlm.runs import RunStore
+    from charlm.serving import Serving
+
+    config = SampleConfig.from_dict(options)
+    store = RunStore(runs_dir)
+    found = store.find(run)
+    written = None
+    for draft in Serving(store).generate(found, prompt, config):
+        if not json:
+            write(draft.prompt + draft.text if written is None else draft.text[len(written.text) :])
+        written = draft
+    if written is None:
+        return
+    say_skipped(found.label, written)
+    if json:
+        print_json({"run_id": found.run_id, "label": found.label, **drawn(written)})
+    elif sys.stdout.isatty():
+        print()
+
+
+def write(text: str) -> None:
+    """Put text out at once, as it comes from the model."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+@takes(SampleConfig)
+def compare(
+    runs: RunTokens, options: dict[str, Any], prompt: Prompt = "", runs_dir: RunsDir = None, json: Json = False
+) -> None:
+    from charlm.runs import RunStore
+    from charlm.serving import Serving
+
+    config = SampleConfig.from_dict(options)
+    store = RunStore(runs_dir)
+    found = [store.find(token) for token in dict.fromkeys(runs)]
+    drafts: dict[str, Any] = {}
+    for state in Serving(store).compare(found, prompt, config):
+        drafts = {**drafts, **state}
+    if json:
+        print_json([{**about(run), **drawn(drafts[run.run_id])} for run in found])
+        return
+    for run in found:
+        say_skipped(run.label, drafts[run.run_id])
+        print(f"== {headline(run)}\n{drafts[run.run_id].prompt}{drafts[run.run_id].text}\n")
+
+
+def about(run: Any) -> dict[str, Any]:
+    """What tells the columns of a comparison apart."""
+    return {"run_id": run.run_id, "label": run.label, "arch": run.arch, "best_val_loss": run.best_val_loss}
+
+
+def headline(run: Any) -> str:
+    """The run's label with what it costs the model to guess unseen text."""
+    if run.best_val_loss is None:
+        return run.label
+    return f"{run.label} · {run.best_val_loss / math.log(2):.2f} bits per character"

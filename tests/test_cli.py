@@ -1,0 +1,387 @@
+"""The command line on real, tiny trainings; a user's mistake is exit code 2 and exactly one line on stderr."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charlm.cli import main
+from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ("--hidden-size", "8", "--num-layers", "1", "--steps", "4", "--seq-len", "10", "--batch-size", "2")
+TEXT = "the cat sat on the mat; the dog lay in the fog. " * 20
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> str:
+    path = tmp_path / "book.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def run_id(book: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """A trained LSTM."""
+    return answer(capsys, "train", book, *TINY, "--label", "tiny")["run_id"]
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    """What `--json` prints as the last line; the command must succeed."""
+    code = main([*words, "--json"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return json.loads(out.splitlines()[-1], parse_constant=pytest.fail)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line that says why the command was refused."""
+    code = main(list(words))
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, ""), (code, out, err)
+    assert len(err.splitlines()) == 1 and err.endswith("\n"), err
+    assert not set(err) & set("╭│╰─"), err
+    return err
+
+
+def run_program(*words: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    """The command line as a process of its own."""
+    command = [sys.executable, "-m", "charlm", *words]
+    return subprocess.run(command, capture_output=True, cwd=ROOT, timeout=120, check=False, **more)
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+
+def test_without_words_it_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(
+        name in shown for name in ("train", "race", "resume", "evaluate", "generate", "compare", "runs", "corpora")
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "classes"),
+    [
+        ("train", (ModelConfig, TrainConfig, CorpusConfig)),
+        ("race", (TrainConfig, CorpusConfig)),
+        ("generate", (SampleConfig,)),
+        ("compare", (SampleConfig,)),
+    ],
+)
+def test_every_setting_is_an_option(
+    command: str, classes: tuple[type, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "240")
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    for cls in classes:
+        assert all(f"--{name.replace('_', '-')}" in shown for name in cls.names())  # type: ignore[attr-defined]
+
+
+# --- train, race, resume ---------------------------------------------------------------------------------------------
+
+
+def test_train_prints_one_object_and_leaves_a_run(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = answer(capsys, "train", book, *TINY, "--arch", "gru", "--label", "my gru")
+    promised = {"run_id", "label", "best_val_loss", "best_step", "steps", "chars_per_second", "seconds"}
+    assert promised <= result.keys()
+    assert result["label"] == "my gru" and result["steps"] == 4 and 0 < result["best_val_loss"] < 10
+    assert {"run.json", "tokenizer.json", "metrics.jsonl", "best.safetensors", "last.safetensors"} <= {
+        path.name for path in (tmp_path / "runs" / result["run_id"]).iterdir()
+    }
+
+
+def test_a_given_option_wins_over_the_preset_and_the_rest_stays(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    made = answer(capsys, "train", book, *TINY, "--preset", "balanced", "--no-lf", "--tie-weights", "--embed-dim", "8")
+    shown = answer(capsys, "runs", "show", made["run_id"])
+    assert shown["model"]["dropout"] == 0.2 and shown["model"]["hidden_size"] == 8 and shown["model"]["tie_weights"]
+    assert shown["corpus_settings"]["lf"] is False and shown["preset"] == "balanced"
+
+
+def test_same_seed_same_run(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    losses = [answer(capsys, "train", book, *TINY, "--seed", seed)["best_val_loss"] for seed in ("3", "3", "4")]
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.parametrize("options", [(), ("--batch-size", "1", "--seq-len", "20")])
+def test_seventy_six_characters_train(
+    options: tuple[str, ...], lstm_text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(os.environ["CHARLM_DATA"]).parent / "short.txt"
+    path.write_text(lstm_text, encoding="utf-8")
+    assert answer(capsys, "train", str(path), *options, "--steps", "5")["steps"] == 5
+
+
+def test_standard_input_is_a_corpus() -> None:
+    done = run_program("train", "-", *TINY, "--json", input=TEXT.encode())
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["steps"] == 4
+
+
+def test_a_catalog_name_is_a_corpus(capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = (*TINY, "--steps", "1", "--val-fraction", "0.001")
+    assert answer(capsys, "train", "sherlock", *tiny)["steps"] == 1
+
+
+def test_race_trains_each_on_the_same_text(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    results = answer(capsys, "race", book, *TINY, "--archs", "rnn,lstm")
+    assert [one["arch"] for one in results] == ["rnn", "lstm"] and {one["steps"] for one in results} == {4}
+    groups = {answer(capsys, "runs", "show", one["run_id"])["group"] for one in results}
+    assert len(groups) == 1 and groups != {""}
+
+
+def test_race_prints_a_ranking(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["race", book, *TINY, "--archs", "gru,rnn"]) == 0
+    out, _ = capsys.readouterr()
+    assert len(out.splitlines()) == 3 and "gru" in out.lower() and "rnn" in out.lower()
+
+
+def test_resume_goes_on(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert answer(capsys, "resume", run_id, "--steps", "5")["steps"] == 9
+
+
+def test_what_resume_takes_is_what_a_run_can_change() -> None:
+    from charlm import entry
+    from charlm.cli import training
+
+    assert set(training.RESUMABLE) == set(entry.RESUMABLE)
+
+
+def test_progress_goes_to_stderr(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", book, *TINY, "--eval-every", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2 and "generate" in out
+    assert "step 2" in err and "step 4" in err
+
+
+# --- evaluate, generate, compare -------------------------------------------------------------------------------------
+
+
+def test_evaluate_scores_the_held_out_part(run_id: str, book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = answer(capsys, "evaluate", run_id)
+    shown = answer(capsys, "runs", "show", run_id)
+    assert scores["split"] == "val" and scores["nats_per_token"] == pytest.approx(shown["best_val_loss"], abs=1e-4)
+    assert scores["tokens"] == shown["corpus"]["val_chars"] - 1
+    whole = answer(capsys, "evaluate", run_id, "--corpus", book)
+    assert whole["split"] == "all" and whole["tokens"] == len(TEXT) - 1
+    assert {"nats_per_token", "bits_per_char", "perplexity", "tokens", "split"} <= whole.keys()
+
+
+def test_generate_prints_prompt_and_text_and_nothing_else(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    outs = []
+    for _ in range(2):
+        assert main(["generate", run_id, "--prompt", "the cat", "--length", "30", "--seed", "5"]) == 0
+        out, err = capsys.readouterr()
+        outs.append(out)
+        assert out.startswith("the cat") and len(out) == len("the cat") + 30 and err == ""
+    assert outs[0] == outs[1]
+
+
+def test_generate_names_what_it_skipped(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", run_id, "--prompt", "théX cat", "--length", "5"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("th cat") and "é" in err and "X" in err
+
+
+def test_generate_needs_no_prompt(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = answer(capsys, "generate", run_id, "--length", "12", "--greedy")
+    assert said["prompt"] == "" and len(said["text"]) == 12 and said["run_id"] == run_id
+
+
+def test_compare_writes_one_text_a_run(book: str, run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    other = answer(capsys, "train", book, *TINY, "--arch", "rnn", "--label", "other")["run_id"]
+    words = ("compare", run_id, "other", "--prompt", "the ", "--length", "20")
+    both = answer(capsys, *words)
+    assert [one["run_id"] for one in both] == [run_id, other]
+    assert all(one["prompt"] == "the " and len(one["text"]) == 20 for one in both)
+    assert main(list(words)) == 0
+    assert capsys.readouterr().out.count("== ") == 2
+
+
+def test_compare_and_generate_write_the_same(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ("--prompt", "the ", "--length", "25", "--seed", "11", "--top-k", "5")
+    [column] = answer(capsys, "compare", run_id, *settings)
+    assert column["text"] == answer(capsys, "generate", run_id, *settings)["text"]
+
+
+# --- runs, corpora ---------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_shown_renamed_and_deleted(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert answer(capsys, "runs", "list")[0]["run_id"] == run_id
+    assert answer(capsys, "runs", "rename", "tiny", "small")["label"] == "small"
+    assert answer(capsys, "runs", "show", "small")["run_id"] == run_id
+    assert answer(capsys, "runs", "delete", "small", "--yes") == {"deleted": [run_id]}
+    assert run_id not in [run["run_id"] for run in answer(capsys, "runs", "list")]
+
+
+def test_a_label_is_1_to_80_characters(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "80" in refusal(capsys, "runs", "rename", run_id, " ")
+    assert "81" in refusal(capsys, "runs", "rename", run_id, "x" * 81)
+    assert answer(capsys, "runs", "rename", run_id, "caf\udce9")["label"] == "caf\ufffd"
+
+
+def test_tables_are_plain_text(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["runs", "list"], ["runs"], ["runs", "show", run_id], ["corpora"]):
+        assert main(words) == 0
+        out = capsys.readouterr().out
+        assert out and "╭" not in out and (words == ["corpora"] or run_id in out)
+
+
+def test_runs_dir_is_another_place(book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = answer(capsys, "train", book, *TINY, "--runs-dir", str(tmp_path / "elsewhere"))
+    assert (tmp_path / "elsewhere" / made["run_id"] / "run.json").exists()
+    assert answer(capsys, "runs", "show", made["run_id"], "--runs-dir", str(tmp_path / "elsewhere"))
+
+
+def test_a_folder_is_a_run(run_id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert answer(capsys, "runs", "show", str(tmp_path / "runs" / run_id))["run_id"] == run_id
+
+
+def test_corpora_names_what_train_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    names = {entry["name"]: entry for entry in answer(capsys, "corpora")}
+    assert names["sherlock"]["at_hand"] is True
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian"], "trian"),
+        (["train"], "CORPUS"),
+        (["train", "no-such-file.txt"], "no-such-file.txt"),
+        (["train", "."], "folder"),
+        (["train", "{book}", "--hiden-size", "3"], "--hiden-size"),
+        (["train", "{book}", "--hidden-size", "eight"], "eight"),
+        (["train", "{book}", "--hidden-size", "8.5"], "hidden_size must be a whole number, not 8.5"),
+        (["train", "{book}", "--hidden-size", "1e400"], "hidden_size"),
+        (["train", "{book}", "--hidden-size", "9" * 500], "hidden_size"),
+        (["train", "{book}", "--hidden-size", "0"], "hidden_size 0 is outside 1 to 4,096"),
+        (["train", "{book}", "--hidden-size"], "--hidden-size"),
+        (["train", "{book}", "--dropout", "nan"], "dropout"),
+        (["train", "{book}", "--arch", "gpt"], "lstm, gru, rnn"),
+        (["train", "{book}", "--preset", "quik"], "quick, balanced"),
+        (["train", "{book}", "--steps", "0"], "would never end"),
+        (["train", "{book}", "--tie-weights"], "embed_dim"),
+        (["train", "{book}", "more"], "more"),
+        (["train", "{empty}"], "empty"),
+        (["train", "{one}"], "one.txt"),
+        (["train", "{binary}"], "binary"),
+        (["train", "{book}", "--column", "x", "--val-fraction", "0.9", "--test-fraction", "0.9"], "0.9"),
+        (["race", "{book}", "--archs", "lstm,gpt"], "gpt"),
+        (["race", "{book}", "--archs", ","], "archs"),
+        (["race", "{book}", "--arch", "gru"], "--arch"),
+        (["resume", "nobody"], "nobody"),
+        (["evaluate", "nobody"], "nobody"),
+        (["evaluate", "x", "--split", "half"], "val, test, all"),
+        (["generate", "nobody"], "nobody"),
+        (["generate", "x", "--temperature", "0"], "temperature"),
+        (["generate", "x", "--length", "-3"], "length"),
+        (["compare"], "RUN"),
+        (["compare", "nobody"], "nobody"),
+        (["runs", "lst"], "lst"),
+        (["runs", "show", "nobody"], "nobody"),
+        (["runs", "rename", "nobody", "x"], "nobody"),
+        (["runs", "delete", "nobody"], "nobody"),
+        (["corpora", "x"], "x"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line(
+    words: list[str], said: str, book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "one.txt").write_bytes(b"a")
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 20)
+    places = {name: str(tmp_path / f"{name}.txt") for name in ("book", "empty", "one", "binary")}
+    assert said in refusal(capsys, *(word.format(**places) for word in words))
+
+
+def test_an_ambiguous_run_lists_the_ids(book: str, run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    other = answer(capsys, "train", book, *TINY, "--label", "tiny")["run_id"]
+    said = refusal(capsys, "generate", "tiny")
+    assert run_id in said and other in said
+    assert run_id in refusal(capsys, "runs", "show", run_id[:4])
+
+
+def test_a_run_that_is_too_large_is_refused_with_the_estimate(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    huge = ("--hidden-size", "4096", "--num-layers", "8", "--batch-size", "4096", "--seq-len", "4096")
+    path = Path(book)
+    path.write_text(TEXT * 20_000, encoding="utf-8")
+    assert "GB" in refusal(capsys, "train", book, *huge)
+
+
+def test_nothing_is_deleted_unasked(run_id: str) -> None:
+    done = run_program("runs", "delete", run_id, stdin=subprocess.DEVNULL)
+    assert done.returncode == 2 and b"--yes" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert (Path(os.environ["CHARLM_RUNS"]) / run_id).exists()
+
+
+def test_a_text_that_is_gone_is_asked_for(book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = answer(capsys, "train", book, *TINY)["run_id"]
+    for path in (tmp_path / "data").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    assert "--corpus" in refusal(capsys, "evaluate", made)
+
+
+def test_no_test_tail_is_said(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "test_fraction" in refusal(capsys, "evaluate", run_id, "--split", "test")
+
+
+# --- ends ------------------------------------------------------------------------------------------------------------
+
+
+def begun(*words: str) -> subprocess.Popen[bytes]:
+    """A training in a process of its own that has made its first steps."""
+    command = [sys.executable, "-m", "charlm", "train", *words, "--eval-every", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if b"step" in line:
+            return process
+    raise AssertionError("the training ended before its first step")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals to a child")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_training_is_saved(
+    number: int, code: int, book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = begun(book, *TINY, "--steps", "100000", "--label", "cut")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code and out == b"" and b"Traceback" not in err
+    shown = answer(capsys, "runs", "show", "cut")
+    assert shown["steps"] >= 1 and shown["status"] in ("stopped", "interrupted")
+    assert answer(capsys, "resume", "cut", "--steps", "2")["steps"] == shown["steps"] + 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes close differently there")
+def test_a_reader_that_leaves_is_no_error(run_id: str) -> None:
+    command = [sys.executable, "-m", "charlm", "generate", run_id, "--length", "100000"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait(timeout=30) == 141
+
+
+def test_texts_go_through_pipes_as_utf8(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    made = run_program("train", "-", *TINY, "--json", "--label", "naïve", input=("äöü é " * 60).encode(), env=env)
+    assert made.returncode == 0, made.stderr
+    run = json.loads(made.stdout)["run_id"]
+    done = run_program("generate", run, "--prompt", "äö", "--length", "20", env=env)
+    assert done.stdout.decode("utf-8").startswith("äö") and done.stderr == b""
