@@ -125,7 +125,7 @@ def _not_utf8(data: bytes, name: str, error: UnicodeDecodeError, known: bool) ->
         return _replacing(data, "utf-8")
     codec = _detect(sample)
     text, notes = _replacing(data, codec)
-    if len(re.findall("[\x80-\x9f]", text[:_DETECTED])) > 0.02 * len(text[:_DETECTED]):
+    if len(re.findall("[\x80-\x9f\ufffd]", text[:_DETECTED])) > 0.02 * len(text[:_DETECTED]):
         raise CorpusError(f"{name} is in an encoding that could not be recognised; save it as UTF-8 and take that")
     return text, [f"read as {codec}", *notes]
 

@@ -88,6 +88,9 @@ def _records(value: Any) -> list[Record]:
         return [{STRINGS: value}]
     if not isinstance(value, dict):
         return []
+    if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):  # pandas' orient="split"
+        rows = [row for row in value["data"] if isinstance(row, list)]
+        value = {"rows": [dict(zip(map(str, value["columns"]), row, strict=False)) for row in rows]} if rows else value
     for key in ROWS:
         if isinstance(value.get(key), list) and (records := _records(value[key])):
             return records

@@ -77,6 +77,8 @@ def column_texts(table: Table, wanted: str, name: str) -> tuple[list[str], list[
     if not kept:
         raise CorpusError(f"{name} has no text in column {column}; it has the columns: {_listed(table.columns)}")
     notes = list(table.notes)
+    if not wanted and column.strip().casefold() not in TEXT_COLUMNS:
+        notes.append(f"column {column[:60]} read, the only one with text")
     if len(kept) < len(texts):
         notes.append(f"{_counted(len(texts) - len(kept), 'row')} without {column} left out")
     return kept, notes

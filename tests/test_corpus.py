@@ -127,6 +127,10 @@ def test_too_little_is_refused(data: str, said: str) -> None:
     assert "at least two different characters" in refusal(data)
 
 
+def test_bytes_of_no_encoding_are_refused() -> None:
+    assert "could not be recognised; save it as UTF-8" in refusal(b"\x80\x81\xfe\xff" * 50)
+
+
 def test_other_suffixes_are_read_if_they_are_clean_unicode() -> None:
     assert read("def f(): ...\n", "code.py").text == "def f(): ...\n"
     assert "take .txt, .md, .csv" in refusal("café".encode("latin-1"), "notes.xyz")
@@ -221,6 +225,11 @@ def test_separators_and_columns_are_found(data: str, name: str) -> None:
     assert read(data, name).text == "a, b\n\nc"
 
 
+def test_a_column_chosen_for_want_of_others_is_said() -> None:
+    corpus = read("name,age\nBob,3\nAl,4\n", "t.csv")
+    assert (corpus.text, corpus.repairs) == ("Bob\n\nAl", ("column name read, the only one with text",))
+
+
 def test_tsv_quotes_that_are_just_quotes() -> None:
     assert read('n\tText\n1\t"Oh\n2\tno" he\n', "t.tsv").text == '"Oh\n\nno" he'
 
@@ -248,6 +257,7 @@ def test_cells_larger_than_the_csv_modules_limit() -> None:
         {"text": {"0": "a b", "1": "c"}},
         {"rows": [{"text": "a b"}, {"text": "c"}], "version": 1},
         {"data": ["a b", "c"]},
+        {"columns": ["n", "text"], "index": [0, 1], "data": [[1, "a b"], [2, "c"]]},
         [{"text": "a b"}, {"text": None}, {"text": ""}, "c"],
     ],
 )

@@ -11,9 +11,9 @@ import numpy as np
 
 from charlm.errors import CorpusError
 
-FITTED = 1_500_000  # last characters of the training part that are used
+FITTED = 1_200_000  # last characters of the training part that are used
 SCORED = 200_000  # first characters of the held-out part that are used
-_DENSE = 1 << 24  # up to this many possible codes, a table is faster than sorting
+_DENSE = 1 << 24  # up to this many possible codes, and 16 a character, a table is faster than sorting
 
 
 def guessing_costs(train_text: str, held_out_text: str, vocab_size: int) -> dict[str, float]:
@@ -28,7 +28,7 @@ def guessing_costs(train_text: str, held_out_text: str, vocab_size: int) -> dict
       (size(train + held-out) - size(train)) * 8 / held-out characters, both as UTF-8, at gzip's level 9 and xz's
       preset 6. gzip looks back 32 KB, xz over all that is used here.
 
-    Of a large corpus, only the last 1,500,000 characters of the training part and the first 200,000 of the held-out
+    Of a large corpus, only the last 1,200,000 characters of the training part and the first 200,000 of the held-out
     part are used, by every method, so that this takes seconds.
 
     Args:
@@ -111,7 +111,7 @@ def _codes(text: str) -> np.ndarray:
 
 def _dense(codes: np.ndarray, space: int) -> tuple[np.ndarray, int]:
     """Codes below `space` renumbered from 0 without gaps, and how many there are."""
-    if space > _DENSE:
+    if space > min(_DENSE, 16 * len(codes)):
         values, dense = np.unique(codes, return_inverse=True)
         return dense, len(values)
     present = np.zeros(space, dtype=bool)

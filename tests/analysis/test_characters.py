@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.analysis import characters
@@ -18,6 +18,7 @@ def test_an_empty_text_has_no_characters() -> None:
     assert count_characters("") == []
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(), max_size=60))
 def test_counts_are_those_of_a_counter(text: str) -> None:
     assert dict(count_characters(text)) == Counter(text)

@@ -39,6 +39,7 @@ def test_costs_are_those_of_the_paper(train: str, held_out: str, order: int) -> 
     assert np.allclose(character_costs(train, held_out, 5, order), -np.log2(expected))
 
 
+@settings(deadline=None)
 @given(WORDS, st.integers(0, 3))
 def test_probabilities_sum_to_one(train: str, order: int) -> None:
     costs = [character_costs(train, char, 4, order)[0] for char in "abcé"]
