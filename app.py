@@ -1,0 +1,32 @@
+"""The Space's entry: builds the page and launches it. Host and port come from GRADIO_SERVER_NAME and _PORT."""
+
+import threading
+
+from charlm.catalog import data_dir
+from charlm.jobs import Jobs
+from charlm.runs import RunStore
+from charlm.serving import Serving
+from charlm.ui.demo import Services, build_demo, warm_up
+from charlm.ui.theme import launch_options
+
+# Seconds: the first page comes first, loading torch beside it would slow it down.
+WARM_UP_AFTER = 2.0
+
+
+def main() -> None:
+    """Serve until Ctrl-C; a training that is running then can be resumed."""
+    store = RunStore()
+    services = Services(store, Jobs(store), Serving(store))
+    demo = build_demo(services, data_dir())
+    demo.launch(prevent_thread_lock=True, **launch_options())
+    later = threading.Timer(WARM_UP_AFTER, warm_up, [services])
+    later.daemon = True
+    later.start()
+    try:
+        demo.block_thread()
+    finally:
+        services.jobs.close()
+
+
+if __name__ == "__main__":
+    main()

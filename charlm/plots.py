@@ -1,0 +1,269 @@
+"""Measured rows -> plotly figures, pure: no file, no model, no page."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+# Okabe-Ito: told apart by colour-blind readers.
+ARCH_COLOURS = {"lstm": "#0072B2", "gru": "#009E73", "rnn": "#D55E00", "transformer": "#CC79A7"}
+BASELINE_COLOUR = "#7F7F7F"
+FONT = "#84888f"
+GRID = "rgba(128,128,128,.16)"
+# Several runs of one architecture share its colour and differ by their dashes.
+DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
+MAX_POINTS = 1200
+LABEL_GAP = 15  # px between two names at the line ends
+By = Literal["step", "seconds"]
+
+
+def arch_colour(arch: str) -> str:
+    """The colour of an architecture, the same everywhere; grey for what has none."""
+    return ARCH_COLOURS.get(arch, BASELINE_COLOUR)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run to draw.
+
+    Attributes:
+        key: the run's id, put in each trace's `meta` so that a page can find it.
+        name: written at the line's end.
+        rows: metrics in the order of steps: step, seconds, train_loss, val_loss (None between evaluations).
+        best_step: the step whose weights are kept; None draws no ring.
+        faded: an earlier run laid under the others.
+    """
+
+    key: str
+    name: str
+    arch: str
+    rows: Sequence[Mapping[str, Any]] = field(repr=False)
+    best_step: int | None = None
+    faded: bool = False
+
+
+def loss_figure(
+    curves: Sequence[Curve],
+    *,
+    by: By = "step",
+    log: bool = False,
+    uniform: float | None = None,
+    height: int = 330,
+    live: bool = False,
+) -> "Figure":
+    """Loss curves: training thin and faint, validation bold with markers, the kept step ringed.
+
+    Args:
+        curves: the runs, in drawing order.
+        by: x axis: steps, or the seconds each run itself computed.
+        log: logarithmic loss axis.
+        uniform: the loss ln V of guessing, in nats; drawn dashed.
+        height: of the whole figure, px.
+        live: points will be added in the page: the axes follow them.
+    """
+    import plotly.graph_objects as go  # 1 s: the page must not wait for it
+
+    low, high = loss_range(curves, uniform)
+    layout = _layout(by, log, (low, high), height)
+    names = end_labels(curves, by=by, log=log, span=(low, high), height=height)
+    end = max((row[by] for curve in curves for row in curve.rows), default=None)
+    layout["xaxis"]["range"] = [0, None if live or not end else end]
+    if live:
+        layout["yaxis"]["range"][0] = None
+    layout["margin"]["r"] = 16 + max((8 * len(short(curve.name)) for curve in curves), default=0)
+    layout["annotations"] = [*names, _axis_title(), *_uniform_label(uniform, log)]
+    if uniform is not None:
+        layout["shapes"] = [_uniform_line(uniform)]
+    traces = [trace for curve, dash in _dashed(curves) for trace in _traces(curve, dash, by)]
+    return go.Figure(data=[go.Scatter(trace) for trace in traces], layout=layout)
+
+
+def loss_range(curves: Sequence[Curve], uniform: float | None = None) -> tuple[float, float]:
+    """The losses worth showing: the steep start is cut, the uniform line is not."""
+    train = [row["train_loss"] for curve in curves for row in curve.rows if _finite(row.get("train_loss"))]
+    val = [row["val_loss"] for curve in curves for row in curve.rows if _finite(row.get("val_loss"))]
+    seen = train + val
+    if not seen:
+        return 0.0, uniform * 1.05 if uniform else 5.0
+    low, high = min(seen), max(seen)
+    if uniform is not None:
+        high = max(uniform, min(high, 1.3 * uniform))
+    elif val:
+        high = min(high, max(1.5 * max(val), 1.5 * low))
+    pad = 0.05 * (high - low) or 0.1
+    return max(low - pad, 0.5 * low), high + pad
+
+
+def end_labels(
+    curves: Sequence[Curve], *, by: By, log: bool, span: tuple[float, float], height: int = 330
+) -> list[dict[str, Any]]:
+    """The curves' names at their line ends as plotly annotations, at least LABEL_GAP px apart."""
+    per_px = max(height - 40 - 44, 1)
+    ends = []
+    for curve in curves:
+        value = _last_value(curve)
+        if value is not None:
+            place = min(max(value, span[0]), span[1])
+            ends.append((_share(place, span, log) * per_px, place, curve))
+    ends.sort(key=lambda end: end[0])
+    places = spread([pixel for pixel, _, _ in ends])
+    return [_end_label(c, v, log, want - have) for (have, v, c), want in zip(ends, places, strict=True)]
+
+
+def spread(places: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
+    """Sorted places moved as little as a few passes find, until neighbours are `gap` apart."""
+    moved = list(places)
+    for _ in range(100):
+        for i in range(len(moved) - 1):
+            lack = gap - (moved[i + 1] - moved[i])
+            if lack > 1e-6:
+                moved[i] -= lack / 2
+                moved[i + 1] += lack / 2
+    return moved
+
+
+def thinned(rows: Sequence[Mapping[str, Any]], most: int = MAX_POINTS) -> list[Mapping[str, Any]]:
+    """At most about `most` rows, evenly taken; the last one stays."""
+    stride = math.ceil(len(rows) / most) if rows else 1
+    kept = list(rows[::stride])
+    if rows and kept[-1] is not rows[-1]:
+        kept.append(rows[-1])
+    return kept
+
+
+def _traces(curve: Curve, dash: str, by: By) -> list[dict[str, Any]]:
+    """Training, validation and ring of one run as plain dicts of python lists."""
+    colour = arch_colour(curve.arch)
+    train = thinned([row for row in curve.rows if _finite(row.get("train_loss"))])
+    val = [row for row in curve.rows if _finite(row.get("val_loss"))]
+    bold = _rgba(colour, 0.4) if curve.faded else colour
+    step = "step %{x:,}" if by == "step" else "%{x:,.1f} s"
+    lines = [
+        {**_xy(train, "train_loss", by), "mode": "lines", "line": {"width": 1, "color": _rgba(colour, 0.34)},
+         "hovertemplate": f"{step}<br>%{{y:.3f}} training"},
+        {**_xy(val, "val_loss", by), "mode": "lines+markers", "line": {"width": 2.4, "color": bold, "dash": dash},
+         "marker": {"size": 6, "color": bold}, "hovertemplate": f"{step}<br><b>%{{y:.3f}}</b> held out"},
+        {**_xy([row for row in val if row["step"] == curve.best_step], "val_loss", by), "mode": "markers",
+         "marker": {"size": 13, "color": "rgba(0,0,0,0)", "line": {"width": 2, "color": bold}}, "hoverinfo": "skip"},
+    ]  # fmt: skip
+    return [
+        {
+            **line,
+            "type": "scatter",
+            "cliponaxis": kind == "train",
+            "name": curve.name,
+            "meta": {"run": curve.key, "kind": kind},
+            "showlegend": False,
+        }
+        for line, kind in zip(lines, ("train", "val", "best"), strict=True)
+    ]
+
+
+def _xy(rows: Sequence[Mapping[str, Any]], loss: str, by: By) -> dict[str, list[float]]:
+    return {"x": [row[by] for row in rows], "y": [row[loss] for row in rows]}
+
+
+def _dashed(curves: Sequence[Curve]) -> list[tuple[Curve, str]]:
+    """Each curve with its dash: solid for the first of an architecture."""
+    seen: dict[str, int] = {}
+    pairs = []
+    for curve in curves:
+        place = seen.get(curve.arch, 0)
+        seen[curve.arch] = place + 1
+        pairs.append((curve, DASHES[place % len(DASHES)]))
+    return pairs
+
+
+def _layout(by: By, log: bool, span: tuple[float, float], height: int) -> dict[str, Any]:
+    """Axes, grid and margins; nothing of its own behind the page."""
+    axis = {"gridcolor": GRID, "zeroline": False, "ticks": "", "linecolor": GRID, "automargin": False}
+    limits = [math.log10(max(value, 1e-3)) for value in span] if log else list(span)
+    title = "step" if by == "step" else "seconds of its own"
+    return {
+        "template": "none",
+        "height": height,
+        "autosize": True,
+        "margin": {"l": 36, "r": 16, "t": 40, "b": 44},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "'IBM Plex Sans', system-ui, sans-serif", "size": 12, "color": FONT},
+        "hoverlabel": {"font": {"family": "'IBM Plex Sans', system-ui, sans-serif", "size": 12}},
+        "xaxis": {**axis, "title": {"text": title, "standoff": 8, "font": {"size": 12}}, "showgrid": False,
+                  "tickformat": ",", "nticks": 7, "showline": True},
+        "yaxis": {**axis, "type": "log" if log else "linear", "range": limits, "showline": True, "nticks": 6},
+        "dragmode": "zoom",
+        "uirevision": "loss",
+    }  # fmt: skip
+
+
+def _end_label(curve: Curve, value: float, log: bool, shift: float) -> dict[str, Any]:
+    return {
+        "name": curve.key, "text": f"<b>{_plain(short(curve.name))}</b>", "x": 1, "xref": "paper", "xanchor": "left",
+        "xshift": 10, "y": math.log10(value) if log else value, "yanchor": "middle", "yshift": shift,
+        "showarrow": False, "font": {"size": 12, "color": arch_colour(curve.arch)},
+    }  # fmt: skip
+
+
+def _axis_title() -> dict[str, Any]:
+    return {
+        "name": "axis", "text": "loss, nats per character", "x": 0, "xref": "paper", "xanchor": "left", "xshift": -34,
+        "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 10, "showarrow": False,
+    }  # fmt: skip
+
+
+def _uniform_line(uniform: float) -> dict[str, Any]:
+    return {
+        "name": "uniform", "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": uniform, "y1": uniform,
+        "line": {"width": 1.5, "dash": "dot", "color": BASELINE_COLOUR},
+    }  # fmt: skip
+
+
+def _uniform_label(uniform: float | None, log: bool) -> list[dict[str, Any]]:
+    if uniform is None:
+        return []
+    return [
+        {
+            "name": "uniform", "text": "guessing uniformly", "x": 1, "xref": "paper", "xanchor": "right",
+            "y": math.log10(uniform) if log else uniform, "yanchor": "bottom", "showarrow": False,
+        }
+    ]  # fmt: skip
+
+
+def _last_value(curve: Curve) -> float | None:
+    """Where a curve's name stands: at its last validation loss, before the first one at its training loss."""
+    for name in ("val_loss", "train_loss"):
+        values = [row[name] for row in curve.rows if _finite(row.get(name))]
+        if values:
+            return float(values[-1])
+    return None
+
+
+def _share(value: float, span: tuple[float, float], log: bool) -> float:
+    """Height of `value` in the plot, from 0 at the bottom to 1."""
+    low, high = span
+    if log:
+        low, high, value = (math.log(max(number, 1e-3)) for number in (low, high, value))
+    return (value - low) / ((high - low) or 1.0)
+
+
+def _rgba(colour: str, alpha: float) -> str:
+    """A hex colour with transparency of its own: trace opacity lays a dark veil over a dark page."""
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def short(name: str, most: int = 16) -> str:
+    """A name that leaves room for the plot."""
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _plain(name: str) -> str:
+    """A name that plotly's small HTML cannot misread."""
+    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

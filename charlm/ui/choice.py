@@ -1,0 +1,76 @@
+"""Which runs Compare offers and which it opens with."""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from charlm.config import ARCH_NAMES, ARCHS
+from charlm.errors import CharLMError
+from charlm.ui.verdict import AT_WORK
+
+MOST = 6
+
+
+def comparable(runs: Sequence[Any]) -> list[Any]:
+    """Runs that have weights to write with: one validation has passed."""
+    return [run for run in runs if run.best_val_loss is not None]
+
+
+def default_runs(runs: Sequence[Any]) -> list[str]:
+    """Ids of the newest finished LSTM, GRU and RNN on one corpus, else the shipped ones, else the newest run."""
+    usable = [run for run in comparable(runs) if run.status not in AT_WORK]
+    own = [run for run in usable if not run.shipped]
+    for group in (own, [run for run in usable if run.shipped]):
+        for corpus in dict.fromkeys(run.corpus.get("sha256") for run in group):
+            trio = _newest_of_each(group, corpus)
+            if len(trio) == len(ARCHS):
+                return trio
+    return [run.run_id for run in usable[:1]]
+
+
+def _newest_of_each(runs: Sequence[Any], corpus: Any) -> list[str]:
+    """The newest run of every architecture on one corpus, in the order of ARCHS."""
+    found = {run.arch: run.run_id for run in reversed(runs) if run.corpus.get("sha256") == corpus}
+    return [found[arch] for arch in ARCHS if arch in found]
+
+
+def run_choices(runs: Sequence[Any]) -> list[tuple[str, str]]:
+    """(what is read, run id) for a picker; a name met twice gets the start of its id."""
+    titles = [run_title(run) for run in runs]
+    return [
+        (title if titles.count(title) == 1 else f"{title} ({run.run_id[:13]})", run.run_id)
+        for title, run in zip(titles, runs, strict=True)
+    ]
+
+
+def run_title(run: Any) -> str:
+    """A label that also says the architecture, and that a run is still at work."""
+    arch = ARCH_NAMES.get(run.arch, run.arch)
+    title = run.label if arch.lower() in run.label.lower() else f"{arch} · {run.label}"
+    return f"{title} · {run.status}" if run.status in AT_WORK else title
+
+
+def found_runs(store: Any, ids: Sequence[str]) -> list[Any]:
+    """The runs of these ids that still exist, at most six, in the given order."""
+    runs = []
+    for run_id in dict.fromkeys(ids or ()):
+        try:
+            runs.append(store.get(run_id))
+        except CharLMError:
+            continue  # deleted in another page meanwhile
+    return runs[:MOST]
+
+
+def request(**what: Any) -> str:
+    """A message from one tab to another; the nonce makes the same wish twice a change."""
+    return json.dumps({**what, "at": time.time_ns()})
+
+
+def asked(message: str | None) -> dict[str, Any]:
+    """A message read back; anything else is an empty one."""
+    try:
+        value = json.loads(message or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

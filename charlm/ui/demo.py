@@ -1,0 +1,101 @@
+"""The page: brand, job strip and tabs, wired to the services."""
+
+import logging
+import secrets
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from charlm.errors import CharLMError
+from charlm.ui import compare_tab, runs_tab, strip
+from charlm.ui.common import Services, Shared
+
+__all__ = ["Services", "Shared", "build_demo", "warm_up"]
+
+HERE = Path(__file__).parent
+QUEUE_SIZE = 64
+AT_ONCE = 8
+TABS = ("Compare", "Train", "Corpus", "Runs")
+MODE_JS = "element.addEventListener('click', () => window.charlmTheme());"
+
+
+def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
+    """The whole page.
+
+    Args:
+        services: run store, jobs and serving; the page keeps nothing of its own.
+        data_dir: where the secret of the browser's memory is kept, so that it outlives a restart.
+    """
+    with gr.Blocks(title="CharLM Lab", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
+        _frame(services)
+        shared = _shared(data_dir)
+        with gr.Tabs(elem_id="tabs", selected="compare") as tabs:
+            shared = Shared(tabs, *shared)
+            for title in TABS:
+                name = title.lower()
+                with gr.Tab(title, id=name, elem_id=f"tab-{name}", elem_classes="page"):
+                    _tab(name, services, shared)
+    demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=AT_ONCE)
+    return demo
+
+
+def _frame(services: Services) -> None:
+    """What stands above the tabs: mark, theme button, strip."""
+    mark = (HERE / "mark.svg").read_text(encoding="utf-8")
+    gr.HTML(f"<span>{mark}<b>CharLM Lab</b></span>", elem_id="brand", js_on_load=None, apply_default_css=False)
+    gr.HTML(
+        '<button type="button" class="quiet" aria-label="Light or dark">Theme</button>',
+        elem_id="mode",
+        js_on_load=MODE_JS,
+        apply_default_css=False,
+    )
+    strip.build(services)
+
+
+def _shared(data_dir: Path) -> tuple[Any, ...]:
+    """The components that cross tabs, but for the tabs themselves."""
+    corpus = gr.BrowserState(None, storage_key="charlm-corpus", secret=browser_secret(data_dir))
+    compare = gr.Textbox(visible="hidden", elem_id="ask-compare")
+    watch = gr.Textbox(visible="hidden", elem_id="ask-watch")
+    return corpus, compare, watch
+
+
+def _tab(name: str, services: Services, shared: Shared) -> None:
+    from charlm.ui import corpus_tab, train_tab
+
+    builders = {"compare": compare_tab, "train": train_tab, "corpus": corpus_tab, "runs": runs_tab}
+    builders[name].build(services, shared)
+
+
+def warm_up(services: Services) -> None:
+    """Load what the first click needs: plotly, torch and the shipped models. Runs beside the server."""
+    from charlm.plots import loss_figure
+
+    loss_figure([])
+    try:
+        services.serving.warm_up()
+    except CharLMError as error:
+        logging.getLogger(__name__).warning("a shipped model cannot write: %s", error)
+
+
+def browser_secret(data_dir: Path) -> str:
+    """The key that the browser's memory is sealed with; made once, kept in the data folder where that can be written."""
+    path = data_dir / "browser-secret"
+    try:
+        return path.read_text(encoding="ascii").strip() or _new_secret(path)
+    except FileNotFoundError:
+        return _new_secret(path)
+    except (OSError, ValueError):
+        return secrets.token_hex(16)
+
+
+def _new_secret(path: Path) -> str:
+    secret = secrets.token_hex(16)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(secret, encoding="ascii")
+        path.chmod(0o600)
+    except OSError:
+        pass  # a read-only folder: the choice is forgotten at a restart, nothing worse
+    return secret

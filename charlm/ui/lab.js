@@ -1,0 +1,21 @@
+// Light or dark: the visitor's choice outlives the page; ?__theme= wins until the button is pressed.
+(() => {
+  const KEY = "charlm-theme";
+  let chosen = new URL(location.href).searchParams.get("__theme");
+  if (chosen !== "light" && chosen !== "dark") {
+    try { chosen = localStorage.getItem(KEY); } catch { chosen = null; }
+  }
+  const apply = () => {
+    if (chosen && document.body) document.body.classList.toggle("dark", chosen === "dark");
+  };
+  window.charlmTheme = () => {
+    chosen = document.body.classList.contains("dark") ? "light" : "dark";
+    try { localStorage.setItem(KEY, chosen); } catch { /* private window: the choice lasts as long as the page */ }
+    apply();
+  };
+  document.addEventListener("DOMContentLoaded", () => {
+    apply();
+    // Gradio sets the class again when it mounts and when the system's mode changes.
+    new MutationObserver(apply).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  });
+})();

@@ -1,0 +1,110 @@
+"""What is measured of several runs: the six numbers under each column, the ranking table, its CSV."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from charlm.config import ARCH_NAMES
+from charlm.ui import numbers
+from charlm.ui.common import Cell, swatch, table
+from charlm.ui.numbers import bits_of
+from charlm.ui.verdict import names
+
+HEAD = ("Model", "Val. loss", "Perplexity", "Bits/char", "Steps", "Trained", "Parameters")
+PHONE_COLUMNS = (0, 1, 3, 5)
+CSV_HEAD = ("label", "arch", "corpus", "val_loss", "perplexity", "bits_per_char", "steps", "seconds", "parameters")
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What a generation showed of one run: share of unknown words and characters a second; None: not known."""
+
+    unknown_share: float | None = None
+    chars_per_second: float | None = None
+
+
+def shape(run: Any) -> str:
+    """`2 × 128`: layers and hidden units."""
+    return f"{run.model_config.num_layers} × {run.model_config.hidden_size}"
+
+
+def number_columns(runs: Sequence[Any], writing: Mapping[str, Writing]) -> dict[str, list[tuple[str, str, bool]]]:
+    """The six rows of every run, by run id; the best value of a row is marked when there is something to beat."""
+    seen = [writing.get(run.run_id, Writing()) for run in runs]
+    losses = [run.best_val_loss for run in runs]
+    measures: list[tuple[str, list[Any], Any, int]] = [
+        ("Validation loss", losses, numbers.nats, 1),
+        ("Perplexity", losses, numbers.perplexity, 1),
+        ("Words not in the corpus", [one.unknown_share for one in seen], numbers.percent, 1),
+        ("Parameters", [run.num_parameters for run in runs], numbers.whole, 1),
+        ("Training time", [run.seconds for run in runs], numbers.duration, 1),
+        ("Writing speed, chars/s", [one.chars_per_second for one in seen], numbers.whole, -1),
+    ]
+    rows: dict[str, list[tuple[str, str, bool]]] = {run.run_id: [] for run in runs}
+    for name, values, write, sign in measures:
+        best = best_of(values, sign)
+        for place, run in enumerate(runs):
+            rows[run.run_id].append((name, write(values[place]), place in best))
+    return rows
+
+
+def best_of(values: Sequence[float | None], sign: int) -> set[int]:
+    """Places of the smallest (sign 1) or largest (-1) value; none if fewer than two differ."""
+    known = [(sign * value, place) for place, value in enumerate(values) if value is not None and math.isfinite(value)]
+    if len({value for value, _ in known}) < 2:
+        return set()
+    top = min(known)[0]
+    return {place for value, place in known if value == top}
+
+
+def by_loss(runs: Sequence[Any]) -> list[Any]:
+    """Runs by validation loss, those without one last."""
+    return sorted(runs, key=lambda run: math.inf if run.best_val_loss is None else run.best_val_loss)
+
+
+def ranking_table(runs: Sequence[Any]) -> str:
+    """The table under the curves, best first."""
+    called = dict(zip([run.run_id for run in runs], names(runs), strict=True))
+    rows: list[list[Cell | str]] = []
+    for run in by_loss(runs):
+        name = Cell(html=f"{swatch(run.arch)}{model_name(called[run.run_id], shape(run))}")
+        rows.append(
+            [
+                name,
+                Cell(numbers.nats(run.best_val_loss), strong=True),
+                numbers.perplexity(run.best_val_loss),
+                numbers.bits(bits_of(run.best_val_loss)),
+                numbers.whole(run.step),
+                numbers.duration(run.seconds),
+                numbers.whole(run.num_parameters),
+            ]
+        )
+    return table(HEAD, rows, keep=PHONE_COLUMNS, kind="ranking", id="ranking-table")
+
+
+def model_name(name: str, grey: str) -> str:
+    """A bold name and a grey addition."""
+    return f'<b>{escape(name)}</b> <span class="grey">{escape(grey)}</span>'
+
+
+def ranking_csv(runs: Sequence[Any]) -> str:
+    """The ranking for a spreadsheet; text that would be read as a formula is quoted with an apostrophe."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_HEAD)
+    for run in by_loss(runs):
+        loss = run.best_val_loss
+        text = [run.label, ARCH_NAMES.get(run.arch, run.arch), str(run.corpus.get("name", ""))]
+        losses = [] if loss is None else [f"{loss:.6f}", f"{math.exp(min(loss, 700)):.6g}", f"{loss / math.log(2):.6f}"]
+        tail = [run.step, f"{run.seconds or 0:.3f}", run.num_parameters]
+        writer.writerow([*map(plain_cell, text), *(losses or ["", "", ""]), *tail])
+    return out.getvalue()
+
+
+def plain_cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return "'" + text if text.lstrip()[:1] in ("=", "+", "-", "@") or text[:1] in ("\t", "\r", "\n") else text
