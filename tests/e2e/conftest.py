@@ -1,0 +1,99 @@
+"""One real app and one real browser for all tests of a session."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM_ARGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(autouse=True)
+def own_folders() -> None:
+    """The session's server has folders of its own; nothing changes from test to test."""
+
+
+@pytest.fixture(scope="session")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder that holds the server's runs and data."""
+    folder = tmp_path_factory.mktemp("lab")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHARLM_RUNS", str(folder / "runs"))
+        patch.setenv("CHARLM_DATA", str(folder / "data"))
+        for name in ("CHARLM_PUBLIC", "SPACE_ID"):
+            patch.delenv(name, raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def services(places: Path) -> Iterator[Any]:
+    """Runs, jobs and models of the session, as app.py makes them."""
+    from charlm.jobs import Jobs
+    from charlm.runs import RunStore
+    from charlm.serving import Serving
+    from charlm.ui.common import Services
+
+    store = RunStore()
+    made = Services(store, Jobs(store), Serving(store))
+    yield made
+    made.jobs.close()
+
+
+@pytest.fixture(scope="session")
+def server(services: Any, chromium_path: str) -> Iterator[str]:
+    """The address of the running app."""
+    from charlm.catalog import data_dir
+    from charlm.ui.demo import build_demo
+    from charlm.ui.theme import launch_options
+
+    demo = build_demo(services, data_dir())
+    _, address, _ = demo.launch(**launch_options(), server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    yield address
+    demo.close()
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """The browser's program, or a skip that says how to get one."""
+    pytest.importorskip("playwright", reason="the browser tests need playwright: pip install -r requirements-dev.txt")
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("no chromium at hand; on Debian: apt-get install chromium")
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser(chromium_path: str) -> Iterator[Any]:
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium_path, args=list(CHROMIUM_ARGS))
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="session")
+def pictures(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: --screenshots DIR, or the session's temporary folder."""
+    chosen = request.config.getoption("--screenshots")
+    folder = Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

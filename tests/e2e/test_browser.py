@@ -1,0 +1,270 @@
+"""The real app in a real browser, as a visitor meets it."""
+
+import re
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TABS = ("Compare", "Train", "Corpus", "Runs")
+SECOND = 1000  # Playwright counts milliseconds
+STORY = "A fox met a hen by the gate. The hen ran home; the fox sat down and sang. " * 60
+
+
+@pytest.fixture
+def page(browser: Any, server: str) -> Iterator[Any]:
+    """A fresh visitor on the opened app; an uncaught error in the page fails the test."""
+    visitor = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    opened = visitor.new_page()
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.set_default_timeout(20 * SECOND)
+    open_app(opened, server)
+    yield opened
+    visitor.close()
+    assert not problems
+
+
+def open_app(page: Any, server: str, **query: str) -> None:
+    """Load the app and wait until it can be used."""
+    page.goto(server + "?" + "&".join(f"{name}={value}" for name, value in query.items()))
+    page.locator("#compare-generate, #tab-train").first.wait_for(state="attached")
+    page.get_by_role("tab", name="Compare", exact=True).wait_for()
+
+
+def choose_tab(page: Any, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def texts(page: Any) -> list[str]:
+    """What stands in Compare's columns."""
+    return page.locator("#compare-columns .col .text").all_inner_texts()
+
+
+def test_one_click_three_texts(page: Any) -> None:
+    page.locator("#compare-columns .col").nth(2).wait_for()
+    assert page.locator("#compare-columns .col").count() == 3
+    before = texts(page)
+    prompt = page.locator("#compare-prompt textarea").input_value()
+    assert prompt
+    page.locator("#compare-generate").click()
+    page.wait_for_function(
+        """([before, prompt]) => {
+            const now = [...document.querySelectorAll('#compare-columns .col .text')].map(node => node.innerText);
+            return now.length === 3
+                && now.every((text, at) => text !== before[at] && text.length > prompt.length + 100);
+        }""",
+        arg=[before, prompt],
+    )
+    page.locator("#compare-generate").wait_for(state="visible")
+    assert all(text.startswith(prompt) for text in texts(page))
+    assert re.search(r"\d", page.locator("#compare-verdict").inner_text())
+
+
+def test_a_prompt_is_never_markup(page: Any) -> None:
+    page.evaluate("window.hurt = false")
+    page.locator("#compare-prompt textarea").fill("<img src=x onerror='window.hurt=true'>${window.hurt=true} Holmes")
+    page.locator("#compare-generate").click()
+    page.locator("#compare-columns .note", has_text="Skipped").first.wait_for()
+    page.locator("#compare-generate").wait_for(state="visible")
+    assert page.locator("#compare-columns .text img").count() == 0
+    assert page.evaluate("window.hurt") is False
+
+
+def test_stop_ends_the_writing(page: Any) -> None:
+    page.locator("#compare-sampling").get_by_role("button").first.click()
+    length = page.locator("#compare-length input[type=number]")
+    length.fill(length.get_attribute("max") or "5000")
+    length.press("Tab")
+    page.locator("#compare-generate").click()
+    page.locator("#compare-stop").click()
+    page.locator("#compare-generate").wait_for(state="visible")
+
+
+def test_the_curves_are_drawn(page: Any) -> None:
+    page.locator("#compare-plot .js-plotly-plot").wait_for()
+    assert page.evaluate("document.querySelector('#compare-plot .js-plotly-plot').data.length") >= 3
+
+
+def test_the_ranking_can_be_kept(page: Any) -> None:
+    with page.expect_download() as waiting:
+        page.locator("#compare-csv").click()
+    content = Path(waiting.value.path()).read_text(encoding="utf-8")
+    assert len(content.splitlines()) == 4
+
+
+# --- Train ------------------------------------------------------------------------------------------------------------
+
+POINTS = """() => {
+    const plot = document.querySelector('#train-plot .js-plotly-plot');
+    return plot ? plot.data.reduce((sum, trace) => sum + (trace.x ? trace.x.length : 0), 0) : 0;
+}"""
+
+
+def set_number(page: Any, elem_id: str, value: float) -> None:
+    field = page.locator(f"#{elem_id} input[type=number]")
+    field.fill(str(value))
+    field.press("Tab")
+
+
+def fill_form(page: Any, **numbers: float) -> None:
+    """Open the folds and set what the test wants, by the settings' names."""
+    for key in ("model", "training"):
+        fold = page.locator(f"#train-fold-{key}")
+        if not fold.locator("input").first.is_visible():
+            fold.get_by_role("button").first.click()
+    for name, value in numbers.items():
+        set_number(page, f"train-{name.replace('_', '-')}", value)
+
+
+def begin_race(page: Any, **numbers: float) -> None:
+    """A race of the three, tiny and long enough to be interrupted."""
+    choose_tab(page, "Train")
+    fill_form(page, **{"hidden_size": 12, "num_layers": 1, "steps": 100_000, "eval_every": 40, **numbers})
+    page.locator("#train-start").click()
+    page.locator("#strip .job").wait_for()
+
+
+def stop_all(page: Any, services: Any) -> None:
+    """Press the strip's Stop and wait until nothing trains."""
+    page.locator("#strip button[data-act=stop]").click()
+    page.locator("#strip .job").wait_for(state="detached")
+    assert services.jobs.current() is None
+
+
+@pytest.fixture
+def idle(services: Any) -> Iterator[None]:
+    """No job is left behind, whatever the test did."""
+    yield
+    while services.jobs.current():
+        services.jobs.stop_all()
+        services.jobs.wait(5) if hasattr(services.jobs, "wait") else None
+
+
+def test_a_race_grows_survives_a_reload_and_stops(page: Any, server: str, services: Any, idle: None) -> None:
+    begin_race(page)
+    page.wait_for_function(f"({POINTS})() > 12")
+    before = page.evaluate(POINTS)
+    page.wait_for_function(f"({POINTS})() > {before + 6}")
+    assert page.evaluate("document.querySelector('#train-plot .js-plotly-plot').data.length") >= 6
+    running = services.jobs.current()
+    assert running["kind"] == "race" and [one["arch"] for one in running["racers"]] == ["lstm", "gru", "rnn"]
+
+    page.reload()
+    page.get_by_role("tab", name="Compare", exact=True).wait_for()
+    page.locator("#strip .job").wait_for(timeout=5 * SECOND)
+    second = page.context.new_page()
+    open_app(second, server)
+    second.locator("#strip .job").wait_for(timeout=5 * SECOND)
+    choose_tab(second, "Train")
+    second.wait_for_function(f"({POINTS})() > {before}")
+    second.close()
+
+    page.locator("#strip button[data-act=pause]").click()
+    page.locator("#strip .job[data-status=paused]").wait_for()
+    page.locator("#strip button[data-act=resume]").click()
+    page.locator("#strip .job[data-status=running]").wait_for()
+    stop_all(page, services)
+    runs = [services.store.get(run_id) for run_id in running["run_ids"]]
+    assert {run.status for run in runs} == {"stopped"} and all(run.best_val_loss for run in runs)
+
+
+def test_zoom_survives_new_points(page: Any, services: Any, idle: None) -> None:
+    begin_race(page)
+    page.wait_for_function(f"({POINTS})() > 12")
+    page.evaluate("Plotly.relayout(document.querySelector('#train-plot .js-plotly-plot'), {'xaxis.range': [0, 60]})")
+    before = page.evaluate(POINTS)
+    page.wait_for_function(f"({POINTS})() > {before + 12}")
+    assert page.evaluate("document.querySelector('#train-plot .js-plotly-plot').layout.xaxis.range") == [0, 60]
+    stop_all(page, services)
+
+
+def test_a_setting_out_of_range_is_said(page: Any, services: Any) -> None:
+    choose_tab(page, "Train")
+    fill_form(page, hidden_size=0)
+    page.locator("#train-estimates", has_text="hidden_size 0 is outside 1 to 4,096").wait_for()
+    page.locator("#train-start").click()
+    page.get_by_text("hidden_size 0 is outside 1 to 4,096").nth(1).wait_for()
+    assert services.jobs.current() is None
+
+
+# --- Runs -------------------------------------------------------------------------------------------------------------
+
+
+def finished_run(services: Any, label: str) -> str:
+    """A small run of its own, trained to its end."""
+    from charlm.corpus import corpus_from_text
+    from charlm.presets import from_options
+
+    config = from_options({"hidden_size": 8, "num_layers": 1, "steps": 5, "label": label})
+    corpus = corpus_from_text(STORY, "story.txt", config.corpus)
+    [run_id] = services.jobs.start(corpus, config, ["gru"])
+    deadline = time.monotonic() + 60
+    while services.store.get(run_id).status != "finished":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return run_id
+
+
+def test_runs_are_opened_renamed_downloaded_evaluated_and_deleted(page: Any, services: Any) -> None:
+    run_id = finished_run(services, "<b>my run</b>")
+    choose_tab(page, "Runs")
+    page.locator(f"#runs-table button.name[data-run='{run_id}']").click()
+    page.locator("#runs-details", has_text=run_id).wait_for()
+    assert "<b>my run</b>" in page.locator("#runs-details").inner_text()
+
+    page.locator("#runs-rename").click()
+    page.locator("#runs-name").get_by_role("textbox").fill("renamed")
+    page.locator("#runs-save").click()
+    page.locator("#runs-table", has_text="renamed").wait_for()
+    assert services.store.get(run_id).label == "renamed"
+
+    with page.expect_download() as waiting:
+        page.locator("#runs-download").click()
+    with zipfile.ZipFile(waiting.value.path()) as archive:
+        assert {Path(name).name for name in archive.namelist()} >= {"run.json", "best.safetensors", "metrics.jsonl"}
+
+    page.locator("#runs-evaluate").click()
+    page.locator("#runs-evaluated", has_text=re.compile(r"\d\.\d")).wait_for()
+
+    page.locator("#runs-delete").click()
+    page.locator("#runs-delete-keep").click()
+    assert services.store.get(run_id)
+    page.locator("#runs-delete").click()
+    page.locator("#runs-delete-sure").click()
+    page.locator(f"#runs-table button.name[data-run='{run_id}']").wait_for(state="detached")
+    assert run_id not in [run.run_id for run in services.store.list()]
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_pictures_of_every_tab(look: str, browser: Any, server: str, pictures: Path) -> None:
+    """Nothing is wider than its window; the pictures are for people to look at."""
+    size = {"width": 390, "height": 844} if look == "phone" else {"width": 1280, "height": 900}
+    visitor = browser.new_context(viewport=size, device_scale_factor=2 if look == "phone" else 1)
+    page = visitor.new_page()
+    page.set_default_timeout(20 * SECOND)
+    open_app(page, server, __theme="dark" if look == "dark" else "light")
+    for name in TABS:
+        choose_tab(page, name)
+        settle(page, name)
+        page.screenshot(path=pictures / f"{name.lower()}-{look}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name} overflows"
+    visitor.close()
+
+
+def settle(page: Any, name: str) -> None:
+    """Wait for what the tab draws last."""
+    if name in ("Compare", "Train"):
+        page.locator(f"#{name.lower()}-plot .js-plotly-plot").wait_for()
+    page.locator(f"#tab-{name.lower()}").first.wait_for(state="attached")
+    page.wait_for_function("document.fonts.status === 'loaded'")
+    if name == "Compare":
+        page.locator("#compare-generate").click()
+        page.locator("#compare-stop").wait_for(state="visible")
+        page.locator("#compare-generate").wait_for(state="visible")
