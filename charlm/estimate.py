@@ -85,6 +85,15 @@ class Machine:
         return fixed + tokens * _products(config) * self.per_product
 
 
+def training_seconds(machine: Machine, config: ModelConfig, train: TrainConfig, train_chars: int) -> float:
+    """Expected own seconds of a whole training, validations (about a tenth) included."""
+    limits: list[float] = [train.steps] if train.steps else []
+    if train.epochs:
+        limits.append(train.epochs * max(1.0, train_chars / (train.batch_size * train.seq_len)))
+    seconds = [1.1 * min(limits) * machine.step_seconds(config, train)] if limits else []
+    return min([*seconds, 60.0 * train.minutes] if train.minutes else seconds)
+
+
 @cache
 def this_machine() -> Machine:
     """Measured once, in about a tenth of a second: a step of a tiny LSTM and of a larger one."""

@@ -21,7 +21,9 @@ class RecurrentModel(LanguageModel):
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
         input_size = config.embed_dim or config.vocab_size
-        self.embed = nn.Embedding(config.vocab_size, config.embed_dim) if config.embed_dim else None
+        self.embed: nn.Embedding | None = (
+            nn.Embedding(config.vocab_size, config.embed_dim) if config.embed_dim else None
+        )
         self.rnn = type(self).CELL(input_size, config.hidden_size, config.num_layers, **self._cell_options())
         self.fc = nn.Linear(config.hidden_size, config.vocab_size)
         if not self.fc.weight.is_meta:
@@ -62,7 +64,8 @@ class RecurrentModel(LanguageModel):
         """The first layer's input part, (T, B, gates * H): without an embedding, a row lookup in its weights."""
         if self.embed is not None:
             return self._input(F.embedding(ids, self.embed.weight), 0)
-        table, bias = self.rnn.weight_ih_l0.t(), self._input_bias(0)  # (V, gates * H)
+        weight = self.rnn.get_parameter("weight_ih_l0")  # (gates * H, V)
+        table, bias = weight.t(), self._input_bias(0)  # (V, gates * H)
         if ids.numel() < self.config.vocab_size:
             return F.embedding(ids, table) + bias
         return F.embedding(ids, table + bias)

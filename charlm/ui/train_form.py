@@ -1,0 +1,167 @@
+"""The form of the Train tab: what to train on what, for how long, and what that will take."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from charlm.config import ARCH_NAMES, ARCHS, Config, ModelConfig, TrainConfig
+from charlm.errors import CharLMError
+from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
+from charlm.ui import numbers
+from charlm.ui.common import facts, notice
+from charlm.ui.corpora import Chosen, chosen_options, corpus_choices, open_corpus
+
+FOLDS: dict[str, tuple[str, ...]] = {
+    "model": ("hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "init", "tie_weights"),
+    "training": (
+        "steps", "epochs", "minutes", "seq_len", "batch_size", "learning_rate", "schedule", "warmup_steps", "grad_clip",
+        "weight_decay", "patience", "eval_every",
+    ),
+    "name": ("label", "seed", "device"),
+}  # fmt: skip
+NAMES = tuple(name for names in FOLDS.values() for name in names)
+LABELS = {
+    "seq_len": "Sequence length",
+    "eval_every": "Validate every",
+    "num_layers": "Layers",
+    "nonlinearity": "RNN bend",
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form's components; `controls` stand in the order of NAMES."""
+
+    corpus: gr.Dropdown
+    preset: gr.Radio
+    archs: gr.CheckboxGroup
+    estimates: gr.HTML
+    start: gr.Button
+    folds: dict[str, gr.Accordion]
+    controls: tuple[Any, ...]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What `run_config` and `estimate_html` are called with, in order."""
+        return [self.corpus, self.preset, self.archs, *self.controls]
+
+
+def config_class(name: str) -> type[Config]:
+    """Which config a setting belongs to."""
+    return ModelConfig if name in ModelConfig.names() else TrainConfig
+
+
+def control(name: str, value: Any) -> Any:
+    """The gradio component of a setting: label, hint and choices come from its config class."""
+    field = config_class(name).field(name)
+    meta, label = field.metadata, LABELS.get(name, name.replace("_", " ").capitalize())
+    shared: dict[str, Any] = {"label": label, "info": meta["hint"], "elem_id": f"train-{name.replace('_', '-')}"}
+    if meta["choices"]:
+        return gr.Dropdown(list(meta["choices"]), value=value, filterable=False, **shared)
+    if isinstance(field.default, bool):
+        return gr.Checkbox(value, **shared)
+    if isinstance(field.default, str):
+        return gr.Textbox(value, max_length=int(meta["high"]), **shared)
+    return gr.Number(value, precision=0 if isinstance(field.default, int) else None, **shared)
+
+
+def preset_values(preset: str) -> list[Any]:
+    """A preset's value for every control, in the order of NAMES."""
+    config = from_options({}, preset)
+    values = config.model.to_dict() | config.train.to_dict()
+    return [values[name] for name in NAMES]
+
+
+def build(chosen: Chosen | None = None) -> Form:
+    """The form's components; call inside its column."""
+    first = next(iter(PRESETS))
+    start = dict(zip(NAMES, preset_values(first), strict=True))
+    corpus = gr.Dropdown(
+        corpus_choices(chosen), label="Corpus", info="What the models learn to write", elem_id="train-corpus"
+    )
+    preset = gr.Radio(
+        list(PRESETS),
+        value=first,
+        label="Preset",
+        info=f"{first}: {PRESET_HINTS[first]}",
+        elem_id="train-preset",
+        elem_classes="segmented",
+    )
+    archs = gr.CheckboxGroup(
+        [(ARCH_NAMES[arch], arch) for arch in ARCHS],
+        value=list(ARCHS),
+        label="Architectures",
+        info="One trains alone; several race on the same batches",
+        elem_id="train-archs",
+        elem_classes="swatches",
+    )
+    estimates = gr.HTML(facts([("…", "being estimated")]), elem_id="train-estimates", apply_default_css=False)
+    button = gr.Button("Train", variant="primary", elem_id="train-start")
+    folds, controls = {}, []
+    for key, names in FOLDS.items():
+        with gr.Accordion(fold_title(key, start), open=False, elem_id=f"train-fold-{key}") as folds[key]:
+            controls += [control(name, start[name]) for name in names]
+    return Form(corpus, preset, archs, estimates, button, folds, tuple(controls))
+
+
+def fold_title(key: str, values: Mapping[str, Any]) -> str:
+    """A fold's title states its values: `Model: 2 layers of 128, dropout 0.1`."""
+    if key == "model":
+        layers = numbers.count(int(values["num_layers"] or 0), "layer")
+        return f"Model: {layers} of {values['hidden_size']}, dropout {values['dropout']:g}"
+    if key == "training":
+        budget = ", ".join(f"{values[name]:,g} {name}" for name in BUDGETS if values[name])
+        return f"Training: {budget or 'no end'}, {values['batch_size']} × {values['seq_len']}, {values['schedule']}"
+    return f"Name, seed and device{': ' + values['label'] if values['label'] else ''}"
+
+
+def run_config(preset: str, values: Sequence[Any], chosen: Chosen | None) -> RunConfig:
+    """The form as checked configs.
+
+    Args:
+        preset: its corpus settings count where the Corpus tab set nothing else.
+        values: the controls', in the order of NAMES; an emptied number field takes its preset's value.
+        chosen: what the Corpus tab chose.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    fallback = dict(zip(NAMES, preset_values(preset), strict=True))
+    given = {name: fallback[name] if value is None else value for name, value in zip(NAMES, values, strict=True)}
+    return from_options({**given, **chosen_options(chosen)}, preset)
+
+
+def estimate_html(chosen: Chosen | None, corpus: str, preset: str, archs: Sequence[str], *values: Any) -> str:
+    """Parameters, time, parameters a character, memory; or what does not fit, in a sentence."""
+    from charlm.tokenizer import CharTokenizer
+
+    if not archs:
+        return notice("No architecture chosen.", "Choose one to train it alone, or several to let them race.")
+    try:
+        config = run_config(preset, values, chosen)
+        text = open_corpus(corpus, config.corpus).text
+        return _estimate(config, archs, len(text), CharTokenizer.fit(text).vocab_size)
+    except CharLMError as error:
+        return notice("This cannot be trained yet.", str(error), "error")
+
+
+def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct: int) -> str:
+    from charlm.estimate import count_parameters, memory_bytes, this_machine, training_seconds
+
+    models = [replace(config.model, arch=arch, vocab_size=distinct) for arch in archs]
+    counts = [count_parameters(model) for model in models]
+    train_chars = int(characters * (1 - config.corpus.val_fraction - config.corpus.test_fraction))
+    seconds = sum(training_seconds(this_machine(), model, config.train, train_chars) for model in models)
+    memory = sum(memory_bytes(model, config.train) for model in models)
+    largest = counts.index(max(counts))
+    who = f", {ARCH_NAMES[archs[largest]]}"
+    return facts(
+        [
+            (numbers.whole(counts[largest]), f"parameters{who}"),
+            (numbers.duration(seconds), "expected" + (", all together" if len(archs) > 1 else "")),
+            (f"{counts[largest] / max(train_chars, 1):.2f}", f"per character{who}"),
+            (numbers.size(memory), "memory at most"),
+        ]
+    )

@@ -1,0 +1,141 @@
+"""What the Train tab shows and how it keeps up: which runs, their figure, and what a page lacks at a tick."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from charlm.config import ARCH_NAMES
+from charlm.errors import CharLMError
+from charlm.plots import MAX_POINTS, By, Curve, end_labels, loss_figure, loss_range
+from charlm.runs import Run
+from charlm.ui.common import Services
+from charlm.ui.train_view import body_html, head_html
+from charlm.ui.verdict import names
+
+HEIGHT = 330
+
+
+def shown_runs(services: Services, wanted: Sequence[str] = ()) -> list[Run]:
+    """The runs the tab shows: the wanted ones with their race, else those at work, else the last, else the shipped."""
+    job = services.jobs.current()
+    ids = list(wanted) or (job["run_ids"] if job else [])
+    if ids:
+        runs = _found(services, ids)
+        return _race(services, runs[0]) if wanted and runs else runs
+    runs = services.store.list()
+    return _race(services, runs[0]) if runs else []
+
+
+def _found(services: Services, ids: Sequence[str]) -> list[Run]:
+    runs = []
+    for run_id in ids:
+        try:
+            runs.append(services.store.get(run_id))
+        except CharLMError:
+            continue  # deleted meanwhile
+    return runs
+
+
+def _race(services: Services, run: Run) -> list[Run]:
+    """A run and those it raced with, in the order of the architectures."""
+    if not run.group:
+        return [run]
+    runs = [other for other in services.store.list() if other.group == run.group and other.shipped == run.shipped]
+    return sorted(runs, key=lambda one: list(ARCH_NAMES).index(one.arch))
+
+
+def figure(services: Services, runs: Sequence[Run], overlay: str = "", by: By = "step", log: bool = False) -> Any:
+    """The whole plot. `layout.meta` tells the page what it shows, so that it can ask for what is missing."""
+    curves = _curves(runs, [run.metrics() for run in runs])
+    earlier = [run for run in _found(services, [overlay] if overlay else []) if run not in runs]
+    faded = [Curve(run.run_id, run.label, run.arch, run.metrics(), run.best_step, faded=True) for run in earlier]
+    uniform = _uniform(runs)
+    drawn = loss_figure([*faded, *curves], by=by, log=log, uniform=uniform, height=HEIGHT)
+    drawn.update_layout(
+        meta={
+            "runs": [run.run_id for run in runs],
+            "since": {run.run_id: run.metrics()[-1]["step"] if run.metrics() else -1 for run in runs},
+            "by": by,
+            "log": log,
+        }
+    )
+    return drawn
+
+
+def _curves(runs: Sequence[Run], rows: Sequence[Sequence[Mapping[str, Any]]]) -> list[Curve]:
+    called = names(runs)
+    return [
+        Curve(run.run_id, name, run.arch, mine, run.best_step)
+        for run, name, mine in zip(runs, called, rows, strict=True)
+    ]
+
+
+def _uniform(runs: Sequence[Run]) -> float | None:
+    return math.log(runs[0].model_config.vocab_size) if runs and runs[0].model_config.vocab_size > 1 else None
+
+
+def poll(services: Services, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page needs at a tick.
+
+    Args:
+        asked: `runs`, `since` {run: step}, `by`, `log` of the plot as it stands, `wanted` run ids, `seen` marks.
+
+    Returns:
+        `redraw`: the plot shows other runs than it should. `points`: per run, what to add to its traces.
+        `labels`, `range`: names at the line ends and loss range. `head`, `body`: HTML, None if it has been seen.
+    """
+    runs = shown_runs(services, _strings(asked.get("wanted")))
+    ids = [run.run_id for run in runs]
+    if ids != _strings(asked.get("runs")):
+        return {"redraw": True, **_texts(services, runs, asked)}
+    since = asked.get("since")
+    since = since if isinstance(since, dict) else {}
+    by: By = "seconds" if asked.get("by") == "seconds" else "step"
+    rows = {run.run_id: run.metrics() for run in runs}
+    fresh = {run_id: [row for row in mine if row["step"] > _whole(since.get(run_id))] for run_id, mine in rows.items()}
+    state: dict[str, Any] = {"redraw": False, **_texts(services, runs, asked)}
+    if any(fresh.values()):
+        curves = _curves(runs, list(rows.values()))
+        span = loss_range(curves, _uniform(runs))
+        log = bool(asked.get("log"))
+        state["points"] = {run.run_id: _points(run, fresh[run.run_id], rows[run.run_id], by) for run in runs}
+        state["labels"] = end_labels(curves, by=by, log=log, span=span, height=HEIGHT)
+        state["range"] = [math.log10(value) for value in span] if log else list(span)
+    return state
+
+
+def _points(run: Run, fresh: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], by: str) -> dict[str, Any]:
+    """New points of the two lines, the place of the ring, and the step reached."""
+    best = [row for row in rows if row["step"] == run.best_step and row.get("val_loss") is not None]
+    lines = {
+        kind: [row for row in fresh[-MAX_POINTS:] if row.get(f"{kind}_loss") is not None] for kind in ("train", "val")
+    }
+    return {
+        **{
+            kind: {"x": [row[by] for row in own], "y": [row[f"{kind}_loss"] for row in own]}
+            for kind, own in lines.items()
+        },
+        "best": {"x": [row[by] for row in best], "y": [row["val_loss"] for row in best]},
+        "since": fresh[-1]["step"] if fresh else None,
+    }
+
+
+def _texts(services: Services, runs: Sequence[Run], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Head and body with a mark each; None for what the page has already."""
+    seen = asked.get("seen")
+    seen = seen if isinstance(seen, dict) else {}
+    state: dict[str, Any] = {"marks": {}}
+    for name, html in (("head", head_html(services, runs)), ("body", body_html(services, runs))):
+        mark = hashlib.md5(html.encode(), usedforsecurity=False).hexdigest()
+        state["marks"][name] = mark
+        state[name] = None if seen.get(name) == mark else html
+    return state
+
+
+def _strings(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _whole(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else -1

@@ -1,0 +1,182 @@
+"""Train: the form at the left, the live training at the right; closing the page stops nothing."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from charlm.config import ARCHS
+from charlm.errors import CharLMError
+from charlm.plots import By
+from charlm.presets import PRESET_HINTS
+from charlm.ui import train_form, train_live, train_view
+from charlm.ui.choice import asked, run_title
+from charlm.ui.common import Services, Shared, swatch_css
+from charlm.ui.corpora import Chosen, chosen_value, corpus_choices, open_corpus
+from charlm.ui.train_form import FOLDS, NAMES, Form
+
+LIVE_JS = (Path(__file__).parent / "train.js").read_text(encoding="utf-8")
+HEAD_JS = """
+window.addEventListener('charlm:head', (event) => { if (element.isConnected) props.value = event.detail; });
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-act]');
+  if (button) trigger('act', { ...button.dataset });
+});
+"""
+NO_OVERLAY = ("no overlay", "")
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+
+
+@dataclass(frozen=True)
+class Live:
+    """The right side's components; `wanted` holds a JSON list of run ids to show instead of the newest."""
+
+    head: gr.HTML
+    by: gr.Radio
+    scale: gr.Radio
+    overlay: gr.Dropdown
+    plot: gr.Plot
+    body: gr.HTML
+    wanted: gr.Textbox
+
+
+def build(services: Services, shared: Shared) -> None:
+    """The tab's components and their wiring; call inside its gr.Tab."""
+    gr.HTML(swatch_css("train-archs", ARCHS), apply_default_css=False, padding=False)
+    with gr.Row(elem_id="train-sides"):
+        with gr.Column(elem_id="train-form", min_width=260):
+            form = train_form.build()
+        with gr.Column(elem_id="train-live-side", min_width=300):
+            live = _live(services)
+    _wire_form(form, shared)
+    _wire_live(form, live, services, shared)
+    _wire_start(form, live, services, shared)
+
+
+def _live(services: Services) -> Live:
+    runs = train_live.shown_runs(services)
+
+    def poll_training(order: Any = None) -> dict[str, Any]:
+        return train_live.poll(services, order if isinstance(order, dict) else {})
+
+    head = gr.HTML(
+        train_view.head_html(services, runs), elem_id="train-head", js_on_load=HEAD_JS, apply_default_css=False
+    )
+    with gr.Row(elem_classes="plot-line"):
+        by = gr.Radio(
+            [("by step", "step"), ("by own seconds", "seconds")], value="step", show_label=False, container=False,
+            label="Horizontal axis", elem_id="train-by", elem_classes="segmented",
+        )  # fmt: skip
+        scale = gr.Radio(
+            ["linear", "log"], value="linear", show_label=False, container=False,
+            label="Loss axis", elem_id="train-scale", elem_classes="segmented",
+        )  # fmt: skip
+        overlay = gr.Dropdown(
+            [NO_OVERLAY], value="", show_label=False, container=False, label="Overlay", elem_id="train-overlay"
+        )
+    plot = gr.Plot(show_label=False, container=False, elem_id="train-plot")
+    body = gr.HTML(
+        train_view.body_html(services, runs),
+        elem_id="train-live",
+        js_on_load=LIVE_JS,
+        server_functions=[poll_training],
+        apply_default_css=False,
+    )
+    wanted = gr.Textbox("[]", visible="hidden", elem_id="train-wanted")
+    return Live(head, by, scale, overlay, plot, body, wanted)
+
+
+def _wire_form(form: Form, shared: Shared) -> None:
+    """Presets fill the form; folds and estimates follow every control."""
+
+    def fill(preset: str) -> list[Any]:
+        values = train_form.preset_values(preset)
+        hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}")
+        return [hint, *values]
+
+    def retitle(*values: Any) -> list[Any]:
+        filled = {name: 0 if value is None else value for name, value in zip(NAMES, values, strict=True)}
+        return [gr.update(label=train_form.fold_title(key, filled)) for key in FOLDS]
+
+    def rename(archs: Sequence[str]) -> Any:
+        return gr.update(value="Train" if len(archs) < 2 else "Race", interactive=bool(archs))
+
+    controls = list(form.controls)
+    folds = [form.folds[key] for key in FOLDS]
+    form.preset.input(fill, form.preset, [form.preset, *controls], **QUIET)
+    gr.on([one.change for one in controls], retitle, controls, folds, trigger_mode="always_last", **QUIET)
+    gr.on(
+        [shared.page.load, *(one.change for one in form.inputs)],
+        train_form.estimate_html,
+        [shared.corpus, *form.inputs],
+        form.estimates,
+        trigger_mode="always_last",
+        **QUIET,
+    )
+    gr.on([shared.page.load, form.archs.change], rename, form.archs, form.start, **QUIET)
+
+
+def _wire_live(form: Form, live: Live, services: Services, shared: Shared) -> None:
+    """The plot is drawn whole when what it shows changes; train.js adds the points in between."""
+
+    def draw(by: By, scale: str, overlay: str, wanted: str) -> Any:
+        runs = train_live.shown_runs(services, _ids(wanted))
+        return train_live.figure(services, runs, overlay, by, scale == "log") if runs else None
+
+    def offer(overlay: str) -> Any:
+        runs = [run for run in services.store.list() if run.best_val_loss is not None]
+        known = [NO_OVERLAY, *((run_title(run), run.run_id) for run in runs)]
+        return gr.update(choices=known, value=overlay if overlay in [key for _, key in known] else "")
+
+    def watch(message: str) -> str:
+        return json.dumps([str(asked(message).get("run", ""))])
+
+    def mend(event: gr.EventData) -> Any:
+        run = services.store.get(str(event.run))
+        gr.Info(f"Learning rate {run.train_config.learning_rate / 3:.2g} stands in the form; press Train.")
+        return float(f"{run.train_config.learning_rate / 3:.2g}")
+
+    inputs = [live.by, live.scale, live.overlay, live.wanted]
+    changes = [shared.page.load, live.by.change, live.scale.change, live.overlay.input, live.wanted.change]
+    for drawn in (
+        gr.on(changes, draw, inputs, live.plot, trigger_mode="always_last", **QUIET),
+        live.body.redraw(draw, inputs, live.plot, trigger_mode="always_last", **QUIET),
+    ):
+        drawn.then(None, js="() => { window.dispatchEvent(new Event('charlm:redrawn')); }")
+    shared.page.load(offer, live.overlay, live.overlay, **QUIET)
+    live.body.redraw(offer, live.overlay, live.overlay, **QUIET)
+    shared.watch.change(watch, shared.watch, live.wanted, **QUIET)
+    live.head.act(mend, None, form.controls[NAMES.index("learning_rate")], **QUIET)
+
+
+def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> None:
+    """Train and Race, and the corpus that the Corpus tab hands over."""
+
+    def start(chosen: Chosen | None, corpus: str, preset: str, archs: list[str], *values: Any) -> str:
+        try:
+            config = train_form.run_config(preset, values, chosen)
+            services.jobs.start(open_corpus(corpus, config.corpus), config, archs)
+        except CharLMError as error:
+            raise gr.Error(str(error), title="Nothing was started", print_exception=False) from None
+        return "[]"
+
+    def take(chosen: Chosen | None) -> Any:
+        return gr.update(choices=corpus_choices(chosen), value=chosen_value(chosen))
+
+    started = form.start.click(
+        start, [shared.corpus, *form.inputs], live.wanted, concurrency_limit=4,
+        show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
+    started.success(None, js="() => { window.dispatchEvent(new Event('charlm:wake')); }")
+    gr.on([shared.page.load, shared.corpus.change], take, shared.corpus, form.corpus, **QUIET)
+
+
+def _ids(wanted: str) -> list[str]:
+    try:
+        ids = json.loads(wanted or "[]")
+    except ValueError:
+        return []
+    return [run_id for run_id in ids if isinstance(run_id, str) and run_id] if isinstance(ids, list) else []
