@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 from charlm.config import ARCH_NAMES
-from charlm.plots import arch_colour
+from charlm.plots import BASELINE_COLOUR, arch_colour
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -45,12 +45,15 @@ class Services:
 class Shared:
     """Components that cross tabs; made in demo.py before the tabs are.
 
-    `corpus` holds {"key", "sha256", "name"} of the chosen text and outlives a reload. A tab that wants another one
-    to act writes to `compare` (JSON {"runs": [ids], "at": nonce}) or `watch` (JSON {"run": id, "at": nonce}) and to
-    `tabs`; the other tab listens to their `.change`.
+    `page.load` and `own.select` (`own` is the tab being built) say when to look for what is new. `corpus` holds
+    {"key", "sha256", "name"} of the chosen text and outlives a reload. A tab that wants another one to act writes to
+    `compare` (JSON {"runs": [ids], "at": nonce}) or `watch` (JSON {"run": id, "at": nonce}), made by choice.request,
+    and to `tabs`; the other tab listens to their `.change`.
     """
 
+    page: "gr.Blocks"
     tabs: "gr.Tabs"
+    own: "gr.Tab"
     corpus: "gr.BrowserState"
     compare: "gr.Textbox"
     watch: "gr.Textbox"
@@ -182,7 +185,8 @@ def bars(rows: Sequence[tuple[str, float, str, str]]) -> str:
     """Horizontal bars: (name, value, value as written, CSS colour or "" for grey), drawn in the given order."""
     top = max((value for _, value, _, _ in rows), default=1.0) or 1.0
     items = "".join(
-        f'<div><span>{escape(name)}</span><i style="--w:{100 * value / top:.2f}%;--c:{escape(colour or "#7F7F7F")}"></i>'
+        f"<div><span>{escape(name)}</span>"
+        f'<i style="--w:{100 * value / top:.2f}%;--c:{escape(colour or BASELINE_COLOUR)}"></i>'
         f"<b>{escape(written)}</b></div>"
         for name, value, written, colour in rows
     )
@@ -196,10 +200,11 @@ def notice(title: str, sentence: str, kind: Literal["empty", "error", "lost"] = 
     return f'<div class="notice {kind}"{role}><b>{escape(title)}</b><p>{escape(sentence)}</p>{action}</div>'
 
 
-def action(name: str, label: str, **data: str) -> str:
-    """A text button whose click reaches Python through the element's `js_on_load` (see ACTIONS_JS)."""
+def action(name: str, label: str, why: str = "", **data: str) -> str:
+    """A text button whose click reaches Python through the element's `js_on_load` (see ACTIONS_JS); `why` on hover."""
+    hover = f' title="{escape(why)}" aria-label="{escape(why)}"' if why else ""
     attributes = "".join(f' data-{escape(key)}="{escape(value)}"' for key, value in data.items())
-    return f'<button type="button" class="act" data-act="{escape(name)}"{attributes}>{escape(label)}</button>'
+    return f'<button type="button" class="act" data-act="{escape(name)}"{attributes}{hover}>{escape(label)}</button>'
 
 
 # Sends {act, run, ...} of the clicked button to the element's "act" listener.

@@ -124,7 +124,7 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [tab.verdict, tab.columns, tab.ranking]
-    redraw(gr.context.Context.root_block.load(open_with, None, tab.models, queue=False, **quiet))
+    redraw(shared.page.load(open_with, None, tab.models, queue=False, **quiet))
     redraw(shared.compare.change(take, shared.compare, tab.models, queue=False, **quiet))
     tab.models.input(show, tab.models, shown, queue=False, trigger_mode="always_last", **quiet)
     tab.models.input(draw, tab.models, tab.plot, queue=False, trigger_mode="always_last", **quiet)

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from charlm.errors import CharLMError
-from charlm.ui import compare_tab, runs_tab, strip
+from charlm.ui import compare_tab, endpoints, runs_tab, strip
 from charlm.ui.common import Services, Shared
 
 __all__ = ["Services", "Shared", "build_demo", "warm_up"]
@@ -28,14 +28,14 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
         data_dir: where the secret of the browser's memory is kept, so that it outlives a restart.
     """
     with gr.Blocks(title="CharLM Lab", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
+        endpoints.build(services)  # first: a name is the first one's that asks for it
         _frame(services)
-        shared = _shared(data_dir)
+        crossing = _crossing(data_dir)
         with gr.Tabs(elem_id="tabs", selected="compare") as tabs:
-            shared = Shared(tabs, *shared)
             for title in TABS:
                 name = title.lower()
-                with gr.Tab(title, id=name, elem_id=f"tab-{name}", elem_classes="page"):
-                    _tab(name, services, shared)
+                with gr.Tab(title, id=name, elem_id=f"tab-{name}", elem_classes="page") as own:
+                    _tab(name, services, Shared(demo, tabs, own, *crossing))
     demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=AT_ONCE)
     return demo
 
@@ -53,8 +53,8 @@ def _frame(services: Services) -> None:
     strip.build(services)
 
 
-def _shared(data_dir: Path) -> tuple[Any, ...]:
-    """The components that cross tabs, but for the tabs themselves."""
+def _crossing(data_dir: Path) -> tuple[Any, ...]:
+    """What the tabs tell one another through: the chosen corpus, and the wishes to compare and to watch."""
     corpus = gr.BrowserState(None, storage_key="charlm-corpus", secret=browser_secret(data_dir))
     compare = gr.Textbox(visible="hidden", elem_id="ask-compare")
     watch = gr.Textbox(visible="hidden", elem_id="ask-watch")
@@ -80,7 +80,7 @@ def warm_up(services: Services) -> None:
 
 
 def browser_secret(data_dir: Path) -> str:
-    """The key that the browser's memory is sealed with; made once, kept in the data folder where that can be written."""
+    """The key that the browser's memory is sealed with; made once, kept in the data folder if it can be."""
     path = data_dir / "browser-secret"
     try:
         return path.read_text(encoding="ascii").strip() or _new_secret(path)

@@ -13,9 +13,11 @@
     try { localStorage.setItem(KEY, chosen); } catch { /* private window: the choice lasts as long as the page */ }
     apply();
   };
-  document.addEventListener("DOMContentLoaded", () => {
+  const start = () => {
     apply();
     // Gradio sets the class again when it mounts and when the system's mode changes.
     new MutationObserver(apply).observe(document.body, { attributes: true, attributeFilter: ["class"] });
-  });
+  };
+  if (document.body) start();
+  else document.addEventListener("DOMContentLoaded", start);
 })();

@@ -70,9 +70,11 @@ def _row(run: Any) -> list[Cell | str]:
 
 def _name(run: Any) -> str:
     """Swatch and label as a button that opens the details, then the architecture."""
+    arch = ARCH_NAMES.get(run.arch, run.arch)
     return (
-        f'<span class="named">{swatch(run.arch)}<button type="button" class="name" data-act="open" data-run="{escape(run.run_id)}">'
-        f'<b>{escape(run.label)}</b></button> <span class="grey">{escape(ARCH_NAMES.get(run.arch, run.arch))}</span></span>'
+        f'<span class="named">{swatch(run.arch)}<button type="button" class="name" data-act="open" '
+        f'data-run="{escape(run.run_id)}"><b>{escape(run.label)}</b></button> '
+        f'<span class="grey">{escape(arch)}</span></span>'
     )
 
 
@@ -98,5 +100,4 @@ def _actions(run: Any) -> str:
     if run.status in RESUMABLE and not run.shipped and run.status not in AT_WORK:
         pairs.append(("resume", "Resume"))
     links = [action(name, label, run=run.run_id) for name, label in pairs]
-    more = f'<button type="button" class="act more" data-act="open" data-run="{escape(run.run_id)}" title="Details">⋯</button>'
-    return f'<span class="acts">{"".join([*links, more])}</span>'
+    return f'<span class="acts">{"".join(links)}{action("open", "⋯", run=run.run_id, why="Details")}</span>'

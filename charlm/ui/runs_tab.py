@@ -25,7 +25,8 @@ setInterval(() => {
 """
 )
 WAKE_JS = "() => window.dispatchEvent(new CustomEvent('charlm:wake'))"
-SHOW_JS = "() => setTimeout(() => document.getElementById('runs-details')?.scrollIntoView({block: 'nearest', behavior: 'smooth'}), 120)"
+SHOW_JS = """() => setTimeout(
+  () => document.getElementById('runs-details')?.scrollIntoView({ block: 'nearest', behavior: 'smooth' }), 120)"""
 TEXT_TYPES = [".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".gz"]
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -149,9 +150,7 @@ def _wire_table(tab: RunsTab, services: Services, shared: Shared) -> None:
         place.act(act, tab.filter, outputs, queue=False, **QUIET).then(None, js=WAKE_JS)
     tab.table.refresh(listing, tab.filter, listed, queue=False, **QUIET)
     tab.filter.input(listing, tab.filter, listed, queue=False, trigger_mode="always_last", **QUIET)
-    own_tab = gr.context.Context.block
-    if isinstance(own_tab, gr.Tab):
-        own_tab.select(listing, tab.filter, listed, queue=False, **QUIET)
+    shared.own.select(listing, tab.filter, listed, queue=False, **QUIET)
 
 
 def _wire_details(tab: RunsTab, services: Services) -> None:
@@ -223,6 +222,6 @@ def _wire_evaluation(tab: RunsTab, services: Services) -> None:
 
         return measure(message, lambda config: read_corpus_file(Path(path), config))
 
-    shown = {"show_progress": "minimal", "show_progress_on": tab.evaluated, "api_visibility": "private"}
+    shown: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": tab.evaluated, "api_visibility": "private"}
     tab.evaluate.click(evaluate_known, [tab.chosen, tab.corpus], tab.evaluated, concurrency_limit=2, **shown)
     tab.upload.upload(evaluate_file, [tab.chosen, tab.upload], tab.evaluated, concurrency_limit=2, **shown)

@@ -43,7 +43,10 @@ const ask = async (call) => {
   busy = false;
   timer = setTimeout(poll, wait);
 };
-const poll = () => document.visibilityState === 'visible' ? ask(() => server.poll_job({})) : (timer = setTimeout(poll, 1000));
+function poll() {
+  if (document.visibilityState === 'visible') ask(() => server.poll_job({}));
+  else timer = setTimeout(poll, 1000);
+}
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');
   if (!button) return;

@@ -23,7 +23,7 @@ def verdict(runs: Sequence[Any]) -> tuple[str, str]:
     if not runs:
         return "Which model writes best?", "Choose one to six models below, then press Generate."
     measured = [(bits_of(run.best_val_loss), name, run) for run, name in zip(runs, names(runs), strict=True)]
-    ranked = sorted((entry for entry in measured if entry[0] is not None), key=lambda entry: entry[0])
+    ranked = sorted(((cost, name, run) for cost, name, run in measured if cost is not None), key=lambda entry: entry[0])
     if not ranked:
         return "No loss has been measured yet.", "The first validation comes within moments of training."
     if len(ranked) == 1:
@@ -88,7 +88,8 @@ def _size_of_lead(ranked: Sequence[tuple[Any, str, Any]]) -> str:
     small = [name for gap, name in gaps if TIE <= gap < SMALL]
     clear = [name for gap, name in gaps if gap >= SMALL]
     if small and clear:
-        return f"The lead over {listed(small)} is small; over {listed(clear)} it is clear."
+        others = listed(clear) if len(clear) < 3 else "the others"
+        return f"The lead over {listed(small)} is small; over {others} it is clear."
     return "The lead is small." if small else "The lead is clear." if clear else ""
 
 

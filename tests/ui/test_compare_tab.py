@@ -1,0 +1,202 @@
+"""Compare's sentence, its columns, ranking, CSV and sampling fold, without a browser."""
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from charlm.config import SampleConfig
+from charlm.errors import ConfigError
+from charlm.ui import choice, sampling
+from charlm.ui.ranking import Writing, best_of, number_columns, plain_cell, ranking_csv, ranking_table
+from charlm.ui.verdict import names, verdict
+from charlm.ui.writing import resting_columns, skipped_note, stream_columns
+from tests.ui.runs import AUNT, FakeRun, FakeStore, trio
+
+LN2 = math.log(2)
+
+
+@dataclass
+class FakeDraft:
+    prompt: str = ""
+    text: str = ""
+    skipped: list[str] = field(default_factory=list)
+    chars_per_second: float = 2000.0
+    done: bool = False
+    error: str = ""
+
+
+class FakeServing:
+    """Hands on prepared drafts."""
+
+    def __init__(self, *steps: dict[str, FakeDraft]) -> None:
+        self.steps = steps
+
+    def lexicon(self, run: FakeRun) -> frozenset[str]:
+        return frozenset({"holmes", "had", "the"})
+
+    def compare(self, runs: list[FakeRun], prompt: str, config: SampleConfig) -> Iterator[dict[str, FakeDraft]]:
+        yield from self.steps
+
+
+def test_the_winner_and_its_leads() -> None:
+    title, sentence = verdict(trio())
+    assert title == "LSTM wins, 0.04 bits per character ahead of GRU and 0.33 ahead of RNN."
+    assert sentence == (
+        "Measured on 56,168 held-out characters of Sherlock Holmes. "
+        "The lead over GRU is small; over RNN it is clear. All saw the same 3,000 batches."
+    )
+
+
+def test_a_tie_is_called_a_tie() -> None:
+    runs = [FakeRun("a", "lstm", 1.4), FakeRun("b", "gru", 1.4 + 0.004 * LN2), FakeRun("c", "rnn", 1.6)]
+    assert verdict(runs)[0] == "LSTM and GRU tie at 2.02 bits per character; RNN is 0.29 behind."
+    assert verdict(runs[:2])[0] == "LSTM and GRU tie at 2.02 bits per character."
+
+
+def test_one_run_alone_has_no_contest() -> None:
+    title, sentence = verdict([FakeRun("a")])
+    assert title == "LSTM needs 1.96 bits per character."
+    assert "6.29" in sentence and sentence.endswith("Add a second model to compare.")
+
+
+def test_different_texts_are_not_compared() -> None:
+    title, sentence = verdict([FakeRun("a"), FakeRun("b", "gru", corpus=AUNT)])
+    assert "no contest" in title and "<b>aunt</b>.txt" in sentence
+
+
+def test_a_run_at_work_only_leads() -> None:
+    runs = [FakeRun("a", status="running"), FakeRun("b", "gru", 1.6)]
+    title, sentence = verdict(runs)
+    assert title.startswith("LSTM leads,") and "may change" in sentence
+
+
+def test_different_steps_and_different_batches_are_said() -> None:
+    assert "1,000 to 3,000 steps" in verdict([FakeRun("a"), FakeRun("b", "gru", 1.6, step=1000)])[1]
+    assert "different batches" in verdict([FakeRun("a"), FakeRun("b", "gru", 1.6, seed=8)])[1]
+
+
+def test_nothing_chosen_and_nothing_measured() -> None:
+    assert "Choose" in verdict([])[1]
+    assert "No loss" in verdict([FakeRun("a", best_val_loss=None)])[0]
+
+
+def test_six_models_name_the_first_two_and_the_last() -> None:
+    runs = [FakeRun(f"r{i}", "gru", 1.3 + i / 10) for i in range(6)]
+    assert verdict(runs)[0].endswith("ahead of r1 and 0.72 ahead of r5, the last of 6.")
+    assert names(runs) == [f"r{i}" for i in range(6)]
+
+
+def test_the_best_of_a_row_is_marked_unless_all_are_equal() -> None:
+    assert best_of([2.0, 1.0, None], 1) == {1}
+    assert best_of([2.0, 1.0], -1) == {0}
+    assert best_of([1.0, 1.0], 1) == set()
+    rows = number_columns(trio(), {"gru": Writing(0.02, 4000.0), "rnn": Writing(0.19, 2000.0)})
+    assert rows["lstm"][0] == ("Validation loss", "1.357", True)
+    assert rows["gru"][2] == ("Words not in the corpus", "2.0 %", True)
+    assert rows["lstm"][5] == ("Writing speed, chars/s", "—", False)
+
+
+def test_ranking_is_sorted_and_escaped() -> None:
+    html = ranking_table([*reversed(trio()), FakeRun("x", best_val_loss=None, label="<i>new</i>")])
+    assert html.index(">lstm<") < html.index(">GRU<") < html.index(">RNN<") < html.index("&lt;i&gt;new")
+    assert "<i>new" not in html
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2", "@sum", "\tx", "  =x"])
+def test_no_csv_cell_is_a_formula(text: str) -> None:
+    assert plain_cell(text).startswith("'")
+    row = list(csv.reader(io.StringIO(ranking_csv([FakeRun("a", label=text)]))))[1]
+    assert row[0] == "'" + text
+
+
+def test_csv_carries_full_precision() -> None:
+    rows = list(csv.DictReader(io.StringIO(ranking_csv(trio()))))
+    assert [row["arch"] for row in rows] == ["LSTM", "GRU", "RNN"]
+    assert float(rows[0]["bits_per_char"]) == pytest.approx(1.357 / LN2, abs=1e-5)
+
+
+def test_columns_rest_on_what_training_wrote() -> None:
+    run = FakeRun(
+        "a", texts=[{"step": 10, "prompt": "<P>", "text": "old"}, {"step": 20, "prompt": "<P>", "text": "<b>"}]
+    )
+    html = resting_columns([run], {})
+    assert "&lt;P&gt;" in html and "&lt;b&gt;" in html and "step 20" in html and "old" not in html
+    assert "Press Generate" in resting_columns([FakeRun("b")], {})
+    assert "No model chosen" in resting_columns([], {})
+
+
+def test_streaming_marks_unknown_words_and_ends_without_caret() -> None:
+    half = {"a": FakeDraft("Holmes", " had the stant and", [])}
+    full = {"a": FakeDraft("Holmes", " had the stant and<b>", [], done=True)}
+    first, *_, last = stream_columns(FakeServing(half, full), [FakeRun("a")], "Holmes", SampleConfig(), flush=0)
+    assert "<u>stant</u>" in first and "<u>and</u>" not in first and 'class="caret"' in first
+    assert "<u>and</u>&lt;" in last and "<b>" not in last.split("text")[1] and "caret" not in last
+
+
+def test_a_word_that_the_prompt_began_is_judged_whole() -> None:
+    (html,) = set(
+        stream_columns(FakeServing({"a": FakeDraft("Hol", "mes", done=True)}), [FakeRun("a")], "Hol", SampleConfig())
+    )
+    assert "<u>" not in html and "0.0 %" in html
+
+
+def test_one_column_may_fail_alone() -> None:
+    drafts = {"a": FakeDraft(error="no <weights>", done=True), "b": FakeDraft("", "the", done=True)}
+    html = list(stream_columns(FakeServing(drafts), [FakeRun("a"), FakeRun("b", "gru")], "", SampleConfig()))[-1]
+    assert "no &lt;weights&gt;" in html and "the" in html and 'role="alert"' in html
+
+
+def test_skipped_characters_are_named_once() -> None:
+    assert skipped_note(["é", "é", "\n", " "]) == "Skipped, never seen in its corpus: é line end space"
+    assert skipped_note([]) == ""
+    assert skipped_note([chr(0x400 + i) for i in range(20)]).endswith("and 8 more")
+
+
+def test_default_is_the_newest_trio_of_one_corpus_else_the_shipped() -> None:
+    shipped = [FakeRun(f"s-{run.arch}", run.arch, shipped=True) for run in trio()]
+    own = [FakeRun("u-rnn", "rnn", corpus=AUNT), FakeRun("u-gru", "gru", corpus=AUNT)]
+    assert choice.default_runs(own + shipped) == ["s-lstm", "s-gru", "s-rnn"]
+    newer = [FakeRun("u-lstm", "lstm", corpus=AUNT), *own, FakeRun("older", "gru", corpus=AUNT)]
+    assert choice.default_runs(newer + shipped) == ["u-lstm", "u-gru", "u-rnn"]
+    assert choice.default_runs([FakeRun("x", status="running"), *shipped]) == ["s-lstm", "s-gru", "s-rnn"]
+    assert choice.default_runs([]) == []
+    assert choice.default_runs(own) == ["u-rnn"]
+
+
+def test_choices_are_told_apart() -> None:
+    runs = [FakeRun("2026-a", label="mine"), FakeRun("2026-b", label="mine"), FakeRun("c", label="my lstm")]
+    assert [title for title, _ in choice.run_choices(runs)] == [
+        "LSTM · mine (2026-a)",
+        "LSTM · mine (2026-b)",
+        "my lstm",
+    ]
+    assert choice.run_title(FakeRun("d", status="running", label="gru 1", arch="gru")) == "gru 1 · running"
+
+
+def test_runs_deleted_meanwhile_are_passed_over() -> None:
+    store = FakeStore(trio())
+    assert [run.run_id for run in choice.found_runs(store, ["gru", "gone", "gru", "lstm"])] == ["gru", "lstm"]
+
+
+def test_wishes_between_tabs_survive_nonsense() -> None:
+    assert choice.asked(choice.request(runs=["a"]))["runs"] == ["a"]
+    assert choice.request(run="a") != choice.request(run="a")
+    assert choice.asked("{") == choice.asked("[1]") == choice.asked(None) == {}
+
+
+def test_the_fold_is_named_by_the_settings() -> None:
+    assert sampling.settings_title(SampleConfig(top_k=5)) == "500 characters · temperature 0.8 · top-k 5 · seed 7"
+    assert sampling.settings_title(SampleConfig(greedy=True)).startswith("500 characters · greedy")
+    assert "top-p 0.9" in sampling.settings_title(SampleConfig(top_p=0.9))
+
+
+def test_presets_fill_prompt_and_controls() -> None:
+    prompt, values = sampling.preset_values("notebook")
+    config = sampling.sample_config(values)
+    assert (prompt, config.length, config.top_k) == ("story", 500, 5)
+    with pytest.raises(ConfigError, match="temperature"):
+        sampling.sample_config((500, None, 0, 1.0, False, 7))
