@@ -12,6 +12,7 @@ import pytest
 
 from charlm.cli import main
 from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig
+from charlm.presets import RESUMABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ("--hidden-size", "8", "--num-layers", "1", "--steps", "4", "--seq-len", "10", "--batch-size", "2")
@@ -149,11 +150,10 @@ def test_resume_goes_on(run_id: str, capsys: pytest.CaptureFixture[str]) -> None
     assert answer(capsys, "resume", run_id, "--steps", "5")["steps"] == 9
 
 
-def test_what_resume_takes_is_what_a_run_can_change() -> None:
-    from charlm import entry
-    from charlm.cli import training
-
-    assert set(training.RESUMABLE) == set(entry.RESUMABLE)
+def test_what_resume_takes_is_what_a_run_can_change(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["resume", "--help"])
+    shown = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')}" in shown for name in RESUMABLE)
 
 
 def test_progress_goes_to_stderr(book: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,6 +161,37 @@ def test_progress_goes_to_stderr(book: str, capsys: pytest.CaptureFixture[str]) 
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2 and "generate" in out
     assert "step 2" in err and "step 4" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pty")
+def test_a_terminal_gets_bars(book: str) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    words = ["race", book, *TINY, "--archs", "gru,rnn", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "charlm", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        stdin=subprocess.DEVNULL,
+    )
+    os.close(theirs)
+    shown = b""
+    while chunk := read_terminal(ours):
+        shown += chunk
+    out, _ = process.communicate(timeout=60)
+    os.close(ours)
+    assert process.returncode == 0, shown.decode()
+    assert len(json.loads(out)) == 2 and "━".encode() in shown and b"step 4" in shown
+
+
+def read_terminal(side: int) -> bytes:
+    """What the other side wrote; nothing once it is closed, which Linux reports as an error."""
+    try:
+        return os.read(side, 4096)
+    except OSError:
+        return b""
 
 
 # --- evaluate, generate, compare -------------------------------------------------------------------------------------
@@ -211,6 +242,12 @@ def test_compare_and_generate_write_the_same(run_id: str, capsys: pytest.Capture
     settings = ("--prompt", "the ", "--length", "25", "--seed", "11", "--top-k", "5")
     [column] = answer(capsys, "compare", run_id, *settings)
     assert column["text"] == answer(capsys, "generate", run_id, *settings)["text"]
+
+
+def test_a_run_without_weights_is_one_line(run_id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "runs" / run_id / "best.safetensors").unlink()
+    assert "best.safetensors" in refusal(capsys, "compare", run_id)
+    assert "best.safetensors" in refusal(capsys, "generate", run_id)
 
 
 # --- runs, corpora ---------------------------------------------------------------------------------------------------
@@ -284,7 +321,6 @@ def test_corpora_names_what_train_takes(capsys: pytest.CaptureFixture[str]) -> N
         (["race", "{book}", "--arch", "gru"], "--arch"),
         (["resume", "nobody"], "nobody"),
         (["evaluate", "nobody"], "nobody"),
-        (["evaluate", "x", "--split", "half"], "val, test, all"),
         (["generate", "nobody"], "nobody"),
         (["generate", "x", "--temperature", "0"], "temperature"),
         (["generate", "x", "--length", "-3"], "length"),
@@ -333,11 +369,15 @@ def test_a_text_that_is_gone_is_asked_for(book: str, tmp_path: Path, capsys: pyt
     for path in (tmp_path / "data").rglob("*"):
         if path.is_file():
             path.unlink()
-    assert "--corpus" in refusal(capsys, "evaluate", made)
+    assert "no longer here" in refusal(capsys, "evaluate", made)
 
 
 def test_no_test_tail_is_said(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "test_fraction" in refusal(capsys, "evaluate", run_id, "--split", "test")
+
+
+def test_a_split_that_is_none_is_said(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "val, test, all" in refusal(capsys, "evaluate", run_id, "--split", "half")
 
 
 # --- ends ------------------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ class Progress:
         if self._bars is None:
             self._bars = open_bars()
             self._tasks = {
-                racer.run.run_id: self._bars.add_task(racer.run.label, total=racer.total) for racer in racers
+                racer.run.run_id: self._bars.add_task(racer.run.label, total=racer.total, about="") for racer in racers
             }
         for racer in racers:
             speed = racer.latest.chars_per_second if racer.latest else 0.0

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-WIDE = 200  # columns of a table that goes into a file or a pipe, so that nothing is cut
+WIDE = 500  # columns of a table that goes into a file or a pipe, so that nothing is cut
 
 
 def note(message: str) -> None:

@@ -9,6 +9,7 @@ import typer
 from charlm.cli.options import Json, Prompt, RunsDir, RunToken, RunTokens, takes
 from charlm.cli.report import note, print_json
 from charlm.config import SampleConfig
+from charlm.errors import CheckpointError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -79,6 +80,8 @@ def compare(
     drafts: dict[str, Any] = {}
     for state in Serving(store).compare(found, prompt, config):
         drafts = {**drafts, **state}
+    if drafts and all(draft.error for draft in drafts.values()):
+        raise CheckpointError("; ".join(dict.fromkeys(draft.error for draft in drafts.values())))
     if json:
         print_json([{**about(run), **drawn(drafts[run.run_id])} for run in found])
         return

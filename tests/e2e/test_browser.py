@@ -3,7 +3,7 @@
 import re
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,37 @@ def test_the_ranking_can_be_kept(page: Any) -> None:
     assert len(content.splitlines()) == 4
 
 
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_pictures_of_every_tab(look: str, browser: Any, server: str, pictures: Path) -> None:
+    """Nothing is wider than its window; the pictures are for people to look at."""
+    size = {"width": 390, "height": 844} if look == "phone" else {"width": 1280, "height": 900}
+    visitor = browser.new_context(viewport=size, device_scale_factor=2 if look == "phone" else 1)
+    page = visitor.new_page()
+    page.set_default_timeout(20 * SECOND)
+    open_app(page, server, __theme="dark" if look == "dark" else "light")
+    for name in TABS:
+        choose_tab(page, name)
+        settle(page, name)
+        page.screenshot(path=pictures / f"{name.lower()}-{look}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name} overflows"
+    visitor.close()
+
+
+def settle(page: Any, name: str) -> None:
+    """Wait for what the tab draws last."""
+    if name in ("Compare", "Train"):
+        page.locator(f"#{name.lower()}-plot .js-plotly-plot").wait_for()
+    page.locator(f"#tab-{name.lower()}").first.wait_for(state="attached")
+    page.wait_for_function("document.fonts.status === 'loaded'")
+    if name == "Compare":
+        page.locator("#compare-generate").click()
+        page.locator("#compare-stop").wait_for(state="visible")
+        page.locator("#compare-generate").wait_for(state="visible")
+
+
 # --- Train ------------------------------------------------------------------------------------------------------------
 
 POINTS = """() => {
@@ -132,7 +163,7 @@ def stop_all(page: Any, services: Any) -> None:
     """Press the strip's Stop and wait until nothing trains."""
     page.locator("#strip button[data-act=stop]").click()
     page.locator("#strip .job").wait_for(state="detached")
-    assert services.jobs.current() is None
+    until(lambda: services.jobs.current() is None)
 
 
 @pytest.fixture
@@ -141,7 +172,7 @@ def idle(services: Any) -> Iterator[None]:
     yield
     while services.jobs.current():
         services.jobs.stop_all()
-        services.jobs.wait(5) if hasattr(services.jobs, "wait") else None
+        time.sleep(0.02)
 
 
 def test_a_race_grows_survives_a_reload_and_stops(page: Any, server: str, services: Any, idle: None) -> None:
@@ -194,6 +225,14 @@ def test_a_setting_out_of_range_is_said(page: Any, services: Any) -> None:
 # --- Runs -------------------------------------------------------------------------------------------------------------
 
 
+def until(true: Callable[[], bool]) -> None:
+    """Wait for a condition outside the page."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def finished_run(services: Any, label: str) -> str:
     """A small run of its own, trained to its end."""
     from charlm.corpus import corpus_from_text
@@ -202,10 +241,7 @@ def finished_run(services: Any, label: str) -> str:
     config = from_options({"hidden_size": 8, "num_layers": 1, "steps": 5, "label": label})
     corpus = corpus_from_text(STORY, "story.txt", config.corpus)
     [run_id] = services.jobs.start(corpus, config, ["gru"])
-    deadline = time.monotonic() + 60
-    while services.store.get(run_id).status != "finished":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: services.store.get(run_id).status == "finished")
     return run_id
 
 
@@ -237,34 +273,3 @@ def test_runs_are_opened_renamed_downloaded_evaluated_and_deleted(page: Any, ser
     page.locator("#runs-delete-sure").click()
     page.locator(f"#runs-table button.name[data-run='{run_id}']").wait_for(state="detached")
     assert run_id not in [run.run_id for run in services.store.list()]
-
-
-# --- pictures ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
-def test_pictures_of_every_tab(look: str, browser: Any, server: str, pictures: Path) -> None:
-    """Nothing is wider than its window; the pictures are for people to look at."""
-    size = {"width": 390, "height": 844} if look == "phone" else {"width": 1280, "height": 900}
-    visitor = browser.new_context(viewport=size, device_scale_factor=2 if look == "phone" else 1)
-    page = visitor.new_page()
-    page.set_default_timeout(20 * SECOND)
-    open_app(page, server, __theme="dark" if look == "dark" else "light")
-    for name in TABS:
-        choose_tab(page, name)
-        settle(page, name)
-        page.screenshot(path=pictures / f"{name.lower()}-{look}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name} overflows"
-    visitor.close()
-
-
-def settle(page: Any, name: str) -> None:
-    """Wait for what the tab draws last."""
-    if name in ("Compare", "Train"):
-        page.locator(f"#{name.lower()}-plot .js-plotly-plot").wait_for()
-    page.locator(f"#tab-{name.lower()}").first.wait_for(state="attached")
-    page.wait_for_function("document.fonts.status === 'loaded'")
-    if name == "Compare":
-        page.locator("#compare-generate").click()
-        page.locator("#compare-stop").wait_for(state="visible")
-        page.locator("#compare-generate").wait_for(state="visible")
