@@ -1,0 +1,161 @@
+"""The Corpus tab's handlers: each opens a text and shows it; one that cannot be opened leaves the former in place."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from charlm.catalog import DEFAULT_KEY, data_dir
+from charlm.config import CorpusConfig
+from charlm.corpus import read_bytes
+from charlm.errors import CharLMError
+from charlm.ui import corpus_view
+from charlm.ui.common import Shared
+from charlm.ui.corpora import Chosen, chosen_options, chosen_value, own_texts
+from charlm.ui.corpus_form import Form, corpus_config, option_updates, picker_choices
+from charlm.ui.reading import Reading, Readings, best_runs
+from charlm.ui.uploads import Upload, keep_upload, open_upload, pasted_text, usual_column, wordiest_column
+
+KEPT_NAMES = 5  # own texts that the picker goes on listing
+# A picker's value, and how its text is cleaned.
+Wanted = tuple[str, CorpusConfig]
+
+
+@dataclass(frozen=True)
+class View:
+    """What shows the text; all HTML."""
+
+    head: gr.HTML
+    facts: gr.HTML
+    begins: gr.HTML
+    guessing: gr.HTML
+    characters: gr.HTML
+    model: gr.HTML
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The handlers, and what they need: the components, the runs, and the texts read last."""
+
+    form: Form
+    view: View
+    store: Any
+    shared: Shared
+    readings: Readings = field(default_factory=Readings)
+
+    def show(self, chosen: Chosen | None) -> dict[Any, Any]:
+        """The tab was opened: what the browser remembers, or the default."""
+        return self._shown(self._former(chosen, warn=True), chosen)
+
+    def pick(self, chosen: Chosen | None, value: str, *options: Any) -> dict[Any, Any]:
+        """Another text of the picker, with the options as they are."""
+        return self._take(chosen, lambda: (value, fitting(open_upload(value, data_dir()), options)))
+
+    def clean(self, chosen: Chosen | None, *options: Any) -> dict[Any, Any]:
+        """The same text with other options, made anew from its raw bytes."""
+        return self._take(chosen, lambda: (chosen_value(chosen), corpus_config(options)))
+
+    def upload(self, chosen: Chosen | None, path: str, *options: Any) -> dict[Any, Any]:
+        """A file; `path` is gradio's own copy of it."""
+        return self._take(chosen, lambda: bring(Upload(Path(path).name, read_bytes(Path(path))), options))
+
+    def paste(self, chosen: Chosen | None, text: str, *options: Any) -> dict[Any, Any]:
+        """A pasted text; its panel closes if it can be used."""
+        shown = self._take(chosen, lambda: bring(pasted_text(text or ""), options))
+        if self.shared.corpus in shown:
+            shown |= {self.form.panel: gr.update(visible=False), self.form.pasted: ""}
+        return shown
+
+    def guess(self, chosen: Chosen | None) -> str:
+        """The bars that take seconds."""
+        reading = self._former(chosen)
+        return corpus_view.guessing_html(reading, self.readings.costs(reading), best_runs(reading, self.store.list()))
+
+    def explain(self, chosen: Chosen | None) -> str:
+        """What the model sees."""
+        from charlm.ui.model_view import model_html  # its layers load torch
+
+        return model_html(self._former(chosen))
+
+    def train(self, chosen: Chosen | None) -> tuple[Any, Any]:
+        """Hand the text to the Train tab and go there."""
+        return choice_of(self._former(chosen), chosen), gr.Tabs(selected="train")
+
+    def _take(self, chosen: Chosen | None, wanted: Callable[[], Wanted]) -> dict[Any, Any]:
+        try:
+            reading = self.readings.read(*wanted())
+        except CharLMError as error:
+            gr.Warning(str(error), title="The text stays as it was")
+            return self._controls(self._former(chosen), chosen)
+        choice = choice_of(reading, chosen)
+        return {self.shared.corpus: choice, **self._shown(reading, choice)}
+
+    def _former(self, chosen: Chosen | None, warn: bool = False) -> Reading:
+        """The text that was chosen; the default one where it is gone."""
+        try:
+            return self.readings.read(chosen_value(chosen), CorpusConfig(**chosen_options(chosen)))
+        except CharLMError as error:
+            if warn:
+                gr.Warning(str(error), title="The default text instead")
+            return self.readings.read(DEFAULT_KEY, CorpusConfig())
+
+    def _shown(self, reading: Reading, chosen: Chosen | None) -> dict[Any, Any]:
+        view, runs = self.view, best_runs(reading, self.store.list())
+        return {
+            **self._controls(reading, chosen),
+            view.head: corpus_view.head_html(reading),
+            view.facts: corpus_view.facts_html(reading),
+            view.begins: corpus_view.beginning_html(reading),
+            view.guessing: corpus_view.guessing_html(reading, self.readings.known_costs(reading), runs),
+            view.characters: corpus_view.characters_html(reading),
+        }
+
+    def _controls(self, reading: Reading, chosen: Chosen | None) -> dict[Any, Any]:
+        """Picker, fold and options as they belong to `reading`."""
+        form = self.form
+        title = corpus_view.options_title(reading.config, reading.table)
+        options = option_updates(reading.config, reading.columns, reading.table)
+        return {
+            form.picker: gr.update(choices=picker_choices(chosen), value=reading.value),
+            form.fold: gr.update(label=title),
+            **dict(zip(form.options, options, strict=True)),
+        }
+
+
+def bring(upload: Upload, options: Sequence[Any]) -> Wanted:
+    """Keep an upload that can be read with the options as they are.
+
+    Raises:
+        CharLMError: it holds no text to train on, or an option is out of range.
+    """
+    config = fitting(upload, options)
+    upload.read(config)
+    return keep_upload(upload, data_dir()), config
+
+
+def fitting(upload: Upload | None, options: Sequence[Any]) -> CorpusConfig:
+    """The options for another text. A column belongs to one table only; where none has a usual name, the one with
+    the most text is taken."""
+    config = replace(corpus_config(options), column="")
+    columns = upload.columns() if upload else []
+    if upload and len(columns) > 1 and not usual_column(columns):
+        return replace(config, column=wordiest_column(upload, config))
+    return config
+
+
+def choice_of(reading: Reading, chosen: Chosen | None) -> dict[str, Any]:
+    """What the browser keeps of a text; see corpora.Chosen."""
+    corpus, source = reading.corpus, "" if reading.corpus.key else reading.value
+    own = {value: name for name, value in own_texts(chosen)}
+    if source:
+        own = {source: corpus.name, **{value: name for value, name in own.items() if value != source}}
+    return {
+        "key": corpus.key,
+        "source": source,
+        "sha256": corpus.sha256,
+        "name": corpus.name,
+        "config": reading.config.to_dict(),
+        "own": [{"value": value, "name": name} for value, name in list(own.items())[:KEPT_NAMES]],
+    }

@@ -1,0 +1,132 @@
+"""What the Corpus tab shows of a text: its finding, facts, beginning, guessing costs and characters, as HTML."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from charlm.config import ARCH_NAMES, CorpusConfig
+from charlm.plots import arch_colour
+from charlm.ui import numbers
+from charlm.ui.common import bars, facts, heading, notice, section
+from charlm.ui.numbers import bits_of
+from charlm.ui.reading import Reading
+from charlm.ui.symbols import called, visible
+
+BEGINS = 1100  # characters shown
+COMMON = 40
+RARE = 10  # a character met fewer times than this is rare
+RARE_SHOWN = 60
+GUESSES = {
+    "uniform": "Uniform: every character equally likely",
+    "order0": "Letter frequencies (order 0)",
+    "gzip": "gzip",
+    "xz": "xz",
+    "order3": "Three characters back (order 3)",
+}
+
+
+def head_html(reading: Reading) -> str:
+    """The corpus' name as the finding; under it where it comes from and what was repaired."""
+    return heading(reading.corpus.name, f"{reading.corpus.about} {repaired(reading.corpus.repairs)}".strip())
+
+
+def repaired(repairs: Sequence[str]) -> str:
+    """`Repaired: BOM taken off; 12 line ends made LF.`"""
+    return f"Repaired: {'; '.join(repairs)}." if repairs else "Nothing had to be repaired."
+
+
+def facts_html(reading: Reading) -> str:
+    """The six facts, a seventh for a test tail, and what had to be adapted to a short text."""
+    data = reading.dataset
+    pairs = [
+        (numbers.whole(len(reading.corpus.text)), "characters"),
+        (numbers.whole(reading.tokenizer.vocab_size), "distinct"),
+        (numbers.whole(reading.words), "words"),
+        (numbers.whole(reading.train_chars), "to train on"),
+        (numbers.whole(reading.val_chars), "held out"),
+    ]
+    pairs += [(numbers.whole(len(data.test_ids)), "kept for a test")] if len(data.test_ids) else []
+    pairs += [(numbers.whole(data.steps_per_epoch), f"steps an epoch, {data.batch_size} × {data.seq_len}")]
+    notes = "".join(f'<p class="hint">{escape(note[:1].upper() + note[1:])}.</p>' for note in data.notes)
+    return facts(pairs) + notes
+
+
+def beginning_html(reading: Reading) -> str:
+    """The first lines, fading out."""
+    text = reading.corpus.text[:BEGINS]
+    faded = " faded" if len(reading.corpus.text) > BEGINS or text.count("\n") > 9 else ""
+    shown = "".join(one if one in "\n\t" or one >= " " else visible(one) for one in text)
+    return section("How it begins") + f'<div class="begins{faded}" tabindex="0">{escape(shown)}</div>'
+
+
+def guessing_html(reading: Reading, costs: Mapping[str, float] | None, runs: Sequence[Any]) -> str:
+    """Sorted bars: guessing in grey, the best runs in colour.
+
+    Args:
+        costs: bits per character by way of guessing; None: still being computed; {}: nothing is held out.
+        runs: the best run of each architecture on this split.
+    """
+    title = "What guessing would cost"
+    if costs is None:
+        waiting = notice("Counting and compressing…", "The bars come in a few seconds.")
+        return section(title, "Bits per character on the held-out part.") + waiting
+    if not costs:
+        why = "Hold out a share of a longer text, and its end shows what guessing costs and what a model gains."
+        return section(title) + notice("Nothing is held out.", why)
+    rows = [(GUESSES[name], cost, numbers.bits(cost), "") for name, cost in costs.items()]
+    rows += [_run_bar(run) for run in runs]
+    under = "Bits per character on the held-out part. A model is worth training when its bar is shorter."
+    rows.sort(key=lambda row: -row[1])
+    absent = '<p class="hint">No model has been trained on this text yet.</p>' if not runs else ""
+    return section(title, under) + bars(rows) + absent
+
+
+def _run_bar(run: Any) -> tuple[str, float, str, str]:
+    cost = bits_of(run.best_val_loss) or 0.0
+    return f"{ARCH_NAMES.get(run.arch, run.arch)}, best run here", cost, numbers.bits(cost), arch_colour(run.arch)
+
+
+def characters_html(reading: Reading) -> str:
+    """The most common characters as bars, and the rare ones by name."""
+    common = reading.counts[:COMMON]
+    title = f"The {COMMON} most common characters" if len(reading.counts) > COMMON else "Its characters"
+    top, total = common[0][1], len(reading.corpus.text)
+    columns = "".join(_column(character, count, top, total) for character, count in common)
+    chart = f'<div class="chars" role="list" style="--n:{len(common)}">{columns}</div>'
+    return section(title) + chart + rare_html(reading.counts)
+
+
+def _column(character: str, count: int, top: int, total: int) -> str:
+    said = escape(f"{called(character)}: {count:,} times, {100 * count / total:.2f} %")
+    return (
+        f'<div role="listitem" title="{said}" aria-label="{said}"><i style="--h:{100 * count / top:.2f}%"></i>'
+        f"<span>{escape(visible(character))}</span></div>"
+    )
+
+
+def rare_html(counts: Sequence[tuple[str, int]]) -> str:
+    """Characters that a model hardly meets, as chips."""
+    rare = [(character, count) for character, count in counts if count < RARE]
+    if not rare:
+        return '<p class="rare">No character is rare: each occurs ten times or more.</p>'
+    chips = " ".join(
+        f'<kbd title="{escape(f"{called(character)}: {count} times")}">{escape(visible(character))}</kbd>'
+        for character, count in rare[:RARE_SHOWN]
+    )
+    more = f" and {len(rare) - RARE_SHOWN:,} more" if len(rare) > RARE_SHOWN else ""
+    verb = "occurs fewer than ten times" if len(rare) == 1 else "occur fewer than ten times each"
+    return f'<p class="rare">Rare: {chips}{more} {verb}.</p>'
+
+
+def options_title(config: CorpusConfig, table: bool = False) -> str:
+    """`Held out 10 % · line ends LF · case kept`: what is set, and only then what differs from usual."""
+    parts = [f"Held out {100 * config.val_fraction:g} %" if config.val_fraction else "Nothing held out"]
+    parts += [f"test tail {100 * config.test_fraction:g} %"] if config.test_fraction else []
+    if table:
+        parts += [f"column {config.column}"] if config.column else []
+        parts.append(f"rows joined by a {config.separator}")
+    ends = "taken out" if config.drop_newlines else "LF" if config.lf else "as they are"
+    parts += [f"line ends {ends}", f"case {'lowered' if config.lowercase else 'kept'}"]
+    parts += ["Unicode NFC"] if config.nfc else []
+    parts += [] if config.strip_gutenberg else ["Gutenberg header kept"]
+    return " · ".join(parts)

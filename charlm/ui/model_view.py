@@ -1,0 +1,134 @@
+"""What the model sees of a text: characters as ids, a batch, its layers, and three words explained; as HTML."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from charlm.config import ARCH_NAMES, ModelConfig
+from charlm.presets import PRESETS, from_options
+from charlm.ui import numbers
+from charlm.ui.common import Cell, section, table
+from charlm.ui.reading import Reading
+from charlm.ui.symbols import visible, visible_line
+
+if TYPE_CHECKING:
+    from charlm.models import LanguageModel
+
+CELLS = 84  # characters shown with their ids
+ROWS = 3  # of the batch
+WIDE = 52  # characters of a row
+LAYER_HEAD = ("Layer", "In", "Out", "Parameters")
+
+
+def model_html(reading: Reading) -> str:
+    """All of the fold; loads torch for the layers' shapes."""
+    config = from_options({"vocab_size": reading.tokenizer.vocab_size})
+    return (
+        ids_html(reading)
+        + f'<div class="sees"><div>{batch_html(reading)}</div><div>{layers_html(reading, config.model)}</div></div>'
+        + words_html(config.model, reading)
+    )
+
+
+def ids_html(reading: Reading) -> str:
+    """The first characters, each over its id."""
+    text = reading.corpus.text[:CELLS]
+    cells = "".join(
+        f"<div><b>{escape(visible(character))}</b><span>{number}</span></div>"
+        for character, number in zip(text, reading.tokenizer.encode(text).tolist(), strict=True)
+    )
+    told = "Each character is a number; the model reads numbers and must name the next one."
+    return f'<p class="hint">{told}</p><div class="ids">{cells}</div>'
+
+
+def batch_html(reading: Reading) -> str:
+    """Rows of the first batch of an epoch: what goes in, and what must come out."""
+    inputs, targets = next(reading.dataset.batches(0))  # (B, T) each
+    rows = "".join(
+        _pair(visible_line(reading.tokenizer.decode(ins[:WIDE])), visible_line(reading.tokenizer.decode(outs[:WIDE])))
+        for ins, outs in zip(inputs[:ROWS].tolist(), targets[:ROWS].tolist(), strict=True)
+    )
+    height, width = inputs.shape
+    part = (
+        f"The first {min(WIDE, width)} of {width} characters of {min(ROWS, height)} of {numbers.count(height, 'row')}."
+    )
+    return (
+        section("A batch", f"Targets are the inputs, one character later. {part}") + f'<div class="batch">{rows}</div>'
+    )
+
+
+def _pair(inputs: str, targets: str) -> str:
+    return (
+        f"<div><span>inputs</span><code>{escape(inputs)}</code></div>"
+        f"<div><span>targets</span><code>{escape(targets)}</code></div>"
+    )
+
+
+def layers_html(reading: Reading, config: ModelConfig) -> str:
+    """Layers with shapes and parameters of the model that the Train tab's first preset makes."""
+    from charlm.estimate import shape_of  # torch: only when the fold is filled
+
+    model = shape_of(config)
+    data = reading.dataset
+    rows = layer_rows(model, data.batch_size, data.seq_len)
+    rows_at = numbers.count(data.batch_size, "row")
+    under = f"{rows_at} of {data.seq_len} characters at a time; the {next(iter(PRESETS))} preset."
+    note = (
+        ""
+        if config.embed_dim
+        else '<p class="hint">There is no embedding: each id looks up a column of the first layer\'s input weights, '
+        "which is what a one-hot vector times those weights would give.</p>"
+    )
+    cells: list[list[Cell | str]] = [[name, ins, outs, numbers.whole(count)] for name, ins, outs, count in rows]
+    cells.append([Cell("together", strong=True), "", "", Cell(numbers.whole(model.num_parameters), strong=True)])
+    return section("The layers", under) + table(LAYER_HEAD, cells, keep=(0, 2, 3), kind="layers", id="layers") + note
+
+
+def layer_rows(model: "LanguageModel", batch_size: int, seq_len: int) -> list[tuple[str, str, str, int]]:
+    """(name, shape in, shape out, parameters) of every layer, read off the model's own weights."""
+    weights = {name: tuple(one.shape) for name, one in model.named_parameters()}
+    sizes = {name: one.numel() for name, one in model.named_parameters()}
+
+    def shape(width: int) -> str:
+        return f"({batch_size}, {seq_len}, {width})"
+
+    ids = f"({batch_size}, {seq_len}) ids"
+    rows = []
+    if "embed.weight" in weights:
+        rows.append(("embedding", ids, shape(weights["embed.weight"][1]), sizes["embed.weight"]))
+    arch = ARCH_NAMES.get(model.config.arch, model.config.arch)
+    for layer in range(model.config.num_layers):
+        own = sum(size for name, size in sizes.items() if name.startswith("rnn.") and name.endswith(f"_l{layer}"))
+        width, hidden = weights[f"rnn.weight_ih_l{layer}"][1], weights[f"rnn.weight_hh_l{layer}"][1]
+        inputs = ids if layer == 0 and not rows else shape(width)
+        rows.append((f"{arch}, layer {layer + 1}", inputs, shape(hidden), own))
+    out, hidden = weights.get("fc.weight", weights.get("embed.weight", (0, 0)))
+    rows.append(("linear", shape(hidden), shape(out), sizes.get("fc.weight", 0) + sizes["fc.bias"]))
+    return rows
+
+
+def words_html(model: ModelConfig, reading: Reading) -> str:
+    """Hidden state, truncated backpropagation and top-k in plain words, with this model's numbers."""
+    data = reading.dataset
+    memory = numbers.count(model.num_layers, "layer")
+    words: Sequence[tuple[str, str]] = (
+        (
+            "Hidden state",
+            f"What the model remembers of all it has read: {model.hidden_size} numbers in each of {memory}, renewed at "
+            "every character. An LSTM keeps a second set, its cell, which gates guard against being overwritten. "
+            "Nothing else is carried from one character to the next.",
+        ),
+        (
+            "Truncated backpropagation",
+            f"After every {data.seq_len} characters the model's mistakes are traced back, character by character, and "
+            "the weights are mended. The tracing stops at the start of the piece, to save time and memory; the hidden "
+            "state is carried on into the next piece, so that the memory reaches further back than the tracing.",
+        ),
+        (
+            "Top-k",
+            f"When it writes, the model gives each of the {model.vocab_size} characters a probability, and one is "
+            "drawn. With top-k 5, only the five likeliest take part: fewer slips, less surprise. 0 lets all take part.",
+        ),
+    )
+    items = "".join(f"<div><dt>{escape(word)}</dt><dd>{escape(meaning)}</dd></div>" for word, meaning in words)
+    return f'<dl class="words">{items}</dl>'

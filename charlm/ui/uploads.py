@@ -1,0 +1,123 @@
+"""What visitors brought along, kept as it came: other options clean it anew, and a reload finds it again."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from charlm.config import CorpusConfig
+from charlm.corpus import Corpus, corpus_from_text, read_corpus, table_columns
+from charlm.errors import CorpusError
+from charlm.files import write_atomically
+from charlm.tables import TEXT_COLUMNS
+
+# Of all visitors together; the oldest make room.
+MOST_FILES = 200
+MOST_BYTES = 2_000_000_000
+TRIED_COLUMNS = 12
+PASTED = "Pasted text"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file, or a pasted text as UTF-8, before anything was done to it."""
+
+    name: str
+    data: bytes = field(repr=False)
+    pasted: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its fingerprint, name included: what the browser keeps, and the file's name here."""
+        digest = hashlib.sha256(f"{self.pasted} {self.name}\n".encode("utf-8", "replace"))
+        digest.update(self.data)
+        return digest.hexdigest()
+
+    def columns(self) -> list[str]:
+        """The columns to choose from; none if it is not a table."""
+        return [] if self.pasted else table_columns(self.data, self.name)
+
+    def read(self, config: CorpusConfig) -> Corpus:
+        """The text, cleaned as `config` says.
+
+        Raises:
+            CorpusError: see `charlm.corpus.read_corpus`.
+        """
+        if self.pasted:
+            return replace(corpus_from_text(self.data.decode(), self.name, config), about="Pasted here.")
+        return replace(read_corpus(self.data, self.name, config), about="Your own file.")
+
+
+def pasted_text(text: str) -> Upload:
+    """A pasted text as an upload."""
+    return Upload(PASTED, text.encode("utf-8", "replace"), pasted=True)
+
+
+def usual_column(columns: list[str]) -> str:
+    """The column that is read when none is named; "" if none has a usual name."""
+    lowered = {column.strip().casefold(): column for column in reversed(columns)}
+    return next((lowered[name] for name in TEXT_COLUMNS if name in lowered), "")
+
+
+def wordiest_column(upload: Upload, config: CorpusConfig) -> str:
+    """The column with the most text, for a table in which no column has a usual name.
+
+    Raises:
+        CorpusError: no column has a text that can be trained on.
+    """
+    sizes: dict[str, int] = {}
+    problem = CorpusError(f"{upload.name} has no column with text in it")
+    for column in upload.columns()[:TRIED_COLUMNS]:
+        try:
+            sizes[column] = len(upload.read(replace(config, column=column)).text)
+        except CorpusError as error:
+            problem = error
+    if not sizes:
+        raise problem
+    return max(sizes, key=lambda column: sizes[column])
+
+
+def keep_upload(upload: Upload, data_dir: Path) -> str:
+    """Keep it as `uploads/<key>.bin` and a .json with its name; its key.
+
+    Raises:
+        CorpusError: the folder cannot be written.
+    """
+    folder, key = data_dir / "uploads", upload.key
+    about = json.dumps({"name": upload.name, "pasted": upload.pasted})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / f"{key}.bin").is_file():
+            write_atomically(folder / f"{key}.bin", upload.data)
+        write_atomically(folder / f"{key}.json", about.encode())
+        _make_room(folder)
+    except OSError as error:
+        raise CorpusError(f"the text cannot be kept in {folder}: {error.strerror or error}") from error
+    return key
+
+
+def open_upload(key: str, data_dir: Path) -> Upload | None:
+    """What was kept under `key`; None if nothing was, or no longer."""
+    if not isinstance(key, str) or not re.fullmatch("[0-9a-f]{64}", key):
+        return None
+    path = data_dir / "uploads" / f"{key}.bin"
+    try:
+        about = json.loads(path.with_suffix(".json").read_bytes())
+        path.with_suffix(".json").touch()
+        upload = Upload(str(about["name"]), path.read_bytes(), bool(about["pasted"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return upload if upload.key == key else None
+
+
+def _make_room(folder: Path) -> None:
+    """Let the least recently opened ones go."""
+    kept = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    total = 0
+    for place, about in enumerate(kept):
+        data = about.with_suffix(".bin")
+        total += data.stat().st_size if data.is_file() else 0
+        if place >= MOST_FILES or total > MOST_BYTES:
+            about.unlink(missing_ok=True)
+            data.unlink(missing_ok=True)
