@@ -7,6 +7,7 @@ from typing import Any
 
 from charlm.config import ARCH_NAMES, ARCHS
 from charlm.errors import CharLMError
+from charlm.ui.numbers import day
 from charlm.ui.verdict import AT_WORK
 
 MOST = 6
@@ -36,10 +37,10 @@ def _newest_of_each(runs: Sequence[Any], corpus: Any) -> list[str]:
 
 
 def run_choices(runs: Sequence[Any]) -> list[tuple[str, str]]:
-    """(what is read, run id) for a picker; a name met twice gets the start of its id."""
+    """(what is read, run id) for a picker; a name met twice also says when the run was started."""
     titles = [run_title(run) for run in runs]
     return [
-        (title if titles.count(title) == 1 else f"{title} ({run.run_id[:13]})", run.run_id)
+        (title if titles.count(title) == 1 else f"{title} · {day(run.created)}", run.run_id)
         for title, run in zip(titles, runs, strict=True)
     ]
 

@@ -141,11 +141,10 @@ def build(services: Services) -> gr.HTML:
 
     def control_job(order: Any = None) -> dict[str, Any]:
         order = order if isinstance(order, dict) else {}
-        verbs = {"pause": services.jobs.pause, "resume": services.jobs.resume}
+        jobs = services.jobs
+        verbs = {"pause": jobs.pause, "resume": jobs.resume, "stop": jobs.stop_job}
         try:
-            if order.get("act") == "stop":
-                services.jobs.stop_all()
-            elif order.get("act") in verbs:
+            if order.get("act") in verbs:
                 verbs[order["act"]](str(order.get("run", "")))
         except CharLMError as error:
             logging.getLogger(__name__).info("the strip's %s was refused: %s", order.get("act"), error)

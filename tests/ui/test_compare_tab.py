@@ -168,12 +168,10 @@ def test_default_is_the_newest_trio_of_one_corpus_else_the_shipped() -> None:
 
 
 def test_choices_are_told_apart() -> None:
-    runs = [FakeRun("2026-a", label="mine"), FakeRun("2026-b", label="mine"), FakeRun("c", label="my lstm")]
-    assert [title for title, _ in choice.run_choices(runs)] == [
-        "LSTM · mine (2026-a)",
-        "LSTM · mine (2026-b)",
-        "my lstm",
-    ]
+    old = "2026-01-02T12:00:00+00:00"
+    runs = [FakeRun("a", label="mine"), FakeRun("b", label="mine", created=old), FakeRun("c", label="my lstm")]
+    titles = [title for title, _ in choice.run_choices(runs)]
+    assert titles[0].startswith("LSTM · mine · today ") and titles[1:] == ["LSTM · mine · 2 Jan 2026", "my lstm"]
     assert choice.run_title(FakeRun("d", status="running", label="gru 1", arch="gru")) == "gru 1 · running"
 
 

@@ -133,7 +133,7 @@ def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
 
     jobs = SimpleNamespace(
         current=lambda: None, pause=refuse, resume=lambda run_id: calls.append(("resume", run_id)),
-        stop_all=lambda: calls.append(("stop",)),
+        stop_job=lambda run_id: calls.append(("stop", run_id)),
     )  # fmt: skip
     html = strip.build(Services(None, jobs, None))
     assert "r1 is not training here" in html.control_job({"act": "pause", "run": "r1"})["html"]
@@ -141,7 +141,7 @@ def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
     html.control_job({"act": "resume", "run": "r1"})
     html.control_job({"act": "rm -rf"})
     html.control_job("nonsense")
-    assert calls == [("stop",), ("resume", "r1")]
+    assert calls == [("stop", "r1"), ("resume", "r1")]
     assert html.poll_job({}) == {"html": "", "live": False, "mark": "", "run_ids": []}
 
 
