@@ -7,6 +7,7 @@
 `train`, `generate` and `evaluate` bring torch along, which takes seconds: they are imported when first asked for.
 """
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from charlm.runs import load_run
     from charlm.sample import generate
     from charlm.train import train
+
+# torch's threads wait for one another by spinning unless this is set before torch is loaded: beside any other busy
+# process (a web server, a browser) a step of training then takes up to fifty times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _LAZY = {
     "train": "charlm.train",

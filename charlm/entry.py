@@ -14,7 +14,7 @@ from charlm.corpus import Corpus
 from charlm.dataset import Dataset
 from charlm.errors import ConfigError, CorpusError, JobError
 from charlm.estimate import check_memory, count_parameters
-from charlm.presets import BUDGETS, RunConfig
+from charlm.presets import BUDGETS, RESUMABLE, RunConfig
 from charlm.runs import ACTIVE, Run, RunStore
 from charlm.tokenizer import CharTokenizer
 
@@ -87,10 +87,6 @@ def _describe(corpus: Corpus, config: RunConfig, model: ModelConfig, dataset: Da
         "num_parameters": count_parameters(model),
         "message": " ".join(dataset.notes),
     }
-
-
-# What may change when a run goes on; the rest would make it another run.
-RESUMABLE = (*BUDGETS, "learning_rate", "schedule", "grad_clip", "patience", "eval_every")
 
 
 def reopen(run: Run, options: Mapping[str, Any]) -> Corpus:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.corpus import Corpus
 from charlm.errors import CharLMError, JobError
 from charlm.presets import RunConfig
-from charlm.runs import Run, RunStore
+from charlm.runs import ACTIVE, Run, RunStore
 
 if TYPE_CHECKING:
     from charlm.race import Control, Racer
@@ -105,10 +105,11 @@ class Jobs:
                 self._leave_queue(job, run_id)
         return self.status(run_id)
 
-    def stop_all(self) -> None:
-        """Stop every run of the job at work."""
-        for run in list(self._jobs[0].runs) if self._jobs else []:
-            self.stop(run.run_id)
+    def stop_job(self, run_id: str) -> None:
+        """Stop the run and all that race with it."""
+        for run in list(self._require(run_id).runs):
+            if run.status in ACTIVE:
+                self.stop(run.run_id)
 
     def status(self, run_id: str, since_step: int = -1) -> dict[str, Any]:
         """Where a run stands: DESIGN's /status, with `metrics` rows beyond `since_step`."""

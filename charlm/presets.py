@@ -9,6 +9,8 @@ from charlm.errors import ConfigError
 
 # The budgets: giving one of them replaces the preset's, so `--epochs 2` means two epochs.
 BUDGETS = ("epochs", "steps", "minutes")
+# What may change when a run goes on; the rest would make it another run.
+RESUMABLE = (*BUDGETS, "learning_rate", "schedule", "grad_clip", "patience", "eval_every")
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},

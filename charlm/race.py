@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
+
 from charlm.checkpoint import load_training, save_training, save_weights
-from charlm.config import SampleConfig
+from charlm.config import ModelConfig, SampleConfig
 from charlm.corpus import Corpus
 from charlm.entry import dataset_of, device_for
 from charlm.errors import CharLMError, JobError
@@ -28,6 +30,8 @@ NOTE_SECONDS = 1.0
 SAVE_SECONDS = 60.0
 # Rows a finished metrics.jsonl has at most, about.
 LOG_ROWS = 1_000
+# Multiplications (B x H x H) from which a step's products are worth sharing between cores.
+SHARED_PRODUCT = 4_000_000
 SAMPLE = SampleConfig(length=300, seed=1)
 
 
@@ -57,6 +61,7 @@ class Racer:
         self.device = device_for(config.device)
         self.prompt = corpus.text[:1] if "T" not in self.tokenizer.tokens else "The "
         self.model, self.state = self._restore() if resume else self._begin()
+        self.threads = useful_threads(run.model_config, self.dataset.batch_size)
         self.total = total_steps(config, self.dataset.steps_per_epoch)
         self.latest: Metrics | None = None
         self.ended = False
@@ -84,6 +89,7 @@ class Racer:
 
     def advance(self, steps: int, control: Control) -> None:
         """Train at most `steps` steps; fewer if the run ends or `control` wants something."""
+        torch.set_num_threads(self.threads)  # of this thread's products only
         self.slowest = 0.0
         for _ in range(steps):
             began = time.perf_counter()
@@ -187,6 +193,12 @@ class Racer:
         if self.run.train_config.minutes:
             left.append(max(0.0, 60.0 * self.run.train_config.minutes - self.state.seconds))
         return min(left)
+
+
+def useful_threads(config: ModelConfig, batch_size: int) -> int:
+    """Threads for a training: products too small to be shared are done faster by one."""
+    product = batch_size * config.hidden_size**2
+    return 1 if product < SHARED_PRODUCT else torch.get_num_interop_threads()
 
 
 def _rounds(racers: Sequence[Racer], control: Control) -> Iterator[None]:

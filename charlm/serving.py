@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.analysis.words import lexicon
 from charlm.catalog import data_dir, recall
 from charlm.config import SampleConfig
+from charlm.dataset import MIN_HELD_OUT, split_sizes
 from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.runs import Run, RunStore
 from charlm.tokenizer import CharTokenizer
@@ -51,6 +52,9 @@ class _Writer:
 
     def write(self, until: float) -> None:
         """Write at least one character, then go on until the clock says `until`; sets `draft`."""
+        import torch
+
+        torch.set_num_threads(1)  # a character's products are too small to share, and a training wants the other cores
         began, done, error = time.perf_counter(), False, ""
         try:
             for piece in self._stream:
@@ -142,14 +146,22 @@ class Serving:
                     self._lexicons.popitem(last=False)
         return self._lexicons.get(sha256, frozenset())
 
-    def evaluate(self, run: Run, text: str) -> dict[str, Any]:
-        """The run's scores over a whole text; characters it does not know are counted and skipped.
+    def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
+        """The run's scores over a text; characters it does not know are counted and skipped.
+
+        Args:
+            run: its best weights are used.
+            text: any text; None: the run's own corpus.
+            split: val, test or all, cut as the run was; "": val of its own corpus, all of another text.
 
         Raises:
-            CorpusError: fewer than 2 known characters.
+            ConfigError: no such split.
+            CorpusError: fewer than 2 known characters, or the run's own corpus is no longer at hand.
         """
         from charlm.evaluate import evaluate
 
+        split = split or ("val" if text is None else "all")
+        text = part_of(self._own_text(run) if text is None else text, split, run)
         model, tokenizer = self.open(run)
         ids = tokenizer.encode(text, skip_unknown=True)
         result = evaluate(model, ids)
@@ -159,7 +171,16 @@ class Serving:
             "perplexity": result.perplexity,
             "tokens": result.tokens,
             "skipped": len(text) - len(ids),
+            "split": split,
         }
+
+    def _own_text(self, run: Run) -> str:
+        corpus = recall(str(run.corpus.get("sha256", "")), data_dir())
+        if corpus is None:
+            raise CorpusError(
+                f"the text of {run.label} ({run.corpus.get('name')}) is no longer here; give one to evaluate"
+            )
+        return corpus.text
 
     def warm_up(self) -> None:
         """Load torch and the shipped models, so that the first click answers at once."""
@@ -176,3 +197,25 @@ def check_compared(runs: Sequence[Run]) -> None:
         raise ConfigError(f"choose 1 to {MAX_COMPARED} models to compare, not {len(runs)}")
     if len({run.run_id for run in runs}) < len(runs):
         raise ConfigError("the same model is chosen twice; choose each once")
+
+
+def part_of(text: str, split: str, run: Run) -> str:
+    """The part of a text that `split` (val, test or all) names, cut with the run's own fractions.
+
+    Raises:
+        ConfigError: no such split.
+        CorpusError: that part is empty.
+    """
+    if split not in ("val", "test", "all"):
+        raise ConfigError(f"split {split!r} is not one of: val, test, all")
+    if split == "all":
+        return text
+    train, val, test = split_sizes(len(text), run.corpus_config.val_fraction, run.corpus_config.test_fraction)
+    if split == "test":
+        if not test:
+            raise CorpusError(
+                f"test_fraction is {run.corpus_config.test_fraction}: there is no test tail; use split val"
+            )
+        return text[len(text) - test :]
+    # As in training: a text too short to hold any out is its own validation.
+    return text[train : train + val] if val >= MIN_HELD_OUT else text[: train + val]

@@ -7,15 +7,13 @@ import typer
 
 from charlm.cli.options import CorpusToken, Json, RunsDir, RunToken, takes
 from charlm.cli.report import note, print_json, print_result, print_table, ranking, result_of, shown
-from charlm.cli.texts import open_corpus, part_of, text_of
+from charlm.cli.texts import open_corpus
 from charlm.cli.work import work
 from charlm.config import ARCHS, CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import ConfigError
-from charlm.presets import BUDGETS, PRESET_HINTS, RunConfig, from_options
+from charlm.presets import PRESET_HINTS, RESUMABLE, RunConfig, from_options
 
 RACERS = ",".join(ARCHS)
-# What may change when a run goes on; the rest is what the run is.
-RESUMABLE = (*BUDGETS, "learning_rate", "schedule", "grad_clip", "patience", "eval_every")
 Preset = Annotated[
     str, typer.Option("--preset", help="; ".join(f"{name}: {hint}" for name, hint in PRESET_HINTS.items()) + ".")
 ]
@@ -113,16 +111,12 @@ def evaluate(
     json: Json = False,
 ) -> None:
     from charlm.runs import RunStore
-
-    split = split or ("all" if corpus else "val")
-    if split not in ("val", "test", "all"):
-        raise ConfigError(f"split {split!r} is not one of: val, test, all")
-    store = RunStore(runs_dir)
-    found = store.find(run)
-    text = part_of(text_of(found, corpus), split, found.corpus_config)
     from charlm.serving import Serving
 
-    scores = {**Serving(store).evaluate(found, text), "split": split}
+    store = RunStore(runs_dir)
+    found = store.find(run)
+    text = open_corpus(corpus, found.corpus_config).text if corpus else None  # cleaned as the run's own text was
+    scores = Serving(store).evaluate(found, text, split)
     if json:
         print_json(scores)
     else:

@@ -127,6 +127,55 @@ def settle(page: Any, name: str) -> None:
         page.locator("#compare-generate").wait_for(state="visible")
 
 
+# --- Corpus -----------------------------------------------------------------------------------------------------------
+
+
+def upload(page: Any, name: str, data: bytes) -> None:
+    choose_tab(page, "Corpus")
+    page.locator("#corpus-facts", has_text="distinct").wait_for()
+    with page.expect_file_chooser() as chooser:
+        page.locator("#corpus-upload").click()
+    chooser.value.set_files({"name": name, "mimeType": "text/plain", "buffer": data})
+
+
+def test_an_uploaded_text_is_shown_and_trained_on(page: Any, services: Any, idle: None) -> None:
+    text = STORY + "<img src=x onerror='window.hurt=true'>"
+    page.evaluate("window.hurt = false")
+    upload(page, "fox.txt", text.encode("utf-16"))
+    page.locator("#corpus-head", has_text="fox.txt").wait_for()
+    assert "UTF-16" in page.locator("#tab-corpus").last.inner_text() or "UTF-16" in page.content()
+    assert f"{len(text):,}" in page.locator("#corpus-facts").inner_text()
+    assert page.locator("#corpus-begins", has_text="A fox met a hen").count() == 1
+    assert page.evaluate("window.hurt") is False
+
+    page.locator("#corpus-train").click()
+    page.locator("#train-start").wait_for(state="visible")
+    page.locator("#train-estimates", has_text="parameters").wait_for()
+    fill_form(page, hidden_size=8, num_layers=1, steps=4)
+    for name in ("LSTM", "RNN"):
+        page.locator("#train-archs").get_by_label(name, exact=True).uncheck()
+    page.locator("#train-start", has_text="Train").click()
+    until(lambda: services.store.list()[0].corpus["name"] == "fox.txt")
+    until(lambda: services.store.list()[0].status == "finished")
+    run = services.store.list()[0]
+    assert (run.arch, run.step, run.corpus["characters"]) == ("gru", 4, len(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"), [("a.txt", bytes(range(256)) * 9, "binary"), ("b.txt", b"", "empty")]
+)
+def test_a_file_that_is_no_text_is_refused(page: Any, name: str, data: bytes, said: str) -> None:
+    upload(page, name, data)
+    page.get_by_text(re.compile(said)).first.wait_for()
+    assert name not in page.locator("#corpus-head").inner_text()
+
+
+def test_what_the_model_sees(page: Any) -> None:
+    choose_tab(page, "Corpus")
+    page.locator("#corpus-sees").get_by_role("button").first.click()
+    page.locator("#corpus-model", has_text="truncated backpropagation").wait_for()
+
+
 # --- Train ------------------------------------------------------------------------------------------------------------
 
 POINTS = """() => {

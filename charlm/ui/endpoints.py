@@ -1,0 +1,215 @@
+"""What programs call, through gradio_client or plain HTTP: the same services as the page."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from charlm.catalog import entries, is_at_hand, load_corpus
+from charlm.config import CorpusConfig, SampleConfig
+from charlm.corpus import Corpus, read_bytes, read_corpus
+from charlm.errors import CharLMError, ConfigError, CorpusError
+from charlm.presets import from_options
+from charlm.runs import Run
+from charlm.ui.common import Services
+
+AT_ONCE = 8  # calls of one endpoint served at the same time
+
+
+def build(services: Services) -> None:
+    """Declare the endpoints; call inside the page's Blocks, where no component stands."""
+    for endpoint in (*_listing(services), *_training(services), *_writing(services)):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=AT_ONCE)
+
+
+def _spoken(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with what goes wrong told to the client in its one sentence."""
+
+    @wraps(function)
+    def told(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except CharLMError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    return told
+
+
+def _spoken_stream(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """The same for a function that yields."""
+
+    @wraps(function)
+    def told(*args: Any) -> Iterator[Any]:
+        try:
+            yield from function(*args)
+        except CharLMError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    return told
+
+
+def _listing(services: Services) -> list[Callable[..., Any]]:
+    @_spoken
+    def corpora() -> list[dict[str, Any]]:
+        """The catalog: key, title, about, and whether it needs a download."""
+        return [
+            {"key": entry.key, "title": entry.title, "about": entry.about, "at_hand": is_at_hand(entry.key)}
+            for entry in entries()
+        ]
+
+    @_spoken
+    def runs() -> list[dict[str, Any]]:
+        """All runs, newest first, the shipped ones last."""
+        return [_summary(run) for run in services.store.list()]
+
+    @_spoken
+    def evaluate(run_id: str, text: str = "", options: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Score a text; without one, the run's own corpus: options {"split": "val", "test" or "all"}."""
+        run, given = services.store.get(run_id), _options(options)
+        split = given.pop("split", "")
+        if given:
+            raise ConfigError(f"unknown setting {next(iter(given))!r}; known is: split")
+        return services.serving.evaluate(run, text or None, split)
+
+    return [corpora, runs, evaluate]
+
+
+def _training(services: Services) -> list[Callable[..., Any]]:
+    jobs = services.jobs
+
+    def begin(corpus: str, file: Any, archs: list[str], options: Any) -> list[dict[str, Any]]:
+        config = from_options(_options(options))
+        ids = jobs.start(_corpus(corpus, file, config.corpus), config, archs)
+        return [{name: jobs.status(run_id)[name] for name in ("run_id", "status", "position")} for run_id in ids]
+
+    @_spoken
+    def train(
+        corpus: str = "", file: dict[str, Any] | None = None, arch: str = "lstm", options: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Queue a training; corpus: a catalog key, or file: an upload."""
+        return begin(corpus, file, [arch], options)[0]
+
+    @_spoken
+    def race(
+        corpus: str = "",
+        file: dict[str, Any] | None = None,
+        archs: list[str] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Queue a race of several architectures on the same batches."""
+        return begin(corpus, file, _strings(archs, "archs") or ["lstm", "gru", "rnn"], options)
+
+    @_spoken
+    def status(run_id: str, since_step: int = -1) -> dict[str, Any]:
+        """Where a run stands, with the metrics rows beyond a step."""
+        return jobs.status(run_id, int(since_step))
+
+    @_spoken
+    def pause(run_id: str) -> dict[str, Any]:
+        """Let the run's job rest after its present step."""
+        return jobs.pause(run_id)
+
+    @_spoken
+    def stop(run_id: str) -> dict[str, Any]:
+        """End a run after its present step and keep what it learned."""
+        return jobs.stop(run_id)
+
+    @_spoken
+    def resume(run_id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on; options may add steps, epochs or minutes."""
+        return jobs.resume(run_id, _options(options))
+
+    return [train, race, status, pause, stop, resume]
+
+
+def _writing(services: Services) -> list[Callable[..., Any]]:
+    @_spoken_stream
+    def generate(
+        run_id: str, prompt: str = "", length: int = 500, options: dict[str, Any] | None = None
+    ) -> Iterator[str]:
+        """The prompt and the text so far, as it grows."""
+        run, config = services.store.get(run_id), _sampling(length, options)
+        for draft in services.serving.generate(run, _text(prompt), config):
+            yield draft.prompt + draft.text
+
+    @_spoken_stream
+    def compare(
+        run_ids: list[str], prompt: str = "", length: int = 500, options: dict[str, Any] | None = None
+    ) -> Iterator[dict[str, str]]:
+        """The prompt and the text so far of each run, by run id, as they grow."""
+        found = [services.store.get(run_id) for run_id in _strings(run_ids, "run_ids")]
+        for drafts in services.serving.compare(found, _text(prompt), _sampling(length, options)):
+            yield {run_id: draft.error or draft.prompt + draft.text for run_id, draft in drafts.items()}
+
+    return [generate, compare]
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "label": run.label,
+        "arch": run.arch,
+        "corpus": run.corpus.get("name", ""),
+        "status": run.status,
+        "step": run.step,
+        "best_val_loss": run.best_val_loss,
+        "seconds": run.seconds,
+        "num_parameters": run.num_parameters,
+        "shipped": run.shipped,
+    }
+
+
+def _corpus(key: str, file: Any, config: CorpusConfig) -> Corpus:
+    """The text a client means: its upload, else the catalog's."""
+    if file:
+        path = _uploaded(file)
+        name = file.get("orig_name") if isinstance(file.get("orig_name"), str) else path.name
+        return read_corpus(read_bytes(path), name or path.name, config)
+    if not isinstance(key, str) or not key:
+        raise CorpusError("no corpus is given: name one of the catalog, or upload a file")
+    return load_corpus(key, config)
+
+
+def _uploaded(file: Any) -> Path:
+    """The path of a file that came through gradio's own upload; nothing else is ever opened."""
+    given = file.get("path") if isinstance(file, dict) else None
+    folder = Path(get_upload_folder()).resolve()
+    if isinstance(given, str) and given and "\0" not in given:
+        path = Path(given).resolve()
+        if path.is_relative_to(folder) and path.is_file():
+            return path
+    raise CorpusError("the file is not an upload; send it with gradio_client's handle_file")
+
+
+def _options(options: Any) -> dict[str, Any]:
+    """Options as an object; a client may also send them as JSON text."""
+    if isinstance(options, str):
+        try:
+            options = json.loads(options or "{}")
+        except ValueError:
+            raise ConfigError(f"options must be a JSON object, not {options[:60]!r}") from None
+    if options is not None and not isinstance(options, dict):
+        raise ConfigError(f"options must be a JSON object, not {type(options).__name__}")
+    return dict(options or {})
+
+
+def _sampling(length: Any, options: Any) -> SampleConfig:
+    return SampleConfig.from_dict({"length": length, **_options(options)})
+
+
+def _text(prompt: Any) -> str:
+    if not isinstance(prompt, str):
+        raise ConfigError(f"prompt must be text, not {type(prompt).__name__}")
+    return prompt
+
+
+def _strings(values: Any, name: str) -> list[str]:
+    if values is None:
+        return []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ConfigError(f"{name} must be a list of text")
+    return values
