@@ -99,7 +99,7 @@ def characters_html(reading: Reading) -> str:
 def _column(character: str, count: int, top: int, total: int) -> str:
     said = escape(f"{called(character)}: {count:,} times, {100 * count / total:.2f} %")
     return (
-        f'<div role="listitem" title="{said}" aria-label="{said}"><i style="--h:{100 * count / top:.2f}%"></i>'
+        f'<div role="listitem" title="{said}" aria-label="{said}"><i style="--h:{100 * count / top:.2f}"></i>'
         f"<span>{escape(visible(character))}</span></div>"
     )
 
