@@ -224,9 +224,12 @@ def idle(services: Any) -> Iterator[None]:
         time.sleep(0.02)
 
 
-def test_a_race_grows_survives_a_reload_and_stops(page: Any, server: str, services: Any, idle: None) -> None:
+def test_a_race_grows_survives_a_reload_and_stops(
+    page: Any, server: str, services: Any, pictures: Path, idle: None
+) -> None:
     begin_race(page)
     page.wait_for_function(f"({POINTS})() > 12")
+    page.screenshot(path=pictures / "race-light.png", full_page=True)
     before = page.evaluate(POINTS)
     page.wait_for_function(f"({POINTS})() > {before + 6}")
     assert page.evaluate("document.querySelector('#train-plot .js-plotly-plot').data.length") >= 6
