@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from charlm.cli import main
 from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig
+from charlm.errors import JobError
 from charlm.presets import RESUMABLE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -378,6 +380,19 @@ def test_no_test_tail_is_said(run_id: str, capsys: pytest.CaptureFixture[str]) -
 
 def test_a_split_that_is_none_is_said(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "val, test, all" in refusal(capsys, "evaluate", run_id, "--split", "half")
+
+
+def test_a_training_that_fails_by_itself_exits_1(
+    book: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: Any) -> Iterator[None]:
+        yield from ()
+        raise JobError("the loss became nan at step 1; try a third of learning_rate")
+
+    monkeypatch.setattr("charlm.race.train", diverge)
+    assert main(["train", book, *TINY, "--label", "wild"]) == 1
+    assert "wild failed: the loss became nan" in capsys.readouterr().err
+    assert answer(capsys, "runs", "show", "wild")["status"] == "failed"
 
 
 # --- ends ------------------------------------------------------------------------------------------------------------
