@@ -184,7 +184,7 @@ class SampleConfig(Config):
     length: int = setting(500, "Characters to write", low=1, high=100_000, unit="characters")
     temperature: float = setting(0.8, "Below 1: safer choices; above 1: wilder ones", low=0.01, high=10.0)
     top_k: int = setting(0, "Draw among this many likeliest characters only; 0: among all", low=0, high=1_000_000)
-    top_p: float = setting(1.0, "Draw among the likeliest that together have this share; 1: all", low=0.01, high=1.0)
+    top_p: float = setting(1.0, "Draw among the likeliest that together reach this share; 1: all", low=0.01, high=1.0)
     greedy: bool = setting(False, "Always take the likeliest character")
     seed: int = setting(7, "Same seed and settings, same text", low=0, high=2**31 - 1)
 

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -197,8 +197,14 @@ class Racer:
 
 def useful_threads(config: ModelConfig, batch_size: int) -> int:
     """Threads for a training: products too small to be shared are done faster by one."""
-    product = batch_size * config.hidden_size**2
-    return 1 if product < SHARED_PRODUCT else torch.get_num_interop_threads()
+    most, product = _all_threads(), batch_size * config.hidden_size**2
+    return 1 if product < SHARED_PRODUCT else most
+
+
+@cache
+def _all_threads() -> int:
+    """What torch would use by itself; asked once, before anything is set."""
+    return torch.get_num_threads()
 
 
 def _rounds(racers: Sequence[Racer], control: Control) -> Iterator[None]:

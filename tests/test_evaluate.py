@@ -1,0 +1,58 @@
+"""The validation of DESIGN.md: the whole text, rows from the zero state, dropout off."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import charlm.dataset
+from charlm.config import ModelConfig
+from charlm.dataset import validation_rows
+from charlm.errors import CorpusError
+from charlm.evaluate import Evaluation, evaluate
+from charlm.models import build_model
+
+V = 7
+
+
+def text(tokens: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, V, tokens).astype(np.int32)
+
+
+@pytest.mark.parametrize("tokens", [2, 3, 251, 1003])
+def test_it_is_the_mean_over_every_token(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charlm.dataset, "ROW_TOKENS", 300)  # so that this short text has rows
+    model = build_model(ModelConfig(vocab_size=V, hidden_size=8, dropout=0.5), 1).train()
+    result = evaluate(model, text(tokens))
+    assert model.training
+    model.eval()
+    losses = []
+    for inputs, targets in zip(*validation_rows(text(tokens)), strict=True):
+        wanted = torch.from_numpy(targets[targets >= 0]).long()
+        with torch.no_grad():
+            logits, _ = model(torch.from_numpy(inputs[: len(wanted)]).long()[None])
+        losses += F.cross_entropy(logits[0], wanted, reduction="none").tolist()
+    assert result.tokens == len(losses) == tokens - 1
+    assert result.nats_per_token == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_an_ignorant_model_costs_ln_v() -> None:
+    model = build_model(ModelConfig(vocab_size=V, hidden_size=4), 1)
+    with torch.no_grad():
+        model.fc.weight.zero_()
+    result = evaluate(model, text(500))
+    assert result.nats_per_token == pytest.approx(math.log(V), rel=1e-6)
+    assert result.perplexity == pytest.approx(V, rel=1e-5)
+    assert result.bits_per_char == pytest.approx(math.log2(V), rel=1e-6)
+
+
+def test_bits_per_character_count_characters_not_tokens() -> None:
+    assert Evaluation(math.log(2), tokens=10, characters=40).bits_per_char == pytest.approx(0.25)
+    assert Evaluation(1000.0, 1, 1).perplexity == math.inf
+
+
+def test_one_token_cannot_be_scored() -> None:
+    with pytest.raises(CorpusError, match="at least 2"):
+        evaluate(build_model(ModelConfig(vocab_size=V, hidden_size=4)), text(1))
