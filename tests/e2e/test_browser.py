@@ -265,6 +265,17 @@ def test_zoom_survives_new_points(page: Any, services: Any, idle: None) -> None:
     stop_all(page, services)
 
 
+def test_a_lost_connection_says_that_training_goes_on(page: Any, services: Any, idle: None) -> None:
+    begin_race(page)
+    page.context.set_offline(True)
+    page.get_by_text("Training goes on, reconnecting").wait_for()
+    step = services.jobs.current()["step"]
+    until(lambda: services.jobs.current()["step"] > step)
+    page.context.set_offline(False)
+    page.get_by_text("Training goes on, reconnecting").wait_for(state="hidden")
+    stop_all(page, services)
+
+
 def test_a_setting_out_of_range_is_said(page: Any, services: Any) -> None:
     choose_tab(page, "Train")
     fill_form(page, hidden_size=0)
