@@ -11,7 +11,7 @@ from charlm.ui.numbers import bits_of
 from charlm.ui.verdict import AT_WORK
 
 HEAD = ("Run", "Corpus", "Status", "Best val. loss", "Bits/char", "Steps", "Time", "Started", "")
-PHONE_COLUMNS = (0, 2, 3, 8)
+PHONE_COLUMNS = (0, 3, 8)  # what can be done tells the status
 RESUMABLE = ("stopped", "interrupted", "finished")
 
 
