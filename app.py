@@ -1,12 +1,10 @@
 """The Space's entry: builds the page and launches it. Host and port come from GRADIO_SERVER_NAME and _PORT."""
 
-import threading
-
 from charlm.catalog import data_dir
 from charlm.jobs import Jobs
 from charlm.runs import RunStore
 from charlm.serving import Serving
-from charlm.ui.demo import Services, build_demo, warm_up
+from charlm.ui.demo import Services, build_demo, load_plotly
 from charlm.ui.theme import launch_options
 
 # Seconds: the first page comes first, loading torch beside it would slow it down.
@@ -19,9 +17,7 @@ def main() -> None:
     services = Services(store, Jobs(store), Serving(store))
     demo = build_demo(services, data_dir())
     demo.launch(prevent_thread_lock=True, **launch_options())
-    later = threading.Timer(WARM_UP_AFTER, warm_up, [services])
-    later.daemon = True
-    later.start()
+    services.serving.warm_up_later(WARM_UP_AFTER, load_plotly)
     try:
         demo.block_thread()
     finally:

@@ -209,6 +209,6 @@ class CorpusConfig(Config):
         super().__post_init__()
         if self.val_fraction + self.test_fraction > 0.95:
             raise ConfigError(
-                f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave too little to train on; "
-                "keep their sum at 0.95 or less"
+                f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave too little "
+                "to train on; keep their sum at 0.95 or less"
             )

@@ -105,11 +105,11 @@ def this_machine() -> Machine:
 
 
 def _time_step(config: ModelConfig, train: TrainConfig) -> float:
-    """Seconds of one forward and backward pass, the best of three."""
+    """Seconds of one forward and backward pass, the best of five."""
     model = build_model(config).train()
     ids = torch.zeros(train.batch_size, train.seq_len, dtype=torch.long)
     times = []
-    for _ in range(3):
+    for _ in range(5):
         began = time.perf_counter()
         logits, _ = model(ids)
         F.cross_entropy(logits.flatten(0, 1), ids.reshape(-1)).backward()

@@ -1,9 +1,10 @@
 """Trained models kept warm, and the texts they write for the page and the endpoints."""
 
+import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from charlm.tokenizer import CharTokenizer
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
+
+log = logging.getLogger(__name__)
 
 # New text is handed on about this often, in seconds; a text a character would drown a browser.
 FLUSH_SECONDS = 0.06
@@ -189,6 +192,20 @@ class Serving:
                 for _ in self.generate(run, "", SampleConfig(length=1)):
                     pass
                 self.lexicon(run)
+
+    def warm_up_later(self, seconds: float, *more: Callable[[], object]) -> None:
+        """Warm up, and call `more`, in a thread `seconds` from now: the first page comes first."""
+
+        def work() -> None:
+            for call in (self.warm_up, *more):
+                try:
+                    call()
+                except CharLMError as error:
+                    log.warning("a shipped model cannot write: %s", error)
+
+        timer = threading.Timer(seconds, work)
+        timer.daemon = True
+        timer.start()
 
 
 def check_compared(runs: Sequence[Run]) -> None:

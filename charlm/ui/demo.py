@@ -1,17 +1,15 @@
 """The page: brand, job strip and tabs, wired to the services."""
 
-import logging
 import secrets
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from charlm.errors import CharLMError
 from charlm.ui import compare_tab, endpoints, runs_tab, strip
 from charlm.ui.common import Services, Shared
 
-__all__ = ["Services", "Shared", "build_demo", "warm_up"]
+__all__ = ["Services", "Shared", "build_demo", "load_plotly"]
 
 HERE = Path(__file__).parent
 QUEUE_SIZE = 64
@@ -68,15 +66,11 @@ def _tab(name: str, services: Services, shared: Shared) -> None:
     builders[name].build(services, shared)
 
 
-def warm_up(services: Services) -> None:
-    """Load what the first click needs: plotly, torch and the shipped models. Runs beside the server."""
+def load_plotly() -> None:
+    """Load what the first plot needs; takes a second, so it is done beside the server."""
     from charlm.plots import loss_figure
 
     loss_figure([])
-    try:
-        services.serving.warm_up()
-    except CharLMError as error:
-        logging.getLogger(__name__).warning("a shipped model cannot write: %s", error)
 
 
 def browser_secret(data_dir: Path) -> str:
