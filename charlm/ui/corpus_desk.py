@@ -50,7 +50,9 @@ class Desk:
         return self._shown(self._former(chosen, warn=True), chosen)
 
     def pick(self, chosen: Chosen | None, value: str, *options: Any) -> dict[Any, Any]:
-        """Another text of the picker, with the options as they are."""
+        """Another text of the picker, with the options as they are; the picker also changes with every upload."""
+        if value == chosen_value(chosen):
+            return {self.form.picker: gr.skip()}
         return self._take(chosen, lambda: (value, fitting(open_upload(value, data_dir()), options)))
 
     def clean(self, chosen: Chosen | None, *options: Any) -> dict[Any, Any]:

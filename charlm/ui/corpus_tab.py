@@ -44,12 +44,14 @@ def _wire(form: Form, view: View, services: Services, shared: Shared) -> None:
     busy: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": view.facts, "api_visibility": "private"}
 
     def follow(event: Any) -> None:
-        event.then(desk.guess, shared.corpus, view.guessing, concurrency_limit=2, **QUIET)
+        # One at a time: who asks for the same text a second time finds it counted.
+        event.then(desk.guess, shared.corpus, view.guessing, concurrency_limit=1, concurrency_id="guess", **QUIET)
         event.then(desk.explain, shared.corpus, view.model, concurrency_limit=2, **QUIET)
 
     follow(shared.own.select(desk.show, shared.corpus, outputs, **QUIET))
     options = list(form.options)
-    follow(form.picker.input(desk.pick, [shared.corpus, form.picker, *options], outputs, **busy))
+    # Not `input`: a click on a choice fires that twice, and a text that cannot be had would be refused twice.
+    follow(form.picker.change(desk.pick, [shared.corpus, form.picker, *options], outputs, **busy))
     follow(form.upload.upload(desk.upload, [shared.corpus, form.upload, *options], outputs, **busy))
     follow(form.use.click(desk.paste, [shared.corpus, form.pasted, *options], outputs, **busy))
     changed = [one.release if isinstance(one, gr.Slider) else one.input for one in options]

@@ -1,6 +1,8 @@
 """The Corpus tab's handlers: what is shown, what the browser keeps, and what a bad text leaves in place."""
 
 import gzip
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,7 +107,9 @@ def test_of_columns_without_a_usual_name_the_wordiest_is_taken(desk: Desk, broug
     rows = "".join(f"name {row},the long tale of hen number {row}\n" for row in range(40))
     shown = brought("tales.csv", "who,what\n" + rows)
     assert shown[desk.shared.corpus]["config"]["column"] == "what" and not warnings
-    again = desk.pick(shown[desk.shared.corpus], chosen_value(shown[desk.shared.corpus]), *DEFAULTS)
+    away = desk.pick(shown[desk.shared.corpus], "sherlock", *DEFAULTS)[desk.shared.corpus]
+    assert away["config"]["column"] == ""
+    again = desk.pick(away, chosen_value(shown[desk.shared.corpus]), *DEFAULTS)
     assert again[desk.shared.corpus]["config"]["column"] == "what"
 
 
@@ -150,6 +154,11 @@ def test_no_network_leaves_the_former_text(
     chosen = brought("tale.txt", STORY)[desk.shared.corpus]
     shown = desk.pick(chosen, "anna", *DEFAULTS)
     assert warnings == ["no connection"] and shown[desk.form.picker]["value"] == chosen_value(chosen)
+
+
+def test_picking_what_is_shown_changes_nothing(desk: Desk, warnings: list[str]) -> None:
+    assert desk.pick(None, "sherlock", *DEFAULTS) == {desk.form.picker: gr.skip()}
+    assert not warnings
 
 
 def refuse_download(*_: Any) -> Path:
@@ -282,3 +291,9 @@ def test_the_tab_is_wired_in_a_page() -> None:
     assert {"pick", "upload", "paste", "clean", "show", "guess", "explain", "train"} <= {
         block.fn.__name__ for block in page.fns.values() if block.fn
     }
+
+
+def test_the_tab_is_imported_without_torch_and_plotly() -> None:
+    code = "import sys, charlm.ui.corpus_tab; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert not {"torch", "plotly", "pooch"} & set(done.stdout.split())

@@ -15,7 +15,6 @@ from charlm.ui.reading import Reading, Readings, best_runs, read_text
 from charlm.ui.symbols import called, visible, visible_line
 from charlm.ui.uploads import pasted_text
 
-DEFAULTS = tuple(CorpusConfig().to_dict().values())
 STORY = "A fox met a hen.\n\tThe hen ran home; the fox sat down & sang. " * 40
 
 
@@ -86,7 +85,8 @@ def test_rare_characters_are_named_and_many_are_cut_short() -> None:
 @pytest.mark.parametrize("arch", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("embed", [{}, {"embed_dim": 16}, {"embed_dim": 24, "hidden_size": 24, "tie_weights": True}])
 def test_the_layers_add_up_to_the_model(arch: str, embed: dict[str, Any]) -> None:
-    model = shape_of(ModelConfig(**{"arch": arch, "vocab_size": 30, "hidden_size": 20, "num_layers": 3} | embed))
+    sizes: dict[str, Any] = {"arch": arch, "vocab_size": 30, "hidden_size": 20, "num_layers": 3}
+    model = shape_of(ModelConfig(**sizes | embed))
     rows = model_view.layer_rows(model, 4, 5)
     assert sum(count for *_, count in rows) == model.num_parameters
     assert rows[0][1] == "(4, 5) ids" and rows[-1][2] == "(4, 5, 30)"
