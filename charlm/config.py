@@ -6,6 +6,7 @@ The command line, the browser and the endpoints all read those from here; nothin
 import dataclasses
 import difflib
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -33,7 +34,9 @@ def setting(
 def _number(name: str, value: Any, kind: type) -> int | float:
     """`value` as an int or float; sliders and JSON give 3.0 for 3, which is accepted."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{name} must be a number, not {value!r}")
+        raise ConfigError(f"{name} must be a number, not {reprlib.repr(value)}")
+    if isinstance(value, int) and abs(value) > 10**18:
+        raise ConfigError(f"{name} is far too large a number")
     if not math.isfinite(value):
         raise ConfigError(f"{name} must be a finite number, not {value!r}")
     if kind is int and value != int(value):
@@ -46,13 +49,15 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
     name, meta, kind = field.name, field.metadata, type(field.default)
     if kind is bool:
         if not isinstance(value, bool):
-            raise ConfigError(f"{name} must be true or false, not {value!r}")
+            raise ConfigError(f"{name} must be true or false, not {reprlib.repr(value)}")
         return value
     if kind is str:
         if not isinstance(value, str):
-            raise ConfigError(f"{name} must be text, not {value!r}")
+            raise ConfigError(f"{name} must be text, not {reprlib.repr(value)}")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ConfigError(f"{name} {reprlib.repr(value)} holds half a character; type it again")
         if meta["choices"] and value not in meta["choices"]:
-            raise ConfigError(f"{name} {value!r} is not one of: {', '.join(meta['choices'])}")
+            raise ConfigError(f"{name} {value[:80]!r} is not one of: {', '.join(meta['choices'])}")
         if meta["high"] is not None and len(value) > meta["high"]:
             raise ConfigError(f"{name} has {len(value):,} characters; at most {meta['high']} are allowed")
         return value
