@@ -123,7 +123,7 @@ def test_configs_are_frozen() -> None:
         ModelConfig().hidden_size = 3  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("value", [10**30, -(10**5000)])
+@pytest.mark.parametrize("value", [10**30, -(10**400)])
 def test_numbers_beyond_all_measure_are_refused(value: int) -> None:
     with pytest.raises(ConfigError, match="hidden_size is far too large"):
         ModelConfig(hidden_size=value)
