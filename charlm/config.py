@@ -35,7 +35,7 @@ def _number(name: str, value: Any, kind: type) -> int | float:
     """`value` as an int or float; sliders and JSON give 3.0 for 3, which is accepted."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{name} must be a number, not {reprlib.repr(value)}")
-    if isinstance(value, int) and abs(value) > 10**18:
+    if isinstance(value, int) and abs(value) > 10**300:
         raise ConfigError(f"{name} is far too large a number")
     if not math.isfinite(value):
         raise ConfigError(f"{name} must be a finite number, not {value!r}")

@@ -123,12 +123,12 @@ def test_configs_are_frozen() -> None:
         ModelConfig().hidden_size = 3  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("value", [10**30, -(10**400)])
+@pytest.mark.parametrize("value", [10**301, -(10**400)])
 def test_numbers_beyond_all_measure_are_refused(value: int) -> None:
     with pytest.raises(ConfigError, match="hidden_size is far too large"):
         ModelConfig(hidden_size=value)
 
 
 def test_half_a_character_is_refused() -> None:
-    with pytest.raises(ConfigError, match="label .* half a character"):
+    with pytest.raises(ConfigError, match=r"label .* half a character"):
         TrainConfig(label="a\ud800")
