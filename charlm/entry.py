@@ -12,10 +12,11 @@ from charlm.catalog import data_dir, recall, remember
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig, reject_unknown
 from charlm.corpus import Corpus
 from charlm.dataset import Dataset
-from charlm.errors import ConfigError, CorpusError, JobError
+from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.estimate import check_memory, count_parameters
 from charlm.presets import BUDGETS, RESUMABLE, RunConfig
-from charlm.runs import ACTIVE, Run, RunStore
+from charlm.run import ACTIVE, MAX_LABEL, Run, clean_label
+from charlm.runs import RunStore
 from charlm.tokenizer import CharTokenizer
 
 
@@ -48,8 +49,8 @@ def enter(store: RunStore, corpus: Corpus, config: RunConfig, archs: Sequence[st
     Raises:
         ConfigError, CorpusError: a setting, the text or the memory does not allow it.
     """
-    if not archs or len(set(archs)) != len(archs):
-        raise ConfigError(f"choose one or more different architectures, not {', '.join(archs) or 'none'}")
+    if not archs or any(arch in archs[:place] for place, arch in enumerate(archs)):
+        raise ConfigError(f"choose one or more different architectures, not {', '.join(map(str, archs)) or 'none'}")
     device_for(config.train.device)
     tokenizer = CharTokenizer.fit(corpus.text)
     if config.model.vocab_size not in (0, tokenizer.vocab_size):
@@ -63,21 +64,31 @@ def enter(store: RunStore, corpus: Corpus, config: RunConfig, archs: Sequence[st
         check_memory(model, fitted, racers=len(models))
     remember(corpus, data_dir())
     group = secrets.token_hex(5) if len(archs) > 1 else ""
-    return [store.create(_describe(corpus, config, model, dataset, group), tokenizer) for model in models]
+    runs: list[Run] = []
+    try:
+        for model in models:
+            runs.append(store.create(_describe(corpus, config, model, dataset, group), tokenizer))
+    except CheckpointError:
+        for run in runs:  # a race begins whole or not at all
+            run.update(status="failed")
+            run.release()
+            store.delete(run)
+        raise
+    return runs
 
 
 def _describe(corpus: Corpus, config: RunConfig, model: ModelConfig, dataset: Dataset, group: str) -> dict[str, Any]:
     """The part of run.json that is known before training."""
-    label = config.train.label.strip()
+    label = clean_label(config.train.label)
     if not label:
         slug = re.sub(r"\W+", "-", corpus.name.rsplit(".", 1)[0]).strip("-").lower()
         label = f"{model.arch}-{corpus.key or slug}"
     elif group:
-        label = f"{label[:74]}-{model.arch}"
+        label = f"{label[: MAX_LABEL - 1 - len(model.arch)]}-{model.arch}"
     counts = {"characters": len(corpus.text), "distinct": model.vocab_size}
     counts |= {"train_chars": len(dataset.train_ids), "val_chars": len(dataset.val_ids)}
     return {
-        "label": label[:80] or model.arch,
+        "label": label[:MAX_LABEL],
         "preset": config.preset,
         "group": group,
         "model": model.to_dict(),
@@ -97,25 +108,32 @@ def reopen(run: Run, options: Mapping[str, Any]) -> Corpus:
         options: steps, epochs or minutes to add, and other settings of RESUMABLE to change.
 
     Raises:
+        ConfigError: an option that may not change, or a value out of range.
         JobError: it runs already, or its budget is used up and none is given.
         CorpusError: its text is no longer at hand.
     """
     reject_unknown(options, RESUMABLE)
+    replace(run.train_config, **{name: value for name, value in options.items() if value or name not in BUDGETS})
     if run.shipped:
         raise JobError(f"{run.label} came with the app and is read-only; train a run of your own")
     if run.status in ACTIVE:
         raise JobError(f"{run.label} is {run.status} already")
     if run.status == "finished" and not any(options.get(name) for name in BUDGETS):
         raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
-    corpus = recall(run.corpus["sha256"], data_dir())
+    corpus = recall(str(run.corpus.get("sha256")), data_dir())
     if corpus is None:
         raise CorpusError(
-            f"the text of {run.label} ({run.corpus['name']}) is no longer here, and resuming needs the very same; "
+            f"the text of {run.label} ({run.corpus.get('name')}) is no longer here, and resuming needs the very same; "
             "load it again in the Corpus tab, or train a new run"
         )
+    config = replace(run.train_config, **_extended(run, options))
     run.hold()
-    run.train_config = replace(run.train_config, **_extended(run, options))
-    run.update(status="queued", message="", train=run.train_config.to_dict())
+    try:
+        run.update(status="queued", message="", train=config.to_dict())
+    except CheckpointError:
+        run.release()
+        raise
+    run.train_config = config
     return corpus
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from charlm.files import write_atomically
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -46,13 +48,15 @@ class MetricsLog:
 
     def rows(self, since: int = -1) -> list[dict[str, Any]]:
         """The rows whose `step` is beyond `since`; a torn last line is left out."""
-        if not self.path.exists():
+        try:
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
             return []
         rows = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in text.split("\n"):
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict) and isinstance(row.get("step"), int) and row["step"] > since:
                 rows.append(row)
@@ -61,4 +65,5 @@ class MetricsLog:
     def cut(self, after: int) -> None:
         """Drop the rows beyond step `after`, which a resumed training will write again."""
         kept = [row for row in self.rows() if row["step"] <= after]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        with self._lock:
+            write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())

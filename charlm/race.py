@@ -4,7 +4,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from charlm.entry import dataset_of, device_for
 from charlm.errors import CharLMError, JobError
 from charlm.metrics import Metrics, MetricsLog
 from charlm.models import LanguageModel, build_model
-from charlm.runs import Run
+from charlm.run import Run
 from charlm.sample import generate
 from charlm.train import TrainState, evaluation_interval, total_steps, train, validate
 
@@ -33,6 +34,8 @@ LOG_ROWS = 1_000
 # Multiplications (B x H x H) from which a step's products are worth sharing between cores.
 SHARED_PRODUCT = 4_000_000
 SAMPLE = SampleConfig(length=300, seed=1)
+# What of a TrainState a validation changes, beside the clock.
+SCHEDULED = ("best_val_loss", "best_step", "stale", "rate_scale", "validated_step")
 
 
 @dataclass
@@ -59,12 +62,14 @@ class Racer:
         self.tokenizer = run.tokenizer()
         self.dataset = dataset_of(self.tokenizer, corpus, config, run.corpus_config)
         self.device = device_for(config.device)
-        self.prompt = corpus.text[:1] if "T" not in self.tokenizer.tokens else "The "
+        self.prompt = corpus.text[:1] if self.tokenizer.unknown("The ") else "The "
+        self.best_val_loss, self.best_step = math.inf, 0  # of all validations; the state's are the schedule's own
         self.model, self.state = self._restore() if resume else self._begin()
         self.threads = useful_threads(run.model_config, self.dataset.batch_size)
         self.total = total_steps(config, self.dataset.steps_per_epoch)
         self.latest: Metrics | None = None
         self.ended = False
+        self.complaint = ""  # why it failed
         self.slowest = 0.0  # seconds of the last slice's slowest step
         self._losses: list[float] = []
         self._noted = self._saved = time.monotonic()
@@ -75,11 +80,23 @@ class Racer:
         return model, TrainState.start(model, self.run.train_config)
 
     def _restore(self) -> tuple[LanguageModel, TrainState]:
-        path = self.run.folder / "resume.safetensors"
-        model, state = load_training(path, self.run.model_config, self.run.train_config)
+        """What was saved; a run that was cut off before its first save begins anew. Its best weights stay."""
+        path, config = self.run.folder / "resume.safetensors", self.run.train_config
+        if path.exists():
+            model, state = load_training(path, self.run.model_config, config)
+            model = model.to(self.device)
+        else:
+            model, state = self._begin()
+        if config.patience and state.stale >= config.patience:
+            state.stale = 0  # it ended for want of patience, and is given some more
+        if self.run.best_val_loss is not None and (self.run.folder / "best.safetensors").exists():
+            self.best_val_loss, self.best_step = self.run.best_val_loss, self.run.best_step
         self.run.log.cut(after=state.step)
-        MetricsLog(self.run.folder / "samples.jsonl").cut(after=state.step)
-        return model.to(self.device), state
+        self._sample_log().cut(after=state.step)
+        return model, state
+
+    def _sample_log(self) -> MetricsLog:
+        return MetricsLog(self.run.folder / "samples.jsonl")
 
     def open(self) -> None:
         """Say in run.json that it runs."""
@@ -87,11 +104,11 @@ class Racer:
             {"total_steps": self.total}, status="running", message=" ".join(self.dataset.notes), device=self.device
         )
 
-    def advance(self, steps: int, control: Control) -> None:
-        """Train at most `steps` steps; fewer if the run ends or `control` wants something."""
+    def advance(self, goal: int, control: Control) -> None:
+        """Train up to step `goal`; less far if the run ends or `control` wants something."""
         torch.set_num_threads(self.threads)  # of this thread's products only
         self.slowest = 0.0
-        for _ in range(steps):
+        while self.state.step < goal:
             began = time.perf_counter()
             metrics = next(self._steps, None)
             if metrics is None:
@@ -106,39 +123,43 @@ class Racer:
         """Log a step; at a validation keep the best weights and write a sample."""
         self.latest = metrics
         self._losses.append(metrics.train_loss)
-        validated = metrics.val_loss is not None
-        if validated or metrics.step % self._log_interval() == 0:
-            row = metrics.to_dict() | {"train_loss": round(sum(self._losses) / len(self._losses), 6)}
-            self.run.log.append(row)
-            self._losses.clear()
-        if validated:
-            self._keep_best()
-            self._write_sample()
-        self._note(validated)
+        if metrics.val_loss is not None or metrics.step % self._log_interval() == 0:
+            self.run.log.append(self._row(metrics))
+        if metrics.val_loss is not None:
+            self._keep(metrics.val_loss)
+        self._note(metrics.val_loss is not None)
+
+    def _row(self, metrics: Metrics) -> dict[str, Any]:
+        """A row of the log: the training loss is the mean since the row before."""
+        losses = self._losses or [metrics.train_loss]
+        row = metrics.to_dict() | {"train_loss": round(sum(losses) / len(losses), 6)}
+        self._losses.clear()
+        return row
 
     def _log_interval(self) -> int:
         interval = evaluation_interval(self.run.train_config, self.dataset.steps_per_epoch)
         return max(1, min(interval, (self.total or 20 * interval) // LOG_ROWS))
 
-    def _keep_best(self) -> None:
-        if self.state.best_step == self.state.step:
-            path = self.run.folder / "best.safetensors"
-            save_weights(path, self.model, step=self.state.step, val_loss=self.state.best_val_loss)
-
-    def _write_sample(self) -> None:
-        text = "".join(generate(self.model, self.tokenizer, self.prompt, SAMPLE))
+    def _keep(self, val_loss: float) -> None:
+        """After a validation: the weights if they are the best so far, and a sample."""
+        if val_loss < self.best_val_loss:
+            save_weights(self.run.folder / "best.safetensors", self.model, step=self.state.step, val_loss=val_loss)
+            self.best_val_loss, self.best_step = val_loss, self.state.step
+        pieces: list[str] = []
+        with suppress(JobError):  # a model that cannot write yet may still learn to
+            for piece in generate(self.model, self.tokenizer, self.prompt, SAMPLE):
+                pieces.append(piece)
         self.model.train()
-        row = {"step": self.state.step, "prompt": self.prompt, "text": text}
-        MetricsLog(self.run.folder / "samples.jsonl").append(row)
+        self._sample_log().append({"step": self.state.step, "prompt": self.prompt, "text": "".join(pieces)})
 
     def progress_now(self) -> dict[str, Any]:
         """The `progress` of run.json as it is this moment."""
-        metrics, best = self.latest, self.state.best_val_loss
+        metrics, best = self.latest, self.best_val_loss
         progress = {
             "step": self.state.step,
             "total_steps": self.total,
             "best_val_loss": best if math.isfinite(best) else None,
-            "best_step": self.state.best_step,
+            "best_step": self.best_step,
             "seconds": round(self.state.seconds, 3),
         }
         if metrics:
@@ -168,20 +189,40 @@ class Racer:
 
     def finish(self, status: str) -> None:
         """End with `status`; a stopped run's latest weights are judged first, so that nothing learned is lost."""
-        self.ended = True
         if status == "stopped" and self.state.step > self.state.validated_step and self.latest:
-            val_loss = validate(self.model, self.dataset, self.state)
-            self._take(Metrics(**{**vars(self.latest), "val_loss": val_loss, "seconds": self.state.seconds}))
+            self._judge(self.latest)
         if self.state.step:
             self.save()
         self.run.update(self.progress_now(), status=status)
+        self.ended = True
         self.run.release()
 
+    def _judge(self, latest: Metrics) -> None:
+        """A validation out of turn. The schedule (patience, plateau) never hears of it, or resuming would differ."""
+        before = {name: getattr(self.state, name) for name in SCHEDULED}
+        try:
+            val_loss = validate(self.model, self.dataset, self.state)
+        finally:
+            vars(self.state).update(before)
+        self.latest = replace(latest, val_loss=val_loss, seconds=self.state.seconds)
+        row, logged = self._row(self.latest), self.run.log.rows(since=latest.step - 1)
+        if logged:  # one row a step
+            row["train_loss"] = logged[0]["train_loss"]
+            self.run.log.cut(after=latest.step - 1)
+        self.run.log.append(row)
+        self._keep(val_loss)
+
     def fail(self, error: Exception) -> None:
-        """End as failed, with the reason; the best weights stay as they are."""
-        self.ended = True
-        self.run.update(self.progress_now(), status="failed", message=str(error))
-        self.run.release()
+        """End as failed, with the reason; the best weights stay as they are.
+
+        Raises:
+            CheckpointError: not even that can be written.
+        """
+        try:
+            self.run.update(self.progress_now(), status="failed", message=str(error))
+        finally:
+            self.ended = True
+            self.run.release()
 
     def eta_seconds(self) -> float | None:
         """Own seconds still to go, judged by the steps so far; None before the first."""
@@ -208,32 +249,44 @@ def _all_threads() -> int:
 
 
 def _rounds(racers: Sequence[Racer], control: Control) -> Iterator[None]:
-    """Let the racers take turns until all have ended; yield after each slice."""
+    """Let the racers take turns until all have ended; yield after each slice. After a round all have equal steps."""
     steps = 1
     while alive := [racer for racer in racers if not racer.ended]:
+        goal = min(racer.state.step for racer in alive) + steps
         for racer in alive:
-            if not racer.ended:
-                _guarded(racer, partial(racer.advance, steps, control))
+            while not racer.ended and racer.state.step < goal:  # a pause may cut a slice short
+                guarded(racer, partial(racer.advance, goal, control))
                 yield
         slowest = max(racer.slowest for racer in alive)
         steps = max(1, min(100, int(SLICE_SECONDS / slowest))) if slowest else 1
 
 
-def _guarded(racer: Racer, action: Callable[[], None]) -> None:
+def guarded(racer: Racer, action: Callable[[], None]) -> None:
     """Run `action`; what goes wrong ends this racer as failed and leaves the others alone."""
     try:
         action()
-    except (CharLMError, OSError) as error:
-        racer.fail(error)
-    except (MemoryError, RuntimeError) as error:
+    except CharLMError as error:
+        _fail(racer, error)
+    except OSError as error:
+        _fail(racer, JobError(f"the run cannot be saved: {error.strerror or error}; make room, then resume it"))
+    except Exception as error:
         log.exception("run %s failed", racer.run.run_id)
         short = "memory" in str(error).lower() or isinstance(error, MemoryError)
         way_out = "out of memory; halve batch_size, or choose a smaller hidden_size"
-        racer.fail(JobError(way_out if short else f"training broke off: {error}"))
+        _fail(racer, JobError(way_out if short else f"training broke off: {error or type(error).__name__}"))
+
+
+def _fail(racer: Racer, error: Exception) -> None:
+    """End a racer as failed; where even that cannot be written, `complaint` says so."""
+    racer.complaint = str(error) or type(error).__name__
+    try:
+        racer.fail(error)
+    except CharLMError as second:
+        log.error("run %s failed (%s), and that cannot be noted: %s", racer.run.run_id, error, second)
 
 
 def run_race(racers: Sequence[Racer], control: Control, on_slice: Callable[[], None] = lambda: None) -> None:
-    """Train all racers to their end.
+    """Train all racers to their end; what goes wrong in one ends that one as failed.
 
     Args:
         racers: their runs are held by this process.
@@ -241,18 +294,25 @@ def run_race(racers: Sequence[Racer], control: Control, on_slice: Callable[[], N
         on_slice: called after each slice and, again and again, while paused; it may wait.
     """
     for racer in racers:
-        racer.open()
+        guarded(racer, racer.open)
+    if control.interrupted:
+        _end(racers, "interrupted")
     for _ in _rounds(racers, control):
         on_slice()
-        while control.paused and not control.interrupted and not _leaving(racers, control):
+        _obey(racers, control)
+        while control.paused and not all(racer.ended for racer in racers):
             on_slice()
-        if control.interrupted:
-            for racer in racers:
-                if not racer.ended:
-                    racer.finish("interrupted")
-        for racer in _leaving(racers, control):
-            _guarded(racer, partial(racer.finish, "stopped"))
+            _obey(racers, control)
 
 
-def _leaving(racers: Sequence[Racer], control: Control) -> list[Racer]:
-    return [racer for racer in racers if not racer.ended and racer.run.run_id in control.stopped]
+def _obey(racers: Sequence[Racer], control: Control) -> None:
+    """End the racers that are to stop, or all if the race is interrupted."""
+    if control.interrupted:
+        _end(racers, "interrupted")
+    _end([racer for racer in racers if racer.run.run_id in control.stopped], "stopped")
+
+
+def _end(racers: Sequence[Racer], status: str) -> None:
+    for racer in racers:
+        if not racer.ended:
+            guarded(racer, partial(racer.finish, status))

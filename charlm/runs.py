@@ -1,4 +1,4 @@
-"""A run is a folder: create, list, find, rename, delete. run.json says what it is, files beside it hold the rest."""
+"""All runs: create, list, find, rename, delete."""
 
 import json
 import os
@@ -10,34 +10,20 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from filelock import FileLock, Timeout
-
-from charlm.config import ARCH_NAMES, CorpusConfig, ModelConfig, TrainConfig
+from charlm.config import ARCH_NAMES
 from charlm.errors import CharLMError, CheckpointError, ConfigError, JobError
 from charlm.files import write_atomically
-from charlm.metrics import MetricsLog
+from charlm.run import ACTIVE, MAX_LABEL, NO_PROGRESS, Run, clean_label, now, write_json
 from charlm.tokenizer import CharTokenizer
 
-if TYPE_CHECKING:
-    from charlm.models import LanguageModel
+__all__ = ["ACTIVE", "SHIPPED", "Run", "RunStore", "load_run", "runs_dir"]
 
 FORMAT = 1
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints" / "shipped"
-ACTIVE = ("queued", "running", "paused")
-# What a new run.json holds of a training that has not begun.
-NO_PROGRESS: dict[str, Any] = {
-    "step": 0,
-    "total_steps": None,
-    "epoch": 0.0,
-    "train_loss": None,
-    "val_loss": None,
-    "best_val_loss": None,
-    "best_step": 0,
-    "seconds": 0.0,
-    "chars_per_second": 0.0,
-}
+# A folder's name as an id: begins with a letter or digit, so that it never leads anywhere else.
+RUN_ID = re.compile(r"[A-Za-z0-9][\w .()+-]{0,120}")
 
 
 def runs_dir() -> Path:
@@ -45,185 +31,11 @@ def runs_dir() -> Path:
     return Path(os.environ.get("CHARLM_RUNS") or "checkpoints")
 
 
-def now() -> str:
-    """The time in UTC, ISO 8601 to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
-
-
-class Run:
-    """One run folder. Attributes are read from run.json when the object is made; `update` writes them back."""
-
-    def __init__(self, folder: Path, shipped: bool = False) -> None:
-        self.folder = folder
-        self.shipped = shipped
-        self.info: dict[str, Any] = _read_json(folder / "run.json")
-        try:
-            self.run_id: str = str(self.info["run_id"])
-            self.model_config = ModelConfig.from_dict(self.info["model"])
-            self.train_config = TrainConfig.from_dict(self.info["train"])
-            self.corpus_config = CorpusConfig.from_dict(self.info["corpus_config"])
-            self.corpus: dict[str, Any] = dict(self.info["corpus"])
-            self.progress: dict[str, Any] = {**NO_PROGRESS, **self.info["progress"]}
-        except (KeyError, TypeError, ValueError, ConfigError) as error:
-            raise CheckpointError(f"run.json in {folder.name} is not a run's description: {error}") from error
-        self._lock = FileLock(folder / ".lock", thread_local=False)  # held by one thread, let go by another
-
-    @property
-    def label(self) -> str:
-        """The name people see."""
-        return str(self.info["label"])
-
-    @property
-    def arch(self) -> str:
-        """lstm, gru or rnn."""
-        return self.model_config.arch
-
-    @property
-    def status(self) -> str:
-        """A status word; an active run that no process holds was interrupted."""
-        status = str(self.info.get("status", "interrupted"))
-        return "interrupted" if status in ACTIVE and not self._is_held() else status
-
-    @property
-    def message(self) -> str:
-        """Why it failed, or what was adapted; empty if there is nothing to say."""
-        return str(self.info.get("message", ""))
-
-    @property
-    def preset(self) -> str:
-        """The preset it started from."""
-        return str(self.info.get("preset", ""))
-
-    @property
-    def group(self) -> str:
-        """The race it took part in, or empty."""
-        return str(self.info.get("group", ""))
-
-    @property
-    def created(self) -> str:
-        """When it was made, ISO 8601 UTC."""
-        return str(self.info.get("created", ""))
-
-    @property
-    def num_parameters(self) -> int:
-        """How many numbers it learned."""
-        return int(self.info.get("num_parameters", 0))
-
-    @property
-    def best_val_loss(self) -> float | None:
-        """Lowest validation loss, nats per token; None before the first validation."""
-        return self.progress["best_val_loss"]
-
-    @property
-    def best_step(self) -> int:
-        """The step of the best validation loss."""
-        return int(self.progress["best_step"])
-
-    @property
-    def step(self) -> int:
-        """Steps trained."""
-        return int(self.progress["step"])
-
-    @property
-    def total_steps(self) -> int | None:
-        """Steps planned; None if only minutes limit the run."""
-        return self.progress["total_steps"]
-
-    @property
-    def epoch(self) -> float:
-        """Passes over the training text."""
-        return float(self.progress["epoch"])
-
-    @property
-    def seconds(self) -> float:
-        """The training's own time."""
-        return float(self.progress["seconds"])
-
-    @property
-    def chars_per_second(self) -> float:
-        """Training speed."""
-        return float(self.progress["chars_per_second"] or 0.0)
-
-    @property
-    def size_bytes(self) -> int:
-        """What the folder costs on disk."""
-        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
-
-    @property
-    def log(self) -> MetricsLog:
-        """The run's metrics.jsonl."""
-        return MetricsLog(self.folder / "metrics.jsonl")
-
-    def metrics(self, since: int = -1) -> list[dict[str, Any]]:
-        """The logged rows beyond step `since`."""
-        return self.log.rows(since)
-
-    def samples(self) -> list[dict[str, Any]]:
-        """The texts it wrote at its validations: step, prompt, text."""
-        return MetricsLog(self.folder / "samples.jsonl").rows()
-
-    def tokenizer(self) -> CharTokenizer:
-        """The tokenizer of its ids."""
-        return CharTokenizer.from_dict(_read_json(self.folder / "tokenizer.json"))
-
-    def load_model(self, which: str = "best") -> "LanguageModel":
-        """Its model with the `best` or `last` weights, ready to generate."""
-        from charlm.checkpoint import load_weights  # torch takes seconds: not before it is needed
-
-        return load_weights(self.folder / f"{which}.safetensors", self.model_config)
-
-    def update(self, progress: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        """Change run.json, in one go."""
-        if self.shipped:
-            raise CheckpointError(
-                f"{self.label} came with the app and is read-only; train a run of your own to change it"
-            )
-        self.progress.update(progress or {})
-        # Read again first: a label changed meanwhile through another object stays.
-        self.info = {**_read_json(self.folder / "run.json"), **fields, "progress": self.progress, "updated": now()}
-        write_atomically(self.folder / "run.json", json.dumps(self.info, indent=1, ensure_ascii=False).encode())
-
-    def hold(self) -> None:
-        """Mark the run as this process's own until `release`; a process that dies lets go by itself."""
-        try:
-            self._lock.acquire(timeout=1)
-        except Timeout:
-            raise JobError(f"{self.label} ({self.run_id}) is being trained by another process") from None
-
-    def release(self) -> None:
-        """Let go of the run."""
-        self._lock.release()
-
-    def _is_held(self) -> bool:
-        if self._lock.is_locked:
-            return True
-        probe = FileLock(self.folder / ".lock")
-        try:
-            with probe.acquire(blocking=False):
-                return False
-        except Timeout:
-            return True
-        except OSError:
-            return False
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path.parent.name} has no {path.name}; it is not a run folder") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path.name} in {path.parent.name} cannot be read: {error}") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path.name} in {path.parent.name} does not hold an object")
-    return data
 
 
 def _open_all(folder: Path, shipped: bool) -> list[Run]:
@@ -234,6 +46,13 @@ def _open_all(folder: Path, shipped: bool) -> list[Run]:
         except CharLMError:
             continue
     return runs
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return (folder / "run.json").is_file()
+    except (OSError, ValueError):
+        return False  # a name that is too long, a folder that may not be entered
 
 
 class RunStore:
@@ -257,13 +76,13 @@ class RunStore:
         exact = self._exact(token)
         if exact:
             return exact
-        runs = self.list()
+        runs = self.list() if token else []
         matches = [run for run in runs if run.label == token] or [run for run in runs if run.run_id.startswith(token)]
-        if len(matches) == 1 and token:
+        if len(matches) == 1:
             return matches[0]
-        if matches and token:
+        if matches:
             raise CheckpointError(f"{token!r} fits {len(matches)} runs: {', '.join(run.run_id for run in matches)}")
-        if re.search(r"[\\/]", token) and (Path(token) / "run.json").is_file():
+        if token and _is_run(Path(token)):
             return Run(Path(token), shipped=Path(token).resolve().parent == self.shipped.resolve())
         raise CheckpointError(f"there is no run {token[:80]!r}; `runs list` shows them all")
 
@@ -279,10 +98,10 @@ class RunStore:
         return run
 
     def _exact(self, run_id: str) -> Run | None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,120}", run_id):
+        if not RUN_ID.fullmatch(run_id):
             return None
         for root, shipped in ((self.root, False), (self.shipped, True)):
-            if (root / run_id / "run.json").is_file():
+            if _is_run(root / run_id):
                 return Run(root / run_id, shipped)
         return None
 
@@ -292,26 +111,39 @@ class RunStore:
         Args:
             info: label, model, train, corpus_config, corpus, preset, group, num_parameters.
             tokenizer: goes into tokenizer.json.
+
+        Raises:
+            CheckpointError: the folder cannot be written.
         """
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{info['model']['arch']}-{secrets.token_hex(5)}"
         folder = self.root / run_id
-        folder.mkdir(parents=True)
         versions = {"python": sys.version.split()[0]} | {name: _version(name) for name in ("torch", "numpy", "gradio")}
         full = {
             "format": FORMAT, "run_id": run_id, "status": "queued", "message": "", "created": now(),
             "progress": dict(NO_PROGRESS), "versions": versions, **info,
         }  # fmt: skip
-        write_atomically(folder / "tokenizer.json", json.dumps(tokenizer.to_dict(), ensure_ascii=False).encode())
-        write_atomically(folder / "run.json", json.dumps(full, indent=1, ensure_ascii=False).encode())
-        run = Run(folder)
-        run.hold()
+        try:
+            folder.mkdir(parents=True)
+            tokens = json.dumps(tokenizer.to_dict(), ensure_ascii=False)
+            write_atomically(folder / "tokenizer.json", tokens.encode())
+            # Not yet queued: whoever lists it before it is held would take it for interrupted.
+            write_json(folder / "run.json", {**full, "status": "interrupted"})
+            run = Run(folder)
+            run.hold()
+            run.update(status="queued")
+        except (OSError, CheckpointError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise CheckpointError(
+                f"a run cannot be made in {self.root}: {getattr(error, 'strerror', None) or error}; "
+                "name another folder in CHARLM_RUNS, or make room"
+            ) from error
         return run
 
     def rename(self, run: Run, label: str) -> None:
-        """Give a run another label, 1 to 80 characters."""
-        label = label.strip()
-        if not 1 <= len(label) <= 80:
-            raise ConfigError(f"a label has 1 to 80 characters; this one has {len(label)}")
+        """Give a run another label, 1 to 80 characters; line ends become spaces."""
+        label = clean_label(label)
+        if not 1 <= len(label) <= MAX_LABEL:
+            raise ConfigError(f"a label has 1 to {MAX_LABEL} characters; this one has {len(label)}")
         run.update(label=label)
 
     def delete(self, run: Run) -> None:
@@ -320,7 +152,15 @@ class RunStore:
             raise CheckpointError(f"{run.label} came with the app and cannot be deleted")
         if run.status in ACTIVE:
             raise JobError(f"{run.label} is {run.status}; stop it first, then delete it")
-        shutil.rmtree(run.folder)
+        if not _is_run(run.folder):
+            raise CheckpointError(f"there is no run {run.run_id!r} any more")
+        run.hold()  # nobody may resume it meanwhile
+        try:
+            shutil.rmtree(run.folder)
+        except OSError as error:
+            raise CheckpointError(f"{run.label} cannot be deleted: {error.strerror or error}") from error
+        finally:
+            run.release()
 
 
 def _arch_rank(arch: str) -> int:

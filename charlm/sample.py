@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from charlm.config import SampleConfig
+from charlm.errors import JobError
 from charlm.models import LanguageModel, State
 from charlm.tokenizer import CharTokenizer
 
@@ -38,7 +39,16 @@ def probabilities(logits: Logits, config: SampleConfig) -> Logits:
 
 
 def choose(logits: Logits, config: SampleConfig, rng: np.random.Generator) -> int:
-    """The next token's id, drawn by inverting the cumulative distribution with one number from `rng`."""
+    """The next token's id, drawn by inverting the cumulative distribution with one number from `rng`.
+
+    Raises:
+        JobError: a logit is no finite number.
+    """
+    if not np.isfinite(logits).all():
+        raise JobError(
+            "the model's state grew beyond all numbers while it wrote, as a relu RNN's may; "
+            "train it again with a smaller learning_rate"
+        )
     draw = rng.random()
     if config.greedy:
         return int(np.argmax(logits))

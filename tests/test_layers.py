@@ -16,8 +16,8 @@ LAYERS = (
     {"models", "dataset", "plots"},
     {"estimate", "evaluate", "metrics"},
     {"train", "sample", "checkpoint"},
-    {"runs", "analysis"},
-    {"experiment", "jobs", "serving", "limits", "entry", "race"},
+    {"run", "runs", "analysis"},
+    {"experiment", "job", "jobs", "serving", "limits", "entry", "race"},
     {"ui"},
     {"app", "cli", "__main__"},
 )

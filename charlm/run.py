@@ -1,0 +1,270 @@
+"""One run: a folder whose run.json says what it is, with tokenizer, weights, metrics and samples beside it."""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from charlm.config import CorpusConfig, ModelConfig, TrainConfig
+from charlm.errors import CheckpointError, ConfigError, JobError
+from charlm.files import write_atomically
+from charlm.metrics import MetricsLog
+from charlm.tokenizer import CharTokenizer
+
+if TYPE_CHECKING:
+    from charlm.models import LanguageModel
+
+ACTIVE = ("queued", "running", "paused")
+# What a new run.json holds of a training that has not begun.
+NO_PROGRESS: dict[str, Any] = {
+    "step": 0,
+    "total_steps": None,
+    "epoch": 0.0,
+    "train_loss": None,
+    "val_loss": None,
+    "best_val_loss": None,
+    "best_step": 0,
+    "seconds": 0.0,
+    "chars_per_second": 0.0,
+}
+# Seconds to wait for whoever is writing the same run.json, or letting go of the run.
+PATIENCE = 5.0
+MAX_LABEL = 80
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def clean_label(label: str) -> str:
+    """A label as one line: printable characters, single spaces."""
+    return " ".join("".join(char if char.isprintable() else " " for char in label).split())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a run's JSON file.
+
+    Raises:
+        CheckpointError: missing, unreadable, or no object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent.name} has no {path.name}; it is not a run folder") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path.name} in {path.parent.name} cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path.name} in {path.parent.name} does not hold an object")
+    return data
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a run's JSON file in one go, for people to read."""
+    write_atomically(path, json.dumps(data, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _progress(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`progress` of a run.json, whole and of numbers only."""
+    progress = {**NO_PROGRESS, **values}
+    for name, default in NO_PROGRESS.items():
+        value = progress[name]
+        if value is None:
+            progress[name] = default
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{name} is {str(value)[:40]!r}, not a number")
+    return progress
+
+
+class Run:
+    """One run folder. Attributes are read from run.json when the object is made; `update` writes them back.
+
+    Its id is the folder's name, so that a copied folder is a run of its own.
+    """
+
+    def __init__(self, folder: Path, shipped: bool = False) -> None:
+        self.folder = folder
+        self.shipped = shipped
+        self.info: dict[str, Any] = read_json(folder / "run.json")
+        try:
+            self.run_id: str = folder.name or folder.resolve().name
+            self.label: str = clean_label(str(self.info["label"])) or self.run_id
+            self.model_config = ModelConfig.from_dict(self.info["model"])
+            self.train_config = TrainConfig.from_dict(self.info["train"])
+            self.corpus_config = CorpusConfig.from_dict(self.info["corpus_config"])
+            self.corpus: dict[str, Any] = dict(self.info["corpus"])
+            self.progress: dict[str, Any] = _progress(self.info["progress"])
+            self.num_parameters = int(self.info.get("num_parameters", 0))
+        except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise CheckpointError(f"run.json in {folder.name} is not a run's description: {reason}") from error
+        self._lock = FileLock(folder / ".lock", thread_local=False)  # held by one thread, let go by another
+
+    @property
+    def arch(self) -> str:
+        """lstm, gru or rnn."""
+        return self.model_config.arch
+
+    @property
+    def status(self) -> str:
+        """A status word; an active run that no process holds was interrupted."""
+        status = str(self.info.get("status", "interrupted"))
+        if status not in ACTIVE or self._is_held():
+            return status
+        try:  # it may have ended properly since this object was made
+            status = str(read_json(self.folder / "run.json").get("status"))
+        except CheckpointError:
+            return "interrupted"
+        return "interrupted" if status in ACTIVE else status
+
+    @property
+    def message(self) -> str:
+        """Why it failed, or what was adapted; empty if there is nothing to say."""
+        return str(self.info.get("message", ""))
+
+    @property
+    def preset(self) -> str:
+        """The preset it started from."""
+        return str(self.info.get("preset", ""))
+
+    @property
+    def group(self) -> str:
+        """The race it took part in, or empty."""
+        return str(self.info.get("group", ""))
+
+    @property
+    def created(self) -> str:
+        """When it was made, ISO 8601 UTC."""
+        return str(self.info.get("created", ""))
+
+    @property
+    def best_val_loss(self) -> float | None:
+        """Lowest validation loss, nats per token; None before the first validation."""
+        return self.progress["best_val_loss"]
+
+    @property
+    def best_step(self) -> int:
+        """The step of the best validation loss."""
+        return int(self.progress["best_step"])
+
+    @property
+    def step(self) -> int:
+        """Steps trained."""
+        return int(self.progress["step"])
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps planned; None if only minutes limit the run."""
+        return self.progress["total_steps"]
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training text."""
+        return float(self.progress["epoch"])
+
+    @property
+    def seconds(self) -> float:
+        """The training's own time."""
+        return float(self.progress["seconds"])
+
+    @property
+    def chars_per_second(self) -> float:
+        """Training speed."""
+        return float(self.progress["chars_per_second"])
+
+    @property
+    def size_bytes(self) -> int:
+        """What the folder costs on disk."""
+        size = 0
+        for file in self.folder.rglob("*"):
+            try:
+                size += file.stat().st_size if file.is_file() else 0
+            except OSError:
+                continue  # replaced or deleted meanwhile
+        return size
+
+    @property
+    def log(self) -> MetricsLog:
+        """The run's metrics.jsonl."""
+        return MetricsLog(self.folder / "metrics.jsonl")
+
+    def metrics(self, since: int = -1) -> list[dict[str, Any]]:
+        """The logged rows beyond step `since`."""
+        return self.log.rows(since)
+
+    def samples(self) -> list[dict[str, Any]]:
+        """The texts it wrote at its validations: step, prompt, text."""
+        return MetricsLog(self.folder / "samples.jsonl").rows()
+
+    def tokenizer(self) -> CharTokenizer:
+        """The tokenizer of its ids.
+
+        Raises:
+            CheckpointError: tokenizer.json is damaged, or of another model.
+        """
+        tokenizer = CharTokenizer.from_dict(read_json(self.folder / "tokenizer.json"))
+        if tokenizer.vocab_size != self.model_config.vocab_size:
+            raise CheckpointError(
+                f"tokenizer.json in {self.run_id} has {tokenizer.vocab_size} tokens, its model "
+                f"{self.model_config.vocab_size}"
+            )
+        return tokenizer
+
+    def load_model(self, which: str = "best") -> "LanguageModel":
+        """Its model with the `best` or `last` weights, ready to generate."""
+        from charlm.checkpoint import load_weights  # torch takes seconds: not before it is needed
+
+        return load_weights(self.folder / f"{which}.safetensors", self.model_config)
+
+    def update(self, progress: Mapping[str, Any] | None = None, **fields: Any) -> None:
+        """Change run.json, in one go; what others changed in it meanwhile (a label, a step) stays.
+
+        Raises:
+            CheckpointError: it came with the app, is gone, or cannot be written.
+        """
+        if self.shipped:
+            raise CheckpointError(
+                f"{self.label} came with the app and is read-only; train a run of your own to change it"
+            )
+        path = self.folder / "run.json"
+        read_json(path)  # a lock would bring a deleted folder back
+        try:
+            with FileLock(self.folder / ".edit", timeout=PATIENCE):
+                info = read_json(path)
+                numbers = _progress({**info["progress"], **(progress or {})})
+                info |= {**fields, "progress": numbers, "updated": now()}
+                write_json(path, info)
+                self.info, self.progress, self.label = info, numbers, str(info["label"])
+        except (OSError, ValueError, TypeError, KeyError) as error:  # Timeout is an OSError
+            reason = getattr(error, "strerror", None) or error
+            raise CheckpointError(f"run.json of {self.label} cannot be written: {reason}") from error
+
+    def hold(self) -> None:
+        """Mark the run as this process's own until `release`; a process that dies lets go by itself."""
+        try:
+            self._lock.acquire(timeout=1)
+        except Timeout:
+            raise JobError(f"{self.label} ({self.run_id}) is being trained elsewhere") from None
+        except OSError as error:
+            raise CheckpointError(f"{self.label} cannot be written: {error.strerror or error}") from error
+
+    def release(self) -> None:
+        """Let go of the run."""
+        self._lock.release()
+
+    def _is_held(self) -> bool:
+        if self._lock.is_locked:
+            return True
+        if not (self.folder / ".lock").is_file():
+            return False
+        try:
+            with FileLock(self.folder / ".lock").acquire(blocking=False):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return False
