@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.analysis.words import lexicon
@@ -13,7 +14,8 @@ from charlm.catalog import data_dir, recall
 from charlm.config import SampleConfig
 from charlm.dataset import MIN_HELD_OUT, split_sizes
 from charlm.errors import CharLMError, ConfigError, CorpusError
-from charlm.runs import Run, RunStore
+from charlm.run import Run
+from charlm.runs import RunStore
 from charlm.tokenizer import CharTokenizer
 
 if TYPE_CHECKING:
@@ -92,8 +94,7 @@ class Serving:
         Raises:
             CheckpointError: it has no weights yet, or they are damaged.
         """
-        best = run.folder / "best.safetensors"
-        key = (str(run.folder), best.stat().st_mtime_ns if best.exists() else 0)
+        key = (str(run.folder), _changed_at(run.folder / "best.safetensors"))
         with self._lock:
             if key not in self._models:
                 self._models[key] = run.load_model(), run.tokenizer()
@@ -141,13 +142,18 @@ class Serving:
     def lexicon(self, run: Run) -> frozenset[str]:
         """The words of the run's corpus; empty if that text is no longer at hand."""
         sha256 = str(run.corpus.get("sha256", ""))
-        if sha256 not in self._lexicons:
-            corpus = recall(sha256, data_dir())
-            with self._lock:
-                self._lexicons[sha256] = lexicon(corpus.text) if corpus else frozenset()
-                while len(self._lexicons) > WARM:
-                    self._lexicons.popitem(last=False)
-        return self._lexicons.get(sha256, frozenset())
+        with self._lock:
+            if sha256 in self._lexicons:
+                return self._lexicons[sha256]
+        corpus = recall(sha256, data_dir())
+        if corpus is None:
+            return frozenset()  # not kept: the text may come back
+        words = lexicon(corpus.text)
+        with self._lock:
+            self._lexicons[sha256] = words
+            while len(self._lexicons) > WARM:
+                self._lexicons.popitem(last=False)
+        return words
 
     def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
         """The run's scores over a text; characters it does not know are counted and skipped.
@@ -206,6 +212,14 @@ class Serving:
         timer = threading.Timer(seconds, work)
         timer.daemon = True
         timer.start()
+
+
+def _changed_at(path: Path) -> int:
+    """When a file was last replaced, in ns; 0 if there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def check_compared(runs: Sequence[Run]) -> None:

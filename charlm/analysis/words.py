@@ -8,7 +8,7 @@ WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 def lexicon(text: str) -> frozenset[str]:
     """The distinct words of `text`, in small letters; of a hyphenated word also its parts."""
-    words = set(WORD.findall(text.lower()))
+    words = {word.lower() for word in set(WORD.findall(text))}
     return frozenset(words.union(*(word.split("-") for word in words if "-" in word)))
 
 

@@ -1,6 +1,7 @@
 """What programs call, through gradio_client or plain HTTP: the same services as the page."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -10,11 +11,11 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from charlm.catalog import entries, is_at_hand, load_corpus
-from charlm.config import CorpusConfig, SampleConfig
+from charlm.config import CorpusConfig, SampleConfig, reject_unknown
 from charlm.corpus import Corpus, read_bytes, read_corpus
 from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.presets import from_options
-from charlm.runs import Run
+from charlm.run import Run
 from charlm.ui.common import Services
 
 AT_ONCE = 8  # calls of one endpoint served at the same time
@@ -33,8 +34,8 @@ def _spoken(function: Callable[..., Any]) -> Callable[..., Any]:
     def told(*args: Any) -> Any:
         try:
             return function(*args)
-        except CharLMError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        except (CharLMError, OSError) as error:
+            raise _sentence(error) from None
 
     return told
 
@@ -46,10 +47,14 @@ def _spoken_stream(function: Callable[..., Iterator[Any]]) -> Callable[..., Iter
     def told(*args: Any) -> Iterator[Any]:
         try:
             yield from function(*args)
-        except CharLMError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        except (CharLMError, OSError) as error:
+            raise _sentence(error) from None
 
     return told
+
+
+def _sentence(error: Exception) -> gr.Error:
+    return gr.Error(getattr(error, "strerror", None) or str(error), print_exception=False)
 
 
 def _listing(services: Services) -> list[Callable[..., Any]]:
@@ -71,9 +76,8 @@ def _listing(services: Services) -> list[Callable[..., Any]]:
         """Score a text; without one, the run's own corpus: options {"split": "val", "test" or "all"}."""
         run, given = services.store.get(run_id), _options(options)
         split = given.pop("split", "")
-        if given:
-            raise ConfigError(f"unknown setting {next(iter(given))!r}; known is: split")
-        return services.serving.evaluate(run, text or None, split)
+        reject_unknown(given, ("split",))
+        return services.serving.evaluate(run, _text(text, "text") or None, _text(split, "split"))
 
     return [corpora, runs, evaluate]
 
@@ -84,7 +88,8 @@ def _training(services: Services) -> list[Callable[..., Any]]:
     def begin(corpus: str, file: Any, archs: list[str], options: Any) -> list[dict[str, Any]]:
         config = from_options(_options(options))
         ids = jobs.start(_corpus(corpus, file, config.corpus), config, archs)
-        return [{name: jobs.status(run_id)[name] for name in ("run_id", "status", "position")} for run_id in ids]
+        states = [jobs.status(run_id) for run_id in ids]
+        return [{name: state[name] for name in ("run_id", "status", "position")} for state in states]
 
     @_spoken
     def train(
@@ -106,7 +111,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
     @_spoken
     def status(run_id: str, since_step: int = -1) -> dict[str, Any]:
         """Where a run stands, with the metrics rows beyond a step."""
-        return jobs.status(run_id, int(since_step))
+        return jobs.status(run_id, _step(since_step))
 
     @_spoken
     def pause(run_id: str) -> dict[str, Any]:
@@ -190,7 +195,7 @@ def _options(options: Any) -> dict[str, Any]:
     if isinstance(options, str):
         try:
             options = json.loads(options or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ConfigError(f"options must be a JSON object, not {options[:60]!r}") from None
     if options is not None and not isinstance(options, dict):
         raise ConfigError(f"options must be a JSON object, not {type(options).__name__}")
@@ -201,10 +206,16 @@ def _sampling(length: Any, options: Any) -> SampleConfig:
     return SampleConfig.from_dict({"length": length, **_options(options)})
 
 
-def _text(prompt: Any) -> str:
-    if not isinstance(prompt, str):
-        raise ConfigError(f"prompt must be text, not {type(prompt).__name__}")
-    return prompt
+def _text(value: Any, name: str = "prompt") -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} must be text, not {type(value).__name__}")
+    return value
+
+
+def _step(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
+        raise ConfigError(f"since_step must be a whole number, not {str(value)[:60]!r}")
+    return int(value)
 
 
 def _strings(values: Any, name: str) -> list[str]:
