@@ -40,13 +40,16 @@ def memory_bytes(config: ModelConfig, train: TrainConfig) -> int:
     return FLOAT * (weights + train.batch_size * train.seq_len * a_token)
 
 
-def free_memory() -> int:
+def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes this process may still take: the machine's, or its container's (cgroup v2) if that is less."""
     free = psutil.virtual_memory().available
     try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        return min(free, limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    except (OSError, ValueError):
+        limit = int((cgroup / "memory.max").read_text())
+        used = int((cgroup / "memory.current").read_text())
+        counts = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        cache = int(counts["active_file"]) + int(counts["inactive_file"])  # gives way when memory is asked for
+        return min(free, limit - used + cache)
+    except (OSError, ValueError, KeyError):
         return free
 
 

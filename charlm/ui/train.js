@@ -47,7 +47,7 @@ const tick = async () => {
     const meta = plot()?.layout?.meta || {};
     if (meta.runs && !meta.range) meta.range = plot().layout.yaxis.range.slice();
     try {
-      show(await server.poll_training({ runs: meta.runs || [], since: meta.since || {}, by: meta.by, log: meta.log, wanted: wanted(), seen: marks }));
+      show(await server.poll_training({ runs: meta.runs || [], since: meta.since || {}, active: meta.active || [], by: meta.by, log: meta.log, wanted: wanted(), seen: marks }));
     } catch { wait = 3000; }
     busy = false;
   }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from charlm.config import ARCH_NAMES, ARCHS, Config, ModelConfig, TrainConfig
 from charlm.errors import CharLMError
@@ -112,9 +113,14 @@ def fold_title(key: str, values: Mapping[str, Any]) -> str:
         layers = numbers.count(int(values["num_layers"] or 0), "layer")
         return f"Model: {layers} of {values['hidden_size']}, dropout {values['dropout']:g}"
     if key == "training":
-        budget = ", ".join(f"{values[name]:,g} {name}" for name in BUDGETS if values[name])
+        budget = ", ".join(_amount(values[name], name) for name in BUDGETS if values[name])
         return f"Training: {budget or 'no end'}, {values['batch_size']} × {values['seq_len']}, {values['schedule']}"
     return f"Name, seed and device{': ' + values['label'] if values['label'] else ''}"
+
+
+def _amount(value: float, unit: str) -> str:
+    """`1,500 steps`, `1 epoch`."""
+    return f"{value:,g} {unit.removesuffix('s') if value == 1 else unit}"
 
 
 def run_config(preset: str, values: Sequence[Any], chosen: Chosen | None) -> RunConfig:
@@ -148,13 +154,18 @@ def estimate_html(chosen: Chosen | None, corpus: str, preset: str, archs: Sequen
 
 
 def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct: int) -> str:
-    from charlm.estimate import count_parameters, memory_bytes, this_machine, training_seconds
+    from charlm.dataset import Dataset
+    from charlm.estimate import check_memory, count_parameters, memory_bytes, this_machine, training_seconds
 
+    train, held_out = config.train, (config.corpus.val_fraction, config.corpus.test_fraction)
+    dataset = Dataset(np.zeros(characters, np.int32), train.batch_size, train.seq_len, *held_out)
+    train = replace(train, batch_size=dataset.batch_size, seq_len=dataset.seq_len)
     models = [replace(config.model, arch=arch, vocab_size=distinct) for arch in archs]
-    counts = [count_parameters(model) for model in models]
-    train_chars = int(characters * (1 - config.corpus.val_fraction - config.corpus.test_fraction))
-    seconds = sum(training_seconds(this_machine(), model, config.train, train_chars) for model in models)
-    memory = sum(memory_bytes(model, config.train) for model in models)
+    for model in models:
+        check_memory(model, train, racers=len(models))
+    counts, train_chars = [count_parameters(model) for model in models], len(dataset.train_ids)
+    seconds = sum(training_seconds(this_machine(), model, train, train_chars) for model in models)
+    memory = sum(memory_bytes(model, train) for model in models)
     largest = counts.index(max(counts))
     who = f", {ARCH_NAMES[archs[largest]]}"
     return facts(

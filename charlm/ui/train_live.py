@@ -8,12 +8,13 @@ from typing import Any
 from charlm.config import ARCH_NAMES
 from charlm.errors import CharLMError
 from charlm.plots import MAX_POINTS, By, Curve, end_labels, loss_figure, loss_range
-from charlm.runs import Run
+from charlm.run import ACTIVE, Run
 from charlm.ui.common import Services
 from charlm.ui.train_view import body_html, head_html
 from charlm.ui.verdict import names
 
 HEIGHT = 330
+MOST = 12  # runs a page may ask for at once
 
 
 def shown_runs(services: Services, wanted: Sequence[str] = ()) -> list[Run]:
@@ -47,7 +48,8 @@ def _race(services: Services, run: Run) -> list[Run]:
 
 def figure(services: Services, runs: Sequence[Run], overlay: str = "", by: By = "step", log: bool = False) -> Any:
     """The whole plot. `layout.meta` tells the page what it shows, so that it can ask for what is missing."""
-    curves = _curves(runs, [run.metrics() for run in runs])
+    rows = {run.run_id: run.metrics() for run in runs}  # read once: what is drawn and `since` must agree
+    curves = _curves(runs, list(rows.values()))
     earlier = [run for run in _found(services, [overlay] if overlay else []) if run not in runs]
     faded = [Curve(run.run_id, run.label, run.arch, run.metrics(), run.best_step, faded=True) for run in earlier]
     uniform = _uniform(runs)
@@ -55,7 +57,8 @@ def figure(services: Services, runs: Sequence[Run], overlay: str = "", by: By = 
     drawn.update_layout(
         meta={
             "runs": [run.run_id for run in runs],
-            "since": {run.run_id: run.metrics()[-1]["step"] if run.metrics() else -1 for run in runs},
+            "since": {run_id: mine[-1]["step"] if mine else -1 for run_id, mine in rows.items()},
+            "active": _active(runs),
             "by": by,
             "log": log,
         }
@@ -71,6 +74,11 @@ def _curves(runs: Sequence[Run], rows: Sequence[Sequence[Mapping[str, Any]]]) ->
     ]
 
 
+def _active(runs: Sequence[Run]) -> list[str]:
+    """Ids of the runs at work."""
+    return [run.run_id for run in runs if run.status in ACTIVE]
+
+
 def _uniform(runs: Sequence[Run]) -> float | None:
     return math.log(runs[0].model_config.vocab_size) if runs and runs[0].model_config.vocab_size > 1 else None
 
@@ -79,20 +87,23 @@ def poll(services: Services, asked: Mapping[str, Any]) -> dict[str, Any]:
     """What the page needs at a tick.
 
     Args:
-        asked: `runs`, `since` {run: step}, `by`, `log` of the plot as it stands, `wanted` run ids, `seen` marks.
+        asked: `runs`, `since` {run: step}, `active` run ids, `by`, `log` of the plot as it stands, `wanted` run ids,
+            `seen` marks.
 
     Returns:
-        `redraw`: the plot shows other runs than it should. `points`: per run, what to add to its traces.
+        `redraw`: the plot shows what it should not: other runs, or steps that a resumed run takes anew; or a run began
+        or ended, and its last validation may be at a step already drawn. `points`: per run, what to add to its traces.
         `labels`, `range`: names at the line ends and loss range. `head`, `body`: HTML, None if it has been seen.
     """
     runs = shown_runs(services, _strings(asked.get("wanted")))
-    ids = [run.run_id for run in runs]
-    if ids != _strings(asked.get("runs")):
-        return {"redraw": True, **_texts(services, runs, asked)}
-    since = asked.get("since")
+    ids, since = [run.run_id for run in runs], asked.get("since")
     since = since if isinstance(since, dict) else {}
-    by: By = "seconds" if asked.get("by") == "seconds" else "step"
     rows = {run.run_id: run.metrics() for run in runs}
+    stale = any(_whole(since.get(run_id)) > (mine[-1]["step"] if mine else -1) for run_id, mine in rows.items())
+    active = _strings(asked.get("active")) if "active" in asked else _active(runs)
+    if stale or ids != _strings(asked.get("runs")) or active != _active(runs):
+        return {"redraw": True, **_texts(services, runs, asked)}
+    by: By = "seconds" if asked.get("by") == "seconds" else "step"
     fresh = {run_id: [row for row in mine if row["step"] > _whole(since.get(run_id))] for run_id, mine in rows.items()}
     state: dict[str, Any] = {"redraw": False, **_texts(services, runs, asked)}
     if any(fresh.values()):
@@ -134,8 +145,8 @@ def _texts(services: Services, runs: Sequence[Run], asked: Mapping[str, Any]) ->
 
 
 def _strings(value: Any) -> list[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, str)][:MOST] if isinstance(value, list) else []
 
 
 def _whole(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) else -1
+    return int(value) if isinstance(value, int | float) and abs(value) < 1e15 else -1

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charlm.analysis.standing import common_limit, standing
-from charlm.runs import Run
+from charlm.run import Run
 from charlm.ui import numbers
 from charlm.ui.common import (
     Cell,
@@ -47,16 +47,13 @@ def head_html(services: Services, runs: Sequence[Run]) -> str:
 def finding(runs: Sequence[Run]) -> str:
     """`GRU leads by 0.016 nats after 1,230 of 3,000 steps`, for runs that share a text."""
     called = dict(zip([run.run_id for run in runs], names(runs), strict=True))
-    ranked = standing({run.run_id: run.metrics() for run in runs}, "step")
-    at_work = any(run.status in AT_WORK for run in runs)
-    step, total = max(run.step for run in runs), max((run.total_steps or 0 for run in runs), default=0)
+    rows = {run.run_id: run.metrics() for run in _contenders(runs)}
+    ranked, step = standing(rows, "step"), common_limit(rows, "step")
+    at_work, total = any(run.status in AT_WORK for run in runs), max(run.total_steps or 0 for run in runs)
     after = f"after {numbers.whole(step)}{f' of {numbers.whole(total)}' if at_work and total else ''} steps"
     if not ranked:
-        return (
-            f"{numbers.listed(list(called.values()))}: the first validation is on its way"
-            if at_work
-            else "No validation yet"
-        )
+        waiting = f"{numbers.listed(list(called.values()))}: the first validation is on its way"
+        return waiting if at_work else "No validation yet"
     leader, loss = ranked[0]
     if len(ranked) == 1:
         verb = "is at" if at_work else "reached"
@@ -67,16 +64,22 @@ def finding(runs: Sequence[Run]) -> str:
     return f"{called[leader]} {'leads' if at_work else 'won'} by {numbers.nats(lead)} nats {after}"
 
 
+def _contenders(runs: Sequence[Run]) -> list[Run]:
+    """Who is ranked: a run that failed on the way would hold the others' ranking at the step where it fell."""
+    return [run for run in runs if run.status != "failed"] or list(runs)
+
+
 def _circumstances(services: Services, runs: Sequence[Run]) -> str:
     """Who leads by the clock, what state the training is in, and what was adapted."""
     states = [services.jobs.status(run.run_id, since_step=10**12) for run in runs]
     called = dict(zip([run.run_id for run in runs], names(runs), strict=True))
     parts = [f"On {runs[0].corpus.get('name', 'a text')}."]
-    ranked = standing({run.run_id: run.metrics() for run in runs}, "seconds")
+    ranked = standing({run.run_id: run.metrics() for run in _contenders(runs)}, "seconds")
+    at_work = any(state["status"] in AT_WORK for state in states)
     if len(ranked) > 1:
-        verb = "is" if any(run.status in AT_WORK for run in runs) else "was"
+        verb = "is" if at_work else "was"
         parts.append(f"At equal seconds of its own {called[ranked[0][0]]} {verb} ahead.")
-    if states[0]["status"] in AT_WORK:
+    if at_work:
         parts.append("Training goes on when you close this page.")
     elif runs[0].shipped:
         parts.append("This training came with the app; press Train to start your own.")
@@ -108,15 +111,16 @@ def body_html(services: Services, runs: Sequence[Run]) -> str:
 
 def _table(runs: Sequence[Run], states: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
     """Ranked at equal steps; the last column ranks at equal own seconds."""
-    step, seconds = common_limit(rows, "step"), common_limit(rows, "seconds")
-    order = [key for key, _ in standing(rows, "step")]
-    by_seconds = dict(standing(rows, "seconds"))
+    ranked = {run.run_id: rows[run.run_id] for run in _contenders(runs)}
+    step, seconds = common_limit(ranked, "step"), common_limit(ranked, "seconds")
+    by_steps, by_seconds = dict(standing(ranked, "step")), dict(standing(ranked, "seconds"))
+    order = list(by_steps)
     called = dict(zip([run.run_id for run in runs], names(runs), strict=True))
     several = len(runs) > 1
     lines: list[list[Cell | str]] = []
     for run in sorted(runs, key=lambda run: order.index(run.run_id) if run.run_id in order else len(order)):
         state, last = states[run.run_id], rows[run.run_id][-1] if rows[run.run_id] else {}
-        loss = dict(standing(rows, "step")).get(run.run_id)
+        loss = by_steps.get(run.run_id)
         cells: list[Cell | str] = [
             Cell(html=f"{swatch(run.arch)}{model_name(called[run.run_id], shape(run))}"),
             Cell(numbers.nats(loss), strong=True),
