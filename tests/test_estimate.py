@@ -1,0 +1,68 @@
+"""What a training will take: checked against models and refused in time."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from charlm.config import ARCHS, ModelConfig, TrainConfig
+from charlm.errors import ConfigError
+from charlm.estimate import (
+    Machine,
+    check_memory,
+    count_parameters,
+    free_memory,
+    memory_bytes,
+    training_seconds,
+)
+from charlm.models import build_model
+
+MODEL = ModelConfig(vocab_size=30, hidden_size=16, num_layers=3)
+TRAIN = TrainConfig(steps=100)
+HUGE = replace(MODEL, hidden_size=4096, num_layers=8)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("shape", [{}, {"embed_dim": 8}, {"embed_dim": 16, "tie_weights": True}])
+def test_parameters_are_those_of_the_built_model(arch: str, shape: dict[str, object]) -> None:
+    config = replace(MODEL, arch=arch, **shape)
+    assert count_parameters(config) == build_model(config).num_parameters
+
+
+def test_memory_grows_with_batch_and_model() -> None:
+    base = memory_bytes(MODEL, TRAIN)
+    assert base > 16 * count_parameters(MODEL)
+    assert memory_bytes(MODEL, replace(TRAIN, batch_size=64)) > base
+    assert memory_bytes(replace(MODEL, hidden_size=64), TRAIN) > base
+
+
+def test_what_cannot_fit_is_refused_with_the_estimate_and_the_way_out() -> None:
+    train = replace(TRAIN, batch_size=4096, seq_len=4096)
+    needed = memory_bytes(HUGE, train) / 1e9
+    with pytest.raises(ConfigError, match=rf"about {needed:.1f} GB .* hidden_size 4096, batch_size 4096"):
+        check_memory(HUGE, train)
+    check_memory(MODEL, TRAIN, racers=3)
+
+
+def test_a_containers_limit_counts_and_its_page_cache_does_not(tmp_path: Path) -> None:
+    host = free_memory(tmp_path)
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("900000\n")
+    (tmp_path / "memory.stat").write_text("anon 100000\nactive_file 300000\ninactive_file 400000\n")
+    assert free_memory(tmp_path) == 800_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert abs(free_memory(tmp_path) - host) < 0.5 * host
+
+
+def test_time_follows_the_smallest_budget() -> None:
+    machine = Machine(per_product=1e-9, per_step=1e-6)
+
+    def seconds(**budget: float) -> float:
+        return training_seconds(machine, MODEL, replace(TRAIN, **{"steps": 0, **budget}), train_chars=20_480)
+
+    step = machine.step_seconds(MODEL, TRAIN)
+    assert seconds(steps=100) == pytest.approx(110 * step)
+    assert seconds(epochs=2) == pytest.approx(22 * step)
+    assert seconds(steps=100, epochs=2) == pytest.approx(22 * step)
+    assert seconds(minutes=1) == 60.0
+    assert seconds(steps=100, minutes=1) == seconds(steps=100) < 60.0

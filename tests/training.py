@@ -1,0 +1,58 @@
+"""What tests that train share: a small text, small settings, runs in a folder of their own, and waiting."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from charlm.config import CorpusConfig
+from charlm.corpus import Corpus, corpus_from_text
+from charlm.entry import enter
+from charlm.presets import RunConfig, from_options
+from charlm.race import Control, Racer, run_race
+from charlm.run import Run
+from charlm.runs import RunStore
+
+TEXT = "".join(f"The {word} sat on the mat, and then the {word} ran away.\n" for word in ("cat", "dog", "hen") * 10)
+SMALL = {"hidden_size": 8, "num_layers": 2, "seq_len": 10, "batch_size": 4, "steps": 12, "eval_every": 4}
+DEADLINE = 60.0
+
+
+def small_corpus(text: str = TEXT, name: str = "pets.txt") -> Corpus:
+    return corpus_from_text(text, name, CorpusConfig())
+
+
+def settings(**options: Any) -> RunConfig:
+    return from_options({**SMALL, **options})
+
+
+def store_in(folder: Path) -> RunStore:
+    """A store without shipped runs."""
+    return RunStore(folder / "runs", folder / "shipped")
+
+
+def entered(store: RunStore, *archs: str, text: str = TEXT, **options: Any) -> list[Run]:
+    return enter(store, small_corpus(text), settings(**options), archs or ("lstm",))
+
+
+def trained(store: RunStore, *archs: str, text: str = TEXT, **options: Any) -> list[Run]:
+    """Runs trained to their end, read anew from their folders."""
+    runs = entered(store, *archs, text=text, **options)
+    run_race([Racer(run, small_corpus(text)) for run in runs], Control())
+    return [store.get(run.run_id) for run in runs]
+
+
+def wait_for(condition: Callable[[], Any], what: str = "") -> Any:
+    """The first true value of `condition`; fails after a minute."""
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"waited in vain {what}")
+
+
+def spoil(path: Path, **changes: Any) -> None:
+    """Change fields of a JSON file behind the program's back."""
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
