@@ -96,7 +96,7 @@ def _describe(corpus: Corpus, config: RunConfig, model: ModelConfig, dataset: Da
         "corpus_config": config.corpus.to_dict(),
         "corpus": {"name": corpus.name, "key": corpus.key, "sha256": corpus.sha256, **counts},
         "num_parameters": count_parameters(model),
-        "message": " ".join(dataset.notes),
+        "message": "; ".join(dataset.notes),
     }
 
 

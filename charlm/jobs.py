@@ -108,10 +108,10 @@ class Jobs:
         jobs = list(self._jobs)
         job = self._find(run_id)  # before the run is read: what ends in between is then read as ended
         run = self.store.get(run_id)
-        progress = job.progress(run) if job else run.progress
+        word = run.status  # reads the run again if that has just ended
+        message, progress = run.message, job.progress(run) if job else run.progress
         racer, samples = job.racer(run_id) if job else None, run.samples()
         place = jobs.index(job) if job in jobs else None
-        word, message = run.status, run.message
         if (failure := self._failure(run)) is not None:
             word, message = "failed", failure
         elif job is not None and word in ("queued", "running"):

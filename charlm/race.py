@@ -101,7 +101,7 @@ class Racer:
     def open(self) -> None:
         """Say in run.json that it runs."""
         self.run.update(
-            {"total_steps": self.total}, status="running", message=" ".join(self.dataset.notes), device=self.device
+            {"total_steps": self.total}, status="running", message="; ".join(self.dataset.notes), device=self.device
         )
 
     def advance(self, goal: int, control: Control) -> None:
@@ -273,7 +273,7 @@ def guarded(racer: Racer, action: Callable[[], None]) -> None:
         log.exception("run %s failed", racer.run.run_id)
         short = "memory" in str(error).lower() or isinstance(error, MemoryError)
         way_out = "out of memory; halve batch_size, or choose a smaller hidden_size"
-        _fail(racer, JobError(way_out if short else f"training broke off: {error or type(error).__name__}"))
+        _fail(racer, JobError(way_out if short else f"training broke off: {str(error) or type(error).__name__}"))
 
 
 def _fail(racer: Racer, error: Exception) -> None:

@@ -116,9 +116,11 @@ class Run:
         if status not in ACTIVE or self._is_held():
             return status
         try:  # it may have ended properly since this object was made
-            status = str(read_json(self.folder / "run.json").get("status"))
+            latest = Run(self.folder, self.shipped)
         except CheckpointError:
             return "interrupted"
+        self.info, self.progress = latest.info, latest.progress
+        status = str(self.info.get("status", "interrupted"))
         return "interrupted" if status in ACTIVE else status
 
     @property

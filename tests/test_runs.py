@@ -1,7 +1,6 @@
 """Run folders: made, found, renamed, deleted; damaged ones; who holds one."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -42,7 +41,7 @@ def test_a_run_is_found_by_id_prefix_label_and_folder(store: RunStore, run: Run)
 
 def test_what_fits_several_runs_lists_their_ids(store: RunStore) -> None:
     ids = [run.run_id for run in entered(store, "lstm", "gru")]
-    for token in (ids[0][:8], os.path.commonprefix(ids)):
+    for token in (ids[0][:8], ids[0][:4]):
         with pytest.raises(CheckpointError) as caught:
             store.find(token)
         assert all(run_id in str(caught.value) for run_id in ids)
@@ -162,7 +161,7 @@ def test_missing_truncated_and_foreign_weights_are_one_sentence(run: Run) -> Non
     whole = path.read_bytes()
     for damaged in (whole[:100], whole[: len(whole) // 2], b"", b"\0" * 64):
         path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match="best.safetensors") as caught:
+        with pytest.raises(CheckpointError, match=r"best\.safetensors") as caught:
             run.load_model()
         assert "\n" not in str(caught.value)
 
