@@ -18,7 +18,7 @@ from charlm.presets import from_options
 from charlm.race import Control, Racer, run_race
 from charlm.runs import SHIPPED, Run, RunStore
 
-OPTIONS = {"hidden_size": 192, "dropout": 0.1, "steps": 2500, "learning_rate": 3e-3, "eval_every": 125}
+OPTIONS = {"hidden_size": 192, "dropout": 0.2, "steps": 4500, "learning_rate": 8e-3, "eval_every": 225}
 FILES = ("tokenizer.json", "metrics.jsonl", "samples.jsonl", "best.safetensors")
 MOST_BYTES = 6_000_000
 

@@ -144,8 +144,8 @@ class TrainConfig(Config):
     """How it is trained. The budget is whichever of epochs, steps and minutes is reached first; 0 sets no limit."""
 
     seq_len: int = setting(64, "Characters read before the weights are mended", low=1, high=4096, unit="characters")
-    batch_size: int = setting(32, "Places in the text read side by side", low=1, high=4096, unit="rows")
-    learning_rate: float = setting(4e-3, "How far one step moves the weights", low=1e-7, high=10.0)
+    batch_size: int = setting(16, "Places in the text read side by side", low=1, high=4096, unit="rows")
+    learning_rate: float = setting(1e-2, "How far one step moves the weights", low=1e-7, high=10.0)
     schedule: str = setting(
         "cosine",
         "How the learning rate falls: not at all, along a cosine after warm-up, or when validation stalls",

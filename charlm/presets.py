@@ -14,8 +14,8 @@ RESUMABLE = (*BUDGETS, "learning_rate", "schedule", "grad_clip", "patience", "ev
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
-    "balanced": {"hidden_size": 256, "dropout": 0.2, "steps": 4000},
-    "quality": {"hidden_size": 512, "dropout": 0.4, "steps": 8000, "learning_rate": 2e-3},
+    "balanced": {"hidden_size": 256, "dropout": 0.2, "steps": 4000, "learning_rate": 7e-3},
+    "quality": {"hidden_size": 512, "dropout": 0.3, "steps": 8000, "learning_rate": 4e-3},
     # The Grimm comparison of LSTM, GRU and RNN, setting by setting.
     "notebook": {
         "hidden_size": 512,
@@ -37,8 +37,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 PRESET_HINTS = {
     "quick": "about a minute each on two cores",
-    "balanced": "a better model in some minutes",
-    "quality": "the best of the three; takes its time",
+    "balanced": "a better model in about ten minutes each",
+    "quality": "the best of the three; half an hour or more each",
     "notebook": "the Grimm notebook's own settings: 2 x 512, 30 epochs",
 }
 # What a preset says about sampling, for the Compare tab.

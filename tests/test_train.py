@@ -140,7 +140,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_way_out(wrong: float) ->
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         model.fc.bias.fill_(wrong)
-    with pytest.raises(JobError, match=r"step 2 with learning_rate 0\.004; try a third"):
+    with pytest.raises(JobError, match=r"step 2 with learning_rate 0\.01; try a third"):
         next(steps)
     after = model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items() if name != "fc.bias")

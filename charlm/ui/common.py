@@ -59,6 +59,11 @@ class Shared:
     watch: "gr.Textbox"
 
 
+def toast(error: Exception) -> str:
+    """An error's sentence for gr.Error and gr.Warning, which would take `<b>` or `<img>` in a name for markup."""
+    return escape(str(error), quote=False)
+
+
 def heading(title: str, sentence: str = "") -> str:
     """A tab's finding and the sentence under it."""
     under = f'<p class="lead">{escape(sentence)}</p>' if sentence else ""

@@ -9,7 +9,7 @@ import gradio as gr
 from charlm.errors import CharLMError
 from charlm.ui import sampling as fold
 from charlm.ui.choice import MOST, asked, comparable, default_runs, found_runs, run_choices
-from charlm.ui.common import Services, Shared, heading, section
+from charlm.ui.common import Services, Shared, heading, section, toast
 from charlm.ui.files import click_js, served_text
 from charlm.ui.ranking import ranking_csv, ranking_table
 from charlm.ui.verdict import names, verdict
@@ -145,7 +145,7 @@ def _wire_writing(tab: CompareTab, services: Services) -> None:
             for html in stream_columns(services.serving, runs, prompt or "", config):
                 yield html, gr.skip(), gr.skip()
         except CharLMError as error:
-            gr.Warning(str(error), title="Nothing was written")
+            gr.Warning(toast(error), title="Nothing was written")
         yield gr.skip(), gr.update(visible=True), gr.update(visible=False)
 
     def rest() -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from charlm.config import CorpusConfig
 from charlm.corpus import read_bytes
 from charlm.errors import CharLMError
 from charlm.ui import corpus_view
-from charlm.ui.common import Shared
+from charlm.ui.common import Shared, toast
 from charlm.ui.corpora import Chosen, chosen_options, chosen_value, own_texts
 from charlm.ui.corpus_form import Form, corpus_config, option_updates, picker_choices
 from charlm.ui.reading import Reading, Readings, best_runs
@@ -89,7 +89,7 @@ class Desk:
         try:
             reading = self.readings.read(*wanted())
         except CharLMError as error:
-            gr.Warning(str(error), title="The text stays as it was")
+            gr.Warning(toast(error), title="The text stays as it was")
             return self._controls(self._former(chosen), chosen)
         choice = choice_of(reading, chosen)
         return {self.shared.corpus: choice, **self._shown(reading, choice)}
@@ -100,7 +100,7 @@ class Desk:
             return self.readings.read(chosen_value(chosen), CorpusConfig(**chosen_options(chosen)))
         except CharLMError as error:
             if warn:
-                gr.Warning(str(error), title="The default text instead")
+                gr.Warning(toast(error), title="The default text instead")
             return self.readings.read(DEFAULT_KEY, CorpusConfig())
 
     def _shown(self, reading: Reading, chosen: Chosen | None) -> dict[Any, Any]:

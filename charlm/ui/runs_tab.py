@@ -10,7 +10,7 @@ import gradio as gr
 from charlm.errors import CharLMError
 from charlm.ui import run_details
 from charlm.ui.choice import asked, request
-from charlm.ui.common import ACTIONS_JS, Services, Shared, section
+from charlm.ui.common import ACTIONS_JS, Services, Shared, section, toast
 from charlm.ui.files import click_js, run_zip
 from charlm.ui.run_table import runs_heading, runs_table
 
@@ -118,7 +118,7 @@ def _told(work: Callable[[], Any]) -> Any:
     try:
         return work()
     except CharLMError as error:
-        raise gr.Error(str(error), title="That did not work", print_exception=False) from error
+        raise gr.Error(toast(error), title="That did not work", print_exception=False) from error
 
 
 def _wire_table(tab: RunsTab, services: Services, shared: Shared) -> None:

@@ -16,6 +16,7 @@ GREY = ("#62666d", "#a2a6ad")
 HAIRLINE = ("rgba(23,24,26,.10)", "rgba(255,255,255,.13)")
 EDGE = ("rgba(23,24,26,.16)", "rgba(255,255,255,.18)")
 WASH = ("rgba(23,24,26,.05)", "rgba(255,255,255,.06)")
+TICKED = "#62666d"  # in dark, where a white tick must be seen on it
 NONE = ("transparent", "transparent")
 # Both bold and regular must be asked for: LocalFont's default of 600 names files with three letters in them.
 WEIGHTS = (400, 700)
@@ -77,9 +78,9 @@ def _controls() -> dict[str, str]:
         button_secondary_border_color=EDGE,
         button_secondary_text_color=INK,
         checkbox_background_color=RAISED,
-        checkbox_background_color_selected=INK,
+        checkbox_background_color_selected=(INK[0], TICKED),
         checkbox_border_color=EDGE,
-        checkbox_border_color_selected=INK,
+        checkbox_border_color_selected=(INK[0], TICKED),
         checkbox_label_background_fill=NONE,
         checkbox_label_background_fill_hover=NONE,
         checkbox_label_background_fill_selected=NONE,

@@ -14,7 +14,7 @@ from charlm.plots import By
 from charlm.presets import PRESET_HINTS
 from charlm.ui import train_form, train_live, train_view
 from charlm.ui.choice import asked, run_title
-from charlm.ui.common import Services, Shared, swatch_css
+from charlm.ui.common import Services, Shared, swatch_css, toast
 from charlm.ui.corpora import Chosen, chosen_value, corpus_choices, open_corpus
 from charlm.ui.train_form import FOLDS, NAMES, Form
 
@@ -27,7 +27,9 @@ element.addEventListener('click', (event) => {
 });
 """
 NO_OVERLAY = ("no overlay", "")
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+# A toast reaches the page only from an event that went through the queue.
+TOLD: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+QUIET: dict[str, Any] = {**TOLD, "queue": False}
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def _wire_live(form: Form, live: Live, services: Services, shared: Shared) -> No
     shared.page.load(offer, live.overlay, live.overlay, **QUIET)
     live.body.redraw(offer, live.overlay, live.overlay, **QUIET)
     shared.watch.change(watch, shared.watch, live.wanted, **QUIET)
-    live.head.act(mend, None, form.controls[NAMES.index("learning_rate")], **QUIET)
+    live.head.act(mend, None, form.controls[NAMES.index("learning_rate")], **TOLD)
 
 
 def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> None:
@@ -160,15 +162,14 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
             config = train_form.run_config(preset, values, chosen)
             services.jobs.start(open_corpus(corpus, config.corpus), config, archs)
         except CharLMError as error:
-            raise gr.Error(str(error), title="Nothing was started", print_exception=False) from None
+            raise gr.Error(toast(error), title="Nothing was started", print_exception=False) from None
         return "[]"
 
     def take(chosen: Chosen | None) -> Any:
         return gr.update(choices=corpus_choices(chosen), value=chosen_value(chosen))
 
     started = form.start.click(
-        start, [shared.corpus, *form.inputs], live.wanted, concurrency_limit=4,
-        show_progress="hidden", api_visibility="private",
+        start, [shared.corpus, *form.inputs], live.wanted, concurrency_limit=4, **TOLD,
     )  # fmt: skip
     started.success(None, js="() => { window.dispatchEvent(new Event('charlm:wake')); }")
     gr.on([shared.page.load, shared.corpus.change], take, shared.corpus, form.corpus, **QUIET)

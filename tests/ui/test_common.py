@@ -96,3 +96,7 @@ def test_only_chosen_columns_stay_on_a_phone() -> None:
 def test_swatches_follow_the_order_of_the_labels() -> None:
     css = common.swatch_css("archs", ["gru", "lstm"])
     assert css.index("#009E73") < css.index("#0072B2")
+
+
+def test_toasts_take_no_markup():
+    assert common.toast(ValueError("<img src=x> & 1")) == "&lt;img src=x&gt; &amp; 1"

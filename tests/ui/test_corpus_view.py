@@ -57,7 +57,7 @@ def test_without_a_run_the_bars_say_so() -> None:
 def test_a_test_tail_and_a_shrunk_batch_are_facts() -> None:
     shown = corpus_view.facts_html(reading_of(STORY, test_fraction=0.1))
     assert "kept for a test" in shown
-    assert "trained with" in shown or "32 × 64" in shown
+    assert "trained with" in shown or "16 × 64" in shown
     short = corpus_view.facts_html(reading_of("long short term memory and gated recurrent units"))
     assert "<b>0</b><span>held out" in short and "learning by heart" in short
 
