@@ -1,5 +1,6 @@
 """The real app in a real browser, as a visitor meets it."""
 
+import contextlib
 import re
 import time
 import zipfile
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from charlm.errors import JobError
 
 TABS = ("Compare", "Train", "Corpus", "Runs")
 SECOND = 1000  # Playwright counts milliseconds
@@ -219,8 +222,9 @@ def stop_all(page: Any, services: Any) -> None:
 def idle(services: Any) -> Iterator[None]:
     """No job is left behind, whatever the test did."""
     yield
-    while services.jobs.current():
-        services.jobs.stop_all()
+    while job := services.jobs.current():
+        with contextlib.suppress(JobError):  # it has just ended by itself
+            services.jobs.stop_job(job["run_ids"][0])
         time.sleep(0.02)
 
 
