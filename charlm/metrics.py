@@ -47,20 +47,22 @@ class MetricsLog:
             file.write(json.dumps(row) + "\n")
 
     def rows(self, since: int = -1) -> list[dict[str, Any]]:
-        """The rows whose `step` is beyond `since`; a torn last line is left out."""
+        """The rows whose `step` is beyond `since`; a torn last line is left out. Steps grow from row to row."""
         try:
             text = self.path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return []
         rows = []
-        for line in text.split("\n"):
+        for line in reversed(text.split("\n")):  # a page that follows a training asks for the last few only
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(row, dict) and isinstance(row.get("step"), int) and row["step"] > since:
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                if row["step"] <= since:
+                    break
                 rows.append(row)
-        return rows
+        return rows[::-1]
 
     def cut(self, after: int) -> None:
         """Drop the rows beyond step `after`, which a resumed training will write again."""

@@ -87,6 +87,8 @@ class Run:
     """
 
     def __init__(self, folder: Path, shipped: bool = False) -> None:
+        self._rows: list[dict[str, Any]] = []  # of the log, as last read when it had `_read` as time and size
+        self._read = (0, 0)
         self.folder = folder
         self.shipped = shipped
         self.info: dict[str, Any] = read_json(folder / "run.json")
@@ -196,7 +198,15 @@ class Run:
 
     def metrics(self, since: int = -1) -> list[dict[str, Any]]:
         """The logged rows beyond step `since`."""
-        return self.log.rows(since)
+        if since >= 0:
+            return self.log.rows(since)
+        try:
+            stat = self.log.path.stat()
+        except OSError:
+            return []
+        if self._read != (stat.st_mtime_ns, stat.st_size):  # a page's answer looks at them several times
+            self._rows, self._read = self.log.rows(), (stat.st_mtime_ns, stat.st_size)
+        return list(self._rows)
 
     def samples(self) -> list[dict[str, Any]]:
         """The texts it wrote at its validations: step, prompt, text."""
