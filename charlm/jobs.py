@@ -11,7 +11,7 @@ from charlm.corpus import Corpus
 from charlm.errors import CharLMError, JobError
 from charlm.job import STATUS_NUMBERS, Job
 from charlm.presets import RunConfig
-from charlm.run import Run
+from charlm.run import ACTIVE, Run
 from charlm.runs import RunStore
 
 log = logging.getLogger(__name__)
@@ -62,14 +62,13 @@ class Jobs:
         from charlm.entry import reopen
         from charlm.race import Control
 
-        job = self._job_of(run_id)
-        if job is not None and (job.control.paused or not job.is_done(run_id)):
+        job, run = self._job_of(run_id), self.store.get(run_id)
+        if job is not None and (job.control.paused or run.status in ACTIVE):
             if options:
                 state = self.status(run_id)["status"]
-                raise JobError(f"this run is {state}; {', '.join(options)} can change only once it has ended")
+                raise JobError(f"{run.label} is {state}; {', '.join(options)} can change only once it has ended")
             job.control.paused = False
             return self.status(run_id)
-        run = self.store.get(run_id)
         corpus = reopen(run, options or {})
         self._unwritten.pop(run_id, None)
         self._enqueue(Job([run], corpus, Control(), resume=True))

@@ -81,7 +81,7 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     ("fractions", "said"),
     [({"val_fraction": 0.0}, "nothing held out"), ({"test_fraction": 0.2}, ""), ({"val_fraction": 0.5}, "")],
 )
-def test_fractions(fractions: dict[str, float], said: str, store: RunStore) -> None:
+def test_fractions(fractions: dict[str, Any], said: str, store: RunStore) -> None:
     [run] = trained(store, **fractions)
     assert run.status == "finished" and run.best_val_loss is not None and said in run.message
     assert (run.message == "") == (said == "")
@@ -97,7 +97,7 @@ def test_the_76_characters_train_with_default_settings(store: RunStore, lstm_tex
 
 
 def test_the_76_characters_are_learned_by_heart(store: RunStore, lstm_text: str) -> None:
-    options = {"batch_size": 1, "seq_len": 20, "hidden_size": 64, "steps": 600, "dropout": 0.0}
+    options: dict[str, Any] = {"batch_size": 1, "seq_len": 20, "hidden_size": 64, "steps": 600, "dropout": 0.0}
     [run] = trained(store, text=lstm_text, **options, learning_rate=5e-3, eval_every=300)
     config = SampleConfig(length=len(lstm_text) - 4, greedy=True)
     draft = list(Serving(store).generate(run, "long", config))[-1]

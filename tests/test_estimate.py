@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,13 +19,13 @@ from charlm.estimate import (
 from charlm.models import build_model
 
 MODEL = ModelConfig(vocab_size=30, hidden_size=16, num_layers=3)
-TRAIN = TrainConfig(steps=100)
+TRAIN = TrainConfig(steps=100, batch_size=32, seq_len=64)
 HUGE = replace(MODEL, hidden_size=4096, num_layers=8)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("shape", [{}, {"embed_dim": 8}, {"embed_dim": 16, "tie_weights": True}])
-def test_parameters_are_those_of_the_built_model(arch: str, shape: dict[str, object]) -> None:
+def test_parameters_are_those_of_the_built_model(arch: str, shape: dict[str, Any]) -> None:
     config = replace(MODEL, arch=arch, **shape)
     assert count_parameters(config) == build_model(config).num_parameters
 
@@ -57,7 +58,7 @@ def test_a_containers_limit_counts_and_its_page_cache_does_not(tmp_path: Path) -
 def test_time_follows_the_smallest_budget() -> None:
     machine = Machine(per_product=1e-9, per_step=1e-6)
 
-    def seconds(**budget: float) -> float:
+    def seconds(**budget: Any) -> float:
         return training_seconds(machine, MODEL, replace(TRAIN, **{"steps": 0, **budget}), train_chars=20_480)
 
     step = machine.step_seconds(MODEL, TRAIN)

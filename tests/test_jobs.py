@@ -21,7 +21,7 @@ from charlm.run import Run
 from charlm.runs import RunStore
 from tests.training import TEXT, settings, small_corpus, store_in, trained, wait_for
 
-LONG = {"steps": 1_000_000, "eval_every": 1_000_000}
+LONG: dict[str, Any] = {"steps": 1_000_000, "eval_every": 1_000_000}
 ENDED = ("stopped", "finished", "failed", "interrupted")
 
 
@@ -104,7 +104,12 @@ def test_an_end_is_never_taken_for_an_interruption(jobs: Jobs) -> None:
     """Whoever asks all the time sees queued, running and finished, in this order, and nothing else."""
     [run_id] = begin(jobs, steps=30)
     words: list[str] = []
-    wait_for(lambda: words.append(jobs.status(run_id)["status"]) or words[-1] in ENDED)
+
+    def ask() -> bool:
+        words.append(jobs.status(run_id)["status"])
+        return words[-1] in ENDED
+
+    wait_for(ask)
     assert list(dict.fromkeys(words)) in (["queued", "running", "finished"], ["running", "finished"])
 
 
@@ -120,8 +125,7 @@ def test_what_cannot_be_trained_is_refused_at_once(jobs: Jobs, store: RunStore) 
 
 def test_what_the_strip_shows(jobs: Jobs) -> None:
     ids = begin(jobs, "lstm", "gru", eval_every=1, steps=1_000_000)
-    for run_id in ids:
-        wait_for(lambda run_id=run_id: jobs.status(run_id)["best_val_loss"])
+    wait_for(lambda: all(jobs.status(run_id)["best_val_loss"] for run_id in ids))
     later = begin(jobs)
     shown = jobs.current()
     assert shown is not None
@@ -286,7 +290,7 @@ def test_after_the_end_only_resume_is_possible(jobs: Jobs) -> None:
 
 
 def test_stop_and_resume_equal_an_uninterrupted_run(jobs: Jobs, store: RunStore) -> None:
-    options = {"dropout": 0.2, "steps": 300, "eval_every": 50, "schedule": "plateau"}
+    options: dict[str, Any] = {"dropout": 0.2, "steps": 300, "eval_every": 50, "schedule": "plateau"}
     [run_id] = begin(jobs, **options)
     for step in (1, 90):
         until_step(jobs, run_id, step)

@@ -53,5 +53,10 @@ def test_a_reader_never_meets_half_a_row(tmp_path: Path) -> None:
     writers = [threading.Thread(target=write) for _ in range(3)]
     for writer in writers:
         writer.start()
-    wait_for(lambda: seen.append(log.rows()) or not any(writer.is_alive() for writer in writers))
-    assert all(row == full for rows in seen for row in rows) and len(log.rows()) == 600
+
+    def look() -> bool:
+        seen.extend(log.rows())
+        return not any(writer.is_alive() for writer in writers)
+
+    wait_for(look)
+    assert all(row == full for row in seen) and len(log.rows()) == 600

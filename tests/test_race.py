@@ -166,7 +166,7 @@ def test_fifty_and_fifty_steps_are_a_hundred_bit_for_bit(
     arch: str, status: str, store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one_step_slices(monkeypatch)
-    options = {"dropout": 0.3, "steps": 100, "eval_every": 20, "nonlinearity": "relu"}
+    options: dict[str, Any] = {"dropout": 0.3, "steps": 100, "eval_every": 20, "nonlinearity": "relu"}
     [whole] = trained(store, arch, **options)
     racers = racers_of(entered(store, arch, **options))
     control, watch = stop_at(50)
@@ -195,7 +195,14 @@ def test_the_validation_of_a_stop_is_nothing_to_plateau_and_patience(
 ) -> None:
     """At a rate that learns nothing every evaluation counts as stale; that of the stop must not."""
     one_step_slices(monkeypatch)
-    options = {"schedule": "plateau", "patience": 6, "learning_rate": 0.5, "eval_every": 4, "steps": 60, "grad_clip": 0}
+    options: dict[str, Any] = {
+        "schedule": "plateau",
+        "patience": 6,
+        "learning_rate": 0.5,
+        "eval_every": 4,
+        "steps": 60,
+        "grad_clip": 0,
+    }
     [whole] = trained(store, **options)
     racers = racers_of(entered(store, **options))
     for at in (6, 13, 14):
@@ -228,7 +235,7 @@ def test_a_finished_run_is_extended(store: RunStore) -> None:
     longer = again(store, run, steps=8)
     assert (longer.step, longer.total_steps, longer.status) == (20, 20, "finished")
     assert [row["step"] for row in longer.metrics()] == list(range(1, 21))
-    assert longer.seconds > run.seconds and longer.best_val_loss <= run.best_val_loss
+    assert longer.seconds > run.seconds and (longer.best_val_loss or 9) <= (run.best_val_loss or 0)
 
 
 def test_a_run_that_ran_out_of_patience_gets_new_one(store: RunStore) -> None:
@@ -281,7 +288,13 @@ def test_a_loss_beyond_numbers_ends_that_racer_only(store: RunStore, monkeypatch
 
 
 def test_a_learning_rate_that_is_far_too_high(store: RunStore) -> None:
-    options = {"learning_rate": 10.0, "grad_clip": 0.0, "nonlinearity": "relu", "warmup_steps": 0, "steps": 400}
+    options: dict[str, Any] = {
+        "learning_rate": 10.0,
+        "grad_clip": 0.0,
+        "nonlinearity": "relu",
+        "warmup_steps": 0,
+        "steps": 400,
+    }
     [run] = trained(store, "rnn", **options, eval_every=1, seq_len=60, batch_size=2)
     assert run.status == "failed" and "learning_rate 10" in run.message and "\n" not in run.message
     if run.best_val_loss is not None:

@@ -201,7 +201,7 @@ def test_many_threads_change_one_run(store: RunStore, run: Run) -> None:
     def change(name: str) -> None:
         mine = store.get(run.run_id)
         for value in range(10):
-            mine.update(**{name: value})
+            mine.update({}, **{name: value})
 
     threads = [threading.Thread(target=change, args=[f"field{at}"]) for at in range(6)]
     for thread in threads:
@@ -244,7 +244,8 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
 
 
 def test_a_race_begins_whole_or_not_at_all(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    create, made = store.create, []
+    create = store.create
+    made: list[Run] = []
 
     def once(*args: object) -> Run:
         if made:

@@ -1,6 +1,7 @@
 """Texts written side by side: the same alone and together, prompts, errors, words, scores."""
 
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def test_texts_grow_and_end(store: RunStore, runs: list[Run]) -> None:
     drafts = list(Serving(store).compare(runs, "The ", SampleConfig(length=400)))
     for run in runs:
         texts = [one[run.run_id].text for one in drafts]
-        assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False))
+        assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
         assert len(texts[0]) >= 1 and drafts[-1][run.run_id].done and drafts[-1][run.run_id].chars_per_second > 0
 
 

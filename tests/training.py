@@ -15,7 +15,14 @@ from charlm.run import Run
 from charlm.runs import RunStore
 
 TEXT = "".join(f"The {word} sat on the mat, and then the {word} ran away.\n" for word in ("cat", "dog", "hen") * 10)
-SMALL = {"hidden_size": 8, "num_layers": 2, "seq_len": 10, "batch_size": 4, "steps": 12, "eval_every": 4}
+SMALL: dict[str, Any] = {
+    "hidden_size": 8,
+    "num_layers": 2,
+    "seq_len": 10,
+    "batch_size": 4,
+    "steps": 12,
+    "eval_every": 4,
+}
 DEADLINE = 60.0
 
 

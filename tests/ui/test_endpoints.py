@@ -1,0 +1,274 @@
+"""The endpoints over a real server: a whole session, and every wrong call answered in one sentence."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from charlm.jobs import Jobs
+from charlm.serving import Serving
+from charlm.ui.common import Services
+from charlm.ui.demo import build_demo
+from charlm.ui.theme import launch_options
+from tests.training import SMALL, TEXT, store_in, trained, wait_for
+
+NAMES = ("corpora", "runs", "evaluate", "train", "race", "status", "pause", "stop", "resume", "generate", "compare")
+# What stands after the first input of a raw call that leaves it out.
+REST: dict[str, tuple[Any, ...]] = {
+    "status": (-1,), "evaluate": ("", None), "resume": (None,), "generate": ("", 500, None),
+    "compare": ("", 500, None),
+}  # fmt: skip
+SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 8, "eval_every": 4}
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    store = store_in(tmp_path_factory.mktemp("endpoints"))
+    jobs = Jobs(store)
+    yield Services(store, jobs, Serving(store))
+    jobs.close(seconds=30)
+
+
+@pytest.fixture(scope="session")
+def address(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    demo = build_demo(services, tmp_path_factory.mktemp("secret"))
+    options = {**launch_options(), "server_name": "127.0.0.1", "quiet": True}
+    _, url, _ = demo.launch(prevent_thread_lock=True, **options)
+    yield url.rstrip("/")
+    demo.close()
+
+
+@pytest.fixture(scope="session")
+def client(address: str) -> Client:
+    return Client(address, verbose=False)
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Any:
+    """An upload."""
+    path = tmp_path / "pets.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return handle_file(str(path))
+
+
+def until(client: Client, run_id: str, *words: str) -> dict[str, Any]:
+    states: list[dict[str, Any]] = [{}]
+
+    def there() -> bool:
+        states.append(client.predict(run_id, api_name="/status"))
+        return states[-1]["status"] in words
+
+    wait_for(there, f"for {words}: {states[-1]}")
+    return states[-1]
+
+
+def post(address: str, name: str, *data: Any) -> tuple[str, str]:
+    """A raw call: the last event and its data, as a plain program sees them; gradio wants all inputs."""
+    whole = [*data, *REST.get(name, ())[len(data) - 1 :]]
+    body = json.dumps({"data": whole}).encode()
+    headers = {"Content-Type": "application/json"}
+    call = urllib.request.Request(f"{address}/gradio_api/call/{name}", body, headers)
+    try:
+        with urllib.request.urlopen(call, timeout=30) as answer:
+            event = json.load(answer)["event_id"]
+    except urllib.error.HTTPError as error:
+        return "refused", error.read().decode()
+    with urllib.request.urlopen(f"{address}/gradio_api/call/{name}/{event}", timeout=30) as answer:
+        lines = answer.read().decode().strip().split("\n")
+    return lines[-2].removeprefix("event: "), lines[-1].removeprefix("data: ")
+
+
+def refusal(address: str, name: str, *data: Any) -> str:
+    """The sentence a wrong call is answered with."""
+    event, told = post(address, name, *data)
+    assert event in ("error", "refused"), (event, told)
+    assert "Traceback" not in told and 'File "' not in told and "null" not in told, told
+    return told
+
+
+# --- a session -------------------------------------------------------------------------------------------------------
+
+
+def test_these_and_no_others_are_offered(client: Client) -> None:
+    named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(named) == {f"/{name}" for name in NAMES}
+
+
+def test_the_catalog(client: Client) -> None:
+    corpora = client.predict(api_name="/corpora")
+    assert corpora[0]["key"] == "sherlock" and corpora[0]["at_hand"] is True
+
+
+def test_train_watch_extend_generate_evaluate(client: Client, pets: Any) -> None:
+    begun = client.predict("", pets, "gru", {**SOON, "label": "<b>pets</b>"}, api_name="/train")
+    assert set(begun) == {"run_id", "status", "position"} and begun["status"] in ("queued", "running", "finished")
+    run_id = begun["run_id"]
+    state = until(client, run_id, "finished")
+    assert state["step"] == 8 and [row["step"] for row in state["metrics"]] == list(range(1, 9))
+    assert client.predict(run_id, 6, api_name="/status")["metrics"] == state["metrics"][6:]
+    assert client.predict(run_id, 6.0, api_name="/status")["metrics"] == state["metrics"][6:]
+    [run] = [run for run in client.predict(api_name="/runs") if run["run_id"] == run_id]
+    assert (run["label"], run["corpus"], run["arch"]) == ("<b>pets</b>", "pets.txt", "gru")
+    client.predict(run_id, {"steps": 4}, api_name="/resume")
+    assert until(client, run_id, "finished")["step"] == 12
+    scores = client.predict(run_id, "", {"split": "all"}, api_name="/evaluate")
+    assert scores["tokens"] == len(TEXT) - 1 and scores["split"] == "all"
+    assert client.predict(run_id, "The cat", api_name="/evaluate")["tokens"] == 6
+    texts = list(client.submit(run_id, "The ", 30, {"seed": 5}, api_name="/generate"))
+    assert texts[-1].startswith("The ") and len(texts[-1]) == 34
+    assert texts[-1] == client.predict(run_id, "The ", 30, {"seed": 5}, api_name="/generate")
+
+
+def test_race_stop_compare(client: Client, pets: Any) -> None:
+    options = {**SOON, "steps": 1_000_000, "eval_every": 1_000_000}
+    runs = client.predict("", pets, ["lstm", "rnn"], options, api_name="/race")
+    waiting = client.predict("", pets, "lstm", SOON, api_name="/train")
+    assert waiting["status"] == "queued" and waiting["position"] == 1
+    ids = [run["run_id"] for run in runs]
+    for run_id in ids:
+        until(client, run_id, "running")
+    assert client.predict(ids[0], api_name="/pause")["status"] == "paused"
+    assert client.predict(ids[0], api_name="/resume")["status"] == "running"
+    for run_id in ids:
+        client.predict(run_id, api_name="/stop")
+        assert until(client, run_id, "stopped")["best_val_loss"] is not None
+    until(client, waiting["run_id"], "finished")
+    texts = list(client.submit(ids, "The ", 20, {"greedy": True}, api_name="/compare"))[-1]
+    assert list(texts) == ids and all(len(text) == 24 for text in texts.values())
+
+
+def test_options_may_be_text(address: str, client: Client, pets: Any) -> None:
+    run_id = client.predict("", pets, "lstm", SOON, api_name="/train")["run_id"]
+    until(client, run_id, "finished")
+    event, told = post(address, "generate", run_id, "The ", 10, '{"greedy": true}')
+    assert event == "complete" and json.loads(told)[0].startswith("The ")
+
+
+# --- wrong calls -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "file",
+    [{"path": "/etc/passwd"}, {"path": "../../etc/passwd"},
+     {"path": ""}, {"path": "x\0y"}, {"path": 5}, {"path": ["/etc/passwd"]}, {"path": "x" * 9000}, {"url": "file:///etc/passwd"},
+     "/etc/passwd", 5, [1], {"path": "/proc/self/environ", "orig_name": "a.txt"}],
+)  # fmt: skip
+def test_only_uploads_are_opened(file: Any, address: str, services: Services) -> None:
+    before = len(services.store.list())
+    for name, archs in (("train", "lstm"), ("race", ["lstm"])):
+        told = refusal(address, name, "", file, archs, SOON)
+        assert "root:" not in told
+    assert len(services.store.list()) == before
+
+
+def test_gradio_itself_refuses_a_path_that_claims_to_be_its_upload(address: str, services: Services) -> None:
+    before = len(services.store.list())
+    forged = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    event, told = post(address, "train", "", forged, "lstm", SOON)
+    assert event == "error" and "root:" not in told and "Traceback" not in told
+    assert len(services.store.list()) == before
+
+
+@pytest.mark.parametrize(
+    ("archs", "options", "said"),
+    [("transformer", {}, "transformer"), (5, {}, "arch must be text"), (["lstm"], {}, "arch"), ({}, {}, "arch"),
+     (None, {}, "arch"), ("lstm", "{", "options must be a JSON object"), ("lstm", "[" * 50_000, "JSON object"),
+     ("lstm", [1], "JSON object, not list"), ("lstm", 7, "JSON object, not int"),
+     ("lstm", {"hidden": 8}, "did you mean hidden_size?"), ("lstm", {"hidden_size": 0}, "hidden_size 0 is outside 1"),
+     ("lstm", {"hidden_size": "many"}, "hidden_size must be a number"),
+     ("lstm", {"steps": True}, "steps must be a number"),
+     ("lstm", {"preset": "best"}, "preset 'best'"), ("lstm", {"preset": []}, "preset []"),
+     ("lstm", {"hidden_size": 4096, "num_layers": 8, "batch_size": 4096, "seq_len": 4096}, "GB of memory"),
+     ("lstm", {"device": "tpu"}, "device 'tpu'"), ("lstm", {"label": "x" * 81}, "label has 81"),
+     ("lstm", {"val_fraction": 2}, "val_fraction 2")],
+)  # fmt: skip
+def test_wrong_settings_for_a_training(archs: Any, options: Any, said: str, address: str, services: Services) -> None:
+    before = len(services.store.list())
+    assert said in refusal(address, "train", "sherlock", None, archs, options)
+    assert len(services.store.list()) == before
+
+
+@pytest.mark.parametrize("corpus", ["", "no such text", 5, None, [], {"key": "sherlock"}, "/etc/passwd", "x" * 100_000])
+def test_wrong_corpora(corpus: Any, address: str) -> None:
+    assert len(refusal(address, "train", corpus, None, "lstm", SOON)) < 1000
+
+
+@pytest.mark.parametrize("archs", ["lstm", [5], [None], ["lstm", "lstm"], {"a": 1}, ["lstm", "nope"]])
+def test_wrong_racers(archs: Any, address: str) -> None:
+    refusal(address, "race", "sherlock", None, archs, SOON)
+
+
+@pytest.mark.parametrize("name", ["status", "pause", "stop", "resume", "evaluate", "generate"])
+@pytest.mark.parametrize("run_id", ["none", "", "../x", "\0", 5, None, [], {"run_id": 1}, "x" * 10_000, "<script>"])
+def test_runs_that_are_none(name: str, run_id: Any, address: str) -> None:
+    assert "there is no run" in refusal(address, name, run_id)
+
+
+@pytest.fixture(scope="session")
+def run_id(services: Services, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A finished run in the server's store."""
+    return trained(services.store, **{**SMALL, "steps": 1})[0].run_id
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [("status", ["soon"], "since_step must be a whole number"), ("status", [None], "since_step"),
+     ("status", [[1]], "since_step"), ("evaluate", [5], "text must be text"),
+     ("evaluate", [["a"]], "text must be text"),
+     ("evaluate", ["The cat", {"split": "half"}], "not one of: val, test, all"),
+     ("evaluate", ["The cat", {"split": 5}], "split must be text"),
+     ("evaluate", ["The", {"splits": "val"}], "mean split?"),
+     ("evaluate", ["日本"], "at least 2 known"), ("evaluate", [None], "text must be text"),
+     ("generate", [5], "prompt must be text"), ("generate", [None], "prompt must be text"),
+     ("generate", ["a", "long"], "length must be a number"), ("generate", ["a", None], "length must be a number"),
+     ("generate", ["a", 0], "length 0 is outside"), ("generate", ["a", 10**9], "outside 1 to 100,000"),
+     ("generate", ["a", 10**400], "length"), ("generate", ["a", 5, {"temperature": 0}], "temperature 0"),
+     ("generate", ["a", 5, {"heat": 1}], "unknown setting"), ("generate", ["a", 5, {"seed": -1}], "seed -1"),
+     ("generate", ["a", 5, "x"], "JSON object"), ("resume", [{"steps": "x"}], "steps must be a number"),
+     ("resume", [{"hidden_size": 9}], "unknown setting"), ("resume", [], "say how many more"),
+     ("resume", ["x"], "JSON object"), ("pause", [], "not training here"), ("stop", [], "not training here")],
+)  # fmt: skip
+def test_wrong_arguments(name: str, data: list[Any], said: str, run_id: str, address: str) -> None:
+    assert said in refusal(address, name, run_id, *data)
+
+
+@pytest.mark.parametrize("ids", [[], None, "none", [5], ["none"], {}, [["x"]], ["none"] * 7])
+def test_wrong_comparisons(ids: Any, address: str) -> None:
+    refusal(address, "compare", ids, "", 5)
+
+
+def test_the_same_run_twice(run_id: str, address: str) -> None:
+    assert "chosen twice" in refusal(address, "compare", [run_id, run_id], "", 5)
+
+
+def test_what_is_no_call_at_all(address: str) -> None:
+    for body in (b"", b"{", b"[]", b'{"data": 5}', b'{"data": []}'):
+        call = urllib.request.Request(f"{address}/gradio_api/call/status", body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(call, timeout=30) as answer:
+                told = answer.read().decode()
+        except urllib.error.HTTPError as error:
+            told = error.read().decode()
+        assert "Traceback" not in told
+
+
+def test_the_client_raises_the_sentence(client: Client) -> None:
+    with pytest.raises(AppError, match="there is no run 'none'"):
+        client.predict("none", api_name="/status")
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(
+    address: str, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("CHARLM_DATA", str(tmp_path / "file"))
+    assert "cannot be kept" in refusal(address, "train", "sherlock", None, "lstm", SOON)
+    monkeypatch.undo()
+    monkeypatch.setattr(services.store, "root", tmp_path / "file")
+    assert "a run cannot be made" in refusal(address, "train", "sherlock", None, "lstm", SOON)

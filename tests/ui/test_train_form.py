@@ -1,0 +1,117 @@
+"""The Train form's pure parts: fold titles, controls to configs, estimates."""
+
+from typing import Any
+
+import pytest
+
+from charlm.corpus import corpus_from_text
+from charlm.errors import CharLMError, ConfigError
+from charlm.presets import PRESETS, from_options
+from charlm.ui import train_form
+from charlm.ui.train_form import FOLDS, NAMES, config_class, fold_title, preset_values, run_config
+from tests.training import TEXT
+
+
+def values(preset: str = "quick", **changes: Any) -> dict[str, Any]:
+    return {**dict(zip(NAMES, preset_values(preset), strict=True)), **changes}
+
+
+def configured(preset: str = "quick", chosen: Any = None, **changes: Any) -> Any:
+    return run_config(preset, list(values(preset, **changes).values()), chosen)
+
+
+def test_every_setting_of_a_training_has_its_control() -> None:
+    left_out = {"arch", "level", "vocab_size", "beta2"}
+    fields = {*config_class("hidden_size").names(), *config_class("steps").names()}
+    assert fields - left_out == set(NAMES) and len(NAMES) == len(set(NAMES))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_an_untouched_form_is_its_preset(preset: str) -> None:
+    config, plain = configured(preset), from_options({}, preset)
+    assert (config.model, config.corpus, config.preset) == (plain.model, plain.corpus, preset)
+    assert {name: getattr(config.train, name) for name in NAMES if hasattr(config.train, name)} == {
+        name: getattr(plain.train, name) for name in NAMES if hasattr(plain.train, name)
+    }
+
+
+def test_changes_count_and_emptied_fields_take_the_preset() -> None:
+    config = configured("notebook", hidden_size=64, epochs=None, label="mine")
+    assert config.model.hidden_size == 64 and config.train.epochs == 30 and config.train.label == "mine"
+    assert configured(steps=0, minutes=2).train.minutes == 2
+    assert configured(hidden_size=64.0).model.hidden_size == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"hidden_size": 0}, "hidden_size 0"), ({"learning_rate": 99}, "learning_rate 99"), ({"dropout": "x"}, "dropout"),
+     ({"steps": 0, "epochs": 0, "minutes": 0}, "training would never end"), ({"tie_weights": True}, "embed_dim"),
+     ({"schedule": "spiral"}, "spiral"), ({"label": "x" * 81}, "label has 81"), ({"seed": 1.5}, "whole number")],
+)  # fmt: skip
+def test_values_out_of_range(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        configured(**changes)
+
+
+def test_what_the_corpus_tab_chose_counts() -> None:
+    chosen = {"key": "sherlock", "config": {"lowercase": True, "val_fraction": 0.2, "odd": 1}}
+    config = configured(chosen=chosen)
+    assert config.corpus.lowercase and config.corpus.val_fraction == 0.2
+    assert configured("notebook", chosen=chosen).corpus.drop_newlines
+    assert configured(chosen={"config": "forged"}).corpus == from_options({}).corpus
+    with pytest.raises(CharLMError):
+        configured(chosen={"config": {"val_fraction": 7}})
+    with pytest.raises(ConfigError, match="preset"):
+        run_config("forged", preset_values("quick"), None)
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "title"),
+    [("model", {"num_layers": 1, "hidden_size": 64, "dropout": 0}, "Model: 1 layer of 64, dropout 0"),
+     ("model", {"num_layers": 2, "hidden_size": 512, "dropout": 0.3}, "Model: 2 layers of 512, dropout 0.3"),
+     ("training", {"steps": 1500, "batch_size": 8, "seq_len": 9, "schedule": "constant"},
+      "Training: 1,500 steps, 8 × 9, constant"),
+     ("training", {"steps": 0, "epochs": 1, "minutes": 2.5, "batch_size": 8, "seq_len": 9, "schedule": "plateau"},
+      "Training: 1 epoch, 2.5 minutes, 8 × 9, plateau"),
+     ("training", {"steps": 0, "epochs": 0, "minutes": 0, "batch_size": 8, "seq_len": 9, "schedule": "cosine"},
+      "Training: no end, 8 × 9, cosine"),
+     ("name", {"label": ""}, "Name, seed and device"), ("name", {"label": "<b>"}, "Name, seed and device: <b>")],
+)  # fmt: skip
+def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], title: str) -> None:
+    assert fold_title(key, values(**changes)) == title
+
+
+def test_titles_of_emptied_fields() -> None:
+    assert all(fold_title(key, dict.fromkeys(NAMES, 0)) for key in FOLDS)
+
+
+@pytest.fixture
+def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The estimate of a text, without a catalog and without measuring this machine."""
+    from charlm.estimate import Machine
+
+    monkeypatch.setattr("charlm.estimate.this_machine", lambda: Machine(1e-9, 1e-6))
+
+    def estimate(text: str = TEXT, archs: Any = ("lstm",), preset: str = "quick", **changes: Any) -> str:
+        monkeypatch.setattr(train_form, "open_corpus", lambda _, config: corpus_from_text(text, "<i>", config))
+        return train_form.estimate_html(None, "any", preset, archs, *values(preset, **changes).values())
+
+    return estimate
+
+
+def test_estimates(estimated: Any) -> None:
+    html = estimated(archs=["lstm", "gru"])
+    assert "parameters, LSTM" in html and "all together" in html and "memory at most" in html
+    assert "all together" not in estimated()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [({"archs": []}, "No architecture chosen"), ({"archs": ["<script>"]}, "&lt;script&gt;"),
+     ({"text": "ab"}, "at least 3 characters"), ({"hidden_size": 0}, "hidden_size 0 is outside"),
+     ({"hidden_size": 4096, "num_layers": 8, "batch_size": 4096, "seq_len": 4096, "text": TEXT * 3000}, "GB of memory"),
+     ({"preset": "quick", "label": "<script>" * 20}, "label has 160")],
+)  # fmt: skip
+def test_what_cannot_be_trained_is_said_before_train_is_pressed(how: dict[str, Any], said: str, estimated: Any) -> None:
+    html = estimated(**how)
+    assert said in html and "<script>" not in html and 'class="notice' in html
