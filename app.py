@@ -1,5 +1,8 @@
 """The Space's entry: builds the page and launches it. Host and port come from GRADIO_SERVER_NAME and _PORT."""
 
+import signal
+import sys
+
 from charlm.catalog import data_dir
 from charlm.jobs import Jobs
 from charlm.runs import RunStore
@@ -7,6 +10,7 @@ from charlm.serving import Serving
 from charlm.ui.demo import Services, build_demo, load_plotly
 from charlm.ui.theme import launch_options
 
+TERMINATED = 143  # the exit code after SIGTERM, which ends a Space
 # Seconds: the first page comes first, loading torch beside it would slow it down.
 WARM_UP_AFTER = 2.0
 
@@ -18,6 +22,7 @@ def main() -> None:
     demo = build_demo(services, data_dir())
     demo.launch(prevent_thread_lock=True, **launch_options())
     services.serving.warm_up_later(WARM_UP_AFTER, load_plotly)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         demo.block_thread()
     finally:

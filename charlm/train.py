@@ -79,7 +79,8 @@ def evaluation_interval(config: TrainConfig, steps_per_epoch: int) -> int:
     total = total_steps(config, steps_per_epoch)
     if config.epochs and 5 <= config.epochs <= 50:
         return steps_per_epoch
-    return max(1, total // 20) if total else max(1, min(steps_per_epoch, 200))
+    interval = total // 20 if total else steps_per_epoch
+    return max(1, min(interval, steps_per_epoch, 200) if config.minutes else interval)
 
 
 def progress(config: TrainConfig, dataset: Dataset, state: TrainState) -> float:

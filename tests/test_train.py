@@ -102,6 +102,8 @@ def test_validation_interval() -> None:
     assert evaluation_interval(replace(CONFIG, eval_every=0, steps=0, epochs=30.0), 35) == 35  # the notebook's
     assert evaluation_interval(replace(CONFIG, eval_every=0, steps=1000), 157) == 50
     assert evaluation_interval(replace(CONFIG, eval_every=0, steps=3), 157) == 1
+    assert evaluation_interval(replace(CONFIG, eval_every=0, steps=10**6, minutes=1.0), 157) == 157
+    assert evaluation_interval(replace(CONFIG, eval_every=0, steps=0, minutes=1.0), 5000) == 200
 
 
 def test_schedules() -> None:
