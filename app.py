@@ -7,7 +7,7 @@ from charlm.catalog import data_dir
 from charlm.jobs import Jobs
 from charlm.runs import RunStore
 from charlm.serving import Serving
-from charlm.ui.demo import Services, build_demo, load_plotly
+from charlm.ui.demo import Services, build_demo
 from charlm.ui.theme import launch_options
 
 TERMINATED = 143  # the exit code after SIGTERM, which ends a Space
@@ -21,7 +21,7 @@ def main() -> None:
     services = Services(store, Jobs(store), Serving(store))
     demo = build_demo(services, data_dir())
     demo.launch(prevent_thread_lock=True, **launch_options())
-    services.serving.warm_up_later(WARM_UP_AFTER, load_plotly)
+    services.serving.warm_up_later(WARM_UP_AFTER)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         demo.block_thread()

@@ -45,7 +45,14 @@ class Curve:
     faded: bool = False
 
 
-def loss_figure(
+def loss_figure(curves: Sequence[Curve], **options: Any) -> "Figure":
+    """`loss_plot` as a plotly Figure, for notebooks and files."""
+    import plotly.graph_objects as go  # takes a second
+
+    return go.Figure(loss_plot(curves, **options)).update_layout(template="none")
+
+
+def loss_plot(
     curves: Sequence[Curve],
     *,
     by: By = "step",
@@ -53,8 +60,10 @@ def loss_figure(
     uniform: float | None = None,
     height: int = 330,
     live: bool = False,
-) -> "Figure":
-    """Loss curves: training thin and faint, validation bold with markers, the kept step ringed.
+) -> dict[str, Any]:
+    """Loss curves as plotly's JSON: training thin and faint, validation bold with markers, the kept step ringed.
+
+    A page draws it as it is, without plotly being loaded on the server.
 
     Args:
         curves: the runs, in drawing order.
@@ -64,8 +73,6 @@ def loss_figure(
         height: of the whole figure, px.
         live: points will be added in the page: the axes follow them.
     """
-    import plotly.graph_objects as go  # 1 s: the page must not wait for it
-
     low, high = loss_range(curves, uniform)
     layout = _layout(by, log, (low, high), height)
     names = end_labels(curves, by=by, log=log, span=(low, high), height=height)
@@ -78,7 +85,7 @@ def loss_figure(
     if uniform is not None:
         layout["shapes"] = [_uniform_line(uniform)]
     traces = [trace for curve, dash in _dashed(curves) for trace in _traces(curve, dash, by)]
-    return go.Figure(data=[go.Scatter(trace) for trace in traces], layout=layout)
+    return {"data": traces, "layout": layout}
 
 
 def loss_range(curves: Sequence[Curve], uniform: float | None = None) -> tuple[float, float]:
@@ -183,7 +190,6 @@ def _layout(by: By, log: bool, span: tuple[float, float], height: int) -> dict[s
     limits = [math.log10(max(value, 1e-3)) for value in span] if log else list(span)
     title = "step" if by == "step" else "seconds of its own"
     return {
-        "template": "none",
         "height": height,
         "autosize": True,
         "margin": {"l": 36, "r": 16, "t": 40, "b": 44},

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,15 +199,14 @@ class Serving:
                     pass
                 self.lexicon(run)
 
-    def warm_up_later(self, seconds: float, *more: Callable[[], object]) -> None:
-        """Warm up, and call `more`, in a thread `seconds` from now: the first page comes first."""
+    def warm_up_later(self, seconds: float) -> None:
+        """Warm up in a thread `seconds` from now: the first page comes first."""
 
         def work() -> None:
-            for call in (self.warm_up, *more):
-                try:
-                    call()
-                except CharLMError as error:
-                    log.warning("a shipped model cannot write: %s", error)
+            try:
+                self.warm_up()
+            except CharLMError as error:
+                log.warning("a shipped model cannot write: %s", error)
 
         timer = threading.Timer(seconds, work)
         timer.daemon = True

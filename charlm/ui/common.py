@@ -3,6 +3,7 @@
 Every function here takes plain text and returns HTML in which that text is escaped, unless a name ends in `_html`.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -62,6 +63,13 @@ class Shared:
 def toast(error: Exception) -> str:
     """An error's sentence for gr.Error and gr.Warning, which would take `<b>` or `<img>` in a name for markup."""
     return escape(str(error), quote=False)
+
+
+def plot_data(plot: dict[str, Any]) -> Any:
+    """Plotly's JSON as the value of a gr.Plot."""
+    from gradio.components.plot import PlotData
+
+    return PlotData(type="plotly", plot=json.dumps(plot))
 
 
 def heading(title: str, sentence: str = "") -> str:

@@ -9,7 +9,7 @@ import gradio as gr
 from charlm.errors import CharLMError
 from charlm.ui import sampling as fold
 from charlm.ui.choice import MOST, asked, comparable, default_runs, found_runs, run_choices
-from charlm.ui.common import Services, Shared, heading, section, toast
+from charlm.ui.common import Services, Shared, heading, plot_data, section, toast
 from charlm.ui.files import click_js, served_text
 from charlm.ui.ranking import ranking_csv, ranking_table
 from charlm.ui.verdict import names, verdict
@@ -84,12 +84,13 @@ def _components(services: Services) -> CompareTab:
 
 def loss_plot(runs: list[Any]) -> Any:
     """The chosen runs' curves in one figure; None without runs."""
-    from charlm.plots import Curve, loss_figure
+    from charlm.plots import Curve, loss_plot
 
     if not runs:
         return None
     called = zip(runs, names(runs), strict=True)
-    return loss_figure([Curve(run.run_id, name, run.arch, run.metrics(), run.best_step) for run, name in called])
+    curves = [Curve(run.run_id, name, run.arch, run.metrics(), run.best_step) for run, name in called]
+    return plot_data(loss_plot(curves))
 
 
 def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:

@@ -9,7 +9,7 @@ import gradio as gr
 from charlm.ui import compare_tab, endpoints, runs_tab, strip
 from charlm.ui.common import Services, Shared
 
-__all__ = ["Services", "Shared", "build_demo", "load_plotly"]
+__all__ = ["Services", "Shared", "build_demo"]
 
 HERE = Path(__file__).parent
 QUEUE_SIZE = 64
@@ -64,13 +64,6 @@ def _tab(name: str, services: Services, shared: Shared) -> None:
 
     builders = {"compare": compare_tab, "train": train_tab, "corpus": corpus_tab, "runs": runs_tab}
     builders[name].build(services, shared)
-
-
-def load_plotly() -> None:
-    """Load what the first plot needs; takes a second, so it is done beside the server."""
-    from charlm.plots import loss_figure
-
-    loss_figure([])
 
 
 def browser_secret(data_dir: Path) -> str:

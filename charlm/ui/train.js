@@ -6,7 +6,6 @@ const wanted = () => {
   const field = document.querySelector('#train-wanted textarea, #train-wanted input');
   try { return JSON.parse(field.value || '[]'); } catch { return []; }
 };
-const same = (a, b) => a && b && Math.abs(a[0] - b[0]) < 1e-9 && Math.abs(a[1] - b[1]) < 1e-9;
 const extend = (graph, state) => {
   const meta = graph.layout.meta;
   const indices = [], xs = [], ys = [], rings = [];
@@ -18,13 +17,10 @@ const extend = (graph, state) => {
       indices.push(index); xs.push(points[trace.meta.kind].x); ys.push(points[trace.meta.kind].y);
     }
   });
-  const still = !meta.range || same(graph.layout.yaxis.range, meta.range);
   const kept = (graph.layout.annotations || []).filter((note) => note.name === 'axis' || note.name === 'uniform');
-  const update = { annotations: [...kept, ...state.labels] };
-  if (still) { update['yaxis.range'] = state.range; meta.range = state.range; }
   if (indices.length) Plotly.extendTraces(graph, { x: xs, y: ys }, indices);
   rings.forEach(([index, ring]) => Plotly.restyle(graph, { x: [ring.x], y: [ring.y] }, [index]));
-  Plotly.relayout(graph, update);
+  Plotly.relayout(graph, { annotations: [...kept, ...state.labels] });
   for (const run in state.points) if (state.points[run].since !== null) meta.since[run] = state.points[run].since;
 };
 const show = (state) => {
@@ -45,7 +41,6 @@ const tick = async () => {
   if (!busy && document.visibilityState === 'visible' && element.offsetParent) {
     busy = true;
     const meta = plot()?.layout?.meta || {};
-    if (meta.runs && !meta.range) meta.range = plot().layout.yaxis.range.slice();
     try {
       show(await server.poll_training({ runs: meta.runs || [], since: meta.since || {}, active: meta.active || [], by: meta.by, log: meta.log, wanted: wanted(), seen: marks }));
     } catch { wait = 3000; }

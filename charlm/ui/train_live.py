@@ -7,7 +7,7 @@ from typing import Any
 
 from charlm.config import ARCH_NAMES
 from charlm.errors import CharLMError
-from charlm.plots import MAX_POINTS, By, Curve, end_labels, loss_figure, loss_range
+from charlm.plots import MAX_POINTS, By, Curve, end_labels, loss_plot, loss_range
 from charlm.run import ACTIVE, Run
 from charlm.ui.common import Services
 from charlm.ui.train_view import body_html, head_html
@@ -46,24 +46,24 @@ def _race(services: Services, run: Run) -> list[Run]:
     return sorted(runs, key=lambda one: list(ARCH_NAMES).index(one.arch))
 
 
-def figure(services: Services, runs: Sequence[Run], overlay: str = "", by: By = "step", log: bool = False) -> Any:
+def figure(
+    services: Services, runs: Sequence[Run], overlay: str = "", by: By = "step", log: bool = False
+) -> dict[str, Any]:
     """The whole plot. `layout.meta` tells the page what it shows, so that it can ask for what is missing."""
     rows = {run.run_id: run.metrics() for run in runs}  # read once: what is drawn and `since` must agree
     curves = _curves(runs, list(rows.values()))
     earlier = [run for run in _found(services, [overlay] if overlay else []) if run not in runs]
     faded = [Curve(run.run_id, run.label, run.arch, run.metrics(), run.best_step, faded=True) for run in earlier]
-    uniform = _uniform(runs)
-    drawn = loss_figure([*faded, *curves], by=by, log=log, uniform=uniform, height=HEIGHT)
-    drawn.update_layout(
-        meta={
-            "runs": [run.run_id for run in runs],
-            "since": {run_id: mine[-1]["step"] if mine else -1 for run_id, mine in rows.items()},
-            "active": _active(runs),
-            "by": by,
-            "log": log,
-        }
-    )
-    return drawn
+    active = _active(runs)
+    plot = loss_plot([*faded, *curves], by=by, log=log, uniform=_uniform(runs), height=HEIGHT, live=bool(active))
+    plot["layout"]["meta"] = {
+        "runs": [run.run_id for run in runs],
+        "since": {run_id: mine[-1]["step"] if mine else -1 for run_id, mine in rows.items()},
+        "active": active,
+        "by": by,
+        "log": log,
+    }
+    return plot
 
 
 def _curves(runs: Sequence[Run], rows: Sequence[Sequence[Mapping[str, Any]]]) -> list[Curve]:
@@ -93,7 +93,7 @@ def poll(services: Services, asked: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         `redraw`: the plot shows what it should not: other runs, or steps that a resumed run takes anew; or a run began
         or ended, and its last validation may be at a step already drawn. `points`: per run, what to add to its traces.
-        `labels`, `range`: names at the line ends and loss range. `head`, `body`: HTML, None if it has been seen.
+        `labels`: names at the line ends. `head`, `body`: HTML, None if it has been seen.
     """
     runs = shown_runs(services, _strings(asked.get("wanted")))
     ids, since = [run.run_id for run in runs], asked.get("since")
@@ -112,7 +112,6 @@ def poll(services: Services, asked: Mapping[str, Any]) -> dict[str, Any]:
         log = bool(asked.get("log"))
         state["points"] = {run.run_id: _points(run, fresh[run.run_id], rows[run.run_id], by) for run in runs}
         state["labels"] = end_labels(curves, by=by, log=log, span=span, height=HEIGHT)
-        state["range"] = [math.log10(value) for value in span] if log else list(span)
     return state
 
 

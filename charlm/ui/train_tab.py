@@ -14,7 +14,7 @@ from charlm.plots import By
 from charlm.presets import PRESET_HINTS
 from charlm.ui import train_form, train_live, train_view
 from charlm.ui.choice import asked, run_title
-from charlm.ui.common import Services, Shared, swatch_css, toast
+from charlm.ui.common import Services, Shared, plot_data, swatch_css, toast
 from charlm.ui.corpora import Chosen, chosen_value, corpus_choices, open_corpus
 from charlm.ui.train_form import FOLDS, NAMES, Form
 
@@ -111,14 +111,14 @@ def _wire_form(form: Form, shared: Shared) -> None:
     form.preset.input(fill, form.preset, [form.preset, *controls], **QUIET)
     gr.on([one.change for one in controls], retitle, controls, folds, trigger_mode="always_last", **QUIET)
     gr.on(
-        [shared.page.load, *(one.change for one in form.inputs)],
+        [shared.own.select, *(one.change for one in form.inputs)],
         train_form.estimate_html,
         [shared.corpus, *form.inputs],
         form.estimates,
         trigger_mode="always_last",
         **QUIET,
     )
-    gr.on([shared.page.load, form.archs.change], rename, form.archs, form.start, **QUIET)
+    gr.on([shared.own.select, form.archs.change], rename, form.archs, form.start, **QUIET)
 
 
 def _wire_live(form: Form, live: Live, services: Services, shared: Shared) -> None:
@@ -126,7 +126,7 @@ def _wire_live(form: Form, live: Live, services: Services, shared: Shared) -> No
 
     def draw(by: By, scale: str, overlay: str, wanted: str) -> Any:
         runs = train_live.shown_runs(services, _ids(wanted))
-        return train_live.figure(services, runs, overlay, by, scale == "log") if runs else None
+        return plot_data(train_live.figure(services, runs, overlay, by, scale == "log")) if runs else None
 
     def offer(overlay: str) -> Any:
         runs = [run for run in services.store.list() if run.best_val_loss is not None]
@@ -142,13 +142,13 @@ def _wire_live(form: Form, live: Live, services: Services, shared: Shared) -> No
         return float(f"{run.train_config.learning_rate / 3:.2g}")
 
     inputs = [live.by, live.scale, live.overlay, live.wanted]
-    changes = [shared.page.load, live.by.change, live.scale.change, live.overlay.input, live.wanted.change]
+    changes = [shared.own.select, live.by.change, live.scale.change, live.overlay.input, live.wanted.change]
     for drawn in (
         gr.on(changes, draw, inputs, live.plot, trigger_mode="always_last", **QUIET),
         live.body.redraw(draw, inputs, live.plot, trigger_mode="always_last", **QUIET),
     ):
         drawn.then(None, js="() => { window.dispatchEvent(new Event('charlm:redrawn')); }")
-    shared.page.load(offer, live.overlay, live.overlay, **QUIET)
+    shared.own.select(offer, live.overlay, live.overlay, **QUIET)
     live.body.redraw(offer, live.overlay, live.overlay, **QUIET)
     shared.watch.change(watch, shared.watch, live.wanted, **QUIET)
     live.head.act(mend, None, form.controls[NAMES.index("learning_rate")], **TOLD)
