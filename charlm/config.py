@@ -155,7 +155,7 @@ class TrainConfig(Config):
         50, "Steps in which the learning rate rises from zero", low=0, high=100_000, unit="steps"
     )
     epochs: float = setting(0.0, "Passes over the training text; 0: no limit", low=0.0, high=100_000.0, unit="epochs")
-    steps: int = setting(1500, "Updates of the weights; 0: no limit", low=0, high=100_000_000, unit="steps")
+    steps: int = setting(1200, "Updates of the weights; 0: no limit", low=0, high=100_000_000, unit="steps")
     minutes: float = setting(0.0, "Training time; 0: no limit", low=0.0, high=100_000.0, unit="minutes")
     grad_clip: float = setting(1.0, "Longest gradient allowed, as an L2 norm; 0: no limit", low=0.0, high=1e6)
     weight_decay: float = setting(0.0, "Pull of the weights towards zero (AdamW)", low=0.0, high=10.0)

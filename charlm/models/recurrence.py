@@ -2,7 +2,8 @@
 
 Same formulas and parameter layout as torch.nn.LSTM, GRU and RNN; the gradient is written out by hand
 (Werbos 1990, backpropagation through time), which saves autograd's bookkeeping of some twenty nodes a step.
-All sequences are time-major: (T, B, ...).
+All sequences are time-major: (T, B, ...). Views of single steps are taken all at once before a loop: one by one they
+cost as much as the arithmetic.
 """
 
 from typing import Any
@@ -20,6 +21,11 @@ def transposed(weight: Tensor, steps: int) -> Tensor:
     return weight.t().contiguous() if steps > 1 else weight.t()
 
 
+def gate_steps(gates: Tensor, hidden: int) -> list[tuple[Tensor, ...]]:
+    """Gates (T, B, G * H) as a list for each gate of its steps, (B, H) each."""
+    return [gate.unbind(0) for gate in gates.split(hidden, dim=2)]
+
+
 class LSTMLayer(Function):
     """One LSTM layer over a sequence (Hochreiter and Schmidhuber 1997, with Gers' forget gate)."""
 
@@ -33,15 +39,17 @@ class LSTMLayer(Function):
         cs = gates_in.new_empty(steps + 1, batch, hidden)
         tanh_cs = gates_in.new_empty(steps, batch, hidden)
         hs[0], cs[0] = h0, c0
+        inputs, gate, h, c, tanh_c = (part.unbind(0) for part in (gates_in, gates, hs, cs, tanh_cs))
+        i, f, g, o = gate_steps(gates, hidden)
+        i_and_f = gates[:, :, : 2 * hidden].unbind(0)
         for t in range(steps):
-            gate = torch.addmm(gates_in[t], hs[t], weight_t, out=gates[t])  # (B, 4H)
-            gate[:, : 2 * hidden].sigmoid_()
-            gate[:, 2 * hidden : 3 * hidden].tanh_()
-            gate[:, 3 * hidden :].sigmoid_()
-            i, f, g, o = gate.chunk(4, dim=1)  # (B, H) each
-            torch.mul(f, cs[t], out=cs[t + 1]).addcmul_(i, g)
-            torch.tanh(cs[t + 1], out=tanh_cs[t])
-            torch.mul(o, tanh_cs[t], out=hs[t + 1])
+            torch.addmm(inputs[t], h[t], weight_t, out=gate[t])  # (B, 4H)
+            i_and_f[t].sigmoid_()
+            g[t].tanh_()
+            o[t].sigmoid_()
+            torch.mul(f[t], c[t], out=c[t + 1]).addcmul_(i[t], g[t])
+            torch.tanh(c[t + 1], out=tanh_c[t])
+            torch.mul(o[t], tanh_c[t], out=h[t + 1])
         ctx.save_for_backward(gates, hs, cs, tanh_cs, weight_hh)
         return hs[1:], hs[steps].clone(), cs[steps].clone()
 
@@ -54,17 +62,17 @@ class LSTMLayer(Function):
         dgates = torch.empty_like(gates)  # (T, B, 4H), before their sigmoid or tanh
         dh, dc = grad_h.clone(), grad_c.clone()  # (B, H)
         work = torch.empty_like(dh)
+        grad, c, tanh_c, dgate = (part.unbind(0) for part in (grad_hs, cs, tanh_cs, dgates))
+        (i, f, g, o), (di, df, dg, do) = gate_steps(gates, hidden), gate_steps(dgates, hidden)
         for t in range(gates.shape[0] - 1, -1, -1):
-            i, f, g, o = gates[t].chunk(4, dim=1)
-            di, df, dg, do = dgates[t].chunk(4, dim=1)
-            dh.add_(grad_hs[t])
-            sigmoid_backward(torch.mul(dh, tanh_cs[t], out=work), o, grad_input=do)
-            dc.add_(tanh_backward(torch.mul(dh, o, out=work), tanh_cs[t], grad_input=work))
-            sigmoid_backward(torch.mul(dc, g, out=work), i, grad_input=di)
-            sigmoid_backward(torch.mul(dc, cs[t], out=work), f, grad_input=df)
-            tanh_backward(torch.mul(dc, i, out=work), g, grad_input=dg)
-            dc.mul_(f)
-            torch.mm(dgates[t], weight_hh, out=dh)
+            dh.add_(grad[t])
+            sigmoid_backward(torch.mul(dh, tanh_c[t], out=work), o[t], grad_input=do[t])
+            dc.add_(tanh_backward(torch.mul(dh, o[t], out=work), tanh_c[t], grad_input=work))
+            sigmoid_backward(torch.mul(dc, g[t], out=work), i[t], grad_input=di[t])
+            sigmoid_backward(torch.mul(dc, c[t], out=work), f[t], grad_input=df[t])
+            tanh_backward(torch.mul(dc, i[t], out=work), g[t], grad_input=dg[t])
+            dc.mul_(f[t])
+            torch.mm(dgate[t], weight_hh, out=dh)
         dweight = dgates.view(-1, 4 * hidden).t() @ hs[:-1].reshape(-1, hidden)
         return dgates, dh, dc, dweight
 
@@ -82,14 +90,16 @@ class GRULayer(Function):
         recalls = gates_in.new_empty(steps, batch, hidden)  # what the reset gate lets through of the past
         from_past = gates_in.new_empty(batch, 3 * hidden)
         hs[0] = h0
+        rz_past, n_past = from_past.split(2 * hidden, dim=1)
+        rz_in, n_in = (part.unbind(0) for part in gates_in.split(2 * hidden, dim=2))
+        rz = gates[:, :, : 2 * hidden].unbind(0)
+        (r, z, n), h, recall = gate_steps(gates, hidden), hs.unbind(0), recalls.unbind(0)
         for t in range(steps):
-            torch.addmm(bias_hh, hs[t], weight_t, out=from_past)
-            recalls[t] = from_past[:, 2 * hidden :]
-            rz = torch.add(gates_in[t, :, : 2 * hidden], from_past[:, : 2 * hidden], out=gates[t, :, : 2 * hidden])
-            rz.sigmoid_()
-            r, z, n = gates[t].chunk(3, dim=1)  # (B, H) each
-            torch.addcmul(gates_in[t, :, 2 * hidden :], r, recalls[t], out=n).tanh_()
-            torch.sub(hs[t], n, out=hs[t + 1]).mul_(z).add_(n)
+            torch.addmm(bias_hh, h[t], weight_t, out=from_past)
+            recall[t].copy_(n_past)
+            torch.add(rz_in[t], rz_past, out=rz[t]).sigmoid_()
+            torch.addcmul(n_in[t], r[t], recall[t], out=n[t]).tanh_()
+            torch.sub(h[t], n[t], out=h[t + 1]).mul_(z[t]).add_(n[t])
         ctx.save_for_backward(gates, hs, recalls, weight_hh)
         return hs[1:], hs[steps].clone()
 
@@ -103,16 +113,18 @@ class GRULayer(Function):
         dpast = torch.empty_like(gates)  # (T, B, 3H), of the past's part: differs in n only
         dh = grad_h.clone()  # (B, H)
         work = torch.empty_like(dh)
+        grad, h, recall, past = (part.unbind(0) for part in (grad_hs, hs, recalls, dpast))
+        (r, z, n), (dr, dz, dn) = gate_steps(gates, hidden), gate_steps(dgates, hidden)
+        rz_past, n_past = (part.unbind(0) for part in dpast.split(2 * hidden, dim=2))
+        drz = dgates[:, :, : 2 * hidden].unbind(0)
         for t in range(gates.shape[0] - 1, -1, -1):
-            r, z, n = gates[t].chunk(3, dim=1)
-            dr, dz, dn = dgates[t].chunk(3, dim=1)
-            dh.add_(grad_hs[t])
-            sigmoid_backward(torch.sub(hs[t], n, out=work).mul_(dh), z, grad_input=dz)
-            tanh_backward(torch.mul(dh, z, out=work).neg_().add_(dh), n, grad_input=dn)
-            sigmoid_backward(torch.mul(dn, recalls[t], out=work), r, grad_input=dr)
-            dpast[t, :, : 2 * hidden] = dgates[t, :, : 2 * hidden]
-            torch.mul(dn, r, out=dpast[t, :, 2 * hidden :])
-            dh.mul_(z).addmm_(dpast[t], weight_hh)
+            dh.add_(grad[t])
+            sigmoid_backward(torch.sub(h[t], n[t], out=work).mul_(dh), z[t], grad_input=dz[t])
+            tanh_backward(torch.mul(dh, z[t], out=work).neg_().add_(dh), n[t], grad_input=dn[t])
+            sigmoid_backward(torch.mul(dn[t], recall[t], out=work), r[t], grad_input=dr[t])
+            rz_past[t].copy_(drz[t])
+            torch.mul(dn[t], r[t], out=n_past[t])
+            dh.mul_(z[t]).addmm_(past[t], weight_hh)
         flat = dpast.view(-1, 3 * hidden)
         return dgates, dh, flat.t() @ hs[:-1].reshape(-1, hidden), flat.sum(0)
 
@@ -127,9 +139,10 @@ class RNNLayer(Function):
         weight_t = transposed(weight_hh, steps)  # (H, H)
         hs = inputs.new_empty(steps + 1, batch, hidden)
         hs[0] = h0
+        step, h = inputs.unbind(0), hs.unbind(0)
+        bend = torch.relu_ if relu else torch.tanh_
         for t in range(steps):
-            h = torch.addmm(inputs[t], hs[t], weight_t, out=hs[t + 1])
-            h.relu_() if relu else h.tanh_()
+            bend(torch.addmm(step[t], h[t], weight_t, out=h[t + 1]))
         ctx.save_for_backward(hs, weight_hh)
         ctx.relu = relu
         return hs[1:], hs[steps].clone()
@@ -142,12 +155,13 @@ class RNNLayer(Function):
         hidden = weight_hh.shape[1]
         dsums = torch.empty_like(grad_hs)  # (T, B, H), before tanh or relu
         dh = grad_h.clone()  # (B, H)
+        grad, h, dsum = grad_hs.unbind(0), hs.unbind(0), dsums.unbind(0)
         for t in range(dsums.shape[0] - 1, -1, -1):
-            dh.add_(grad_hs[t])
+            dh.add_(grad[t])
             if ctx.relu:
-                torch.mul(dh, hs[t + 1] > 0, out=dsums[t])
+                torch.mul(dh, h[t + 1] > 0, out=dsum[t])
             else:
-                tanh_backward(dh, hs[t + 1], grad_input=dsums[t])
-            torch.mm(dsums[t], weight_hh, out=dh)
+                tanh_backward(dh, h[t + 1], grad_input=dsum[t])
+            torch.mm(dsum[t], weight_hh, out=dh)
         dweight = dsums.view(-1, hidden).t() @ hs[:-1].reshape(-1, hidden)
         return dsums, dh, dweight, None
