@@ -73,13 +73,13 @@ def total_steps(config: TrainConfig, steps_per_epoch: int) -> int | None:
 
 
 def evaluation_interval(config: TrainConfig, steps_per_epoch: int) -> int:
-    """Steps between validations: as set, else once an epoch, else about fifteen in all."""
+    """Steps between validations: as set, else once an epoch, else about a dozen in all."""
     if config.eval_every:
         return config.eval_every
     total = total_steps(config, steps_per_epoch)
     if config.epochs and 5 <= config.epochs <= 50:
         return steps_per_epoch
-    interval = total // 15 if total else steps_per_epoch
+    interval = total // 12 if total else steps_per_epoch
     return max(1, min(interval, steps_per_epoch, 200) if config.minutes else interval)
 
 

@@ -100,7 +100,7 @@ def test_budgets_whichever_comes_first() -> None:
 def test_validation_interval() -> None:
     assert evaluation_interval(replace(CONFIG, eval_every=7), 10) == 7
     assert evaluation_interval(replace(CONFIG, eval_every=0, steps=0, epochs=30.0), 35) == 35  # the notebook's
-    assert evaluation_interval(replace(CONFIG, eval_every=0, steps=1000), 157) == 66
+    assert evaluation_interval(replace(CONFIG, eval_every=0, steps=1000), 157) == 83
     assert evaluation_interval(replace(CONFIG, eval_every=0, steps=3), 157) == 1
     assert evaluation_interval(replace(CONFIG, eval_every=0, steps=10**6, minutes=1.0), 157) == 157
     assert evaluation_interval(replace(CONFIG, eval_every=0, steps=0, minutes=1.0), 5000) == 200
