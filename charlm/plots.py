@@ -77,15 +77,22 @@ def loss_plot(
     layout = _layout(by, log, (low, high), height)
     names = end_labels(curves, by=by, log=log, span=(low, high), height=height)
     end = max((row[by] for curve in curves for row in curve.rows), default=None)
-    layout["xaxis"]["range"] = [0, None if live or not end else end]
+    layout["xaxis"]["range"] = [0, end or 1]
     if live:
-        layout["yaxis"]["range"][0] = None
+        _follow(layout, [] if log or uniform is None else [high])
     layout["margin"]["r"] = 16 + max((8 * len(short(curve.name)) for curve in curves), default=0)
     layout["annotations"] = [*names, _axis_title(), *_uniform_label(uniform, log)]
     if uniform is not None:
         layout["shapes"] = [_uniform_line(uniform)]
     traces = [trace for curve, dash in _dashed(curves) for trace in _traces(curve, dash, by)]
     return {"data": traces, "layout": layout}
+
+
+def _follow(layout: dict[str, Any], highest: list[float]) -> None:
+    """Let the axes follow points that are added in the page; 0 and the uniform line stay in sight."""
+    for axis, included in (("xaxis", [0]), ("yaxis", highest)):
+        del layout[axis]["range"]
+        layout[axis] |= {"autorange": True, "autorangeoptions": {"include": included}}
 
 
 def loss_range(curves: Sequence[Curve], uniform: float | None = None) -> tuple[float, float]:

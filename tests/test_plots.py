@@ -73,9 +73,9 @@ def test_the_uniform_guess_is_inside_the_plot() -> None:
 
 
 def test_a_live_figure_lets_its_axes_follow() -> None:
-    figure = loss_figure([curve()], live=True)
-    assert figure.layout.xaxis.range[1] is None
-    assert figure.layout.yaxis.range[0] is None
+    axes = loss_figure([curve()], live=True, uniform=4.36).layout
+    assert axes.xaxis.range is None and axes.yaxis.range is None
+    assert axes.xaxis.autorangeoptions.include == (0,) and axes.yaxis.autorangeoptions.include[0] > 4.36
 
 
 def test_no_curve_and_no_point_give_an_empty_plot() -> None:

@@ -123,6 +123,10 @@ def settle(page: Any, name: str) -> None:
     if name in ("Compare", "Train"):
         page.locator(f"#{name.lower()}-plot .js-plotly-plot").wait_for()
     page.locator(f"#tab-{name.lower()}").first.wait_for(state="attached")
+    if name == "Corpus":
+        page.locator("#corpus-guessing .bars").wait_for()
+    if name == "Train":
+        page.locator("#train-estimates", has_text="parameters").wait_for()
     page.wait_for_function("document.fonts.status === 'loaded'")
     if name == "Compare":
         page.locator("#compare-generate").click()
