@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 PRESET_HINTS = {
-    "quick": "a minute or so each on two cores",
+    "quick": "a minute or two each on two cores",
     "balanced": "a better model in about ten minutes each",
     "quality": "the best of the three; half an hour or more each",
     "notebook": "the Grimm notebook's own settings: 2 x 512, 30 epochs",
