@@ -21,6 +21,12 @@ def split_sizes(tokens: int, val_fraction: float, test_fraction: float = 0.0) ->
     return train, tokens - train - test, test
 
 
+def fitted_sizes(tokens: int, val_fraction: float, test_fraction: float = 0.0) -> tuple[int, int, int]:
+    """As `split_sizes`; a validation part too short to say anything goes to training, and is then 0."""
+    train, val, test = split_sizes(tokens, val_fraction, test_fraction)
+    return (train, val, test) if val >= MIN_HELD_OUT else (train + val, 0, test)
+
+
 class Dataset:
     """The ids of one corpus, split and cut into batches.
 
@@ -45,9 +51,8 @@ class Dataset:
     def _split(self, ids: IdArray, val_fraction: float, test_fraction: float) -> None:
         if len(ids) < 3:
             raise CorpusError(f"a training needs at least 3 characters; this corpus has {len(ids)}")
-        train, val, test = split_sizes(len(ids), val_fraction, test_fraction)
-        if val < MIN_HELD_OUT:
-            train, val = train + val, 0
+        train, val, test = fitted_sizes(len(ids), val_fraction, test_fraction)
+        if not val:
             why = f"only {len(ids):,} characters" if val_fraction else "nothing held out"
             self.notes.append(f"{why}: validation is the training text itself, so it measures learning by heart")
         self.train_ids = ids[:train]

@@ -16,7 +16,7 @@ from charlm.config import ModelConfig, SampleConfig
 from charlm.corpus import Corpus
 from charlm.entry import dataset_of, device_for
 from charlm.errors import CharLMError, JobError
-from charlm.metrics import Metrics, MetricsLog
+from charlm.metrics import Metrics
 from charlm.models import LanguageModel, build_model
 from charlm.run import Run
 from charlm.sample import generate
@@ -92,11 +92,8 @@ class Racer:
         if self.run.best_val_loss is not None and (self.run.folder / "best.safetensors").exists():
             self.best_val_loss, self.best_step = self.run.best_val_loss, self.run.best_step
         self.run.log.cut(after=state.step)
-        self._sample_log().cut(after=state.step)
+        self.run.sample_log.cut(after=state.step)
         return model, state
-
-    def _sample_log(self) -> MetricsLog:
-        return MetricsLog(self.run.folder / "samples.jsonl")
 
     def open(self) -> None:
         """Say in run.json that it runs."""
@@ -150,7 +147,7 @@ class Racer:
             for piece in generate(self.model, self.tokenizer, self.prompt, SAMPLE):
                 pieces.append(piece)
         self.model.train()
-        self._sample_log().append({"step": self.state.step, "prompt": self.prompt, "text": "".join(pieces)})
+        self.run.sample_log.append({"step": self.state.step, "prompt": self.prompt, "text": "".join(pieces)})
 
     def progress_now(self) -> dict[str, Any]:
         """The `progress` of run.json as it is this moment."""

@@ -91,6 +91,8 @@ class Run:
         self._read = (0, 0)
         self.folder = folder
         self.shipped = shipped
+        self.log = MetricsLog(folder / "metrics.jsonl")
+        self.sample_log = MetricsLog(folder / "samples.jsonl")
         self.info: dict[str, Any] = read_json(folder / "run.json")
         try:
             self.run_id: str = folder.name or folder.resolve().name
@@ -191,11 +193,6 @@ class Run:
                 continue  # replaced or deleted meanwhile
         return size
 
-    @property
-    def log(self) -> MetricsLog:
-        """The run's metrics.jsonl."""
-        return MetricsLog(self.folder / "metrics.jsonl")
-
     def metrics(self, since: int = -1) -> list[dict[str, Any]]:
         """The logged rows beyond step `since`."""
         if since >= 0:
@@ -210,7 +207,7 @@ class Run:
 
     def samples(self) -> list[dict[str, Any]]:
         """The texts it wrote at its validations: step, prompt, text."""
-        return MetricsLog(self.folder / "samples.jsonl").rows()
+        return self.sample_log.rows()
 
     def tokenizer(self) -> CharTokenizer:
         """The tokenizer of its ids.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.analysis.words import lexicon
 from charlm.catalog import data_dir, recall
 from charlm.config import SampleConfig
-from charlm.dataset import MIN_HELD_OUT, split_sizes
+from charlm.dataset import fitted_sizes
 from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.run import Run
 from charlm.runs import RunStore
@@ -240,12 +240,11 @@ def part_of(text: str, split: str, run: Run) -> str:
         raise ConfigError(f"split {split!r} is not one of: val, test, all")
     if split == "all":
         return text
-    train, val, test = split_sizes(len(text), run.corpus_config.val_fraction, run.corpus_config.test_fraction)
+    train, val, test = fitted_sizes(len(text), run.corpus_config.val_fraction, run.corpus_config.test_fraction)
     if split == "test":
         if not test:
             raise CorpusError(
                 f"test_fraction is {run.corpus_config.test_fraction}: there is no test tail; use split val"
             )
         return text[len(text) - test :]
-    # As in training: a text too short to hold any out is its own validation.
-    return text[train : train + val] if val >= MIN_HELD_OUT else text[: train + val]
+    return text[train : train + val] if val else text[:train]  # as in training: its own validation if too short

@@ -19,7 +19,6 @@ from charlm.ui.verdict import AT_WORK
 
 KEPT_TEXTS = 2  # they may be large
 KEPT_COSTS = 64
-BEGINNING = 4096  # characters that are enough for all that is shown of the text itself
 
 
 @dataclass(frozen=True)

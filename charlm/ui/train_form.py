@@ -1,13 +1,13 @@
 """The form of the Train tab: what to train on what, for how long, and what that will take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from charlm.config import ARCH_NAMES, ARCHS, Config, ModelConfig, TrainConfig
+from charlm.config import ARCH_NAMES, ARCHS, Config, CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CharLMError
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
 from charlm.ui import numbers
@@ -139,16 +139,41 @@ def run_config(preset: str, values: Sequence[Any], chosen: Chosen | None) -> Run
     return from_options({**given, **chosen_options(chosen)}, preset)
 
 
-def estimate_html(chosen: Chosen | None, corpus: str, preset: str, archs: Sequence[str], *values: Any) -> str:
-    """Parameters, time, parameters a character, memory; or what does not fit, in a sentence."""
+def text_size(value: str, config: CorpusConfig) -> tuple[int, int]:
+    """Characters and distinct characters of the text behind a picker's value.
+
+    Raises:
+        CorpusError: it cannot be opened.
+    """
     from charlm.tokenizer import CharTokenizer
 
+    text = open_corpus(value, config).text
+    return len(text), CharTokenizer.fit(text).vocab_size
+
+
+def estimate_html(
+    size_of: Callable[[str, CorpusConfig], tuple[int, int]],
+    chosen: Chosen | None,
+    corpus: str,
+    preset: str,
+    archs: Sequence[str],
+    *values: Any,
+) -> str:
+    """Parameters, time, parameters a character, memory; or what does not fit, in a sentence.
+
+    Args:
+        size_of: `text_size`, or a memory of it: this is asked at every change of a field.
+        chosen: what the Corpus tab chose.
+        corpus: the picker's value.
+        preset: as in `run_config`.
+        archs: the architectures to train.
+        values: the controls', in the order of NAMES.
+    """
     if not archs:
         return notice("No architecture chosen.", "Choose one to train it alone, or several to let them race.")
     try:
         config = run_config(preset, values, chosen)
-        text = open_corpus(corpus, config.corpus).text
-        return _estimate(config, archs, len(text), CharTokenizer.fit(text).vocab_size)
+        return _estimate(config, archs, *size_of(corpus, config.corpus))
     except CharLMError as error:
         return notice("This cannot be trained yet.", str(error), "error")
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from charlm.config import ARCHS
 from charlm.errors import CharLMError
 from charlm.plots import By
 from charlm.presets import PRESET_HINTS
-from charlm.ui import train_form, train_live, train_view
+from charlm.ui import train_form, train_live
 from charlm.ui.choice import asked, run_title
 from charlm.ui.common import Services, Shared, plot_data, swatch_css, toast
 from charlm.ui.corpora import Chosen, chosen_value, corpus_choices, open_corpus
@@ -26,6 +27,7 @@ element.addEventListener('click', (event) => {
   if (button) trigger('act', { ...button.dataset });
 });
 """
+KEPT_SIZES = 32  # texts whose counts are remembered
 NO_OVERLAY = ("no overlay", "")
 # A toast reaches the page only from an event that went through the queue.
 TOLD: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -59,14 +61,12 @@ def build(services: Services, shared: Shared) -> None:
 
 
 def _live(services: Services) -> Live:
-    runs = train_live.shown_runs(services)
+    """The right side, empty: what stood in it at the server's start would be stale; train.js fills it at once."""
 
     def poll_training(order: Any = None) -> dict[str, Any]:
         return train_live.poll(services, order if isinstance(order, dict) else {})
 
-    head = gr.HTML(
-        train_view.head_html(services, runs), elem_id="train-head", js_on_load=HEAD_JS, apply_default_css=False
-    )
+    head = gr.HTML("", elem_id="train-head", js_on_load=HEAD_JS, apply_default_css=False)
     with gr.Row(elem_classes="plot-line"):
         by = gr.Radio(
             [("by step", "step"), ("by own seconds", "seconds")], value="step", show_label=False, container=False,
@@ -81,7 +81,7 @@ def _live(services: Services) -> Live:
         )
     plot = gr.Plot(show_label=False, container=False, elem_id="train-plot")
     body = gr.HTML(
-        train_view.body_html(services, runs),
+        "",
         elem_id="train-live",
         js_on_load=LIVE_JS,
         server_functions=[poll_training],
@@ -106,13 +106,17 @@ def _wire_form(form: Form, shared: Shared) -> None:
     def rename(archs: Sequence[str]) -> Any:
         return gr.update(value="Train" if len(archs) < 2 else "Race", interactive=bool(archs))
 
+    def estimate(*inputs: Any) -> str:
+        return train_form.estimate_html(size_of, *inputs)
+
+    size_of = lru_cache(KEPT_SIZES)(train_form.text_size)
     controls = list(form.controls)
     folds = [form.folds[key] for key in FOLDS]
     form.preset.input(fill, form.preset, [form.preset, *controls], **QUIET)
     gr.on([one.change for one in controls], retitle, controls, folds, trigger_mode="always_last", **QUIET)
     gr.on(
         [shared.own.select, *(one.change for one in form.inputs)],
-        train_form.estimate_html,
+        estimate,
         [shared.corpus, *form.inputs],
         form.estimates,
         trigger_mode="always_last",

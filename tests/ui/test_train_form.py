@@ -94,7 +94,9 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def estimate(text: str = TEXT, archs: Any = ("lstm",), preset: str = "quick", **changes: Any) -> str:
         monkeypatch.setattr(train_form, "open_corpus", lambda _, config: corpus_from_text(text, "<i>", config))
-        return train_form.estimate_html(None, "any", preset, archs, *values(preset, **changes).values())
+        return train_form.estimate_html(
+            train_form.text_size, None, "any", preset, archs, *values(preset, **changes).values()
+        )
 
     return estimate
 
