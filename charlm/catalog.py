@@ -14,11 +14,11 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from charlm.config import CorpusConfig
-from charlm.corpus import Corpus, corpus_from_text, read_bytes, read_corpus, text_sha256
+from charlm.corpus import Corpus, corpus_from_text, read_bytes, read_corpus, text_sha256, utf8_blocks
 from charlm.errors import CorpusError
 from charlm.sources import ENTRIES, CatalogEntry
 
@@ -94,8 +94,8 @@ def remember(corpus: Corpus, data_dir: Path | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{_checked(corpus.sha256)}.txt"
         if not _is_kept(path, corpus.sha256):
-            _write(path, corpus.text.encode())
-        _write(path.with_suffix(".json"), json.dumps({**about, "characters": len(corpus.text)}, indent=1).encode())
+            _write(path, utf8_blocks(corpus.text))
+        _write(path.with_suffix(".json"), [json.dumps({**about, "characters": len(corpus.text)}, indent=1).encode()])
     except OSError as error:
         raise CorpusError(f"the text cannot be kept in {folder}: {error.strerror or error}") from error
 
@@ -200,12 +200,12 @@ def _checked(sha256: str) -> str:
     return sha256
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, blocks: Iterable[bytes]) -> None:
     """Write atomically: who reads finds the old file or the whole new one."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines(blocks)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -214,7 +214,11 @@ def _write(path: Path, data: bytes) -> None:
 
 def _kept(path: Path, sha256: str) -> Corpus | None:
     """A remembered text; None if it is missing or damaged."""
-    if not _is_kept(path, sha256):
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(content).hexdigest() != sha256:
         return None
     try:
         about = json.loads(path.with_suffix(".json").read_bytes())
@@ -224,4 +228,4 @@ def _kept(path: Path, sha256: str) -> Corpus | None:
     name, origin, key = (str(about.get(field) or "") for field in ("name", "about", "key"))
     repairs = about.get("repairs")
     sentences = tuple(map(str, repairs)) if isinstance(repairs, list) else ()
-    return Corpus(name or f"text {sha256[:8]}", path.read_bytes().decode(), sha256, sentences, origin, key)
+    return Corpus(name or f"text {sha256[:8]}", content.decode(), sha256, sentences, origin, key)

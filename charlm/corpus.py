@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -117,11 +118,17 @@ def read_bytes(path: Path) -> bytes:
         raise CorpusError(f"{path} cannot be read: {reason}") from error
 
 
-def text_sha256(text: str) -> str:
-    """SHA-256 of `text` as UTF-8, block by block, so that no second copy of it is made."""
-    digest = hashlib.sha256()
+def utf8_blocks(text: str) -> Iterator[bytes]:
+    """`text` as UTF-8, block by block, so that no second copy of it is made."""
     for start in range(0, len(text), _BLOCK):
-        digest.update(text[start : start + _BLOCK].encode())
+        yield text[start : start + _BLOCK].encode()
+
+
+def text_sha256(text: str) -> str:
+    """SHA-256 of `text` as UTF-8."""
+    digest = hashlib.sha256()
+    for block in utf8_blocks(text):
+        digest.update(block)
     return digest.hexdigest()
 
 
