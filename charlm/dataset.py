@@ -1,17 +1,22 @@
 """A text as an id stream: its split into train, validation and test, and batches that carry on where the last ended."""
 
+import mmap
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from charlm.errors import CorpusError
-from charlm.tokenizer import IdArray
+from charlm.tokenizer import CharTokenizer, IdArray, id_type
 
 # Fewer held-out tokens than this say nothing about a model; the text is then too short to hold any out.
 MIN_HELD_OUT = 20
 # Validation rows (DESIGN.md): about this long, at least 1, at most 64.
 ROW_TOKENS = 6_000
 MAX_ROWS = 64
+# Ids that take this many bytes or more are kept in a file.
+MAPPED_FROM = 1 << 26
 
 
 def split_sizes(tokens: int, val_fraction: float, test_fraction: float = 0.0) -> tuple[int, int, int]:
@@ -27,43 +32,74 @@ def fitted_sizes(tokens: int, val_fraction: float, test_fraction: float = 0.0) -
     return (train, val, test) if val >= MIN_HELD_OUT else (train + val, 0, test)
 
 
-class Dataset:
-    """The ids of one corpus, split and cut into batches.
+def ids_of(text: str, tokenizer: CharTokenizer, folder: Path, mapped_from: int = MAPPED_FROM) -> IdArray:
+    """The ids of a whole text, for a training: in memory if they are few, else in a mapped file.
 
     Args:
-        ids: the whole text, int32 (N,).
+        text: what to encode.
+        tokenizer: knows all its characters.
+        folder: where the file goes; made if need be. The file has no name there and is gone with the ids.
+        mapped_from: bytes of ids from which they go into a file.
+
+    Raises:
+        CorpusError: a character is not known, or the folder has no room.
+    """
+    size = len(text) * id_type(tokenizer.vocab_size).itemsize
+    if size < max(1, mapped_from):
+        return tokenizer.encode(text)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for block in tokenizer.encode_blocks(text):
+                file.write(block.data)  # not through the map: a full disk would end the process there
+            file.flush()
+            return np.frombuffer(mmap.mmap(file.fileno(), size), dtype=id_type(tokenizer.vocab_size))
+    except OSError as error:
+        raise CorpusError(
+            f"a text this long needs {size / 1e6:,.0f} MB in {folder} while it is trained on: "
+            f"{error.strerror or error}; make room there, or let CHARLM_DATA name a folder that has it"
+        ) from error
+
+
+class Cut:
+    """How a text of so many tokens is split and cut into batches: all that is known of a dataset without its ids.
+
+    Args:
+        tokens: of the whole text.
         batch_size: rows read side by side; made smaller where the text would leave no step.
         seq_len: tokens a row and step; made smaller likewise.
         val_fraction: share held out for validation, 0 to 0.9.
         test_fraction: share at the end for a final test.
+
+    Attributes:
+        train, val, test: tokens of each part; val is 0 where validation is the training text itself.
+        steps_per_epoch: batches in one pass.
+        notes: what was made smaller, as sentences.
 
     Raises:
         CorpusError: fewer than 3 tokens, or none left to train on.
     """
 
     def __init__(
-        self, ids: IdArray, batch_size: int, seq_len: int, val_fraction: float = 0.1, test_fraction: float = 0.0
+        self, tokens: int, batch_size: int, seq_len: int, val_fraction: float = 0.1, test_fraction: float = 0.0
     ) -> None:
         self.notes: list[str] = []
-        self._split(ids, val_fraction, test_fraction)
+        self._split(tokens, val_fraction, test_fraction)
         self._fit_batches(batch_size, seq_len)
 
-    def _split(self, ids: IdArray, val_fraction: float, test_fraction: float) -> None:
-        if len(ids) < 3:
-            raise CorpusError(f"a training needs at least 3 characters; this corpus has {len(ids)}")
-        train, val, test = fitted_sizes(len(ids), val_fraction, test_fraction)
-        if not val:
-            why = f"only {len(ids):,} characters" if val_fraction else "nothing held out"
+    def _split(self, tokens: int, val_fraction: float, test_fraction: float) -> None:
+        if tokens < 3:
+            raise CorpusError(f"a training needs at least 3 characters; this corpus has {tokens}")
+        self.train, self.val, self.test = fitted_sizes(tokens, val_fraction, test_fraction)
+        if not self.val:
+            why = f"only {tokens:,} characters" if val_fraction else "nothing held out"
             self.notes.append(f"{why}: validation is the training text itself, so it measures learning by heart")
-        self.train_ids = ids[:train]
-        self.val_ids = ids[train : train + val] if val else self.train_ids
-        self.test_ids = ids[len(ids) - test :]
-        if train < 3:
-            raise CorpusError(f"the training part has {train} characters of {len(ids):,}; hold out less")
+        if self.train < 3:
+            raise CorpusError(f"the training part has {self.train} characters of {tokens:,}; hold out less")
 
     def _fit_batches(self, batch_size: int, seq_len: int) -> None:
         """Shrink rows, then their number, until an epoch has a step; say so."""
-        targets = len(self.train_ids) - 1
+        targets = self.train - 1
         self.seq_len = min(seq_len, targets)
         self.batch_size = min(batch_size, targets // self.seq_len)
         self.steps_per_epoch = targets // (self.batch_size * self.seq_len)
@@ -73,8 +109,28 @@ class Dataset:
                 f"has {targets + 1:,}: trained with {self.batch_size} x {self.seq_len}"
             )
 
+
+class Dataset(Cut):
+    """The ids of one corpus, split and cut into batches.
+
+    Args:
+        ids: the whole text, (N,); in memory or mapped.
+        batch_size, seq_len, val_fraction, test_fraction: see `Cut`.
+
+    Raises:
+        CorpusError: see `Cut`.
+    """
+
+    def __init__(
+        self, ids: IdArray, batch_size: int, seq_len: int, val_fraction: float = 0.1, test_fraction: float = 0.0
+    ) -> None:
+        super().__init__(len(ids), batch_size, seq_len, val_fraction, test_fraction)
+        self.train_ids = ids[: self.train]
+        self.val_ids = ids[self.train : self.train + self.val] if self.val else self.train_ids
+        self.test_ids = ids[len(ids) - self.test :]
+
     def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[IdArray, IdArray]]:
-        """Inputs and targets one later, int32 (B, T) each, from batch `start` of `epoch` on.
+        """Inputs and targets one later, (B, T) each, from batch `start` of `epoch` on.
 
         Row r of a batch goes on where row r of the batch before ended. What does not divide evenly is left out at
         the end in even epochs and at the beginning in odd ones, so that no character is never learned.
@@ -88,13 +144,20 @@ class Dataset:
             yield inputs[:, first : first + self.seq_len], targets[:, first : first + self.seq_len]
 
 
-def validation_rows(ids: IdArray) -> tuple[IdArray, IdArray]:
-    """A held-out text as contiguous rows: inputs and targets, int32 (R, L); targets that pad the last row are -1."""
+def validation_rows(ids: IdArray, width: int) -> Iterator[tuple[IdArray, IdArray]]:
+    """A held-out text as contiguous rows (DESIGN.md), `width` columns at a time.
+
+    Yields:
+        Inputs and targets, int64 (R, `width` or fewer); inputs that pad the last row are 0, their targets -1.
+    """
     predictions = len(ids) - 1
     rows = min(MAX_ROWS, max(1, round(predictions / ROW_TOKENS)))
     length = -(-predictions // rows)
-    inputs = np.zeros((rows, length), dtype=np.int32)
-    targets = np.full((rows, length), -1, dtype=np.int32)
-    inputs.reshape(-1)[:predictions] = ids[:-1]
-    targets.reshape(-1)[:predictions] = ids[1:]
-    return inputs, targets
+    starts = np.arange(rows)[:, None] * length  # (R, 1)
+    for first in range(0, length, width):
+        places = starts + np.arange(first, min(first + width, length))  # (R, C)
+        padding = places >= predictions
+        places[padding] = 0
+        inputs, targets = ids[places].astype(np.int64), ids[places + 1].astype(np.int64)
+        inputs[padding], targets[padding] = 0, -1
+        yield inputs, targets

@@ -11,7 +11,7 @@ import torch
 from charlm.catalog import data_dir, recall, remember
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig, reject_unknown
 from charlm.corpus import Corpus
-from charlm.dataset import Dataset
+from charlm.dataset import Cut, Dataset, ids_of
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.estimate import check_memory, count_parameters
 from charlm.presets import BUDGETS, RESUMABLE, RunConfig
@@ -32,8 +32,12 @@ def device_for(name: str) -> str:
 
 
 def dataset_of(tokenizer: CharTokenizer, corpus: Corpus, train: TrainConfig, cleaning: CorpusConfig) -> Dataset:
-    """The corpus as a training reads it."""
-    ids = tokenizer.encode(corpus.text)
+    """The corpus as a training reads it; `corpus` is not needed any more then.
+
+    Raises:
+        CorpusError: see `charlm.dataset.ids_of`.
+    """
+    ids = ids_of(corpus.text, tokenizer, data_dir())
     return Dataset(ids, train.batch_size, train.seq_len, cleaning.val_fraction, cleaning.test_fraction)
 
 
@@ -58,8 +62,9 @@ def enter(store: RunStore, corpus: Corpus, config: RunConfig, archs: Sequence[st
             f"vocab_size {config.model.vocab_size} does not fit: this corpus has {tokenizer.vocab_size} distinct ones"
         )
     models = [replace(config.model, arch=arch, vocab_size=tokenizer.vocab_size) for arch in archs]
-    dataset = dataset_of(tokenizer, corpus, config.train, config.corpus)
-    fitted = replace(config.train, batch_size=dataset.batch_size, seq_len=dataset.seq_len)
+    held_out = (config.corpus.val_fraction, config.corpus.test_fraction)
+    cut = Cut(len(corpus.text), config.train.batch_size, config.train.seq_len, *held_out)
+    fitted = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
     for model in models:
         check_memory(model, fitted, racers=len(models))
     remember(corpus, data_dir())
@@ -67,7 +72,7 @@ def enter(store: RunStore, corpus: Corpus, config: RunConfig, archs: Sequence[st
     runs: list[Run] = []
     try:
         for model in models:
-            runs.append(store.create(_describe(corpus, config, model, dataset, group), tokenizer))
+            runs.append(store.create(_describe(corpus, config, model, cut, group), tokenizer))
     except CheckpointError:
         for run in runs:  # a race begins whole or not at all
             run.update(status="failed")
@@ -77,7 +82,7 @@ def enter(store: RunStore, corpus: Corpus, config: RunConfig, archs: Sequence[st
     return runs
 
 
-def _describe(corpus: Corpus, config: RunConfig, model: ModelConfig, dataset: Dataset, group: str) -> dict[str, Any]:
+def _describe(corpus: Corpus, config: RunConfig, model: ModelConfig, cut: Cut, group: str) -> dict[str, Any]:
     """The part of run.json that is known before training."""
     label = clean_label(config.train.label)
     if not label:
@@ -86,7 +91,7 @@ def _describe(corpus: Corpus, config: RunConfig, model: ModelConfig, dataset: Da
     elif group:
         label = f"{label[: MAX_LABEL - 1 - len(model.arch)]}-{model.arch}"
     counts = {"characters": len(corpus.text), "distinct": model.vocab_size}
-    counts |= {"train_chars": len(dataset.train_ids), "val_chars": len(dataset.val_ids)}
+    counts |= {"train_chars": cut.train, "val_chars": cut.val or cut.train}
     return {
         "label": label[:MAX_LABEL],
         "preset": config.preset,
@@ -96,7 +101,7 @@ def _describe(corpus: Corpus, config: RunConfig, model: ModelConfig, dataset: Da
         "corpus_config": config.corpus.to_dict(),
         "corpus": {"name": corpus.name, "key": corpus.key, "sha256": corpus.sha256, **counts},
         "num_parameters": count_parameters(model),
-        "message": "; ".join(dataset.notes),
+        "message": "; ".join(cut.notes),
     }
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from charlm.dataset import validation_rows
 from charlm.errors import CorpusError
-from charlm.models import LanguageModel
+from charlm.models import LanguageModel, State
 from charlm.tokenizer import IdArray
 
 # Tokens a row and forward pass: enough to amortise a call, little enough to keep the logits small.
@@ -43,7 +43,7 @@ def evaluate(model: LanguageModel, ids: IdArray, characters: int | None = None) 
 
     Args:
         model: put back into the mode it was in.
-        ids: int32 (N,), at least 2.
+        ids: (N,), at least 2; read a piece at a time, so they may be mapped.
         characters: how many characters the predicted tokens stand for; as many as tokens if not given.
 
     Raises:
@@ -52,14 +52,16 @@ def evaluate(model: LanguageModel, ids: IdArray, characters: int | None = None) 
     if len(ids) < 2:
         raise CorpusError(f"an evaluation needs at least 2 known characters; this text has {len(ids)}")
     device = next(model.parameters()).device
-    inputs, targets = (torch.from_numpy(part).long().to(device) for part in validation_rows(ids))  # (R, L)
     was_training = model.training
     model.eval()
-    state, total = model.initial_state(len(inputs)), 0.0
-    for first in range(0, inputs.shape[1], CHUNK):
-        logits, state = model(inputs[:, first : first + CHUNK], state)  # (R, C, V)
-        wanted = targets[:, first : first + CHUNK].reshape(-1)
-        total += F.cross_entropy(logits.flatten(0, 1).float(), wanted, ignore_index=-1, reduction="sum").item()
+    state: State | None = None
+    total = 0.0
+    for piece in validation_rows(ids, CHUNK):
+        inputs, targets = (torch.from_numpy(part).to(device) for part in piece)  # (R, C)
+        logits, state = model(inputs, state)  # (R, C, V)
+        total += F.cross_entropy(
+            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="sum"
+        ).item()
     model.train(was_training)
     tokens = len(ids) - 1
     return Evaluation(total / tokens, tokens, characters or tokens)

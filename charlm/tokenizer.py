@@ -1,18 +1,49 @@
 """Text to ids and back. A character tokenizer numbers the distinct characters of a text in code point order."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
 
 from charlm.errors import CheckpointError, CorpusError
 
-IdArray = np.ndarray[Any, np.dtype[np.int32]]
+# The smallest of uint8, uint16 and int32 that holds the vocabulary.
+IdArray = np.ndarray[Any, np.dtype[np.integer[Any]]]
+# Characters worked on at a time: what is made of them stays in the processor's cache, whatever the text's length.
+_BLOCK = 1 << 17
 
 
-def _code_points(text: str) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """The characters of `text` as numbers, (N,)."""
+def id_type(vocab_size: int) -> np.dtype[np.integer[Any]]:
+    """The smallest of uint8, uint16 and int32 that holds `vocab_size` different ids."""
+    return np.dtype(np.uint8 if vocab_size <= 1 << 8 else np.uint16 if vocab_size <= 1 << 16 else np.int32)
+
+
+def _blocks(text: str) -> Iterator[str]:
+    for start in range(0, len(text), _BLOCK):
+        yield text[start : start + _BLOCK]
+
+
+def _code_points(text: str) -> np.ndarray[Any, np.dtype[np.unsignedinteger[Any]]]:
+    """The characters of `text` as numbers, (N,), in the smallest of 1, 2 and 4 bytes that fits them all."""
+    try:
+        return np.frombuffer(text.encode("latin-1"), dtype=np.uint8)
+    except UnicodeEncodeError:
+        pairs = text.encode("utf-16-le", "surrogatepass")
+    if len(pairs) == 2 * len(text):
+        return np.frombuffer(pairs, dtype="<u2")
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def _distinct(text: str) -> set[str]:
+    """The characters that occur in `text`."""
+    narrow, wide = b"", np.zeros(0x110000, dtype=bool)  # Latin-1, where taking out the known ones is fastest; the rest
+    for block in _blocks(text):
+        points = _code_points(block)
+        if points.itemsize == 1:
+            narrow += bytes(set(points.tobytes().translate(None, narrow)))
+        else:
+            wide[points] = True
+    return {*narrow.decode("latin-1"), *map(chr, np.flatnonzero(wide))}
 
 
 class CharTokenizer:
@@ -29,37 +60,46 @@ class CharTokenizer:
         if len(set(self.tokens)) != len(self.tokens) or any(len(token) != 1 for token in self.tokens):
             raise CheckpointError("a character tokenizer needs distinct single characters")
         points = _code_points("".join(self.tokens))
-        self._ids = np.full(int(points.max(initial=0)) + 1, -1, dtype=np.int32)  # by code point; -1: unknown
-        self._ids[points] = np.arange(len(self.tokens), dtype=np.int32)
+        # By code point; unknown ones have `vocab_size`, as has the last place, where all beyond it are looked up.
+        self._ids = np.full(int(points.max(initial=0)) + 2, self.vocab_size, dtype=id_type(self.vocab_size + 1))
+        self._ids[points] = np.arange(self.vocab_size)
 
     @classmethod
     def fit(cls, text: str) -> Self:
         """The tokenizer of all characters in `text`."""
-        present = np.unique(_code_points(text))
-        return cls(chr(point) for point in present)
+        return cls(sorted(_distinct(text)))
 
     @property
     def vocab_size(self) -> int:
         """How many ids there are."""
         return len(self.tokens)
 
-    def _lookup(self, text: str) -> IdArray:
-        points = _code_points(text)
-        known = points < len(self._ids)
-        return np.where(known, self._ids[np.where(known, points, 0)], np.int32(-1))
-
     def encode(self, text: str, skip_unknown: bool = False) -> IdArray:
-        """Ids of `text`, int32 (N,).
+        """Ids of `text`, (N,).
 
         Raises:
             CorpusError: a character is not known and `skip_unknown` is off.
         """
-        ids = self._lookup(text)
-        if skip_unknown:
-            return ids[ids >= 0]
-        if ids.size and ids.min() < 0:
-            raise CorpusError(f"this model does not know {', '.join(map(repr, self.unknown(text)[:8]))}")
-        return ids
+        ids = np.empty(len(text), dtype=id_type(self.vocab_size))
+        end = 0
+        for block in self.encode_blocks(text, skip_unknown):
+            ids[end : end + len(block)] = block
+            end += len(block)
+        return ids[:end]
+
+    def encode_blocks(self, text: str, skip_unknown: bool = False) -> Iterator[IdArray]:
+        """As `encode`, a block of the text at a time; no more memory than for a block is taken."""
+        for block in _blocks(text):
+            ids = self._lookup(block)
+            if ids.max() == self.vocab_size:
+                if not skip_unknown:
+                    raise CorpusError(f"this model does not know {', '.join(map(repr, self.unknown(text)[:8]))}")
+                ids = ids[ids < self.vocab_size]
+            yield ids.astype(id_type(self.vocab_size), copy=False)
+
+    def _lookup(self, text: str) -> IdArray:
+        """Ids, and `vocab_size` for unknown characters."""
+        return self._ids.take(_code_points(text), mode="clip")
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`."""
@@ -67,7 +107,11 @@ class CharTokenizer:
 
     def unknown(self, text: str) -> list[str]:
         """The distinct characters of `text` that have no id, in order of appearance."""
-        return [character for character in dict.fromkeys(text) if self._lookup(character)[0] < 0]
+        found: dict[str, None] = {}
+        for block in _blocks(text):
+            places = np.flatnonzero(self._lookup(block) == self.vocab_size)
+            found.update(dict.fromkeys(map(block.__getitem__, places)))
+        return list(found)
 
     def to_dict(self) -> dict[str, Any]:
         """What tokenizer.json holds."""

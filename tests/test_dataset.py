@@ -1,12 +1,20 @@
 """The split, and batches that carry on where the last ended."""
 
+import errno
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.dataset import Dataset, split_sizes, validation_rows
+from charlm.config import ModelConfig, TrainConfig
+from charlm.dataset import Cut, Dataset, ids_of, split_sizes, validation_rows
 from charlm.errors import CorpusError
+from charlm.models import build_model
+from charlm.tokenizer import CharTokenizer
+from charlm.train import train
 
 
 def numbered(tokens: int) -> np.ndarray:
@@ -82,11 +90,96 @@ def test_too_short(tokens: int) -> None:
         Dataset(numbered(tokens), 1, 1)
 
 
+def test_a_cut_knows_what_its_dataset_has() -> None:
+    for arguments in ((1000, 2, 10, 0.1, 0.2), (76, 32, 64), (1000, 2, 10, 0.0)):
+        cut, data = Cut(*arguments), Dataset(numbered(int(arguments[0])), *arguments[1:])
+        assert (cut.train, cut.val or cut.train, cut.test) == tuple(
+            map(len, (data.train_ids, data.val_ids, data.test_ids))
+        )
+        assert (cut.steps_per_epoch, cut.notes) == (data.steps_per_epoch, data.notes)
+
+
+@settings(deadline=None)
 @given(st.integers(2, 500_000))
 def test_validation_rows_score_every_token_once(tokens: int) -> None:
-    inputs, targets = validation_rows(numbered(tokens))
+    inputs, targets = next(validation_rows(numbered(tokens), 10**6))
     assert 1 <= len(inputs) <= 64
     assert len(inputs) == min(64, max(1, round((tokens - 1) / 6000)))
     scored = targets[targets >= 0]
     assert np.array_equal(np.sort(scored), np.arange(1, tokens))
     assert np.array_equal(inputs[targets >= 0], scored - 1)
+
+
+@settings(deadline=None)
+@given(st.integers(2, 30_000), st.integers(1, 9_000))
+def test_validation_rows_come_in_pieces(tokens: int, width: int) -> None:
+    ids = (numbered(tokens) % 251).astype(np.uint8)
+    whole = next(validation_rows(ids, 10**6))
+    pieces = list(validation_rows(ids, width))
+    assert all(inputs.shape == targets.shape and inputs.shape[1] <= width for inputs, targets in pieces)
+    for place in (0, 1):
+        assert np.array_equal(np.concatenate([piece[place] for piece in pieces], axis=1), whole[place])
+
+
+# --- ids in a mapped file -------------------------------------------------------------------------------------------
+
+LONG = "Ein Märchen von dem Wolf und den 7 Geißlein.\n" * 60
+
+
+@pytest.mark.parametrize("text", [LONG, LONG + "日本語", "".join(map(chr, range(300))) * 3])
+def test_mapped_ids_are_the_same(text: str, tmp_path: Path) -> None:
+    tokenizer = CharTokenizer.fit(text)
+    ids = ids_of(text, tokenizer, tmp_path / "data", mapped_from=1)
+    assert ids.dtype == tokenizer.encode(text).dtype and np.array_equal(ids, tokenizer.encode(text))
+    assert ids.base is not None and list((tmp_path / "data").iterdir()) == []  # no name: nothing can be left over
+
+
+def test_few_ids_need_no_file(tmp_path: Path) -> None:
+    tokenizer = CharTokenizer.fit(LONG)
+    assert np.array_equal(ids_of(LONG, tokenizer, tmp_path / "no" / "data"), tokenizer.encode(LONG))
+    assert ids_of("", tokenizer, tmp_path / "no" / "data", mapped_from=0).tolist() == []
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("more", ["", "".join(map(chr, range(0x400, 0x530)))])
+def test_mapped_ids_train_to_the_same_numbers(more: str, tmp_path: Path) -> None:
+    text, config = LONG + more, TrainConfig(steps=6, eval_every=3, batch_size=4, seq_len=16)
+    tokenizer = CharTokenizer.fit(text)
+    rows = []
+    for ids in (tokenizer.encode(text).astype(np.int32), ids_of(text, tokenizer, tmp_path, mapped_from=1)):
+        model = build_model(ModelConfig(vocab_size=tokenizer.vocab_size, hidden_size=8), 1)
+        metrics = train(model, Dataset(ids, config.batch_size, config.seq_len), config)
+        rows.append([(row.train_loss, row.val_loss, row.grad_norm) for row in metrics])
+    assert rows[0] == rows[1] and rows[0][2][1] is not None
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CorpusError, match=r"needs 0 MB in .*file while .*; make room there, or let CHARLM_DATA"):
+        ids_of(LONG, CharTokenizer.fit(LONG), tmp_path / "file", mapped_from=1)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        """A file on a full disk."""
+
+        def __enter__(self) -> "Full":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Full())
+    with pytest.raises(CorpusError, match="No space left on device; make room there"):
+        ids_of(LONG, CharTokenizer.fit(LONG), tmp_path, mapped_from=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_character_is_said_before_anything_is_left(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="does not know 'ß'"):
+        ids_of(LONG, CharTokenizer.fit(LONG.replace("ß", "")), tmp_path, mapped_from=1)
+    assert list(tmp_path.iterdir()) == []

@@ -29,7 +29,7 @@ def test_it_is_the_mean_over_every_token(tokens: int, monkeypatch: pytest.Monkey
     assert model.training
     model.eval()
     losses = []
-    for inputs, targets in zip(*validation_rows(text(tokens)), strict=True):
+    for inputs, targets in zip(*next(validation_rows(text(tokens), 10**6)), strict=True):
         wanted = torch.from_numpy(targets[targets >= 0]).long()
         with torch.no_grad():
             logits, _ = model(torch.from_numpy(inputs[: len(wanted)]).long()[None])
