@@ -144,14 +144,23 @@ class Dataset(Cut):
             yield inputs[:, first : first + self.seq_len], targets[:, first : first + self.seq_len]
 
 
+def validation_row_count(tokens: int) -> int:
+    """Rows that a held-out text of so many tokens is scored in."""
+    return min(MAX_ROWS, max(1, round((tokens - 1) / ROW_TOKENS)))
+
+
+def validation_row_count(tokens: int) -> int:
+    """Rows that a held-out text of so many tokens is cut into."""
+    return min(MAX_ROWS, max(1, round((tokens - 1) / ROW_TOKENS)))
+
+
 def validation_rows(ids: IdArray, width: int) -> Iterator[tuple[IdArray, IdArray]]:
     """A held-out text as contiguous rows (DESIGN.md), `width` columns at a time.
 
     Yields:
         Inputs and targets, int64 (R, `width` or fewer); inputs that pad the last row are 0, their targets -1.
     """
-    predictions = len(ids) - 1
-    rows = min(MAX_ROWS, max(1, round(predictions / ROW_TOKENS)))
+    predictions, rows = len(ids) - 1, validation_row_count(len(ids))
     length = -(-predictions // rows)
     starts = np.arange(rows)[:, None] * length  # (R, 1)
     for first in range(0, length, width):

@@ -10,7 +10,7 @@ from charlm.errors import CheckpointError, CorpusError
 # The smallest of uint8, uint16 and int32 that holds the vocabulary.
 IdArray = np.ndarray[Any, np.dtype[np.integer[Any]]]
 # Characters worked on at a time: what is made of them stays in the processor's cache, whatever the text's length.
-_BLOCK = 1 << 17
+_BLOCK = 1 << 16
 
 
 def id_type(vocab_size: int) -> np.dtype[np.integer[Any]]:
