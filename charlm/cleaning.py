@@ -118,11 +118,11 @@ def _take_off_gutenberg(text: str, notes: list[str]) -> str:
     """What stands between the markers; of several books in one file, each."""
     if "Project Gutenberg" not in text and "PROJECT GUTENBERG" not in text:
         return text
-    parts = [_without_credits(text[start:end]) for start, end in _frames(text)]
-    if not parts or not any(parts):
+    books = [book for frame in _frames(text) if (book := _book(text, *frame))]
+    if not books:
         return text
     notes.append("Project Gutenberg header and footer taken off")
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return books[0] if len(books) == 1 else "\n".join(books)
 
 
 def _frames(text: str) -> list[tuple[int, int]]:
@@ -142,6 +142,14 @@ def _framed(text: str, start: _Line) -> Iterator[tuple[int, int]]:
         yield opened.end(), position
 
 
-def _without_credits(book: str) -> str:
-    credits = _CREDITS.match(book)
-    return book[credits.end() if credits else 0 :].strip()
+def _book(text: str, start: int, end: int) -> str:
+    """What a frame holds, without credits and blanks around it, and with one line end; "" if that is nothing."""
+    if credits := _CREDITS.match(text, start, end):
+        start = credits.end()
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    if start == end or text.startswith("\n", end):
+        return text[start : end + (start < end)]  # one copy of what may be the whole text, not two
+    return text[start:end] + "\n"

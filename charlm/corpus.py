@@ -62,12 +62,12 @@ def read_corpus(data: bytes, name: str, config: CorpusConfig) -> Corpus:
     data, inner, notes = _unpacked(data, name)
     suffix = PurePosixPath(inner).suffix.lower()
     _refuse_empty(data, name)
-    text, more = decode(data, name, known=suffix in SUFFIXES)
+    *text, more = decode(data, name, known=suffix in SUFFIXES)
     del data  # lets a caller that kept no reference free it before the text is copied
     notes += more
     if suffix not in tables.KINDS:
-        return _finished(name, *clean(text, config), notes)
-    texts, more = tables.column_texts(tables.read_table(text, tables.KINDS[suffix], name), config.column, name)
+        return _finished(name, *clean(text.pop(), config), notes)  # no reference is kept here: freed when it is changed
+    texts, more = tables.column_texts(tables.read_table(text.pop(), tables.KINDS[suffix], name), config.column, name)
     return _finished(name, *join_rows(texts, config), notes + more)
 
 

@@ -46,3 +46,13 @@ def test_unicode_form_is_told_only_where_it_changed() -> None:
     assert clean("plain", config) == ("plain", [])
     assert clean("é\nè", config) == ("é\nè", [])
     assert clean("e\u0301\ne\u0300", config) == ("é\nè", ["made Unicode NFC, 2 characters fewer"])
+
+
+@settings(deadline=None)
+@given(st.text("\n\r \tab"), st.text("\n\r \tab"), st.booleans())
+def test_a_book_loses_the_blanks_around_it(first: str, second: str, closed: bool) -> None:
+    start, end = "*** START OF THE PROJECT GUTENBERG EBOOK X ***", "\n*** END OF THE PROJECT GUTENBERG EBOOK X ***"
+    text = f"{start}\n{first}{end}\n{start}\n{second}{end if closed else ''}"
+    books = [book for book in (first.strip(), second.strip()) if book]
+    found, notes = clean(text, CorpusConfig(lf=False))
+    assert found == ("\n\n".join(books) + "\n" if books else text) and len(notes) == bool(books)
