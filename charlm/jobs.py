@@ -104,27 +104,34 @@ class Jobs:
 
     def status(self, run_id: str, since_step: int = -1) -> dict[str, Any]:
         """Where a run stands: DESIGN's /status, with `metrics` rows beyond `since_step`."""
-        jobs = list(self._jobs)
         job = self._find(run_id)  # before the run is read: what ends in between is then read as ended
         run = self.store.get(run_id)
-        word = run.status  # reads the run again if that has just ended
+        sample = run.sample()
+        state = self._state(job, run)
+        return {**state, "metrics": run.metrics(since_step), "sample": sample.get("text", "") if sample else ""}
+
+    def state(self, run: Run) -> dict[str, Any]:
+        """The same of a run that is open already, without what would have to be read: no metrics and no sample."""
+        return self._state(self._find(run.run_id), run)
+
+    def _state(self, job: Job | None, run: Run) -> dict[str, Any]:
+        jobs = list(self._jobs)
+        # A job's own run need not ask who holds it; any other reads its run.json again if that has just ended.
+        word = run.status if job is None or run.info.get("status") not in ACTIVE else job.status
         message, progress = run.message, job.progress(run) if job else run.progress
-        racer, samples = job.racer(run_id) if job else None, run.samples()
+        racer = job.racer(run.run_id) if job else None
         place = jobs.index(job) if job in jobs else None
         if (failure := self._failure(run)) is not None:
             word, message = "failed", failure
-        elif job is not None and word in ("queued", "running"):
-            word = "queued" if not job.racers else job.status
+        elif job is not None and word in ACTIVE:
             message = job.message(run, place or 0)
         return {
-            "run_id": run_id,
+            "run_id": run.run_id,
             "status": word,
             **{name: progress.get(name) for name in STATUS_NUMBERS},
             "eta_seconds": racer.eta_seconds() if racer else None,
             "position": place,
             "message": message,
-            "metrics": run.metrics(since_step),
-            "sample": samples[-1].get("text", "") if samples else "",
         }
 
     def current(self) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.files import write_atomically
-from charlm.metrics import MetricsLog
+from charlm.metrics import Course, CourseReader, MetricsLog
 from charlm.tokenizer import CharTokenizer
 
 if TYPE_CHECKING:
@@ -68,6 +68,15 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(data, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
 
 
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    """What changes with a file's content; None without the file."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
 def _progress(values: Mapping[str, Any]) -> dict[str, Any]:
     """`progress` of a run.json, whole and of numbers only."""
     progress = {**NO_PROGRESS, **values}
@@ -87,15 +96,19 @@ class Run:
     """
 
     def __init__(self, folder: Path, shipped: bool = False) -> None:
-        self._rows: list[dict[str, Any]] = []  # of the log, as last read when it had `_read` as time and size
-        self._read = (0, 0)
         self.folder = folder
         self.shipped = shipped
+        self.run_id: str = folder.name or folder.resolve().name
         self.log = MetricsLog(folder / "metrics.jsonl")
         self.sample_log = MetricsLog(folder / "samples.jsonl")
-        self.info: dict[str, Any] = read_json(folder / "run.json")
+        self._course = CourseReader(self.log.path)
+        self._lock = FileLock(folder / ".lock", thread_local=False)  # held by one thread, let go by another
+        self._load()
+
+    def _load(self) -> None:
+        self._mark = _mark(self.folder / "run.json")
+        self.info: dict[str, Any] = read_json(self.folder / "run.json")
         try:
-            self.run_id: str = folder.name or folder.resolve().name
             self.label: str = clean_label(str(self.info["label"])) or self.run_id
             self.model_config = ModelConfig.from_dict(self.info["model"])
             self.train_config = TrainConfig.from_dict(self.info["train"])
@@ -105,8 +118,16 @@ class Run:
             self.num_parameters = int(self.info.get("num_parameters", 0))
         except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise CheckpointError(f"run.json in {folder.name} is not a run's description: {reason}") from error
-        self._lock = FileLock(folder / ".lock", thread_local=False)  # held by one thread, let go by another
+            raise CheckpointError(f"run.json in {self.folder.name} is not a run's description: {reason}") from error
+
+    def refresh(self) -> None:
+        """Read run.json again if it has changed; what is known of the log stays.
+
+        Raises:
+            CheckpointError: it is gone or damaged.
+        """
+        if _mark(self.folder / "run.json") != self._mark:
+            self._load()
 
     @property
     def arch(self) -> str:
@@ -195,19 +216,19 @@ class Run:
 
     def metrics(self, since: int = -1) -> list[dict[str, Any]]:
         """The logged rows beyond step `since`."""
-        if since >= 0:
-            return self.log.rows(since)
-        try:
-            stat = self.log.path.stat()
-        except OSError:
-            return []
-        if self._read != (stat.st_mtime_ns, stat.st_size):  # a page's answer looks at them several times
-            self._rows, self._read = self.log.rows(), (stat.st_mtime_ns, stat.st_size)
-        return list(self._rows)
+        return self.log.rows(since)
+
+    def course(self) -> Course:
+        """What a plot draws of the log; read on from where this object's last reading ended."""
+        return self._course.read()
 
     def samples(self) -> list[dict[str, Any]]:
         """The texts it wrote at its validations: step, prompt, text."""
         return self.sample_log.rows()
+
+    def sample(self) -> dict[str, Any] | None:
+        """The newest of its samples."""
+        return self.sample_log.last()
 
     def tokenizer(self) -> CharTokenizer:
         """The tokenizer of its ids.
