@@ -174,6 +174,11 @@ class TrainConfig(Config):
     device: str = setting(
         "auto", "Where it computes; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda")
     )
+    precision: str = setting(
+        "auto",
+        "Number format of the products; auto takes bfloat16 where the processor is fast at it",
+        choices=("auto", "float32", "bfloat16"),
+    )
     label: str = setting("", "The run's name; empty: made from architecture and corpus", high=80)
 
     def __post_init__(self) -> None:

@@ -149,11 +149,6 @@ def validation_row_count(tokens: int) -> int:
     return min(MAX_ROWS, max(1, round((tokens - 1) / ROW_TOKENS)))
 
 
-def validation_row_count(tokens: int) -> int:
-    """Rows that a held-out text of so many tokens is cut into."""
-    return min(MAX_ROWS, max(1, round((tokens - 1) / ROW_TOKENS)))
-
-
 def validation_rows(ids: IdArray, width: int) -> Iterator[tuple[IdArray, IdArray]]:
     """A held-out text as contiguous rows (DESIGN.md), `width` columns at a time.
 

@@ -6,29 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from charlm.catalog import data_dir, recall, remember
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig, reject_unknown
 from charlm.corpus import Corpus
 from charlm.dataset import Cut, Dataset, ids_of
+from charlm.device import device_for
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.estimate import check_memory, count_parameters
 from charlm.presets import BUDGETS, RESUMABLE, RunConfig
 from charlm.run import ACTIVE, MAX_LABEL, Run, clean_label
 from charlm.runs import RunStore
 from charlm.tokenizer import CharTokenizer
-
-
-def device_for(name: str) -> str:
-    """The device a training uses: `auto` takes a GPU if there is one.
-
-    Raises:
-        ConfigError: cuda is asked for and not there.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda' is not available here; use 'cpu' or 'auto'")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def dataset_of(tokenizer: CharTokenizer, corpus: Corpus, train: TrainConfig, cleaning: CorpusConfig) -> Dataset:

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from charlm.config import ModelConfig, TrainConfig
+from charlm.device import choose
 from charlm.errors import ConfigError
-from charlm.models import LanguageModel, build_model
+from charlm.models import LanguageModel, build_model, gate_count
 
-GATES = {"lstm": 4, "gru": 3, "rnn": 1}
-# Tensors of H a token that the forward pass of a layer keeps, beside its gates.
-KEPT = {"lstm": 4, "gru": 4, "rnn": 2}
+# Tensors of H a token and layer beside the gates: states and cells that are kept, dropout, gradients.
+KEPT = 5
 FLOAT = 4  # bytes
 # Share of the free memory a training may plan for.
 MEMORY_SHARE = 0.8
@@ -33,10 +33,10 @@ def count_parameters(config: ModelConfig) -> int:
 
 
 def memory_bytes(config: ModelConfig, train: TrainConfig) -> int:
-    """Peak memory of a training: weights, gradients, Adam's two moments, and what a batch's forward pass keeps."""
-    weights = 4 * count_parameters(config)
-    gates, hidden = GATES[config.arch], config.hidden_size
-    a_token = config.num_layers * hidden * (3 * gates + KEPT[config.arch]) + 4 * config.vocab_size
+    """Peak memory of a training: weights, gradients, Adam's moments, a thread's copies, what a forward pass keeps."""
+    threads = choose(config, train.batch_size, "cpu").threads
+    weights = (4 + 3 * threads) * count_parameters(config)
+    a_token = config.num_layers * config.hidden_size * (gate_count(config.arch) + KEPT) + 4 * config.vocab_size
     return FLOAT * (weights + train.batch_size * train.seq_len * a_token)
 
 
@@ -69,23 +69,23 @@ def check_memory(config: ModelConfig, train: TrainConfig, racers: int = 1) -> No
 
 def _products(config: ModelConfig) -> int:
     """Multiplications a token in the forward pass."""
-    gates, hidden = GATES[config.arch], config.hidden_size
+    gates, hidden = gate_count(config.arch), config.hidden_size
     first = config.embed_dim * gates * hidden
     return (2 * config.num_layers - 1) * gates * hidden**2 + first + hidden * config.vocab_size
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How fast this computer is: seconds a multiplication in a training, and seconds an operation costs at least."""
+    """How fast one core is: seconds a multiplication in a training, and seconds that a layer's step costs at least."""
 
     per_product: float
     per_step: float
 
     def step_seconds(self, config: ModelConfig, train: TrainConfig) -> float:
         """Expected seconds of one training step."""
-        tokens = train.batch_size * train.seq_len
-        fixed = train.seq_len * config.num_layers * (1 + GATES[config.arch]) * self.per_step
-        return fixed + tokens * _products(config) * self.per_product
+        tokens, threads = train.batch_size * train.seq_len, choose(config, train.batch_size, "cpu").threads
+        fixed = train.seq_len * config.num_layers * self.per_step
+        return fixed + tokens * _products(config) * self.per_product / threads
 
 
 def training_seconds(machine: Machine, config: ModelConfig, train: TrainConfig, train_chars: int) -> float:
@@ -102,17 +102,18 @@ def this_machine() -> Machine:
     """Measured once, in about a tenth of a second: a step of a tiny LSTM and of a larger one."""
     small, small_train = ModelConfig(vocab_size=64, hidden_size=16), TrainConfig(batch_size=1, seq_len=32)
     large, large_train = ModelConfig(vocab_size=64, hidden_size=256), TrainConfig(batch_size=32, seq_len=16)
-    per_step = _time_step(small, small_train) / (32 * small.num_layers * 5)
-    rest = _time_step(large, large_train) - 16 * large.num_layers * 5 * per_step
+    per_step = _time_step(small, small_train) / (32 * small.num_layers)
+    rest = _time_step(large, large_train) - 16 * large.num_layers * per_step
     return Machine(max(rest, 1e-6) / (32 * 16 * _products(large)), per_step)
 
 
 def _time_step(config: ModelConfig, train: TrainConfig) -> float:
-    """Seconds of one forward and backward pass, the best of five."""
+    """Seconds of one forward and backward pass, the best of six."""
+    torch.set_num_threads(1)  # of this thread's products only
     model = build_model(config).train()
     ids = torch.zeros(train.batch_size, train.seq_len, dtype=torch.long)
     times = []
-    for _ in range(5):
+    for _ in range(6):  # the first may have to compile
         began = time.perf_counter()
         logits, _ = model(ids)
         F.cross_entropy(logits.flatten(0, 1), ids.reshape(-1)).backward()

@@ -1,14 +1,18 @@
 """How well a model predicts a text: nats per token, perplexity, bits per character."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from charlm.dataset import validation_rows
 from charlm.errors import CorpusError
 from charlm.models import LanguageModel, State
+from charlm.shards import team
 from charlm.tokenizer import IdArray
 
 # Tokens a row and forward pass: enough to amortise a call, little enough to keep the logits small.
@@ -34,8 +38,7 @@ class Evaluation:
         return self.nats_per_token * self.tokens / self.characters / math.log(2)
 
 
-@torch.no_grad()
-def evaluate(model: LanguageModel, ids: IdArray, characters: int | None = None) -> Evaluation:
+def evaluate(model: LanguageModel, ids: IdArray, characters: int | None = None, threads: int = 1) -> Evaluation:
     """Mean loss over a whole text, dropout off.
 
     The text is cut into contiguous rows of about 6,000 tokens (1 to 64 rows), each from the zero state, the state
@@ -45,6 +48,7 @@ def evaluate(model: LanguageModel, ids: IdArray, characters: int | None = None) 
         model: put back into the mode it was in.
         ids: (N,), at least 2; read a piece at a time, so they may be mapped.
         characters: how many characters the predicted tokens stand for; as many as tokens if not given.
+        threads: how many share the rows.
 
     Raises:
         CorpusError: nothing to predict.
@@ -54,14 +58,22 @@ def evaluate(model: LanguageModel, ids: IdArray, characters: int | None = None) 
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    state: State | None = None
+    states: Sequence[State | None] = [None] * threads
     total = 0.0
-    for piece in validation_rows(ids, CHUNK):
-        inputs, targets = (torch.from_numpy(part).to(device) for part in piece)  # (R, C)
-        logits, state = model(inputs, state)  # (R, C, V)
-        total += F.cross_entropy(
-            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="sum"
-        ).item()
+    with team(threads) as share_out:
+        for piece in validation_rows(ids, CHUNK):
+            inputs, targets = (torch.from_numpy(part).to(device).chunk(threads) for part in piece)  # (R / threads, C)
+            scores = share_out(partial(_score, model), inputs, targets, states)
+            losses, states = zip(*scores, strict=True)
+            total += math.fsum(losses)
     model.train(was_training)
     tokens = len(ids) - 1
     return Evaluation(total / tokens, tokens, characters or tokens)
+
+
+@torch.no_grad()
+def _score(model: LanguageModel, inputs: Tensor, targets: Tensor, state: State | None) -> tuple[float, State]:
+    """Summed loss of some rows, and the state after them; targets of -1 do not count."""
+    logits, state = model(inputs, state)  # (R, C, V)
+    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="sum")
+    return loss.item(), state

@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
 
 from charlm.checkpoint import load_training, save_training, save_weights
-from charlm.config import ModelConfig, SampleConfig
+from charlm.config import SampleConfig
 from charlm.corpus import Corpus
-from charlm.entry import dataset_of, device_for
+from charlm.device import device_for
+from charlm.entry import dataset_of
 from charlm.errors import CharLMError, JobError
 from charlm.metrics import Metrics
 from charlm.models import LanguageModel, build_model
@@ -31,8 +32,6 @@ NOTE_SECONDS = 1.0
 SAVE_SECONDS = 60.0
 # Rows a finished metrics.jsonl has at most, about.
 LOG_ROWS = 1_000
-# Multiplications (B x H x H) from which a step's products are worth sharing between cores.
-SHARED_PRODUCT = 4_000_000
 SAMPLE = SampleConfig(length=300, seed=1)
 # What of a TrainState a validation changes, beside the clock.
 SCHEDULED = ("best_val_loss", "best_step", "stale", "rate_scale", "validated_step")
@@ -65,7 +64,6 @@ class Racer:
         self.prompt = corpus.text[:1] if self.tokenizer.unknown("The ") else "The "
         self.best_val_loss, self.best_step = math.inf, 0  # of all validations; the state's are the schedule's own
         self.model, self.state = self._restore() if resume else self._begin()
-        self.threads = useful_threads(run.model_config, self.dataset.batch_size)
         self.total = total_steps(config, self.dataset.steps_per_epoch)
         self.latest: Metrics | None = None
         self.ended = False
@@ -103,7 +101,7 @@ class Racer:
 
     def advance(self, goal: int, control: Control) -> None:
         """Train up to step `goal`; less far if the run ends or `control` wants something."""
-        torch.set_num_threads(self.threads)  # of this thread's products only
+        torch.set_num_threads(1)  # of this thread's products only: a batch is shared out as a whole
         self.slowest = 0.0
         while self.state.step < goal:
             began = time.perf_counter()
@@ -231,18 +229,6 @@ class Racer:
         if self.run.train_config.minutes:
             left.append(max(0.0, 60.0 * self.run.train_config.minutes - self.state.seconds))
         return min(left)
-
-
-def useful_threads(config: ModelConfig, batch_size: int) -> int:
-    """Threads for a training: products too small to be shared are done faster by one."""
-    most, product = _all_threads(), batch_size * config.hidden_size**2
-    return 1 if product < SHARED_PRODUCT else most
-
-
-@cache
-def _all_threads() -> int:
-    """What torch would use by itself; asked once, before anything is set."""
-    return torch.get_num_threads()
 
 
 def _rounds(racers: Sequence[Racer], control: Control) -> Iterator[None]:

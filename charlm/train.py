@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from charlm.config import TrainConfig
-from charlm.dataset import Dataset
+from charlm.dataset import Dataset, validation_row_count
+from charlm.device import choose
 from charlm.errors import JobError
 from charlm.evaluate import evaluate
 from charlm.metrics import Metrics
 from charlm.models import LanguageModel, State
+from charlm.shards import Shards
 from charlm.tokenizer import IdArray
 
 # The cosine ends at this share of the learning rate.
@@ -122,36 +122,39 @@ def train(
     """
     state = state or TrainState.start(model, config)
     interval = evaluation_interval(config, dataset.steps_per_epoch)
-    speed = 0.0
+    device = choose(model.config, dataset.batch_size, next(model.parameters()).device.type, config.precision)
+    model.precision = device.dtype
     model.train()
-    used = progress(config, dataset, state)
-    while used < 1.0:
-        for inputs, targets in dataset.batches(state.epoch, state.batch):
-            began = time.perf_counter()
-            rate = learning_rate(config, state, used)
-            loss, norm = _step(model, (inputs, targets), config, state, rate)
-            taken = time.perf_counter() - began
-            speed = inputs.size / taken if speed == 0.0 else 0.9 * speed + 0.1 * inputs.size / taken
-            state.step, state.batch = state.step + 1, state.batch + 1
-            state.seconds += taken
-            epoch = state.epoch + state.batch / dataset.steps_per_epoch
-            if state.batch == dataset.steps_per_epoch:
-                state.epoch, state.batch, state.hidden = state.epoch + 1, 0, None
-            used = progress(config, dataset, state)
-            val_loss = None
-            if state.step % interval == 0 or used >= 1.0:
-                val_loss = validate(model, dataset, state)
-            if config.patience and state.stale >= config.patience:
-                used = 1.0
-            yield Metrics(state.step, epoch, loss, val_loss, rate, norm, speed, state.seconds)
-            if used >= 1.0:
-                break
+    speed, used = 0.0, progress(config, dataset, state)
+    with Shards(model, device.threads) as shards:
+        while used < 1.0:
+            for inputs, targets in dataset.batches(state.epoch, state.batch):
+                began = time.perf_counter()
+                rate = learning_rate(config, state, used)
+                loss, norm = _step(shards, (inputs, targets), config, state, rate)
+                taken = time.perf_counter() - began
+                speed = inputs.size / taken if speed == 0.0 else 0.9 * speed + 0.1 * inputs.size / taken
+                state.step, state.batch = state.step + 1, state.batch + 1
+                state.seconds += taken
+                epoch = state.epoch + state.batch / dataset.steps_per_epoch
+                if state.batch == dataset.steps_per_epoch:
+                    state.epoch, state.batch, state.hidden = state.epoch + 1, 0, None
+                used = progress(config, dataset, state)
+                val_loss = None
+                if state.step % interval == 0 or used >= 1.0:
+                    val_loss = validate(model, dataset, state)
+                if config.patience and state.stale >= config.patience:
+                    used = 1.0
+                yield Metrics(state.step, epoch, loss, val_loss, rate, norm, speed, state.seconds)
+                if used >= 1.0:
+                    break
 
 
 def validate(model: LanguageModel, dataset: Dataset, state: TrainState) -> float:
     """The loss over the whole held-out text, judged by `state`; its time counts as the training's own."""
     began = time.perf_counter()
-    loss = evaluate(model, dataset.val_ids).nats_per_token
+    threads = choose(model.config, validation_row_count(len(dataset.val_ids))).threads
+    loss = evaluate(model, dataset.val_ids, threads=threads).nats_per_token
     state.seconds += time.perf_counter() - began
     if not math.isfinite(loss):
         raise JobError(_diverged("validation loss", loss, state.step, state.optimizer.param_groups[0]["lr"]))
@@ -160,24 +163,20 @@ def validate(model: LanguageModel, dataset: Dataset, state: TrainState) -> float
 
 
 def _step(
-    model: LanguageModel, batch: tuple[IdArray, IdArray], config: TrainConfig, state: TrainState, rate: float
+    shards: Shards, batch: tuple[IdArray, IdArray], config: TrainConfig, state: TrainState, rate: float
 ) -> tuple[float, float]:
     """One update of the weights; returns the batch's loss and the gradient's norm before clipping."""
-    device = next(model.parameters()).device
-    inputs, targets = (torch.from_numpy(part).long().to(device) for part in batch)  # (B, T)
+    parameters = list(shards.model.parameters())
+    inputs, targets = (torch.from_numpy(part).long().to(parameters[0].device) for part in batch)  # (B, T)
     state.optimizer.param_groups[0]["lr"] = rate
-    logits, hidden = model(inputs, state.hidden)  # (B, T, V)
-    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.reshape(-1))
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm: Tensor = clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
-    value, length = loss.item(), norm.item()
-    if not (math.isfinite(value) and math.isfinite(length)):
-        what, wrong = ("gradient norm", length) if math.isfinite(value) else ("loss", value)
+    loss, hidden = shards.gradients(inputs, targets, state.hidden)
+    norm = clip_grad_norm_(parameters, config.grad_clip or math.inf).item()
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        what, wrong = ("gradient norm", norm) if math.isfinite(loss) else ("loss", loss)
         raise JobError(_diverged(what, wrong, state.step + 1, config.learning_rate))
     state.optimizer.step()
-    state.hidden = tuple(part.detach() for part in hidden)
-    return value, length
+    state.hidden = hidden
+    return loss, norm
 
 
 def _diverged(what: str, value: float, step: int, rate: float) -> str:

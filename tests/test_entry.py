@@ -9,7 +9,8 @@ import pytest
 from charlm.analysis.words import lexicon
 from charlm.catalog import data_dir, recall
 from charlm.config import SampleConfig
-from charlm.entry import device_for, enter, reopen
+from charlm.device import device_for
+from charlm.entry import enter, reopen
 from charlm.errors import ConfigError, CorpusError, JobError
 from charlm.presets import from_options
 from charlm.race import Control, Racer, run_race

@@ -2,9 +2,10 @@
 
 from charlm.config import ModelConfig
 from charlm.models.language_model import LanguageModel, State
-from charlm.models.recurrent import GRUModel, LSTMModel, RNNModel
+from charlm.models.recurrent import GRUModel, LSTMModel, RecurrentModel, RNNModel
 
-ARCHITECTURES: dict[str, type[LanguageModel]] = {"lstm": LSTMModel, "gru": GRUModel, "rnn": RNNModel}
+RECURRENT: dict[str, type[RecurrentModel]] = {"lstm": LSTMModel, "gru": GRUModel, "rnn": RNNModel}
+ARCHITECTURES: dict[str, type[LanguageModel]] = {**RECURRENT}
 
 
 def build_model(config: ModelConfig, seed: int = 0) -> LanguageModel:
@@ -12,4 +13,9 @@ def build_model(config: ModelConfig, seed: int = 0) -> LanguageModel:
     return ARCHITECTURES[config.arch](config, seed)
 
 
-__all__ = ["ARCHITECTURES", "LanguageModel", "State", "build_model"]
+def gate_count(arch: str) -> int:
+    """How many times hidden_size the products of a recurrent layer give."""
+    return RECURRENT[arch].STEPS.gates
+
+
+__all__ = ["ARCHITECTURES", "LanguageModel", "State", "build_model", "gate_count"]

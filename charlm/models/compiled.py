@@ -43,7 +43,7 @@ def inlined(function: Function) -> Function:
         return function
     import numba
 
-    return numba.njit(inline="always", **OPTIONS)(function)
+    return numba.njit(**OPTIONS)(function)
 
 
 # tanh(x) = x P(x^2) / Q(x^2): fitted on |x| < 8.6 by iteratively reweighted least squares for the least relative error
@@ -68,15 +68,57 @@ def _rational_tanh(x: Any) -> Any:
     return min(max(x * above / below, -ONE), ONE)
 
 
-if is_wanted():
-    from numba import types
-    from numba.extending import overload
+def get(array: Any, j: int) -> Any:
+    """Element j as a number to compute with: bfloat16, kept in 16 bits, becomes float32."""
+    return array[j]
 
-    @overload(tanh, inline="always")
+
+def put(array: Any, j: int, value: Any) -> None:
+    """Set element j; rounded to nearest even where the array keeps bfloat16."""
+    array[j] = value
+
+
+if is_wanted():
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic, overload
+
+    @overload(tanh)
     def _typed_tanh(x):  # type: ignore[no-untyped-def]  # numba compares the annotations, too
         if x == types.float64:
             return lambda x: math.tanh(x)
         return lambda x: _rational_tanh(x)
+
+    @intrinsic
+    def _as_float(typing_context, bits):  # type: ignore[no-untyped-def]
+        """The float32 that these 32 bits are."""
+        return types.float32(types.uint32), lambda c, builder, s, args: builder.bitcast(args[0], ir.FloatType())
+
+    @intrinsic
+    def _as_bits(typing_context, number):  # type: ignore[no-untyped-def]
+        """The 32 bits of a float32."""
+        return types.uint32(types.float32), lambda c, builder, s, args: builder.bitcast(args[0], ir.IntType(32))
+
+    @overload(get)
+    def _typed_get(array, j):  # type: ignore[no-untyped-def]
+        if array.dtype == types.uint16:
+            return lambda array, j: _as_float(np.uint32(array[j]) << np.uint32(16))
+        return lambda array, j: array[j]
+
+    @overload(put)
+    def _typed_put(array, j, value):  # type: ignore[no-untyped-def]
+        if array.dtype != types.uint16:
+
+            def keep(array, j, value):  # type: ignore[no-untyped-def]
+                array[j] = value
+
+            return keep
+
+        def round_to_even(array, j, value):  # type: ignore[no-untyped-def]
+            bits = _as_bits(np.float32(value))
+            array[j] = np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+
+        return round_to_even
 
 
 @inlined

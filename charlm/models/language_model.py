@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.errors import ConfigError
+from charlm.models.compiled import is_wanted
+from charlm.models.recurrence import Buffers, Dropout, How
 
 # What a model remembers between calls, as tensors whose dimension 1 is the batch: (L, B, H) each.
 State = tuple[Tensor, ...]
@@ -27,6 +29,8 @@ class LanguageModel(nn.Module, ABC):
             raise ConfigError(f"vocab_size {config.vocab_size} is too small: a model needs at least 2 distinct tokens")
         self.config = config
         self.generator = torch.Generator().manual_seed(seed)
+        self.workspace = Buffers()
+        self.precision: torch.dtype | None = None
 
     @abstractmethod
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -51,5 +55,13 @@ class LanguageModel(nn.Module, ABC):
             return x
         if x.is_cuda:
             return F.dropout(x, self.config.dropout)
+        if is_wanted():
+            seed = int(torch.randint(2**32, (), generator=self.generator))
+            return Dropout.apply(self.how(), x, self.config.dropout, seed)
         mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
         return x * mask.div_(keep)
+
+    def how(self) -> How:
+        """How to compute on a CPU: in `precision` while training, else as the weights are."""
+        dtype = next(self.parameters()).dtype
+        return How.best(self.precision if self.training and self.precision else dtype, self.workspace)

@@ -1,167 +1,259 @@
-"""The recurrent layers, computed on a CPU: one matrix product and a few in-place operations a step.
+"""The recurrent layers on a CPU: gradients written by hand, two products and one fused pass a step.
 
-Same formulas and parameter layout as torch.nn.LSTM, GRU and RNN; the gradient is written out by hand
-(Werbos 1990, backpropagation through time), which saves autograd's bookkeeping of some twenty nodes a step.
-All sequences are time-major: (T, B, ...). Views of single steps are taken all at once before a loop: one by one they
-cost as much as the arithmetic.
+Same formulas and parameter layout as torch.nn.LSTM, GRU and RNN. What makes it fast:
+- Backpropagation through time (Werbos 1990) as one autograd node a layer instead of some twenty a step.
+- The first layer's input is no product but a lookup: an id picks its column of the input weights.
+- Everything of a step that is no product is one pass over its numbers, compiled where numba is at hand.
+- Sequences go through the input's and the weights' products in pieces that stay in the cache.
+- Large tensors are used again from batch to batch: fresh ones cost page faults.
+All sequences are time-major: (T, B, ...).
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-tanh_backward = torch.ops.aten.tanh_backward.grad_input
+from charlm.models import steps_compiled, steps_torch
+from charlm.models.compiled import is_wanted
+
+# Rows (steps x batch) that the products over a whole sequence take at a time.
+PIECE_ROWS = 512
 
 
-def transposed(weight: Tensor, steps: int) -> Tensor:
-    """`weight` (G, H) as (H, G); copied, which products like better, only where many steps pay for it."""
-    return weight.t().contiguous() if steps > 1 else weight.t()
+class Buffers:
+    """Tensors of past steps, to be used again. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._free: dict[tuple[tuple[int, ...], torch.dtype], list[Tensor]] = {}
+
+    def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """A tensor with any content."""
+        free = self._free.get((shape, dtype))
+        return free.pop() if free else torch.empty(shape, dtype=dtype)
+
+    def give(self, *tensors: Tensor) -> None:
+        """Back for the next one who asks; whoever still reads it then reads something else."""
+        for tensor in tensors:
+            self._free.setdefault((tuple(tensor.shape), tensor.dtype), []).append(tensor)
 
 
-def gate_steps(gates: Tensor, hidden: int) -> list[tuple[Tensor, ...]]:
-    """Gates (T, B, G * H) as a list for each gate of its steps, (B, H) each."""
-    return [gate.unbind(0) for gate in gates.split(hidden, dim=2)]
+@dataclass(frozen=True)
+class Cell:
+    """What distinguishes the architectures: how many gates and states, and the names of their steps."""
+
+    name: str
+    gates: int
+    states: int = 1
+
+    def steps(self, compiled: bool) -> tuple[Callable[..., None], Callable[..., None]]:
+        """The functions of one step, forward and back."""
+        module: Any = steps_compiled if compiled else steps_torch
+        return getattr(module, f"{self.name}_forward"), getattr(module, f"{self.name}_backward")
 
 
-class LSTMLayer(Function):
-    """One LSTM layer over a sequence (Hochreiter and Schmidhuber 1997, with Gers' forget gate)."""
-
-    @staticmethod
-    def forward(ctx: Any, gates_in: Tensor, h0: Tensor, c0: Tensor, weight_hh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gates' input part with both biases, (T, B, 4H) in torch's order i f g o -> h (T, B, H), last h, last c."""
-        steps, batch, hidden = gates_in.shape[0], h0.shape[0], h0.shape[1]
-        weight_t = transposed(weight_hh, steps)  # (H, 4H)
-        gates = torch.empty_like(gates_in)  # (T, B, 4H), after their sigmoid or tanh
-        hs = gates_in.new_empty(steps + 1, batch, hidden)
-        cs = gates_in.new_empty(steps + 1, batch, hidden)
-        tanh_cs = gates_in.new_empty(steps, batch, hidden)
-        hs[0], cs[0] = h0, c0
-        inputs, gate, h, c, tanh_c = (part.unbind(0) for part in (gates_in, gates, hs, cs, tanh_cs))
-        i, f, g, o = gate_steps(gates, hidden)
-        i_and_f = gates[:, :, : 2 * hidden].unbind(0)
-        for t in range(steps):
-            torch.addmm(inputs[t], h[t], weight_t, out=gate[t])  # (B, 4H)
-            i_and_f[t].sigmoid_()
-            g[t].tanh_()
-            o[t].sigmoid_()
-            torch.mul(f[t], c[t], out=c[t + 1]).addcmul_(i[t], g[t])
-            torch.tanh(c[t + 1], out=tanh_c[t])
-            torch.mul(o[t], tanh_c[t], out=h[t + 1])
-        ctx.save_for_backward(gates, hs, cs, tanh_cs, weight_hh)
-        return hs[1:], hs[steps].clone(), cs[steps].clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of gates_in, h0, c0 and weight_hh."""
-        grad_hs, grad_h, grad_c = grads
-        gates, hs, cs, tanh_cs, weight_hh = ctx.saved_tensors
-        hidden = weight_hh.shape[1]
-        dgates = torch.empty_like(gates)  # (T, B, 4H), before their sigmoid or tanh
-        dh, dc = grad_h.clone(), grad_c.clone()  # (B, H)
-        work = torch.empty_like(dh)
-        grad, c, tanh_c, dgate = (part.unbind(0) for part in (grad_hs, cs, tanh_cs, dgates))
-        (i, f, g, o), (di, df, dg, do) = gate_steps(gates, hidden), gate_steps(dgates, hidden)
-        for t in range(gates.shape[0] - 1, -1, -1):
-            dh.add_(grad[t])
-            sigmoid_backward(torch.mul(dh, tanh_c[t], out=work), o[t], grad_input=do[t])
-            dc.add_(tanh_backward(torch.mul(dh, o[t], out=work), tanh_c[t], grad_input=work))
-            sigmoid_backward(torch.mul(dc, g[t], out=work), i[t], grad_input=di[t])
-            sigmoid_backward(torch.mul(dc, c[t], out=work), f[t], grad_input=df[t])
-            tanh_backward(torch.mul(dc, i[t], out=work), g[t], grad_input=dg[t])
-            dc.mul_(f[t])
-            torch.mm(dgate[t], weight_hh, out=dh)
-        dweight = dgates.view(-1, 4 * hidden).t() @ hs[:-1].reshape(-1, hidden)
-        return dgates, dh, dc, dweight
+LSTM = Cell("lstm", gates=4, states=2)  # Hochreiter and Schmidhuber 1997, with Gers' forget gate
+GRU = Cell("gru", gates=3)  # Cho et al. 2014, in torch's form: reset gate after the product
+RNN = Cell("rnn", gates=1)  # Elman 1990
+RELU = Cell("relu", gates=1)  # the same with relu
 
 
-class GRULayer(Function):
-    """One GRU layer over a sequence (Cho et al. 2014, in torch's form: reset gate after the product)."""
+@dataclass(frozen=True)
+class How:
+    """How to compute: the number format of products and kept sequences, and the tensors to use again."""
 
-    @staticmethod
-    def forward(ctx: Any, gates_in: Tensor, h0: Tensor, weight_hh: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tensor]:
-        """Input part of the gates, with its bias, (T, B, 3H) in torch's order r z n -> h (T, B, H), last h."""
-        steps, batch, hidden = gates_in.shape[0], h0.shape[0], h0.shape[1]
-        weight_t = transposed(weight_hh, steps)  # (H, 3H)
-        gates = torch.empty_like(gates_in)  # (T, B, 3H), after their sigmoid or tanh
-        hs = gates_in.new_empty(steps + 1, batch, hidden)
-        recalls = gates_in.new_empty(steps, batch, hidden)  # what the reset gate lets through of the past
-        from_past = gates_in.new_empty(batch, 3 * hidden)
-        hs[0] = h0
-        rz_past, n_past = from_past.split(2 * hidden, dim=1)
-        rz_in, n_in = (part.unbind(0) for part in gates_in.split(2 * hidden, dim=2))
-        rz = gates[:, :, : 2 * hidden].unbind(0)
-        (r, z, n), h, recall = gate_steps(gates, hidden), hs.unbind(0), recalls.unbind(0)
-        for t in range(steps):
-            torch.addmm(bias_hh, h[t], weight_t, out=from_past)
-            recall[t].copy_(n_past)
-            torch.add(rz_in[t], rz_past, out=rz[t]).sigmoid_()
-            torch.addcmul(n_in[t], r[t], recall[t], out=n[t]).tanh_()
-            torch.sub(h[t], n[t], out=h[t + 1]).mul_(z[t]).add_(n[t])
-        ctx.save_for_backward(gates, hs, recalls, weight_hh)
-        return hs[1:], hs[steps].clone()
+    dtype: torch.dtype
+    buffers: Buffers
+    compiled: bool
+
+    @classmethod
+    def best(cls, dtype: torch.dtype, buffers: Buffers) -> "How":
+        """Compiled where that is to be had."""
+        return cls(dtype, buffers, is_wanted())
+
+    def view(self, tensor: Tensor) -> Any:
+        """The tensor as the steps want it: a numpy array, bfloat16 as its 16 bits; or itself."""
+        if not self.compiled:
+            return tensor
+        return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+class Layer(Function):
+    """One recurrent layer over a sequence."""
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of gates_in, h0, weight_hh and bias_hh."""
-        grad_hs, grad_h = grads
-        gates, hs, recalls, weight_hh = ctx.saved_tensors
-        hidden = weight_hh.shape[1]
-        dgates = torch.empty_like(gates)  # (T, B, 3H), of the input part
-        dpast = torch.empty_like(gates)  # (T, B, 3H), of the past's part: differs in n only
-        dh = grad_h.clone()  # (B, H)
-        work = torch.empty_like(dh)
-        grad, h, recall, past = (part.unbind(0) for part in (grad_hs, hs, recalls, dpast))
-        (r, z, n), (dr, dz, dn) = gate_steps(gates, hidden), gate_steps(dgates, hidden)
-        rz_past, n_past = (part.unbind(0) for part in dpast.split(2 * hidden, dim=2))
-        drz = dgates[:, :, : 2 * hidden].unbind(0)
-        for t in range(gates.shape[0] - 1, -1, -1):
-            dh.add_(grad[t])
-            sigmoid_backward(torch.sub(h[t], n[t], out=work).mul_(dh), z[t], grad_input=dz[t])
-            tanh_backward(torch.mul(dh, z[t], out=work).neg_().add_(dh), n[t], grad_input=dn[t])
-            sigmoid_backward(torch.mul(dn[t], recall[t], out=work), r[t], grad_input=dr[t])
-            rz_past[t].copy_(drz[t])
-            torch.mul(dn[t], r[t], out=n_past[t])
-            dh.mul_(z[t]).addmm_(past[t], weight_hh)
-        flat = dpast.view(-1, 3 * hidden)
-        return dgates, dh, flat.t() @ hs[:-1].reshape(-1, hidden), flat.sum(0)
+    def forward(ctx: Any, cell: Cell, how: How, keep: bool, inputs: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Hidden states (T, B, H), and each state after the last step (B, H).
 
-
-class RNNLayer(Function):
-    """One Elman layer over a sequence (Elman 1990), with tanh or relu."""
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, h0: Tensor, weight_hh: Tensor, relu: bool) -> tuple[Tensor, Tensor]:
-        """Input part of the sum, with both biases, (T, B, H) -> h (T, B, H), last h."""
-        steps, batch, hidden = inputs.shape
-        weight_t = transposed(weight_hh, steps)  # (H, H)
-        hs = inputs.new_empty(steps + 1, batch, hidden)
-        hs[0] = h0
-        step, h = inputs.unbind(0), hs.unbind(0)
-        bend = torch.relu_ if relu else torch.tanh_
-        for t in range(steps):
-            bend(torch.addmm(step[t], h[t], weight_t, out=h[t + 1]))
-        ctx.save_for_backward(hs, weight_hh)
-        ctx.relu = relu
-        return hs[1:], hs[steps].clone()
+        Args:
+            ctx: autograd's.
+            cell: which architecture.
+            how: number format and buffers.
+            keep: for a backward pass; without, nothing but the states is kept.
+            inputs: ids (T, B), looked up in weight_ih; or numbers (T, B, I).
+            tensors: weight_ih (G*H, I), weight_hh (G*H, H), bias_ih (G*H,), bias_hh (G*H,), and the states before
+                the first step: h, and for the LSTM c, (B, H) each.
+        """
+        weight_ih, weight_hh, bias_ih, bias_hh, *states = tensors
+        steps, batch, hidden = inputs.shape[0], inputs.shape[1], weight_hh.shape[1]
+        make = how.buffers.take if keep else lambda shape, dtype: torch.empty(shape, dtype=dtype)
+        full = weight_hh.dtype
+        gates = make((steps if keep else 1, batch, cell.gates * hidden), how.dtype)
+        hs = make((steps + 1, batch, hidden), how.dtype)
+        extra = make((steps + 1, batch, hidden), full)
+        hs[0] = states[0]
+        if cell.states > 1:
+            extra[0] = states[1]
+        bias, bias_past = _biases(cell, bias_ih, bias_hh)
+        past = torch.empty(batch, cell.gates * hidden, dtype=how.dtype)
+        across = _turned(weight_hh, steps, how.dtype)  # (H, G*H)
+        forward, view, h = cell.steps(how.compiled)[0], how.view, hs.unbind(0)
+        fixed = tuple(map(view, (bias, bias_past, past, gates, hs, extra)))
+        for first, source, rows in _sources(inputs, weight_ih, how):
+            looked_up = view(source)
+            for t, picked in enumerate(map(view, rows), first):
+                torch.mm(h[t], across, out=past)
+                forward(t, t if keep else 0, looked_up, picked, *fixed)
+        ctx.cell, ctx.how, ctx.kept = cell, how, (gates, hs, extra) if keep else None
+        ctx.save_for_backward(inputs, weight_ih, weight_hh)
+        return hs[1:], hs[steps].to(full, copy=True), *([extra[steps].clone()] if cell.states > 1 else [])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        """Gradients of inputs, h0 and weight_hh."""
-        grad_hs, grad_h = grads
-        hs, weight_hh = ctx.saved_tensors
-        hidden = weight_hh.shape[1]
-        dsums = torch.empty_like(grad_hs)  # (T, B, H), before tanh or relu
-        dh = grad_h.clone()  # (B, H)
-        grad, h, dsum = grad_hs.unbind(0), hs.unbind(0), dsums.unbind(0)
-        for t in range(dsums.shape[0] - 1, -1, -1):
-            dh.add_(grad[t])
-            if ctx.relu:
-                torch.mul(dh, h[t + 1] > 0, out=dsum[t])
-            else:
-                tanh_backward(dh, h[t + 1], grad_input=dsum[t])
-            torch.mm(dsum[t], weight_hh, out=dh)
-        dweight = dsums.view(-1, hidden).t() @ hs[:-1].reshape(-1, hidden)
-        return dsums, dh, dweight, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of everything that is learned, of the inputs if they are numbers, and of the states."""
+        if ctx.kept is None:
+            raise RuntimeError("a recurrent layer can be differentiated once, and only what was computed with `keep`")
+        (gates, hs, extra), ctx.kept = ctx.kept, None
+        inputs, weight_ih, weight_hh = ctx.saved_tensors
+        cell, how, full = ctx.cell, ctx.how, weight_hh.dtype
+        steps, batch, hidden = inputs.shape[0], inputs.shape[1], weight_hh.shape[1]
+        grad, dh = grads[0].to(how.dtype).contiguous(), grads[1].to(how.dtype, copy=True)
+        carry = grads[2].clone() if cell.states > 1 else torch.zeros(batch, hidden, dtype=full)
+        down = _Down(inputs, weight_ih, weight_hh, how)
+        back, view = cell.steps(how.compiled)[1], how.view
+        fixed = tuple(map(view, (grad, dh, carry, gates, hs, extra, down.d, down.dpast, down.into)))
+        weight, dpast, rows = weight_hh.to(how.dtype), down.dpast.unbind(0), list(map(view, down.rows))
+        for first in range((steps - 1) // down.piece * down.piece, -1, -down.piece):
+            last = min(first + down.piece, steps)
+            for t in range(last - 1, first - 1, -1):
+                back(t, t - first, *fixed, rows[t])
+                torch.mm(dpast[t - first], weight, out=dh)
+            down.add(first, last, hs)
+        how.buffers.give(gates, hs, extra)
+        dstates = [dh.to(full) + carry] if cell is GRU else [dh.to(full), carry][: cell.states]
+        return None, None, None, down.dinputs, down.dweight_ih, down.dweight_hh, down.dbias, down.dbias_past, *dstates
+
+
+class _Down:
+    """What flows out of a layer's steps into its weights and inputs, piece by piece."""
+
+    def __init__(self, inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, how: How) -> None:
+        self.inputs, self.how, self.weight_ih = inputs, how, weight_ih
+        steps, batch = inputs.shape[:2]
+        width, full = weight_hh.shape[0], weight_hh.dtype
+        ids = not inputs.is_floating_point()
+        self.piece = min(max(1, PIECE_ROWS // batch), steps)
+        self.d = torch.empty(self.piece, batch, width, dtype=how.dtype)
+        gru = width == 3 * weight_hh.shape[1]
+        self.dpast = torch.empty_like(self.d) if gru else self.d
+        self.into = torch.zeros(weight_ih.shape[1] if ids else 1, width, dtype=full)
+        self.rows = list(inputs if ids else torch.zeros(steps, batch, dtype=torch.int64))
+        self._dbias_past = torch.zeros(width, dtype=full) if gru else None
+        self.dweight_hh = torch.zeros_like(weight_hh)
+        self._dweight = None if ids else torch.zeros_like(weight_ih)
+        self.dinputs = None if ids else torch.empty_like(inputs, dtype=how.dtype)
+        self._weight = weight_ih.to(how.dtype)
+
+    def add(self, first: int, last: int, hs: Tensor) -> None:
+        """Take in the steps from `first` to before `last`, which stand at the beginning of `d`."""
+        count = last - first
+        d, dpast = (part[:count].view(-1, part.shape[2]) for part in (self.d, self.dpast))
+        self._add_product(self.dweight_hh, dpast, hs[first:last])
+        if self._dbias_past is not None:
+            self._dbias_past += dpast.sum(0, dtype=self._dbias_past.dtype)
+        if self.dinputs is not None and self._dweight is not None:
+            self._add_product(self._dweight, d, self.inputs[first:last].to(self.how.dtype))
+            torch.mm(d, self._weight, out=self.dinputs[first:last].view(d.shape[0], -1))
+
+    def _add_product(self, total: Tensor, left: Tensor, right: Tensor) -> None:
+        """total += left^T right; halves of a number are added up as whole ones."""
+        right = right.reshape(left.shape[0], -1)
+        if total.dtype == left.dtype:
+            total.addmm_(left.t(), right)
+        else:
+            total += left.t() @ right
+
+    @property
+    def dbias(self) -> Tensor:
+        """Gradient of the input's bias, (G*H,)."""
+        return self.into.sum(0)
+
+    @property
+    def dbias_past(self) -> Tensor:
+        """Gradient of the recurrent bias, (G*H,)."""
+        return self.dbias if self._dbias_past is None else self._dbias_past
+
+    @property
+    def dweight_ih(self) -> Tensor:
+        """Gradient of the input weights, (G*H, I)."""
+        return self.into.t().contiguous() if self._dweight is None else self._dweight  # as Adam's fused step wants it
+
+
+def _biases(cell: Cell, bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tensor]:
+    """What is added to the input part, (G*H,), and what the GRU adds to the product that its reset gate multiplies."""
+    hidden = len(bias_hh) // cell.gates
+    bias, last = bias_ih + bias_hh, bias_hh[-hidden:].contiguous()
+    if cell is GRU:
+        bias[-hidden:] = bias_ih[-hidden:]
+    return bias, last
+
+
+def _turned(weight: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
+    """`weight` (G*H, H) as (H, G*H); copied, which products like better, only where many steps pay for it."""
+    return weight.to(dtype).t().contiguous() if steps > 1 else weight.to(dtype).t()
+
+
+def _sources(inputs: Tensor, weight_ih: Tensor, how: How) -> Any:
+    """Pieces of the sequence: first step, where the input part of the gates stands, and each step's rows of it."""
+    steps, batch = inputs.shape[:2]
+    if not inputs.is_floating_point():
+        if inputs.numel() < weight_ih.shape[1]:  # a few rows only: cheaper than turning the whole table
+            rows = torch.arange(steps * batch).view(steps, batch)
+            yield 0, weight_ih.t()[inputs.reshape(-1)].contiguous(), rows
+        else:
+            yield 0, weight_ih.t().contiguous(), inputs
+        return
+    piece = min(max(1, PIECE_ROWS // batch), steps)
+    across = _turned(weight_ih, steps, how.dtype)
+    source = torch.empty(piece * batch, weight_ih.shape[0], dtype=how.dtype)
+    rows = torch.arange(piece * batch).view(piece, batch)
+    for first in range(0, steps, piece):
+        part = inputs[first : first + piece].to(how.dtype)
+        torch.mm(part.reshape(-1, part.shape[2]), across, out=source[: part.shape[0] * batch])
+        yield first, source, rows[: part.shape[0]]
+
+
+class Dropout(Function):
+    """Inverted dropout (Srivastava et al. 2014) without a mask: a hash of seed and place decides, again in backward."""
+
+    @staticmethod
+    def forward(ctx: Any, how: How, x: Tensor, share: float, seed: int) -> Tensor:
+        """`x` (..., H) with about `share` of its numbers zero and the others larger."""
+        ctx.how, ctx.share, ctx.seed = how, share, seed
+        return _dropped(how, x, share, seed)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None]:
+        """The same places, the same factor."""
+        return None, _dropped(ctx.how, grads[0], ctx.share, ctx.seed), None, None
+
+
+def _dropped(how: How, x: Tensor, share: float, seed: int) -> Tensor:
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    flat, threshold = (-1, x.shape[-1]), int(share * 2**32)
+    steps_compiled.drop(how.view(x.view(flat)), how.view(out.view(flat)), seed, threshold, 1.0 / (1.0 - share))
+    return out

@@ -9,13 +9,16 @@ from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.models.language_model import LanguageModel, State
-from charlm.models.recurrence import GRULayer, LSTMLayer, RNNLayer
+from charlm.models.recurrence import GRU, LSTM, RELU, RNN, Cell, Layer
+
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class RecurrentModel(LanguageModel):
     """What the three share. Parameters have torch's names: `embed.weight`, `rnn.weight_ih_l0`, `fc.weight`"""
 
     CELL: Callable[..., nn.RNNBase]
+    STEPS: Cell
     NUM_STATES = 1
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
@@ -42,16 +45,25 @@ class RecurrentModel(LanguageModel):
         state = self.initial_state(ids.shape[0]) if state is None else state
         run = self._cudnn if ids.is_cuda else self._layers
         hidden, state = run(ids.t(), state)  # (T, B, H)
-        return self.fc(self.drop(hidden)).transpose(0, 1), state  # (B, T, V)
+        hidden = self.drop(hidden)
+        logits = F.linear(hidden, self.fc.weight.to(hidden.dtype), self.fc.bias.to(hidden.dtype))
+        return logits.transpose(0, 1), state  # (B, T, V)
 
     def _layers(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """The layers one by one through recurrence.py; ids (T, B)."""
-        x, ends = torch.empty(0), []
+        ends = []
+        x = F.embedding(ids, self.embed.weight) if self.embed is not None else ids.contiguous()
         for layer in range(self.config.num_layers):
-            inputs = self._first_input(ids) if layer == 0 else self._input(self.drop(x), layer)
-            x, end = self._layer(inputs, tuple(part[layer] for part in state), layer)
+            weights = [getattr(self.rnn, f"{name}_l{layer}") for name in PARAMETERS]
+            before = [part[layer] for part in state]
+            x, *end = Layer.apply(self._cell(), self.how(), torch.is_grad_enabled(), x, *weights, *before)
+            x = self.drop(x) if layer + 1 < self.config.num_layers else x
             ends.append(end)
         return x, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+
+    def _cell(self) -> Cell:
+        """Which steps recurrence.py takes."""
+        return self.STEPS
 
     def _cudnn(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """The layers through torch's module, cuDNN on a GPU; its dropout draws from torch's global generator."""
@@ -59,27 +71,6 @@ class RecurrentModel(LanguageModel):
         table = self.embed.weight if self.embed is not None else torch.eye(self.config.vocab_size, device=ids.device)
         x, end = self.rnn(F.embedding(ids, table), state if self.NUM_STATES > 1 else state[0])
         return x, end if self.NUM_STATES > 1 else (end,)
-
-    def _first_input(self, ids: Tensor) -> Tensor:
-        """The first layer's input part, (T, B, gates * H): without an embedding, a row lookup in its weights."""
-        if self.embed is not None:
-            return self._input(F.embedding(ids, self.embed.weight), 0)
-        weight = self.rnn.get_parameter("weight_ih_l0")  # (gates * H, V)
-        table, bias = weight.t(), self._input_bias(0)  # (V, gates * H)
-        if ids.numel() < self.config.vocab_size:
-            return F.embedding(ids, table) + bias
-        return F.embedding(ids, table + bias)
-
-    def _input(self, x: Tensor, layer: int) -> Tensor:
-        return F.linear(x, getattr(self.rnn, f"weight_ih_l{layer}"), self._input_bias(layer))
-
-    def _input_bias(self, layer: int) -> Tensor:
-        """The biases that can be added before the recurrence, (gates * H,)."""
-        return getattr(self.rnn, f"bias_ih_l{layer}") + getattr(self.rnn, f"bias_hh_l{layer}")
-
-    def _layer(self, inputs: Tensor, state: State, layer: int) -> tuple[Tensor, State]:
-        """Input part (T, B, gates * H) and a layer's state (B, H) each -> (T, B, H) and the state at the end."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def _initialise(self) -> None:
@@ -113,12 +104,7 @@ class RecurrentModel(LanguageModel):
 class LSTMModel(RecurrentModel):
     """Long short-term memory: a cell guarded by input, forget and output gates."""
 
-    CELL = nn.LSTM
-    NUM_STATES = 2
-
-    def _layer(self, inputs: Tensor, state: State, layer: int) -> tuple[Tensor, State]:
-        hs, h, c = LSTMLayer.apply(inputs, *state, getattr(self.rnn, f"weight_hh_l{layer}"))
-        return hs, (h, c)
+    CELL, STEPS, NUM_STATES = nn.LSTM, LSTM, 2
 
     def _tune(self, hidden: int) -> None:
         """As the others, and the forget gate open at first (Jozefowicz et al. 2015)."""
@@ -130,27 +116,16 @@ class LSTMModel(RecurrentModel):
 class GRUModel(RecurrentModel):
     """Gated recurrent unit: reset and update gates, no separate cell."""
 
-    CELL = nn.GRU
-
-    def _input_bias(self, layer: int) -> Tensor:
-        """Only the input's bias: the reset gate multiplies the other one."""
-        return getattr(self.rnn, f"bias_ih_l{layer}")
-
-    def _layer(self, inputs: Tensor, state: State, layer: int) -> tuple[Tensor, State]:
-        weight, bias = (getattr(self.rnn, f"{kind}_hh_l{layer}") for kind in ("weight", "bias"))
-        hs, h = GRULayer.apply(inputs, *state, weight, bias)
-        return hs, (h,)
+    CELL, STEPS = nn.GRU, GRU
 
 
 class RNNModel(RecurrentModel):
     """The plain recurrence: the new state is one squashed sum of input and old state."""
 
-    CELL = nn.RNN
+    CELL, STEPS = nn.RNN, RNN
 
     def _cell_options(self) -> dict[str, str]:
         return {"nonlinearity": self.config.nonlinearity}
 
-    def _layer(self, inputs: Tensor, state: State, layer: int) -> tuple[Tensor, State]:
-        weight = getattr(self.rnn, f"weight_hh_l{layer}")
-        hs, h = RNNLayer.apply(inputs, *state, weight, self.config.nonlinearity == "relu")
-        return hs, (h,)
+    def _cell(self) -> Cell:
+        return RELU if self.config.nonlinearity == "relu" else RNN

@@ -3,9 +3,10 @@
 import pytest
 import torch
 from torch import nn
-from torch.autograd import gradcheck
 
-from charlm.models.recurrence import GRULayer, LSTMLayer, RNNLayer
+from charlm.models import recurrence
+from charlm.models.compiled import is_wanted
+from charlm.models.recurrence import GRU, LSTM, RELU, RNN, Buffers, Cell, Dropout, How, Layer
 
 T, B, D, H = 5, 3, 4, 6  # steps, rows, inputs, units
 
@@ -15,15 +16,15 @@ def weights(cell: nn.RNNBase) -> tuple[torch.Tensor, ...]:
     return tuple(getattr(cell, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
 
 
-def ours(cell: nn.RNNBase, x: torch.Tensor, state: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+def kind_of(cell: nn.RNNBase) -> Cell:
+    if isinstance(cell, nn.RNN):
+        return RELU if cell.nonlinearity == "relu" else RNN
+    return LSTM if isinstance(cell, nn.LSTM) else GRU
+
+
+def ours(how: How, cell: nn.RNNBase, x: torch.Tensor, state: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """The cell's outputs and last states through our layer."""
-    weight_ih, weight_hh, bias_ih, bias_hh = weights(cell)
-    inputs = x @ weight_ih.t() + bias_ih
-    if isinstance(cell, nn.LSTM):
-        return LSTMLayer.apply(inputs + bias_hh, *state, weight_hh)
-    if isinstance(cell, nn.GRU):
-        return GRULayer.apply(inputs, *state, weight_hh, bias_hh)
-    return RNNLayer.apply(inputs + bias_hh, *state, weight_hh, cell.nonlinearity == "relu")
+    return Layer.apply(kind_of(cell), how, True, x, *weights(cell), *state)
 
 
 def theirs(cell: nn.RNNBase, x: torch.Tensor, state: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -42,30 +43,133 @@ CELLS = {
 }
 
 
+@pytest.fixture(params=["compiled", "torch"])
+def how(request: pytest.FixtureRequest) -> How:
+    """Double precision, by compiled steps and by torch's operations."""
+    if request.param == "compiled" and not is_wanted():
+        pytest.skip("nothing is compiled here")
+    return How(torch.double, Buffers(), request.param == "compiled")
+
+
+def gradients(outputs: tuple[torch.Tensor, ...], leaves: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Of a loss in which every output has a weight of its own."""
+    mix = [torch.sin(torch.arange(part.numel(), dtype=part.dtype)).view_as(part) for part in outputs]
+    loss = sum((part * factor).sum() for part, factor in zip(outputs, mix, strict=True))
+    return torch.autograd.grad(loss, leaves)
+
+
+def states_of(name: str, dtype: torch.dtype = torch.double) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.randn(B, H, dtype=dtype, requires_grad=True) for _ in range(2 if name == "lstm" else 1))
+
+
 @pytest.mark.parametrize("steps", [1, T])
+@pytest.mark.parametrize("piece_rows", [1, 2 * B, 512])
 @pytest.mark.parametrize("name", CELLS)
-def test_outputs_and_gradients_are_torchs(name: str, steps: int) -> None:
+def test_outputs_and_gradients_are_torchs(
+    how: How, name: str, steps: int, piece_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recurrence, "PIECE_ROWS", piece_rows)
     torch.manual_seed(1)
     cell = CELLS[name]().double()
     x = torch.randn(steps, B, D, dtype=torch.double, requires_grad=True)
-    state = tuple(torch.randn(B, H, dtype=torch.double, requires_grad=True) for _ in range(2 if name == "lstm" else 1))
+    state = states_of(name)
     leaves = [x, *state, *weights(cell)]
-    results = []
-    for run in (ours, theirs):
-        outputs = run(cell, x, state)
-        mix = [torch.sin(torch.arange(part.numel(), dtype=torch.double)).view_as(part) for part in outputs]
-        loss = sum((part * factor).sum() for part, factor in zip(outputs, mix, strict=True))
-        results.append((outputs, torch.autograd.grad(loss, leaves)))
-    for mine, other in zip(results[0][0] + results[0][1], results[1][0] + results[1][1], strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-12)
+    mine, other = ours(how, cell, x, state), theirs(cell, x, state)
+    pairs = zip(mine + gradients(mine, leaves), other + gradients(other, leaves), strict=True)
+    for one, two in pairs:
+        torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-12)
 
 
-def test_gradients_by_finite_differences() -> None:
+@pytest.mark.parametrize("steps", [1, T])
+@pytest.mark.parametrize("name", CELLS)
+def test_ids_are_what_one_hot_inputs_would_be(how: How, name: str, steps: int) -> None:
+    torch.manual_seed(3)
+    cell = CELLS[name]().double()
+    ids, state = torch.randint(D, (steps, B)), states_of(name)
+    leaves = [*state, *weights(cell)]
+    mine, other = ours(how, cell, ids, state), theirs(cell, nn.functional.one_hot(ids, D).double(), state)
+    for one, two in zip(mine + gradients(mine, leaves), other + gradients(other, leaves), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_without_keeping_the_outputs_are_the_same(how: How, name: str) -> None:
+    cell, state = CELLS[name]().double(), states_of(name)
+    x = torch.randn(T, B, D, dtype=torch.double)
+    kept = ours(how, cell, x, state)
+    with torch.no_grad():
+        light = Layer.apply(kind_of(cell), how, False, x, *weights(cell), *state)
+    for one, two in zip(kept, light, strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("dtype, close", [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("name", CELLS)
+def test_smaller_number_formats_come_close(name: str, compiled: bool, dtype: torch.dtype, close: float) -> None:
+    if compiled and not is_wanted():
+        pytest.skip("nothing is compiled here")
+    torch.manual_seed(4)
+    cell, state = CELLS[name](), states_of(name, torch.float32)
+    x = torch.randn(T, B, D, requires_grad=True)
+    leaves = [x, *state, *weights(cell)]
+    mine, other = ours(How(dtype, Buffers(), compiled), cell, x, state), theirs(cell, x, state)
+    mine = (mine[0].float(), *mine[1:])
+    for one, two in zip(mine + gradients(mine, leaves), other + gradients(other, leaves), strict=True):
+        assert (one - two).abs().max() <= close * (1 + two.abs().max())
+
+
+@pytest.mark.parametrize("cell", [LSTM, GRU, RNN])
+def test_gradients_by_finite_differences(how: How, cell: Cell) -> None:
     torch.manual_seed(2)
+    width, step = 3 * cell.gates, 1e-5
+    shapes = [(3, 2, 4), (width, 4), (width, 3), (width,), (width,), *[(2, 3)] * cell.states]
+    leaves = [(0.5 * torch.randn(*shape, dtype=torch.double)).requires_grad_() for shape in shapes]
+    mine = gradients(Layer.apply(cell, how, True, *leaves), leaves)
+    for place, grad in enumerate(mine):
+        direction = torch.randn_like(grad)
 
-    def leaf(*shape: int) -> torch.Tensor:
-        return (0.5 * torch.randn(*shape, dtype=torch.double)).requires_grad_()
+        def loss(sign: int, place: int = place, direction: torch.Tensor = direction) -> torch.Tensor:
+            moved = [leaf + sign * step * direction if at == place else leaf for at, leaf in enumerate(leaves)]
+            outputs = Layer.apply(cell, how, False, *moved)
+            return sum((o * torch.sin(torch.arange(o.numel(), dtype=o.dtype)).view_as(o)).sum() for o in outputs)
 
-    assert gradcheck(LSTMLayer.apply, (leaf(3, 2, 12), leaf(2, 3), leaf(2, 3), leaf(12, 3)))
-    assert gradcheck(GRULayer.apply, (leaf(3, 2, 9), leaf(2, 3), leaf(9, 3), leaf(9)))
-    assert gradcheck(lambda *args: RNNLayer.apply(*args, False), (leaf(3, 2, 3), leaf(2, 3), leaf(3, 3)))
+        with torch.no_grad():
+            slope = (loss(1) - loss(-1)) / (2 * step)
+        torch.testing.assert_close(slope, (grad * direction).sum(), rtol=1e-6, atol=1e-8)
+
+
+def test_a_second_backward_is_refused(how: How) -> None:
+    cell, state = CELLS["gru"]().double(), states_of("gru")
+    out = ours(how, cell, torch.randn(T, B, D, dtype=torch.double), state)[0].sum()
+    out.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="once"):
+        out.backward()
+
+
+def test_buffers_are_used_again(how: How) -> None:
+    cell, x = CELLS["lstm"]().double(), torch.randn(T, B, D, dtype=torch.double)
+    places = []
+    for _ in range(5):
+        out = ours(how, cell, x, states_of("lstm"))[0]
+        places.append(out.data_ptr())
+        out.sum().backward()
+    assert len(set(places)) <= 2  # the LSTM's hidden states and cells have one shape, and take turns
+
+
+def dropped(x: torch.Tensor, share: float, seed: int) -> torch.Tensor:
+    return Dropout.apply(How(x.dtype, Buffers(), True), x, share, seed)
+
+
+@pytest.mark.skipif(not is_wanted(), reason="nothing is compiled here")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_dropout_silences_its_share_and_keeps_the_mean(dtype: torch.dtype) -> None:
+    x = torch.ones(200, 3, 50, dtype=dtype, requires_grad=True)
+    out = dropped(x, 0.3, 5)
+    silent = out == 0
+    assert abs(silent.float().mean() - 0.3) < 0.015
+    assert abs(silent.float().mean(dim=(0, 1)) - 0.3).max() < 0.1  # every unit falls as often
+    assert torch.equal(silent, dropped(x, 0.3, 5) == 0) and not torch.equal(silent, dropped(x, 0.3, 6) == 0)
+    torch.testing.assert_close(out[~silent], torch.full_like(out[~silent], 1 / 0.7))
+    out.sum().backward()
+    assert x.grad is not None and torch.equal(x.grad, out.detach())

@@ -1,0 +1,105 @@
+"""Training throughput: forward, backward, clip and Adam at the notebooks' sizes; also beside a busy core.
+
+Each side runs in a process of its own, in turn, on batches of random characters. `busy` rows compare ours with another
+process on one core against ours alone; peak memory is that of the whole process after the rounds.
+"""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bench.measure import Row, Side, alternate, busy_core
+
+ARCHS = ("lstm", "gru", "rnn")
+NOTEBOOK: dict[str, Any] = {"vocab_size": 77, "hidden_size": 512, "num_layers": 2, "batch_size": 128, "seq_len": 100}
+# The preset `quick` trains with these.
+QUICK: dict[str, Any] = {"vocab_size": 77, "hidden_size": 128, "num_layers": 2, "batch_size": 16, "seq_len": 64}
+TINY: dict[str, Any] = {"vocab_size": 20, "hidden_size": 16, "num_layers": 2, "batch_size": 4, "seq_len": 10}
+
+
+def measure(quick: bool = False) -> list[Row]:
+    """Rates of both sides for each architecture, ours beside a busy core, and memory."""
+    sizes = [("tiny", TINY, 2)] if quick else [("2x512, 128x100", NOTEBOOK, 1), ("2x128, 16x64", QUICK, 20)]
+    rounds, rows = (1 if quick else 5), []
+    for name, options, steps in sizes:
+        for arch in ARCHS:
+            rows += _compare(f"{arch}, {name}", {**options, "arch": arch, "steps": steps}, rounds)
+    name, options, steps = sizes[0]
+    rows.append(_beside_busy_core(f"lstm, {name}", {**options, "arch": "lstm", "steps": steps}, rounds))
+    return rows
+
+
+def _compare(what: str, options: dict[str, Any], rounds: int) -> list[Row]:
+    print(what, file=sys.stderr)
+    sides = {
+        "usual": Side("bench.training:measured_usual", options),
+        "ours": Side("bench.training:measured_ours", options),
+    }
+    results = alternate(sides, rounds)
+    usual, ours = results["usual"], results["ours"]
+    goal = {512: ">= 1.5x in float32; with AMX or AVX512-bf16 >= 4x, RNN 3x"}.get(options["hidden_size"], "")
+    return [
+        Row(f"training, {what}", "chars/s", _of(ours, "chars_per_second"), _of(usual, "chars_per_second"), goal),
+        Row(f"peak memory, {what}", "MB", _of(ours, "peak_mb"), _of(usual, "peak_mb"), ">= 1x", less_is_better=True),
+    ]
+
+
+def _beside_busy_core(what: str, options: dict[str, Any], rounds: int) -> Row:
+    """Ours alone, then with one core kept busy, in turn."""
+    print(f"{what}, beside a busy core", file=sys.stderr)
+    side = Side("bench.training:measured_ours", options)
+    alone, busy = [], []
+    try:
+        side.round()
+        for _ in range(rounds):
+            alone.append(side.round()["chars_per_second"])
+            with busy_core():
+                busy.append(side.round()["chars_per_second"])
+    finally:
+        side.close()
+    return Row(f"ours beside a busy core (usual: ours alone), {what}", "chars/s", busy, alone, ">= 0.4x")
+
+
+def _of(results: list[dict[str, float]], name: str) -> list[float]:
+    return [numbers[name] for numbers in results]
+
+
+def measured_usual(**options: Any) -> Callable[[], dict[str, float]]:
+    """The tutorial's side."""
+    from bench.usual_training import trainer
+
+    return _with_memory(trainer(**options))
+
+
+def measured_ours(arch: str, steps: int, batch_size: int, seq_len: int, **sizes: Any) -> Callable[[], dict[str, float]]:
+    """Our side: the generator that every training runs through."""
+    import numpy as np
+
+    from charlm.config import ModelConfig, TrainConfig
+    from charlm.dataset import Dataset
+    from charlm.models import build_model
+    from charlm.train import train
+
+    ids = np.random.default_rng(0).integers(0, sizes["vocab_size"], 20 * batch_size * seq_len + 1).astype(np.uint8)
+    dataset = Dataset(ids, batch_size, seq_len, val_fraction=0.0)
+    config = TrainConfig(batch_size=batch_size, seq_len=seq_len, steps=10**8, eval_every=10**8)
+    training = train(build_model(ModelConfig(arch=arch, dropout=0.3, **sizes)), dataset, config)
+
+    def play() -> dict[str, float]:
+        began = time.perf_counter()
+        for _ in range(steps):
+            next(training)
+        return {"chars_per_second": steps * batch_size * seq_len / (time.perf_counter() - began)}
+
+    return _with_memory(play)
+
+
+def _with_memory(play: Callable[[], dict[str, float]]) -> Callable[[], dict[str, float]]:
+    scale = 1e6 if sys.platform == "darwin" else 1e3
+
+    def measured() -> dict[str, float]:
+        return {**play(), "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale}
+
+    return measured

@@ -1,0 +1,211 @@
+"""Single steps of the recurrent cells, forward and back, compiled: all that is not a matrix product, in one pass.
+
+Same functions as steps_torch.py. Arrays of 16 bits hold bfloat16 and are computed with in float32. Every loop runs over
+one row, which stays in the first-level cache, and touches few arrays: the compiler gives up vectorising where it cannot
+cheaply rule out that they overlap.
+
+    source (R, G*H), rows (B,)  where the input part of the gates stands; row b's is source[rows[b]]
+    bias (G*H,), bias_past (H,) added to it; the second to what the GRU's reset gate multiplies
+    past (B, G*H)               the recurrent product
+    gates (S, B, G*H)           after their sigmoid or tanh; step t's at `slot`
+    hs, extra (T + 1, B, H)     hidden states from the one before the first step on; cells (LSTM) or recalls (GRU)
+    grad (T, B, H)              of the hidden states, from outside
+    dh, carry (B, H)            of the state, from the step after: through the product, and past it
+    d, dpast (P, B, G*H)        gradients before sigmoid and tanh, of the input part and of the product; step t's at k
+    into (R, G*H)               the same, added up by source row
+"""
+
+from typing import Any
+
+import numpy as np
+
+from charlm.models.compiled import compiled, get, inlined, put, sigmoid, tanh
+
+Array = np.ndarray[Any, Any]
+ONE = np.float32(1)
+
+
+@inlined
+def sigmoid_row(out: Array, source: Array, bias: Array, past: Array) -> None:
+    """Sigmoid of a sum of three."""
+    for j in range(out.shape[0]):
+        put(out, j, sigmoid(get(source, j) + bias[j] + get(past, j)))
+
+
+@inlined
+def tanh_row(out: Array, source: Array, bias: Array, past: Array) -> None:
+    """Tanh of a sum of three."""
+    for j in range(out.shape[0]):
+        put(out, j, tanh(get(source, j) + bias[j] + get(past, j)))
+
+
+@inlined
+def add_row(total: Array, row: Array) -> None:
+    """Add a row to a sum of rows."""
+    for j in range(total.shape[0]):
+        total[j] += get(row, j)
+
+
+@compiled
+def lstm_forward(
+    t: int, slot: int, source: Array, rows: Array, bias: Array, bias_past: Array, past: Array, gates: Array,
+    hs: Array, extra: Array,
+) -> None:  # fmt: skip
+    """i, f, o = sigmoid, g = tanh; c = f c + i g; h = o tanh(c)."""
+    batch, hidden = extra.shape[1:]
+    for b in range(batch):
+        s, p, a = source[rows[b]], past[b], gates[slot, b]
+        i, f, g, o = a[:hidden], a[hidden : 2 * hidden], a[2 * hidden : 3 * hidden], a[3 * hidden :]
+        sigmoid_row(a[: 2 * hidden], s[: 2 * hidden], bias[: 2 * hidden], p[: 2 * hidden])
+        tanh_row(g, s[2 * hidden : 3 * hidden], bias[2 * hidden : 3 * hidden], p[2 * hidden : 3 * hidden])
+        sigmoid_row(o, s[3 * hidden :], bias[3 * hidden :], p[3 * hidden :])
+        before, c, h = extra[t, b], extra[t + 1, b], hs[t + 1, b]
+        for j in range(hidden):
+            c[j] = get(f, j) * before[j] + get(i, j) * get(g, j)
+        for j in range(hidden):
+            put(h, j, get(o, j) * tanh(c[j]))
+
+
+@compiled
+def lstm_backward(
+    t: int, k: int, grad: Array, dh: Array, carry: Array, gates: Array, hs: Array, extra: Array,
+    d: Array, dpast: Array, into: Array, rows: Array,
+) -> None:  # fmt: skip
+    """`carry` is the cell's gradient."""
+    batch, hidden = extra.shape[1:]
+    for b in range(batch):
+        a, e = gates[t, b], d[k, b]
+        i, f, g, o = a[:hidden], a[hidden : 2 * hidden], a[2 * hidden : 3 * hidden], a[3 * hidden :]
+        di, df, dg, do = e[:hidden], e[hidden : 2 * hidden], e[2 * hidden : 3 * hidden], e[3 * hidden :]
+        u, w, before, c, dc = grad[t, b], dh[b], extra[t, b], extra[t + 1, b], carry[b]
+        for j in range(hidden):
+            bent = tanh(c[j])
+            dhj, oj = get(u, j) + get(w, j), get(o, j)
+            put(do, j, dhj * bent * oj * (ONE - oj))
+            dc[j] += dhj * oj * (ONE - bent * bent)
+        for j in range(hidden):
+            put(di, j, dc[j] * get(g, j) * get(i, j) * (ONE - get(i, j)))
+        for j in range(hidden):
+            put(dg, j, dc[j] * get(i, j) * (ONE - get(g, j) * get(g, j)))
+        for j in range(hidden):
+            put(df, j, dc[j] * before[j] * get(f, j) * (ONE - get(f, j)))
+        for j in range(hidden):
+            dc[j] *= get(f, j)
+        add_row(into[rows[b]], e)
+
+
+@compiled
+def gru_forward(
+    t: int, slot: int, source: Array, rows: Array, bias: Array, bias_past: Array, past: Array, gates: Array,
+    hs: Array, extra: Array,
+) -> None:  # fmt: skip
+    """r, z = sigmoid; n = tanh(input + r recall); h = n + z (h - n). `extra` keeps the recall."""
+    batch, hidden = extra.shape[1:]
+    for b in range(batch):
+        s, p, a = source[rows[b]], past[b], gates[slot, b]
+        sigmoid_row(a[: 2 * hidden], s[: 2 * hidden], bias[: 2 * hidden], p[: 2 * hidden])
+        r, z, n = a[:hidden], a[hidden : 2 * hidden], a[2 * hidden :]
+        s, p, bias_n, recall = s[2 * hidden :], p[2 * hidden :], bias[2 * hidden :], extra[t, b]
+        for j in range(hidden):
+            recall[j] = get(p, j) + bias_past[j]
+        for j in range(hidden):
+            put(n, j, tanh(get(s, j) + bias_n[j] + get(r, j) * recall[j]))
+        before, h = hs[t, b], hs[t + 1, b]
+        for j in range(hidden):
+            put(h, j, get(n, j) + get(z, j) * (get(before, j) - get(n, j)))
+
+
+@compiled
+def gru_backward(
+    t: int, k: int, grad: Array, dh: Array, carry: Array, gates: Array, hs: Array, extra: Array,
+    d: Array, dpast: Array, into: Array, rows: Array,
+) -> None:  # fmt: skip
+    """`carry` is what the update gate lets through."""
+    batch, hidden = extra.shape[1:]
+    for b in range(batch):
+        a, e, q = gates[t, b], d[k, b], dpast[k, b]
+        r, z, n = a[:hidden], a[hidden : 2 * hidden], a[2 * hidden :]
+        dr, dz, dn = e[:hidden], e[hidden : 2 * hidden], e[2 * hidden :]
+        u, w, v, before, recall = grad[t, b], dh[b], carry[b], hs[t, b], extra[t, b]
+        for j in range(hidden):
+            v[j] += get(u, j) + get(w, j)
+        for j in range(hidden):
+            put(dz, j, v[j] * (get(before, j) - get(n, j)) * get(z, j) * (ONE - get(z, j)))
+        for j in range(hidden):
+            put(dn, j, v[j] * (ONE - get(z, j)) * (ONE - get(n, j) * get(n, j)))
+        for j in range(hidden):
+            put(dr, j, get(dn, j) * recall[j] * get(r, j) * (ONE - get(r, j)))
+        for j in range(hidden):
+            v[j] *= get(z, j)
+        past_n = q[2 * hidden :]
+        for j in range(2 * hidden):
+            q[j] = e[j]
+        for j in range(hidden):
+            put(past_n, j, get(dn, j) * get(r, j))
+        add_row(into[rows[b]], e)
+
+
+@compiled
+def rnn_forward(
+    t: int, slot: int, source: Array, rows: Array, bias: Array, bias_past: Array, past: Array, gates: Array,
+    hs: Array, extra: Array,
+) -> None:  # fmt: skip
+    """h = tanh(sum)."""
+    for b in range(past.shape[0]):
+        tanh_row(hs[t + 1, b], source[rows[b]], bias, past[b])
+
+
+@compiled
+def rnn_backward(
+    t: int, k: int, grad: Array, dh: Array, carry: Array, gates: Array, hs: Array, extra: Array,
+    d: Array, dpast: Array, into: Array, rows: Array,
+) -> None:  # fmt: skip
+    """The derivative of tanh, from its value."""
+    for b in range(dh.shape[0]):
+        u, w, h, e = grad[t, b], dh[b], hs[t + 1, b], d[k, b]
+        for j in range(dh.shape[1]):
+            put(e, j, (get(u, j) + get(w, j)) * (ONE - get(h, j) * get(h, j)))
+        add_row(into[rows[b]], e)
+
+
+@compiled
+def relu_forward(
+    t: int, slot: int, source: Array, rows: Array, bias: Array, bias_past: Array, past: Array, gates: Array,
+    hs: Array, extra: Array,
+) -> None:  # fmt: skip
+    """h = max(0, sum)."""
+    for b in range(past.shape[0]):
+        s, p, h = source[rows[b]], past[b], hs[t + 1, b]
+        for j in range(past.shape[1]):
+            total = get(s, j) + bias[j] + get(p, j)
+            put(h, j, total * (total > 0))
+
+
+@compiled
+def relu_backward(
+    t: int, k: int, grad: Array, dh: Array, carry: Array, gates: Array, hs: Array, extra: Array,
+    d: Array, dpast: Array, into: Array, rows: Array,
+) -> None:  # fmt: skip
+    """The gradient passes where the state is positive."""
+    for b in range(dh.shape[0]):
+        u, w, h, e = grad[t, b], dh[b], hs[t + 1, b], d[k, b]
+        for j in range(dh.shape[1]):
+            put(e, j, (get(u, j) + get(w, j)) * (get(h, j) > 0))
+        add_row(into[rows[b]], e)
+
+
+@compiled
+def drop(values: Array, out: Array, seed: int, threshold: int, scale: float) -> None:
+    """Inverted dropout of (N, H): what falls is decided by a hash of seed and place, so backward needs no mask.
+
+    The hash is a 32-bit integer mix in the manner of MurmurHash3's last step.
+    """
+    width, salt, least = values.shape[1], np.uint32(seed), np.uint32(threshold)
+    for row in range(values.shape[0]):
+        x, y, first = values[row], out[row], np.uint32(row * width)
+        for j in range(width):
+            mixed = np.uint32(np.uint32(np.uint32(j) + first) * np.uint32(0x9E3779B1)) ^ salt
+            mixed = np.uint32((mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+            mixed = np.uint32((mixed ^ (mixed >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+            mixed = mixed ^ (mixed >> np.uint32(16))
+            put(y, j, get(x, j) * np.float32(scale) * np.float32(mixed >= least))
