@@ -1,0 +1,96 @@
+"""The choice of the next token, compiled; sample.probabilities says in plain words what it draws from."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from charlm.models.compiled import compiled
+
+Array = np.ndarray[Any, Any]
+BEYOND_NUMBERS = -1  # chosen where a logit is no finite number
+NUCLEUS = 32  # of so many likeliest tokens top-p's are mostly among
+
+
+@compiled
+def rank(values: Array, count: int, order: Array) -> None:
+    """Set order[:count] to where the largest values stand, largest first; of equals, the earlier first."""
+    found = 0
+    for i in range(values.shape[0]):
+        if found == count and values[i] <= values[order[count - 1]]:
+            continue
+        found = min(found + 1, count)
+        place = found - 1
+        while place > 0 and values[order[place - 1]] < values[i]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = i
+
+
+@compiled
+def keep(weights: Array, order: Array, count: int, kept: Array) -> None:
+    """Set to 0 all weights but those at order[:count]."""
+    for n in range(count):
+        kept[n] = weights[order[n]]
+    for i in range(weights.shape[0]):
+        weights[i] = 0.0
+    for n in range(count):
+        weights[order[n]] = kept[n]
+
+
+@compiled
+def total(weights: Array) -> float:
+    """Their sum, one after the other."""
+    added = 0.0
+    for i in range(weights.shape[0]):
+        added += weights[i]
+    return added
+
+
+@compiled
+def nucleus(weights: Array, top_p: float, order: Array) -> int:
+    """How many of the likeliest tokens, ranked in `order`, it takes to reach the share top_p."""
+    goal, size = top_p * total(weights), weights.shape[0]
+    ranked = min(NUCLEUS, size)
+    while True:
+        rank(weights, ranked, order)
+        before = 0.0
+        for n in range(ranked):
+            if before >= goal:
+                return n
+            before += weights[order[n]]
+        if ranked == size:
+            return size
+        ranked = min(4 * ranked, size)
+
+
+@compiled
+def choose(logits: Array, draw: float, temperature: float, top_k: int, top_p: float, work: Array, order: Array) -> int:
+    """The next token for one number drawn from [0, 1); the likeliest if temperature is 0.
+
+    `work` (2, V) of float64 and `order` (V,) of integers are room to work in.
+    """
+    size, likeliest, finite = logits.shape[0], 0, True
+    for i in range(size):
+        finite = finite and math.isfinite(logits[i])
+        if logits[i] > logits[likeliest]:
+            likeliest = i
+    if not finite:
+        return BEYOND_NUMBERS
+    if temperature == 0.0:
+        return likeliest
+    weights, kept = work
+    highest = np.float64(logits[likeliest]) / temperature
+    for i in range(size):
+        weights[i] = math.exp(np.float64(logits[i]) / temperature - highest)
+    if 0 < top_k < size:
+        rank(logits, top_k, order)
+        keep(weights, order, top_k, kept)
+    if top_p < 1.0:
+        keep(weights, order, nucleus(weights, top_p, order), kept)
+    below, goal = 0.0, draw * total(weights)
+    for i in range(size):
+        below += weights[i]
+        if below > goal:
+            return i
+    return likeliest  # the sums' last rounding left nothing above the goal

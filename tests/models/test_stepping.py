@@ -1,0 +1,140 @@
+"""Compiled steps: the same numbers as the model's forward pass, and the same for a row whatever its company."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from charlm.config import ModelConfig
+from charlm.models import LanguageModel, build_model
+from charlm.models.compiled import is_wanted
+from charlm.models.stepping import CHOOSE, Settings, Stepper, can_step
+
+compiled_only = pytest.mark.skipif(not is_wanted(), reason="compiled only")
+ARCHS = [("lstm", "tanh"), ("gru", "tanh"), ("rnn", "tanh"), ("rnn", "relu")]
+SHAPES = [
+    {"num_layers": 1, "hidden_size": 16},
+    {"num_layers": 2, "hidden_size": 9},
+    {"num_layers": 3, "hidden_size": 20, "embed_dim": 7},
+    {"num_layers": 2, "hidden_size": 24, "embed_dim": 24, "tie_weights": True},
+]
+
+
+def built(arch: str = "lstm", nonlinearity: str = "tanh", **shape: int) -> LanguageModel:
+    config = ModelConfig(arch=arch, nonlinearity=nonlinearity, vocab_size=19, dropout=0.3, init="torch", **shape)
+    return build_model(config, 5).eval()
+
+
+def walked(stepper: Stepper, ids: np.ndarray) -> np.ndarray:
+    """Ids (B, T) -> logits (B, T, V), step by step."""
+    state, logits = stepper.initial_state(len(ids)), []
+    for column in ids.T:
+        one, state = stepper.logits(column, state)
+        logits.append(one.copy())
+    return np.stack(logits, axis=1)
+
+
+@compiled_only
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("arch", "nonlinearity"), ARCHS)
+def test_logits_are_the_forward_pass(arch: str, nonlinearity: str, shape: dict[str, int]) -> None:
+    model = built(arch, nonlinearity, **shape)
+    ids = np.random.default_rng(0).integers(0, 19, (7, 30))
+    with torch.no_grad():
+        expected = model(torch.from_numpy(ids))[0].numpy()
+    assert walked(Stepper(model), ids) == pytest.approx(expected, abs=1e-5)
+
+
+@compiled_only
+@pytest.mark.parametrize(("arch", "nonlinearity"), ARCHS)
+def test_a_row_is_the_same_alone_and_in_company(arch: str, nonlinearity: str) -> None:
+    stepper = Stepper(built(arch, nonlinearity, hidden_size=40, num_layers=2))
+    ids = np.random.default_rng(1).integers(0, 19, (9, 20))
+    together = walked(stepper, ids)
+    for row in range(9):
+        assert np.array_equal(walked(stepper, ids[row : row + 1])[0], together[row])
+    assert np.array_equal(walked(stepper, ids[2:4]), together[2:4])
+    assert np.array_equal(walked(stepper, ids[::-1][:5]), together[::-1][:5])
+
+
+@compiled_only
+def test_what_is_given_is_read_and_what_is_chosen_is_read_too() -> None:
+    model = built("gru", hidden_size=16, num_layers=2)
+    stepper, greedy = Stepper(model), Settings(np.zeros(2), np.zeros(2, np.int64), np.ones(2))
+    ids, given = np.array([3, 4]), np.full((2, 8), CHOOSE)
+    given[0, :3] = 5, 6, 7
+    written, state = stepper.write(greedy, ids, given, np.zeros((2, 8)), stepper.initial_state(2))
+    assert written[0, :3].tolist() == [5, 6, 7]
+    for row, start in enumerate(ids):
+        read = torch.tensor([[start, *written[row, :-1]]])
+        with torch.no_grad():
+            logits, end = model(read)
+        first = 3 if row == 0 else 0
+        assert logits[0, first:].argmax(1).tolist() == written[row, first:].tolist()
+        assert state[0, :, row] == pytest.approx(end[0][:, 0].numpy(), abs=1e-5)
+
+
+@compiled_only
+def test_rows_beyond_numbers_stop_alone() -> None:
+    model = built("rnn", "relu", hidden_size=16, num_layers=1)
+    with torch.no_grad():
+        weight = model.get_parameter("rnn.weight_ih_l0")  # (H, V)
+        weight[:, 3] = torch.inf
+    how = Settings(np.ones(2), np.ones(2, np.int64), np.ones(2))
+    stepper = Stepper(model)
+    given = np.full((2, 5), CHOOSE)
+    given[:, 0] = 3, 4
+    written, _ = stepper.write(how, np.array([1, 1]), given, np.zeros((2, 5)), stepper.initial_state(2))
+    assert written[0].tolist() == [3] + [CHOOSE] * 4
+    alone, _ = stepper.write(how, np.array([1]), given[1:], np.zeros((1, 5)), stepper.initial_state(1)[:, :, :1])
+    assert CHOOSE not in written[1] and np.array_equal(written[1], alone[0])
+
+
+@compiled_only
+def test_later_changes_of_the_model_do_not_reach_it() -> None:
+    for shape in SHAPES[1:3]:
+        model = built(**shape)
+        stepper, ids = Stepper(model), np.arange(19)[:, None]
+        before = walked(stepper, ids)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(1.0)
+        assert np.array_equal(walked(stepper, ids), before)
+        assert not np.allclose(walked(Stepper(model), ids), before)
+
+
+ASIDE = """if True:
+    import json, torch
+    from charlm.models.stepping import can_step
+    from charlm.sample import generate
+    from charlm.config import SampleConfig
+    from charlm.tokenizer import CharTokenizer
+    from tests.models.test_stepping import built
+    model, ids = built("lstm", hidden_size=16, num_layers=2), torch.arange(19)[None]
+    tokenizer = CharTokenizer.fit("abcdefghijklmnopqrs")
+    text = "".join(generate(model, tokenizer, "abc", SampleConfig(length=30, greedy=True)))
+    with torch.no_grad():
+        print(json.dumps([can_step(model), model(ids)[0][0].tolist(), text]))
+"""
+
+
+@compiled_only
+def test_without_compiled_loops_it_is_the_same_within_rounding() -> None:
+    from charlm.config import SampleConfig
+    from charlm.sample import generate
+    from charlm.tokenizer import CharTokenizer
+
+    env = {**os.environ, "CHARLM_COMPILE": "0"}
+    run = subprocess.run(
+        [sys.executable, "-c", ASIDE], capture_output=True, text=True, env=env, check=True, timeout=120
+    )
+    stepped, logits, text = json.loads(run.stdout)
+    model = built("lstm", hidden_size=16, num_layers=2)
+    assert can_step(model) and not stepped
+    assert walked(Stepper(model), np.arange(19)[None])[0] == pytest.approx(np.array(logits), abs=1e-4)
+    tokenizer = CharTokenizer.fit("abcdefghijklmnopqrs")
+    assert "".join(generate(model, tokenizer, "abc", SampleConfig(length=30, greedy=True))) == text
