@@ -97,7 +97,10 @@ def remember(corpus: Corpus, data_dir: Path | None = None) -> None:
             _write(path, utf8_blocks(corpus.text))
         _write(path.with_suffix(".json"), [json.dumps({**about, "characters": len(corpus.text)}, indent=1).encode()])
     except OSError as error:
-        raise CorpusError(f"the text cannot be kept in {folder}: {error.strerror or error}") from error
+        raise CorpusError(
+            f"the text cannot be kept in {folder}: {error.strerror or error}; "
+            "make room there, or let CHARLM_DATA name another folder"
+        ) from error
 
 
 def recall(sha256: str, data_dir: Path | None = None) -> Corpus | None:

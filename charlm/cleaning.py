@@ -116,8 +116,8 @@ def _drop_newlines(text: str, notes: list[str]) -> str:
 
 def _take_off_gutenberg(text: str, notes: list[str]) -> str:
     """What stands between the markers; of several books in one file, each."""
-    if "Project Gutenberg" not in text and "PROJECT GUTENBERG" not in text:
-        return text
+    if "*" not in text or ("Project Gutenberg" not in text and "PROJECT GUTENBERG" not in text):
+        return text  # every marker has an asterisk, and one letter is found fastest
     books = [book for frame in _frames(text) if (book := _book(text, *frame))]
     if not books:
         return text

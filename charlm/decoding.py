@@ -96,6 +96,8 @@ def _replacing(data: bytes | memoryview, codec: str) -> tuple[str, list[str]]:
 
 def _count_intended(data: bytes | memoryview, codec: str) -> int:
     """Replacement characters that stood in the file already."""
+    if codec == "utf-8":  # its bytes are part of no other character, so that a second text is not needed
+        return sum(1 for _ in re.finditer(b"\xef\xbf\xbd", data))
     return str(data, codec, "ignore").count("\ufffd")
 
 

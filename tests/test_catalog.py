@@ -1,12 +1,16 @@
 """The catalog: the offline books letter by letter, files found by fingerprint, downloads that fail, texts kept."""
 
+import errno
+import hashlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from charlm import catalog
+from charlm import corpus as corpus_module
 from charlm.config import CorpusConfig
 from charlm.corpus import corpus_from_text, text_sha256
 from charlm.errors import CorpusError
@@ -149,6 +153,26 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CorpusError, match="cannot be kept in"):
         catalog.remember(corpus_from_text("abc", "a", PLAIN), tmp_path / "file")
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(text: str) -> Iterator[bytes]:
+        yield text[:1].encode()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(catalog, "utf8_blocks", full)
+    with pytest.raises(CorpusError, match="No space left on device; make room there, or let CHARLM_DATA"):
+        catalog.remember(corpus_from_text("abc", "a", PLAIN), tmp_path)
+    assert list((tmp_path / "texts").iterdir()) == []
+
+
+def test_long_texts_are_kept_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_module, "_BLOCK", 7)
+    text = "Fünf Füchse 🦊 und 日本.\n" * 9
+    corpus = corpus_from_text(text, "a", PLAIN)
+    assert corpus.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    catalog.remember(corpus, tmp_path)
+    assert catalog.recall(corpus.sha256, tmp_path) == corpus
 
 
 def test_data_dir_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

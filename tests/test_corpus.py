@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from charlm import corpus as corpus_module
 from charlm.config import CorpusConfig
 from charlm.corpus import Corpus, corpus_from_text, read_corpus, read_corpus_file, table_columns
+from charlm.decoding import _count_intended
 from charlm.errors import CorpusError
 
 PLAIN = CorpusConfig()
@@ -87,6 +88,18 @@ def test_damaged_utf8_is_mended_and_counted() -> None:
     corpus = read(text.encode() + b"\xff\xfe!" + "\ufffd".encode())
     assert corpus.text == text + "\ufffd\ufffd!\ufffd"
     assert corpus.repairs == ("2 damaged places, not valid UTF-8, replaced by \ufffd",)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([b"\xef", b"\xbf", b"\xbd", b"\xef\xbf\xbd", b"\xe2\x82", b"\xf0\x9f", b"ab", "é".encode()])
+    )
+)
+def test_what_was_replaced_is_told_from_what_was_there(pieces: list[bytes]) -> None:
+    data = b"".join(pieces)
+    there = data.decode("utf-8", "ignore").count("\ufffd")
+    assert _count_intended(data, "utf-8") == _count_intended(memoryview(data), "utf-8") == there
 
 
 def test_a_download_cut_inside_a_character_is_still_utf8() -> None:
