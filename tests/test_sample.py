@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from charlm.config import ModelConfig, SampleConfig
+from charlm.config import ARCHS, ModelConfig, SampleConfig
+from charlm.errors import JobError
 from charlm.models import LanguageModel, build_model
-from charlm.sample import choose, generate, interleave, probabilities
+from charlm.sample import Stream, choose, generate, generate_many, interleave, probabilities, writer_for
+from charlm.sample.streams import TorchWriter
 from charlm.tokenizer import CharTokenizer
 
 LOGITS = arrays(np.float64, st.integers(2, 40), elements=st.floats(-30, 30))
@@ -71,3 +74,96 @@ def test_interleaving_changes_no_text(trained: tuple[LanguageModel, CharTokenize
     assert order[:6] == [1, 2, 3, 1, 2, 3]
     for seed in (1, 2, 3):
         assert texts[seed] == "".join(generate(*trained, "a", SampleConfig(length=20 * seed, seed=seed)))
+
+
+# --- many texts beside each other ------------------------------------------------------------------------------------
+
+
+HOWS = [{}, {"greedy": True}, {"top_k": 2}, {"top_p": 0.7, "temperature": 1.3}]
+Pair = tuple[LanguageModel, CharTokenizer]
+
+
+def plainly_written(pair: Pair, prompt: str, config: SampleConfig) -> str:
+    """As a tutorial would: the forward pass and `choose`, a character at a time."""
+    (model, tokenizer), rng, text = pair, np.random.default_rng(config.seed), ""
+    with torch.no_grad():
+        logits, state = model.eval()(torch.from_numpy(tokenizer.encode(prompt)).long()[None])
+        for _ in range(config.length):
+            chosen = choose(logits[0, -1].numpy(), config, rng)
+            text += tokenizer.tokens[chosen]
+            logits, state = model(torch.tensor([[chosen]]), state)
+    return text
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("how", HOWS)
+def test_it_is_the_plain_loop(arch: str, how: dict[str, object]) -> None:
+    tokenizer = CharTokenizer.fit("abcdefgh \n")
+    model = build_model(ModelConfig(arch=arch, vocab_size=10, hidden_size=12, init="torch"), 4)
+    for prompt, length in (("a", 1), ("abc", 100), ("fed gab " * 40, 70)):
+        config = SampleConfig(length=length, seed=9, **how)  # type: ignore[arg-type]
+        expected = plainly_written((model, tokenizer), prompt, config)
+        assert "".join(generate(model, tokenizer, prompt, config)) == expected
+
+
+def write_to_end(pair: Pair, joining: dict[int, list[Stream]], steps: int = 7) -> dict[Stream, str]:
+    """The texts of streams that join a batch at a round of `steps` tokens each and leave when they are done."""
+    model, tokenizer = pair
+    writer, texts = writer_for(model), {stream: "" for streams in joining.values() for stream in streams}
+    writing: list[Stream] = []
+    for count in range(1000):
+        writing = [stream for stream in writing + joining.get(count, []) if not stream.done]
+        if not writing:
+            break
+        for stream, ids in zip(writing, writer.write(writing, steps), strict=True):
+            texts[stream] += "".join(tokenizer.tokens[chosen] for chosen in ids)
+    return texts
+
+
+def test_a_text_does_not_depend_on_its_company(trained: Pair) -> None:
+    def stream(seed: int) -> Stream:
+        config = SampleConfig(length=20 + 5 * seed, seed=seed, **HOWS[seed % 4])  # type: ignore[arg-type]
+        return Stream.start(trained[1], "abc cba " * seed, config)
+
+    alone = {seed: next(iter(write_to_end(trained, {0: [stream(seed)]}, 5).values())) for seed in range(9)}
+    for order in ({0: [0, 1, 2]}, {0: [3], 1: [4, 5], 6: [6, 7, 8]}, {0: list(range(9))}):
+        streams = {seed: stream(seed) for seeds in order.values() for seed in seeds}
+        joining = {when: [streams[seed] for seed in seeds] for when, seeds in order.items()}
+        texts = write_to_end(trained, joining)
+        assert {seed: texts[one] for seed, one in streams.items()} == {seed: alone[seed] for seed in streams}
+        assert all(len(texts[one]) == one.config.length for one in streams.values())
+
+
+def test_many_at_once_are_each_alone(trained: Pair) -> None:
+    config, prompts = SampleConfig(length=70, seed=5), ["a", "", "bcß", *["abc"] * 14]
+    texts = generate_many(*trained, prompts, config)
+    for place, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        assert text == "".join(generate(*trained, prompt, SampleConfig(length=70, seed=5 + place)))
+    assert len(set(texts[3:])) == 14
+    assert generate_many(*trained, [], config) == []
+
+
+def test_one_that_fails_does_not_stop_the_others(trained: Pair) -> None:
+    tokenizer = trained[1]
+    model = build_model(ModelConfig(arch="rnn", nonlinearity="relu", vocab_size=tokenizer.vocab_size, hidden_size=8), 3)
+    with torch.no_grad():
+        model.get_parameter("rnn.weight_ih_l0")[:, tokenizer.encode("c")[0]] = torch.inf
+        model.get_parameter("fc.bias")[tokenizer.encode("c")[0]] = -1e9  # never chosen
+    for writer in (writer_for(model), TorchWriter(model)):
+        streams = [Stream.start(tokenizer, prompt, SampleConfig(length=20)) for prompt in ("ab", "abc", "b")]
+        lengths = [len(ids) for ids in writer.write(streams, 30)]
+        assert lengths == [20, 0, 20] and [bool(stream.error) for stream in streams] == [False, True, False]
+    with pytest.raises(JobError, match="beyond all numbers"):
+        list(generate(model, tokenizer, "abc"))
+    with pytest.raises(JobError, match="beyond all numbers"):
+        generate_many(model, tokenizer, ["a", "c"])
+
+
+def test_it_writes_with_the_weights_as_they_are(trained: Pair) -> None:
+    tokenizer = trained[1]
+    model = build_model(ModelConfig(vocab_size=tokenizer.vocab_size, hidden_size=8), 3)
+    before = "".join(generate(model, tokenizer, "a"))
+    with torch.no_grad():
+        model.get_parameter("fc.bias")[0] += 50
+    after = "".join(generate(model.train(), tokenizer, "a"))
+    assert after == tokenizer.tokens[0] * 500 != before and not model.training
