@@ -102,7 +102,7 @@ if is_wanted():
     @overload(get)
     def _typed_get(array, j):  # type: ignore[no-untyped-def]
         if array.dtype == types.uint16:
-            return lambda array, j: _as_float(np.uint32(array[j]) << np.uint32(16))
+            return lambda array, j: _as_float(np.uint32(array[j]) << np.uint32(16))  # type: ignore[call-arg]
         return lambda array, j: array[j]
 
     @overload(put)
@@ -115,7 +115,7 @@ if is_wanted():
             return keep
 
         def round_to_even(array, j, value):  # type: ignore[no-untyped-def]
-            bits = _as_bits(np.float32(value))
+            bits = _as_bits(np.float32(value))  # type: ignore[call-arg,var-annotated]
             array[j] = np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
 
         return round_to_even

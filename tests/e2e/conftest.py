@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.start_time import CHROMIUM_ARGS
+from bench.start import CHROMIUM_ARGS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

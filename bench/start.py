@@ -1,15 +1,13 @@
-"""How long the app takes to open, beside an empty gr.Blocks app in the same environment, A B A B.
+"""How long the app takes to open, beside an empty gr.Blocks app in the same environment.
 
-Measures seconds from starting the process to the first byte of the page and, where Chromium is at hand, to a page whose
-tabs can be clicked. Prints each round, both medians and their difference. Run: `python -m bench.start_time`.
+Seconds from starting the process to the first byte of the page and, where Chromium is at hand, to a page whose tabs can
+be clicked.
 """
 
-import argparse
 import contextlib
 import os
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,10 +15,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.measure import ROOT, Row
+
 EMPTY = """
 import gradio as gr
 with gr.Blocks(analytics_enabled=False) as demo:
@@ -108,7 +106,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-def measure(command: list[str], browser: Any) -> dict[str, float]:
+def one_start(command: list[str], browser: Any) -> dict[str, float]:
     """One start: seconds to the first byte and to a usable page."""
     port, started = free_port(), time.perf_counter()
     with server(command, port) as process:
@@ -118,21 +116,23 @@ def measure(command: list[str], browser: Any) -> dict[str, float]:
     return seconds
 
 
-def main() -> None:
-    """Alternate the two apps and print what came out."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="starts of each app (default 5)")
-    rounds = parser.parse_args().rounds
-    apps = {"empty": [sys.executable, "-c", EMPTY], "charlm": [sys.executable, "app.py"]}
+def measure(quick: bool = False) -> list[Row]:
+    """Alternate the two apps; the first start of each warms the disk and is not counted."""
+    apps = {"usual": [sys.executable, "-c", EMPTY], "ours": [sys.executable, "app.py"]}
     times: dict[str, list[dict[str, float]]] = {name: [] for name in apps}
     with chromium() as browser:
-        for name in (*apps, *list(apps) * rounds):  # the first two warm the disk and are not counted
-            times[name].append(measure(apps[name], browser))
-            print(f"{name:>7}", *(f"{what} {value:5.2f} s" for what, value in times[name][-1].items()), flush=True)
-    for what in times["empty"][0]:
-        empty, own = (statistics.median(row[what] for row in times[name][1:]) for name in apps)
-        print(f"{what}: empty {empty:.2f} s, charlm {own:.2f} s, difference {own - empty:+.2f} s")
-
-
-if __name__ == "__main__":
-    main()
+        for name in list(apps) * (2 if quick else 6):
+            times[name].append(one_start(apps[name], browser))
+            shown = ", ".join(f"{what} {value:.2f} s" for what, value in times[name][-1].items())
+            print(f"  {name}: {shown}", file=sys.stderr, flush=True)
+    return [
+        Row(
+            f"start, {what} (usual: an empty gr.Blocks)",
+            "s",
+            [row[what] for row in times["ours"][1:]],
+            [row[what] for row in times["usual"][1:]],
+            "at most 1.5 s more",
+            less_is_better=True,
+        )
+        for what in times["ours"][0]
+    ]
