@@ -9,7 +9,6 @@ import pytest
 from charlm.analysis.words import lexicon
 from charlm.catalog import data_dir, recall
 from charlm.config import SampleConfig
-from charlm.device import device_for
 from charlm.entry import enter, reopen
 from charlm.errors import ConfigError, CorpusError, JobError
 from charlm.presets import from_options
@@ -69,13 +68,6 @@ def test_other_settings_that_do_not_fit(store: RunStore) -> None:
         enter(store, small_corpus("abcdefghijklmnopqrstuvwxyz"), settings(val_fraction=0.9), ["lstm"])
     with pytest.raises(ConfigError, match="keep their sum"):
         settings(val_fraction=0.9, test_fraction=0.9)
-
-
-def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert device_for("auto") == device_for("cpu") == "cpu"
-    with pytest.raises(ConfigError, match="use 'cpu' or 'auto'"):
-        device_for("cuda")
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,7 @@ def _sources(inputs: Tensor, weight_ih: Tensor, how: How) -> Any:
     """Pieces of the sequence: first step, where the input part of the gates stands, and each step's rows of it."""
     steps, batch = inputs.shape[:2]
     if not inputs.is_floating_point():
+        _refuse_unknown(inputs, weight_ih.shape[1])
         if inputs.numel() < weight_ih.shape[1]:  # a few rows only: cheaper than turning the whole table
             rows = torch.arange(steps * batch).view(steps, batch)
             yield 0, weight_ih.t()[inputs.reshape(-1)].contiguous(), rows
@@ -234,6 +235,13 @@ def _sources(inputs: Tensor, weight_ih: Tensor, how: How) -> Any:
         part = inputs[first : first + piece].to(how.dtype)
         torch.mm(part.reshape(-1, part.shape[2]), across, out=source[: part.shape[0] * batch])
         yield first, source, rows[: part.shape[0]]
+
+
+def _refuse_unknown(ids: Tensor, vocab_size: int) -> None:
+    """Compiled steps do not look where they read."""
+    low, high = ids.aminmax()
+    if low < 0 or high >= vocab_size:
+        raise IndexError(f"an id of {int(low if low < 0 else high)} is outside this model's 0 to {vocab_size - 1}")
 
 
 class Dropout(Function):

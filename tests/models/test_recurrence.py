@@ -147,6 +147,14 @@ def test_a_second_backward_is_refused(how: How) -> None:
         out.backward()
 
 
+@pytest.mark.parametrize("wrong", [-1, D, 10**9])
+def test_unknown_ids_are_refused(how: How, wrong: int) -> None:
+    cell, ids = CELLS["tanh"]().double(), torch.zeros(T, B, dtype=torch.long)
+    ids[2, 1] = wrong
+    with pytest.raises(IndexError, match=f"{wrong} is outside"):
+        ours(how, cell, ids, states_of("tanh"))
+
+
 def test_buffers_are_used_again(how: How) -> None:
     cell, x = CELLS["lstm"]().double(), torch.randn(T, B, D, dtype=torch.double)
     places = []

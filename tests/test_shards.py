@@ -1,0 +1,77 @@
+"""A batch in shards gives the gradients of the whole batch, the same ones each time, and leaves no thread behind."""
+
+import threading
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from charlm.config import ARCHS, ModelConfig
+from charlm.models import LanguageModel, build_model
+from charlm.shards import Shards, team
+
+V = 11
+
+
+def model_of(arch: str, dropout: float = 0.0) -> LanguageModel:
+    return build_model(ModelConfig(arch=arch, vocab_size=V, hidden_size=6, num_layers=2, dropout=dropout), 3).train()
+
+
+def batch(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs, targets = torch.randint(V, (2, rows, 8), generator=torch.Generator().manual_seed(1))
+    return inputs, targets
+
+
+def grads_of(model: LanguageModel) -> list[torch.Tensor]:
+    return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+
+@pytest.mark.parametrize("rows, count", [(4, 2), (5, 2), (5, 4), (2, 3)])
+@pytest.mark.parametrize("arch", ARCHS)
+def test_gradients_are_those_of_the_whole_batch(arch: str, rows: int, count: int) -> None:
+    model, (inputs, targets) = model_of(arch), batch(rows)
+    before = tuple(torch.randn_like(part) for part in model.initial_state(rows))
+    logits, end = model(inputs, before)
+    whole = F.cross_entropy(logits.flatten(0, 1), targets.reshape(-1))
+    whole.backward()
+    wanted = grads_of(model)
+    with Shards(model, count) as shards:
+        loss, state = shards.gradients(inputs, targets, before)
+    assert loss == pytest.approx(whole.item(), rel=1e-6)
+    for mine, other in zip((*grads_of(model), *state), (*wanted, *end), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-7)
+    assert not any(part.requires_grad for part in state)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_dropout_is_drawn_anew_each_step_and_the_same_from_the_same_seed(count: int) -> None:
+    inputs, targets = batch(6)
+    losses = []
+    for _ in range(2):
+        model = model_of("gru", dropout=0.5)
+        with Shards(model, count) as shards:
+            losses.append([shards.gradients(inputs, targets, None)[0] for _ in range(3)])
+    assert losses[0] == losses[1] and len(set(losses[0])) == 3
+
+
+def test_evaluation_mode_of_the_model_is_the_shards() -> None:
+    inputs, targets = batch(4)
+    model = model_of("lstm", dropout=0.5).eval()
+    with Shards(model, 2) as shards:
+        assert shards.gradients(inputs, targets, None)[0] == shards.gradients(inputs, targets, None)[0]
+
+
+def test_no_thread_is_left_and_an_error_arrives() -> None:
+    inputs, targets = batch(4)
+    before = threading.active_count()
+    with Shards(model_of("rnn"), 2) as shards:
+        shards.gradients(inputs, targets, None)
+        with pytest.raises((IndexError, RuntimeError)):
+            shards.gradients(inputs + 2 * V, targets, None)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_team_answers_in_order(count: int) -> None:
+    with team(count) as share_out:
+        assert list(share_out(lambda number: number * number, range(5))) == [0, 1, 4, 9, 16]
