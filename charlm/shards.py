@@ -87,8 +87,10 @@ def _backpropagate(
 ) -> tuple[float, State, tuple[Tensor, ...]]:
     """A part's share of the mean loss over `tokens`, its state at the end, and its gradients."""
     inputs, targets, state = part
+    half = inputs.is_cuda and model.precision == torch.bfloat16
     with torch.enable_grad():
-        logits, end = model(inputs, state)  # (B, T, V)
+        with torch.autocast("cuda", torch.bfloat16, enabled=half):
+            logits, end = model(inputs, state)  # (B, T, V)
         loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.reshape(-1), reduction="sum") / tokens
         grads = torch.autograd.grad(loss, parameters)
     return loss.item(), tuple(part.detach() for part in end), grads

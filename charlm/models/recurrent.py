@@ -66,11 +66,14 @@ class RecurrentModel(LanguageModel):
         return self.STEPS
 
     def _cudnn(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """The layers through torch's module, cuDNN on a GPU; its dropout draws from torch's global generator."""
+        """The layers through torch's module, cuDNN on a GPU; its dropout draws from torch's global generator.
+
+        Each id looks up its vector; without an embedding that is its row of the unit matrix.
+        """
         self.rnn.dropout = self.config.dropout if self.training and self.config.num_layers > 1 else 0.0
         table = self.embed.weight if self.embed is not None else torch.eye(self.config.vocab_size, device=ids.device)
         x, end = self.rnn(F.embedding(ids, table), state if self.NUM_STATES > 1 else state[0])
-        return x, end if self.NUM_STATES > 1 else (end,)
+        return x, tuple(part.to(table.dtype) for part in (end if self.NUM_STATES > 1 else (end,)))
 
     @torch.no_grad()
     def _initialise(self) -> None:
