@@ -18,7 +18,8 @@ WARM_UP_AFTER = 2.0
 def main() -> None:
     """Serve until Ctrl-C; a training that is running then can be resumed."""
     store = RunStore()
-    services = Services(store, Jobs(store), Serving(store))
+    jobs = Jobs(store)
+    services = Services(store, jobs, Serving(store, lambda: (jobs.current() or {}).get("status") == "running"))
     demo = build_demo(services, data_dir())
     demo.launch(prevent_thread_lock=True, **launch_options())
     services.serving.warm_up_later(WARM_UP_AFTER)
@@ -26,7 +27,7 @@ def main() -> None:
     try:
         demo.block_thread()
     finally:
-        services.jobs.close()
+        jobs.close()
 
 
 if __name__ == "__main__":

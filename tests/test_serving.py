@@ -52,7 +52,7 @@ def test_texts_grow_and_end(store: RunStore, runs: list[Run]) -> None:
     for run in runs:
         texts = [one[run.run_id].text for one in drafts]
         assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
-        assert len(texts[0]) >= 1 and drafts[-1][run.run_id].done and drafts[-1][run.run_id].chars_per_second > 0
+        assert len(texts[-1]) == 400 and drafts[-1][run.run_id].done and drafts[-1][run.run_id].chars_per_second > 0
 
 
 def test_an_empty_prompt_writes(store: RunStore, runs: list[Run]) -> None:

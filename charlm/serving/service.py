@@ -2,10 +2,9 @@
 
 import logging
 import threading
-import time
+import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,8 @@ from charlm.dataset import fitted_sizes
 from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.run import Run
 from charlm.runs import RunStore
+from charlm.serving.drafts import Draft, drafted
+from charlm.serving.scribe import OpenedModel, Scribe, Text
 from charlm.tokenizer import CharTokenizer
 
 if TYPE_CHECKING:
@@ -25,54 +26,11 @@ log = logging.getLogger(__name__)
 
 # New text is handed on about this often, in seconds; a text a character would drown a browser.
 FLUSH_SECONDS = 0.06
+# How long a text waits for the others of its comparison to begin.
+BEGIN_SECONDS = 2.0
 # Models and lexicons kept in memory.
 WARM = 12
 MAX_COMPARED = 6
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A text in the making: `prompt` is what the model knows of the prompt, `skipped` the characters it does not."""
-
-    prompt: str
-    text: str = ""
-    skipped: list[str] = field(default_factory=list)
-    chars_per_second: float = 0.0
-    done: bool = False
-    error: str = ""
-
-
-class _Writer:
-    """One model writing one text; its clock runs only while it is at work."""
-
-    def __init__(self, model: "LanguageModel", tokenizer: CharTokenizer, prompt: str, config: SampleConfig) -> None:
-        from charlm.sample import generate  # torch takes seconds: not before it is needed
-
-        skipped = tokenizer.unknown(prompt)
-        kept = "".join(character for character in prompt if character not in set(skipped))
-        self.draft = Draft(kept, skipped=skipped)
-        self._pieces: list[str] = []
-        self._seconds = 0.0
-        self._stream = generate(model, tokenizer, kept, config)
-
-    def write(self, until: float) -> None:
-        """Write at least one character, then go on until the clock says `until`; sets `draft`."""
-        import torch
-
-        torch.set_num_threads(1)  # a character's products are too small to share, and a training wants the other cores
-        began, done, error = time.perf_counter(), False, ""
-        try:
-            for piece in self._stream:
-                self._pieces.append(piece)
-                if time.perf_counter() >= until:
-                    break
-            else:
-                done = True
-        except (CharLMError, RuntimeError, ValueError) as problem:
-            done, error = True, str(problem)
-        self._seconds += time.perf_counter() - began
-        speed = len(self._pieces) / self._seconds if self._seconds else 0.0
-        self.draft = replace(self.draft, text="".join(self._pieces), chars_per_second=speed, done=done, error=error)
 
 
 class Serving:
@@ -80,12 +38,15 @@ class Serving:
 
     Args:
         store: where the runs are.
+        is_training: whether a training runs in this process and should get most of the machine.
     """
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: RunStore, is_training: Callable[[], bool] = lambda: False) -> None:
         self.store = store
         self._lock = threading.Lock()
-        self._models: OrderedDict[tuple[str, int], tuple[LanguageModel, CharTokenizer]] = OrderedDict()
+        self._scribe = Scribe(is_training)
+        self._finalizer = weakref.finalize(self, self._scribe.close)  # at the interpreter's exit, too
+        self._models: OrderedDict[tuple[str, int], OpenedModel] = OrderedDict()
         self._lexicons: OrderedDict[str, frozenset[str]] = OrderedDict()
 
     def open(self, run: Run) -> "tuple[LanguageModel, CharTokenizer]":
@@ -94,10 +55,14 @@ class Serving:
         Raises:
             CheckpointError: it has no weights yet, or they are damaged.
         """
+        opened = self._open(run)
+        return opened.model, opened.tokenizer
+
+    def _open(self, run: Run) -> OpenedModel:
         key = (str(run.folder), _changed_at(run.folder / "best.safetensors"))
         with self._lock:
             if key not in self._models:
-                self._models[key] = run.load_model(), run.tokenizer()
+                self._models[key] = OpenedModel(run.load_model(), run.tokenizer())
             self._models.move_to_end(key)
             while len(self._models) > WARM:
                 self._models.popitem(last=False)
@@ -123,21 +88,37 @@ class Serving:
         """
         check_compared(runs)
         drafts: dict[str, Draft] = {}
-        writers: dict[str, _Writer] = {}
-        for run in runs:
-            try:
-                writers[run.run_id] = _Writer(*self.open(run), prompt, config)
-                drafts[run.run_id] = writers[run.run_id].draft
-            except CharLMError as error:
-                drafts[run.run_id] = Draft(prompt, done=True, error=str(error))
-        while writing := {run_id: writer for run_id, writer in writers.items() if not writer.draft.done}:
-            share = FLUSH_SECONDS / len(writing)
-            for run_id, writer in writing.items():
-                writer.write(time.perf_counter() + share)
-                drafts[run_id] = writer.draft
-            yield dict(drafts)
-        if not writers:
-            yield dict(drafts)
+        texts: dict[str, Text] = {}
+        try:
+            for run in runs:
+                try:
+                    opened = self._open(run)
+                    skipped = opened.tokenizer.unknown(prompt)
+                    kept = "".join(character for character in prompt if character not in set(skipped))
+                    texts[run.run_id] = self._scribe.begin(opened, kept, config)
+                    drafts[run.run_id] = Draft(kept, skipped=skipped)
+                except CharLMError as error:
+                    drafts[run.run_id] = Draft(prompt, done=True, error=str(error))
+            for _ in self._flushes(texts):
+                drafts |= {run_id: drafted(drafts[run_id], text) for run_id, text in texts.items()}
+                yield dict(drafts)
+        finally:
+            self._scribe.leave(texts.values())
+
+    def _flushes(self, texts: Mapping[str, Text]) -> Iterator[None]:
+        """Each time that new text is to be handed on: when all texts have begun, then about every FLUSH_SECONDS."""
+
+        def have_begun() -> bool:
+            return all(text.text or text.done for text in texts.values())
+
+        def are_done() -> bool:
+            return all(text.done for text in texts.values())
+
+        self._scribe.wait(texts.values(), have_begun, BEGIN_SECONDS)
+        while not are_done():
+            yield
+            self._scribe.wait(texts.values(), are_done, FLUSH_SECONDS)
+        yield
 
     def lexicon(self, run: Run) -> frozenset[str]:
         """The words of the run's corpus; empty if that text is no longer at hand."""

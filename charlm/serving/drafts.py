@@ -1,0 +1,24 @@
+"""What a reader sees of a text in the making."""
+
+from dataclasses import dataclass, field, replace
+
+from charlm.serving.scribe import Text
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A text in the making: `prompt` is what the model knows of the prompt, `skipped` the characters it does not."""
+
+    prompt: str
+    text: str = ""
+    skipped: list[str] = field(default_factory=list)
+    chars_per_second: float = 0.0
+    done: bool = False
+    error: str = ""
+
+
+def drafted(draft: Draft, text: Text) -> Draft:
+    """The draft brought up to date."""
+    done = text.done  # asked first: what is said to be done is whole
+    speed = len(text.text) / text.seconds if text.seconds else 0.0
+    return replace(draft, text=text.text, chars_per_second=speed, done=done, error=text.error)
