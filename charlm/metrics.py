@@ -46,12 +46,22 @@ def _short(value: Any) -> Any:
     return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
+def file_mark(path: Path) -> tuple[int, int, int] | None:
+    """What changes with a file's content: inode, time and size; None without the file."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
 class MetricsLog:
     """Rows of JSON, one a line, in a file that only grows; safe to read while it is written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = Lock()
+        self._newest: tuple[Any, dict[str, Any] | None] = (None, None)  # what `last` found, and in what file
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one row at the end, in one write."""
@@ -68,8 +78,11 @@ class MetricsLog:
         return rows[::-1]
 
     def last(self) -> dict[str, Any] | None:
-        """The newest row, read from the end."""
-        return next(self._backwards(), None)
+        """The newest row, read from the end; the same object as long as the file is the same."""
+        mark = file_mark(self.path)
+        if mark != self._newest[0]:
+            self._newest = mark, next(self._backwards(), None) if mark else None
+        return self._newest[1]
 
     def cut(self, after: int) -> None:
         """Drop the rows beyond step `after`, which a resumed training will write again."""
@@ -176,18 +189,17 @@ class CourseReader:
     def read(self) -> Course:
         """The course so far; the same object as long as nothing was added."""
         with self._lock:
-            try:
-                stat = self.path.stat()
-                mark = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-                if mark != self._mark:
+            mark = file_mark(self.path)
+            if mark != self._mark:
+                try:
                     with self.path.open("rb") as file:
                         self._read_on(file, mark)
-            except OSError:
-                self._begin()
+                except OSError:
+                    self._begin()
             return self._course
 
-    def _read_on(self, file: BinaryIO, mark: tuple[int, int, int]) -> None:
-        if self._mark is not None and (mark[0] != self._mark[0] or not self._continues(file)):
+    def _read_on(self, file: BinaryIO, mark: tuple[int, int, int] | None) -> None:
+        if mark is None or self._mark is None or mark[0] != self._mark[0] or not self._continues(file):
             self._begin()
         file.seek(self._offset)
         while data := file.read(CHUNK):
@@ -245,8 +257,8 @@ class CourseReader:
 
 
 def _clean(row: dict[str, Any]) -> Row:
-    """A row whose clock is a number and whose losses are finite numbers or None, whoever wrote it."""
-    for name in ("train_loss", "val_loss"):
+    """A row whose clock is a number and whose losses and norm are finite numbers or None, whoever wrote it."""
+    for name in ("train_loss", "val_loss", "grad_norm"):
         row[name] = row.get(name) if _finite(row.get(name)) else None
     if not _finite(row.get("seconds")):
         row["seconds"] = 0.0

@@ -75,7 +75,7 @@ def loss_plot(
     """
     low, high = loss_range(curves, uniform)
     layout = _layout(by, log, (low, high), height)
-    names = end_labels(curves, by=by, log=log, span=(low, high), height=height)
+    names = end_labels(curves, log=log, span=(low, high), height=height)
     end = max((row[by] for curve in curves for row in curve.rows), default=None)
     layout["xaxis"]["range"] = [0, end or 1]
     if live:
@@ -112,19 +112,29 @@ def loss_range(curves: Sequence[Curve], uniform: float | None = None) -> tuple[f
 
 
 def end_labels(
-    curves: Sequence[Curve], *, by: By, log: bool, span: tuple[float, float], height: int = 330
+    curves: Sequence[Curve], *, log: bool, span: tuple[float, float], height: int = 330
 ) -> list[dict[str, Any]]:
-    """The curves' names at their line ends as plotly annotations, at least LABEL_GAP px apart."""
+    """The curves' names at their line ends as plotly annotations, at least LABEL_GAP px apart; hidden without a line."""
+    places = end_places(curves, log=log, span=span, height=height)
+    return [_end_label(curve, place) for curve, place in zip(curves, places, strict=True)]
+
+
+def end_places(
+    curves: Sequence[Curve], *, log: bool, span: tuple[float, float], height: int = 330
+) -> list[tuple[float, float] | None]:
+    """Where each curve's name stands: its place on the loss axis (in decades, if `log`) and the px to move it up."""
     per_px = max(height - 40 - 44, 1)
     ends = []
-    for curve in curves:
+    for index, curve in enumerate(curves):
         value = _last_value(curve)
         if value is not None:
             place = min(max(value, span[0]), span[1])
-            ends.append((_share(place, span, log) * per_px, place, curve))
+            ends.append((_share(place, span, log) * per_px, place, index))
     ends.sort(key=lambda end: end[0])
-    places = spread([pixel for pixel, _, _ in ends])
-    return [_end_label(c, v, log, want - have) for (have, v, c), want in zip(ends, places, strict=True)]
+    places: list[tuple[float, float] | None] = [None] * len(curves)
+    for (have, value, index), want in zip(ends, spread([pixel for pixel, _, _ in ends]), strict=True):
+        places[index] = (math.log10(value) if log else value, want - have)
+    return places
 
 
 def spread(places: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
@@ -212,10 +222,11 @@ def _layout(by: By, log: bool, span: tuple[float, float], height: int) -> dict[s
     }  # fmt: skip
 
 
-def _end_label(curve: Curve, value: float, log: bool, shift: float) -> dict[str, Any]:
+def _end_label(curve: Curve, place: tuple[float, float] | None) -> dict[str, Any]:
+    value, shift = place or (0.0, 0.0)
     return {
         "name": curve.key, "text": f"<b>{_plain(short(curve.name))}</b>", "x": 1, "xref": "paper", "xanchor": "left",
-        "xshift": 10, "y": math.log10(value) if log else value, "yanchor": "middle", "yshift": shift,
+        "xshift": 10, "y": value, "yanchor": "middle", "yshift": shift, "visible": place is not None,
         "showarrow": False, "font": {"size": 12, "color": arch_colour(curve.arch)},
     }  # fmt: skip
 
@@ -248,9 +259,9 @@ def _uniform_label(uniform: float | None, log: bool) -> list[dict[str, Any]]:
 def _last_value(curve: Curve) -> float | None:
     """Where a curve's name stands: at its last validation loss, before the first one at its training loss."""
     for name in ("val_loss", "train_loss"):
-        values = [row[name] for row in curve.rows if _finite(row.get(name))]
-        if values:
-            return float(values[-1])
+        for row in reversed(curve.rows):
+            if _finite(row.get(name)):
+                return float(row[name])
     return None
 
 

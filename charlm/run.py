@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.files import write_atomically
-from charlm.metrics import Course, CourseReader, MetricsLog
+from charlm.metrics import Course, CourseReader, MetricsLog, file_mark
 from charlm.tokenizer import CharTokenizer
 
 if TYPE_CHECKING:
@@ -68,15 +68,6 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(data, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def _mark(path: Path) -> tuple[int, int, int] | None:
-    """What changes with a file's content; None without the file."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
-
-
 def _progress(values: Mapping[str, Any]) -> dict[str, Any]:
     """`progress` of a run.json, whole and of numbers only."""
     progress = {**NO_PROGRESS, **values}
@@ -106,7 +97,7 @@ class Run:
         self._load()
 
     def _load(self) -> None:
-        self._mark = _mark(self.folder / "run.json")
+        self._mark = file_mark(self.folder / "run.json")
         self.info: dict[str, Any] = read_json(self.folder / "run.json")
         try:
             self.label: str = clean_label(str(self.info["label"])) or self.run_id
@@ -126,7 +117,7 @@ class Run:
         Raises:
             CheckpointError: it is gone or damaged.
         """
-        if _mark(self.folder / "run.json") != self._mark:
+        if file_mark(self.folder / "run.json") != self._mark:
             self._load()
 
     @property

@@ -101,14 +101,16 @@ def test_two_runs_of_one_architecture_differ_by_dash() -> None:
 
 def test_names_at_line_ends_keep_their_distance() -> None:
     curves = [curve(key=str(i), name=str(i), rows=rows(offset=i / 1000)) for i in range(4)]
-    labels = end_labels(curves, by="step", log=False, span=(1.0, 3.0))
+    labels = end_labels(curves, log=False, span=(1.0, 3.0))
     assert len({label["yshift"] for label in labels}) == 4
+    hidden = end_labels([*curves, curve(rows=[])], log=False, span=(1.0, 3.0))
+    assert [label["visible"] for label in hidden] == [True] * 4 + [False]
     places = spread([10.0, 10.1, 10.2, 40.0])
     assert all(b - a > 14.9 for a, b in itertools.pairwise(places))
 
 
 def test_a_label_is_no_markup() -> None:
-    label = end_labels([curve(name="<b>x</b>&")], by="step", log=False, span=(1, 2))[0]
+    label = end_labels([curve(name="<b>x</b>&")], log=False, span=(1, 2))[0]
     assert label["text"] == "<b>&lt;b&gt;x&lt;/b&gt;&amp;</b>"
     assert short("a" * 40) == "a" * 15 + "…"
 

@@ -89,7 +89,7 @@ def loss_plot(runs: list[Any]) -> Any:
     if not runs:
         return None
     called = zip(runs, names(runs), strict=True)
-    curves = [Curve(run.run_id, name, run.arch, run.metrics(), run.best_step) for run, name in called]
+    curves = [Curve(run.run_id, name, run.arch, run.course().rows, run.best_step) for run, name in called]
     return plot_data(loss_plot(curves))
 
 

@@ -8,6 +8,7 @@ import gradio as gr
 
 from charlm.ui import compare_tab, endpoints, runs_tab, strip
 from charlm.ui.common import Services, Shared
+from charlm.ui.watch import Watch
 
 __all__ = ["Services", "Shared", "build_demo"]
 
@@ -27,18 +28,19 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
     """
     with gr.Blocks(title="CharLM Lab", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         endpoints.build(services)  # first: a name is the first one's that asks for it
-        _frame(services)
+        watch = Watch(services)
+        _frame(services, watch)
         crossing = _crossing(data_dir)
         with gr.Tabs(elem_id="tabs", selected="compare") as tabs:
             for title in TABS:
                 name = title.lower()
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}", elem_classes="page") as own:
-                    _tab(name, services, Shared(demo, tabs, own, *crossing))
+                    _tab(name, services, Shared(demo, tabs, own, *crossing), watch)
     demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=AT_ONCE)
     return demo
 
 
-def _frame(services: Services) -> None:
+def _frame(services: Services, watch: Watch) -> None:
     """What stands above the tabs: mark, theme button, strip."""
     mark = (HERE / "mark.svg").read_text(encoding="utf-8")
     gr.HTML(f"<span>{mark}<b>CharLM Lab</b></span>", elem_id="brand", js_on_load=None, apply_default_css=False)
@@ -48,7 +50,7 @@ def _frame(services: Services) -> None:
         js_on_load=MODE_JS,
         apply_default_css=False,
     )
-    strip.build(services)
+    strip.build(services, watch)
 
 
 def _crossing(data_dir: Path) -> tuple[Any, ...]:
@@ -59,10 +61,13 @@ def _crossing(data_dir: Path) -> tuple[Any, ...]:
     return corpus, compare, watch
 
 
-def _tab(name: str, services: Services, shared: Shared) -> None:
+def _tab(name: str, services: Services, shared: Shared, watch: Watch) -> None:
     from charlm.ui import corpus_tab, train_tab
 
-    builders = {"compare": compare_tab, "train": train_tab, "corpus": corpus_tab, "runs": runs_tab}
+    if name == "train":
+        train_tab.build(services, shared, watch)
+        return
+    builders = {"compare": compare_tab, "corpus": corpus_tab, "runs": runs_tab}
     builders[name].build(services, shared)
 
 

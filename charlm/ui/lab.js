@@ -1,4 +1,6 @@
 // Light or dark: the visitor's choice outlives the page; ?__theme= wins until the button is pressed.
+// And where parts of the page leave their questions for strip.js, which asks the server once a tick for all of them.
+window.charlmParts = {};
 (() => {
   const KEY = "charlm-theme";
   let chosen = new URL(location.href).searchParams.get("__theme");

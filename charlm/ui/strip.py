@@ -1,65 +1,22 @@
 """The job strip of every tab: what runs, how far, one number per racer, time left, Pause and Stop."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from charlm.errors import CharLMError
-from charlm.ui import numbers
+from charlm.ui import numbers, train_live
 from charlm.ui.common import Services, action, swatch
+from charlm.ui.train_view import mark
+from charlm.ui.watch import Watch
 
-# Asks every second while something runs, every 3 s otherwise, never in a hidden page. Other parts of the page hear
-# `charlm:job` when a job begins, changes its state or ends, and may send `charlm:wake` to have the strip ask at once.
-STRIP_JS = """
-let timer = 0, mark = null, busy = false;
-const lost = () => {
-  element.classList.add('lost');
-  if (!element.querySelector('.job')) return;
-  const line = element.querySelector('.lost-line');
-  if (line) line.hidden = false;
-};
-const show = (state) => {
-  element.classList.remove('lost');
-  props.value = state.html;
-  if (mark !== state.mark) {
-    const first = mark === null;
-    mark = state.mark;
-    window.dispatchEvent(new CustomEvent('charlm:job', { detail: { ...state, first } }));
-  }
-};
-const ask = async (call) => {
-  if (busy || !element.isConnected) return;
-  clearTimeout(timer);
-  busy = true;
-  let wait = 3000;
-  try {
-    const state = await call();
-    show(state);
-    wait = state.live ? 1000 : 3000;
-  } catch { lost(); }
-  busy = false;
-  timer = setTimeout(poll, wait);
-};
-function poll() {
-  if (document.visibilityState === 'visible') ask(() => server.poll_job({}));
-  else timer = setTimeout(poll, 1000);
-}
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('button[data-act]');
-  if (!button) return;
-  button.disabled = true;
-  const order = { act: button.dataset.act, run: button.dataset.run };
-  const send = () => busy ? setTimeout(send, 30) : ask(() => server.control_job(order));
-  send();
-});
-document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible') poll(); });
-window.addEventListener('charlm:wake', poll);
-poll();
-"""
-
+STRIP_JS = (Path(__file__).parent / "strip.js").read_text(encoding="utf-8")
+# Seconds until a page asks again: while something is at work, and otherwise.
+LIVE_SECONDS, IDLE_SECONDS = 1.0, 3.0
 # Beginnings of a running job's messages that matter more than the time left.
 NEWS = ("stopping", "preparing", "working", "waiting")
 VERBS = {"running": "Pause", "queued": "", "paused": "Resume"}
@@ -69,35 +26,55 @@ def strip_html(job: Mapping[str, Any] | None, complaint: str = "") -> str:
     """The strip for `Jobs.current()`; empty without a job, so that the page moves up."""
     if job is None:
         return f'<div class="job told"><div class="line">{escape(complaint)}</div></div>' if complaint else ""
+    return _strip(job, live_values(job, complaint))
+
+
+def live_values(job: Mapping[str, Any], complaint: str = "") -> list[str]:
+    """What changes all the time, in the order in which it stands in the strip; the bar's percentage is the last."""
     share = min(max(float(job.get("progress") or 0.0), 0.0), 1.0)
+    losses = [f"{racer['val_loss']:.2f}" for racer in _measured(job)]
+    step, percent = numbers.whole(job["step"]), f"{100 * share:.0f} %"
+    return [step, percent, *losses, complaint or _time_left(job), f"{100 * share:.2f}"]
+
+
+def _strip(job: Mapping[str, Any], values: Sequence[str]) -> str:
+    """The strip with these values in it; a page puts newer ones into the same places."""
+    step, percent, *losses, left = map(_live, values[:-1])
+    share = escape(values[-1])
     return (
         f'<div class="job" data-status="{escape(str(job["status"]))}"><div class="line"><i class="pulse"></i>'
-        f"{_what(job, share)}{_racers(job)}"
+        f"{_what(job, step, percent)}{_racers(job, losses)}"
         '<span class="lost-line" hidden>Training goes on, reconnecting…</span>'
-        f'<span class="left">{escape(complaint or _time_left(job))}</span>{_buttons(job)}</div>'
-        f'<div class="bar" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{100 * share:.0f}"><i style="width:{100 * share:.2f}%"></i></div></div>'
+        f'<span class="left">{left}</span>{_buttons(job)}</div>'
+        '<div class="bar" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{share}"><i style="width:{share}%"></i></div></div>'
     )
 
 
-def _what(job: Mapping[str, Any], share: float) -> str:
+def _live(value: str) -> str:
+    return f"<span data-live>{escape(value)}</span>"
+
+
+def _what(job: Mapping[str, Any], step: str, percent: str) -> str:
     """Kind, corpus and step; on a phone the kind and a percentage."""
     total = f" of {numbers.whole(job['total_steps'])}" if job.get("total_steps") else ""
     return (
         f'<span><b>{escape(str(job["title"]))}</b> <span class="wide">on {escape(str(job["corpus"]))}</span></span>'
-        f'<span class="wide">step <b>{numbers.whole(job["step"])}</b>{total}</span>'
-        f'<span class="narrow">{100 * share:.0f} %</span>'
+        f'<span class="wide">step <b>{step}</b>{total}</span><span class="narrow">{percent}</span>'
     )
 
 
-def _racers(job: Mapping[str, Any]) -> str:
+def _measured(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [racer for racer in job.get("racers", ()) if racer.get("val_loss") is not None]
+
+
+def _racers(job: Mapping[str, Any], losses: Sequence[str]) -> str:
     """A swatch and the best validation loss of each model in training."""
-    racers = [racer for racer in job.get("racers", ()) if racer.get("val_loss") is not None]
-    if not racers:
+    if not losses:
         return ""
     shown = "".join(
-        f'<span title="{escape(str(racer["label"]))}">{swatch(racer["arch"])}{racer["val_loss"]:.2f}</span>'
-        for racer in racers
+        f'<span title="{escape(str(racer["label"]))}">{swatch(racer["arch"])}{loss}</span>'
+        for racer, loss in zip(_measured(job), losses, strict=True)
     )
     return f'<span class="racers wide">{shown}</span><span class="wide far">best validation loss</span>'
 
@@ -121,36 +98,51 @@ def _buttons(job: Mapping[str, Any]) -> str:
     return f'<span class="buttons">{toggle}{action("stop", "Stop", run=run)}</span>'
 
 
-def strip_state(services: Services, complaint: str = "") -> dict[str, Any]:
-    """What the page gets at every poll: HTML, whether something runs, and a mark that changes with the job's state."""
+def strip_state(services: Services, seen: Any = None, complaint: str = "") -> dict[str, Any]:
+    """What a page needs that has the strip with the mark `seen`: its values, or the whole of it.
+
+    Returns:
+        `values`, as `live_values`. With another mark also `mark`, `html`, and for those who listen to the job: `live`,
+        `state`, which changes with the job's state, and `run_ids`.
+    """
     job = services.jobs.current()
-    mark = f"{job['status']} {' '.join(job['run_ids'])} {job.get('queued', 0)}" if job else ""
-    return {
-        "html": strip_html(job, complaint),
-        "live": job is not None,
-        "mark": mark,
-        "run_ids": list(job["run_ids"]) if job else [],
-    }
+    values = live_values(job, complaint) if job else []
+    state = [job["status"], *job["run_ids"], job.get("queued", 0)] if job else []
+    blank = _strip(job, [""] * len(values)) if job else complaint
+    now = mark([blank, state])
+    if now == seen:
+        return {"values": values}
+    ids = list(job["run_ids"]) if job else []
+    whole = {"html": strip_html(job, complaint), "live": job is not None, "state": mark(state), "run_ids": ids}
+    return {"values": values, "mark": now, **whole}
 
 
-def build(services: Services) -> gr.HTML:
-    """The strip; it stands before the tabs and polls through server functions, the cheapest way gradio has."""
+def build(services: Services, watch: Watch) -> gr.HTML:
+    """The strip; it stands before the tabs and asks for the whole page, in one call a tick: the cheapest gradio has."""
 
-    def poll_job(_: Any = None) -> dict[str, Any]:
-        return strip_state(services)
+    async def poll(asked: Any = None) -> dict[str, Any]:
+        asked = asked if isinstance(asked, dict) else {}
+        told: dict[str, Any] = {"strip": strip_state(services, asked.get("strip"))}
+        live = bool(services.jobs.queue())
+        if isinstance(train := asked.get("train"), dict):
+            view = await watch.view(train_live.wishes(train))
+            told["train"] = train_live.answer(view, train)
+            live = live or bool(view.active)
+        return {**told, "wait": LIVE_SECONDS if live else IDLE_SECONDS}
 
     def control_job(order: Any = None) -> dict[str, Any]:
         order = order if isinstance(order, dict) else {}
         jobs = services.jobs
         verbs = {"pause": jobs.pause, "resume": jobs.resume, "stop": jobs.stop_job}
+        complaint = ""
         try:
             if order.get("act") in verbs:
                 verbs[order["act"]](str(order.get("run", "")))
         except CharLMError as error:
             logging.getLogger(__name__).info("the strip's %s was refused: %s", order.get("act"), error)
-            return strip_state(services, str(error))
-        return strip_state(services)
+            complaint = str(error)
+        return {"strip": strip_state(services, None, complaint), "wait": LIVE_SECONDS}
 
     return gr.HTML(
-        "", elem_id="strip", js_on_load=STRIP_JS, server_functions=[poll_job, control_job], apply_default_css=False
+        "", elem_id="strip", js_on_load=STRIP_JS, server_functions=[poll, control_job], apply_default_css=False
     )

@@ -1,58 +1,91 @@
-// Keeps the plot, the finding and the table up to date. What the plot shows stands in its own layout.meta, so this
-// script remembers nothing that a redraw or a reload could contradict.
-let timer = 0, busy = false, marks = {};
+// Keeps the plot, the finding, the table and the samples up to date. What the plot shows stands in its own layout.meta,
+// so this script remembers nothing of it that a redraw or a reload could contradict.
+const MOST = 4000;  // points of a curve from which the plot is drawn anew, thinned
+const AWAY = 10000;  // ms without an answer after which it is drawn anew, too
+let text = '', marks = [], heard = 0;
 const plot = () => document.querySelector('#train-plot .js-plotly-plot');
 const wanted = () => {
   const field = document.querySelector('#train-wanted textarea, #train-wanted input');
   try { return JSON.parse(field.value || '[]'); } catch { return []; }
 };
-const extend = (graph, state) => {
-  const meta = graph.layout.meta;
-  const indices = [], xs = [], ys = [], rings = [];
-  graph.data.forEach((trace, index) => {
-    const points = trace.meta && state.points[trace.meta.run];
-    if (!points) return;
-    if (trace.meta.kind === 'best') rings.push([index, points.best]);
-    else if (points[trace.meta.kind].x.length) {
-      indices.push(index); xs.push(points[trace.meta.kind].x); ys.push(points[trace.meta.kind].y);
-    }
-  });
-  const kept = (graph.layout.annotations || []).filter((note) => note.name === 'axis' || note.name === 'uniform');
-  if (indices.length) Plotly.extendTraces(graph, { x: xs, y: ys }, indices);
-  rings.forEach(([index, ring]) => Plotly.restyle(graph, { x: [ring.x], y: [ring.y] }, [index]));
-  Plotly.relayout(graph, { annotations: [...kept, ...state.labels] });
-  for (const run in state.points) if (state.points[run].since !== null) meta.since[run] = state.points[run].since;
-};
-const show = (state) => {
-  if (state.body !== null && state.body !== undefined) props.value = state.body;
-  if (state.head !== null && state.head !== undefined)
-    window.dispatchEvent(new CustomEvent('charlm:head', { detail: state.head }));
-  marks = state.marks;
-  const graph = plot();
-  if (state.redraw) return trigger('redraw', {});
-  if (!state.points) return;
-  if (graph && window.Plotly && Plotly.extendTraces) extend(graph, state);
-  else trigger('redraw', {});
-};
-const tick = async () => {
-  clearTimeout(timer);
-  if (!element.isConnected) return;
-  let wait = 1000;
-  if (!busy && document.visibilityState === 'visible' && element.offsetParent) {
-    busy = true;
-    const meta = plot()?.layout?.meta || {};
-    try {
-      show(await server.poll_training({ runs: meta.runs || [], since: meta.since || {}, active: meta.active || [], by: meta.by, log: meta.log, wanted: wanted(), seen: marks }));
-    } catch { wait = 3000; }
-    busy = false;
+const put = (place, value) => { if (place && place.textContent !== value) place.textContent = value; };
+const tell = (detail) => window.dispatchEvent(new CustomEvent('charlm:head', { detail }));
+
+// [x, y, ..] with each x as what it is more than the one before -> [[x, ..], [y, ..]].
+const unpacked = (flat) => {
+  const x = [], y = [];
+  let last = 0;
+  for (let at = 0; at < flat.length; at += 2) {
+    x.push(last += flat[at]);
+    y.push(flat[at + 1]);
   }
-  timer = setTimeout(tick, wait);
+  return [x, y];
+};
+// Points and names in one go: every call of Plotly draws the whole plot.
+const extend = (graph, state) => {
+  const { meta, annotations } = graph.layout;
+  const xs = [], ys = [], indices = [];
+  const draw = (index, x, y) => { indices.push(index); xs.push(x); ys.push(y); };
+  graph.data.forEach((trace, index) => {
+    const place = meta.runs.indexOf(trace.meta.run), kind = trace.meta.kind;
+    if (place < 0) return;
+    const [train, val, best] = state.points[place];
+    const [x, y] = unpacked(kind === 'train' ? train : kind === 'val' ? val : best);
+    if (kind === 'best' && val.length) draw(index, x, y);
+    else if (x.length) draw(index, [...trace.x, ...x], [...trace.y, ...y]);
+  });
+  const names = annotations.map((note) => {
+    const end = state.ends[meta.runs.indexOf(note.name)];
+    return end ? { ...note, y: end[0], yshift: end[1], visible: true } : note;
+  });
+  meta.since = state.points.map((points) => points[3]);
+  if (indices.length) Plotly.update(graph, { x: xs, y: ys }, { annotations: names }, indices);
+};
+const fill = (state) => {
+  const table = element.querySelector('#train-table');
+  if (!table) return;
+  const heads = table.querySelectorAll('th');
+  put(heads[0], state.limits[0]);
+  if (state.limits[1]) put(heads[heads.length - 1], state.limits[1]);
+  const lines = [...table.tBodies[0].rows];
+  if (state.body !== undefined) lines.forEach((line, at) => { line.run = state.rows[at][0]; });
+  state.rows.forEach(([run, ...cells], at) => {
+    const line = lines.find((one) => one.run === run);
+    cells.forEach((value, cell) => put(line.cells[cell + 1].querySelector('b') || line.cells[cell + 1], value));
+    if (table.tBodies[0].rows[at] !== line) table.tBodies[0].insertBefore(line, table.tBodies[0].rows[at]);
+  });
+  for (const place in state.samples || {}) element.querySelectorAll('.cols > .col')[place].outerHTML = state.samples[place];
+};
+const take = (state) => {
+  heard = Date.now();
+  if (state.body !== undefined) {
+    text = state.text;
+    element.innerHTML = state.body;
+  }
+  tell(state);
+  if (state.seen) marks = state.seen;
+  if (state.rows) fill(state);
+  const graph = plot();
+  if (state.redraw || (state.points && !(graph && window.Plotly && Plotly.update))) trigger('redraw', {});
+  else if (state.points) extend(graph, state);
+};
+const ask = () => {
+  if (!element.isConnected || !element.offsetParent) return null;
+  const graph = plot(), meta = graph?.layout?.meta || {};
+  const stale = Date.now() - heard > AWAY || graph?.data.some((trace) => trace.x.length > MOST);
+  const question = { key: stale ? '' : meta.key, since: meta.since, seen: marks };
+  if (question.key !== text) question.text = text;
+  if (meta.by === 'seconds') question.by = meta.by;
+  if (meta.log) question.log = true;
+  const ids = wanted();
+  if (ids.length) question.wanted = ids;
+  return question;
 };
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');
   if (button) trigger('act', { ...button.dataset });
 });
-window.addEventListener('charlm:job', tick);
-window.addEventListener('charlm:redrawn', tick);
-document.addEventListener('visibilitychange', tick);
-tick();
+window.charlmParts.train = { ask, take };
+const wake = () => window.dispatchEvent(new Event('charlm:wake'));
+window.addEventListener('charlm:redrawn', wake);
+wake();

@@ -1,151 +1,157 @@
-"""What the Train tab shows and how it keeps up: which runs, their figure, and what a page lacks at a tick."""
+"""How a page keeps up with its runs: the whole plot once, then at each tick only what it lacks."""
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from charlm.config import ARCH_NAMES
-from charlm.errors import CharLMError
-from charlm.plots import MAX_POINTS, By, Curve, end_labels, loss_plot, loss_range
-from charlm.run import ACTIVE, Run
-from charlm.ui.common import Services
-from charlm.ui.train_view import body_html, head_html
-from charlm.ui.verdict import names
+from charlm.metrics import Row
+from charlm.plots import By, Curve, end_places, loss_plot, loss_range
+from charlm.run import Run
+from charlm.ui.train_view import View, mark
 
 HEIGHT = 330
 MOST = 12  # runs a page may ask for at once
+# Points that a tick adds to a plot, all runs together: a plot of 600 px that grows for half a minute shows no more.
+POINTS = 15
+ROUNDED = 1e-5  # nats: a log has seven digits
+DIGITS = 3  # of a loss; a pixel is about 0.01 nats
 
 
-def shown_runs(services: Services, wanted: Sequence[str] = ()) -> list[Run]:
-    """The runs the tab shows: the wanted ones with their race, else those at work, else the last, else the shipped."""
-    job = services.jobs.current()
-    ids = list(wanted) or (job["run_ids"] if job else [])
-    if ids:
-        runs = _found(services, ids)
-        return _race(services, runs[0]) if wanted and runs else runs
-    runs = services.store.list()
-    return _race(services, runs[0]) if runs else []
+def figure(view: View, overlay: Sequence[Run] = (), by: By = "step", log: bool = False) -> dict[str, Any]:
+    """The whole plot. `layout.meta` tells the page what it shows, so that it can ask for what is missing.
 
-
-def _found(services: Services, ids: Sequence[str]) -> list[Run]:
-    runs = []
-    for run_id in ids:
-        try:
-            runs.append(services.store.get(run_id))
-        except CharLMError:
-            continue  # deleted meanwhile
-    return runs
-
-
-def _race(services: Services, run: Run) -> list[Run]:
-    """A run and those it raced with, in the order of the architectures."""
-    if not run.group:
-        return [run]
-    runs = [other for other in services.store.list() if other.group == run.group and other.shipped == run.shipped]
-    return sorted(runs, key=lambda one: list(ARCH_NAMES).index(one.arch))
-
-
-def figure(
-    services: Services, runs: Sequence[Run], overlay: str = "", by: By = "step", log: bool = False
-) -> dict[str, Any]:
-    """The whole plot. `layout.meta` tells the page what it shows, so that it can ask for what is missing."""
-    rows = {run.run_id: run.metrics() for run in runs}  # read once: what is drawn and `since` must agree
-    curves = _curves(runs, list(rows.values()))
-    earlier = [run for run in _found(services, [overlay] if overlay else []) if run not in runs]
-    faded = [Curve(run.run_id, run.label, run.arch, run.metrics(), run.best_step, faded=True) for run in earlier]
-    active = _active(runs)
-    plot = loss_plot([*faded, *curves], by=by, log=log, uniform=_uniform(runs), height=HEIGHT, live=bool(active))
-    plot["layout"]["meta"] = {
-        "runs": [run.run_id for run in runs],
-        "since": {run_id: mine[-1]["step"] if mine else -1 for run_id, mine in rows.items()},
-        "active": active,
-        "by": by,
-        "log": log,
-    }
+    Args:
+        view: its runs are drawn.
+        overlay: earlier runs, laid under them.
+        by: x axis.
+        log: logarithmic loss axis.
+    """
+    earlier = [run for run in overlay if run.run_id not in view.called]
+    faded = [Curve(run.run_id, run.label, run.arch, run.course().rows, run.best_step, faded=True) for run in earlier]
+    live = bool(view.active)
+    plot = loss_plot([*faded, *_curves(view)], by=by, log=log, uniform=_uniform(view), height=HEIGHT, live=live)
+    meta = {"runs": list(view.called), "since": _since(view), "key": view.key, "by": by, "log": log}
+    plot["layout"]["meta"] = meta
     return plot
 
 
-def _curves(runs: Sequence[Run], rows: Sequence[Sequence[Mapping[str, Any]]]) -> list[Curve]:
-    called = names(runs)
-    return [
-        Curve(run.run_id, name, run.arch, mine, run.best_step)
-        for run, name, mine in zip(runs, called, rows, strict=True)
-    ]
+def _curves(view: View) -> list[Curve]:
+    curves = []
+    for run in view.runs:
+        best = _best(view, run)
+        rows = view.courses[run.run_id].rows
+        curves.append(Curve(run.run_id, view.called[run.run_id], run.arch, rows, best["step"] if best else None))
+    return curves
 
 
-def _active(runs: Sequence[Run]) -> list[str]:
-    """Ids of the runs at work."""
-    return [run.run_id for run in runs if run.status in ACTIVE]
+def _best(view: View, run: Run) -> Row | None:
+    """The validation whose weights are kept; the newest low may be so before it is noted as the best."""
+    state, lows = view.states[run.run_id], view.courses[run.run_id].lows
+    known = math.inf if state["best_val_loss"] is None else state["best_val_loss"]
+    if lows and lows[-1]["val_loss"] <= known + ROUNDED:
+        return lows[-1]
+    return next((row for row in lows if row["step"] == state["best_step"]), None)
 
 
-def _uniform(runs: Sequence[Run]) -> float | None:
-    return math.log(runs[0].model_config.vocab_size) if runs and runs[0].model_config.vocab_size > 1 else None
+def _since(view: View) -> list[int]:
+    """The last step of each run, -1 before the first."""
+    return [view.courses[run.run_id].last.get("step", -1) for run in view.runs]
 
 
-def poll(services: Services, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page needs at a tick.
+def _uniform(view: View) -> float | None:
+    sizes = [run.model_config.vocab_size for run in view.runs[:1]]
+    return math.log(sizes[0]) if sizes and sizes[0] > 1 else None
+
+
+def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What a page needs at a tick.
 
     Args:
-        asked: `runs`, `since` {run: step}, `active` run ids, `by`, `log` of the plot as it stands, `wanted` run ids,
-            `seen` marks.
+        view: what there is to show.
+        asked: `key`, `since`, `by` and `log` of the plot as it stands; `text`, the key of head and body if it is
+            another, and `seen`, the marks of the line under the finding and of the samples.
 
     Returns:
         `redraw`: the plot shows what it should not: other runs, or steps that a resumed run takes anew; or a run began
-        or ended, and its last validation may be at a step already drawn. `points`: per run, what to add to its traces.
-        `labels`: names at the line ends. `head`, `body`: HTML, None if it has been seen.
+        or ended, and its last validation may be at a step already drawn. Else `points`, if there are new ones: per run,
+        in the order of the plot's meta, [x, loss, ..] of training (each x as what it is more than the one before), the
+        same of validation, then of the ring if there is a validation, the newest step; and `ends`, the places of the
+        names. `head` and `body` with their `text` key: HTML of what is new to the page;
+        else `title`, `lead` and `samples` {place: HTML}, as far as they changed. `limits` and `rows`: the table.
     """
-    runs = shown_runs(services, _strings(asked.get("wanted")))
-    ids, since = [run.run_id for run in runs], asked.get("since")
-    since = since if isinstance(since, dict) else {}
-    rows = {run.run_id: run.metrics() for run in runs}
-    stale = any(_whole(since.get(run_id)) > (mine[-1]["step"] if mine else -1) for run_id, mine in rows.items())
-    active = _strings(asked.get("active")) if "active" in asked else _active(runs)
-    if stale or ids != _strings(asked.get("runs")) or active != _active(runs):
-        return {"redraw": True, **_texts(services, runs, asked)}
-    by: By = "seconds" if asked.get("by") == "seconds" else "step"
-    fresh = {run_id: [row for row in mine if row["step"] > _whole(since.get(run_id))] for run_id, mine in rows.items()}
-    state: dict[str, Any] = {"redraw": False, **_texts(services, runs, asked)}
-    if any(fresh.values()):
-        curves = _curves(runs, list(rows.values()))
-        span = loss_range(curves, _uniform(runs))
-        log = bool(asked.get("log"))
-        state["points"] = {run.run_id: _points(run, fresh[run.run_id], rows[run.run_id], by) for run in runs}
-        state["labels"] = end_labels(curves, by=by, log=log, span=span, height=HEIGHT)
-    return state
+    told = _texts(view, asked)
+    if not view.runs:
+        return told
+    since = _numbers(asked.get("since"), len(view.runs))
+    newest = _since(view)
+    if asked.get("key") != view.key or any(old > new for old, new in zip(since, newest, strict=True)):
+        return {**told, "redraw": True}
+    if since != newest:
+        by: By = "seconds" if asked.get("by") == "seconds" else "step"
+        told["points"] = [_points(view, run, at, by) for run, at in zip(view.runs, since, strict=True)]
+        told["ends"] = _ends(view, asked.get("log") is True)
+    return told
 
 
-def _points(run: Run, fresh: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], by: str) -> dict[str, Any]:
-    """New points of the two lines, the place of the ring, and the step reached."""
-    best = [row for row in rows if row["step"] == run.best_step and row.get("val_loss") is not None]
-    lines = {
-        kind: [row for row in fresh[-MAX_POINTS:] if row.get(f"{kind}_loss") is not None] for kind in ("train", "val")
-    }
-    return {
-        **{
-            kind: {"x": [row[by] for row in own], "y": [row[f"{kind}_loss"] for row in own]}
-            for kind, own in lines.items()
-        },
-        "best": {"x": [row[by] for row in best], "y": [row["val_loss"] for row in best]},
-        "since": fresh[-1]["step"] if fresh else None,
-    }
+def _points(view: View, run: Run, since: float, by: By) -> list[Any]:
+    course, most = view.courses[run.run_id], max(1, POINTS // len(view.runs))
+    fresh = course.since(since)
+    train = [row for row in fresh if row["train_loss"] is not None]
+    val = [row for row in fresh if row["val_loss"] is not None]
+    best = _best(view, run) if val else None
+    return [
+        _flat(few(train, most), "train_loss", by),
+        _flat(few(val, max(1, most // 2)), "val_loss", by),
+        _flat([best] if best else [], "val_loss", by),
+        course.last.get("step", -1),
+    ]
 
 
-def _texts(services: Services, runs: Sequence[Run], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Head and body with a mark each; None for what the page has already."""
+def few(rows: Sequence[Any], most: int) -> list[Any]:
+    """At most `most` of the rows, evenly taken; the last one stays."""
+    stride = math.ceil(len(rows) / max(most, 1)) or 1
+    return list(rows[::-1][::stride])[::-1]
+
+
+def _flat(rows: Sequence[Row], loss: str, by: By) -> list[float]:
+    """[x, loss, ..], each x as what it is more than the one before."""
+    flat, before = [], 0.0
+    for row in rows:
+        x = round(row[by], 2)
+        flat += [round(x - before, 2), round(row[loss], DIGITS)]
+        before = x
+    return flat
+
+
+def _ends(view: View, log: bool) -> list[list[float] | None]:
+    curves = _curves(view)
+    places = end_places(curves, log=log, span=loss_range(curves, _uniform(view)), height=HEIGHT)
+    return [[round(place[0], DIGITS), round(place[1], 1)] if place else None for place in places]
+
+
+def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Head, table and samples, whole or what changed in them."""
+    marks = [mark(view.lead), *(view.samples[run.run_id].step for run in view.runs)]
     seen = asked.get("seen")
-    seen = seen if isinstance(seen, dict) else {}
-    state: dict[str, Any] = {"marks": {}}
-    for name, html in (("head", head_html(services, runs)), ("body", body_html(services, runs))):
-        mark = hashlib.md5(html.encode(), usedforsecurity=False).hexdigest()
-        state["marks"][name] = mark
-        state[name] = None if seen.get(name) == mark else html
-    return state
+    told: dict[str, Any] = {"limits": view.limits, "rows": view.rows} if view.runs else {}
+    if asked.get("text", asked.get("key")) != view.key or not isinstance(seen, list) or len(seen) != len(marks):
+        return {**told, "text": view.key, "seen": marks, "head": view.head, "body": view.body}
+    if seen == marks:
+        return {**told, "title": view.title}
+    told |= {"title": view.title, "seen": marks}
+    if seen[0] != marks[0]:
+        told["lead"] = view.lead
+    changed = [place for place in range(len(view.runs)) if seen[place + 1] != marks[place + 1]]
+    return {**told, "samples": {str(place): view.sample(place) for place in changed}}
 
 
-def _strings(value: Any) -> list[str]:
-    return [item for item in value if isinstance(item, str)][:MOST] if isinstance(value, list) else []
+def wishes(asked: Mapping[str, Any]) -> list[str]:
+    """The run ids a page wants to see, as far as they are any."""
+    wanted = asked.get("wanted")
+    return [item for item in wanted if isinstance(item, str)][:MOST] if isinstance(wanted, list) else []
 
 
-def _whole(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and abs(value) < 1e15 else -1
+def _numbers(value: Any, count: int) -> list[float]:
+    """`count` steps from a page; what is none counts as not begun."""
+    steps = value if isinstance(value, list) and len(value) == count else [-1] * count
+    return [step if isinstance(step, int | float) and abs(step) < 1e15 else -1 for step in steps]

@@ -18,10 +18,17 @@ from charlm.ui.choice import asked, run_title
 from charlm.ui.common import Services, Shared, plot_data, swatch_css, toast
 from charlm.ui.corpora import Chosen, chosen_value, corpus_choices, open_corpus
 from charlm.ui.train_form import FOLDS, NAMES, Form
+from charlm.ui.watch import Watch
 
 LIVE_JS = (Path(__file__).parent / "train.js").read_text(encoding="utf-8")
 HEAD_JS = """
-window.addEventListener('charlm:head', (event) => { if (element.isConnected) props.value = event.detail; });
+const put = (place, value) => { if (place && place.textContent !== value) place.textContent = value; };
+window.addEventListener('charlm:head', ({ detail }) => {
+  if (!element.isConnected) return;
+  if (detail.head !== undefined) element.innerHTML = detail.head;
+  if (detail.title !== undefined) put(element.querySelector('.finding'), detail.title);
+  if (detail.lead !== undefined) put(element.querySelector('.lead'), detail.lead);
+});
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');
   if (button) trigger('act', { ...button.dataset });
@@ -47,25 +54,21 @@ class Live:
     wanted: gr.Textbox
 
 
-def build(services: Services, shared: Shared) -> None:
+def build(services: Services, shared: Shared, watch: Watch) -> None:
     """The tab's components and their wiring; call inside its gr.Tab."""
     gr.HTML(swatch_css("train-archs", ARCHS), apply_default_css=False, padding=False)
     with gr.Row(elem_id="train-sides"):
         with gr.Column(elem_id="train-form", min_width=260):
             form = train_form.build()
         with gr.Column(elem_id="train-live-side", min_width=300):
-            live = _live(services)
+            live = _live()
     _wire_form(form, shared)
-    _wire_live(form, live, services, shared)
+    _wire_live(form, live, services, shared, watch)
     _wire_start(form, live, services, shared)
 
 
-def _live(services: Services) -> Live:
+def _live() -> Live:
     """The right side, empty: what stood in it at the server's start would be stale; train.js fills it at once."""
-
-    def poll_training(order: Any = None) -> dict[str, Any]:
-        return train_live.poll(services, order if isinstance(order, dict) else {})
-
     head = gr.HTML("", elem_id="train-head", js_on_load=HEAD_JS, apply_default_css=False)
     with gr.Row(elem_classes="plot-line"):
         by = gr.Radio(
@@ -80,13 +83,7 @@ def _live(services: Services) -> Live:
             [NO_OVERLAY], value="", show_label=False, container=False, label="Overlay", elem_id="train-overlay"
         )
     plot = gr.Plot(show_label=False, container=False, elem_id="train-plot")
-    body = gr.HTML(
-        "",
-        elem_id="train-live",
-        js_on_load=LIVE_JS,
-        server_functions=[poll_training],
-        apply_default_css=False,
-    )
+    body = gr.HTML("", elem_id="train-live", js_on_load=LIVE_JS, apply_default_css=False)
     wanted = gr.Textbox("[]", visible="hidden", elem_id="train-wanted")
     return Live(head, by, scale, overlay, plot, body, wanted)
 
@@ -125,19 +122,20 @@ def _wire_form(form: Form, shared: Shared) -> None:
     gr.on([shared.own.select, form.archs.change], rename, form.archs, form.start, **QUIET)
 
 
-def _wire_live(form: Form, live: Live, services: Services, shared: Shared) -> None:
+def _wire_live(form: Form, live: Live, services: Services, shared: Shared, watch: Watch) -> None:
     """The plot is drawn whole when what it shows changes; train.js adds the points in between."""
 
     def draw(by: By, scale: str, overlay: str, wanted: str) -> Any:
-        runs = train_live.shown_runs(services, _ids(wanted))
-        return plot_data(train_live.figure(services, runs, overlay, by, scale == "log")) if runs else None
+        view = watch.look(train_live.wishes({"wanted": _ids(wanted)}))
+        earlier = watch.found([overlay] if overlay else [])
+        return plot_data(train_live.figure(view, earlier, by, scale == "log")) if view.runs else None
 
     def offer(overlay: str) -> Any:
         runs = [run for run in services.store.list() if run.best_val_loss is not None]
         known = [NO_OVERLAY, *((run_title(run), run.run_id) for run in runs)]
         return gr.update(choices=known, value=overlay if overlay in [key for _, key in known] else "")
 
-    def watch(message: str) -> str:
+    def follow(message: str) -> str:
         return json.dumps([str(asked(message).get("run", ""))])
 
     def mend(event: gr.EventData) -> Any:
@@ -154,7 +152,7 @@ def _wire_live(form: Form, live: Live, services: Services, shared: Shared) -> No
         drawn.then(None, js="() => { window.dispatchEvent(new Event('charlm:redrawn')); }")
     shared.own.select(offer, live.overlay, live.overlay, **QUIET)
     live.body.redraw(offer, live.overlay, live.overlay, **QUIET)
-    shared.watch.change(watch, shared.watch, live.wanted, **QUIET)
+    shared.watch.change(follow, shared.watch, live.wanted, **QUIET)
     live.head.act(mend, None, form.controls[NAMES.index("learning_rate")], **TOLD)
 
 

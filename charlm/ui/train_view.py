@@ -1,16 +1,21 @@
-"""What the Train tab says of its runs: the finding, the table, the samples; all from what the runs have logged."""
+"""What the Train tab says of its runs at one moment: the finding, the table, the samples."""
 
+import json
+import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from charlm.analysis.standing import common_limit, standing
-from charlm.run import Run
+from charlm.analysis.standing import Rows, common_limit, standing
+from charlm.metrics import Course
+from charlm.run import ACTIVE, Run
 from charlm.ui import numbers
 from charlm.ui.common import (
     Cell,
     Column,
-    Services,
     action,
+    column,
     columns,
     heading,
     marked_text,
@@ -27,127 +32,203 @@ PHONE_COLUMNS = (0, 1, 4, 7)
 TIE = 0.0005  # nats: what three decimals cannot show
 
 
-def head_html(services: Services, runs: Sequence[Run]) -> str:
-    """The finding and the line under it; what failed, why, and the mend."""
-    if not runs:
-        return heading("Nothing has been trained yet.", "Press Train: the curves grow here.")
-    failed = [run for run in runs if run.status == "failed"]
-    troubles = "".join(
-        notice(
-            f"{run.label} failed.",
-            run.message or "No reason was recorded.",
-            "error",
-            action("mend", "Put a third of its learning rate into the form", run=run.run_id),
+def mark(value: Any) -> str:
+    """A few characters that change with a JSON value."""
+    return f"{zlib.crc32(json.dumps(value).encode()):08x}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A run's newest sample; `html` is escaped and None without one."""
+
+    step: int = -1
+    html: str | None = None
+
+
+def written(sample: Mapping[str, Any] | None, lexicon: frozenset[str]) -> Written:
+    """A sample with the words wavy that are not in the lexicon; without a lexicon, none."""
+    from charlm.analysis.words import unknown_words
+
+    if sample is None:
+        return Written()
+    prompt, text = str(sample.get("prompt", "")), str(sample.get("text", ""))
+    spans = unknown_words(text, lexicon, ended=False)[0] if lexicon else []
+    return Written(sample["step"], marked_text(prompt, text, spans))
+
+
+@dataclass(eq=False)
+class View:
+    """Some runs at one moment, and what there is to say of them; every sentence and table is made once.
+
+    Attributes:
+        runs: in the order in which they are drawn.
+        states: per run id, `Jobs.state`.
+        courses: per run id, what is logged.
+        samples: per run id, what it wrote last.
+    """
+
+    runs: Sequence[Run]
+    states: Mapping[str, Mapping[str, Any]]
+    courses: Mapping[str, Course]
+    samples: Mapping[str, Written]
+
+    @cached_property
+    def called(self) -> dict[str, str]:
+        """What to call each run."""
+        return dict(zip([run.run_id for run in self.runs], names(self.runs), strict=True))
+
+    @cached_property
+    def active(self) -> list[str]:
+        """Ids of the runs at work."""
+        return [run_id for run_id, state in self.states.items() if state["status"] in ACTIVE]
+
+    @cached_property
+    def key(self) -> str:
+        """Changes when the page has to be made anew: other runs or names, a beginning, an end, a failure."""
+        failures = [self.states[run.run_id]["message"] for run in self._failed]
+        return mark([self.called, self.active, failures]) if self.runs else ""
+
+    @cached_property
+    def title(self) -> str:
+        """`GRU leads by 0.016 nats after 1,230 of 3,000 steps`, for runs that share a text."""
+        if not self.runs:
+            return "Nothing has been trained yet."
+        ranked, total = self._by_steps, max(run.total_steps or 0 for run in self.runs)
+        of_total = f" of {numbers.whole(total)}" if self._at_work and total else ""
+        after = f"after {numbers.whole(self._limit('step'))}{of_total} steps"
+        if not ranked:
+            waiting = f"{numbers.listed(list(self.called.values()))}: the first validation is on its way"
+            return waiting if self._at_work else "No validation yet"
+        leader, loss = ranked[0]
+        if len(ranked) == 1:
+            verb = "is at" if self._at_work else "reached"
+            return f"{self.called[leader]} {verb} {numbers.nats(loss)} nats per character {after}"
+        lead = ranked[1][1] - loss
+        if lead < TIE:
+            return f"{self.called[leader]} and {self.called[ranked[1][0]]} are level {after}"
+        return f"{self.called[leader]} {'leads' if self._at_work else 'won'} by {numbers.nats(lead)} nats {after}"
+
+    @cached_property
+    def lead(self) -> str:
+        """Who leads by the clock, what state the training is in, and what was adapted."""
+        if not self.runs:
+            return "Press Train: the curves grow here."
+        parts = [f"On {self.runs[0].corpus.get('name', 'a text')}."]
+        if len(self._by_seconds) > 1:
+            verb = "is" if self._at_work else "was"
+            parts.append(f"At equal seconds of its own {self.called[self._by_seconds[0][0]]} {verb} ahead.")
+        states = self.states.values()
+        if self._at_work:
+            parts.append("Training goes on when you close this page.")
+        elif self.runs[0].shipped:
+            parts.append("This training came with the app; press Train to start your own.")
+        else:
+            parts.append(f"{', '.join(dict.fromkeys(state['status'] for state in states)).capitalize()}.")
+        told = [state["message"] for state in states if state["message"] and state["status"] != "failed"]
+        return " ".join([*parts, *dict.fromkeys(map(_sentence, told))])
+
+    @cached_property
+    def head(self) -> str:
+        """The finding and the line under it; what failed, why, and the mend."""
+        mend = "Put a third of its learning rate into the form"
+        troubles = [
+            notice(
+                f"{run.label} failed.",
+                self.states[run.run_id]["message"] or "No reason was recorded.",
+                "error",
+                action("mend", mend, run=run.run_id),
+            )
+            for run in self._failed
+        ]
+        return heading(self.title, self.lead) + "".join(troubles)
+
+    @cached_property
+    def limits(self) -> list[str]:
+        """The first and the last column's heads: the step, and the seconds, at which the runs are compared."""
+        clock = [f"At {self._limit('seconds'):,.1f} s each"] if len(self.runs) > 1 else []
+        return [f"At step {numbers.whole(self._limit('step'))}", *clock]
+
+    @cached_property
+    def rows(self) -> list[list[Any]]:
+        """The table, best run first: the run's place in `runs`, then its cells."""
+        by_steps, by_seconds = dict(self._by_steps), dict(self._by_seconds)
+        order = list(by_steps)
+        lines = []
+        for place, run in enumerate(self.runs):
+            state, loss = self.states[run.run_id], by_steps.get(run.run_id)
+            clock = [numbers.nats(by_seconds.get(run.run_id))] if len(self.runs) > 1 else []
+            rank = order.index(run.run_id) if run.run_id in order else len(order)
+            lines.append((rank, [place, *self._cells(run, state, loss), *clock]))
+        return [cells for _, cells in sorted(lines, key=lambda line: line[0])]
+
+    def _cells(self, run: Run, state: Mapping[str, Any], loss: float | None) -> list[str]:
+        norm = self.courses[run.run_id].last.get("grad_norm")
+        return [
+            numbers.nats(loss),
+            numbers.nats(state["train_loss"]),
+            numbers.perplexity(loss),
+            numbers.bits(numbers.bits_of(loss)),
+            numbers.bits(norm),
+            numbers.whole(state["chars_per_second"]),
+            f"{state['seconds'] or 0:,.1f} s",
+        ]
+
+    @cached_property
+    def body(self) -> str:
+        """The table, ranked at equal steps, and what the models write now."""
+        if not self.runs:
+            return ""
+        title = section(
+            "What they write now" if len(self.runs) > 1 else "What it writes now",
+            "A fresh sample at every validation. Wavy: words that are not in the corpus.",
         )
-        for run in failed
-    )
-    return heading(finding(runs), _circumstances(services, runs)) + troubles
+        samples = columns([self._column(run) for run in self.runs])
+        return f'{self._table()}<div class="writes">{title}<div class="swipe">{samples}</div></div>'
 
+    def _table(self) -> str:
+        lines: list[list[Cell | str]] = []
+        for place, loss, *others in self.rows:
+            run = self.runs[place]
+            name = f"{swatch(run.arch)}{model_name(self.called[run.run_id], shape(run))}"
+            lines.append([Cell(html=name), Cell(loss, strong=True), *others])
+        first, *last = self.limits
+        return table((first, *HEAD, *last), lines, keep=PHONE_COLUMNS, kind="standing", id="train-table")
 
-def finding(runs: Sequence[Run]) -> str:
-    """`GRU leads by 0.016 nats after 1,230 of 3,000 steps`, for runs that share a text."""
-    called = dict(zip([run.run_id for run in runs], names(runs), strict=True))
-    rows = {run.run_id: run.metrics() for run in _contenders(runs)}
-    ranked, step = standing(rows, "step"), common_limit(rows, "step")
-    at_work, total = any(run.status in AT_WORK for run in runs), max(run.total_steps or 0 for run in runs)
-    after = f"after {numbers.whole(step)}{f' of {numbers.whole(total)}' if at_work and total else ''} steps"
-    if not ranked:
-        waiting = f"{numbers.listed(list(called.values()))}: the first validation is on its way"
-        return waiting if at_work else "No validation yet"
-    leader, loss = ranked[0]
-    if len(ranked) == 1:
-        verb = "is at" if at_work else "reached"
-        return f"{called[leader]} {verb} {numbers.nats(loss)} nats per character {after}"
-    lead = ranked[1][1] - loss
-    if lead < TIE:
-        return f"{called[leader]} and {called[ranked[1][0]]} are level {after}"
-    return f"{called[leader]} {'leads' if at_work else 'won'} by {numbers.nats(lead)} nats {after}"
+    def sample(self, place: int) -> str:
+        """The column of what a run wrote last."""
+        return column(self._column(self.runs[place]))
 
+    def _column(self, run: Run) -> Column:
+        newest = self.samples[run.run_id]
+        note = "Its first sample comes with the first validation." if newest.html is None else ""
+        step = f"step {numbers.whole(max(newest.step, 0))}"
+        return Column(run.run_id, run.arch, self.called[run.run_id], step, text_html=newest.html or "", note=note)
 
-def _contenders(runs: Sequence[Run]) -> list[Run]:
-    """Who is ranked: a run that failed on the way would hold the others' ranking at the step where it fell."""
-    return [run for run in runs if run.status != "failed"] or list(runs)
+    @cached_property
+    def _failed(self) -> list[Run]:
+        return [run for run in self.runs if self.states[run.run_id]["status"] == "failed"]
 
+    @cached_property
+    def _at_work(self) -> bool:
+        return any(state["status"] in AT_WORK for state in self.states.values())
 
-def _circumstances(services: Services, runs: Sequence[Run]) -> str:
-    """Who leads by the clock, what state the training is in, and what was adapted."""
-    states = [services.jobs.status(run.run_id, since_step=10**12) for run in runs]
-    called = dict(zip([run.run_id for run in runs], names(runs), strict=True))
-    parts = [f"On {runs[0].corpus.get('name', 'a text')}."]
-    ranked = standing({run.run_id: run.metrics() for run in _contenders(runs)}, "seconds")
-    at_work = any(state["status"] in AT_WORK for state in states)
-    if len(ranked) > 1:
-        verb = "is" if at_work else "was"
-        parts.append(f"At equal seconds of its own {called[ranked[0][0]]} {verb} ahead.")
-    if at_work:
-        parts.append("Training goes on when you close this page.")
-    elif runs[0].shipped:
-        parts.append("This training came with the app; press Train to start your own.")
-    else:
-        parts.append(f"{', '.join(dict.fromkeys(state['status'] for state in states)).capitalize()}.")
-    parts += dict.fromkeys(
-        _sentence(state["message"]) for state in states if state["message"] and state["status"] != "failed"
-    )
-    return " ".join(parts)
+    @cached_property
+    def _contenders(self) -> dict[str, Rows]:
+        """Who is ranked: a run that failed on the way would hold the others' ranking at the step where it fell."""
+        runs = [run for run in self.runs if run not in self._failed] or list(self.runs)
+        return {run.run_id: self.courses[run.run_id].standing for run in runs}
+
+    def _limit(self, by: str) -> float:
+        return common_limit(self._contenders, by)
+
+    @cached_property
+    def _by_steps(self) -> list[tuple[str, float]]:
+        return standing(self._contenders, "step")
+
+    @cached_property
+    def _by_seconds(self) -> list[tuple[str, float]]:
+        return standing(self._contenders, "seconds")
 
 
 def _sentence(message: str) -> str:
     return message[:1].upper() + message[1:] + ("" if message.endswith(".") else ".")
-
-
-def body_html(services: Services, runs: Sequence[Run]) -> str:
-    """The table and what the models write now."""
-    if not runs:
-        return ""
-    states = {run.run_id: services.jobs.status(run.run_id, since_step=10**12) for run in runs}
-    rows = {run.run_id: run.metrics() for run in runs}
-    title = section(
-        "What they write now" if len(runs) > 1 else "What it writes now",
-        "A fresh sample at every validation. Wavy: words that are not in the corpus.",
-    )
-    samples = f'<div class="swipe">{_samples(services, runs)}</div>'
-    return f'{_table(runs, states, rows)}<div class="writes">{title}{samples}</div>'
-
-
-def _table(runs: Sequence[Run], states: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
-    """Ranked at equal steps; the last column ranks at equal own seconds."""
-    ranked = {run.run_id: rows[run.run_id] for run in _contenders(runs)}
-    step, seconds = common_limit(ranked, "step"), common_limit(ranked, "seconds")
-    by_steps, by_seconds = dict(standing(ranked, "step")), dict(standing(ranked, "seconds"))
-    order = list(by_steps)
-    called = dict(zip([run.run_id for run in runs], names(runs), strict=True))
-    several = len(runs) > 1
-    lines: list[list[Cell | str]] = []
-    for run in sorted(runs, key=lambda run: order.index(run.run_id) if run.run_id in order else len(order)):
-        state, last = states[run.run_id], rows[run.run_id][-1] if rows[run.run_id] else {}
-        loss = by_steps.get(run.run_id)
-        cells: list[Cell | str] = [
-            Cell(html=f"{swatch(run.arch)}{model_name(called[run.run_id], shape(run))}"),
-            Cell(numbers.nats(loss), strong=True),
-            numbers.nats(state["train_loss"]),
-            numbers.perplexity(loss),
-            numbers.bits(numbers.bits_of(loss)),
-            numbers.bits(last.get("grad_norm")),
-            numbers.whole(state["chars_per_second"]),
-            f"{state['seconds'] or 0:,.1f} s",
-        ]
-        lines.append(cells + ([numbers.nats(by_seconds.get(run.run_id))] if several else []))
-    head = (f"At step {numbers.whole(step)}", *HEAD, *((f"At {seconds:,.1f} s each",) if several else ()))
-    return table(head, lines, keep=PHONE_COLUMNS, kind="standing", id="train-table")
-
-
-def _samples(services: Services, runs: Sequence[Run]) -> str:
-    from charlm.analysis.words import unknown_words
-
-    shown = []
-    for run, name in zip(runs, names(runs), strict=True):
-        samples = run.samples()
-        newest: Mapping[str, Any] = samples[-1] if samples else {"step": 0, "prompt": "", "text": ""}
-        known = services.serving.lexicon(run)
-        spans = unknown_words(newest["text"], known, ended=False)[0] if known else []
-        text = marked_text(newest["prompt"], newest["text"], spans)
-        note = "" if samples else "Its first sample comes with the first validation."
-        shown.append(
-            Column(run.run_id, run.arch, name, f"step {numbers.whole(newest['step'])}", text_html=text, note=note)
-        )
-    return columns(shown)

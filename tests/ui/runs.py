@@ -7,6 +7,7 @@ from typing import Any
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CheckpointError
+from charlm.metrics import Course
 
 SHERLOCK = {"name": "Sherlock Holmes", "sha256": "aa", "key": "sherlock", "characters": 561676, "distinct": 78,
             "val_chars": 56168}  # fmt: skip
@@ -47,6 +48,9 @@ class FakeRun:
 
     def metrics(self, since: int = -1) -> list[dict[str, Any]]:
         return []
+
+    def course(self) -> Course:
+        return Course()
 
 
 def trio(**more: Any) -> list[FakeRun]:

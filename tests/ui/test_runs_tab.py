@@ -1,5 +1,6 @@
 """The Runs table, the details, what may be downloaded, and the job strip."""
 
+import asyncio
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from charlm.errors import JobError
 from charlm.ui import files, run_details, run_table, strip
 from charlm.ui.common import Services
 from charlm.ui.demo import browser_secret
+from charlm.ui.watch import Watch
 from tests.ui.runs import AUNT, FakeRun, trio
 
 JOB = {
@@ -133,16 +135,38 @@ def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
 
     jobs = SimpleNamespace(
         current=lambda: None, pause=refuse, resume=lambda run_id: calls.append(("resume", run_id)),
-        stop_job=lambda run_id: calls.append(("stop", run_id)),
+        stop_job=lambda run_id: calls.append(("stop", run_id)), queue=list,
     )  # fmt: skip
-    html = strip.build(Services(None, jobs, None))
-    assert "r1 is not training here" in html.control_job({"act": "pause", "run": "r1"})["html"]
+    services = Services(None, jobs, None)
+    html = strip.build(services, Watch(services))
+    refused = html.control_job({"act": "pause", "run": "r1"})["strip"]
+    assert "r1 is not training here" in refused["html"]
     html.control_job({"act": "stop", "run": "r1"})
     html.control_job({"act": "resume", "run": "r1"})
     html.control_job({"act": "rm -rf"})
     html.control_job("nonsense")
     assert calls == [("stop", "r1"), ("resume", "r1")]
-    assert html.poll_job({}) == {"html": "", "live": False, "mark": "", "run_ids": []}
+    told = asyncio.run(html.poll({"strip": refused["mark"], "train": "nonsense"}))
+    assert told["strip"]["html"] == "" and told["strip"]["live"] is False and told["wait"] == strip.IDLE_SECONDS
+    again = asyncio.run(html.poll({"strip": told["strip"]["mark"]}))
+    assert again == {"strip": {"values": []}, "wait": strip.IDLE_SECONDS} and asyncio.run(html.poll("x")) == told
+
+
+def strip_of(job: dict, seen: str | None = None) -> dict:
+    return strip.strip_state(Services(None, SimpleNamespace(current=lambda: job), None), seen)
+
+
+def test_the_strip_is_sent_once_and_then_its_numbers() -> None:
+    first = strip_of(JOB)
+    assert first["html"] == strip.strip_html(JOB) and first["live"] and first["run_ids"] == ["r1", "r2"]
+    later = strip_of({**JOB, "step": 1240, "eta_seconds": 131.0, "progress": 0.42}, first["mark"])
+    assert later == {"values": ["1,240", "42 %", "1.53", "2 m 11 s left", "42.00"]}
+    assert first["html"].count("data-live") == len(first["values"]) - 1  # the bar is no text
+    for change in ({"status": "paused"}, {"queued": 1}, {"corpus": "other"}, {"run_ids": ["r2"]}, {"total_steps": 9}):
+        assert strip_of({**JOB, **change}, first["mark"])["mark"] != first["mark"]
+    measured = [{**racer, "val_loss": 2.0} for racer in JOB["racers"]]
+    assert strip_of({**JOB, "racers": measured}, first["mark"])["html"].count('class="swatch"') == 2
+    assert strip_of({**JOB, "status": "paused"})["state"] != first["state"] == strip_of({**JOB, "corpus": "x"})["state"]
 
 
 def test_the_browsers_secret_outlives_a_restart(tmp_path: Path) -> None:

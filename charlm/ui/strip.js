@@ -1,0 +1,68 @@
+// The page's clock: one question a tick for all that is to be kept up to date. Parts of the page that want to know more
+// put {ask, take} into window.charlmParts: `ask()` gives a question or null, `take(answer)` gets what came of it.
+// Others hear `charlm:job` when a job begins, changes its state or ends, and may send `charlm:wake` to have it asked at
+// once. A hidden page asks nothing.
+let timer = 0, seen = null, state = null, busy = false, again = false;
+const parts = () => Object.entries(window.charlmParts);
+const lost = () => {
+  element.classList.add('lost');
+  const line = element.querySelector('.lost-line');
+  if (line) line.hidden = false;
+};
+const show = (strip) => {
+  element.classList.remove('lost');
+  if (strip.mark) {
+    element.innerHTML = strip.html;
+    seen = strip.mark;
+  }
+  const line = element.querySelector('.lost-line');
+  if (line) line.hidden = true;
+  element.querySelectorAll('[data-live]').forEach((place, index) => {
+    if (place.textContent !== strip.values[index]) place.textContent = strip.values[index];
+  });
+  const bar = element.querySelector('.bar'), share = strip.values.at(-1);
+  if (bar && bar.getAttribute('aria-valuenow') !== share) {
+    bar.setAttribute('aria-valuenow', share);
+    bar.firstElementChild.style.width = share + '%';
+  }
+  if (strip.mark && state !== strip.state) {
+    const first = state === null;
+    state = strip.state;
+    window.dispatchEvent(new CustomEvent('charlm:job', { detail: { live: strip.live, run_ids: strip.run_ids, first } }));
+  }
+};
+const exchange = async (call) => {
+  if (!element.isConnected) return;
+  if (busy) { again = true; return; }
+  clearTimeout(timer);
+  busy = true;
+  let wait = 3;
+  try {
+    const asked = { strip: seen };
+    for (const [name, part] of parts()) {
+      const question = part.ask();
+      if (question) asked[name] = question;
+    }
+    const told = await call(asked);
+    show(told.strip);
+    for (const [name, part] of parts()) if (told[name]) part.take(told[name]);
+    wait = told.wait;
+  } catch { lost(); }
+  busy = false;
+  timer = setTimeout(poll, again ? 0 : 1000 * wait);
+  again = false;
+};
+function poll() {
+  if (document.visibilityState === 'visible') exchange((asked) => server.poll(asked));
+}
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-act]');
+  if (!button) return;
+  button.disabled = true;
+  const order = { act: button.dataset.act, run: button.dataset.run };
+  const send = () => busy ? setTimeout(send, 30) : exchange(() => server.control_job(order));
+  send();
+});
+document.addEventListener('visibilitychange', poll);
+window.addEventListener('charlm:wake', poll);
+poll();
