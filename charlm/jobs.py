@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from charlm.corpus import Corpus
@@ -212,7 +213,7 @@ class Jobs:
 
     def _run(self, job: Job) -> None:
         """One job to its end; the queue goes on whatever happens to it."""
-        from charlm.race import Racer, run_race
+        from charlm.race import line_up, run_race
 
         def on_slice() -> None:
             job.moved = time.monotonic()
@@ -220,7 +221,8 @@ class Jobs:
             time.sleep(PAUSE_SECONDS if job.control.paused else 0)
 
         try:
-            job.racers = [Racer(run, job.corpus, job.resume) for run in job.runs]
+            job.racers = line_up(job.runs, job.corpus, job.resume)
+            job.corpus = replace(job.corpus, text="")  # from here on its ids are enough
             run_race(job.racers, job.control, on_slice)
         except Exception as error:
             if not isinstance(error, CharLMError | OSError):

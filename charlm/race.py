@@ -14,6 +14,7 @@ import torch
 from charlm.checkpoint import load_training, save_training, save_weights
 from charlm.config import SampleConfig
 from charlm.corpus import Corpus
+from charlm.dataset import Dataset
 from charlm.device import device_for
 from charlm.entry import dataset_of
 from charlm.errors import CharLMError, JobError
@@ -51,17 +52,18 @@ class Racer:
 
     Args:
         run: held by this process.
-        corpus: the text, as cleaned when the run was made.
+        dataset: its text as ids, cut as its settings say; racers share one.
         resume: go on from the run's saved state.
     """
 
-    def __init__(self, run: Run, corpus: Corpus, resume: bool = False) -> None:
+    def __init__(self, run: Run, dataset: Dataset, resume: bool = False) -> None:
         self.run = run
         config = run.train_config
         self.tokenizer = run.tokenizer()
-        self.dataset = dataset_of(self.tokenizer, corpus, config, run.corpus_config)
+        self.dataset = dataset
         self.device = device_for(config.device)
-        self.prompt = corpus.text[:1] if self.tokenizer.unknown("The ") else "The "
+        first = self.tokenizer.decode(dataset.train_ids[:1].tolist())
+        self.prompt = first if self.tokenizer.unknown("The ") else "The "
         self.best_val_loss, self.best_step = math.inf, 0  # of all validations; the state's are the schedule's own
         self.model, self.state = self._restore() if resume else self._begin()
         self.total = total_steps(config, self.dataset.steps_per_epoch)
@@ -229,6 +231,19 @@ class Racer:
         if self.run.train_config.minutes:
             left.append(max(0.0, 60.0 * self.run.train_config.minutes - self.state.seconds))
         return min(left)
+
+
+def line_up(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[Racer]:
+    """Racers for runs of one text and the same settings, over one set of ids; the text itself is not kept.
+
+    Args:
+        runs: held by this process.
+        corpus: the text, as cleaned when the runs were made.
+        resume: go on from the runs' saved states.
+    """
+    first = runs[0]
+    dataset = dataset_of(first.tokenizer(), corpus, first.train_config, first.corpus_config)
+    return [Racer(run, dataset, resume) for run in runs]
 
 
 def _rounds(racers: Sequence[Racer], control: Control) -> Iterator[None]:

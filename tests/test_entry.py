@@ -12,7 +12,7 @@ from charlm.config import SampleConfig
 from charlm.entry import enter, reopen
 from charlm.errors import ConfigError, CorpusError, JobError
 from charlm.presets import from_options
-from charlm.race import Control, Racer, run_race
+from charlm.race import Control, line_up, run_race
 from charlm.runs import RunStore
 from charlm.serving import Serving
 from tests.training import TEXT, entered, settings, small_corpus, store_in, trained
@@ -83,7 +83,7 @@ def test_fractions(fractions: dict[str, Any], said: str, store: RunStore) -> Non
 def test_the_76_characters_train_with_default_settings(store: RunStore, lstm_text: str) -> None:
     corpus = small_corpus(lstm_text)
     [run] = enter(store, corpus, from_options({"steps": 3}), ["lstm"])
-    run_race([Racer(run, corpus)], Control())
+    run_race(line_up([run], corpus), Control())
     run = store.get(run.run_id)
     assert run.status == "finished" and run.best_val_loss is not None
     assert re.fullmatch(r"only 76 characters: .* by heart; a batch of \d+ x \d+ needs .*: trained with .*", run.message)

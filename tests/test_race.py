@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from charlm import race
 from charlm.config import ARCHS, SampleConfig
-from charlm.dataset import Dataset
 from charlm.entry import reopen
 from charlm.errors import JobError
-from charlm.race import Control, Racer, run_race
+from charlm.race import Control, Racer, line_up, run_race
 from charlm.run import Run
 from charlm.runs import RunStore
+from charlm.shards import Shards
 from tests.training import entered, small_corpus, store_in, trained
 
 
@@ -34,7 +33,7 @@ def short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def racers_of(runs: list[Run], resume: bool = False) -> list[Racer]:
-    return [Racer(run, small_corpus(), resume) for run in runs]
+    return line_up(runs, small_corpus(), resume)
 
 
 def again(store: RunStore, run: Run, **options: Any) -> Run:
@@ -68,14 +67,13 @@ def one_step_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_racers_see_the_same_batches(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[int, list[bytes]] = {}
-    batches = Dataset.batches
+    gradients = Shards.gradients
 
-    def spy(self: Dataset, *place: int) -> Iterator[Any]:
-        for inputs, targets in batches(self, *place):
-            seen.setdefault(id(self), []).append(np.stack([inputs, targets]).tobytes())
-            yield inputs, targets
+    def spy(self: Shards, inputs: torch.Tensor, targets: torch.Tensor, hidden: Any) -> Any:
+        seen.setdefault(id(self), []).append(torch.stack([inputs, targets]).numpy().tobytes())
+        return gradients(self, inputs, targets, hidden)
 
-    monkeypatch.setattr(Dataset, "batches", spy)
+    monkeypatch.setattr(Shards, "gradients", spy)
     racers = racers_of(entered(store, *ARCHS, steps=60))
     run_race(racers, Control())
     first, *others = seen.values()

@@ -10,7 +10,7 @@ from charlm.config import CorpusConfig
 from charlm.corpus import Corpus, corpus_from_text
 from charlm.entry import enter
 from charlm.presets import RunConfig, from_options
-from charlm.race import Control, Racer, run_race
+from charlm.race import Control, line_up, run_race
 from charlm.run import Run
 from charlm.runs import RunStore
 
@@ -46,7 +46,7 @@ def entered(store: RunStore, *archs: str, text: str = TEXT, **options: Any) -> l
 def trained(store: RunStore, *archs: str, text: str = TEXT, **options: Any) -> list[Run]:
     """Runs trained to their end, read anew from their folders."""
     runs = entered(store, *archs, text=text, **options)
-    run_race([Racer(run, small_corpus(text)) for run in runs], Control())
+    run_race(line_up(runs, small_corpus(text)), Control())
     return [store.get(run.run_id) for run in runs]
 
 

@@ -32,13 +32,13 @@ def work(runs: Sequence["Run"], corpus: "Corpus", resume: bool = False) -> list[
     Raises:
         KeyboardInterrupt, Terminated: a signal came; everything is saved.
     """
-    from charlm.race import Control, Racer, run_race  # torch takes seconds: not before it is needed
+    from charlm.race import Control, line_up, run_race  # torch takes seconds: not before it is needed
     from charlm.runs import Run
 
     control = Control()
     remarks = [*corpus.repairs, *([runs[0].message] if runs[0].message else [])]
     with stops_between_steps(control), released(runs), Progress(() if resume else remarks) as progress:
-        racers = [Racer(run, corpus, resume) for run in runs]
+        racers = line_up(runs, corpus, resume)
         run_race(racers, control, lambda: progress.show(racers))
     return [Run(run.folder) for run in runs]
 

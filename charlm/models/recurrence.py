@@ -43,10 +43,11 @@ class Buffers:
 
 @dataclass(frozen=True)
 class Cell:
-    """What distinguishes the architectures: how many gates and states, and the names of their steps."""
+    """What distinguishes the architectures: numbers of H a row, states, and the names of their steps."""
 
     name: str
-    gates: int
+    gates: int  # whose sums the products give
+    kept: int  # of these, and others, what backward needs
     states: int = 1
 
     def steps(self, compiled: bool) -> tuple[Callable[..., None], Callable[..., None]]:
@@ -55,10 +56,10 @@ class Cell:
         return getattr(module, f"{self.name}_forward"), getattr(module, f"{self.name}_backward")
 
 
-LSTM = Cell("lstm", gates=4, states=2)  # Hochreiter and Schmidhuber 1997, with Gers' forget gate
-GRU = Cell("gru", gates=3)  # Cho et al. 2014, in torch's form: reset gate after the product
-RNN = Cell("rnn", gates=1)  # Elman 1990
-RELU = Cell("relu", gates=1)  # the same with relu
+LSTM = Cell("lstm", gates=4, kept=4, states=2)  # Hochreiter and Schmidhuber 1997, with Gers' forget gate
+GRU = Cell("gru", gates=3, kept=4)  # Cho et al. 2014, in torch's form: reset gate after the product
+RNN = Cell("rnn", gates=1, kept=0)  # Elman 1990
+RELU = Cell("relu", gates=1, kept=0)  # the same with relu
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,11 @@ class Layer(Function):
         steps, batch, hidden = inputs.shape[0], inputs.shape[1], weight_hh.shape[1]
         make = how.buffers.take if keep else lambda shape, dtype: torch.empty(shape, dtype=dtype)
         full = weight_hh.dtype
-        gates = make((steps if keep else 1, batch, cell.gates * hidden), how.dtype)
+        gates = make((steps if keep else 1, batch, cell.kept * hidden), full)
         hs = make((steps + 1, batch, hidden), how.dtype)
         extra = make((steps + 1, batch, hidden), full)
         hs[0] = states[0]
-        if cell.states > 1:
-            extra[0] = states[1]
+        extra[0] = states[-1]
         bias, bias_past = _biases(cell, bias_ih, bias_hh)
         past = torch.empty(batch, cell.gates * hidden, dtype=how.dtype)
         across = _turned(weight_hh, steps, how.dtype)  # (H, G*H)
@@ -119,7 +119,8 @@ class Layer(Function):
                 forward(t, t if keep else 0, looked_up, picked, *fixed)
         ctx.cell, ctx.how, ctx.kept = cell, how, (gates, hs, extra) if keep else None
         ctx.save_for_backward(inputs, weight_ih, weight_hh)
-        return hs[1:], hs[steps].to(full, copy=True), *([extra[steps].clone()] if cell.states > 1 else [])
+        last = [hs[steps].to(full, copy=True), extra[steps].clone()]
+        return hs[1:], *({LSTM: last, GRU: last[1:]}.get(cell, last[:1]))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -7,8 +7,9 @@ cheaply rule out that they overlap.
     source (R, G*H), rows (B,)  where the input part of the gates stands; row b's is source[rows[b]]
     bias (G*H,), bias_past (H,) added to it; the second to what the GRU's reset gate multiplies
     past (B, G*H)               the recurrent product
-    gates (S, B, G*H)           after their sigmoid or tanh; step t's at `slot`
-    hs, extra (T + 1, B, H)     hidden states from the one before the first step on; cells (LSTM) or recalls (GRU)
+    gates (S, B, K*H)           after their sigmoid or tanh, and the GRU's recall; step t's at `slot`
+    hs (T + 1, B, H)            hidden states as the products take them, from the one before the first step on
+    extra (T + 1, B, H)         cells (LSTM); hidden states in full, which small steps must not be rounded off of (GRU)
     grad (T, B, H)              of the hidden states, from outside
     dh, carry (B, H)            of the state, from the step after: through the product, and past it
     d, dpast (P, B, G*H)        gradients before sigmoid and tanh, of the input part and of the product; step t's at k
@@ -61,9 +62,9 @@ def lstm_forward(
         sigmoid_row(o, s[3 * hidden :], bias[3 * hidden :], p[3 * hidden :])
         before, c, h = extra[t, b], extra[t + 1, b], hs[t + 1, b]
         for j in range(hidden):
-            c[j] = get(f, j) * before[j] + get(i, j) * get(g, j)
+            c[j] = f[j] * before[j] + i[j] * g[j]
         for j in range(hidden):
-            put(h, j, get(o, j) * tanh(c[j]))
+            put(h, j, o[j] * tanh(c[j]))
 
 
 @compiled
@@ -80,17 +81,17 @@ def lstm_backward(
         u, w, before, c, dc = grad[t, b], dh[b], extra[t, b], extra[t + 1, b], carry[b]
         for j in range(hidden):
             bent = tanh(c[j])
-            dhj, oj = get(u, j) + get(w, j), get(o, j)
-            put(do, j, dhj * bent * oj * (ONE - oj))
-            dc[j] += dhj * oj * (ONE - bent * bent)
+            dhj = get(u, j) + get(w, j)
+            put(do, j, dhj * bent * o[j] * (ONE - o[j]))
+            dc[j] += dhj * o[j] * (ONE - bent * bent)
         for j in range(hidden):
-            put(di, j, dc[j] * get(g, j) * get(i, j) * (ONE - get(i, j)))
+            put(di, j, dc[j] * g[j] * i[j] * (ONE - i[j]))
         for j in range(hidden):
-            put(dg, j, dc[j] * get(i, j) * (ONE - get(g, j) * get(g, j)))
+            put(dg, j, dc[j] * i[j] * (ONE - g[j] * g[j]))
         for j in range(hidden):
-            put(df, j, dc[j] * before[j] * get(f, j) * (ONE - get(f, j)))
+            put(df, j, dc[j] * before[j] * f[j] * (ONE - f[j]))
         for j in range(hidden):
-            dc[j] *= get(f, j)
+            dc[j] *= f[j]
         add_row(into[rows[b]], e)
 
 
@@ -99,20 +100,22 @@ def gru_forward(
     t: int, slot: int, source: Array, rows: Array, bias: Array, bias_past: Array, past: Array, gates: Array,
     hs: Array, extra: Array,
 ) -> None:  # fmt: skip
-    """r, z = sigmoid; n = tanh(input + r recall); h = n + z (h - n). `extra` keeps the recall."""
+    """r, z = sigmoid; n = tanh(input + r recall); h = n + z (h - n)."""
     batch, hidden = extra.shape[1:]
     for b in range(batch):
         s, p, a = source[rows[b]], past[b], gates[slot, b]
         sigmoid_row(a[: 2 * hidden], s[: 2 * hidden], bias[: 2 * hidden], p[: 2 * hidden])
-        r, z, n = a[:hidden], a[hidden : 2 * hidden], a[2 * hidden :]
-        s, p, bias_n, recall = s[2 * hidden :], p[2 * hidden :], bias[2 * hidden :], extra[t, b]
+        r, z, n, recall = a[:hidden], a[hidden : 2 * hidden], a[2 * hidden : 3 * hidden], a[3 * hidden :]
+        s, p, bias_n = s[2 * hidden :], p[2 * hidden :], bias[2 * hidden :]
         for j in range(hidden):
             recall[j] = get(p, j) + bias_past[j]
         for j in range(hidden):
-            put(n, j, tanh(get(s, j) + bias_n[j] + get(r, j) * recall[j]))
-        before, h = hs[t, b], hs[t + 1, b]
+            n[j] = tanh(get(s, j) + bias_n[j] + r[j] * recall[j])
+        before, full, h = extra[t, b], extra[t + 1, b], hs[t + 1, b]
         for j in range(hidden):
-            put(h, j, get(n, j) + get(z, j) * (get(before, j) - get(n, j)))
+            full[j] = n[j] + z[j] * (before[j] - n[j])
+        for j in range(hidden):
+            put(h, j, full[j])
 
 
 @compiled
@@ -124,24 +127,24 @@ def gru_backward(
     batch, hidden = extra.shape[1:]
     for b in range(batch):
         a, e, q = gates[t, b], d[k, b], dpast[k, b]
-        r, z, n = a[:hidden], a[hidden : 2 * hidden], a[2 * hidden :]
+        r, z, n, recall = a[:hidden], a[hidden : 2 * hidden], a[2 * hidden : 3 * hidden], a[3 * hidden :]
         dr, dz, dn = e[:hidden], e[hidden : 2 * hidden], e[2 * hidden :]
-        u, w, v, before, recall = grad[t, b], dh[b], carry[b], hs[t, b], extra[t, b]
+        u, w, v, before = grad[t, b], dh[b], carry[b], extra[t, b]
         for j in range(hidden):
             v[j] += get(u, j) + get(w, j)
         for j in range(hidden):
-            put(dz, j, v[j] * (get(before, j) - get(n, j)) * get(z, j) * (ONE - get(z, j)))
+            put(dz, j, v[j] * (before[j] - n[j]) * z[j] * (ONE - z[j]))
         for j in range(hidden):
-            put(dn, j, v[j] * (ONE - get(z, j)) * (ONE - get(n, j) * get(n, j)))
+            put(dn, j, v[j] * (ONE - z[j]) * (ONE - n[j] * n[j]))
         for j in range(hidden):
-            put(dr, j, get(dn, j) * recall[j] * get(r, j) * (ONE - get(r, j)))
+            put(dr, j, get(dn, j) * recall[j] * r[j] * (ONE - r[j]))
         for j in range(hidden):
-            v[j] *= get(z, j)
+            v[j] *= z[j]
         past_n = q[2 * hidden :]
         for j in range(2 * hidden):
             q[j] = e[j]
         for j in range(hidden):
-            put(past_n, j, get(dn, j) * get(r, j))
+            put(past_n, j, get(dn, j) * r[j])
         add_row(into[rows[b]], e)
 
 

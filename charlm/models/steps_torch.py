@@ -39,14 +39,15 @@ def gru_forward(
     t: int, slot: int, source: Tensor, rows: Tensor, bias: Tensor, bias_past: Tensor, past: Tensor, gates: Tensor,
     hs: Tensor, extra: Tensor,
 ) -> None:
-    """r, z = sigmoid; n = tanh(input + r recall); h = n + z (h - n). `extra` keeps the recall."""
+    """r, z = sigmoid; n = tanh(input + r recall); h = n + z (h - n)."""
     hidden = bias_past.shape[0]
     inputs, a = source[rows] + bias, gates[slot]
     torch.add(inputs[:, : 2 * hidden], past[:, : 2 * hidden], out=a[:, : 2 * hidden]).sigmoid_()
-    r, z, n = a.chunk(3, dim=1)
-    torch.add(past[:, 2 * hidden :], bias_past, out=extra[t])
-    torch.addcmul(inputs[:, 2 * hidden :], r, extra[t], out=n).tanh_()
-    torch.lerp(n, hs[t], z, out=hs[t + 1])
+    r, z, n, recall = a.chunk(4, dim=1)
+    torch.add(past[:, 2 * hidden :], bias_past, out=recall)
+    torch.addcmul(inputs[:, 2 * hidden :], r, recall, out=n).tanh_()
+    torch.lerp(n, extra[t], z, out=extra[t + 1])
+    hs[t + 1].copy_(extra[t + 1])
 
 
 def gru_backward(
@@ -54,11 +55,11 @@ def gru_backward(
     d: Tensor, dpast: Tensor, into: Tensor, rows: Tensor,
 ) -> None:
     """`carry` is what the update gate lets through."""
-    (r, z, n), (dr, dz, dn) = gates[t].chunk(3, dim=1), d[k].chunk(3, dim=1)
+    (r, z, n, recall), (dr, dz, dn) = gates[t].chunk(4, dim=1), d[k].chunk(3, dim=1)
     carry.add_(grad[t]).add_(dh)
-    torch.mul(carry * (hs[t] - n), z * (1 - z), out=dz)
+    torch.mul(carry * (extra[t] - n), z * (1 - z), out=dz)
     torch.mul(carry * (1 - z), 1 - n * n, out=dn)
-    torch.mul(dn * extra[t], r * (1 - r), out=dr)
+    torch.mul(dn * recall, r * (1 - r), out=dr)
     carry.mul_(z)
     torch.mul(d[k], 1, out=dpast[k])
     dpast[k].chunk(3, dim=1)[2].mul_(r)

@@ -20,7 +20,7 @@ FOLDS: dict[str, tuple[str, ...]] = {
         "steps", "epochs", "minutes", "seq_len", "batch_size", "learning_rate", "schedule", "warmup_steps", "grad_clip",
         "weight_decay", "patience", "eval_every",
     ),
-    "name": ("label", "seed", "device"),
+    "name": ("label", "seed", "device", "precision"),
 }  # fmt: skip
 NAMES = tuple(name for names in FOLDS.values() for name in names)
 LABELS = {
