@@ -1,6 +1,6 @@
 """A product of some rows with a matrix, compiled: each row's sums are the same bit for bit, whatever its company.
 
-The weights lie in tiles of 16 columns, read from start to end. One or two rows take as long as that reading takes;
+The weights lie in tiles of 16 columns, read from start to end. A few rows take little longer than that reading takes;
 of many rows six share each reading, their sums kept in registers. All sums add up in the order of the inputs.
 """
 
@@ -12,13 +12,17 @@ from charlm.models.compiled import compiled, is_wanted
 
 Array = np.ndarray[Any, Any]
 COLUMNS = 16  # of a tile: two registers of AVX2, one of AVX-512, four of NEON
-ROWS = 6  # that share a reading: their 12 sums fit AVX2's 16 registers
-TILES = 4  # read at once for a single row, whose sums would otherwise wait for each other
+# Rows that share a reading: their 12 or 8 vectors of sums fit AVX2's 16 registers, with the weights and a factor.
+ROWS, FEW_ROWS = 6, 4
+TILES = 4  # read at once for a single row: fewer than 8 sums would wait for each other
 
 
 def padded_rows(rows: int) -> int:
     """How many rows an array must have room for; what is computed in the surplus means nothing."""
-    return rows if rows < ROWS // 2 else -(-rows // ROWS) * ROWS
+    whole, rest = rows // ROWS * ROWS, rows % ROWS
+    if rows == 1 or not rest:
+        return rows
+    return whole + (FEW_ROWS if rest <= FEW_ROWS else ROWS)
 
 
 def padded_columns(columns: int) -> int:
@@ -29,11 +33,11 @@ def padded_columns(columns: int) -> int:
 def pack(weight: Array) -> Array:
     """Weights in torch's layout, (N, K), as tiles (N / 16, K, 16) in float32, filled up with zeros."""
     columns, inputs = weight.shape
-    whole = columns // COLUMNS * COLUMNS
+    whole, rest = columns // COLUMNS, columns % COLUMNS
     tiles = np.zeros((padded_columns(columns) // COLUMNS, inputs, COLUMNS), np.float32)
-    tiles[: whole // COLUMNS] = weight[:whole].reshape(-1, COLUMNS, inputs).transpose(0, 2, 1)
-    if whole < columns:
-        tiles[-1, :, : columns - whole] = weight[whole:].T
+    tiles[:whole] = weight[: whole * COLUMNS].reshape(-1, COLUMNS, inputs).transpose(0, 2, 1)
+    if rest:
+        tiles[whole, :, :rest] = weight[-rest:].T
     return tiles
 
 
@@ -97,20 +101,23 @@ if is_wanted():
 
         return add
 
-    _add_block, _add_row, _add_tile = _adder(ROWS, 1), _adder(1, TILES), _adder(1, 1)
+    _add_many, _add_few = _adder(ROWS, 1), _adder(FEW_ROWS, 1)
+    _add_one, _add_rest = _adder(1, TILES), _adder(1, 1)
 
     @compiled
     def add_products(x: Array, rows: int, w: Array, y: Array) -> None:
         """Add to y (R, 16 N) the products of x (R, K) with the tiles w (N, K, 16), for `rows` of the R padded rows."""
-        tiles = w.shape[0]
-        if rows >= ROWS // 2:
-            for j in range(tiles):
-                for i in range(0, rows, ROWS):
-                    _add_block(x, w, y, i, j)
+        tiles, room = w.shape[0], x.shape[0]
+        if rows == 1:
+            wide = tiles // TILES * TILES
+            for j in range(0, wide, TILES):
+                _add_one(x, w, y, 0, j)
+            for j in range(wide, tiles):
+                _add_rest(x, w, y, 0, j)
             return
-        many = tiles // TILES * TILES
-        for i in range(rows):
-            for j in range(0, many, TILES):
-                _add_row(x, w, y, i, j)
-            for j in range(many, tiles):
-                _add_tile(x, w, y, i, j)
+        many = room // ROWS * ROWS
+        for j in range(tiles):
+            for i in range(0, many, ROWS):
+                _add_many(x, w, y, i, j)
+            if many < room:
+                _add_few(x, w, y, many, j)
