@@ -23,7 +23,7 @@ const show = (strip) => {
   const bar = element.querySelector('.bar'), share = strip.values.at(-1);
   if (bar && bar.getAttribute('aria-valuenow') !== share) {
     bar.setAttribute('aria-valuenow', share);
-    bar.firstElementChild.style.width = share + '%';
+    bar.firstElementChild.style.transform = `scaleX(${share})`;
   }
   if (strip.mark && state !== strip.state) {
     const first = state === null;

@@ -30,11 +30,11 @@ def strip_html(job: Mapping[str, Any] | None, complaint: str = "") -> str:
 
 
 def live_values(job: Mapping[str, Any], complaint: str = "") -> list[str]:
-    """What changes all the time, in the order in which it stands in the strip; the bar's percentage is the last."""
+    """What changes all the time, in the order in which it stands in the strip; the bar's share is the last."""
     share = min(max(float(job.get("progress") or 0.0), 0.0), 1.0)
     losses = [f"{racer['val_loss']:.2f}" for racer in _measured(job)]
     step, percent = numbers.whole(job["step"]), f"{100 * share:.0f} %"
-    return [step, percent, *losses, complaint or _time_left(job), f"{100 * share:.2f}"]
+    return [step, percent, *losses, complaint or _time_left(job), f"{share:.4f}"]
 
 
 def _strip(job: Mapping[str, Any], values: Sequence[str]) -> str:
@@ -46,8 +46,8 @@ def _strip(job: Mapping[str, Any], values: Sequence[str]) -> str:
         f"{_what(job, step, percent)}{_racers(job, losses)}"
         '<span class="lost-line" hidden>Training goes on, reconnecting…</span>'
         f'<span class="left">{left}</span>{_buttons(job)}</div>'
-        '<div class="bar" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{share}"><i style="width:{share}%"></i></div></div>'
+        '<div class="bar" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="1" '
+        f'aria-valuenow="{share}"><i style="transform:scaleX({share})"></i></div></div>'
     )
 
 

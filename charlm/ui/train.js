@@ -2,7 +2,9 @@
 // so this script remembers nothing of it that a redraw or a reload could contradict.
 const MOST = 4000;  // points of a curve from which the plot is drawn anew, thinned
 const AWAY = 10000;  // ms without an answer after which it is drawn anew, too
-let text = '', marks = [], heard = 0;
+const SHARE = 0.04;  // of the page's time may go into drawing; but new points come at least every SLOWEST ms
+const SLOWEST = 2000;
+let text = '', marks = [], heard = 0, drawn = 0, took = 0;
 const plot = () => document.querySelector('#train-plot .js-plotly-plot');
 const wanted = () => {
   const field = document.querySelector('#train-wanted textarea, #train-wanted input');
@@ -39,7 +41,10 @@ const extend = (graph, state) => {
     return end ? { ...note, y: end[0], yshift: end[1], visible: true } : note;
   });
   meta.since = state.points.map((points) => points[3]);
-  if (indices.length) Plotly.update(graph, { x: xs, y: ys }, { annotations: names }, indices);
+  if (!indices.length) return;
+  drawn = performance.now();
+  Plotly.update(graph, { x: xs, y: ys }, { annotations: names }, indices);
+  took = performance.now() - drawn;
 };
 const fill = (state) => {
   const table = element.querySelector('#train-table');
@@ -73,7 +78,9 @@ const ask = () => {
   if (!element.isConnected || !element.offsetParent) return null;
   const graph = plot(), meta = graph?.layout?.meta || {};
   const stale = Date.now() - heard > AWAY || graph?.data.some((trace) => trace.x.length > MOST);
-  const question = { key: stale ? '' : meta.key, since: meta.since, seen: marks };
+  const question = { key: stale ? '' : meta.key, seen: marks };
+  // A tick comes every second or so: half of one early is in time.
+  if (performance.now() - drawn > Math.min(took / SHARE, SLOWEST) - 500) question.since = meta.since;
   if (question.key !== text) question.text = text;
   if (meta.by === 'seconds') question.by = meta.by;
   if (meta.log) question.log = true;

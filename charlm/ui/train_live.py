@@ -68,8 +68,8 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         view: what there is to show.
-        asked: `key`, `since`, `by` and `log` of the plot as it stands; `text`, the key of head and body if it is
-            another, and `seen`, the marks of the line under the finding and of the samples.
+        asked: `key`, `since`, `by` and `log` of the plot as it stands, without `since` if points can wait; `text`, the
+            key of head and body if it is another, and `seen`, the marks of the line under the finding and of samples.
 
     Returns:
         `redraw`: the plot shows what it should not: other runs, or steps that a resumed run takes anew; or a run began
@@ -82,9 +82,12 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     told = _texts(view, asked)
     if not view.runs:
         return told
-    since = _numbers(asked.get("since"), len(view.runs))
-    newest = _since(view)
-    if asked.get("key") != view.key or any(old > new for old, new in zip(since, newest, strict=True)):
+    if asked.get("key") != view.key:
+        return {**told, "redraw": True}
+    if "since" not in asked:
+        return told
+    since, newest = _numbers(asked["since"], len(view.runs)), _since(view)
+    if any(old > new for old, new in zip(since, newest, strict=True)):
         return {**told, "redraw": True}
     if since != newest:
         by: By = "seconds" if asked.get("by") == "seconds" else "step"
