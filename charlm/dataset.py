@@ -12,6 +12,8 @@ from charlm.tokenizer import CharTokenizer, IdArray, id_type
 
 # Fewer held-out tokens than this say nothing about a model; the text is then too short to hold any out.
 MIN_HELD_OUT = 20
+# More held-out tokens than this take minutes to read and tell no more.
+LONG_VALIDATION = 2_000_000
 # Validation rows (DESIGN.md): about this long, at least 1, at most 64.
 ROW_TOKENS = 6_000
 MAX_ROWS = 64
@@ -94,6 +96,11 @@ class Cut:
         if not self.val:
             why = f"only {tokens:,} characters" if val_fraction else "nothing held out"
             self.notes.append(f"{why}: validation is the training text itself, so it measures learning by heart")
+        if self.val > LONG_VALIDATION:
+            self.notes.append(
+                f"every validation reads the whole {self.val:,} held-out characters; "
+                f"a val_fraction of {LONG_VALIDATION / tokens:.2g} would do"
+            )
         if self.train < 3:
             raise CorpusError(f"the training part has {self.train} characters of {tokens:,}; hold out less")
 

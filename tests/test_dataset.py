@@ -183,3 +183,9 @@ def test_an_unknown_character_is_said_before_anything_is_left(tmp_path: Path) ->
     with pytest.raises(CorpusError, match="does not know 'ß'"):
         ids_of(LONG, CharTokenizer.fit(LONG.replace("ß", "")), tmp_path, mapped_from=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_validation_that_takes_minutes_is_said_with_the_way_out() -> None:
+    assert not Cut(10_000_000, 16, 64, val_fraction=0.1).notes
+    [note] = Cut(100_000_000, 16, 64, val_fraction=0.1).notes
+    assert "10,000,000 held-out characters; a val_fraction of 0.02 would do" in note

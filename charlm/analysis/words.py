@@ -8,7 +8,7 @@ WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 def lexicon(text: str) -> frozenset[str]:
     """The distinct words of `text`, in small letters; of a hyphenated word also its parts."""
-    words = {word.lower() for word in set(WORD.findall(text))}
+    words = {match.group().lower() for match in WORD.finditer(text)}
     return frozenset(words.union(*(word.split("-") for word in words if "-" in word)))
 
 

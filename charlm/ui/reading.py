@@ -1,5 +1,6 @@
 """A text as the Corpus tab reads it: the corpus, its counts, its split and batches, and what guessing it costs."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from charlm.analysis.characters import count_characters
 from charlm.catalog import data_dir, entries
 from charlm.config import CorpusConfig, TrainConfig
 from charlm.corpus import Corpus
-from charlm.dataset import Dataset
+from charlm.dataset import Dataset, ids_of
 from charlm.tables import KINDS
 from charlm.tokenizer import CharTokenizer
 from charlm.ui.corpora import open_corpus
@@ -19,6 +20,7 @@ from charlm.ui.verdict import AT_WORK
 
 KEPT_TEXTS = 2  # they may be large
 KEPT_COSTS = 64
+WORDS = re.compile(r"\S+")  # counted one by one: a list of all would take more than the text
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,12 @@ def read_text(value: str, config: CorpusConfig) -> Reading:
     counts = count_characters(corpus.text)
     tokenizer = CharTokenizer(sorted(character for character, _ in counts))
     train = TrainConfig()
-    ids = tokenizer.encode(corpus.text)
+    ids = ids_of(corpus.text, tokenizer, data_dir())
     dataset = Dataset(ids, train.batch_size, train.seq_len, config.val_fraction, config.test_fraction)
     upload = open_upload(value, data_dir())
     columns = tuple(upload.columns()) if upload else ()
     table = bool(columns) or any(entry.key == value and _is_table(entry.filename) for entry in entries())
-    words = len(corpus.text.split())
+    words = sum(1 for _ in WORDS.finditer(corpus.text))
     return Reading(value, corpus, config, counts, tokenizer, dataset, words, columns, table)
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
 from charlm.config import ARCH_NAMES, ARCHS, Config, CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CharLMError
@@ -179,16 +178,16 @@ def estimate_html(
 
 
 def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct: int) -> str:
-    from charlm.dataset import Dataset
+    from charlm.dataset import Cut
     from charlm.estimate import check_memory, count_parameters, memory_bytes, this_machine, training_seconds
 
     train, held_out = config.train, (config.corpus.val_fraction, config.corpus.test_fraction)
-    dataset = Dataset(np.zeros(characters, np.int32), train.batch_size, train.seq_len, *held_out)
-    train = replace(train, batch_size=dataset.batch_size, seq_len=dataset.seq_len)
+    cut = Cut(characters, train.batch_size, train.seq_len, *held_out)
+    train = replace(train, batch_size=cut.batch_size, seq_len=cut.seq_len)
     models = [replace(config.model, arch=arch, vocab_size=distinct) for arch in archs]
     for model in models:
         check_memory(model, train, racers=len(models))
-    counts, train_chars = [count_parameters(model) for model in models], len(dataset.train_ids)
+    counts, train_chars = [count_parameters(model) for model in models], cut.train
     seconds = sum(training_seconds(this_machine(), model, train, train_chars) for model in models)
     memory = sum(memory_bytes(model, train) for model in models)
     largest = counts.index(max(counts))
