@@ -4,11 +4,15 @@ numba's functions let go of Python's lock, so that shards of a batch, the web se
 Without numba, or with CHARLM_COMPILE=0, torch's own operations do the same work, slower.
 """
 
+import hashlib
 import importlib.util
 import logging
 import math
 import os
+import shutil
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,10 +35,34 @@ def compiled(function: Function) -> Function:
         return function
     import numba
 
+    _choose_folder()
     try:
         return numba.njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # nowhere to keep it
         return numba.njit(**OPTIONS)(function)
+
+
+@cache
+def _choose_folder() -> None:
+    """Keep machine code in a folder named after the source of all compiled loops, and none of older source.
+
+    numba itself looks at the file of the function called only: it would go on with loops of an older version of another
+    file, which may expect other shapes and write where they must not.
+    """
+    import numba
+
+    config: Any = numba.config
+    own = Path(__file__).parent
+    sources = [source for source in (path.read_bytes() for path in sorted(own.glob("*.py"))) if b"compiled" in source]
+    name = f"compiled-{hashlib.sha256(b''.join(sources)).hexdigest()[:16]}"
+    if config.CACHE_DIR:
+        config.CACHE_DIR = str(Path(config.CACHE_DIR) / name)
+        return
+    folder = own / "__pycache__" if os.access(own, os.W_OK) else Path.home() / ".cache" / "charlm"
+    for old in folder.glob("compiled-*"):
+        if old.name != name:
+            shutil.rmtree(old, ignore_errors=True)
+    config.CACHE_DIR = str(folder / name)
 
 
 def inlined(function: Function) -> Function:
