@@ -46,6 +46,16 @@ def add_products(x: Array, rows: int, w: Array, y: Array) -> None:
     raise NotImplementedError("compiled only")
 
 
+def multiply(x: Array, w: Array, y: Array) -> None:
+    """y (R, 16 N) = x (R, K) times the tiles w (N, K, 16)."""
+    raise NotImplementedError("compiled only")
+
+
+def tile(weight: Array, tiles: Array) -> None:
+    """Lay weights (K, 16 N) out as tiles (N, K, 16)."""
+    raise NotImplementedError("compiled only")
+
+
 if is_wanted():
     from llvmlite import ir
     from numba import types
@@ -121,3 +131,29 @@ if is_wanted():
                 _add_many(x, w, y, i, j)
             if many < room:
                 _add_few(x, w, y, many, j)
+
+    @compiled
+    def multiply(x: Array, w: Array, y: Array) -> None:
+        """y (R, 16 N) = x (R, K) times the tiles w (N, K, 16); nothing beyond the R rows is read or written."""
+        rows, tiles = x.shape[0], w.shape[0]
+        alone = rows % 2 if rows >= FEW_ROWS else rows  # every even number from 4 on is made of fours and sixes
+        fours = 0
+        while rows - alone - fours * FEW_ROWS > 0 and (rows - alone - fours * FEW_ROWS) % ROWS:
+            fours += 1
+        many = rows - alone - fours * FEW_ROWS
+        y[:] = 0
+        for j in range(tiles):
+            for i in range(0, many, ROWS):
+                _add_many(x, w, y, i, j)
+            for i in range(many, rows - alone, FEW_ROWS):
+                _add_few(x, w, y, i, j)
+            for i in range(rows - alone, rows):
+                _add_rest(x, w, y, i, j)
+
+    @compiled
+    def tile(weight: Array, tiles: Array) -> None:
+        """Lay weights (K, 16 N) out as tiles (N, K, 16)."""
+        for j in range(tiles.shape[0]):
+            for k in range(tiles.shape[1]):
+                for c in range(COLUMNS):
+                    tiles[j, k, c] = weight[k, j * COLUMNS + c]

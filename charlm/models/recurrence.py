@@ -13,13 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
 from charlm.models import steps_compiled, steps_torch
 from charlm.models.compiled import is_wanted
+from charlm.models.product import COLUMNS, multiply, tile
 
+# Products with one matrix from which laying it out anew pays.
+TILED_USES = 4
 # Rows (steps x batch) that the products over a whole sequence take at a time.
 PIECE_ROWS = 512
 
@@ -69,17 +73,44 @@ class How:
     dtype: torch.dtype
     buffers: Buffers
     compiled: bool
+    tiled: bool = False  # our own products of few rows, instead of the library's
 
     @classmethod
     def best(cls, dtype: torch.dtype, buffers: Buffers) -> "How":
-        """Compiled where that is to be had."""
-        return cls(dtype, buffers, is_wanted())
+        """Compiled where that is to be had; tiled in float32 with AVX2, where few rows are slow in the library."""
+        compiled = is_wanted()
+        avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
+        return cls(dtype, buffers, compiled, compiled and avx2 and dtype == torch.float32)
 
     def view(self, tensor: Tensor) -> Any:
         """The tensor as the steps want it: a numpy array, bfloat16 as its 16 bits; or itself."""
         if not self.compiled:
             return tensor
         return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+class Factor:
+    """A matrix (K, N) that many rows are multiplied with: laid out in tiles, or as the library likes it."""
+
+    def __init__(self, matrix: Tensor, how: How, uses: int) -> None:
+        inputs, columns = matrix.shape
+        self._tiles = None
+        if how.tiled and uses >= TILED_USES and columns % COLUMNS == 0:
+            self._tiles = np.empty((columns // COLUMNS, inputs, COLUMNS), np.float32)
+            tile(matrix.numpy(), self._tiles)
+        else:  # copied, which products like better, only where many pay for it
+            self._matrix = matrix.to(how.dtype).contiguous() if uses > 1 else matrix.to(how.dtype)
+
+    def operand(self, rows: Tensor) -> Any:
+        """What `multiply` takes for rows, and for where the result goes."""
+        return rows if self._tiles is None else rows.numpy()
+
+    def multiply(self, rows: Any, out: Any) -> None:
+        """out (R, N) = rows (R, K) times the matrix."""
+        if self._tiles is None:
+            torch.mm(rows, self._matrix, out=out)
+        else:
+            multiply(rows, self._tiles, out)
 
 
 class Layer(Function):
@@ -109,13 +140,14 @@ class Layer(Function):
         extra[0] = states[-1]
         bias, bias_past = _biases(cell, bias_ih, bias_hh)
         past = torch.empty(batch, cell.gates * hidden, dtype=how.dtype)
-        across = _turned(weight_hh, steps, how.dtype)  # (H, G*H)
-        forward, view, h = cell.steps(how.compiled)[0], how.view, hs.unbind(0)
+        across = Factor(weight_hh.t(), how, steps)  # (H, G*H)
+        forward, view, h = cell.steps(how.compiled)[0], how.view, list(map(across.operand, hs.unbind(0)))
+        product = across.operand(past)
         fixed = tuple(map(view, (bias, bias_past, past, gates, hs, extra)))
         for first, source, rows in _sources(inputs, weight_ih, how):
             looked_up = view(source)
             for t, picked in enumerate(map(view, rows), first):
-                torch.mm(h[t], across, out=past)
+                across.multiply(h[t], product)
                 forward(t, t if keep else 0, looked_up, picked, *fixed)
         ctx.cell, ctx.how, ctx.kept = cell, how, (gates, hs, extra) if keep else None
         ctx.save_for_backward(inputs, weight_ih, weight_hh)
@@ -136,12 +168,13 @@ class Layer(Function):
         down = _Down(inputs, weight_ih, weight_hh, how)
         back, view = cell.steps(how.compiled)[1], how.view
         fixed = tuple(map(view, (grad, dh, carry, gates, hs, extra, down.d, down.dpast, down.into)))
-        weight, dpast, rows = weight_hh.to(how.dtype), down.dpast.unbind(0), list(map(view, down.rows))
+        weight, rows = Factor(weight_hh, how, steps), list(map(view, down.rows))
+        dpast, dstate = list(map(weight.operand, down.dpast.unbind(0))), weight.operand(dh)
         for first in range((steps - 1) // down.piece * down.piece, -1, -down.piece):
             last = min(first + down.piece, steps)
             for t in range(last - 1, first - 1, -1):
                 back(t, t - first, *fixed, rows[t])
-                torch.mm(dpast[t - first], weight, out=dh)
+                weight.multiply(dpast[t - first], dstate)
             down.add(first, last, hs)
         how.buffers.give(gates, hs, extra)
         dstates = [dh.to(full) + carry] if cell is GRU else [dh.to(full), carry][: cell.states]
@@ -166,7 +199,7 @@ class _Down:
         self.dweight_hh = torch.zeros_like(weight_hh)
         self._dweight = None if ids else torch.zeros_like(weight_ih)
         self.dinputs = None if ids else torch.empty_like(inputs, dtype=how.dtype)
-        self._weight = weight_ih.to(how.dtype)
+        self._weight = None if ids else Factor(weight_ih, how, steps)
 
     def add(self, first: int, last: int, hs: Tensor) -> None:
         """Take in the steps from `first` to before `last`, which stand at the beginning of `d`."""
@@ -175,9 +208,10 @@ class _Down:
         self._add_product(self.dweight_hh, dpast, hs[first:last])
         if self._dbias_past is not None:
             self._dbias_past += dpast.sum(0, dtype=self._dbias_past.dtype)
-        if self.dinputs is not None and self._dweight is not None:
+        if self.dinputs is not None and self._dweight is not None and self._weight is not None:
             self._add_product(self._dweight, d, self.inputs[first:last].to(self.how.dtype))
-            torch.mm(d, self._weight, out=self.dinputs[first:last].view(d.shape[0], -1))
+            operand = self._weight.operand
+            self._weight.multiply(operand(d), operand(self.dinputs[first:last].view(d.shape[0], -1)))
 
     def _add_product(self, total: Tensor, left: Tensor, right: Tensor) -> None:
         """total += left^T right; halves of a number are added up as whole ones."""
@@ -212,11 +246,6 @@ def _biases(cell: Cell, bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tenso
     return bias, last
 
 
-def _turned(weight: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
-    """`weight` (G*H, H) as (H, G*H); copied, which products like better, only where many steps pay for it."""
-    return weight.to(dtype).t().contiguous() if steps > 1 else weight.to(dtype).t()
-
-
 def _sources(inputs: Tensor, weight_ih: Tensor, how: How) -> Any:
     """Pieces of the sequence: first step, where the input part of the gates stands, and each step's rows of it."""
     steps, batch = inputs.shape[:2]
@@ -229,12 +258,13 @@ def _sources(inputs: Tensor, weight_ih: Tensor, how: How) -> Any:
             yield 0, weight_ih.t().contiguous(), inputs
         return
     piece = min(max(1, PIECE_ROWS // batch), steps)
-    across = _turned(weight_ih, steps, how.dtype)
+    across = Factor(weight_ih.t(), how, steps)
     source = torch.empty(piece * batch, weight_ih.shape[0], dtype=how.dtype)
     rows = torch.arange(piece * batch).view(piece, batch)
     for first in range(0, steps, piece):
         part = inputs[first : first + piece].to(how.dtype)
-        torch.mm(part.reshape(-1, part.shape[2]), across, out=source[: part.shape[0] * batch])
+        flat = part.reshape(-1, part.shape[2])
+        across.multiply(across.operand(flat), across.operand(source[: len(flat)]))
         yield first, source, rows[: part.shape[0]]
 
 

@@ -119,6 +119,21 @@ def test_smaller_number_formats_come_close(name: str, compiled: bool, dtype: tor
         assert (one - two).abs().max() <= close * (1 + two.abs().max())
 
 
+@pytest.mark.skipif(not is_wanted(), reason="nothing is compiled here")
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 13, 16])
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
+def test_tiled_products_come_as_close(name: str, rows: int) -> None:
+    torch.manual_seed(5)
+    cell = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[name](16, 32)
+    x = torch.randn(6, rows, 16, requires_grad=True)
+    state = tuple(torch.randn(rows, 32) for _ in range(2 if name == "lstm" else 1))
+    leaves = [x, *weights(cell)]
+    mine = ours(How(torch.float32, Buffers(), True, tiled=True), cell, x, state)
+    other = theirs(cell, x, state)
+    for one, two in zip(mine + gradients(mine, leaves), other + gradients(other, leaves), strict=True):
+        assert (one - two).abs().max() <= 1e-5 * (1 + two.abs().max())
+
+
 @pytest.mark.parametrize("cell", [LSTM, GRU, RNN])
 def test_gradients_by_finite_differences(how: How, cell: Cell) -> None:
     torch.manual_seed(2)
