@@ -167,3 +167,16 @@ def test_it_writes_with_the_weights_as_they_are(trained: Pair) -> None:
         model.get_parameter("fc.bias")[0] += 50
     after = "".join(generate(model.train(), tokenizer, "a"))
     assert after == tokenizer.tokens[0] * 500 != before and not model.training
+
+
+def test_as_on_a_gpu_all_texts_share_the_forward_pass(trained: Pair) -> None:
+    model, tokenizer = trained
+    writer = TorchWriter(model.eval())
+    writer._together = True
+    streams = [Stream.start(tokenizer, "abc" * n, SampleConfig(length=30 + n, seed=n)) for n in range(1, 5)]
+    texts = dict.fromkeys(streams, "")
+    while writing := [stream for stream in streams if not stream.done]:
+        for stream, ids in zip(writing, writer.write(writing, 8), strict=True):
+            texts[stream] += "".join(tokenizer.tokens[chosen] for chosen in ids)
+    for n, stream in enumerate(streams, 1):
+        assert texts[stream] == "".join(generate(model, tokenizer, "abc" * n, SampleConfig(length=30 + n, seed=n)))

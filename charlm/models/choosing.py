@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from charlm.models.compiled import compiled
+from charlm.models.compiled import compiled, inlined
 
 Array = np.ndarray[Any, Any]
 BEYOND_NUMBERS = -1  # chosen where a logit is no finite number
 NUCLEUS = 32  # of so many likeliest tokens top-p's are mostly among
 
 
-@compiled
+@inlined
 def rank(values: Array, count: int, order: Array) -> None:
     """Set order[:count] to where the largest values stand, largest first; of equals, the earlier first."""
     found = 0
@@ -27,7 +27,7 @@ def rank(values: Array, count: int, order: Array) -> None:
         order[place] = i
 
 
-@compiled
+@inlined
 def keep(weights: Array, order: Array, count: int, kept: Array) -> None:
     """Set to 0 all weights but those at order[:count]."""
     for n in range(count):
@@ -38,7 +38,7 @@ def keep(weights: Array, order: Array, count: int, kept: Array) -> None:
         weights[order[n]] = kept[n]
 
 
-@compiled
+@inlined
 def total(weights: Array) -> float:
     """Their sum, one after the other."""
     added = 0.0
@@ -47,7 +47,7 @@ def total(weights: Array) -> float:
     return added
 
 
-@compiled
+@inlined
 def nucleus(weights: Array, top_p: float, order: Array) -> int:
     """How many of the likeliest tokens, ranked in `order`, it takes to reach the share top_p."""
     goal, size = top_p * total(weights), weights.shape[0]

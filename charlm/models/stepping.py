@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charlm.models.choosing import choose
-from charlm.models.compiled import compiled, is_wanted, sigmoid, tanh
+from charlm.models.compiled import compiled, inlined, is_wanted, sigmoid, tanh
 from charlm.models.language_model import LanguageModel
 from charlm.models.product import add_products, padded_rows
 from charlm.models.recurrent import RecurrentModel
@@ -26,7 +26,7 @@ class Settings(NamedTuple):
     top_p: Array
 
 
-@compiled
+@inlined
 def lstm_row(a: Array, h: Array, c: Array) -> None:
     """Gates' sums (4H,) in torch's order i f g o; h and c become the next ones."""
     size = h.shape[0]
@@ -45,7 +45,7 @@ def lstm_row(a: Array, h: Array, c: Array) -> None:
         h[j] = tanh(c[j]) * o[j]
 
 
-@compiled
+@inlined
 def gru_row(a: Array, past: Array, h: Array) -> None:
     """Sums (3H,) of the input and of the past in torch's order r z n; h becomes the next one."""
     size = h.shape[0]
@@ -61,28 +61,28 @@ def gru_row(a: Array, past: Array, h: Array) -> None:
         h[j] = n[j] + z[j] * (h[j] - n[j])
 
 
-@compiled
+@inlined
 def rnn_row(a: Array, h: Array, relu: bool) -> None:
     """The sum (H,), bent, becomes the next h."""
     for j in range(h.shape[0]):
         h[j] = max(a[j], np.float32(0)) if relu else tanh(a[j])
 
 
-@compiled
+@inlined
 def copy(to: Array, row: Array) -> None:
     """Copy a row; a loop, which compiles in a tenth of the time of to[:] = row."""
     for j in range(row.shape[0]):
         to[j] = row[j]
 
 
-@compiled
+@inlined
 def fill(y: Array, rows: int, start: Array) -> None:
     """Begin each row's sums with the same numbers."""
     for b in range(rows):
         copy(y[b], start)
 
 
-@compiled
+@inlined
 def look_up(w: Weights, ids: Array, vectors: Array, gates: Array) -> None:
     """The first layer's input part for the tokens `ids` (B,), in gates (R, N)."""
     rows = ids.shape[0]

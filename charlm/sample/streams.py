@@ -119,6 +119,7 @@ class TorchWriter:
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
         self._device = next(model.parameters()).device
+        self._together = self._device.type == "cuda"
 
     @torch.no_grad()
     def write(self, streams: Sequence[Stream], steps: int) -> list[Ids]:
@@ -127,7 +128,7 @@ class TorchWriter:
             if len(stream.unread) > 1:
                 self._read([stream], stream.unread[None, :-1])
                 stream.unread = stream.unread[-1:]
-        batches = [streams] if self._device.type == "cuda" else [[stream] for stream in streams]
+        batches = [streams] if self._together else [[stream] for stream in streams]
         written: dict[Stream, list[int]] = {stream: [] for stream in streams}
         for batch in batches:
             for _ in range(min(steps, max(stream.left for stream in batch))):
