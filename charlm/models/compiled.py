@@ -5,7 +5,6 @@ Without numba, or with CHARLM_COMPILE=0, torch's own operations do the same work
 """
 
 import hashlib
-import importlib.util
 import logging
 import math
 import os
@@ -24,9 +23,17 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
+@cache
 def is_wanted() -> bool:
-    """Whether compiled loops are to be used: numba is installed and CHARLM_COMPILE is not 0."""
-    return os.environ.get("CHARLM_COMPILE", "1") != "0" and importlib.util.find_spec("numba") is not None
+    """Whether compiled loops are to be used: numba is there and works, and CHARLM_COMPILE is not 0."""
+    if os.environ.get("CHARLM_COMPILE", "1") == "0":
+        return False
+    try:
+        import numba  # noqa: F401
+    except (ImportError, OSError, AttributeError) as error:  # it refuses versions of numpy that it does not know
+        log.warning("numba is not to be had (%s): recurrent layers run by torch's operations, slower", error)
+        return False
+    return True
 
 
 def compiled(function: Function) -> Function:
