@@ -1,10 +1,14 @@
-"""Where nothing can be compiled, everything still works."""
+"""Where machine code is kept: never beside code of another version; and life without it."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from charlm.models.compiled import is_wanted
 
 ROOT = Path(__file__).resolve().parents[2]
 # Trains a step and writes a text; numba cannot be imported, or is switched off.
@@ -27,6 +31,30 @@ config = TrainConfig(steps=3, batch_size=4, seq_len=8)
 assert 0 < last.val_loss < 10
 assert len("".join(generate(model, tokenizer, "the", SampleConfig(length=7)))) == 7
 """
+
+
+def folder_of(house: Path, **env: str) -> Path:
+    """Where a fresh process with the library in `house` keeps it."""
+    code = "import charlm.models.product, numba; print(numba.config.CACHE_DIR)"
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(
+        command, capture_output=True, text=True, cwd=house, env={**os.environ, **env}, check=True, timeout=120
+    )
+    return Path(run.stdout.strip())
+
+
+@pytest.mark.skipif(not is_wanted(), reason="compiled only")
+def test_changed_source_has_a_folder_of_its_own(repository: Path, tmp_path: Path) -> None:
+    shutil.copytree(repository / "charlm", tmp_path / "charlm", ignore=shutil.ignore_patterns("__pycache__"))
+    before = folder_of(tmp_path, NUMBA_CACHE_DIR="")
+    assert before.parent == tmp_path / "charlm" / "models" / "__pycache__"
+    before.mkdir(parents=True, exist_ok=True)
+    with (tmp_path / "charlm" / "models" / "choosing.py").open("a") as source:
+        source.write("# newer\n")
+    after = folder_of(tmp_path, NUMBA_CACHE_DIR="")
+    assert after.parent == before.parent and after != before and not before.exists()
+    own = folder_of(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "own"))
+    assert own == tmp_path / "own" / after.name
 
 
 @pytest.mark.parametrize("arch, broken", [("lstm", True), ("gru", False), ("rnn", False)])
