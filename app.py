@@ -19,7 +19,7 @@ def main() -> None:
     """Serve until Ctrl-C; a training that is running then can be resumed."""
     store = RunStore()
     jobs = Jobs(store)
-    services = Services(store, jobs, Serving(store, lambda: (jobs.current() or {}).get("status") == "running"))
+    services = Services(store, jobs, Serving(store, jobs.is_training))
     demo = build_demo(services, data_dir())
     demo.launch(prevent_thread_lock=True, **launch_options())
     services.serving.warm_up_later(WARM_UP_AFTER)

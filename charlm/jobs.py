@@ -140,6 +140,10 @@ class Jobs:
         jobs = list(self._jobs)
         return jobs[0].summary(len(jobs) - 1) if jobs else None
 
+    def is_training(self) -> bool:
+        """Whether a training takes its share of the machine just now."""
+        return any(job.status == "running" for job in self._jobs[:1])
+
     def queue(self) -> list[list[str]]:
         """The run ids of each job, the one at work first."""
         return [[run.run_id for run in job.runs] for job in list(self._jobs)]

@@ -190,6 +190,18 @@ def test_stop_while_running_keeps_what_was_learned(jobs: Jobs, store: RunStore) 
     assert store.get(run_id).load_model() is not None
 
 
+def test_it_is_training_only_while_steps_are_made(jobs: Jobs) -> None:
+    assert not jobs.is_training()
+    [run_id] = begin(jobs, **LONG)
+    until_step(jobs, run_id)
+    assert jobs.is_training()
+    jobs.pause(run_id)
+    assert not jobs.is_training()
+    jobs.stop(run_id)
+    idle(jobs)
+    assert not jobs.is_training()
+
+
 def test_stop_while_paused(jobs: Jobs) -> None:
     [run_id] = begin(jobs, **LONG)
     until_step(jobs, run_id)

@@ -43,7 +43,8 @@ def services(places: Path) -> Iterator[Any]:
     from charlm.ui.common import Services
 
     store = RunStore()
-    made = Services(store, Jobs(store), Serving(store))
+    jobs = Jobs(store)
+    made = Services(store, jobs, Serving(store, jobs.is_training))
     yield made
     made.jobs.close()
 
