@@ -132,10 +132,12 @@ class Course:
         rows: in the order of steps, thinned where there are many; the log's last row is the last. `seconds` is a
             number, losses are finite numbers or None.
         lows: every row whose validation loss was lower than all before.
+        span: the lowest and the highest loss of all, and the highest validation loss; NaN where there is none.
     """
 
     rows: Sequence[Row] = ()
     lows: Sequence[Row] = ()
+    span: tuple[float, float, float] = (math.nan, math.nan, math.nan)
 
     @property
     def last(self) -> Row:
@@ -184,6 +186,7 @@ class CourseReader:
         self._lows: list[Row] = []
         self._kinds = (_Kept(), _Kept())  # without and with a validation
         self._last: Row | None = None
+        self._span = Course.span
         self._course = Course()
 
     def read(self) -> Course:
@@ -216,7 +219,7 @@ class CourseReader:
             file.seek(self._offset)
         self._mark = mark
         thinned_away = [] if self._last is None or self._last is self._rows[-1] else [self._last]
-        self._course = Course([*self._rows, *thinned_away], list(self._lows))
+        self._course = Course([*self._rows, *thinned_away], list(self._lows), self._span)
 
     def _continues(self, file: BinaryIO) -> bool:
         """Whether what was read still stands before the place where the reading ended."""
@@ -239,10 +242,20 @@ class CourseReader:
             kind.held += 1
         kind.met += 1
         self._last = row
+        self._widen(row["train_loss"], loss)
         if loss is not None and (not self._lows or loss < self._lows[-1]["val_loss"]):
             self._lows.append(row)
         if kind.held > 2 * self.most:
             self._halve(loss is not None)
+
+    def _widen(self, train: float | None, val: float | None) -> None:
+        low, high, top = self._span
+        for seen in (train, val):  # comparisons with NaN are false
+            if seen is not None:
+                low, high = low if low < seen else seen, high if high > seen else seen
+        if val is not None:
+            top = top if top > val else val
+        self._span = low, high, top
 
     def _halve(self, validated: bool) -> None:
         """Keep every other row of a kind."""

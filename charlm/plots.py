@@ -35,6 +35,7 @@ class Curve:
         rows: metrics in the order of steps: step, seconds, train_loss, val_loss (None between evaluations).
         best_step: the step whose weights are kept; None draws no ring.
         faded: an earlier run laid under the others.
+        span: lowest and highest loss and highest validation loss, if they are known; NaN where there is none.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Curve:
     rows: Sequence[Mapping[str, Any]] = field(repr=False)
     best_step: int | None = None
     faded: bool = False
+    span: tuple[float, float, float] | None = None
 
 
 def loss_figure(curves: Sequence[Curve], **options: Any) -> "Figure":
@@ -97,18 +99,23 @@ def _follow(layout: dict[str, Any], highest: list[float]) -> None:
 
 def loss_range(curves: Sequence[Curve], uniform: float | None = None) -> tuple[float, float]:
     """The losses worth showing: the steep start is cut, the uniform line is not."""
-    train = [row["train_loss"] for curve in curves for row in curve.rows if _finite(row.get("train_loss"))]
-    val = [row["val_loss"] for curve in curves for row in curve.rows if _finite(row.get("val_loss"))]
-    seen = train + val
-    if not seen:
+    spans = [curve.span or _span(curve.rows) for curve in curves]
+    lows, highs, tops = ([span[i] for span in spans if math.isfinite(span[i])] for i in range(3))
+    if not lows:
         return 0.0, uniform * 1.05 if uniform else 5.0
-    low, high = min(seen), max(seen)
+    low, high = min(lows), max(highs)
     if uniform is not None:
         high = max(uniform, min(high, 1.3 * uniform))
-    elif val:
-        high = min(high, max(1.5 * max(val), 1.5 * low))
+    elif tops:
+        high = min(high, max(1.5 * max(tops), 1.5 * low))
     pad = 0.05 * (high - low) or 0.1
     return max(low - pad, 0.5 * low), high + pad
+
+
+def _span(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
+    val = [row["val_loss"] for row in rows if _finite(row.get("val_loss"))]
+    seen = val + [row["train_loss"] for row in rows if _finite(row.get("train_loss"))]
+    return min(seen, default=math.nan), max(seen, default=math.nan), max(val, default=math.nan)
 
 
 def end_labels(

@@ -8,6 +8,7 @@ import gradio as gr
 
 from charlm.ui import compare_tab, endpoints, runs_tab, strip
 from charlm.ui.common import Services, Shared
+from charlm.ui.pulse import Pulse
 from charlm.ui.watch import Watch
 
 __all__ = ["Services", "Shared", "build_demo"]
@@ -15,6 +16,9 @@ __all__ = ["Services", "Shared", "build_demo"]
 HERE = Path(__file__).parent
 QUEUE_SIZE = 64
 AT_ONCE = 8
+# Gradio's queue looks for new events 1,000 times a second, which costs a training a tenth of its time; these intervals
+# in seconds are those it takes on Windows.
+QUEUE_SLEEPS = {"sleep_when_free": 0.05, "progress_update_sleep_when_free": 0.1}
 TABS = ("Compare", "Train", "Corpus", "Runs")
 MODE_JS = "element.addEventListener('click', () => window.charlmTheme());"
 
@@ -29,7 +33,7 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
     with gr.Blocks(title="CharLM Lab", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         endpoints.build(services)  # first: a name is the first one's that asks for it
         watch = Watch(services)
-        _frame(services, watch)
+        _frame(services, Pulse(services, watch))
         crossing = _crossing(data_dir)
         with gr.Tabs(elem_id="tabs", selected="compare") as tabs:
             for title in TABS:
@@ -37,10 +41,13 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}", elem_classes="page") as own:
                     _tab(name, services, Shared(demo, tabs, own, *crossing), watch)
     demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=AT_ONCE)
+    for name, seconds in QUEUE_SLEEPS.items():
+        if hasattr(demo._queue, name):
+            setattr(demo._queue, name, seconds)
     return demo
 
 
-def _frame(services: Services, watch: Watch) -> None:
+def _frame(services: Services, pulse: Pulse) -> None:
     """What stands above the tabs: mark, theme button, strip."""
     mark = (HERE / "mark.svg").read_text(encoding="utf-8")
     gr.HTML(f"<span>{mark}<b>CharLM Lab</b></span>", elem_id="brand", js_on_load=None, apply_default_css=False)
@@ -50,7 +57,7 @@ def _frame(services: Services, watch: Watch) -> None:
         js_on_load=MODE_JS,
         apply_default_css=False,
     )
-    strip.build(services, watch)
+    strip.build(services, pulse.answer)
 
 
 def _crossing(data_dir: Path) -> tuple[Any, ...]:

@@ -31,6 +31,19 @@ const show = (strip) => {
     window.dispatchEvent(new CustomEvent('charlm:job', { detail: { live: strip.live, run_ids: strip.run_ids, first } }));
   }
 };
+// The app's own route answers with a third of the work; gradio's way stays for a server that lacks it.
+const address = (window.gradio_config?.root ?? '') + '/gradio_api/pulse';
+let own = true;
+const question = async (asked) => {
+  if (own) {
+    const headers = { 'Content-Type': 'application/json' };
+    const answer = await fetch(address, { method: 'POST', headers, body: JSON.stringify(asked) });
+    if (answer.ok) return answer.json();
+    if (![401, 404, 405].includes(answer.status)) throw new Error(answer.statusText);
+    own = false;
+  }
+  return server.poll(asked);
+};
 const exchange = async (call) => {
   if (!element.isConnected) return;
   if (busy) { again = true; return; }
@@ -40,8 +53,8 @@ const exchange = async (call) => {
   try {
     const asked = { strip: seen };
     for (const [name, part] of parts()) {
-      const question = part.ask();
-      if (question) asked[name] = question;
+      const wish = part.ask();
+      if (wish) asked[name] = wish;
     }
     const told = await call(asked);
     show(told.strip);
@@ -53,7 +66,7 @@ const exchange = async (call) => {
   again = false;
 };
 function poll() {
-  if (document.visibilityState === 'visible') exchange((asked) => server.poll(asked));
+  if (document.visibilityState === 'visible') exchange(question);
 }
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');

@@ -1,7 +1,7 @@
 """The job strip of every tab: what runs, how far, one number per racer, time left, Pause and Stop."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,11 @@ from typing import Any
 import gradio as gr
 
 from charlm.errors import CharLMError
-from charlm.ui import numbers, train_live
+from charlm.ui import numbers
 from charlm.ui.common import Services, action, swatch
 from charlm.ui.train_view import mark
-from charlm.ui.watch import Watch
 
 STRIP_JS = (Path(__file__).parent / "strip.js").read_text(encoding="utf-8")
-# Seconds until a page asks again: while something is at work, and otherwise.
-LIVE_SECONDS, IDLE_SECONDS = 1.0, 3.0
 # Beginnings of a running job's messages that matter more than the time left.
 NEWS = ("stopping", "preparing", "working", "waiting")
 VERBS = {"running": "Pause", "queued": "", "paused": "Resume"}
@@ -117,18 +114,11 @@ def strip_state(services: Services, seen: Any = None, complaint: str = "") -> di
     return {"values": values, "mark": now, **whole}
 
 
-def build(services: Services, watch: Watch) -> gr.HTML:
-    """The strip; it stands before the tabs and asks for the whole page, in one call a tick: the cheapest gradio has."""
+def build(services: Services, pulse: Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]) -> gr.HTML:
+    """The strip; it stands before the tabs and asks `pulse` once a tick for the whole page."""
 
     async def poll(asked: Any = None) -> dict[str, Any]:
-        asked = asked if isinstance(asked, dict) else {}
-        told: dict[str, Any] = {"strip": strip_state(services, asked.get("strip"))}
-        live = bool(services.jobs.queue())
-        if isinstance(train := asked.get("train"), dict):
-            view = await watch.view(train_live.wishes(train))
-            told["train"] = train_live.answer(view, train)
-            live = live or bool(view.active)
-        return {**told, "wait": LIVE_SECONDS if live else IDLE_SECONDS}
+        return await pulse(asked if isinstance(asked, dict) else {})
 
     def control_job(order: Any = None) -> dict[str, Any]:
         order = order if isinstance(order, dict) else {}
@@ -141,7 +131,7 @@ def build(services: Services, watch: Watch) -> gr.HTML:
         except CharLMError as error:
             logging.getLogger(__name__).info("the strip's %s was refused: %s", order.get("act"), error)
             complaint = str(error)
-        return {"strip": strip_state(services, None, complaint), "wait": LIVE_SECONDS}
+        return {"strip": strip_state(services, None, complaint), "wait": 1.0}
 
     return gr.HTML(
         "", elem_id="strip", js_on_load=STRIP_JS, server_functions=[poll, control_job], apply_default_css=False

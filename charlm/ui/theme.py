@@ -6,6 +6,8 @@ from typing import Any
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
+from charlm.ui.pulse import route
+
 HERE = Path(__file__).parent
 
 # (light, dark)
@@ -151,4 +153,5 @@ def launch_options() -> dict[str, Any]:
         "footer_links": [],
         "run_history": False,
         "max_file_size": "32mb",
+        "app_kwargs": {"routes": [route()]},
     }

@@ -39,8 +39,8 @@ def _curves(view: View) -> list[Curve]:
     curves = []
     for run in view.runs:
         best = _best(view, run)
-        rows = view.courses[run.run_id].rows
-        curves.append(Curve(run.run_id, view.called[run.run_id], run.arch, rows, best["step"] if best else None))
+        name, course = view.called[run.run_id], view.courses[run.run_id]
+        curves.append(Curve(run.run_id, name, run.arch, course.rows, best["step"] if best else None, span=course.span))
     return curves
 
 

@@ -11,7 +11,7 @@ from charlm.run import Run
 from charlm.ui.common import Services
 from charlm.ui.train_view import View, Written, written
 
-FRESH_SECONDS = 0.5  # how old an answer to a page may be
+FRESH_SECONDS = 0.9  # how old an answer to a page may be
 # Reading a folder of many runs takes long: it is done after this many seconds, and takes this share of the time.
 LIST_SECONDS = 2.0
 LIST_SHARE = 0.02

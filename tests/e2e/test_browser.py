@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench.acting import stage
 from charlm.errors import JobError
 
 TABS = ("Compare", "Train", "Corpus", "Runs")
@@ -273,6 +274,43 @@ def test_zoom_survives_new_points(page: Any, services: Any, idle: None) -> None:
     page.wait_for_function(f"({POINTS})() > {before + 12}")
     assert page.evaluate("document.querySelector('#train-plot .js-plotly-plot').layout.xaxis.range") == [0, 60]
     stop_all(page, services)
+
+
+def test_a_tick_is_one_small_call(page: Any, services: Any, idle: None) -> None:
+    begin_race(page, eval_every=100_000)
+    page.wait_for_function(f"({POINTS})() > 12")
+    calls: list[tuple[str, int]] = []
+
+    def note(request: Any) -> None:
+        sizes = request.sizes()
+        calls.append((request.url, sizes["requestBodySize"] + sizes["responseBodySize"]))
+
+    page.on("requestfinished", note)
+    until(lambda: page.wait_for_timeout(200) or len(calls) >= 6)
+    assert {url.partition("/gradio_api/")[2] for url, _ in calls} == {"pulse"}
+    assert max(size for _, size in calls) <= 1024
+    stop_all(page, services)
+
+
+def test_a_server_without_the_route_is_asked_gradios_way(page: Any, server: str, services: Any, idle: None) -> None:
+    page.route("**/gradio_api/pulse", lambda route: route.fulfill(status=404))
+    open_app(page, server)
+    begin_race(page)
+    page.wait_for_function(f"({POINTS})() > 12")
+    stop_all(page, services)
+
+
+def test_a_history_of_100_000_points_is_opened(page: Any, services: Any) -> None:
+    runs = stage(services.store, 100_000, "finished")
+    choose_tab(page, "Train")
+    page.locator("#train-head", has_text="after 100,000 steps").wait_for()
+    page.wait_for_function(f"({POINTS})() > 3 * 1000")
+    assert page.evaluate(POINTS) < 3 * 4000
+    choose_tab(page, "Runs")
+    page.locator(f"#runs-table button.name[data-run='{runs[0].run_id}']").click()
+    page.locator("#runs-details", has_text="for 100,000 steps").wait_for()
+    for run in runs:
+        services.store.delete(services.store.get(run.run_id))
 
 
 def test_a_lost_connection_says_that_training_goes_on(page: Any, services: Any, idle: None) -> None:

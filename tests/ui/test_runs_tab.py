@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from charlm.errors import JobError
-from charlm.ui import files, run_details, run_table, strip
+from charlm.ui import files, pulse, run_details, run_table, strip
 from charlm.ui.common import Services
 from charlm.ui.demo import browser_secret
+from charlm.ui.pulse import Pulse
 from charlm.ui.watch import Watch
 from tests.ui.runs import AUNT, FakeRun, trio
 
@@ -138,7 +139,7 @@ def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
         stop_job=lambda run_id: calls.append(("stop", run_id)), queue=list,
     )  # fmt: skip
     services = Services(None, jobs, None)
-    html = strip.build(services, Watch(services))
+    html = strip.build(services, Pulse(services, Watch(services)).answer)
     refused = html.control_job({"act": "pause", "run": "r1"})["strip"]
     assert "r1 is not training here" in refused["html"]
     html.control_job({"act": "stop", "run": "r1"})
@@ -147,9 +148,9 @@ def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
     html.control_job("nonsense")
     assert calls == [("stop", "r1"), ("resume", "r1")]
     told = asyncio.run(html.poll({"strip": refused["mark"], "train": "nonsense"}))
-    assert told["strip"]["html"] == "" and told["strip"]["live"] is False and told["wait"] == strip.IDLE_SECONDS
+    assert told["strip"]["html"] == "" and told["strip"]["live"] is False and told["wait"] == pulse.IDLE_SECONDS
     again = asyncio.run(html.poll({"strip": told["strip"]["mark"]}))
-    assert again == {"strip": {"values": []}, "wait": strip.IDLE_SECONDS} and asyncio.run(html.poll("x")) == told
+    assert again == {"strip": {"values": []}, "wait": pulse.IDLE_SECONDS} and asyncio.run(html.poll("x")) == told
 
 
 def strip_of(job: dict, seen: str | None = None) -> dict:

@@ -283,9 +283,8 @@ def test_earlier_runs_lie_under_the_new_ones_and_the_uniform_line_is_named(servi
 
 
 def exchanged(page: Page, services: Services, strip_seen: str) -> int:
-    """Bytes of one tick's question and answer as gradio sends them, strip included."""
-    asked = {"data": {"strip": strip_seen, "train": page.asks()}, "component_id": 1234, "fn_name": "poll",
-             "session_hash": "0123456789a"}  # fmt: skip
+    """Bytes of one tick's question and answer, strip included."""
+    asked = {"strip": strip_seen, "train": page.asks()}
     told = {"strip": strip.strip_state(services, strip_seen), "train": page.tick(), "wait": 1.0}
     return sum(len(json.dumps(one, separators=(",", ":"), ensure_ascii=False).encode()) for one in (asked, told))
 

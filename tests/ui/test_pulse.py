@@ -1,0 +1,73 @@
+"""The page's clock: how long pages wait, and the route that answers them."""
+
+import heapq
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from charlm.jobs import Jobs
+from charlm.serving import Serving
+from charlm.ui import pulse
+from charlm.ui.common import Services
+from charlm.ui.demo import QUEUE_SLEEPS
+from charlm.ui.pulse import Pulse
+from charlm.ui.theme import launch_options
+from charlm.ui.watch import Watch
+from tests.training import store_in
+
+
+@pytest.mark.parametrize(("pages", "expected"), [(1, 1.0), (2, 1.0), (5, 5 / 3), (100, 5.0)])
+def test_many_pages_ask_no_more_often_than_a_few(pages: int, expected: float, tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    services = Services(store, Jobs(store), Serving(store))
+    clock = Pulse(services, Watch(services))
+    due = [(place / pages, place) for place in range(pages)]
+    waits: list[float] = []
+    while due[0][0] < 60:
+        now, place = heapq.heappop(due)
+        wait = clock._wait(now)
+        heapq.heappush(due, (now + wait, place))
+        waits += [wait] if now > 40 else []
+    assert sum(waits) / len(waits) == pytest.approx(expected, rel=0.1)
+    assert max(waits) <= pulse.SLOWEST_SECONDS and min(waits) >= pulse.LIVE_SECONDS
+
+
+async def echo(asked: Any) -> dict[str, Any]:
+    return {"asked": asked}
+
+
+def client(auth: Any = None) -> TestClient:
+    """A browser before an app that has the route and a strip."""
+    app: Any = Starlette(routes=launch_options()["app_kwargs"]["routes"])
+    strip = SimpleNamespace(elem_id="strip", poll=echo)
+    blocks = SimpleNamespace(blocks={1: SimpleNamespace(elem_id=None), 2: strip})
+    app.auth, app.auth_dependency, app.get_blocks = auth, None, lambda: blocks
+    return TestClient(app)
+
+
+def test_the_route_asks_the_strip() -> None:
+    answer = client().post(pulse.PATH, json={"strip": "ö"})
+    assert answer.json() == {"asked": {"strip": "ö"}} and answer.content == '{"asked":{"strip":"ö"}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"{", 400), (b"", 400), (b"[" * 50_000, 400), (b"0" * 1_000_000, 400), (b"\xff", 400)]
+)
+def test_what_is_no_question_is_refused(body: bytes, status: int) -> None:
+    assert client().post(pulse.PATH, content=body).status_code == status
+
+
+def test_a_page_behind_a_login_takes_gradios_way() -> None:
+    assert client(auth={"name": "word"}).post(pulse.PATH, json={}).status_code == 401
+    assert client().get(pulse.PATH).status_code == 405
+
+
+def test_gradios_queue_has_the_sleeps_that_are_lengthened() -> None:
+    with gr.Blocks() as demo:
+        pass
+    assert all(hasattr(demo.queue()._queue, name) for name in QUEUE_SLEEPS)
