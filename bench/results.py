@@ -29,8 +29,8 @@ def cells(row: Row) -> dict[str, str]:
 
 
 def number(value: float) -> str:
-    """Three significant digits, or all before the point."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    """Four significant digits, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def section(name: str, rows: Sequence[Row], machine: Mapping[str, Any], day: str) -> str:
