@@ -121,7 +121,7 @@ def _span(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
 def end_labels(
     curves: Sequence[Curve], *, log: bool, span: tuple[float, float], height: int = 330
 ) -> list[dict[str, Any]]:
-    """The curves' names at their line ends as plotly annotations, at least LABEL_GAP px apart; hidden without a line."""
+    """The curves' names at their line ends as plotly annotations, LABEL_GAP px apart or more; hidden without a line."""
     places = end_places(curves, log=log, span=span, height=height)
     return [_end_label(curve, place) for curve, place in zip(curves, places, strict=True)]
 

@@ -78,7 +78,8 @@ def inlined(function: Function) -> Function:
         return function
     import numba
 
-    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+    options: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(**options)(function)
 
 
 # tanh(x) = x P(x^2) / Q(x^2): fitted on |x| < 8.6 by iteratively reweighted least squares for the least relative error
