@@ -141,7 +141,7 @@ def usual(folder: Path, points: int, running: bool) -> str:
 
     with gr.Blocks(analytics_enabled=False) as demo:
         with gr.Tab("Start"):
-            gr.Markdown("Press Train.")
+            gr.Plot(go.Figure())
         with gr.Tab("Train") as tab:
             plot = gr.Plot(elem_id="train-plot")
         tab.select(draw, None, plot)

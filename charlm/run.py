@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
+from charlm.course import Course, CourseReader
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.files import write_atomically
-from charlm.metrics import Course, CourseReader, MetricsLog, file_mark
+from charlm.metrics import MetricsLog, file_mark
 from charlm.tokenizer import CharTokenizer
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ LAYERS = (
     {"config", "presets"},
     {"corpus", "catalog", "tokenizer", "cleaning", "decoding", "records", "sources", "tables"},
     {"models", "dataset", "plots"},
-    {"device", "estimate", "evaluate", "metrics", "shards"},
+    {"device", "estimate", "evaluate", "metrics", "course", "shards"},
     {"train", "sample", "checkpoint"},
     {"run", "runs", "analysis"},
     {"experiment", "job", "jobs", "serving", "limits", "entry", "race"},
@@ -84,7 +84,7 @@ def test_only_ui_and_app_import_gradio_and_ui_never_torch(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_only_jobs_serving_and_shards_have_threads(path: Path) -> None:
-    if noun_of(path) not in ("jobs", "serving", "shards", "metrics", "files"):
+    if noun_of(path) not in ("jobs", "serving", "shards", "metrics", "course", "files"):
         assert not foreign_imports(path) & THREADS
 
 

@@ -2,9 +2,10 @@
 // so this script remembers nothing of it that a redraw or a reload could contradict.
 const MOST = 4000;  // points of a curve from which the plot is drawn anew, thinned
 const AWAY = 10000;  // ms without an answer after which it is drawn anew, too
+const PATIENCE = 5000;  // ms that a drawing which has been asked for may take
 const SHARE = 0.04;  // of the page's time may go into drawing; but new points come at least every SLOWEST ms
 const SLOWEST = 2000;
-let text = '', marks = [], heard = 0, drawn = 0, took = 0;
+let text = '', marks = [], heard = 0, drawn = 0, took = 0, asked = { key: '', at: -PATIENCE };
 const plot = () => document.querySelector('#train-plot .js-plotly-plot');
 const wanted = () => {
   const field = document.querySelector('#train-wanted textarea, #train-wanted input');
@@ -71,13 +72,16 @@ const take = (state) => {
   if (state.seen) marks = state.seen;
   if (state.rows) fill(state);
   const graph = plot();
-  if (state.redraw || (state.points && !(graph && window.Plotly && Plotly.update))) trigger('redraw', {});
-  else if (state.points) extend(graph, state);
+  if (state.points && graph && window.Plotly && Plotly.update) extend(graph, state);
+  else if ((state.redraw || state.points) && (asked.key !== text || performance.now() - asked.at > PATIENCE)) {
+    asked = { key: text, at: performance.now() };
+    trigger('redraw', {});
+  }
 };
 const ask = () => {
   if (!element.isConnected || !element.offsetParent) return null;
   const graph = plot(), meta = graph?.layout?.meta || {};
-  const stale = Date.now() - heard > AWAY || graph?.data.some((trace) => trace.x.length > MOST);
+  const stale = Date.now() - heard > AWAY || graph?.data?.some((trace) => trace.x.length > MOST);
   const question = { key: stale ? '' : meta.key, seen: marks };
   // A tick comes every second or so: half of one early is in time.
   if (performance.now() - drawn > Math.min(took / SHARE, SLOWEST) - 500) question.since = meta.since;

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from charlm.metrics import Row
+from charlm.course import Row
 from charlm.plots import By, Curve, end_places, loss_plot, loss_range
 from charlm.run import Run
 from charlm.ui.train_view import View, mark

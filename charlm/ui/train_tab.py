@@ -144,12 +144,13 @@ def _wire_live(form: Form, live: Live, services: Services, shared: Shared, watch
         return float(f"{run.train_config.learning_rate / 3:.2g}")
 
     inputs = [live.by, live.scale, live.overlay, live.wanted]
-    changes = [shared.own.select, live.by.change, live.scale.change, live.overlay.input, live.wanted.change]
+    changes = [live.by.change, live.scale.change, live.overlay.input, live.wanted.change]
     for drawn in (
         gr.on(changes, draw, inputs, live.plot, trigger_mode="always_last", **QUIET),
         live.body.redraw(draw, inputs, live.plot, trigger_mode="always_last", **QUIET),
     ):
         drawn.then(None, js="() => { window.dispatchEvent(new Event('charlm:redrawn')); }")
+    shared.own.select(None, js="() => { window.dispatchEvent(new Event('charlm:wake')); }")
     shared.own.select(offer, live.overlay, live.overlay, **QUIET)
     live.body.redraw(offer, live.overlay, live.overlay, **QUIET)
     shared.watch.change(follow, shared.watch, live.wanted, **QUIET)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from charlm.analysis.standing import Rows, common_limit, standing
-from charlm.metrics import Course
+from charlm.course import Course
 from charlm.run import ACTIVE, Run
 from charlm.ui import numbers
 from charlm.ui.common import (

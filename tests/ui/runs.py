@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
+from charlm.course import Course
 from charlm.errors import CheckpointError
-from charlm.metrics import Course
 
 SHERLOCK = {"name": "Sherlock Holmes", "sha256": "aa", "key": "sherlock", "characters": 561676, "distinct": 78,
             "val_chars": 56168}  # fmt: skip
