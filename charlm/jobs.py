@@ -130,8 +130,8 @@ class Jobs:
             "run_id": run.run_id,
             "status": word,
             **{name: progress.get(name) for name in STATUS_NUMBERS},
-            "eta_seconds": racer.eta_seconds() if racer else None,
-            "position": place,
+            "eta_seconds": racer.eta_seconds() if racer and word in ACTIVE else None,
+            "position": place if word in ACTIVE else None,  # it may have ended while it was looked at
             "message": message,
         }
 

@@ -1,6 +1,5 @@
 """The Runs table, the details, what may be downloaded, and the job strip."""
 
-import asyncio
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from charlm.ui.demo import browser_secret
 from charlm.ui.pulse import Pulse
 from charlm.ui.watch import Watch
 from tests.ui.runs import AUNT, FakeRun, trio
+from tests.ui.waiting import finished
 
 JOB = {
     "kind": "race", "title": "Race", "corpus": "<b>aunt</b>", "status": "running", "step": 1230, "total_steps": 3000,
@@ -147,10 +147,10 @@ def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
     html.control_job({"act": "rm -rf"})
     html.control_job("nonsense")
     assert calls == [("stop", "r1"), ("resume", "r1")]
-    told = asyncio.run(html.poll({"strip": refused["mark"], "train": "nonsense"}))
+    told = finished(html.poll({"strip": refused["mark"], "train": "nonsense"}))
     assert told["strip"]["html"] == "" and told["strip"]["live"] is False and told["wait"] == pulse.IDLE_SECONDS
-    again = asyncio.run(html.poll({"strip": told["strip"]["mark"]}))
-    assert again == {"strip": {"values": []}, "wait": pulse.IDLE_SECONDS} and asyncio.run(html.poll("x")) == told
+    again = finished(html.poll({"strip": told["strip"]["mark"]}))
+    assert again == {"strip": {"values": []}, "wait": pulse.IDLE_SECONDS} and finished(html.poll("x")) == told
 
 
 def strip_of(job: dict, seen: str | None = None) -> dict:

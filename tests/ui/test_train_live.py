@@ -17,6 +17,7 @@ from charlm.ui.common import Services
 from charlm.ui.train_view import View
 from charlm.ui.watch import Watch
 from tests.training import entered, store_in
+from tests.ui.waiting import finished
 
 Losses = dict[int, float | None]
 
@@ -369,7 +370,7 @@ def test_pages_that_ask_together_are_answered_by_one_look(services: Services) ->
             await watch.view([f"{place}"])
         assert len(watch._views) <= 16
 
-    asyncio.run(ask())
+    finished(ask())
     assert looked[:2] == [(), (runs[0].run_id,)] and len(looked) == 102
 
 
@@ -378,19 +379,19 @@ def test_a_look_that_failed_is_tried_again(services: Services, monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr(services.jobs, "current", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            asyncio.run(watch.view())
-    assert asyncio.run(watch.view()).runs == []
+            finished(watch.view())
+    assert finished(watch.view()).runs == []
 
 
 def test_a_job_that_begins_or_ends_is_seen_at_once(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     [one], [two] = race(services, {10: 2.0}, created="2999"), race(services, {10: 2.0})
     watch = Watch(services, fresh=60)
-    assert [run.run_id for run in asyncio.run(watch.view()).runs] == [one.run_id]
+    assert [run.run_id for run in finished(watch.view()).runs] == [one.run_id]
     with monkeypatch.context() as patch:
         patch.setattr(services.jobs, "queue", lambda: [[two.run_id]])
         patch.setattr(services.jobs, "current", lambda: {"run_ids": [two.run_id]})
-        assert [run.run_id for run in asyncio.run(watch.view()).runs] == [two.run_id]
-    assert [run.run_id for run in asyncio.run(watch.view()).runs] == [one.run_id]
+        assert [run.run_id for run in finished(watch.view()).runs] == [two.run_id]
+    assert [run.run_id for run in finished(watch.view()).runs] == [one.run_id]
 
 
 def test_a_tick_opens_only_what_has_changed(services: Services, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
