@@ -277,7 +277,7 @@ def test_zoom_survives_new_points(page: Any, services: Any, idle: None) -> None:
 
 
 def test_a_tick_is_one_small_call(page: Any, services: Any, idle: None) -> None:
-    begin_race(page, eval_every=100_000)
+    begin_race(page, steps=20_000, eval_every=20_000)
     page.wait_for_function(f"({POINTS})() > 12")
     calls: list[tuple[str, int]] = []
 
