@@ -1,5 +1,6 @@
 """How a page keeps up with its runs: the whole plot once, then at each tick only what it lacks."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +12,8 @@ from charlm.ui.train_view import View, mark
 
 HEIGHT = 330
 MOST = 12  # runs a page may ask for at once
-# Points that a tick adds to a plot, all runs together: a plot of 600 px that grows for half a minute shows no more.
-POINTS = 15
+# Points that a tick adds to a plot, all runs together: the most that take no more than ROOM bytes.
+POINTS, ROOM = (48, 36, 24, 15), 420
 ROUNDED = 1e-5  # nats: a log has seven digits
 DIGITS = 3  # of a loss; a pixel is about 0.01 nats
 
@@ -91,13 +92,23 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
         return {**told, "redraw": True}
     if since != newest:
         by: By = "seconds" if asked.get("by") == "seconds" else "step"
-        told["points"] = [_points(view, run, at, by) for run, at in zip(view.runs, since, strict=True)]
+        told["points"] = _points(view, since, by)
         told["ends"] = _ends(view, asked.get("log") is True)
     return told
 
 
-def _points(view: View, run: Run, since: float, by: By) -> list[Any]:
-    course, most = view.courses[run.run_id], max(1, POINTS // len(view.runs))
+def _points(view: View, since: Sequence[float], by: By) -> list[list[Any]]:
+    points: list[list[Any]] = []
+    for most in POINTS:
+        each = max(1, most // len(view.runs))
+        points = [_additions(view, run, at, by, each) for run, at in zip(view.runs, since, strict=True)]
+        if len(json.dumps(points, separators=(",", ":"))) <= ROOM:
+            break
+    return points
+
+
+def _additions(view: View, run: Run, since: float, by: By, most: int) -> list[Any]:
+    course = view.courses[run.run_id]
     fresh = course.since(since)
     train = [row for row in fresh if row["train_loss"] is not None]
     val = [row for row in fresh if row["val_loss"] is not None]
@@ -110,10 +121,10 @@ def _points(view: View, run: Run, since: float, by: By) -> list[Any]:
     ]
 
 
-def few(rows: Sequence[Any], most: int) -> list[Any]:
+def few(rows: Sequence[Any], most: int) -> Sequence[Any]:
     """At most `most` of the rows, evenly taken; the last one stays."""
-    stride = math.ceil(len(rows) / max(most, 1)) or 1
-    return list(rows[::-1][::stride])[::-1]
+    count = len(rows)
+    return rows if count <= most else [rows[(place + 1) * count // most - 1] for place in range(most)]
 
 
 def _flat(rows: Sequence[Row], loss: str, by: By) -> list[float]:

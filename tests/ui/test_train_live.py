@@ -340,7 +340,7 @@ def test_a_tick_shows_what_a_plot_can_and_ends_at_the_newest_point(services: Ser
     page.tick()
     logged(run, dict.fromkeys(range(2, 402)), "running")
     train, val, _, since = page.tick()["points"][0]
-    assert len(train) == 2 * train_live.POINTS and sum(train[::2]) == since == 401 and val == []
+    assert len(train) <= 2 * train_live.POINTS[0] and sum(train[::2]) == since == 401 and val == []
     assert min(train[::2]) > 0
 
 
@@ -348,7 +348,7 @@ def test_few() -> None:
     assert train_live.few([], 5) == [] and train_live.few([1, 2], 5) == [1, 2]
     for count in range(1, 100):
         kept = train_live.few(range(count), 6)
-        assert len(kept) <= 6 and kept[-1] == count - 1
+        assert len(kept) == min(count, 6) and kept[-1] == count - 1 and len(set(kept)) == len(kept)
 
 
 def test_pages_that_ask_together_are_answered_by_one_look(services: Services) -> None:
