@@ -68,7 +68,7 @@ class Server:
 
 def measure(quick: bool = False) -> list[Row]:
     """Rows of ticks, histories and trainings."""
-    sizes, rounds, seconds = ((200,), 1, 3.0) if quick else ((1_000, 100_000), 3, 10.0)
+    sizes, rounds, seconds = ((200,), 1, 3.0) if quick else ((1_000, 100_000), 3, 6.0)
     rows = []
     with chromium() as browser:
         if browser is None:
@@ -91,15 +91,13 @@ def _served(side: str, points: int, how: str) -> Iterator[str]:
 
 
 def _ticks(browser: Any, points: int, rounds: int, seconds: float) -> list[Row]:
-    """What a page of a growing race costs; the first visit to each side warms up, if there are more."""
+    """What a page of a growing race costs."""
     found: dict[str, list[tuple[float, float]]] = {"usual": [], "ours": []}
     with _served("usual", points, "running") as usual, _served("ours", points, "running") as ours:
-        for count in range(rounds + (rounds > 1)):
-            for side, address in (("usual", usual), ("ours", ours)):
-                size, share = _watched(browser, address, seconds)
-                _say(f"{side}, {points:,} points: {size:,.0f} bytes a tick, main thread {share:.3f} s/s")
-                if count or rounds == 1:
-                    found[side].append((size, share))
+        for side, address in (("usual", usual), ("ours", ours)) * rounds:
+            size, share = _watched(browser, address, seconds)
+            _say(f"{side}, {points:,} points: {size:,.0f} bytes a tick, main thread {share:.3f} s/s")
+            found[side].append((size, share))
     sizes, shares = ({side: [one[which] for one in found[side]] for side in found} for which in (0, 1))
     name = f"race of three, {points:,} points each"
     return [
@@ -174,17 +172,16 @@ def _opened(browser: Any, address: str) -> Any:
 
 def _trainings(browser: Any, quick: bool) -> list[Row]:
     """Steps a second with pages and without, in turn; the smaller the model, the more a page is felt."""
-    rows, (rounds, seconds) = [], (1, 1.0) if quick else (12, 4.0)
-    visits = {"five pages (no browsers)": _visitors, "five pages in Chromium here": lambda at: _crowd(browser, at)}
-    for arch in ("rnn",) if quick else ("lstm", "race"):
+    clients = ("five pages (no browsers)", _visitors, ">= 0.97x", 10)
+    crowd = ("five pages in Chromium on this machine", lambda address: _crowd(browser, address), "", 3)
+    plan = {"rnn": [clients]} if quick else {"lstm": [clients, *([crowd] if browser else [])], "race": [clients]}
+    rows, seconds = [], 1.0 if quick else 3.0
+    for arch, visits in plan.items():
         server = Server("training", arch)
         try:
             server.round(seconds)
-            for what, visit in visits.items():
-                if browser is None and visit is not _visitors:
-                    continue
-                alone, beside = _in_turn(server, visit, rounds, seconds)
-                goal = ">= 0.97x" if visit is _visitors else ""
+            for what, visit, goal, rounds in visits:
+                alone, beside = _in_turn(server, visit, 1 if quick else rounds, seconds)
                 rows.append(Row(f"quick {arch} beside {what} (usual: none)", "steps/s", beside, alone, goal))
         finally:
             server.close()

@@ -16,6 +16,7 @@ GRID = "rgba(128,128,128,.16)"
 # Several runs of one architecture share its colour and differ by their dashes.
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 MAX_POINTS = 1200
+MAX_MARKERS = 300  # validations; more would be a band
 LABEL_GAP = 15  # px between two names at the line ends
 By = Literal["step", "seconds"]
 
@@ -170,6 +171,8 @@ def _traces(curve: Curve, dash: str, by: By) -> list[dict[str, Any]]:
     colour = arch_colour(curve.arch)
     train = thinned([row for row in curve.rows if _finite(row.get("train_loss"))])
     val = [row for row in curve.rows if _finite(row.get("val_loss"))]
+    best = [row for row in val if row["step"] == curve.best_step]
+    val = thinned(val, MAX_MARKERS)
     bold = _rgba(colour, 0.4) if curve.faded else colour
     step = "step %{x:,}" if by == "step" else "%{x:,.1f} s"
     lines = [
@@ -177,7 +180,7 @@ def _traces(curve: Curve, dash: str, by: By) -> list[dict[str, Any]]:
          "hovertemplate": f"{step}<br>%{{y:.3f}} training"},
         {**_xy(val, "val_loss", by), "mode": "lines+markers", "line": {"width": 2.4, "color": bold, "dash": dash},
          "marker": {"size": 6, "color": bold}, "hovertemplate": f"{step}<br><b>%{{y:.3f}}</b> held out"},
-        {**_xy([row for row in val if row["step"] == curve.best_step], "val_loss", by), "mode": "markers",
+        {**_xy(best, "val_loss", by), "mode": "markers",
          "marker": {"size": 13, "color": "rgba(0,0,0,0)", "line": {"width": 2, "color": bold}}, "hoverinfo": "skip"},
     ]  # fmt: skip
     return [

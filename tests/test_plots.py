@@ -121,6 +121,12 @@ def test_many_points_are_thinned_and_the_last_stays() -> None:
     assert len(kept) <= 1002 and kept[-1]["step"] == 10_000
 
 
+def test_many_validations_are_thinned_and_the_kept_step_stays_ringed() -> None:
+    many = [{"step": step, "seconds": step, "train_loss": 2.0, "val_loss": 2 + 1 / step} for step in range(1, 5001)]
+    traces = by_kind(loss_figure([curve(rows=many, best_step=4321)]))
+    assert len(traces["val"].x) <= 301 and traces["val"].x[-1] == 5000 and list(traces["best"].x) == [4321]
+
+
 def test_colours() -> None:
     assert arch_colour("gru") == ARCH_COLOURS["gru"] == "#009E73"
     assert arch_colour("n-gram") == "#7F7F7F"

@@ -1,6 +1,6 @@
 // Keeps the plot, the finding, the table and the samples up to date. What the plot shows stands in its own layout.meta,
 // so this script remembers nothing of it that a redraw or a reload could contradict.
-const MOST = 4000;  // points of a curve from which the plot is drawn anew, thinned
+const MOST = { train: 4000, val: 1000 };  // points of a curve from which the plot is drawn anew, thinned
 const AWAY = 10000;  // ms without an answer after which it is drawn anew, too
 const PATIENCE = 5000;  // ms that a drawing which has been asked for may take
 const SHARE = 0.04;  // of the page's time may go into drawing; but new points come at least every SLOWEST ms
@@ -81,7 +81,7 @@ const take = (state) => {
 const ask = () => {
   if (!element.isConnected || !element.offsetParent) return null;
   const graph = plot(), meta = graph?.layout?.meta || {};
-  const stale = Date.now() - heard > AWAY || graph?.data?.some((trace) => trace.x.length > MOST);
+  const stale = Date.now() - heard > AWAY || graph?.data?.some((trace) => trace.x.length > MOST[trace.meta.kind]);
   const question = { key: stale ? '' : meta.key, seen: marks };
   // A tick comes every second or so: half of one early is in time.
   if (performance.now() - drawn > Math.min(took / SHARE, SLOWEST) - 500) question.since = meta.since;
