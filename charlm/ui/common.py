@@ -220,11 +220,14 @@ def action(name: str, label: str, why: str = "", **data: str) -> str:
     return f'<button type="button" class="act" data-act="{escape(name)}"{attributes}{hover}>{escape(label)}</button>'
 
 
-# Sends {act, run, ...} of the clicked button to the element's "act" listener.
+# Sends {act, run, ...} of the clicked button to the element's "act" listener; a double click is meant once.
 ACTIONS_JS = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');
-  if (button) trigger('act', { ...button.dataset });
+  if (!button || button.disabled) return;
+  button.disabled = true;
+  setTimeout(() => { button.disabled = false; }, 700);
+  trigger('act', { ...button.dataset });
 });
 """
 

@@ -1,37 +1,75 @@
 """The chosen run under the table: what it is, how it was trained, why it failed, how it does on another text."""
 
+from collections.abc import Collection
 from html import escape
 from typing import Any
 
 from charlm.config import ARCH_NAMES
+from charlm.run import MAX_LABEL
 from charlm.ui import numbers
 from charlm.ui.common import action, notice, section
+from charlm.ui.mending import trouble
 from charlm.ui.numbers import MISSING, bits, bits_of, count, whole
+from charlm.ui.origin import chain
+from charlm.ui.verdict import AT_WORK
 
 # An evaluation happens while the visitor waits.
 MOST_CHARACTERS = 200_000
 
 
-def details(run: Any) -> str:
-    """Title, sentence and the lines under it; a failed run opens with its message."""
-    why = failure(run) if run.status == "failed" else ""
+def details(run: Any, known: Collection[str] = ()) -> str:
+    """Title, sentence and the lines under it; a failed run opens with why, and the mend.
+
+    Args:
+        run: which.
+        known: ids of the runs that exist; those it comes from can be opened.
+    """
+    why = trouble(run, "This run failed.", run.message) if run.status == "failed" else ""
     told = f'<p class="hint">{escape(run.message)}</p>' if run.message and run.status != "failed" else ""
-    lines = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in _lines(run))
-    return f'{section(run.label, model_sentence(run))}{told}{why}<dl class="details">{lines}</dl>'
+    lines = [(name, escape(value)) for name, value in _lines(run)]
+    lines += [("Comes from", chain(run, known))] if run.ancestry else []
+    lines.append(("Folder", f"{escape(run.folder.name)}, {numbers.size(run.size_bytes)}{_spare(run)}"))
+    shown = "".join(f"<div><dt>{escape(name)}</dt><dd>{value_html}</dd></div>" for name, value_html in lines)
+    return f'{section(run.label, model_sentence(run))}{told}{why}<dl class="details">{shown}</dl>'
 
 
-def failure(run: Any) -> str:
-    """Why it failed and, once something was saved, the mend."""
-    mend = action("resume", "Go on from what was saved, at half the learning rate", run=run.run_id)
-    saved = run.best_val_loss is not None and not run.shipped
-    return notice("This run failed.", run.message or "It left no message.", "error", mend if saved else "")
+def _spare(run: Any) -> str:
+    """What could be freed, or that it was."""
+    if run.trimmed:
+        return '<span class="under">Only its best weights are kept: it can be compared and forked, not resumed.</span>'
+    if run.shipped or run.status in AT_WORK or run.spare_bytes <= 0:
+        return ""
+    act = action("trim", f"Keep only the best weights (frees {numbers.size(run.spare_bytes)})", run=run.run_id)
+    return f'<span class="under">{act}<br>Then it can be compared and forked, but not resumed.</span>'
 
 
 def resume_options(run: Any) -> dict[str, Any]:
-    """What Resume adds: a finished run as many steps again, a failed one half its learning rate."""
-    if run.status == "finished":
-        return {"steps": max(run.step, 1)}
-    return {"learning_rate": run.train_config.learning_rate / 2} if run.status == "failed" else {}
+    """What Resume adds: a finished run gets as many steps again."""
+    return {"steps": max(run.step, 1)} if run.status == "finished" else {}
+
+
+def is_forkable(run: Any) -> bool:
+    """Whether it has learned something to go on from; it may be at work."""
+    return run.best_val_loss is not None
+
+
+def fork_hint(run: Any) -> str:
+    """What a fork is, and which weights it goes on from."""
+    which = "best" if run.shipped or run.trimmed else "newest"
+    return section(
+        f"Fork {run.label}",
+        f"A fork is a new run that goes on from the {which} weights of this one with other settings; this one stays.",
+    )
+
+
+def fork_steps(run: Any) -> int:
+    """As many more as it was given, to begin with."""
+    return run.train_config.steps or max(run.step, 1)
+
+
+def fork_name(run: Any) -> str:
+    """A name to begin with, no longer than a label may be."""
+    return f"{run.label.removesuffix('-fork')[: MAX_LABEL - 5]}-fork"
 
 
 def model_sentence(run: Any) -> str:
@@ -53,7 +91,6 @@ def _lines(run: Any) -> list[tuple[str, str]]:
         ("Trained", training_sentence(run)),
         ("Time", f"{numbers.duration(run.seconds)} for {count(run.step, 'step')}{speed}"),
         ("Parameters", whole(run.num_parameters)),
-        ("Folder", f"{run.folder.name}, {numbers.size(run.size_bytes)}"),
     ]
 
 
@@ -66,13 +103,6 @@ def training_sentence(run: Any) -> str:
     clip = f"clip {train.grad_clip:g}" if train.grad_clip else "no clip"
     rate = f"learning rate {train.learning_rate:g} {train.schedule}"
     return f"{' or '.join(budget)}, batch {train.batch_size} × {train.seq_len}, {rate}, {clip}, seed {train.seed}"
-
-
-def delete_question(run: Any) -> str:
-    """What would be lost."""
-    return notice(
-        f"Delete “{run.label}” for good?", f"Its {numbers.size(run.size_bytes)} of weights and curves go too."
-    )
 
 
 def evaluation(run: Any, name: str, text: str, measured: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The Runs tab's table: one line a run, its actions at the line's end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -8,6 +8,7 @@ from charlm.config import ARCH_NAMES
 from charlm.ui import numbers
 from charlm.ui.common import Cell, action, heading, notice, swatch, table
 from charlm.ui.numbers import bits_of
+from charlm.ui.origin import origin_line, origin_sentence
 from charlm.ui.verdict import AT_WORK
 
 HEAD = ("Run", "Corpus", "Status", "Best val. loss", "Bits/char", "Steps", "Time", "Started", "")
@@ -15,8 +16,13 @@ PHONE_COLUMNS = (0, 3, 8)  # what can be done tells the status
 RESUMABLE = ("stopped", "interrupted", "finished")
 
 
-def runs_heading(runs: Sequence[Any]) -> str:
-    """`9 runs` and what they are."""
+def runs_heading(runs: Sequence[Any], used: int | None = None) -> str:
+    """`9 runs, 41.0 MB on disk` and what they are.
+
+    Args:
+        runs: all of them.
+        used: bytes they take on disk.
+    """
     if not runs:
         return heading("No runs yet")
     at_work = [run for run in runs if run.status in AT_WORK]
@@ -25,7 +31,8 @@ def runs_heading(runs: Sequence[Any]) -> str:
     parts = [f"{len(at_work)} at work"] if at_work else []
     parts += [f"{own} yours"] if own else []
     parts += [f"{len(shipped)} shipped with the app (read-only)"] if shipped else []
-    return heading(numbers.count(len(runs), "run"), ", ".join(parts) + ".")
+    cost = f", {numbers.size(used)} on disk" if used is not None else ""
+    return heading(numbers.count(len(runs), "run") + cost, ", ".join(parts) + ".")
 
 
 def matching(runs: Sequence[Any], wanted: str) -> list[Any]:
@@ -35,7 +42,8 @@ def matching(runs: Sequence[Any], wanted: str) -> list[Any]:
 
 
 def _haystack(run: Any) -> str:
-    parts = (run.label, run.run_id, run.corpus.get("name", ""), run.arch, status_word(run), run.status)
+    corpus = run.corpus.get("name", "")
+    parts = (run.label, run.run_id, corpus, run.arch, status_word(run), run.status, origin_sentence(run))
     return " ".join(map(str, parts)).lower()
 
 
@@ -44,21 +52,28 @@ def status_word(run: Any) -> str:
     return "shipped" if run.shipped else str(run.status)
 
 
-def runs_table(runs: Sequence[Any], wanted: str = "") -> str:
-    """The table of the runs that match, or what to do when there are none."""
+def runs_table(runs: Sequence[Any], wanted: str = "", places: Mapping[str, int] | None = None) -> str:
+    """The table of the runs that match, or what to do when there are none.
+
+    Args:
+        runs: all of them.
+        wanted: the filter.
+        places: in the queue, by run id.
+    """
     shown = matching(runs, wanted)
     if not runs:
         return notice("Nothing has been trained here yet.", "The Train tab makes the first run in about a minute.")
     if not shown:
         return notice("No run matches.", f"Nothing here is called {wanted!r}; clear the filter to see all.")
-    return table(HEAD, [_row(run) for run in shown], keep=PHONE_COLUMNS, kind="runs", id="runs-list")
+    rows = [_row(run, (places or {}).get(run.run_id)) for run in shown]
+    return table(HEAD, rows, keep=PHONE_COLUMNS, kind="runs", id="runs-list")
 
 
-def _row(run: Any) -> list[Cell | str]:
+def _row(run: Any, place: int | None) -> list[Cell | str]:
     return [
         Cell(html=_name(run)),
         str(run.corpus.get("name", numbers.MISSING)),
-        Cell(html=_status(run)),
+        Cell(html=_status(run, place)),
         Cell(numbers.nats(run.best_val_loss), strong=True),
         numbers.bits(bits_of(run.best_val_loss)),
         numbers.whole(run.step),
@@ -69,18 +84,19 @@ def _row(run: Any) -> list[Cell | str]:
 
 
 def _name(run: Any) -> str:
-    """Swatch and label as a button that opens the details, then the architecture."""
+    """Swatch and label as a button that opens the details, then the architecture; under it where it comes from."""
     arch = ARCH_NAMES.get(run.arch, run.arch)
     return (
         f'<span class="named">{swatch(run.arch)}<button type="button" class="name" data-act="open" '
         f'data-run="{escape(run.run_id)}"><b>{escape(run.label)}</b></button> '
-        f'<span class="grey">{escape(arch)}</span></span>'
+        f'<span class="grey">{escape(arch)}</span></span>{origin_line(run)}'
     )
 
 
-def _status(run: Any) -> str:
-    word = status_word(run)
-    kind = "live" if run.status in AT_WORK else "bad" if run.status == "failed" else "still"
+def _status(run: Any, place: int | None) -> str:
+    word = f"{status_word(run)}, {numbers.ordinal(place)}" if place else status_word(run)
+    live = run.status in AT_WORK and not place
+    kind = "live" if live else "bad" if run.status == "failed" else "still"
     return f'<span class="status {kind}">{escape(word)}</span>'
 
 
@@ -97,7 +113,7 @@ def _actions(run: Any) -> str:
         pairs.append(("open", "Why?"))
     elif run.status not in AT_WORK and run.best_val_loss is not None:
         pairs.append(("compare", "Compare"))
-    if run.status in RESUMABLE and not run.shipped and run.status not in AT_WORK:
+    if run.status in RESUMABLE and not run.shipped and not run.trimmed:
         pairs.append(("resume", "Resume"))
     links = [action(name, label, run=run.run_id) for name, label in pairs]
     return f'<span class="acts">{"".join(links)}{action("open", "⋯", run=run.run_id, why="Details")}</span>'

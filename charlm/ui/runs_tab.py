@@ -1,227 +1,132 @@
-"""Runs: every run with its actions; details, rename, delete, download and evaluation of the chosen one."""
+"""Runs: every run with its actions, the queue above them, the chosen one under them, and the trash."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
 
-from charlm.errors import CharLMError
-from charlm.ui import run_details
-from charlm.ui.choice import asked, request
-from charlm.ui.common import ACTIONS_JS, Services, Shared, section, toast
-from charlm.ui.files import click_js, run_zip
-from charlm.ui.run_table import runs_heading, runs_table
+from charlm.ui import run_panel
+from charlm.ui.choice import request
+from charlm.ui.common import Services, Shared
+from charlm.ui.numbers import size
+from charlm.ui.run_details import resume_options
+from charlm.ui.run_listing import Listing, Trash, build_listing, build_trash
+from charlm.ui.run_panel import QUIET, WAKE_JS, Panel, told
+from charlm.ui.run_trash import told_html
 
-TABLE_JS = (
-    ACTIONS_JS
-    + """
-const tell = () => { if (element.isConnected && element.offsetParent) trigger('refresh', {}); };
-window.addEventListener('charlm:job', tell);
-setInterval(() => {
-  if (document.visibilityState === 'visible' && document.querySelector('#strip .job')) tell();
-}, 3000);
-"""
-)
-WAKE_JS = "() => window.dispatchEvent(new CustomEvent('charlm:wake'))"
-SHOW_JS = """() => setTimeout(
-  () => document.getElementById('runs-details')?.scrollIntoView({ block: 'nearest', behavior: 'smooth' }), 120)"""
-TEXT_TYPES = [".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".gz"]
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+Changes = dict[Any, Any]
+Act = Callable[[str], Changes | None]
 
 
-@dataclass(frozen=True)
-class RunsTab:
-    """The components that others read or write; `chosen` is the id of the run under the table."""
-
-    head: gr.HTML
-    filter: gr.Textbox
-    table: gr.HTML
-    chosen: gr.Textbox
-    panel: gr.Row
-    details: gr.HTML
-    corpus: gr.Dropdown
-    upload: gr.UploadButton
-    evaluate: gr.Button
-    evaluated: gr.HTML
-    rename: gr.Button
-    download: gr.Button
-    file: gr.DownloadButton
-    delete: gr.Button
-    name_row: gr.Row
-    name: gr.Textbox
-    save: gr.Button
-    ask_row: gr.Column
-    question: gr.HTML
-    sure: gr.Button
-    keep: gr.Button
-
-
-def build(services: Services, shared: Shared) -> RunsTab:
+def build(services: Services, shared: Shared) -> None:
     """The tab's components and their wiring; call inside its gr.Tab."""
-    tab = _components(services)
-    _wire_table(tab, services, shared)
-    _wire_details(tab, services)
-    _wire_evaluation(tab, services)
-    return tab
+    listing = build_listing(services)
+    panel = run_panel.build()
+    trash = build_trash(services)
+    _wire_acts(listing, panel, trash, shared)
+    _wire_looking(listing, trash, shared)
+    run_panel.wire(panel, listing, trash, shared)
 
 
-def _components(services: Services) -> RunsTab:
-    from charlm import catalog
+def _wire_acts(listing: Listing, panel: Panel, trash: Trash, shared: Shared) -> None:
+    """The text actions of table, details, queue and trash."""
+    services = listing.services
+    acts: Mapping[str, Act] = {
+        **_crossing(services, panel, shared),
+        **_training(services, panel, shared, listing),
+        **_keeping(services, listing, trash),
+    }
 
-    runs = services.store.list()
-    with gr.Row(elem_classes="head-line"):
-        head = gr.HTML(runs_heading(runs), elem_id="runs-head", apply_default_css=False)
-        wanted = gr.Textbox(
-            show_label=False, label="Filter", placeholder="Filter by name, corpus or architecture",
-            elem_id="runs-filter", scale=0, min_width=290,
-        )  # fmt: skip
-    table = gr.HTML(runs_table(runs), elem_id="runs-table", js_on_load=TABLE_JS, apply_default_css=False)
-    chosen = gr.Textbox(visible="hidden", elem_id="runs-chosen")
-    texts = [(entry.title, entry.key) for entry in catalog.entries()]
-    with gr.Row(visible=False, elem_id="runs-panel", elem_classes="halves") as panel:
-        with gr.Column(min_width=320):
-            details = gr.HTML(elem_id="runs-details", js_on_load=ACTIONS_JS, apply_default_css=False)
-        with gr.Column(min_width=320, elem_classes="tight"):
-            gr.HTML(
-                section("Evaluate on another corpus", "Characters the model does not know are counted and skipped."),
-                apply_default_css=False,
-            )
-            corpus = gr.Dropdown(
-                texts, value=catalog.DEFAULT_KEY, show_label=False, label="Corpus", elem_id="runs-corpus"
-            )
-            with gr.Row(elem_classes="buttons"):
-                evaluate = gr.Button("Evaluate", size="sm", elem_id="runs-evaluate")
-                upload = gr.UploadButton("Upload…", size="sm", file_types=TEXT_TYPES, elem_id="runs-upload")
-                rename = gr.Button("Rename", size="sm", elem_id="runs-rename")
-                download = gr.Button("Download", size="sm", elem_id="runs-download")
-                delete = gr.Button("Delete…", size="sm", elem_id="runs-delete")
-            evaluated = gr.HTML(elem_id="runs-evaluated", apply_default_css=False)
-            with gr.Row(visible=False, elem_classes="bar-line") as name_row:
-                name = gr.Textbox(label="New name", max_length=80, elem_id="runs-name", scale=4)
-                save = gr.Button("Save", size="sm", elem_id="runs-save", scale=0, min_width=80)
-            with gr.Column(visible=False, elem_classes="tight") as ask_row:
-                question = gr.HTML(elem_id="runs-question", apply_default_css=False)
-                with gr.Row(elem_classes="buttons"):
-                    sure = gr.Button("Delete", size="sm", variant="stop", elem_id="runs-delete-sure")
-                    keep = gr.Button("Keep", size="sm", elem_id="runs-delete-keep")
-            file = gr.DownloadButton("Run", visible="hidden", elem_id="runs-file")
-    return RunsTab(
-        head, wanted, table, chosen, panel, details, corpus, upload, evaluate, evaluated, rename, download, file,
-        delete, name_row, name, save, ask_row, question, sure, keep,
-    )  # fmt: skip
+    def act(wanted: str, event: gr.EventData) -> Changes:
+        name, run_id = str(event._data.get("act", "")), str(event._data.get("run", ""))
+        changes = told(lambda: acts[name](run_id)) if name in acts else None
+        return {**listing.now(wanted), **(changes or {})}
+
+    crossing = [panel.chosen, shared.compare, shared.watch, shared.tabs]
+    outputs = [*listing.outputs, *trash.outputs, listing.told, *crossing]
+    for place in (listing.table, listing.queue, listing.told, panel.details, trash.body):
+        place.act(act, listing.filter, outputs, **QUIET).then(None, js=WAKE_JS)
 
 
-def _told(work: Callable[[], Any]) -> Any:
-    """Do it, or raise the toast that says why not."""
-    try:
-        return work()
-    except CharLMError as error:
-        raise gr.Error(toast(error), title="That did not work", print_exception=False) from error
+def _crossing(services: Services, panel: Panel, shared: Shared) -> dict[str, Act]:
+    """What opens a run, here or in another tab."""
+    return {
+        "open": lambda run_id: {panel.chosen: request(run=run_id)},
+        "compare": lambda run_id: {shared.compare: request(runs=[run_id]), shared.tabs: gr.Tabs(selected="compare")},
+        "watch": lambda run_id: watched(shared, run_id),
+        "retry": lambda run_id: watched(shared, services.jobs.retry(run_id)["run_id"]),
+    }
 
 
-def _wire_table(tab: RunsTab, services: Services, shared: Shared) -> None:
-    """Filter, refresh and the text actions of every line."""
+def watched(shared: Shared, run_id: str) -> Changes:
+    """Go to the Train tab and look at a run."""
+    return {shared.watch: request(run=run_id), shared.tabs: gr.Tabs(selected="train")}
+
+
+def _training(services: Services, panel: Panel, shared: Shared, listing: Listing) -> dict[str, Act]:
+    """What goes on, stops, or changes its place in the queue; and what a run needs no more."""
     store, jobs = services.store, services.jobs
 
-    def listing(wanted: str) -> tuple[str, str]:
-        runs = store.list()
-        return runs_heading(runs), runs_table(runs, wanted)
+    def resume(run_id: str) -> None:
+        jobs.resume(run_id, resume_options(store.get(run_id)))
 
-    def act(wanted: str, event: gr.EventData) -> tuple[Any, ...]:
-        name, run_id = str(event._data.get("act", "")), str(event._data.get("run", ""))
-        chosen, compare, watch, tab_name = (gr.skip() for _ in range(4))
-        if name == "open":
-            chosen = request(run=run_id)
-        elif name == "compare":
-            compare, tab_name = request(runs=[run_id]), gr.Tabs(selected="compare")
-        elif name == "watch":
-            watch, tab_name = request(run=run_id), gr.Tabs(selected="train")
-        elif name == "resume":
-            _told(lambda: jobs.resume(run_id, run_details.resume_options(store.get(run_id))))
-        elif name == "stop":
-            _told(lambda: jobs.stop(run_id))
-        return chosen, compare, watch, tab_name, *listing(wanted)
+    def trim(run_id: str) -> Changes:
+        freed = store.trim(store.get(run_id))
+        return {panel.chosen: request(run=run_id), listing.told: told_html(f"Freed {size(freed)}.")}
 
-    listed = [tab.head, tab.table]
-    outputs = [tab.chosen, shared.compare, shared.watch, shared.tabs, *listed]
-    for place in (tab.table, tab.details):
-        place.act(act, tab.filter, outputs, queue=False, **QUIET).then(None, js=WAKE_JS)
-    tab.table.refresh(listing, tab.filter, listed, queue=False, **QUIET)
-    tab.filter.input(listing, tab.filter, listed, queue=False, trigger_mode="always_last", **QUIET)
-    shared.own.select(listing, tab.filter, listed, queue=False, **QUIET)
+    return {
+        "resume": resume,
+        "stop": lambda run_id: _nothing(jobs.stop(run_id)),
+        "cancel": lambda run_id: _nothing(jobs.stop_job(run_id)),
+        "earlier": lambda run_id: _nothing(jobs.move(run_id, -1)),
+        "later": lambda run_id: _nothing(jobs.move(run_id, 1)),
+        "trim": trim,
+    }
 
 
-def _wire_details(tab: RunsTab, services: Services) -> None:
-    """Opening a run, and renaming, downloading and deleting it."""
+def _nothing(_: Any) -> None:
+    """What was done shows in the listing."""
+
+
+def _keeping(services: Services, listing: Listing, trash: Trash) -> dict[str, Act]:
+    """What takes runs out of the trash, back or for good."""
     store = services.store
 
-    def find(message: str) -> Any:
-        return _told(lambda: store.get(asked(message).get("run", "")))
+    def restore(run_id: str) -> Changes:
+        run = store.restore(run_id)
+        return {listing.told: told_html(f"Restored {run.label}."), **trash.now()}
 
-    def opened(message: str) -> tuple[Any, ...]:
-        if not asked(message).get("run"):
-            return gr.update(visible=False), "", *(gr.skip() for _ in range(2)), "", *(gr.skip() for _ in range(2))
-        run = find(message)
-        own = gr.update(visible=not run.shipped)
-        closed = gr.update(visible=False)
-        return gr.update(visible=True), run_details.details(run), own, own, "", closed, closed
+    def empty(_: str) -> Changes:
+        freed = store.empty_trash()
+        return {listing.told: told_html(f"The trash is empty, {size(freed)} are free again."), **trash.now()}
 
-    def ask_name(message: str) -> tuple[Any, str]:
-        return gr.update(visible=True), find(message).label
-
-    def save(message: str, label: str, wanted: str) -> tuple[Any, ...]:
-        run = find(message)
-        _told(lambda: store.rename(run, label.strip()))
-        runs = store.list()
-        return request(run=run.run_id), runs_heading(runs), runs_table(runs, wanted)
-
-    def ask_delete(message: str) -> tuple[Any, str]:
-        return gr.update(visible=True), run_details.delete_question(find(message))
-
-    def delete(message: str, wanted: str) -> tuple[Any, ...]:
-        _told(lambda: store.delete(find(message)))
-        runs = store.list()
-        return request(run=""), runs_heading(runs), runs_table(runs, wanted)
-
-    def pack(message: str) -> str:
-        run = find(message)
-        return run_zip(Path(run.folder), run.run_id)
-
-    after = [tab.chosen, tab.head, tab.table]
-    shown = [tab.panel, tab.details, tab.rename, tab.delete, tab.evaluated, tab.name_row, tab.ask_row]
-    tab.chosen.change(opened, tab.chosen, shown, queue=False, **QUIET).then(None, js=SHOW_JS)
-    tab.rename.click(ask_name, tab.chosen, [tab.name_row, tab.name], queue=False, **QUIET)
-    gr.on([tab.save.click, tab.name.submit], save, [tab.chosen, tab.name, tab.filter], after, queue=False, **QUIET)
-    tab.delete.click(ask_delete, tab.chosen, [tab.ask_row, tab.question], queue=False, **QUIET)
-    tab.keep.click(lambda: gr.update(visible=False), None, tab.ask_row, queue=False, **QUIET)
-    tab.sure.click(delete, [tab.chosen, tab.filter], after, queue=False, **QUIET)
-    tab.download.click(pack, tab.chosen, tab.file, **QUIET).then(None, js=click_js("runs-file"))
+    return {
+        "restore": restore,
+        "ask-empty": lambda _: trash.now(asking=True),
+        "keep": lambda _: trash.now(),
+        "empty": empty,
+    }
 
 
-def _wire_evaluation(tab: RunsTab, services: Services) -> None:
-    """The chosen run on a text of the catalog or on an upload."""
+def _wire_looking(listing: Listing, trash: Trash, shared: Shared) -> None:
+    """Filter, refresh, what is new when the tab is opened, and how many train at once."""
+    jobs = listing.services.jobs
 
-    def measure(message: str, read: Callable[[Any], Any]) -> str:
-        def work() -> str:
-            run = services.store.get(asked(message).get("run", ""))
-            corpus = read(run.corpus_config)
-            measured = services.serving.evaluate(run, corpus.text[-run_details.MOST_CHARACTERS :])
-            return run_details.evaluation(run, corpus.name, corpus.text, measured)
+    def opened(wanted: str) -> Changes:
+        return {**listing.now(wanted), **trash.now(), listing.told: "", listing.at_once: jobs.at_once}
 
-        return _told(work)
+    def set_at_once(number: float | None, wanted: str) -> Changes:
+        if number is not None:  # emptied to type another one
+            told(lambda: jobs.set_at_once(number))
+        return listing.now(wanted)
 
-    def evaluate_known(message: str, key: str) -> str:
-        from charlm import catalog
-
-        return measure(message, lambda config: catalog.load_corpus(key, config))
-
-    def evaluate_file(message: str, path: str) -> str:
-        from charlm.corpus import read_corpus_file
-
-        return measure(message, lambda config: read_corpus_file(Path(path), config))
-
-    shown: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": tab.evaluated, "api_visibility": "private"}
-    tab.evaluate.click(evaluate_known, [tab.chosen, tab.corpus], tab.evaluated, concurrency_limit=2, **shown)
-    tab.upload.upload(evaluate_file, [tab.chosen, tab.upload], tab.evaluated, concurrency_limit=2, **shown)
+    quick: dict[str, Any] = {**QUIET, "queue": False}
+    inputs = listing.filter
+    everything = [*listing.outputs, *trash.outputs, listing.told, listing.at_once]
+    shared.own.select(opened, inputs, everything, **quick)
+    listing.table.refresh(listing.now, inputs, listing.outputs, **quick)
+    listing.filter.input(listing.now, inputs, listing.outputs, trigger_mode="always_last", **quick)
+    numbered = listing.at_once.input(
+        set_at_once, [listing.at_once, inputs], listing.outputs, trigger_mode="always_last", **QUIET
+    )
+    numbered.then(None, js=WAKE_JS)

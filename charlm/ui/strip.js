@@ -72,7 +72,7 @@ element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');
   if (!button) return;
   button.disabled = true;
-  const order = { act: button.dataset.act, run: button.dataset.run };
+  const order = { act: button.dataset.act, run: button.dataset.run ?? '' };
   const send = () => busy ? setTimeout(send, 30) : exchange(() => server.control_job(order));
   send();
 });

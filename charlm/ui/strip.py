@@ -17,18 +17,43 @@ STRIP_JS = (Path(__file__).parent / "strip.js").read_text(encoding="utf-8")
 # Beginnings of a running job's messages that matter more than the time left.
 NEWS = ("stopping", "preparing", "working", "waiting")
 VERBS = {"running": "Pause", "queued": "", "paused": "Resume"}
+RESTING = "resting"  # how a job's message begins that waits until its runs can be written
+COMPLAINT_SECONDS = 4.0  # a refusal can be read before the next tick takes its place
 
 
-def strip_html(job: Mapping[str, Any] | None, complaint: str = "") -> str:
-    """The strip for `Jobs.current()`; empty without a job, so that the page moves up."""
-    if job is None:
-        return f'<div class="job told"><div class="line">{escape(complaint)}</div></div>' if complaint else ""
-    return _strip(job, live_values(job, complaint))
+def strip_html(job: Mapping[str, Any] | None, complaint: str = "", interrupted: Sequence[Any] = ()) -> str:
+    """The strip for `Jobs.current()`; without a job it offers what was interrupted, or is empty: the page moves up."""
+    if job is not None:
+        return _strip(job, live_values(job, complaint))
+    told = f"<span>{escape(complaint)}</span>" if complaint else _offer(interrupted) if interrupted else ""
+    return f'<div class="job told"><div class="line">{told}</div></div>' if told else ""
+
+
+def _offer(runs: Sequence[Any]) -> str:
+    """What was at work when the server ended, to go on with or to leave."""
+    first, reached = runs[0], max(runs, key=lambda run: run.step)
+    if len(runs) > 1 and (not first.group or {run.group for run in runs} != {first.group}):
+        what, place = f"{len(runs)} runs were interrupted", ""
+    else:
+        title = first.label if len(runs) == 1 else f"The race on {first.corpus.get('name', 'a text')}"
+        total = f" of {numbers.whole(reached.total_steps)}" if reached.total_steps else ""
+        what, place = f"{title} was interrupted", f" at step {numbers.whole(reached.step)}{total}"
+    acts = action("resume-interrupted", "Resume") + action("dismiss", "Not now")
+    return (
+        f'<span class="said">{escape(what)}<span class="wide">{place}</span></span><span class="buttons">{acts}</span>'
+    )
+
+
+def is_resting(job: Mapping[str, Any]) -> bool:
+    """Whether it waits until its runs can be written; nobody has to press anything then."""
+    return job["status"] == "paused" and str(job.get("message") or "").startswith(RESTING)
 
 
 def live_values(job: Mapping[str, Any], complaint: str = "") -> list[str]:
     """What changes all the time, in the order in which it stands in the strip; the bar's share is the last."""
     share = min(max(float(job.get("progress") or 0.0), 0.0), 1.0)
+    if is_resting(job):
+        return [complaint or str(job["message"]), f"{share:.4f}"]
     losses = [f"{racer['val_loss']:.2f}" for racer in _measured(job)]
     step, percent = numbers.whole(job["step"]), f"{100 * share:.0f} %"
     return [step, percent, *losses, complaint or _time_left(job), f"{share:.4f}"]
@@ -36,11 +61,12 @@ def live_values(job: Mapping[str, Any], complaint: str = "") -> list[str]:
 
 def _strip(job: Mapping[str, Any], values: Sequence[str]) -> str:
     """The strip with these values in it; a page puts newer ones into the same places."""
-    step, percent, *losses, left = map(_live, values[:-1])
-    share = escape(values[-1])
+    *told, left = map(_live, values[:-1])
+    share, resting = escape(values[-1]), is_resting(job)
+    what = f"<b>{escape(str(job['title']))}</b>" if resting else _what(job, *told[:2]) + _racers(job, told[2:])
     return (
-        f'<div class="job" data-status="{escape(str(job["status"]))}"><div class="line"><i class="pulse"></i>'
-        f"{_what(job, step, percent)}{_racers(job, losses)}"
+        f'<div class="job{" resting" if resting else ""}" data-status="{escape(str(job["status"]))}">'
+        f'<div class="line"><i class="pulse"></i>{what}'
         '<span class="lost-line" hidden>Training goes on, reconnecting…</span>'
         f'<span class="left">{left}</span>{_buttons(job)}</div>'
         '<div class="bar" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="1" '
@@ -79,18 +105,19 @@ def _racers(job: Mapping[str, Any], losses: Sequence[str]) -> str:
 def _time_left(job: Mapping[str, Any]) -> str:
     """Why it stands still, or how long it will take."""
     message = str(job.get("message") or "")
+    others = f" · {job['beside']} more at work" if job.get("beside") else ""
+    others += f" · {job['queued']} waiting" if job.get("queued") else ""
     if job["status"] != "running":
-        return message or str(job["status"])
+        return (message or str(job["status"])) + others
     if message.startswith(NEWS):
-        return message
-    queued = f" · {job['queued']} waiting" if job.get("queued") else ""
+        return message + others
     seconds = job.get("eta_seconds")
-    return (f"{numbers.duration(seconds)} left" if seconds is not None else "measuring") + queued
+    return (f"{numbers.duration(seconds)} left" if seconds is not None else "measuring") + others
 
 
 def _buttons(job: Mapping[str, Any]) -> str:
     run = str(job["run_ids"][0]) if job.get("run_ids") else ""
-    verb = VERBS.get(str(job["status"]), "")
+    verb = "" if is_resting(job) else VERBS.get(str(job["status"]), "")
     toggle = action(verb.lower(), verb, run=run) if verb else ""
     return f'<span class="buttons">{toggle}{action("stop", "Stop", run=run)}</span>'
 
@@ -103,15 +130,31 @@ def strip_state(services: Services, seen: Any = None, complaint: str = "") -> di
         `state`, which changes with the job's state, and `run_ids`.
     """
     job = services.jobs.current()
+    interrupted = () if job else services.jobs.interrupted()
     values = live_values(job, complaint) if job else []
-    state = [job["status"], *job["run_ids"], job.get("queued", 0)] if job else []
-    blank = _strip(job, [""] * len(values)) if job else complaint
+    state = [job["status"], *job["run_ids"], job.get("queued", 0), job.get("beside", 0)] if job else []
+    blank = _strip(job, [""] * len(values)) if job else strip_html(None, complaint, interrupted)
     now = mark([blank, state])
     if now == seen:
         return {"values": values}
     ids = list(job["run_ids"]) if job else []
-    whole = {"html": strip_html(job, complaint), "live": job is not None, "state": mark(state), "run_ids": ids}
+    whole = {
+        "html": strip_html(job, complaint, interrupted),
+        "live": job is not None,
+        "state": mark(state),
+        "run_ids": ids,
+    }
     return {"values": values, "mark": now, **whole}
+
+
+def _obey(jobs: Any, act: Any, run_id: str) -> None:
+    """What the strip's buttons do; any other word does nothing."""
+    if act in ("pause", "resume", "stop"):
+        {"pause": jobs.pause, "resume": jobs.resume, "stop": jobs.stop_job}[act](run_id)
+    elif act == "resume-interrupted":
+        jobs.resume_interrupted()
+    elif act == "dismiss":
+        jobs.dismiss_interrupted()
 
 
 def build(services: Services, pulse: Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]) -> gr.HTML:
@@ -122,16 +165,13 @@ def build(services: Services, pulse: Callable[[Mapping[str, Any]], Awaitable[dic
 
     def control_job(order: Any = None) -> dict[str, Any]:
         order = order if isinstance(order, dict) else {}
-        jobs = services.jobs
-        verbs = {"pause": jobs.pause, "resume": jobs.resume, "stop": jobs.stop_job}
         complaint = ""
         try:
-            if order.get("act") in verbs:
-                verbs[order["act"]](str(order.get("run", "")))
+            _obey(services.jobs, order.get("act"), str(order.get("run", "")))
         except CharLMError as error:
             logging.getLogger(__name__).info("the strip's %s was refused: %s", order.get("act"), error)
             complaint = str(error)
-        return {"strip": strip_state(services, None, complaint), "wait": 1.0}
+        return {"strip": strip_state(services, None, complaint), "wait": COMPLAINT_SECONDS if complaint else 1.0}
 
     return gr.HTML(
         "", elem_id="strip", js_on_load=STRIP_JS, server_functions=[poll, control_job], apply_default_css=False

@@ -15,13 +15,15 @@ from charlm.plots import By
 from charlm.presets import PRESET_HINTS
 from charlm.ui import train_form, train_live
 from charlm.ui.choice import asked, run_title
-from charlm.ui.common import Services, Shared, plot_data, swatch_css, toast
+from charlm.ui.common import ACTIONS_JS, Services, Shared, plot_data, swatch_css, toast
 from charlm.ui.corpora import Chosen, chosen_value, corpus_choices, open_corpus
 from charlm.ui.train_form import FOLDS, NAMES, Form
 from charlm.ui.watch import Watch
 
 LIVE_JS = (Path(__file__).parent / "train.js").read_text(encoding="utf-8")
-HEAD_JS = """
+HEAD_JS = (
+    ACTIONS_JS
+    + """
 const put = (place, value) => { if (place && place.textContent !== value) place.textContent = value; };
 window.addEventListener('charlm:head', ({ detail }) => {
   if (!element.isConnected) return;
@@ -29,11 +31,8 @@ window.addEventListener('charlm:head', ({ detail }) => {
   if (detail.title !== undefined) put(element.querySelector('.finding'), detail.title);
   if (detail.lead !== undefined) put(element.querySelector('.lead'), detail.lead);
 });
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('button[data-act]');
-  if (button) trigger('act', { ...button.dataset });
-});
 """
+)
 KEPT_SIZES = 32  # texts whose counts are remembered
 NO_OVERLAY = ("no overlay", "")
 # A toast reaches the page only from an event that went through the queue.
@@ -63,7 +62,7 @@ def build(services: Services, shared: Shared, watch: Watch) -> None:
         with gr.Column(elem_id="train-live-side", min_width=300):
             live = _live()
     _wire_form(form, shared)
-    _wire_live(form, live, services, shared, watch)
+    _wire_live(live, services, shared, watch)
     _wire_start(form, live, services, shared)
 
 
@@ -122,7 +121,7 @@ def _wire_form(form: Form, shared: Shared) -> None:
     gr.on([shared.own.select, form.archs.change], rename, form.archs, form.start, **QUIET)
 
 
-def _wire_live(form: Form, live: Live, services: Services, shared: Shared, watch: Watch) -> None:
+def _wire_live(live: Live, services: Services, shared: Shared, watch: Watch) -> None:
     """The plot is drawn whole when what it shows changes; train.js adds the points in between."""
 
     def draw(by: By, scale: str, overlay: str, wanted: str) -> Any:
@@ -139,9 +138,15 @@ def _wire_live(form: Form, live: Live, services: Services, shared: Shared, watch
         return json.dumps([str(asked(message).get("run", ""))])
 
     def mend(event: gr.EventData) -> Any:
-        run = services.store.get(str(event.run))
-        gr.Info(f"Learning rate {run.train_config.learning_rate / 3:.2g} stands in the form; press Train.")
-        return float(f"{run.train_config.learning_rate / 3:.2g}")
+        act, run_id = event._data.get("act"), str(event._data.get("run", ""))
+        try:
+            state = services.jobs.retry(run_id) if act == "retry" else services.jobs.resume(run_id)
+        except CharLMError as error:
+            raise gr.Error(toast(error), title="That did not work", print_exception=False) from None
+        if state["position"]:
+            gr.Info("It waits its turn; the Runs tab shows the queue.")
+            return gr.skip()
+        return json.dumps([state["run_id"]])
 
     inputs = [live.by, live.scale, live.overlay, live.wanted]
     changes = [live.by.change, live.scale.change, live.overlay.input, live.wanted.change]
@@ -154,7 +159,8 @@ def _wire_live(form: Form, live: Live, services: Services, shared: Shared, watch
     shared.own.select(offer, live.overlay, live.overlay, **QUIET)
     live.body.redraw(offer, live.overlay, live.overlay, **QUIET)
     shared.watch.change(follow, shared.watch, live.wanted, **QUIET)
-    live.head.act(mend, None, form.controls[NAMES.index("learning_rate")], **TOLD)
+    mended = live.head.act(mend, None, live.wanted, **TOLD)
+    mended.then(None, js="() => { window.dispatchEvent(new Event('charlm:wake')); }")
 
 
 def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> None:

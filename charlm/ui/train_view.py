@@ -11,19 +11,9 @@ from charlm.analysis.standing import Rows, common_limit, standing
 from charlm.course import Course
 from charlm.run import ACTIVE, Run
 from charlm.ui import numbers
-from charlm.ui.common import (
-    Cell,
-    Column,
-    action,
-    column,
-    columns,
-    heading,
-    marked_text,
-    notice,
-    section,
-    swatch,
-    table,
-)
+from charlm.ui.common import Cell, Column, column, columns, heading, marked_text, section, swatch, table
+from charlm.ui.mending import trouble
+from charlm.ui.origin import origin_sentence
 from charlm.ui.ranking import model_name, shape
 from charlm.ui.verdict import AT_WORK, names
 
@@ -114,6 +104,7 @@ class View:
         if not self.runs:
             return "Press Train: the curves grow here."
         parts = [f"On {self.runs[0].corpus.get('name', 'a text')}."]
+        parts += [f"A {origin_sentence(self.runs[0])}."] if len(self.runs) == 1 and self.runs[0].ancestry else []
         if len(self._by_seconds) > 1:
             verb = "is" if self._at_work else "was"
             parts.append(f"At equal seconds of its own {self.called[self._by_seconds[0][0]]} {verb} ahead.")
@@ -130,16 +121,7 @@ class View:
     @cached_property
     def head(self) -> str:
         """The finding and the line under it; what failed, why, and the mend."""
-        mend = "Put a third of its learning rate into the form"
-        troubles = [
-            notice(
-                f"{run.label} failed.",
-                self.states[run.run_id]["message"] or "No reason was recorded.",
-                "error",
-                action("mend", mend, run=run.run_id),
-            )
-            for run in self._failed
-        ]
+        troubles = [trouble(run, f"{run.label} failed.", self.states[run.run_id]["message"]) for run in self._failed]
         return heading(self.title, self.lead) + "".join(troubles)
 
     @cached_property

@@ -36,6 +36,13 @@ class FakeRun:
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
     texts: list[dict[str, Any]] = field(default_factory=list)
     folder: Path = Path("a-run")
+    group: str = ""
+    total_steps: int | None = 3000
+    ancestry: list[dict[str, Any]] = field(default_factory=list)
+    mend: dict[str, Any] = field(default_factory=dict)
+    trimmed: bool = False
+    spare_bytes: int = 0
+    info: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.label = self.label or self.run_id

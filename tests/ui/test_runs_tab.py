@@ -3,13 +3,15 @@
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from charlm.errors import JobError
-from charlm.ui import files, pulse, run_details, run_table, strip
+from charlm.ui import files, mending, pulse, run_details, run_queue, run_table, run_trash, strip
 from charlm.ui.common import Services
 from charlm.ui.demo import browser_secret
+from charlm.ui.disk import Disk
 from charlm.ui.pulse import Pulse
 from charlm.ui.watch import Watch
 from tests.ui.runs import AUNT, FakeRun, trio
@@ -27,6 +29,7 @@ def test_the_heading_counts() -> None:
     runs = [FakeRun("a", status="running"), FakeRun("b"), *trio(shipped=True)]
     html = run_table.runs_heading(runs)
     assert "5 runs" in html and "1 at work, 1 yours, 3 shipped with the app (read-only)." in html
+    assert "5 runs, 41.0 MB on disk" in run_table.runs_heading(runs, 41_000_000)
     assert "No runs yet" in run_table.runs_heading([])
 
 
@@ -52,6 +55,7 @@ def test_the_filter_wants_every_word() -> None:
         (FakeRun("a"), {"compare", "resume", "open"}),
         (FakeRun("a", status="stopped", best_val_loss=None), {"resume", "open"}),
         (FakeRun("a", status="failed"), {"open"}),
+        (FakeRun("a", status="stopped", trimmed=True), {"compare", "open"}),
         (FakeRun("a", shipped=True), {"compare", "open"}),
     ],
 )
@@ -65,14 +69,118 @@ def test_labels_and_corpora_are_escaped() -> None:
     assert "<script>" not in html and "<b>aunt" not in html
 
 
-def test_details_say_why_a_run_failed_and_offer_the_mend() -> None:
-    run = FakeRun("a", status="failed", message="loss became <nan>")
-    html = run_details.details(run)
-    assert "loss became &lt;nan&gt;" in html and 'data-act="resume"' in html
-    assert run_details.resume_options(run) == {"learning_rate": run.train_config.learning_rate / 2}
+def test_a_waiting_run_shows_its_place() -> None:
+    runs = [FakeRun("a", status="queued"), FakeRun("b", status="queued"), FakeRun("c", status="running")]
+    html = run_table.runs_table(runs, places={"a": 1, "b": 2})
+    assert "queued, 1st" in html and "queued, 2nd" in html and html.count('class="status live"') == 1
+
+
+def test_details_of_a_failed_run_offer_the_mend_else_to_go_on() -> None:
+    failed = FakeRun("a", status="failed", message="loss became <nan>", mend={"learning_rate": 0.01 / 3})
+    html = run_details.details(failed)
+    assert "loss became &lt;nan&gt;" in html and 'data-act="retry"' in html and 'data-act="resume"' not in html
+    assert "Try again with learning rate 0.0033" in html
+    html = run_details.details(FakeRun("a", status="failed"))
+    assert 'data-act="resume"' in html and mending.SAVED in html and "No reason was recorded." in html
+    for hopeless in ({"best_val_loss": None}, {"trimmed": True}):
+        assert "data-act" not in run_details.details(FakeRun("a", status="failed", **hopeless))
+
+
+@pytest.mark.parametrize(
+    ("mend", "said"),
+    [({"batch_size": 8}, "Try again with batch 8"), ({"learning_rate": 1e-5}, "Try again with learning rate 1e-05"),
+     ({"batch_size": 1024, "grad_clip": 1.0}, "Try again with batch 1,024 and grad clip 1")],
+)  # fmt: skip
+def test_what_a_mend_is_called(mend: dict[str, Any], said: str) -> None:
+    assert mending.again(mend) == said
+
+
+def test_resume_adds_steps_only_to_a_finished_run() -> None:
     assert run_details.resume_options(FakeRun("a")) == {"steps": 3000}
     assert run_details.resume_options(FakeRun("a", status="stopped")) == {}
-    assert 'data-act="resume"' not in run_details.details(FakeRun("a", status="failed", best_val_loss=None))
+    assert run_details.resume_options(FakeRun("a", status="failed")) == {}
+
+
+def test_details_offer_to_free_what_is_not_needed() -> None:
+    spare = {"spare_bytes": 12_000_000}
+    assert "Keep only the best weights (frees 12.0 MB)" in run_details.details(FakeRun("a", **spare))
+    for run in (FakeRun("a"), FakeRun("a", shipped=True, **spare), FakeRun("a", status="paused", **spare)):
+        assert 'data-act="trim"' not in run_details.details(run)
+    trimmed = run_details.details(FakeRun("a", trimmed=True))
+    assert "it can be compared and forked, not resumed" in trimmed and 'data-act="trim"' not in trimmed
+
+
+PARENTS = [
+    {"run_id": "p", "label": "<b>p", "step": 1500, "why": "fork"},
+    {"run_id": "q", "label": "q", "step": 0, "why": "retry"},
+]
+
+
+def test_where_a_run_comes_from() -> None:
+    run = FakeRun("a", ancestry=PARENTS)
+    table = run_table.runs_table([run, FakeRun("b")])
+    assert table.count("fork of &lt;b&gt;p at step 1,500") == 1 and "new try" not in table
+    html = run_details.details(run, known={"a", "q"})
+    assert "&lt;b&gt;p" in html and "<b>p" not in html and "(gone)" in html and "data-tip=" in html
+    assert 'data-act="open" data-run="q"' in html and 'data-run="p"' not in html and "at step 0" not in html
+    assert "Comes from" not in run_details.details(FakeRun("b"))
+    assert [one.run_id for one in run_table.matching([run, FakeRun("b")], "fork")] == ["a"]
+
+
+def test_what_a_fork_begins_with() -> None:
+    assert run_details.fork_name(FakeRun("a", label="x" * 80)) == "x" * 75 + "-fork"
+    assert run_details.fork_name(FakeRun("a", label="x-fork")) == "x-fork"
+    assert "newest weights" in run_details.fork_hint(FakeRun("a"))
+    assert "best weights" in run_details.fork_hint(FakeRun("a", trimmed=True))
+    assert not run_details.is_forkable(FakeRun("a", best_val_loss=None))
+
+
+def waiting_jobs(*titles: str, at_once: int = 1) -> Any:
+    jobs = [{"run_ids": ["z"], "title": "at work", "corpus": "x", "status": "running", "position": 0, "archs": ["rnn"]}]
+    jobs += [
+        {"run_ids": [f"{place}-a", f"{place}-b"], "title": title, "corpus": "<i>", "status": "queued",
+         "position": place, "archs": ["lstm", "gru"]}
+        for place, title in enumerate(titles, start=1)
+    ]  # fmt: skip
+    return SimpleNamespace(queue_list=lambda: jobs, at_once=at_once)
+
+
+def test_the_queue_has_a_line_for_what_waits() -> None:
+    jobs = waiting_jobs("<b>one", "two", "three")
+    html = run_queue.queue_html(jobs)
+    assert "3 trainings wait" in html and "<b>one" not in html and "<i>" not in html and "at work" not in html
+    assert [html.count(f'data-act="{act}"') for act in ("earlier", "later", "cancel")] == [2, 2, 3]
+    assert html.index("1st") < html.index("2nd") < html.index("3rd") and "LSTM, GRU on" in html
+    assert run_queue.places(jobs) == {"1-a": 1, "1-b": 1, "2-a": 2, "2-b": 2, "3-a": 3, "3-b": 3}
+
+
+def test_the_queue_is_shown_when_something_waits_or_more_than_one_train() -> None:
+    assert run_queue.is_shown(waiting_jobs("one")) and run_queue.is_shown(waiting_jobs(at_once=2))
+    assert not run_queue.is_shown(waiting_jobs())
+    alone = run_queue.queue_html(waiting_jobs("one"))
+    assert "1 training waits" in alone and 'data-act="later"' not in alone
+    assert "Nothing waits" in run_queue.queue_html(waiting_jobs())
+
+
+def test_the_trash_lists_what_comes_back_and_asks_once() -> None:
+    runs = [FakeRun("a", label="<b>x"), FakeRun("b", corpus=AUNT)]
+    assert run_trash.trash_title(runs) == "Trash: 2 runs, 3.0 MB"
+    html = run_trash.trash_html(runs)
+    assert html.count('data-act="restore"') == 2 and 'data-act="ask-empty"' in html and 'data-act="empty"' not in html
+    assert "<b>x" not in html and "<b>aunt" not in html
+    asking = run_trash.trash_html(runs, asking=True)
+    assert 'data-act="empty"' in asking and 'data-act="keep"' in asking and "gone for good?" in asking
+    assert run_trash.trash_html([]) == ""
+    assert 'data-act="restore" data-run="a"' in run_trash.deleted_html(runs[0])
+
+
+def test_what_rests_is_measured_once() -> None:
+    disk, rest, work = Disk(), FakeRun("a", size_bytes=5), FakeRun("b", status="running", size_bytes=7)
+    assert disk.used([rest, work]) == 12
+    rest.size_bytes, work.size_bytes = 6, 9
+    assert disk.used([rest, work]) == 14
+    rest.trimmed = True
+    assert disk.used([rest, work]) == 15
 
 
 def test_details_speak_in_sentences() -> None:
@@ -126,6 +234,40 @@ def test_the_strip_says_more_than_the_time_when_there_is_more() -> None:
     assert "measuring" in strip.strip_html({**JOB, "eta_seconds": None})
     assert "2 waiting" in strip.strip_html({**JOB, "queued": 2})
     assert " of " not in strip.strip_html({**JOB, "corpus": "x", "total_steps": None})
+    both = strip.strip_html({**JOB, "queued": 2, "beside": 1})
+    assert "2 m 12 s left · 1 more at work · 2 waiting" in both
+
+
+RESTING = "resting, the run cannot be written (No space left on <device>): make room and it goes on by itself"
+
+
+def test_a_job_that_cannot_be_written_says_so_in_full() -> None:
+    html = strip.strip_html({**JOB, "status": "paused", "message": RESTING})
+    assert "No space left on &lt;device&gt;" in html and "best validation loss" not in html
+    assert 'data-act="resume"' not in html and 'data-act="stop"' in html
+    first = strip_of({**JOB, "status": "paused", "message": RESTING})
+    assert len(first["values"]) == first["html"].count("data-live") + 1
+    assert strip_of({**JOB, "status": "paused", "message": RESTING}, first["mark"]) == {"values": first["values"]}
+    assert "html" in strip_of(JOB, first["mark"])
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [([FakeRun("a", label="<i>gru", step=500, total_steps=1200)], "&lt;i&gt;gru was interrupted"),
+     (trio(group="g", step=500, corpus=AUNT), "The race on &lt;b&gt;aunt&lt;/b&gt;.txt was interrupted"),
+     ([FakeRun("a", group="g"), FakeRun("b"), FakeRun("c")], "3 runs were interrupted"),
+     ([FakeRun("a"), FakeRun("b")], "2 runs were interrupted")],
+)  # fmt: skip
+def test_what_was_interrupted_is_offered_while_nothing_trains(runs: list[FakeRun], said: str) -> None:
+    html = strip.strip_html(None, interrupted=runs)
+    assert said in html and 'data-act="resume-interrupted"' in html and 'data-act="dismiss"' in html
+    assert strip.strip_html(JOB, interrupted=runs) == strip.strip_html(JOB)
+    assert strip.strip_html(None, "it is <gone>", runs).count("data-act") == 0
+
+
+def test_how_far_an_interrupted_run_came() -> None:
+    assert " at step 500 of 1,200<" in strip.strip_html(None, interrupted=[FakeRun("a", step=500, total_steps=1200)])
+    assert " at step 500<" in strip.strip_html(None, interrupted=[FakeRun("a", step=500, total_steps=None)])
 
 
 def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
@@ -136,17 +278,18 @@ def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
 
     jobs = SimpleNamespace(
         current=lambda: None, pause=refuse, resume=lambda run_id: calls.append(("resume", run_id)),
-        stop_job=lambda run_id: calls.append(("stop", run_id)), queue=list,
+        stop_job=lambda run_id: calls.append(("stop", run_id)), queue=list, interrupted=list,
+        resume_interrupted=lambda: calls.append(("all",)), dismiss_interrupted=lambda: calls.append(("none",)),
     )  # fmt: skip
     services = Services(None, jobs, None)
     html = strip.build(services, Pulse(services, Watch(services)).answer)
-    refused = html.control_job({"act": "pause", "run": "r1"})["strip"]
-    assert "r1 is not training here" in refused["html"]
-    html.control_job({"act": "stop", "run": "r1"})
-    html.control_job({"act": "resume", "run": "r1"})
-    html.control_job({"act": "rm -rf"})
-    html.control_job("nonsense")
-    assert calls == [("stop", "r1"), ("resume", "r1")]
+    answer = html.control_job({"act": "pause", "run": "r1"})
+    refused = answer["strip"]
+    assert "r1 is not training here" in refused["html"] and answer["wait"] == strip.COMPLAINT_SECONDS
+    for order in ({"act": "stop", "run": "r1"}, {"act": "resume", "run": "r1"}, {"act": "resume-interrupted"},
+                  {"act": "dismiss"}, {"act": "rm -rf"}, {"act": ["stop"]}, "nonsense"):  # fmt: skip
+        html.control_job(order)
+    assert calls == [("stop", "r1"), ("resume", "r1"), ("all",), ("none",)]
     told = finished(html.poll({"strip": refused["mark"], "train": "nonsense"}))
     assert told["strip"]["html"] == "" and told["strip"]["live"] is False and told["wait"] == pulse.IDLE_SECONDS
     again = finished(html.poll({"strip": told["strip"]["mark"]}))
@@ -163,7 +306,14 @@ def test_the_strip_is_sent_once_and_then_its_numbers() -> None:
     later = strip_of({**JOB, "step": 1240, "eta_seconds": 131.0, "progress": 0.42}, first["mark"])
     assert later == {"values": ["1,240", "42 %", "1.53", "2 m 11 s left", "0.4200"]}
     assert first["html"].count("data-live") == len(first["values"]) - 1  # the bar is no text
-    for change in ({"status": "paused"}, {"queued": 1}, {"corpus": "other"}, {"run_ids": ["r2"]}, {"total_steps": 9}):
+    for change in (
+        {"status": "paused"},
+        {"queued": 1},
+        {"beside": 1},
+        {"corpus": "other"},
+        {"run_ids": ["r2"]},
+        {"total_steps": 9},
+    ):
         assert strip_of({**JOB, **change}, first["mark"])["mark"] != first["mark"]
     measured = [{**racer, "val_loss": 2.0} for racer in JOB["racers"]]
     assert strip_of({**JOB, "racers": measured}, first["mark"])["html"].count('class="swatch"') == 2
