@@ -15,6 +15,9 @@ LSTM_TEXT = "long short term memory and gated recurrent units are used in text g
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", default=None, metavar="DIR", help="where the browser tests leave their pictures")
+    parser.addoption(
+        "--kills", type=int, default=12, metavar="N", help="trainings that tests/faults/test_kill.py kills"
+    )
     parser.addoption("--soak", type=float, default=0.0, metavar="MINUTES", help="how long tests/faults/test_soak.py is")
     parser.addoption("--soak-log", default=None, metavar="FILE", help="where it writes a line a minute")
 
