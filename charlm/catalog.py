@@ -13,13 +13,15 @@ import json
 import logging
 import os
 import re
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock
 
 from charlm.config import CorpusConfig
 from charlm.corpus import Corpus, corpus_from_text, read_bytes, read_corpus, text_sha256, utf8_blocks
 from charlm.errors import CorpusError
+from charlm.files import LEFTOVERS, write_atomically
 from charlm.sources import ENTRIES, CatalogEntry
 
 DEFAULT_KEY = "sherlock"
@@ -93,14 +95,32 @@ def remember(corpus: Corpus, data_dir: Path | None = None) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{_checked(corpus.sha256)}.txt"
-        if not _is_kept(path, corpus.sha256):
-            _write(path, utf8_blocks(corpus.text))
-        _write(path.with_suffix(".json"), [json.dumps({**about, "characters": len(corpus.text)}, indent=1).encode()])
+        about_it = json.dumps({**about, "characters": len(corpus.text)}, indent=1).encode()
+        with FileLock(folder / ".lock"):  # so that `sweep_texts` knows who is at work
+            if not _is_kept(path, corpus.sha256):
+                write_atomically(path, utf8_blocks(corpus.text))
+            write_atomically(path.with_suffix(".json"), about_it)
     except OSError as error:
         raise CorpusError(
             f"the text cannot be kept in {folder}: {error.strerror or error}; "
             "make room there, or let CHARLM_DATA name another folder"
         ) from error
+
+
+def sweep_texts(data_dir: Path | None = None) -> None:
+    """Remove what killed processes left of texts they were keeping, unless one is being kept just now."""
+    folder = _data(data_dir) / "texts"
+    with contextlib.suppress(OSError):  # Timeout is one
+        if any(folder.glob(LEFTOVERS)):
+            with FileLock(folder / ".lock").acquire(blocking=False):
+                for leftover in folder.glob(LEFTOVERS):
+                    leftover.unlink(missing_ok=True)
+
+
+def is_changed(sha256: str, data_dir: Path | None = None) -> bool:
+    """Whether a text was remembered under this fingerprint and is another one now."""
+    path = _data(data_dir) / "texts" / f"{sha256}.txt"
+    return _is_fingerprint(sha256) and path.is_file() and not _is_kept(path, sha256)
 
 
 def recall(sha256: str, data_dir: Path | None = None) -> Corpus | None:
@@ -201,18 +221,6 @@ def _checked(sha256: str) -> str:
     if not _is_fingerprint(sha256):
         raise CorpusError(f"{sha256[:80]!r} is no SHA-256 of a text")
     return sha256
-
-
-def _write(path: Path, blocks: Iterable[bytes]) -> None:
-    """Write atomically: who reads finds the old file or the whole new one."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(blocks)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _kept(path: Path, sha256: str) -> Corpus | None:

@@ -1,14 +1,17 @@
 """Weights and training state on disk: safetensors files, replaced in one go, checked before they are used."""
 
+import hashlib
 import json
+import logging
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from charlm.config import ModelConfig, TrainConfig
@@ -17,31 +20,88 @@ from charlm.files import write_atomically
 from charlm.models import LanguageModel, build_model
 from charlm.train import TrainState
 
+log = logging.getLogger(__name__)
+
+# What a training goes on from: what was saved last, and before that.
+NEWEST, SECOND = "resume.safetensors", "resume.previous.safetensors"
+# The header's entry for the file's own checksum, and what stands there while it is taken.
+SEAL, UNSEALED = "sha256", "0" * 64
 # The plain numbers of a TrainState; its tensors are named in `_state_tensors`.
 STATE_NUMBERS = (
     "step", "epoch", "batch", "best_val_loss", "best_step", "stale", "rate_scale", "seconds", "validated_step",
+    "unjudged", "loss_sum", "loss_count",
 )  # fmt: skip
+# Those that earlier versions did not write, and what they then are.
+ADDED = {"unjudged": None, "loss_sum": 0.0, "loss_count": 0}
 
 
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], keep: Path | None) -> None:
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomically(path, save(plain, {"charlm": json.dumps(metadata)}))
+    write_atomically(path, sealed(save(plain, {"charlm": json.dumps(metadata), SEAL: UNSEALED})), keep)
+
+
+def sealed(data: bytes) -> bytes:
+    """A safetensors file with its own SHA-256 in its header, taken while that place holds zeros."""
+    return data.replace(_seal(UNSEALED), _seal(hashlib.sha256(data).hexdigest()), 1)
+
+
+def _seal(digest: str) -> bytes:
+    return f'"{SEAL}":"{digest}"'.encode()
+
+
+def check_seal(data: bytes) -> None:
+    """Compare a safetensors file with the SHA-256 it carries; files of other programs carry none.
+
+    Raises:
+        ValueError: it has no header, or its content has changed.
+    """
+    size = int.from_bytes(data[:8], "little") if len(data) > 8 else 0
+    if not 0 < size <= len(data) - 8:
+        raise ValueError("it is cut off")
+    header = json.loads(data[8 : 8 + size])
+    about = header.get("__metadata__") if isinstance(header, dict) else None
+    said = about.get(SEAL) if isinstance(about, dict) else None
+    if said is None:
+        return
+    digest = hashlib.sha256(data[: 8 + size].replace(_seal(str(said)), _seal(UNSEALED), 1))
+    digest.update(memoryview(data)[8 + size :])
+    if digest.hexdigest() != said:
+        raise ValueError("its checksum does not fit its content")
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("charlm", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+        data = path.read_bytes()
+        check_seal(data)
+        about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
+        metadata = json.loads(about.get("charlm", "{}"))
+        return load(data), metadata if isinstance(metadata, dict) else {}
     except FileNotFoundError:
         raise CheckpointError(f"{path.name} is missing in {path.parent.name}; the run saved no weights yet") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path.name} in {path.parent.name} cannot be read: {error}") from error
+
+
+def is_valid(path: Path) -> bool:
+    """Whether a file of weights or training state can be read and is what was written."""
+    try:
+        _read_tensors(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+def weights_about(path: Path) -> dict[str, Any]:
+    """What `save_weights` was told beside the weights; empty if they are missing or damaged."""
+    try:
+        return _read_tensors(path)[1]
+    except CheckpointError:
+        return {}
 
 
 def save_weights(path: Path, model: LanguageModel, **metadata: Any) -> None:
     """Write a model's parameters under torch's own names, with its config and `metadata` beside them."""
-    _write_tensors(path, model.state_dict(), {"config": model.config.to_dict(), **metadata})
+    _write_tensors(path, model.state_dict(), {"config": model.config.to_dict(), **metadata}, keep=None)
 
 
 def load_weights(path: Path, config: ModelConfig, device: str = "cpu") -> LanguageModel:
@@ -80,20 +140,42 @@ def _state_tensors(model: LanguageModel, state: TrainState) -> dict[str, Tensor]
     return tensors | {"generator": model.generator.get_state()}
 
 
-def save_training(path: Path, model: LanguageModel, state: TrainState) -> None:
-    """Write all that `load_training` needs to go on exactly here."""
+def save_training(folder: Path, model: LanguageModel, state: TrainState) -> None:
+    """Write all that `load_training` needs to go on exactly here; what was saved before is kept as the second last."""
     numbers = {name: getattr(state, name) for name in STATE_NUMBERS}
     if not math.isfinite(state.best_val_loss):
         numbers["best_val_loss"] = None
-    _write_tensors(path, _state_tensors(model, state), numbers)
+    _write_tensors(folder / NEWEST, _state_tensors(model, state), numbers, keep=folder / SECOND)
 
 
-def load_training(path: Path, config: ModelConfig, train: TrainConfig) -> tuple[LanguageModel, TrainState]:
-    """The model and the state that `save_training` wrote, on the CPU.
+def has_training(folder: Path) -> bool:
+    """Whether a state was saved to go on from, valid or not."""
+    return (folder / NEWEST).exists() or (folder / SECOND).exists()
+
+
+def drop_second(folder: Path) -> None:
+    """Do without the second last state, if the last is there."""
+    if (folder / NEWEST).exists():
+        with suppress(OSError):
+            (folder / SECOND).unlink(missing_ok=True)
+
+
+def load_training(folder: Path, config: ModelConfig, train: TrainConfig) -> tuple[LanguageModel, TrainState]:
+    """The model and the state that `save_training` wrote last, on the CPU; the second last if the last is damaged.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or of another model.
+        CheckpointError: they are missing, damaged, or of another model.
     """
+    try:
+        return _load_training(folder / NEWEST, config, train)
+    except CheckpointError as error:
+        if not (folder / SECOND).exists():
+            raise
+        log.warning("%s; the state saved before it is used", error)
+        return _load_training(folder / SECOND, config, train)
+
+
+def _load_training(path: Path, config: ModelConfig, train: TrainConfig) -> tuple[LanguageModel, TrainState]:
     tensors, numbers = _read_tensors(path)
     model = build_model(config)
     try:
@@ -105,7 +187,7 @@ def load_training(path: Path, config: ModelConfig, train: TrainConfig) -> tuple[
             moments.setdefault(int(index), {})[moment] = tensor
         state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
         for name in STATE_NUMBERS:
-            setattr(state, name, numbers[name])
+            setattr(state, name, numbers[name] if name not in ADDED else numbers.get(name, ADDED[name]))
         model.generator.set_state(tensors["generator"])
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path.name} in {path.parent.name} is not this run's training state: {error}") from error

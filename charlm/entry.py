@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from charlm.catalog import data_dir, recall, remember
+from charlm.catalog import data_dir, is_changed, recall, remember
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig, reject_unknown
 from charlm.corpus import Corpus
 from charlm.dataset import Cut, Dataset, ids_of
@@ -29,7 +29,13 @@ def dataset_of(tokenizer: CharTokenizer, corpus: Corpus, train: TrainConfig, cle
     return Dataset(ids, train.batch_size, train.seq_len, cleaning.val_fraction, cleaning.test_fraction)
 
 
-def enter(store: RunStore, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[Run]:
+def enter(
+    store: RunStore,
+    corpus: Corpus,
+    config: RunConfig,
+    archs: Sequence[str],
+    ancestry: Sequence[Mapping[str, Any]] = (),
+) -> list[Run]:
     """Make the run folders of a training, one for each architecture, after checking that it can work.
 
     Args:
@@ -37,6 +43,7 @@ def enter(store: RunStore, corpus: Corpus, config: RunConfig, archs: Sequence[st
         corpus: the text; it is remembered, so that the runs can be resumed.
         config: settings; `config.model.arch` is replaced by each of `archs`.
         archs: distinct names of architectures.
+        ancestry: the runs they descend from, see `Run.ancestry`.
 
     Raises:
         ConfigError, CorpusError: a setting, the text or the memory does not allow it.
@@ -60,12 +67,11 @@ def enter(store: RunStore, corpus: Corpus, config: RunConfig, archs: Sequence[st
     runs: list[Run] = []
     try:
         for model in models:
-            runs.append(store.create(_describe(corpus, config, model, cut, group), tokenizer))
+            about = _describe(corpus, config, model, cut, group) | {"ancestry": list(ancestry)}
+            runs.append(store.create(about, tokenizer))
     except CheckpointError:
         for run in runs:  # a race begins whole or not at all
-            run.update(status="failed")
-            run.release()
-            store.delete(run)
+            store.discard(run)
         raise
     return runs
 
@@ -93,36 +99,34 @@ def _describe(corpus: Corpus, config: RunConfig, model: ModelConfig, cut: Cut, g
     }
 
 
-def reopen(run: Run, options: Mapping[str, Any]) -> Corpus:
+def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -> Corpus:
     """Make an ended run ready to go on, held by this process; returns its text.
 
     Args:
         run: stopped, interrupted, failed or finished.
         options: steps, epochs or minutes to add, and other settings of RESUMABLE to change.
+        corpus: its text, if that is given anew; it must be the very same.
 
     Raises:
         ConfigError: an option that may not change, or a value out of range.
-        JobError: it runs already, or its budget is used up and none is given.
-        CorpusError: its text is no longer at hand.
+        JobError: it runs already, cannot go on, or its budget is used up and none is given.
+        CorpusError: its text is no longer at hand, or another one.
     """
     reject_unknown(options, RESUMABLE)
     replace(run.train_config, **{name: value for name, value in options.items() if value or name not in BUDGETS})
     if run.shipped:
-        raise JobError(f"{run.label} came with the app and is read-only; train a run of your own")
+        raise JobError(f"{run.label} came with the app and is read-only; fork it, or train a run of your own")
     if run.status in ACTIVE:
         raise JobError(f"{run.label} is {run.status} already")
+    if run.trimmed:
+        raise JobError(f"only the best weights of {run.label} were kept; fork it to go on from them")
     if run.status == "finished" and not any(options.get(name) for name in BUDGETS):
         raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
-    corpus = recall(str(run.corpus.get("sha256")), data_dir())
-    if corpus is None:
-        raise CorpusError(
-            f"the text of {run.label} ({run.corpus.get('name')}) is no longer here, and resuming needs the very same; "
-            "load it again in the Corpus tab, or train a new run"
-        )
-    config = replace(run.train_config, **_extended(run, options))
+    corpus = text_of(run, corpus)
+    config = replace(run.train_config, **extended(_done(run), options))
     run.hold()
     try:
-        run.update(status="queued", message="", train=config.to_dict())
+        run.update(status="queued", message="", mend={}, train=config.to_dict())
     except CheckpointError:
         run.release()
         raise
@@ -130,10 +134,51 @@ def reopen(run: Run, options: Mapping[str, Any]) -> Corpus:
     return corpus
 
 
-def _extended(run: Run, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with the budget counted from the run's beginning, as TrainConfig counts it."""
+def text_of(run: Run, given: Corpus | None = None) -> Corpus:
+    """The text that a run was trained on, to its last character.
+
+    Args:
+        run: names it by its sha256.
+        given: to be used if it is that text; None: the one that was kept.
+
+    Raises:
+        CorpusError: it is no longer at hand, or another one.
+    """
+    sha256, name = str(run.corpus.get("sha256")), run.corpus.get("name")
+    way_out = "give that very text, or train a new run on the other one"
+    if given is not None:
+        if given.sha256 != sha256:
+            raise CorpusError(
+                f"{given.name} is not the text of {run.label}: its sha256 begins with {given.sha256[:12]}, "
+                f"that of {name} with {sha256[:12]}; {way_out}"
+            )
+        remember(given, data_dir())
+        return given
+    corpus = recall(sha256, data_dir())
+    if corpus is None and is_changed(sha256, data_dir()):
+        raise CorpusError(
+            f"the kept text of {run.label} ({name}) was changed: its sha256 is not {sha256[:12]}.. any more; {way_out}"
+        )
+    if corpus is None:
+        raise CorpusError(
+            f"the text of {run.label} ({name}) is no longer here, and resuming needs the very same; "
+            "load it again in the Corpus tab, or train a new run"
+        )
+    return corpus
+
+
+def extended(done: Mapping[str, float], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with the budget counted from a run's beginning, as TrainConfig counts it.
+
+    Args:
+        done: steps, epochs and minutes that were trained.
+        options: settings; of the budgets, what to add.
+    """
     changed = dict(options)
     if any(changed.get(name) for name in BUDGETS):
-        done = {"steps": run.step, "epochs": run.epoch, "minutes": run.seconds / 60.0}
         changed |= {name: (done[name] + changed[name] if changed.get(name) else 0) for name in BUDGETS}
     return changed
+
+
+def _done(run: Run) -> dict[str, float]:
+    return {"steps": run.step, "epochs": run.epoch, "minutes": run.seconds / 60.0}

@@ -1,5 +1,8 @@
 """What can go wrong, said so that a user can act on it: what was wrong, the value, the way out."""
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class CharLMError(Exception):
     """Base of every error whose message is written for the user."""
@@ -18,4 +21,17 @@ class CheckpointError(CharLMError):
 
 
 class JobError(CharLMError):
-    """A training cannot start, go on or be controlled."""
+    """A training cannot start, go on or be controlled.
+
+    Args:
+        message: one sentence.
+        mend: settings with which it would, by name; None if there are no such.
+    """
+
+    def __init__(self, message: str, mend: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.mend = dict(mend or {})
+
+
+class Halted(Exception):
+    """Something long was broken off because it was asked to."""

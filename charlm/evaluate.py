@@ -1,7 +1,7 @@
 """How well a model predicts a text: nats per token, perplexity, bits per character."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.dataset import validation_rows
-from charlm.errors import CorpusError
+from charlm.errors import CorpusError, Halted
 from charlm.models import LanguageModel, State
 from charlm.shards import team
 from charlm.tokenizer import IdArray
@@ -38,7 +38,13 @@ class Evaluation:
         return self.nats_per_token * self.tokens / self.characters / math.log(2)
 
 
-def evaluate(model: LanguageModel, ids: IdArray, characters: int | None = None, threads: int = 1) -> Evaluation:
+def evaluate(
+    model: LanguageModel,
+    ids: IdArray,
+    characters: int | None = None,
+    threads: int = 1,
+    halted: Callable[[], bool] = lambda: False,
+) -> Evaluation:
     """Mean loss over a whole text, dropout off.
 
     The text is cut into contiguous rows of about 6,000 tokens (1 to 64 rows), each from the zero state, the state
@@ -49,9 +55,11 @@ def evaluate(model: LanguageModel, ids: IdArray, characters: int | None = None, 
         ids: (N,), at least 2; read a piece at a time, so they may be mapped.
         characters: how many characters the predicted tokens stand for; as many as tokens if not given.
         threads: how many share the rows.
+        halted: asked between pieces; whether to break off.
 
     Raises:
         CorpusError: nothing to predict.
+        Halted: `halted` said so.
     """
     if len(ids) < 2:
         raise CorpusError(f"an evaluation needs at least 2 known characters; this text has {len(ids)}")
@@ -62,6 +70,9 @@ def evaluate(model: LanguageModel, ids: IdArray, characters: int | None = None, 
     total = 0.0
     with team(threads) as share_out:
         for piece in validation_rows(ids, CHUNK):
+            if halted():
+                model.train(was_training)
+                raise Halted
             inputs, targets = (torch.from_numpy(part).to(device).chunk(threads) for part in piece)  # (R / threads, C)
             scores = share_out(partial(_score, model), inputs, targets, states)
             losses, states = zip(*scores, strict=True)

@@ -1,18 +1,78 @@
-"""Writing files so that a reader, or a crash, never meets half of one."""
+"""Writing files so that a reader, or a crash, never meets half of one, and the disk's word is checked."""
 
+import errno
+import hashlib
 import os
+import sys
 import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+LEFTOVERS = "*.tmp"  # what a killed process may leave of a file it was writing
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` into `path`: written beside it, flushed to the disk, then renamed over it."""
+
+def write_atomically(path: Path, data: bytes | Iterable[bytes], keep: Path | None = None) -> None:
+    """Put `data` into `path`: written beside it, flushed to the disk, read back, and only then renamed over it.
+
+    Args:
+        path: the file; its folder exists.
+        data: its new content, whole or in pieces.
+        keep: the name that the old content gets; without it, the old content is gone.
+
+    Raises:
+        OSError: the disk did not take it; `path` is as it was (or, at the very end, already replaced).
+    """
     beside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        digest = _write(beside, [data] if isinstance(data, bytes) else data)
+        with open(beside, "rb") as file:
+            if hashlib.file_digest(file, "sha256").digest() != digest:
+                raise OSError(errno.EIO, "what was written reads back differently", str(path))
+        if keep is not None:
+            with suppress(FileNotFoundError):
+                os.replace(path, keep)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> bytes:
+    """Write a new file through to the disk; returns its SHA-256."""
+    digest = hashlib.sha256()
+    with open(path, "wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.digest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlive a power failure, where the system can do that."""
+    if sys.platform == "win32":  # knows no such thing
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add `data` at the end of a file, in one write; what the disk did not take whole is taken back.
+
+    Raises:
+        OSError: the file is as it was, unless the disk refuses even that.
+    """
+    with open(path, "ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            with suppress(OSError):
+                file.truncate(size)
+            raise

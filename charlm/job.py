@@ -27,6 +27,7 @@ class Job:
     corpus: Corpus
     control: "Control"
     resume: bool = False
+    begun: bool = False  # a thread works on it
     racers: list["Racer"] = field(default_factory=list)
     moved: float = field(default_factory=time.monotonic)  # when a slice last ended
 
@@ -48,7 +49,12 @@ class Job:
         """queued, running or paused."""
         if not self.racers:
             return "queued"
-        return "paused" if self.control.paused else "running"
+        return "paused" if self.control.paused or self.trouble else "running"
+
+    @property
+    def trouble(self) -> str:
+        """Why it rests though nobody asked it to; empty if it does not."""
+        return next((racer.trouble for racer in self.racers if racer.trouble and not racer.ended), "")
 
     def progress(self, run: Run) -> dict[str, Any]:
         """A run's numbers as they are this moment."""
@@ -61,6 +67,8 @@ class Job:
             return f"waiting, number {place} in the queue"
         if not self.racers:
             return "preparing the text"
+        if self.trouble:
+            return self.trouble
         if run.run_id in self.control.stopped:
             return "stopping: the present step ends, then what was learned is saved"
         waited = time.monotonic() - self.moved
@@ -68,10 +76,22 @@ class Job:
             return f"working, {waited:.0f} s since the last step"
         return run.message
 
-    def summary(self, queued: int) -> dict[str, Any]:
+    def brief(self, position: int) -> dict[str, Any]:
+        """A line of the queue."""
+        runs = list(self.runs)
+        return {
+            "run_ids": [run.run_id for run in runs],
+            "archs": [run.arch for run in runs],
+            "title": "Race" if len(runs) > 1 else runs[0].label,
+            "corpus": self.corpus.name,
+            "status": self.status,
+            "position": position,
+        }
+
+    def summary(self, queued: int, beside: int = 0) -> dict[str, Any]:
         """For the strip of the page: the whole job, and a line for each racer."""
         runs = list(self.runs)
-        states = [self._brief(run) for run in runs]
+        states = [self._racer(run) for run in runs]
         eta = [racer.eta_seconds() for racer in self.racers if not racer.ended]
         known = [seconds for seconds in eta if seconds is not None]
         speaking = next((run for run in runs if not self.is_done(run.run_id)), runs[0])
@@ -86,11 +106,12 @@ class Job:
             "progress": sum(state["progress"] for state in states) / len(states),
             "message": self.message(speaking, 0),
             "queued": queued,
+            "beside": beside,
             "run_ids": [run.run_id for run in runs],
             "racers": states,
         }
 
-    def _brief(self, run: Run) -> dict[str, Any]:
+    def _racer(self, run: Run) -> dict[str, Any]:
         """One racer's numbers."""
         now, minutes = self.progress(run), run.train_config.minutes
         return {

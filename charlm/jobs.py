@@ -1,6 +1,7 @@
-"""The background thread that trains, its queue, and pause, stop and resume."""
+"""The background threads that train, their queue, and pause, stop, resume, fork and retry."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -9,31 +10,44 @@ from dataclasses import replace
 from typing import Any
 
 from charlm.corpus import Corpus
-from charlm.errors import CharLMError, JobError
+from charlm.errors import CharLMError, ConfigError, JobError
 from charlm.job import STATUS_NUMBERS, Job
 from charlm.presets import RunConfig
 from charlm.run import ACTIVE, Run
 from charlm.runs import RunStore
 
 log = logging.getLogger(__name__)
-# How often a paused job looks whether it may go on.
-PAUSE_SECONDS = 0.05
+MOST_AT_ONCE = 16
+
+
+def trainings_at_once() -> int:
+    """How many trainings share the machine: CHARLM_AT_ONCE, else 1."""
+    given = os.environ.get("CHARLM_AT_ONCE") or "1"
+    if not given.isascii() or not given.isdecimal() or not 1 <= int(given) <= MOST_AT_ONCE:
+        raise ConfigError(f"CHARLM_AT_ONCE must be a whole number from 1 to {MOST_AT_ONCE}, not {given[:20]!r}")
+    return int(given)
 
 
 class Jobs:
-    """All trainings of this process, first in first out, one at a time.
+    """All trainings of this process, first in first out.
 
     Args:
         store: where the runs are.
+        at_once: how many train at the same time; each then gets less of the machine. None: `trainings_at_once`.
+
+    Raises:
+        ConfigError: CHARLM_AT_ONCE is no such number.
     """
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: RunStore, at_once: int | None = None) -> None:
         self.store = store
-        self._jobs: list[Job] = []  # the first one is at work
+        self.at_once = at_once or trainings_at_once()
+        self._jobs: list[Job] = []  # those at work, then those that wait, in their order
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._closing = False
         self._unwritten: dict[str, str] = {}  # why runs failed whose run.json could not be written either
+        self._offered: list[str] | None = None  # runs that were interrupted before this process began
 
     def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]:
         """Queue a training of one architecture, or a race of several; returns the run ids.
@@ -59,10 +73,8 @@ class Jobs:
         Raises:
             ConfigError: an option that may not change, or a value out of range.
             JobError: it is not resting, or has no budget left.
+            CorpusError: its text is no longer at hand.
         """
-        from charlm.entry import reopen
-        from charlm.race import Control
-
         job, run = self._job_of(run_id), self.store.get(run_id)
         if job is not None and (job.control.paused or run.status in ACTIVE):
             if options:
@@ -70,10 +82,81 @@ class Jobs:
                 raise JobError(f"{run.label} is {state}; {', '.join(options)} can change only once it has ended")
             job.control.paused = False
             return self.status(run_id)
-        corpus = reopen(run, options or {})
-        self._unwritten.pop(run_id, None)
-        self._enqueue(Job([run], corpus, Control(), resume=True))
+        self._reopen([run], options or {})
         return self.status(run_id)
+
+    def _reopen(self, runs: Sequence[Run], options: Mapping[str, Any]) -> None:
+        """Queue ended runs of one text again, all or none."""
+        from charlm.entry import reopen
+        from charlm.race import Control
+
+        held: list[Run] = []
+        try:
+            for run in runs:
+                corpus = reopen(run, options)
+                held.append(run)
+        except CharLMError:
+            for run in held:
+                run.update(status="interrupted")
+                run.release()
+            raise
+        for run in runs:
+            self._unwritten.pop(run.run_id, None)
+        self._enqueue(Job(list(runs), corpus, Control(), resume=True))
+
+    def fork(self, run_id: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Queue a new run that goes on from what this one has learned; see `charlm.fork.fork`."""
+        from charlm.fork import fork
+        from charlm.race import Control
+
+        run, corpus = fork(self.store, self.store.get(run_id), options or {})
+        self._enqueue(Job([run], corpus, Control(), resume=True))
+        return self.status(run.run_id)
+
+    def retry(self, run_id: str) -> dict[str, Any]:
+        """Queue a new run with a failed one's settings and what mends it; see `charlm.fork.retry`."""
+        from charlm.fork import retry
+        from charlm.race import Control
+
+        run, corpus = retry(self.store, self.store.get(run_id))
+        self._enqueue(Job([run], corpus, Control()))
+        return self.status(run.run_id)
+
+    def interrupted(self) -> list[Run]:
+        """The runs that were cut off when the last server ended, as far as nobody has decided about them yet."""
+        if self._offered is None:
+            runs = [run for run in self.store.list() if not run.shipped and run.status == "interrupted"]
+            self._offered = [run.run_id for run in reversed(runs)]
+        found = []
+        for run_id in self._offered:
+            with suppress(CharLMError):  # deleted meanwhile
+                found.append(self.store.get(run_id))
+        found = [run for run in found if run.status == "interrupted" and not run.trimmed]
+        self._offered = [run.run_id for run in found]
+        return found
+
+    def resume_interrupted(self) -> None:
+        """Go on with all of `interrupted`, those of a race as a race.
+
+        Raises:
+            CharLMError: why one of them cannot go on; the others do.
+        """
+        runs = self.interrupted()
+        groups: dict[str, list[Run]] = {}
+        for run in runs:
+            groups.setdefault(run.group or run.run_id, []).append(run)
+        self._offered, refused = [], None
+        for group in groups.values():
+            try:
+                self._reopen(group, {})
+            except CharLMError as error:
+                refused = error
+        if refused is not None:
+            raise refused
+
+    def dismiss_interrupted(self) -> None:
+        """Say no more of the interrupted runs; each can still be resumed."""
+        self._offered = []
 
     def pause(self, run_id: str) -> dict[str, Any]:
         """Let the job of this run rest after its present step."""
@@ -90,9 +173,39 @@ class Jobs:
             if job is None:
                 raise self._not_here(run_id)
             job.control.stopped.add(run_id)
-            if job is not self._jobs[0]:
+            if not job.begun:
                 self._leave_queue(job, run_id, "stopped", "stopped before it began")
         return self.status(run_id)
+
+    def move(self, run_id: str, by: int) -> dict[str, Any]:
+        """Move a waiting job by so many places in the queue, towards its front if negative, as far as there is room.
+
+        Raises:
+            JobError: it does not wait.
+        """
+        with self._changed:
+            job = self._find(run_id)
+            if job is None:
+                raise self._not_here(run_id)
+            if job.begun:
+                raise JobError(f"{self.store.get(run_id).label} is at work already; only what waits can be moved")
+            place, first = self._jobs.index(job), sum(one.begun for one in self._jobs)
+            self._jobs.remove(job)
+            self._jobs.insert(min(max(place + by, first), len(self._jobs)), job)
+        return self.status(run_id)
+
+    def set_at_once(self, number: int) -> None:
+        """How many trainings may share the machine from now on; those at work go on.
+
+        Raises:
+            ConfigError: not a whole number from 1 to MOST_AT_ONCE.
+        """
+        if isinstance(number, bool) or number != int(number) or not 1 <= number <= MOST_AT_ONCE:
+            raise ConfigError(f"from 1 to {MOST_AT_ONCE} trainings can run at once, not {number}")
+        with self._changed:
+            self.at_once = int(number)
+            self._hire()
+            self._changed.notify_all()
 
     def stop_job(self, run_id: str) -> None:
         """Stop the run and all that race with it."""
@@ -121,7 +234,7 @@ class Jobs:
         word = run.status if job is None or run.info.get("status") not in ACTIVE else job.status
         message, progress = run.message, job.progress(run) if job else run.progress
         racer = job.racer(run.run_id) if job else None
-        place = jobs.index(job) if job in jobs else None
+        place = self._position(jobs, job)
         if (failure := self._failure(run)) is not None:
             word, message = "failed", failure
         elif job is not None and word in ACTIVE:
@@ -135,14 +248,29 @@ class Jobs:
             "message": message,
         }
 
+    @staticmethod
+    def _position(jobs: Sequence[Job], job: Job | None) -> int | None:
+        """0 at work, 1 next in the queue; None if it is not there."""
+        if job is None or job not in jobs:
+            return None
+        return 0 if job.begun else 1 + [one for one in jobs if not one.begun].index(job)
+
     def current(self) -> dict[str, Any] | None:
-        """The job at work, or the next one in the queue; None if there is none. For the strip of the page."""
+        """The first job at work, or the next one in the queue; None if there is none. For the strip of the page."""
         jobs = list(self._jobs)
-        return jobs[0].summary(len(jobs) - 1) if jobs else None
+        if not jobs:
+            return None
+        beside = sum(job.begun for job in jobs[1:])
+        return jobs[0].summary(len(jobs) - 1 - beside, beside)
 
     def is_training(self) -> bool:
         """Whether a training takes its share of the machine just now."""
-        return any(job.status == "running" for job in self._jobs[:1])
+        return any(job.begun and job.status == "running" for job in list(self._jobs))
+
+    def queue_list(self) -> list[dict[str, Any]]:
+        """A line for each job, those at work (position 0) first: run_ids, archs, title, corpus, status, position."""
+        jobs = list(self._jobs)
+        return [job.brief(self._position(jobs, job) or 0) for job in jobs]
 
     def queue(self) -> list[list[str]]:
         """The run ids of each job, the one at work first."""
@@ -152,15 +280,15 @@ class Jobs:
         """Save and leave: running and waiting jobs end as interrupted and can be resumed."""
         with self._changed:
             self._closing = True
-            for job in self._jobs:
+            for job in list(self._jobs):
                 job.control.interrupted = True
-            for job in self._jobs[1:]:
-                for run in list(job.runs):
+                for run in list(job.runs) if not job.begun else ():
                     with suppress(CharLMError):  # unheld and unfinished means interrupted anyhow
                         self._leave_queue(job, run.run_id, "interrupted")
             self._changed.notify_all()
-        if self._thread:
-            self._thread.join(seconds)
+        end = time.monotonic() + seconds
+        for thread in list(self._threads):
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _job_of(self, run_id: str) -> Job | None:
         """The job this run is or was part of: the one it is not done in, if there are two."""
@@ -186,10 +314,15 @@ class Jobs:
     def _enqueue(self, job: Job) -> None:
         with self._changed:
             self._jobs.append(job)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="charlm-training", daemon=True)
-                self._thread.start()
+            self._hire()
             self._changed.notify_all()
+
+    def _hire(self) -> None:
+        """As many threads as may be at work and have work; the lock is held."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        for _ in range(min(self.at_once, len(self._jobs)) - len(self._threads)):
+            self._threads.append(threading.Thread(target=self._work, name="charlm-training", daemon=True))
+            self._threads[-1].start()
 
     def _leave_queue(self, job: Job, run_id: str, status: str, message: str = "") -> None:
         """Take one run out of a job that waits; the last one takes the job with it."""
@@ -204,34 +337,44 @@ class Jobs:
             run.release()
 
     def _work(self) -> None:
-        """The thread: the first job of the queue, then the next."""
+        """A thread: the first job that waits, then the next; it ends when there are more threads than wanted."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._closing)
-                if not self._jobs:
+                self._changed.wait_for(lambda: self._next() or self._closing or self._is_one_too_many())
+                job = self._next()
+                if job is None:
+                    self._threads.remove(threading.current_thread())
                     return
-                job = self._jobs[0]
+                job.begun = True
             self._run(job)
             with self._changed:
                 self._jobs.remove(job)
+                self._changed.notify_all()
+
+    def _next(self) -> Job | None:
+        """The job to begin now, if one waits and may begin."""
+        if sum(job.begun for job in self._jobs) >= self.at_once:
+            return None
+        return next((job for job in self._jobs if not job.begun), None)
+
+    def _is_one_too_many(self) -> bool:
+        return len(self._threads) > self.at_once
 
     def _run(self, job: Job) -> None:
         """One job to its end; the queue goes on whatever happens to it."""
-        from charlm.race import line_up, run_race
+        from charlm.race import explained, line_up, run_race
 
         def on_slice() -> None:
             job.moved = time.monotonic()
             self._note_failures(job)
-            time.sleep(PAUSE_SECONDS if job.control.paused else 0)
+            time.sleep(0)  # whoever asks for the state gets a turn
 
         try:
             job.racers = line_up(job.runs, job.corpus, job.resume)
             job.corpus = replace(job.corpus, text="")  # from here on its ids are enough
             run_race(job.racers, job.control, on_slice)
         except Exception as error:
-            if not isinstance(error, CharLMError | OSError):
-                log.exception("a job failed")
-            self._fail(job, str(error) or type(error).__name__)
+            self._fail(job, explained(error, job.runs[0].train_config.batch_size))
         self._note_failures(job)
 
     def _note_failures(self, job: Job) -> None:
@@ -241,13 +384,15 @@ class Jobs:
                 self._unwritten[racer.run.run_id] = racer.complaint
             racer.complaint = ""
 
-    def _fail(self, job: Job, reason: str) -> None:
+    def _fail(self, job: Job, error: CharLMError) -> None:
         """End all of a job that has not ended yet as failed."""
+        reason, mend = str(error), getattr(error, "mend", {})
+        log.warning("%s failed: %s", ", ".join(run.label for run in job.runs), reason)
         for run in job.runs:
             if job.is_done(run.run_id):
                 continue
             try:
-                run.update(status="failed", message=reason)
+                run.update(status="failed", message=reason, mend=mend)
             except CharLMError:
                 self._unwritten[run.run_id] = reason
             finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
-from charlm.files import write_atomically
+from charlm.files import append, write_atomically
 
 BLOCK = 1 << 16  # bytes read at once from a log's end
 
@@ -56,9 +56,13 @@ class MetricsLog:
         self._newest: tuple[Any, dict[str, Any] | None] = (None, None)  # what `last` found, and in what file
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add one row at the end, in one write."""
-        with self._lock, self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Add one row at the end, in one write.
+
+        Raises:
+            OSError: it could not be written; the file is as it was.
+        """
+        with self._lock:
+            append(self.path, f"{json.dumps(row)}\n".encode())
 
     def rows(self, since: int = -1) -> list[dict[str, Any]]:
         """The rows whose `step` is beyond `since`; a torn last line is left out. Steps grow from row to row."""
@@ -77,8 +81,12 @@ class MetricsLog:
         return self._newest[1]
 
     def cut(self, after: int) -> None:
-        """Drop the rows beyond step `after`, which a resumed training will write again."""
-        kept = [row for row in self.rows() if row["step"] <= after]
+        """Drop the rows beyond step `after`, which a resumed training will write again, and what is no row."""
+        kept, newest = [], -1
+        for row in self.rows():
+            if newest < row["step"] <= after:
+                kept.append(row)
+                newest = row["step"]
         with self._lock:
             write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 

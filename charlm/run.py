@@ -1,8 +1,9 @@
 """One run: a folder whose run.json says what it is, with tokenizer, weights, metrics and samples beside it."""
 
 import json
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,14 @@ from filelock import FileLock, Timeout
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.course import Course, CourseReader
 from charlm.errors import CheckpointError, ConfigError, JobError
-from charlm.files import write_atomically
+from charlm.files import LEFTOVERS, write_atomically
 from charlm.metrics import MetricsLog, file_mark
 from charlm.tokenizer import CharTokenizer
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
+
+log = logging.getLogger(__name__)
 
 ACTIVE = ("queued", "running", "paused")
 # What a new run.json holds of a training that has not begun.
@@ -32,6 +35,8 @@ NO_PROGRESS: dict[str, Any] = {
     "seconds": 0.0,
     "chars_per_second": 0.0,
 }
+# What a run can do without once nobody wants to resume it.
+SPARE = ("resume.safetensors", "resume.previous.safetensors", "last.safetensors")
 # Seconds to wait for whoever is writing the same run.json, or letting go of the run.
 PATIENCE = 5.0
 MAX_LABEL = 80
@@ -69,6 +74,11 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(data, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
 
 
+def run_lock(folder: Path) -> FileLock:
+    """What marks the run in `folder` as a process's own: taken by one thread, let go by another."""
+    return FileLock(folder / ".lock", thread_local=False)
+
+
 def _progress(values: Mapping[str, Any]) -> dict[str, Any]:
     """`progress` of a run.json, whole and of numbers only."""
     progress = {**NO_PROGRESS, **values}
@@ -81,20 +91,32 @@ def _progress(values: Mapping[str, Any]) -> dict[str, Any]:
     return progress
 
 
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size if file.is_file() else 0
+    except OSError:
+        return 0  # replaced or deleted meanwhile
+
+
 class Run:
     """One run folder. Attributes are read from run.json when the object is made; `update` writes them back.
 
     Its id is the folder's name, so that a copied folder is a run of its own.
+
+    Args:
+        folder: of the run.
+        shipped: it came with the app and is read-only.
+        lock: its `run_lock`, if that is taken already.
     """
 
-    def __init__(self, folder: Path, shipped: bool = False) -> None:
+    def __init__(self, folder: Path, shipped: bool = False, lock: FileLock | None = None) -> None:
         self.folder = folder
         self.shipped = shipped
         self.run_id: str = folder.name or folder.resolve().name
         self.log = MetricsLog(folder / "metrics.jsonl")
         self.sample_log = MetricsLog(folder / "samples.jsonl")
         self._course = CourseReader(self.log.path)
-        self._lock = FileLock(folder / ".lock", thread_local=False)  # held by one thread, let go by another
+        self._lock = lock or run_lock(folder)
         self._load()
 
     def _load(self) -> None:
@@ -156,6 +178,23 @@ class Run:
         return str(self.info.get("group", ""))
 
     @property
+    def ancestry(self) -> list[dict[str, Any]]:
+        """What it was made from, nearest first: run_id, label, step, and why: fork or retry."""
+        parents = self.info.get("ancestry")
+        return [dict(one) for one in parents if isinstance(one, Mapping)] if isinstance(parents, Sequence) else []
+
+    @property
+    def mend(self) -> dict[str, Any]:
+        """The settings with which a failed run would probably not have failed; empty if none is known."""
+        mend = self.info.get("mend")
+        return dict(mend) if isinstance(mend, Mapping) and self.info.get("status") == "failed" else {}
+
+    @property
+    def trimmed(self) -> bool:
+        """Whether only its best weights were kept, so that it cannot go on."""
+        return self.info.get("trimmed") is True
+
+    @property
     def created(self) -> str:
         """When it was made, ISO 8601 UTC."""
         return str(self.info.get("created", ""))
@@ -198,13 +237,14 @@ class Run:
     @property
     def size_bytes(self) -> int:
         """What the folder costs on disk."""
-        size = 0
-        for file in self.folder.rglob("*"):
-            try:
-                size += file.stat().st_size if file.is_file() else 0
-            except OSError:
-                continue  # replaced or deleted meanwhile
-        return size
+        return sum(map(_size, self.folder.rglob("*")))
+
+    @property
+    def spare_bytes(self) -> int:
+        """What would be freed by keeping the best weights only; 0 if there are none."""
+        if self.shipped or not (self.folder / "best.safetensors").is_file():
+            return 0
+        return sum(_size(self.folder / name) for name in SPARE)
 
     def metrics(self, since: int = -1) -> list[dict[str, Any]]:
         """The logged rows beyond step `since`."""
@@ -237,10 +277,21 @@ class Run:
         return tokenizer
 
     def load_model(self, which: str = "best") -> "LanguageModel":
-        """Its model with the `best` or `last` weights, ready to generate."""
+        """Its model with the `best` or `last` weights, ready to generate; the last ones if the best are damaged.
+
+        Raises:
+            CheckpointError: none were saved, or they are damaged.
+        """
         from charlm.checkpoint import load_weights  # torch takes seconds: not before it is needed
 
-        return load_weights(self.folder / f"{which}.safetensors", self.model_config)
+        try:
+            return load_weights(self.folder / f"{which}.safetensors", self.model_config)
+        except CheckpointError as error:
+            best, last = self.folder / "best.safetensors", self.folder / "last.safetensors"
+            if which != "best" or not (best.exists() and last.exists()):
+                raise
+            log.warning("%s; its last weights are used instead", error)
+            return load_weights(last, self.model_config)
 
     def update(self, progress: Mapping[str, Any] | None = None, **fields: Any) -> None:
         """Change run.json, in one go; what others changed in it meanwhile (a label, a step) stays.
@@ -277,6 +328,15 @@ class Run:
     def release(self) -> None:
         """Let go of the run."""
         self._lock.release()
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half written; the run is held, and nobody edits it meanwhile."""
+        try:
+            with FileLock(self.folder / ".edit", timeout=PATIENCE):
+                for leftover in self.folder.glob(LEFTOVERS):
+                    leftover.unlink(missing_ok=True)
+        except OSError as error:  # it is only untidy
+            log.warning("the leftovers in %s stay: %s", self.run_id, error)
 
     def _is_held(self) -> bool:
         if self._lock.is_locked:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -40,6 +40,9 @@ class TrainState:
     rate_scale: float = 1.0  # what the plateau schedule has made of the learning rate
     seconds: float = 0.0  # the training's own time, validation included
     validated_step: int = 0
+    unjudged: tuple[float, float, float] | None = None  # loss, norm and rate of a step whose validation is still due
+    loss_sum: float = 0.0  # training losses of the steps since `mean_loss` was last taken
+    loss_count: int = 0
 
     @classmethod
     def start(cls, model: LanguageModel, config: TrainConfig) -> Self:
@@ -52,6 +55,12 @@ class TrainState:
             fused=True,
         )
         return cls(optimizer)
+
+    def mean_loss(self) -> float:
+        """The mean training loss since it was last taken; NaN without a step in between."""
+        mean = self.loss_sum / self.loss_count if self.loss_count else math.nan
+        self.loss_sum, self.loss_count = 0.0, 0
+        return mean
 
     def judge(self, val_loss: float) -> None:
         """Take in a validation loss of the present step."""
@@ -105,7 +114,11 @@ def learning_rate(config: TrainConfig, state: TrainState, used: float) -> float:
 
 
 def train(
-    model: LanguageModel, dataset: Dataset, config: TrainConfig, state: TrainState | None = None
+    model: LanguageModel,
+    dataset: Dataset,
+    config: TrainConfig,
+    state: TrainState | None = None,
+    halted: Callable[[], bool] = lambda: False,
 ) -> Iterator[Metrics]:
     """Train, one Metrics a step; `val_loss` is set at every validation and at the end.
 
@@ -116,9 +129,12 @@ def train(
         dataset: the text, split and cut.
         config: budget, schedule and the rest.
         state: where to go on; a new beginning if not given.
+        halted: asked during a validation, which may take long: whether to break it off. It is the first thing to be
+            done when the training goes on from `state`.
 
     Raises:
         JobError: the loss or the gradient stopped being a finite number; the model keeps its last finite weights.
+        Halted: a validation was broken off.
     """
     state = state or TrainState.start(model, config)
     interval = evaluation_interval(config, dataset.steps_per_epoch)
@@ -126,6 +142,9 @@ def train(
     model.precision = device.dtype
     model.train()
     speed, used = 0.0, progress(config, dataset, state)
+    if state.unjudged is not None:
+        yield _measured(model, dataset, state, speed, halted)
+        used = _used(config, dataset, state)
     with Shards(model, device.threads) as shards:
         while used < 1.0:
             for inputs, targets in dataset.batches(state.epoch, state.batch):
@@ -134,30 +153,62 @@ def train(
                 loss, norm = _step(shards, (inputs, targets), config, state, rate)
                 taken = time.perf_counter() - began
                 speed = inputs.size / taken if speed == 0.0 else 0.9 * speed + 0.1 * inputs.size / taken
-                state.step, state.batch = state.step + 1, state.batch + 1
-                state.seconds += taken
-                epoch = state.epoch + state.batch / dataset.steps_per_epoch
-                if state.batch == dataset.steps_per_epoch:
-                    state.epoch, state.batch, state.hidden = state.epoch + 1, 0, None
+                _advance(state, dataset, loss, taken)
                 used = progress(config, dataset, state)
-                val_loss = None
                 if state.step % interval == 0 or used >= 1.0:
-                    val_loss = validate(model, dataset, state)
-                if config.patience and state.stale >= config.patience:
-                    used = 1.0
-                yield Metrics(state.step, epoch, loss, val_loss, rate, norm, speed, state.seconds)
+                    state.unjudged = loss, norm, rate
+                    yield _measured(model, dataset, state, speed, halted)
+                    used = max(used, _used(config, dataset, state))
+                else:
+                    yield Metrics(state.step, _epoch(state, dataset), loss, None, rate, norm, speed, state.seconds)
                 if used >= 1.0:
                     break
 
 
-def validate(model: LanguageModel, dataset: Dataset, state: TrainState) -> float:
-    """The loss over the whole held-out text, judged by `state`; its time counts as the training's own."""
+def _advance(state: TrainState, dataset: Dataset, loss: float, seconds: float) -> None:
+    """Count a step; at the end of an epoch the hidden state is forgotten."""
+    state.step, state.batch = state.step + 1, state.batch + 1
+    state.seconds += seconds
+    state.loss_sum, state.loss_count = state.loss_sum + loss, state.loss_count + 1
+    if state.batch == dataset.steps_per_epoch:
+        state.epoch, state.batch, state.hidden = state.epoch + 1, 0, None
+
+
+def _epoch(state: TrainState, dataset: Dataset) -> float:
+    return state.epoch + state.batch / dataset.steps_per_epoch
+
+
+def _used(config: TrainConfig, dataset: Dataset, state: TrainState) -> float:
+    """Share of the budget that is used up after a validation; all of it when patience is."""
+    tired = config.patience and state.stale >= config.patience
+    return 1.0 if tired else progress(config, dataset, state)
+
+
+def _measured(
+    model: LanguageModel, dataset: Dataset, state: TrainState, speed: float, halted: Callable[[], bool]
+) -> Metrics:
+    """The Metrics of a step whose validation is due."""
+    assert state.unjudged is not None
+    val_loss = validate(model, dataset, state, halted)
+    loss, norm, rate = state.unjudged
+    state.unjudged = None
+    return Metrics(state.step, _epoch(state, dataset), loss, val_loss, rate, norm, speed, state.seconds)
+
+
+def validate(
+    model: LanguageModel, dataset: Dataset, state: TrainState, halted: Callable[[], bool] = lambda: False
+) -> float:
+    """The loss over the whole held-out text, judged by `state`; its time counts as the training's own.
+
+    Raises:
+        Halted: `halted` said so; `state` has judged nothing.
+    """
     began = time.perf_counter()
     threads = choose(model.config, validation_row_count(len(dataset.val_ids))).threads
-    loss = evaluate(model, dataset.val_ids, threads=threads).nats_per_token
+    loss = evaluate(model, dataset.val_ids, threads=threads, halted=halted).nats_per_token
     state.seconds += time.perf_counter() - began
     if not math.isfinite(loss):
-        raise JobError(_diverged("validation loss", loss, state.step, state.optimizer.param_groups[0]["lr"]))
+        raise _diverged("validation loss", loss, state.step, state.optimizer.param_groups[0]["lr"])
     state.judge(loss)
     return loss
 
@@ -173,14 +224,16 @@ def _step(
     norm = clip_grad_norm_(parameters, config.grad_clip or math.inf).item()
     if not (math.isfinite(loss) and math.isfinite(norm)):
         what, wrong = ("gradient norm", norm) if math.isfinite(loss) else ("loss", loss)
-        raise JobError(_diverged(what, wrong, state.step + 1, config.learning_rate))
+        raise _diverged(what, wrong, state.step + 1, config.learning_rate)
     state.optimizer.step()
     state.hidden = hidden
     return loss, norm
 
 
-def _diverged(what: str, value: float, step: int, rate: float) -> str:
-    return (
+def _diverged(what: str, value: float, step: int, rate: float) -> JobError:
+    mend = float(f"{rate / 3:.2g}")
+    said = (
         f"the {what} became {value} at step {step:,} with learning_rate {rate:g}; "
-        f"try a third of it ({rate / 3:.2g}) or a smaller grad_clip"
+        f"try a third of it ({mend:g}) or a smaller grad_clip"
     )
+    return JobError(said, {"learning_rate": mend})

@@ -58,8 +58,8 @@ def test_a_restored_training_goes_on_exactly(arch: str, schedule: str, tmp_path:
     half, state = fresh()
     steps = train(half, data, config, state)
     first = [next(steps) for _ in range(11)]
-    save_training(tmp_path / "resume.safetensors", half, state)
-    again, restored = load_training(tmp_path / "resume.safetensors", model_config, config)
+    save_training(tmp_path, half, state)
+    again, restored = load_training(tmp_path, model_config, config)
     rest = list(train(again, data, config, restored))
     assert [(row.train_loss, row.val_loss) for row in [*first, *rest]] == rows
     assert all(torch.equal(again.state_dict()[name], value) for name, value in whole.state_dict().items())
@@ -96,4 +96,4 @@ def test_damage_is_refused_in_one_sentence(change: str, tmp_path: Path) -> None:
 def test_weights_alone_are_no_training_state(tmp_path: Path) -> None:
     save_weights(tmp_path / "resume.safetensors", build_model(CONFIG, 1))
     with pytest.raises(CheckpointError, match="not this run's training state"):
-        load_training(tmp_path / "resume.safetensors", CONFIG, TRAIN)
+        load_training(tmp_path, CONFIG, TRAIN)

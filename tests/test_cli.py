@@ -389,7 +389,7 @@ def test_a_training_that_fails_by_itself_exits_1(
         yield from ()
         raise JobError("the loss became nan at step 1; try a third of learning_rate")
 
-    monkeypatch.setattr("charlm.race.train", diverge)
+    monkeypatch.setattr("charlm.racer.train", diverge)
     assert main(["train", book, *TINY, "--label", "wild"]) == 1
     assert "wild failed: the loss became nan" in capsys.readouterr().err
     assert answer(capsys, "runs", "show", "wild")["status"] == "failed"

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from charlm import job as job_module
-from charlm import race
+from charlm import race, racer
 from charlm.config import SampleConfig
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.jobs import Jobs
@@ -29,7 +29,7 @@ ENDED = ("stopped", "finished", "failed", "interrupted")
 def quick_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices of a few steps and short samples, so that orders are heard at once."""
     monkeypatch.setattr(race, "SLICE_SECONDS", 0.01)
-    monkeypatch.setattr(race, "SAMPLE", SampleConfig(length=20, seed=1))
+    monkeypatch.setattr(racer, "SAMPLE", SampleConfig(length=20, seed=1))
 
 
 @pytest.fixture
@@ -480,7 +480,7 @@ def test_a_bug_in_one_job_is_not_the_end_of_all(jobs: Jobs, monkeypatch: pytest.
             raise TypeError("a bug")
         return build(config, seed)
 
-    monkeypatch.setattr(race, "build_model", broken)
+    monkeypatch.setattr(racer, "build_model", broken)
     lstm, gru = begin(jobs, "lstm", "gru")
     [after] = begin(jobs)
     assert until(jobs, after, "finished")["step"] == 12

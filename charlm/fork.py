@@ -1,0 +1,129 @@
+"""Runs made from runs: a fork goes on from another's weights with other settings, a retry begins anew with the mend."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from charlm.checkpoint import has_training, load_training, save_training, weights_about
+from charlm.config import TrainConfig, reject_unknown
+from charlm.corpus import Corpus
+from charlm.dataset import Cut
+from charlm.entry import enter, extended, text_of
+from charlm.errors import CheckpointError, JobError
+from charlm.files import write_atomically
+from charlm.models import LanguageModel
+from charlm.presets import BUDGETS, RESUMABLE, RunConfig
+from charlm.run import MAX_LABEL, Run
+from charlm.runs import RunStore
+from charlm.train import TrainState
+
+# What may differ from the parent; the rest would make its state worthless.
+FORKABLE = (*RESUMABLE, "warmup_steps", "weight_decay", "label")
+
+
+def fork(store: RunStore, parent: Run, options: Mapping[str, Any]) -> tuple[Run, Corpus]:
+    """A new run that has learned what `parent` had when it last saved, held by this process, ready to be resumed.
+
+    Weights, optimizer, random numbers and place in the text come along. Of a shipped run, or one of which only the
+    best weights were kept, those come along, and the optimizer begins anew.
+
+    Args:
+        store: where the new run goes.
+        parent: may be at work.
+        options: settings of FORKABLE; steps, epochs and minutes are what to add. Without those, what the parent still
+            had before it, or as many steps again.
+
+    Raises:
+        ConfigError: an option that may not change, or a value out of range.
+        JobError: the parent has learned nothing yet.
+        CorpusError: its text is no longer at hand.
+        CheckpointError: its weights are damaged, or the new folder cannot be written.
+    """
+    reject_unknown(options, FORKABLE)
+    corpus = text_of(parent)
+    model, state = _learned(parent, corpus)
+    config = replace(parent.train_config, **_settings(parent, state, options))
+    ancestry = [_link(parent, state.step, "fork"), *parent.ancestry]
+    run_config = RunConfig(parent.model_config, config, parent.corpus_config, parent.preset)
+    [run] = enter(store, corpus, run_config, [parent.arch], ancestry)
+    try:
+        _hand_over(parent, run, model, state)
+    except (OSError, CheckpointError) as error:
+        store.discard(run)
+        raise CheckpointError(
+            f"{parent.label} cannot be forked: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    return run, corpus
+
+
+def retry(store: RunStore, failed: Run) -> tuple[Run, Corpus]:
+    """A new run with the settings of a failed one and the mend for its failure, held by this process.
+
+    Raises:
+        JobError: it has not failed, or nothing is known that would mend it.
+        CorpusError: its text is no longer at hand.
+    """
+    if not failed.mend:
+        raise JobError(f"{failed.label} is {failed.status}; there is nothing to mend")
+    corpus = text_of(failed)
+    known = {name: value for name, value in failed.mend.items() if name in TrainConfig.names()}
+    config = replace(failed.train_config, **known, label=_label(failed, "", "retry"))
+    run_config = RunConfig(failed.model_config, config, failed.corpus_config, failed.preset)
+    [run] = enter(store, corpus, run_config, [failed.arch], [_link(failed, 0, "retry"), *failed.ancestry])
+    return run, corpus
+
+
+def _learned(parent: Run, corpus: Corpus) -> tuple[LanguageModel, TrainState]:
+    """What the parent had learned when it last saved."""
+    if has_training(parent.folder):
+        return load_training(parent.folder, parent.model_config, parent.train_config)
+    if parent.best_val_loss is None:
+        raise JobError(f"{parent.label} has learned nothing yet that could be forked; wait for its first validation")
+    model = parent.load_model().requires_grad_(True)
+    model.generator.manual_seed(parent.train_config.seed)
+    state = TrainState.start(model, parent.train_config)
+    state.step = state.validated_step = state.best_step = parent.best_step
+    state.best_val_loss = parent.best_val_loss
+    train, cleaning = parent.train_config, parent.corpus_config
+    held_out = (cleaning.val_fraction, cleaning.test_fraction)
+    cut = Cut(len(corpus.text), train.batch_size, train.seq_len, *held_out)
+    state.epoch, state.batch = divmod(state.step, cut.steps_per_epoch)
+    seconds = (row["seconds"] for row in reversed(parent.metrics()) if row["step"] <= state.step)
+    state.seconds = next(seconds, parent.seconds)
+    return model, state
+
+
+def _settings(parent: Run, state: TrainState, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the parent's settings changes; the budget counts from the parent's beginning."""
+    budget = {name: value for name, value in options.items() if name in BUDGETS and value}
+    if not budget and (parent.train_config.steps or math.inf) <= state.step:
+        budget = {"steps": max(1, state.step)}
+    done = {"steps": state.step, "epochs": parent.epoch, "minutes": state.seconds / 60.0}
+    changed = {name: value for name, value in options.items() if name not in BUDGETS}
+    changed |= extended(done, budget)
+    return changed | {"label": _label(parent, str(options.get("label") or ""), "fork")}
+
+
+def _link(parent: Run, step: int, why: str) -> dict[str, Any]:
+    return {"run_id": parent.run_id, "label": parent.label, "step": step, "why": why}
+
+
+def _label(parent: Run, wanted: str, word: str) -> str:
+    return wanted or f"{parent.label[: MAX_LABEL - 1 - len(word)].removesuffix('-' + word)}-{word}"
+
+
+def _hand_over(parent: Run, run: Run, model: LanguageModel, state: TrainState) -> None:
+    """Write into the new run what it begins with: state, best weights, and the log up to there."""
+    save_training(run.folder, model, state)
+    best = parent.folder / "best.safetensors"
+    about = weights_about(best)
+    progress: dict[str, Any] = {"step": state.step, "seconds": state.seconds, "epoch": parent.epoch}
+    if about.get("step", math.inf) <= state.step:  # a parent at work may be further than what it last saved
+        write_atomically(run.folder / best.name, best.read_bytes())
+        progress |= {"best_val_loss": parent.best_val_loss, "best_step": parent.best_step}
+    for name, rows in (("metrics.jsonl", parent.metrics()), ("samples.jsonl", parent.samples())):
+        lines = [json.dumps(row) + "\n" for row in rows if row["step"] <= state.step]
+        write_atomically(run.folder / name, "".join(lines).encode())
+    run.update(progress)
