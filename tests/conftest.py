@@ -18,6 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", type=int, default=12, metavar="N", help="trainings that tests/faults/test_kill.py kills"
     )
+    parser.addoption("--all-faults", action="store_true", help="tests/faults/test_disk.py: every error at every write")
     parser.addoption("--soak", type=float, default=0.0, metavar="MINUTES", help="how long tests/faults/test_soak.py is")
     parser.addoption("--soak-log", default=None, metavar="FILE", help="where it writes a line a minute")
 

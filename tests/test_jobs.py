@@ -427,22 +427,31 @@ def test_a_killed_process_leaves_a_run_that_goes_on(jobs: Jobs, store: RunStore,
 # --- failures --------------------------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_ends_the_run_as_failed_and_the_queue_goes_on(
+def test_a_full_disk_makes_a_run_rest_and_a_stop_ends_it_as_failed(
     jobs: Jobs, store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even run.json can be written: the status says it all the same, and is written down later."""
+    monkeypatch.setattr(racer, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(racer, "RETRY_SECONDS", 0.0)
     write, full = Run.update, threading.Event()
     [run_id] = begin(jobs, **LONG)
     until_step(jobs, run_id)
 
     def update(self: Run, *args: Any, **fields: Any) -> None:
         if full.is_set() and self.run_id == run_id:
-            raise CheckpointError(f"run.json of {self.label} cannot be written: No space left on device")
+            raise CheckpointError(f"run.json of {self.label} cannot be written") from OSError(28, "No space left")
         write(self, *args, **fields)
 
     monkeypatch.setattr(Run, "update", update)
     full.set()
+    state = until(jobs, run_id, "paused")
+    assert state["message"].startswith("resting") and "No space left" in state["message"] and not jobs.is_training()
+    full.clear()
+    until_step(jobs, run_id, until(jobs, run_id, "running")["step"] + 1)
+    full.set()
+    until(jobs, run_id, "paused")
     [next_id] = begin(jobs)
+    jobs.stop(run_id)
     state = until(jobs, run_id, "failed")
     assert "No space left" in state["message"]
     assert until(jobs, next_id, "finished")["step"] == 12
@@ -473,7 +482,7 @@ def test_a_run_that_cannot_be_opened_again_fails_in_a_sentence(damaged: str, job
 
 
 def test_a_bug_in_one_job_is_not_the_end_of_all(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    build = race.build_model
+    build = racer.build_model
 
     def broken(config: Any, seed: int) -> Any:
         if config.arch == "gru":
@@ -485,4 +494,4 @@ def test_a_bug_in_one_job_is_not_the_end_of_all(jobs: Jobs, monkeypatch: pytest.
     [after] = begin(jobs)
     assert until(jobs, after, "finished")["step"] == 12
     assert [jobs.status(run_id)["status"] for run_id in (lstm, gru)] == ["failed"] * 2
-    assert jobs.status(gru)["message"] == "a bug"
+    assert jobs.status(gru)["message"] == "training broke off: a bug"

@@ -1,9 +1,9 @@
 """Racers: the same batches, equal steps, stops and failures that touch one only, exact resume."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from charlm.race import Control, Racer, line_up, run_race
 from charlm.run import Run
 from charlm.runs import RunStore
 from charlm.shards import Shards
-from tests.training import entered, small_corpus, store_in, trained
+from tests.training import assert_same_training, entered, small_corpus, state_numbers, store_in, trained, untimed
+
+evaluate_module = import_module("charlm.evaluate")  # its function has its name
 
 
 @pytest.fixture
@@ -216,17 +218,7 @@ def test_the_validation_of_a_stop_is_nothing_to_plateau_and_patience(
     resumed = store.get(racers[0].run.run_id)
     assert resumed.step == whole.step
     assert_same_weights(resumed, whole)
-    numbers = [json.loads(_metadata(run)) for run in (resumed, whole)]
-    for one in numbers:
-        one.pop("seconds")
-    assert numbers[0] == numbers[1]
-
-
-def _metadata(run: Run) -> str:
-    from safetensors import safe_open
-
-    with safe_open(run.folder / "resume.safetensors", framework="pt") as file:
-        return file.metadata()["charlm"]
+    assert state_numbers(resumed) == state_numbers(whole)
 
 
 def test_a_finished_run_is_extended(store: RunStore) -> None:
@@ -240,8 +232,7 @@ def test_a_finished_run_is_extended(store: RunStore) -> None:
 def test_a_run_that_ran_out_of_patience_gets_new_one(store: RunStore) -> None:
     [run] = trained(store, learning_rate=1e-7, patience=1, eval_every=2, steps=200, dropout=0.9, schedule="constant")
     assert run.step < 200
-    racer_state = json.loads(_metadata(run))
-    assert racer_state["stale"] >= 1
+    assert state_numbers(run)["stale"] >= 1
     assert again(store, run, steps=2).step == run.step + 2
 
 
@@ -304,8 +295,7 @@ def test_a_learning_rate_that_is_far_too_high(store: RunStore) -> None:
     ("error", "said"),
     [(RuntimeError("odd shapes"), "training broke off: odd shapes"), (IndexError("list index"), "training broke off"),
      (RuntimeError("not enough memory: you tried"), "halve batch_size"), (MemoryError(), "halve batch_size"),
-     (OSError(28, "No space left on device"), "No space left on device; make room"), (KeyError(), "KeyError"),
-     (JobError("the loss became nan"), "the loss became nan")],
+     (KeyError(), "KeyError"), (JobError("the loss became nan"), "the loss became nan")],
 )  # fmt: skip
 def test_whatever_goes_wrong_in_one_is_its_own(
     error: Exception, said: str, store: RunStore, monkeypatch: pytest.MonkeyPatch
@@ -321,6 +311,62 @@ def test_whatever_goes_wrong_in_one_is_its_own(
     run_race(racers, Control())
     lstm, gru = (store.get(racer.run.run_id) for racer in racers)
     assert lstm.status == "failed" and said in lstm.message and gru.status == "finished"
+
+
+def test_a_disk_that_refuses_makes_all_rest_until_it_takes_again(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(racer, "RETRY_SECONDS", 0.0)
+    racers, save, said = racers_of(entered(store, "lstm", "gru")), racer.save_weights, []
+    full = [True] * 5
+
+    def refused(path: Path, *args: Any, **more: Any) -> None:
+        if path.parent == racers[0].run.folder and full and full.pop():
+            raise OSError(28, "No space left on device")
+        save(path, *args, **more)
+
+    monkeypatch.setattr(racer, "save_weights", refused)
+    run_race(racers, Control(), lambda: said.append((racers[0].trouble, racers[1].state.step)))
+    rest = [step for trouble, step in said if "No space left on device" in trouble]
+    assert len(rest) >= 4 and len(set(rest)) == 1, "the other one went on meanwhile"
+    assert sum("make room" in record.message for record in caplog.records) == 1
+    [lone] = trained(store, "lstm")
+    assert [one.status for one in store.list()] == ["finished"] * 3
+    assert_same_training(store.get(racers[0].run.run_id), lone)
+
+
+def test_who_must_end_does_not_wait_for_the_disk(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    racers, control = racers_of(entered(store)), Control()
+    monkeypatch.setattr(racer, "save_weights", refused)
+    run_race(racers, control, lambda: control.stopped.update({racers[0].run.run_id} if racers[0].trouble else ()))
+    [run] = store.list()
+    assert run.status == "failed" and run.message.endswith("No space left on device; make room, then resume it")
+
+
+def test_an_interruption_breaks_a_validation_off_and_nothing_differs(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is saved as it stands; the validation comes first when the run goes on."""
+    racers, control, pieces = racers_of(entered(store, dropout=0.2)), Control(), iter(range(1000))
+    score = evaluate_module._score
+
+    def slow(*args: Any) -> Any:
+        control.interrupted = racers[0].state.step == 8 or control.interrupted
+        next(pieces)
+        return score(*args)
+
+    monkeypatch.setattr(evaluate_module, "CHUNK", 2)
+    monkeypatch.setattr(evaluate_module, "_score", slow)
+    run_race(racers, control)
+    [run] = store.list()
+    assert (run.status, run.step) == ("interrupted", 8) and [row["step"] for row in run.metrics()][-1] == 7
+    monkeypatch.setattr(evaluate_module, "_score", score)
+    gone_on, [whole] = again(store, run), trained(store, dropout=0.2)
+    assert_same_training(gone_on, whole)
+    assert untimed(gone_on.metrics()) == untimed(whole.metrics())
 
 
 def test_a_folder_that_vanishes_ends_that_racer_only(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
 from charlm.config import CorpusConfig
 from charlm.corpus import Corpus, corpus_from_text
-from charlm.entry import enter
+from charlm.entry import enter, reopen
 from charlm.presets import RunConfig, from_options
 from charlm.race import Control, line_up, run_race
 from charlm.run import Run
@@ -48,6 +52,36 @@ def trained(store: RunStore, *archs: str, text: str = TEXT, **options: Any) -> l
     runs = entered(store, *archs, text=text, **options)
     run_race(line_up(runs, small_corpus(text)), Control())
     return [store.get(run.run_id) for run in runs]
+
+
+def resumed(store: RunStore, *runs: Run, **options: Any) -> list[Run]:
+    """Ended runs, of a race perhaps, gone on with to their end."""
+    ended = [store.get(run.run_id) for run in runs]
+    for run in ended:
+        corpus = reopen(run, options)
+    run_race(line_up(ended, corpus, resume=True), Control())
+    return [store.get(run.run_id) for run in ended]
+
+
+def assert_same_training(one: Run, other: Run) -> None:
+    """Weights, optimizer, random numbers, schedule and place in the text are equal to the bit."""
+    for name in ("best.safetensors", "last.safetensors", "resume.safetensors"):
+        mine, theirs = load_file(one.folder / name), load_file(other.folder / name)
+        assert mine.keys() == theirs.keys()
+        assert [key for key in mine if not torch.equal(mine[key], theirs[key])] == [], name
+    assert state_numbers(one) == state_numbers(other)
+
+
+def state_numbers(run: Run) -> dict[str, Any]:
+    """The plain numbers of the state that was saved last, without its clock."""
+    with safe_open(run.folder / "resume.safetensors", framework="pt") as file:
+        numbers = json.loads(file.metadata()["charlm"])
+    return {name: value for name, value in numbers.items() if name != "seconds"}
+
+
+def untimed(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a log without their clocks."""
+    return [{name: row[name] for name in row if name not in ("seconds", "chars_per_second")} for row in rows]
 
 
 def wait_for(condition: Callable[[], Any], what: str = "") -> Any:
