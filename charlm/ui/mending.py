@@ -19,7 +19,7 @@ def remedy(run: Any) -> str:
     if run.shipped:
         return ""
     if run.mend:
-        return action("retry", again(run.mend), "A new run from the beginning; this one stays.", run=run.run_id)
+        return action("retry", again(run.mend), run=run.run_id)
     return action("resume", SAVED, run=run.run_id) if is_resumable(run) else ""
 
 

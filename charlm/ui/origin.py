@@ -7,7 +7,7 @@ from typing import Any
 from charlm.ui.common import action
 from charlm.ui.numbers import whole
 
-FORK_TIP = "A fork is a new run that goes on from the weights of another one with other settings; that one stays."
+FORK_TIP = "A fork is a new run that goes on from what another one has learned, with other settings."
 
 
 def origin_sentence(run: Any) -> str:

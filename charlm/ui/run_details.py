@@ -58,7 +58,7 @@ def fork_hint(run: Any) -> str:
     which = "best" if run.shipped or run.trimmed else "newest"
     return section(
         f"Fork {run.label}",
-        f"A fork is a new run that goes on from the {which} weights of this one with other settings; this one stays.",
+        f"A new run that goes on from the {which} weights of this one with other settings; this one stays as it is.",
     )
 
 

@@ -7,7 +7,7 @@ import gradio as gr
 
 from charlm.ui.common import ACTIONS_JS, Services
 from charlm.ui.disk import Disk
-from charlm.ui.run_queue import AT_ONCE_HINT, AT_ONCE_LABEL, is_shown, places, queue_html
+from charlm.ui.run_queue import AT_ONCE_HINT, AT_ONCE_LABEL, is_shown, queue_html, words
 from charlm.ui.run_table import runs_heading, runs_table
 from charlm.ui.run_trash import trash_html, trash_title
 
@@ -53,7 +53,7 @@ class Listing:
             self.head: runs_heading(runs, self.disk.used(runs)),
             self.queue_row: gr.update(visible=is_shown(jobs)),
             self.queue: queue_html(jobs),
-            self.table: runs_table(runs, wanted, places(jobs)),
+            self.table: runs_table(runs, wanted, words(jobs)),
         }
 
 

@@ -9,7 +9,7 @@ from charlm.ui.common import action, section, swatch
 from charlm.ui.numbers import count, ordinal
 
 AT_ONCE_LABEL = "How many train at once"
-AT_ONCE_HINT = "They share the machine: the more at once, the slower each."
+AT_ONCE_HINT = "Each then gets less of the machine."
 
 
 def waiting(jobs: Any) -> list[Mapping[str, Any]]:
@@ -17,9 +17,13 @@ def waiting(jobs: Any) -> list[Mapping[str, Any]]:
     return [job for job in jobs.queue_list() if job["position"]]
 
 
-def places(jobs: Any) -> dict[str, int]:
-    """The place in the queue of every run that waits, 1 for the next."""
-    return {run_id: job["position"] for job in waiting(jobs) for run_id in job["run_ids"]}
+def words(jobs: Any) -> dict[str, str]:
+    """What to say of the runs at work and in the queue: `queued, 2nd`, or their job's status."""
+    return {
+        run_id: f"queued, {ordinal(job['position'])}" if job["position"] else str(job["status"])
+        for job in jobs.queue_list()
+        for run_id in job["run_ids"]
+    }
 
 
 def is_shown(jobs: Any) -> bool:
@@ -30,9 +34,10 @@ def is_shown(jobs: Any) -> bool:
 def queue_html(jobs: Any) -> str:
     """One line a waiting job; one sentence when none waits."""
     lines = waiting(jobs)
-    verb = "waits" if len(lines) == 1 else "wait"
-    title = f"{count(len(lines), 'training')} {verb}" if lines else "Nothing waits"
-    hint = "They begin by themselves, in this order." if len(lines) > 1 else "It begins by itself." if lines else ""
+    title = f"{count(len(lines), 'training')} {'waits' if len(lines) == 1 else 'wait'}"
+    hint = "They begin by themselves, in this order." if len(lines) > 1 else "It begins by itself."
+    if not lines:
+        return section(f"Up to {count(jobs.at_once, 'training')} share the machine", "Nothing waits.")
     return section(title, hint) + f'<ol class="queue">{"".join(map(_line, *_ends(lines)))}</ol>'
 
 

@@ -25,12 +25,13 @@ def runs_heading(runs: Sequence[Any], used: int | None = None) -> str:
     """
     if not runs:
         return heading("No runs yet")
-    at_work = [run for run in runs if run.status in AT_WORK]
-    shipped = [run for run in runs if run.shipped]
-    own = len(runs) - len(at_work) - len(shipped)
-    parts = [f"{len(at_work)} at work"] if at_work else []
-    parts += [f"{own} yours"] if own else []
-    parts += [f"{len(shipped)} shipped with the app (read-only)"] if shipped else []
+    counts = {
+        "at work": sum(run.status in AT_WORK and run.status != "queued" for run in runs),
+        "waiting": sum(run.status == "queued" for run in runs),
+        "yours": sum(run.status not in AT_WORK and not run.shipped for run in runs),
+        "shipped with the app (read-only)": sum(run.shipped for run in runs),
+    }
+    parts = [f"{number} {what}" for what, number in counts.items() if number]
     cost = f", {numbers.size(used)} on disk" if used is not None else ""
     return heading(numbers.count(len(runs), "run") + cost, ", ".join(parts) + ".")
 
@@ -52,28 +53,28 @@ def status_word(run: Any) -> str:
     return "shipped" if run.shipped else str(run.status)
 
 
-def runs_table(runs: Sequence[Any], wanted: str = "", places: Mapping[str, int] | None = None) -> str:
+def runs_table(runs: Sequence[Any], wanted: str = "", words: Mapping[str, str] | None = None) -> str:
     """The table of the runs that match, or what to do when there are none.
 
     Args:
         runs: all of them.
         wanted: the filter.
-        places: in the queue, by run id.
+        words: what their jobs say of those at work and in the queue, by run id.
     """
     shown = matching(runs, wanted)
     if not runs:
         return notice("Nothing has been trained here yet.", "The Train tab makes the first run in about a minute.")
     if not shown:
         return notice("No run matches.", f"Nothing here is called {wanted!r}; clear the filter to see all.")
-    rows = [_row(run, (places or {}).get(run.run_id)) for run in shown]
+    rows = [_row(run, (words or {}).get(run.run_id, "")) for run in shown]
     return table(HEAD, rows, keep=PHONE_COLUMNS, kind="runs", id="runs-list")
 
 
-def _row(run: Any, place: int | None) -> list[Cell | str]:
+def _row(run: Any, word: str) -> list[Cell | str]:
     return [
         Cell(html=_name(run)),
         str(run.corpus.get("name", numbers.MISSING)),
-        Cell(html=_status(run, place)),
+        Cell(html=_status(run, word)),
         Cell(numbers.nats(run.best_val_loss), strong=True),
         numbers.bits(bits_of(run.best_val_loss)),
         numbers.whole(run.step),
@@ -93,11 +94,11 @@ def _name(run: Any) -> str:
     )
 
 
-def _status(run: Any, place: int | None) -> str:
-    word = f"{status_word(run)}, {numbers.ordinal(place)}" if place else status_word(run)
-    live = run.status in AT_WORK and not place
-    kind = "live" if live else "bad" if run.status == "failed" else "still"
-    return f'<span class="status {kind}">{escape(word)}</span>'
+def _status(run: Any, word: str) -> str:
+    """The status, or the job's word for it: run.json says nothing of a place, nor of a rest that it cannot take."""
+    shown = word if word and run.status in AT_WORK else status_word(run)
+    kind = "bad" if run.status == "failed" else "live" if shown in ("running", "paused") else "still"
+    return f'<span class="status {kind}">{escape(shown)}</span>'
 
 
 def _started(run: Any) -> str:

@@ -21,7 +21,7 @@ const show = (strip) => {
     if (place.textContent !== strip.values[index]) place.textContent = strip.values[index];
   });
   const bar = element.querySelector('.bar'), share = strip.values.at(-1);
-  if (bar && bar.getAttribute('aria-valuenow') !== share) {
+  if (bar && share !== undefined && bar.getAttribute('aria-valuenow') !== share) {
     bar.setAttribute('aria-valuenow', share);
     bar.firstElementChild.style.transform = `scaleX(${share})`;
   }

@@ -26,22 +26,22 @@ def strip_html(job: Mapping[str, Any] | None, complaint: str = "", interrupted: 
     if job is not None:
         return _strip(job, live_values(job, complaint))
     told = f"<span>{escape(complaint)}</span>" if complaint else _offer(interrupted) if interrupted else ""
-    return f'<div class="job told"><div class="line">{told}</div></div>' if told else ""
+    return f'<div class="job told"><div class="line">{told}</div><div class="bar"></div></div>' if told else ""
 
 
 def _offer(runs: Sequence[Any]) -> str:
     """What was at work when the server ended, to go on with or to leave."""
     first, reached = runs[0], max(runs, key=lambda run: run.step)
-    if len(runs) > 1 and (not first.group or {run.group for run in runs} != {first.group}):
-        what, place = f"{len(runs)} runs were interrupted", ""
+    total = f" of {numbers.whole(reached.total_steps)}" if reached.total_steps else ""
+    place = f'<span class="wide"> at step {numbers.whole(reached.step)}{total}</span>'
+    if len(runs) == 1:
+        said = f"<b>{escape(first.label)}</b> was interrupted{place}"
+    elif first.group and {run.group for run in runs} == {first.group}:
+        said = f"<b>Race</b> on {escape(str(first.corpus.get('name', 'a text')))} was interrupted{place}"
     else:
-        title = first.label if len(runs) == 1 else f"The race on {first.corpus.get('name', 'a text')}"
-        total = f" of {numbers.whole(reached.total_steps)}" if reached.total_steps else ""
-        what, place = f"{title} was interrupted", f" at step {numbers.whole(reached.step)}{total}"
+        said = f"<b>{len(runs)} runs</b> were interrupted"
     acts = action("resume-interrupted", "Resume") + action("dismiss", "Not now")
-    return (
-        f'<span class="said">{escape(what)}<span class="wide">{place}</span></span><span class="buttons">{acts}</span>'
-    )
+    return f'<span class="said">{said}</span><span class="buttons">{acts}</span>'
 
 
 def is_resting(job: Mapping[str, Any]) -> bool:
@@ -53,7 +53,7 @@ def live_values(job: Mapping[str, Any], complaint: str = "") -> list[str]:
     """What changes all the time, in the order in which it stands in the strip; the bar's share is the last."""
     share = min(max(float(job.get("progress") or 0.0), 0.0), 1.0)
     if is_resting(job):
-        return [complaint or str(job["message"]), f"{share:.4f}"]
+        return [complaint or str(job["message"]) + _others(job), f"{share:.4f}"]
     losses = [f"{racer['val_loss']:.2f}" for racer in _measured(job)]
     step, percent = numbers.whole(job["step"]), f"{100 * share:.0f} %"
     return [step, percent, *losses, complaint or _time_left(job), f"{share:.4f}"]
@@ -105,14 +105,18 @@ def _racers(job: Mapping[str, Any], losses: Sequence[str]) -> str:
 def _time_left(job: Mapping[str, Any]) -> str:
     """Why it stands still, or how long it will take."""
     message = str(job.get("message") or "")
-    others = f" · {job['beside']} more at work" if job.get("beside") else ""
-    others += f" · {job['queued']} waiting" if job.get("queued") else ""
     if job["status"] != "running":
-        return (message or str(job["status"])) + others
+        return (message or str(job["status"])) + _others(job)
     if message.startswith(NEWS):
-        return message + others
+        return message + _others(job)
     seconds = job.get("eta_seconds")
-    return (f"{numbers.duration(seconds)} left" if seconds is not None else "measuring") + others
+    return (f"{numbers.duration(seconds)} left" if seconds is not None else "measuring") + _others(job)
+
+
+def _others(job: Mapping[str, Any]) -> str:
+    """The jobs that the strip has no room for."""
+    beside = f" · {job['beside']} more at work" if job.get("beside") else ""
+    return beside + (f" · {job['queued']} waiting" if job.get("queued") else "")
 
 
 def _buttons(job: Mapping[str, Any]) -> str:

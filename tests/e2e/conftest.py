@@ -1,6 +1,8 @@
 """One real app and one real browser for all tests of a session."""
 
+import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,8 @@ from typing import Any
 import pytest
 
 from bench.start import CHROMIUM_ARGS
+from charlm.errors import JobError
+from tests.e2e.steps import SECOND, open_app
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -81,6 +85,30 @@ def browser(chromium_path: str) -> Iterator[Any]:
         launched = playwright.chromium.launch(executable_path=chromium_path, args=list(CHROMIUM_ARGS))
         yield launched
         launched.close()
+
+
+@pytest.fixture
+def page(browser: Any, server: str) -> Iterator[Any]:
+    """A fresh visitor on the opened app; an uncaught error in the page fails the test."""
+    visitor = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    opened = visitor.new_page()
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.set_default_timeout(20 * SECOND)
+    open_app(opened, server)
+    yield opened
+    visitor.close()
+    assert not problems
+
+
+@pytest.fixture
+def idle(services: Any) -> Iterator[None]:
+    """No job is left behind, whatever the test did."""
+    yield
+    while job := services.jobs.current():
+        with contextlib.suppress(JobError):  # it has just ended by itself
+            services.jobs.stop_job(job["run_ids"][0])
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")

@@ -1,46 +1,16 @@
 """The real app in a real browser, as a visitor meets it."""
 
-import contextlib
 import re
-import time
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.acting import stage
-from charlm.errors import JobError
+from tests.e2e.steps import SECOND, STORY, choose_tab, fill_form, finished_run, open_app, stop_all, until
 
 TABS = ("Compare", "Train", "Corpus", "Runs")
-SECOND = 1000  # Playwright counts milliseconds
-STORY = "A fox met a hen by the gate. The hen ran home; the fox sat down and sang. " * 60
-
-
-@pytest.fixture
-def page(browser: Any, server: str) -> Iterator[Any]:
-    """A fresh visitor on the opened app; an uncaught error in the page fails the test."""
-    visitor = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    opened = visitor.new_page()
-    problems: list[str] = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.set_default_timeout(20 * SECOND)
-    open_app(opened, server)
-    yield opened
-    visitor.close()
-    assert not problems
-
-
-def open_app(page: Any, server: str, **query: str) -> None:
-    """Load the app and wait until it can be used."""
-    page.goto(server + "?" + "&".join(f"{name}={value}" for name, value in query.items()))
-    page.locator("#compare-generate, #tab-train").first.wait_for(state="attached")
-    page.get_by_role("tab", name="Compare", exact=True).wait_for()
-
-
-def choose_tab(page: Any, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
 
 
 def texts(page: Any) -> list[str]:
@@ -194,45 +164,12 @@ POINTS = """() => {
 }"""
 
 
-def set_number(page: Any, elem_id: str, value: float) -> None:
-    field = page.locator(f"#{elem_id} input[type=number]")
-    field.fill(str(value))
-    field.press("Tab")
-
-
-def fill_form(page: Any, **numbers: float) -> None:
-    """Open the folds and set what the test wants, by the settings' names."""
-    for key in ("model", "training"):
-        fold = page.locator(f"#train-fold-{key}")
-        if not fold.locator("input").first.is_visible():
-            fold.get_by_role("button").first.click()
-    for name, value in numbers.items():
-        set_number(page, f"train-{name.replace('_', '-')}", value)
-
-
 def begin_race(page: Any, **numbers: float) -> None:
     """A race of the three, tiny and long enough to be interrupted."""
     choose_tab(page, "Train")
     fill_form(page, **{"hidden_size": 12, "num_layers": 1, "steps": 100_000, "eval_every": 40, **numbers})
     page.locator("#train-start").click()
     page.locator("#strip .job").wait_for()
-
-
-def stop_all(page: Any, services: Any) -> None:
-    """Press the strip's Stop and wait until nothing trains."""
-    page.locator("#strip button[data-act=stop]").click()
-    page.locator("#strip .job").wait_for(state="detached")
-    until(lambda: services.jobs.current() is None)
-
-
-@pytest.fixture
-def idle(services: Any) -> Iterator[None]:
-    """No job is left behind, whatever the test did."""
-    yield
-    while job := services.jobs.current():
-        with contextlib.suppress(JobError):  # it has just ended by itself
-            services.jobs.stop_job(job["run_ids"][0])
-        time.sleep(0.02)
 
 
 def test_a_race_grows_survives_a_reload_and_stops(
@@ -336,26 +273,6 @@ def test_a_setting_out_of_range_is_said(page: Any, services: Any) -> None:
 # --- Runs -------------------------------------------------------------------------------------------------------------
 
 
-def until(true: Callable[[], bool]) -> None:
-    """Wait for a condition outside the page."""
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def finished_run(services: Any, label: str) -> str:
-    """A small run of its own, trained to its end."""
-    from charlm.corpus import corpus_from_text
-    from charlm.presets import from_options
-
-    config = from_options({"hidden_size": 8, "num_layers": 1, "steps": 5, "label": label})
-    corpus = corpus_from_text(STORY, "story.txt", config.corpus)
-    [run_id] = services.jobs.start(corpus, config, ["gru"])
-    until(lambda: services.store.get(run_id).status == "finished")
-    return run_id
-
-
 def test_runs_are_opened_renamed_downloaded_evaluated_and_deleted(page: Any, services: Any) -> None:
     run_id = finished_run(services, "<b>my run</b>")
     choose_tab(page, "Runs")
@@ -378,9 +295,8 @@ def test_runs_are_opened_renamed_downloaded_evaluated_and_deleted(page: Any, ser
     page.locator("#runs-evaluated", has_text=re.compile(r"\d\.\d")).wait_for()
 
     page.locator("#runs-delete").click()
-    page.locator("#runs-delete-keep").click()
-    assert services.store.get(run_id)
-    page.locator("#runs-delete").click()
-    page.locator("#runs-delete-sure").click()
     page.locator(f"#runs-table button.name[data-run='{run_id}']").wait_for(state="detached")
     assert run_id not in [run.run_id for run in services.store.list()]
+    page.locator("#runs-told", has_text="Deleted renamed.").get_by_role("button", name="Undo").click()
+    page.locator(f"#runs-table button.name[data-run='{run_id}']").wait_for()
+    assert services.store.get(run_id).label == "renamed"

@@ -1,5 +1,6 @@
 """The Runs table, the details, what may be downloaded, and the job strip."""
 
+import re
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,10 +27,10 @@ JOB = {
 
 
 def test_the_heading_counts() -> None:
-    runs = [FakeRun("a", status="running"), FakeRun("b"), *trio(shipped=True)]
+    runs = [FakeRun("a", status="running"), FakeRun("q", status="queued"), FakeRun("b"), *trio(shipped=True)]
     html = run_table.runs_heading(runs)
-    assert "5 runs" in html and "1 at work, 1 yours, 3 shipped with the app (read-only)." in html
-    assert "5 runs, 41.0 MB on disk" in run_table.runs_heading(runs, 41_000_000)
+    assert "6 runs" in html and "1 at work, 1 waiting, 1 yours, 3 shipped with the app (read-only)." in html
+    assert "6 runs, 41.0 MB on disk" in run_table.runs_heading(runs, 41_000_000)
     assert "No runs yet" in run_table.runs_heading([])
 
 
@@ -69,10 +70,12 @@ def test_labels_and_corpora_are_escaped() -> None:
     assert "<script>" not in html and "<b>aunt" not in html
 
 
-def test_a_waiting_run_shows_its_place() -> None:
-    runs = [FakeRun("a", status="queued"), FakeRun("b", status="queued"), FakeRun("c", status="running")]
-    html = run_table.runs_table(runs, places={"a": 1, "b": 2})
-    assert "queued, 1st" in html and "queued, 2nd" in html and html.count('class="status live"') == 1
+def test_a_run_at_work_shows_what_its_job_says() -> None:
+    runs = [FakeRun("a", status="queued"), FakeRun("b", status="running"), FakeRun("c", status="running")]
+    runs.append(FakeRun("d", status="stopped"))
+    html = run_table.runs_table(runs, words={"a": "queued, 2nd", "b": "paused", "d": "running"})
+    shown = re.findall(r'class="status (\w+)">([^<]*)<', html)
+    assert shown == [("still", "queued, 2nd"), ("live", "paused"), ("live", "running"), ("still", "stopped")]
 
 
 def test_details_of_a_failed_run_offer_the_mend_else_to_go_on() -> None:
@@ -151,7 +154,13 @@ def test_the_queue_has_a_line_for_what_waits() -> None:
     assert "3 trainings wait" in html and "<b>one" not in html and "<i>" not in html and "at work" not in html
     assert [html.count(f'data-act="{act}"') for act in ("earlier", "later", "cancel")] == [2, 2, 3]
     assert html.index("1st") < html.index("2nd") < html.index("3rd") and "LSTM, GRU on" in html
-    assert run_queue.places(jobs) == {"1-a": 1, "1-b": 1, "2-a": 2, "2-b": 2, "3-a": 3, "3-b": 3}
+    words = run_queue.words(jobs)
+    assert (words["z"], words["1-a"], words["1-b"], words["3-b"]) == (
+        "running",
+        "queued, 1st",
+        "queued, 1st",
+        "queued, 3rd",
+    )
 
 
 def test_the_queue_is_shown_when_something_waits_or_more_than_one_train() -> None:
@@ -253,10 +262,10 @@ def test_a_job_that_cannot_be_written_says_so_in_full() -> None:
 
 @pytest.mark.parametrize(
     ("runs", "said"),
-    [([FakeRun("a", label="<i>gru", step=500, total_steps=1200)], "&lt;i&gt;gru was interrupted"),
-     (trio(group="g", step=500, corpus=AUNT), "The race on &lt;b&gt;aunt&lt;/b&gt;.txt was interrupted"),
-     ([FakeRun("a", group="g"), FakeRun("b"), FakeRun("c")], "3 runs were interrupted"),
-     ([FakeRun("a"), FakeRun("b")], "2 runs were interrupted")],
+    [([FakeRun("a", label="<i>gru", step=500, total_steps=1200)], "<b>&lt;i&gt;gru</b> was interrupted"),
+     (trio(group="g", step=500, corpus=AUNT), "<b>Race</b> on &lt;b&gt;aunt&lt;/b&gt;.txt was interrupted"),
+     ([FakeRun("a", group="g"), FakeRun("b"), FakeRun("c")], "<b>3 runs</b> were interrupted"),
+     ([FakeRun("a"), FakeRun("b")], "<b>2 runs</b> were interrupted")],
 )  # fmt: skip
 def test_what_was_interrupted_is_offered_while_nothing_trains(runs: list[FakeRun], said: str) -> None:
     html = strip.strip_html(None, interrupted=runs)

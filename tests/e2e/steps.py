@@ -1,0 +1,66 @@
+"""What the browser tests do again and again."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from charlm.corpus import corpus_from_text
+from charlm.presets import from_options
+
+SECOND = 1000  # Playwright counts milliseconds
+STORY = "A fox met a hen by the gate. The hen ran home; the fox sat down and sang. " * 60
+
+
+def open_app(page: Any, server: str, **query: str) -> None:
+    """Load the app and wait until it can be used."""
+    page.goto(server + "?" + "&".join(f"{name}={value}" for name, value in query.items()))
+    page.locator("#compare-generate, #tab-train").first.wait_for(state="attached")
+    page.get_by_role("tab", name="Compare", exact=True).wait_for()
+
+
+def choose_tab(page: Any, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def set_number(page: Any, elem_id: str, value: float) -> None:
+    field = page.locator(f"#{elem_id} input[type=number]")
+    field.fill(str(value))
+    field.press("Tab")
+
+
+def fill_form(page: Any, **numbers: float) -> None:
+    """Open the folds and set what the test wants, by the settings' names."""
+    for key in ("model", "training"):
+        fold = page.locator(f"#train-fold-{key}")
+        if not fold.locator("input").first.is_visible():
+            fold.get_by_role("button").first.click()
+    for name, value in numbers.items():
+        set_number(page, f"train-{name.replace('_', '-')}", value)
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for a condition outside the page."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def stop_all(page: Any, services: Any) -> None:
+    """Press the strip's Stop and wait until nothing trains."""
+    page.locator("#strip button[data-act=stop]").click()
+    page.locator("#strip .job").wait_for(state="detached")
+    until(lambda: services.jobs.current() is None)
+
+
+def started(services: Any, *archs: str, **options: Any) -> list[str]:
+    """Ids of small runs that are queued, to train for long unless the options say otherwise."""
+    config = from_options({"hidden_size": 8, "num_layers": 1, "steps": 1_000_000, "eval_every": 50, **options})
+    return services.jobs.start(corpus_from_text(STORY, "story.txt", config.corpus), config, archs or ("gru",))
+
+
+def finished_run(services: Any, label: str) -> str:
+    """A small run of its own, trained to its end."""
+    [run_id] = started(services, steps=5, label=label)
+    until(lambda: services.store.get(run_id).status == "finished")
+    return run_id
