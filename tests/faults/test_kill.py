@@ -3,13 +3,10 @@
 import itertools
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors import safe_open
 
 from charlm.checkpoint import is_valid, load_training, weights_about
 from charlm.entry import reopen
@@ -17,44 +14,17 @@ from charlm.errors import CheckpointError
 from charlm.race import line_up
 from charlm.run import ACTIVE, Run
 from charlm.runs import RunStore
+from tests.faults.outcome import content, rows, same
 from tests.faults.zygote import SETTINGS, Zygote
 from tests.training import store_in, trained
 
 FIELDS = (("lstm",), ("gru",), ("rnn",), ("lstm", "gru"), ("rnn", "lstm"))
-TIMES = ("seconds", "chars_per_second")  # what no two trainings share
-
-
-@pytest.fixture(scope="module")
-def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    started = Zygote(tmp_path_factory.mktemp("zygote"))
-    yield started
-    started.close()
 
 
 @pytest.fixture
 def kills(request: pytest.FixtureRequest) -> int:
     wanted: int = request.config.getoption("--kills")
     return wanted
-
-
-def content(path: Path) -> dict[str, Any]:
-    """Tensors of a safetensors file, and what is said beside them, times excepted."""
-    with safe_open(path, framework="pt") as file:
-        about = json.loads(file.metadata()["charlm"])
-        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return found | {f"about {name}": value for name, value in about.items() if name not in TIMES}
-
-
-def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two such contents are equal, bit for bit."""
-    return one.keys() == other.keys() and all(
-        torch.equal(one[name], other[name]) if isinstance(one[name], torch.Tensor) else one[name] == other[name]
-        for name in one
-    )
-
-
-def rows(run: Run) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if name not in TIMES} for row in run.metrics()]
 
 
 class Chain:

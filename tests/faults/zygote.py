@@ -6,6 +6,7 @@ Orders come as JSON lines on stdin, answers go as JSON lines to stdout; see `Zyg
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -180,6 +181,22 @@ def train(store: RunStore, order: dict[str, Any], tell: Any) -> None:
         runs = entered(store, *order["archs"], **SETTINGS)
         corpus = small_corpus()
     run_race(line_up(runs, corpus, resume), Control())
+
+
+def cramped(store: RunStore, order: dict[str, Any], tell: Any) -> None:
+    """A training that meets a limit on the size of files, tells how it rests, and goes on when the limit is lifted."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    racer.SAVE_SECONDS, racer.SAVE_SHARE, racer.RETRY_SECONDS = 0.0, float("inf"), 0.0
+    racers = line_up(entered(store, **order["options"]), small_corpus())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def lift() -> None:
+        if racers[0].trouble:
+            tell("rests", racers[0].trouble)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], hard))
+    run_race(racers, Control(), lift)
 
 
 def delete(store: RunStore, order: dict[str, Any], tell: Any) -> None:
