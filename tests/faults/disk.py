@@ -52,6 +52,15 @@ class Disk:
         return _File(builtins.open(path, mode, *rest, **options), self)
 
 
+def refuse(code: int) -> Callable[[], None]:
+    """What a disk says that does not take something."""
+
+    def harm() -> None:
+        raise OSError(code, os.strerror(code))
+
+    return harm
+
+
 class _System:
     """The module os, with two of its functions over the disk."""
 

@@ -22,7 +22,7 @@ from charlm.metrics import MetricsLog
 from charlm.race import Control, line_up, run_race
 from charlm.run import Run
 from charlm.runs import RunStore
-from tests.faults.disk import Disk
+from tests.faults.disk import Disk, refuse
 from tests.faults.outcome import content, rows, same
 from tests.faults.zygote import Zygote
 from tests.training import entered, settings, small_corpus, store_in, wait_for
@@ -57,15 +57,6 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
     monkeypatch.setattr(racer, "save_training", save)
     return steps
-
-
-def refuse(code: int) -> Callable[[], None]:
-    """What a disk says that does not take something."""
-
-    def harm() -> None:
-        raise OSError(code, os.strerror(code))
-
-    return harm
 
 
 def outcome(run: Run) -> dict[str, Any]:
