@@ -2,33 +2,55 @@
 
 import signal
 import sys
+import threading
 
-from charlm.catalog import data_dir
+from charlm.catalog import data_dir, sweep_texts
+from charlm.errors import ConfigError
 from charlm.jobs import Jobs
 from charlm.runs import RunStore
 from charlm.serving import Serving
 from charlm.ui.demo import Services, build_demo
 from charlm.ui.theme import launch_options
 
-TERMINATED = 143  # the exit code after SIGTERM, which ends a Space
+# The exit codes after a signal; SIGTERM ends a Space.
+EXITS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 # Seconds: the first page comes first, loading torch beside it would slow it down.
 WARM_UP_AFTER = 2.0
 
 
-def main() -> None:
-    """Serve until Ctrl-C; a training that is running then can be resumed."""
+def main() -> int:
+    """Serve until a signal comes; a training that is running then is saved and can be resumed.
+
+    Returns:
+        The exit code: 143 after SIGTERM, 130 after Ctrl-C, 2 for a setting that is none.
+    """
     store = RunStore()
-    jobs = Jobs(store)
+    try:
+        jobs = Jobs(store)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    store.sweep()
+    sweep_texts()
+    jobs.interrupted()  # what is cut off now was so before this server began
     services = Services(store, jobs, Serving(store, jobs.is_training))
+    came: list[int] = []
+    ended = threading.Event()
+
+    def end(number: int, _: object) -> None:
+        came.append(number)
+        ended.set()
+
+    for number in EXITS:
+        signal.signal(number, end)
     demo = build_demo(services, data_dir())
     demo.launch(prevent_thread_lock=True, **launch_options())
     services.serving.warm_up_later(WARM_UP_AFTER)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    try:
-        demo.block_thread()
-    finally:
-        jobs.close()
+    while not ended.wait(1.0):  # for ever, but so that Windows hears Ctrl-C
+        pass
+    jobs.close()
+    return EXITS[signal.Signals(came[0])]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -61,16 +61,21 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def append(path: Path, data: bytes) -> None:
-    """Add `data` at the end of a file, in one write; what the disk did not take whole is taken back.
+def append(path: Path, line: bytes) -> None:
+    """Add a line at the end of a file, in one write; what the disk did not take whole is taken back.
+
+    A line that is torn all the same (the disk refused even that, or a process was killed) does not spoil the next one.
 
     Raises:
-        OSError: the file is as it was, unless the disk refuses even that.
+        OSError: the line is not there.
     """
-    with open(path, "ab", buffering=0) as file:
+    with open(path, "a+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(size - 1)
+            line = line if file.read(1) == b"\n" else b"\n" + line
         try:
-            if file.write(data) != len(data):
+            if file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         except OSError:
             with suppress(OSError):

@@ -1,21 +1,13 @@
 """The app starts as a newcomer, and as a Space, would start it."""
 
-import contextlib
-import os
 import re
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 90.0  # seconds; no bound on speed, only on hanging
+from tests.server import PATIENCE, ROOT, serving
 
 
 def front_matter() -> dict[str, str]:
@@ -59,44 +51,8 @@ def test_requirements_list_what_runs_the_app() -> None:
 @pytest.fixture
 def space(tmp_path: Path) -> Iterator[str]:
     """app.py in a process of its own, with the environment of a Space; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {
-        **os.environ,
-        "SPACE_ID": "somebody/charlm-lab",
-        "SYSTEM": "spaces",
-        "GRADIO_SERVER_NAME": "127.0.0.1",
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_ANALYTICS_ENABLED": "False",
-        "HOME": str(tmp_path),
-    }
-    log = (tmp_path / "log.txt").open("w+")
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=log, stderr=log)
-    try:
-        address = f"http://127.0.0.1:{port}/"
-        wait_for_page(address, process, tmp_path / "log.txt")
-        yield address
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        process.kill()
-        process.wait()
-        log.close()
-
-
-def wait_for_page(address: str, process: subprocess.Popen, log: Path) -> None:
-    """Until the page answers; the app's own words if it does not."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            urllib.request.urlopen(address, timeout=10).close()
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail(f"the app did not answer:\n{log.read_text()}")
+    with serving(tmp_path, SPACE_ID="somebody/charlm-lab", SYSTEM="spaces", HOME=str(tmp_path)) as server:
+        yield server.address
 
 
 def test_a_space_opens_trains_and_generates(space: str) -> None:

@@ -1,0 +1,114 @@
+"""How a server and a command end: saved, marked as interrupted, offered again at the next start."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charlm.runs import RunStore
+from tests.server import PATIENCE, ROOT, serving
+from tests.training import TEXT, assert_same_training, wait_for
+
+OPTIONS: dict[str, Any] = {
+    "hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 100_000, "eval_every": 50,
+}  # fmt: skip
+SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+SAVED_WITHIN = 5.0  # seconds, promised for a machine that is not busy; tests wait PATIENCE
+
+
+def short(steps: int) -> dict[str, Any]:
+    return OPTIONS | {"steps": steps}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), SIGNALS, ids=["SIGTERM", "Ctrl-C"])
+def test_a_server_that_is_ended_saves_and_the_next_one_goes_on(number: int, code: int, tmp_path: Path) -> None:
+    """A race and what waits behind it: interrupted, offered, and gone on with as the race it was."""
+    from gradio_client import Client
+
+    places = {"CHARLM_RUNS": str(tmp_path / "runs"), "CHARLM_DATA": str(tmp_path / "data")}
+    store = RunStore(tmp_path / "runs", tmp_path / "none")
+    with serving(tmp_path, **places) as server:
+        lab = Client(server.address, verbose=False)
+        race = [one["run_id"] for one in lab.predict("sherlock", None, ["gru", "rnn"], OPTIONS, api_name="/race")]
+        waiting = lab.predict("sherlock", None, "lstm", short(5), api_name="/train")["run_id"]
+        wait_for(lambda: store.get(race[1]).step > 60)
+        server.process.send_signal(number)
+        assert server.process.wait(PATIENCE) == code, server.log.read_text()
+        assert "Traceback" not in server.log.read_text()
+    ended = [store.get(run_id) for run_id in (*race, waiting)]
+    assert [run.status for run in ended] == ["interrupted"] * 3
+    assert all((run.folder / "resume.safetensors").exists() and run.step > 60 for run in ended[:2])
+    with serving(tmp_path, **places) as server:
+        lab = Client(server.address, verbose=False)
+        again = lab.predict(race[1], {}, api_name="/resume")
+        assert again["status"] in ("queued", "running")
+        wait_for(lambda: store.get(race[1]).step > ended[1].step)
+        lab.predict(race[1], api_name="/stop")
+        lab.predict(waiting, {}, api_name="/resume")
+        wait_for(lambda: store.get(waiting).status == "finished")
+    steps = [row["step"] for row in store.get(race[1]).metrics()]
+    assert steps == sorted(set(steps)) and store.get(race[0]).status == "interrupted"
+
+
+def command(*words: str, folder: Path) -> subprocess.Popen[bytes]:
+    env = {**os.environ, "CHARLM_RUNS": str(folder / "runs"), "CHARLM_DATA": str(folder / "data")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "charlm", *words], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def flags(options: dict[str, Any]) -> list[str]:
+    return [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), SIGNALS, ids=["SIGTERM", "Ctrl-C"])
+def test_a_command_that_is_ended_goes_on_to_the_same_end(number: int, code: int, tmp_path: Path) -> None:
+    (tmp_path / "pets.txt").write_text(TEXT, encoding="utf-8")
+    store = RunStore(tmp_path / "runs", tmp_path / "none")
+    options = [*flags(short(3000)), "--dropout", "0.2"]
+    begun = command("train", str(tmp_path / "pets.txt"), *options, folder=tmp_path)
+    [run] = wait_for(lambda: [run for run in store.list() if run.step > 100])
+    begun.send_signal(number)
+    assert begun.communicate()[1] is not None and begun.returncode == code
+    ended = store.get(run.run_id)
+    assert ended.status == "interrupted" and 100 < ended.step < 3000
+    resumed = command("resume", run.run_id, "--json", folder=tmp_path)
+    assert json.loads(resumed.communicate(timeout=PATIENCE)[0].splitlines()[-1])["steps"] == 3000
+    whole = command("train", str(tmp_path / "pets.txt"), *options, "--json", folder=tmp_path)
+    whole_id = json.loads(whole.communicate(timeout=PATIENCE)[0].splitlines()[-1])["run_id"]
+    assert_same_training(store.get(run.run_id), store.get(whole_id))
+
+
+def test_two_servers_on_one_folder_do_not_trample_each_other(tmp_path: Path) -> None:
+    """Of two that resume the same run one wins, the other says so; nobody deletes what the other trains."""
+    from gradio_client import Client
+    from gradio_client.exceptions import AppError
+
+    places = {"CHARLM_RUNS": str(tmp_path / "runs"), "CHARLM_DATA": str(tmp_path / "data")}
+    store = RunStore(tmp_path / "runs", tmp_path / "none")
+    with serving(tmp_path, **places) as one, serving(tmp_path, **places) as other:
+        mine, theirs = (Client(server.address, verbose=False) for server in (one, other))
+        run_id = mine.predict("sherlock", None, "rnn", OPTIONS, api_name="/train")["run_id"]
+        wait_for(lambda: store.get(run_id).step > 10)
+        assert theirs.predict(run_id, -1, api_name="/status")["status"] == "running"
+        for order in (("/resume", {}), ("/stop",), ("/pause",)):
+            with pytest.raises(AppError, match="running"):
+                theirs.predict(run_id, *order[1:], api_name=order[0])
+        deleted = command("runs", "delete", run_id, "--yes", folder=tmp_path)
+        assert b"stop it first" in deleted.communicate(timeout=PATIENCE)[1] and deleted.returncode == 2
+        one.process.kill()
+        one.process.wait()
+        began = time.monotonic()
+        wait_for(lambda: theirs.predict(run_id, -1, api_name="/status")["status"] == "interrupted")
+        assert time.monotonic() - began < PATIENCE
+        assert theirs.predict(run_id, {}, api_name="/resume")["status"] in ("queued", "running")
+        step = store.get(run_id).step
+        wait_for(lambda: store.get(run_id).step > step)
