@@ -238,7 +238,15 @@ def test_a_failure_and_a_new_name_make_the_page_anew(services: Services, watch: 
     services.store.get(run.run_id).update(status="failed", message="the loss became inf")
     run.release()
     told = page.tick()
-    assert told["redraw"] and "the loss became inf" in told["head"] and 'data-act="mend"' in told["head"]
+    assert told["redraw"] and "the loss became inf" in told["head"] and 'data-act="resume"' in told["head"]
+
+
+def test_a_failed_run_offers_its_mend_and_a_fork_says_so(services: Services, watch: Watch) -> None:
+    parent = {"run_id": "p", "label": "<s>", "step": 1500, "why": "fork"}
+    [run] = race(services, {10: 2.5}, status="failed", mend={"batch_size": 8}, ancestry=[parent])
+    view = watch.look_at([run])
+    assert "Try again with batch 8" in view.head and 'data-act="retry"' in view.head
+    assert view.lead == "On pets.txt. A fork of <s> at step 1,500. Failed." and "<s>" not in view.head
 
 
 @pytest.mark.parametrize(
