@@ -112,8 +112,7 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
         JobError: it runs already, cannot go on, or its budget is used up and none is given.
         CorpusError: its text is no longer at hand, or another one.
     """
-    reject_unknown(options, RESUMABLE)
-    replace(run.train_config, **{name: value for name, value in options.items() if value or name not in BUDGETS})
+    check_options(run, options, RESUMABLE)
     if run.shipped:
         raise JobError(f"{run.label} came with the app and is read-only; fork it, or train a run of your own")
     if run.status in ACTIVE:
@@ -132,6 +131,16 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
         raise
     run.train_config = config
     return corpus
+
+
+def check_options(run: Run, options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse what may not change when a run goes on, and values that are none.
+
+    Raises:
+        ConfigError: names the setting, the value and the range.
+    """
+    reject_unknown(options, known)
+    replace(run.train_config, **{name: value for name, value in options.items() if value or name not in BUDGETS})
 
 
 def text_of(run: Run, given: Corpus | None = None) -> Corpus:

@@ -7,20 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from charlm.checkpoint import has_training, load_training, save_training, weights_about
-from charlm.config import TrainConfig, reject_unknown
+from charlm.config import TrainConfig
 from charlm.corpus import Corpus
 from charlm.dataset import Cut
-from charlm.entry import enter, extended, text_of
+from charlm.entry import check_options, enter, extended, text_of
 from charlm.errors import CheckpointError, JobError
 from charlm.files import write_atomically
 from charlm.models import LanguageModel
-from charlm.presets import BUDGETS, RESUMABLE, RunConfig
+from charlm.presets import BUDGETS, FORKABLE, RunConfig
 from charlm.run import MAX_LABEL, Run
 from charlm.runs import RunStore
 from charlm.train import TrainState
-
-# What may differ from the parent; the rest would make its state worthless.
-FORKABLE = (*RESUMABLE, "warmup_steps", "weight_decay", "label")
 
 
 def fork(store: RunStore, parent: Run, options: Mapping[str, Any]) -> tuple[Run, Corpus]:
@@ -41,7 +38,7 @@ def fork(store: RunStore, parent: Run, options: Mapping[str, Any]) -> tuple[Run,
         CorpusError: its text is no longer at hand.
         CheckpointError: its weights are damaged, or the new folder cannot be written.
     """
-    reject_unknown(options, FORKABLE)
+    check_options(parent, options, FORKABLE)
     corpus = text_of(parent)
     model, state = _learned(parent, corpus)
     config = replace(parent.train_config, **_settings(parent, state, options))

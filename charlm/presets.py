@@ -12,6 +12,9 @@ BUDGETS = ("epochs", "steps", "minutes")
 # What may change when a run goes on; the rest would make it another run.
 RESUMABLE = (*BUDGETS, "learning_rate", "schedule", "grad_clip", "patience", "eval_every")
 
+# What a fork may change of its parent; the rest would make the parent's state worthless.
+FORKABLE = (*RESUMABLE, "warmup_steps", "weight_decay", "label")
+
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
     "balanced": {"hidden_size": 256, "dropout": 0.2, "steps": 4000, "learning_rate": 7e-3},

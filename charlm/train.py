@@ -208,7 +208,7 @@ def validate(
     loss = evaluate(model, dataset.val_ids, threads=threads, halted=halted).nats_per_token
     state.seconds += time.perf_counter() - began
     if not math.isfinite(loss):
-        raise _diverged("validation loss", loss, state.step, state.optimizer.param_groups[0]["lr"])
+        raise _diverged("validation loss", loss, state.step, state.optimizer.defaults["lr"])
     state.judge(loss)
     return loss
 

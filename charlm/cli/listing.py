@@ -1,4 +1,4 @@
-"""runs list, show, rename, delete; corpora."""
+"""runs list, show, rename, delete, restore, trim; corpora."""
 
 import sys
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from charlm.cli.options import Json, RunsDir, RunToken, RunTokens, readable
 from charlm.cli.report import facts_of, print_json, print_table, row_of
 from charlm.errors import ConfigError
 
-runs_app = typer.Typer(help="List, show, rename and delete runs.", no_args_is_help=False)
+runs_app = typer.Typer(help="List, show, rename, trim, delete and restore runs.", no_args_is_help=False)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 @runs_app.callback(invoke_without_command=True)
 def runs_alone(context: typer.Context) -> None:
-    """List, show, rename and delete runs; alone, it lists them."""
+    """List, show, rename, trim, delete and restore runs; alone, it lists them."""
     if context.invoked_subcommand is None:
         list_runs()
 
@@ -71,7 +71,7 @@ def rename(
         print(f"{found.run_id} is now {found.label!r}")
 
 
-@runs_app.command("delete", help="Delete runs and all they learned; asks first.")
+@runs_app.command("delete", help="Move runs to the trash; asks first.")
 def delete(
     runs: RunTokens,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -83,16 +83,83 @@ def delete(
     store = RunStore(runs_dir)
     found = [store.find(token) for token in runs]
     named = ", ".join(f"{run.label} ({run.run_id})" for run in found)
-    if not yes and not sys.stdin.isatty():
-        raise ConfigError(f"nothing deleted: nobody can be asked here; add --yes to delete {named}")
-    if not yes and not typer.confirm(f"Delete {named}?", err=True):
-        raise typer.Exit(1)
+    sure(f"Delete {named}", yes)
     for run in found:
         store.delete(run)
     if json:
         print_json({"deleted": [run.run_id for run in found]})
     else:
-        print(f"deleted {named}")
+        print(f"deleted {named}; until `runs empty-trash`, `runs restore ID` brings it back")
+
+
+def sure(what: str, yes: bool) -> None:
+    """Ask, unless the answer is known.
+
+    Raises:
+        ConfigError: nobody can be asked.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise ConfigError(f"nothing done: nobody can be asked here; add --yes to {what[0].lower()}{what[1:]}")
+    if not yes and not typer.confirm(f"{what}?", err=True):
+        raise typer.Exit(1)
+
+
+@runs_app.command("trash", help="The deleted runs that can be restored.")
+def trash(runs_dir: RunsDir = None, json: Json = False) -> None:
+    from charlm.runs import RunStore
+
+    runs = RunStore(runs_dir).trashed()
+    if json:
+        print_json([facts_of(run) for run in runs])
+    elif runs:
+        print_table([row_of(run) for run in runs])
+    else:
+        print("The trash is empty.")
+
+
+@runs_app.command("restore", help="Take a run out of the trash.")
+def restore(
+    run: Annotated[str, typer.Argument(metavar="ID", help="The run's whole id, as `runs trash` lists it.")],
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    from charlm.runs import RunStore
+
+    restored = RunStore(runs_dir).restore(readable(run))
+    if json:
+        print_json({"restored": restored.run_id})
+    else:
+        print(f"restored {restored.label} ({restored.run_id})")
+
+
+@runs_app.command("empty-trash", help="Remove all deleted runs for good; asks first.")
+def empty_trash(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    from charlm.runs import RunStore
+
+    store = RunStore(runs_dir)
+    sure("Remove all runs in the trash for good", yes)
+    freed(store.empty_trash(), json)
+
+
+@runs_app.command("trim", help="Keep only the best weights of runs: they can be forked, but no longer resumed.")
+def trim(runs: RunTokens, runs_dir: RunsDir = None, json: Json = False) -> None:
+    from charlm.runs import RunStore
+
+    store = RunStore(runs_dir)
+    found = [store.find(token) for token in runs]
+    freed(sum(store.trim(run) for run in found), json)
+
+
+def freed(number: int, json: bool) -> None:
+    """Say how many bytes are free now."""
+    if json:
+        print_json({"freed_bytes": number})
+    else:
+        print(f"{number / 1e6:,.1f} MB freed")
 
 
 def corpora(json: Json = False) -> None:

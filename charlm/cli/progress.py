@@ -23,6 +23,7 @@ class Progress:
         self._remarks = list(remarks)
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
+        self._troubles: dict[str, str] = {}  # what was said last of each run that rests
         self._told: dict[str, int] = {}  # the last validated step a line was printed for, by run
 
     def __enter__(self) -> Self:
@@ -42,6 +43,7 @@ class Progress:
             self._remarks = []
         for racer in racers:
             self._tell_validations(racer)
+            self._tell_trouble(racer)
         if sys.stderr.isatty():
             self._move_bars(racers)
 
@@ -53,6 +55,13 @@ class Progress:
         for row in racer.run.metrics(since=told):
             if row["val_loss"] is not None:
                 self._print(line_of(racer, row))
+
+    def _tell_trouble(self, racer: "Racer") -> None:
+        """Why it rests, once, and that it goes on."""
+        before = self._troubles.get(racer.run.run_id, "")
+        if racer.trouble != before:
+            self._troubles[racer.run.run_id] = racer.trouble
+            self._print(f"{racer.run.label}: {racer.trouble or 'the disk takes it again, going on'}")
 
     def _print(self, line: str) -> None:
         if self._bars is None:

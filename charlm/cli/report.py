@@ -85,6 +85,9 @@ def facts_of(run: Any) -> dict[str, Any]:
         "preset": run.preset,
         "folder": str(run.folder),
         "size_bytes": run.size_bytes,
+        "trimmed": run.trimmed,
+        "mend": run.mend,
+        "ancestry": run.ancestry,
         "corpus": as_dict(run.corpus),
         "model": as_dict(run.model_config),
         "train": as_dict(run.train_config),
@@ -107,6 +110,7 @@ def row_of(run: Any) -> dict[str, Any]:
         "best_val_loss": run.best_val_loss,
         "steps": run.step,
         "seconds": round(run.seconds),
+        "MB": round(run.size_bytes / 1e6, 1),
         "status": "shipped" if run.shipped else run.status,
     }
 

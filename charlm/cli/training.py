@@ -1,4 +1,4 @@
-"""train, race, resume and evaluate."""
+"""train, race, resume, fork, retry and evaluate."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from charlm.cli.texts import open_corpus
 from charlm.cli.work import work
 from charlm.config import ARCHS, CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import ConfigError
-from charlm.presets import PRESET_HINTS, RESUMABLE, RunConfig, from_options
+from charlm.presets import FORKABLE, PRESET_HINTS, RESUMABLE, RunConfig, from_options
 
 RACERS = ",".join(ARCHS)
 Preset = Annotated[
@@ -20,6 +20,9 @@ Preset = Annotated[
 Archs = Annotated[str, typer.Option("--archs", metavar="A,B,..", help="Architectures that run against each other.")]
 OtherText = Annotated[
     str, typer.Option("--corpus", metavar="CORPUS", help="Another text to score. (default: the run's own)")
+]
+SameText = Annotated[
+    str, typer.Option("--corpus", metavar="CORPUS", help="Its text, where that is no longer kept; checked by sha256.")
 ]
 Split = Annotated[
     str,
@@ -34,6 +37,8 @@ def add_to(app: typer.Typer) -> None:
     app.command("train", help="Train one model on a text.")(train)
     app.command("race", help="Train several architectures in turn on the same batches.")(race)
     app.command("resume", help="Train a run on from where it ended; steps, epochs and minutes are what to add.")(resume)
+    app.command("fork", help="A new run that goes on from what another one has learned, with other settings.")(fork)
+    app.command("retry", help="A failed run's settings once more, with the mend for its failure.")(retry)
     app.command("evaluate", help="Score a run on its held-out text, or on another text.")(evaluate)
 
 
@@ -42,12 +47,7 @@ def train(
     corpus: CorpusToken, options: dict[str, Any], preset: Preset = "quick", runs_dir: RunsDir = None, json: Json = False
 ) -> int:
     config = from_options(options, preset)
-    [run] = train_all(corpus, config, [config.model.arch], runs_dir)
-    if json:
-        print_json(result_of(run))
-    else:
-        print_result(run)
-    return exit_code([run])
+    return show_end(train_all(corpus, config, [config.model.arch], runs_dir), json)
 
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, skip=("arch",))
@@ -80,19 +80,52 @@ def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any
 
 
 @takes(TrainConfig, only=RESUMABLE)
-def resume(run: RunToken, options: dict[str, Any], runs_dir: RunsDir = None, json: Json = False) -> int:
+def resume(
+    run: RunToken, options: dict[str, Any], corpus: SameText = "", runs_dir: RunsDir = None, json: Json = False
+) -> int:
     from charlm.runs import RunStore
 
     TrainConfig.from_dict({**options, "steps": options.get("steps") or 1})  # refused before torch loads
     found = RunStore(runs_dir).find(run)
+    given = open_corpus(corpus, found.corpus_config) if corpus else None
     from charlm.entry import reopen
 
-    [resumed] = work([found], reopen(found, options), resume=True)
+    return show_end(work([found], reopen(found, options, given), resume=True), json)
+
+
+@takes(TrainConfig, only=FORKABLE)
+def fork(run: RunToken, options: dict[str, Any], runs_dir: RunsDir = None, json: Json = False) -> int:
+    from charlm.runs import RunStore
+
+    TrainConfig.from_dict({**options, "steps": options.get("steps") or 1})
+    store = RunStore(runs_dir)
+    found = store.find(run)
+    from charlm.fork import fork
+
+    made, corpus = fork(store, found, options)
+    return show_end(work([made], corpus, resume=True), json)
+
+
+def retry(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> int:
+    from charlm.runs import RunStore
+
+    store = RunStore(runs_dir)
+    found = store.find(run)
+    from charlm.fork import retry
+
+    made, corpus = retry(store, found)
+    note(f"{made.label}: {', '.join(f'{name} {value:g}' for name, value in found.mend.items())}")
+    return show_end(work([made], corpus), json)
+
+
+def show_end(runs: Sequence[Any], json: bool) -> int:
+    """Print how a training of one run ended; returns the exit code."""
+    [run] = runs
     if json:
-        print_json(result_of(resumed))
+        print_json(result_of(run))
     else:
-        print_result(resumed)
-    return exit_code([resumed])
+        print_result(run)
+    return exit_code([run])
 
 
 def exit_code(runs: Sequence[Any]) -> int:

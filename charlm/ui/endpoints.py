@@ -128,7 +128,27 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         """Go on; options may add steps, epochs or minutes."""
         return jobs.resume(run_id, _options(options))
 
-    return [train, race, status, pause, stop, resume]
+    @_spoken
+    def fork(run_id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+        """A new run that goes on from what this one has learned; options may change learning_rate, steps, label."""
+        return jobs.fork(run_id, _options(options))
+
+    @_spoken
+    def retry(run_id: str) -> dict[str, Any]:
+        """A new run with a failed one's settings and the mend for its failure."""
+        return jobs.retry(run_id)
+
+    @_spoken
+    def queue() -> list[dict[str, Any]]:
+        """What is at work (position 0) and what waits, in its order."""
+        return jobs.queue_list()
+
+    @_spoken
+    def move(run_id: str, by: int) -> dict[str, Any]:
+        """Move what waits by so many places; negative: towards the front of the queue."""
+        return jobs.move(run_id, _step(by, "by"))
+
+    return [train, race, status, pause, stop, resume, fork, retry, queue, move]
 
 
 def _writing(services: Services) -> list[Callable[..., Any]]:
@@ -212,9 +232,9 @@ def _text(value: Any, name: str = "prompt") -> str:
     return value
 
 
-def _step(value: Any) -> int:
+def _step(value: Any, name: str = "since_step") -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
-        raise ConfigError(f"since_step must be a whole number, not {str(value)[:60]!r}")
+        raise ConfigError(f"{name} must be a whole number, not {str(value)[:60]!r}")
     return int(value)
 
 
