@@ -154,6 +154,10 @@ def resting(jobs: Jobs, run_id: str, code: int) -> bool:
     return state["status"] == "paused" and RESTING in state["message"] and os.strerror(code) in state["message"]
 
 
+def has_halted(jobs: Jobs, run_id: str) -> bool:
+    return jobs.status(run_id)["status"] in ("paused", "failed")
+
+
 def has_finished(jobs: Jobs, run_id: str) -> bool:
     finished: bool = jobs.status(run_id)["status"] == "finished"
     return finished
@@ -199,6 +203,31 @@ def go_on(store: RunStore, run_id: str) -> Jobs:
     jobs.resume(run_id)
     wait_for(partial(has_finished, jobs, run_id), "for it to go on")
     return jobs
+
+
+def test_a_run_that_cannot_be_made_ready_to_go_on_says_so_and_goes_on_later(
+    tmp_path: Path, undisturbed: tuple[dict[str, Any], list[str]]
+) -> None:
+    """Its logs are cut to what was saved first; a refusal then may also fail it, for nothing has been learned since."""
+    store = store_in(tmp_path)
+    [broken_off] = entered(store, **SHORT)
+    control = Control()
+    run_race(line_up([broken_off], small_corpus()), control, lambda: setattr(control, "interrupted", True))
+    assert store.get(broken_off.run_id).status == "interrupted" and 0 < broken_off.step < SHORT["steps"]
+    for number, code in zip(range(1, 13), itertools.cycle(ERRORS), strict=False):
+        run_id = f"copy-{number}"
+        shutil.copytree(broken_off.folder, store.root / run_id)
+        jobs, disk = Jobs(store), Broken(number, code)
+        with disk.installed():
+            jobs.resume(run_id)
+            wait_for(partial(has_halted, jobs, run_id), f"for operation {number} to fail")
+            assert os.strerror(code) in jobs.status(run_id)["message"]
+            disk.mend()
+            if jobs.status(run_id)["status"] == "failed":
+                jobs.resume(run_id)
+            wait_for(partial(has_finished, jobs, run_id), "for it to go on")
+        jobs.close()
+        assert same(outcome(store.get(run_id)), undisturbed[0]), number
 
 
 def test_others_in_a_race_rest_with_the_one_whose_disk_refuses(tmp_path: Path, saved: dict[str, int]) -> None:
