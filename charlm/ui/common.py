@@ -215,7 +215,9 @@ def notice(title: str, sentence: str, kind: Literal["empty", "error", "lost"] = 
 
 def action(name: str, label: str, why: str = "", **data: str) -> str:
     """A text button whose click reaches Python through the element's `js_on_load` (see ACTIONS_JS); `why` on hover."""
-    hover = f' title="{escape(why)}" aria-label="{escape(why)}"' if why else ""
+    hover = f' title="{escape(why)}"' if why else ""
+    if why and not any(map(str.isalpha, label)):  # a sign cannot be read out
+        hover += f' aria-label="{escape(why)}"'
     attributes = "".join(f' data-{escape(key)}="{escape(value)}"' for key, value in data.items())
     return f'<button type="button" class="act" data-act="{escape(name)}"{attributes}{hover}>{escape(label)}</button>'
 

@@ -9,6 +9,7 @@ from charlm.ui import numbers
 from charlm.ui.common import Cell, action, heading, notice, swatch, table
 from charlm.ui.numbers import bits_of
 from charlm.ui.origin import origin_line, origin_sentence
+from charlm.ui.run_details import resume_options
 from charlm.ui.verdict import AT_WORK
 
 HEAD = ("Run", "Corpus", "Status", "Best val. loss", "Bits/char", "Steps", "Time", "Started", "")
@@ -109,12 +110,13 @@ def _started(run: Any) -> str:
 
 def _actions(run: Any) -> str:
     """What can be done with the run in its state, most wanted first."""
-    pairs = [("watch", "Watch"), ("stop", "Stop")] if run.status in AT_WORK else []
+    names = [("watch", "Watch", ""), ("stop", "Stop", "")] if run.status in AT_WORK else []
     if run.status == "failed":
-        pairs.append(("open", "Why?"))
+        names.append(("open", "Why?", ""))
     elif run.status not in AT_WORK and run.best_val_loss is not None:
-        pairs.append(("compare", "Compare"))
+        names.append(("compare", "Compare", ""))
     if run.status in RESUMABLE and not run.shipped and not run.trimmed:
-        pairs.append(("resume", "Resume"))
-    links = [action(name, label, run=run.run_id) for name, label in pairs]
+        more = resume_options(run).get("steps")
+        names.append(("resume", "Resume", f"{numbers.count(more, 'step')} more" if more else ""))
+    links = [action(name, label, why, run=run.run_id) for name, label, why in names]
     return f'<span class="acts">{"".join(links)}{action("open", "⋯", run=run.run_id, why="Details")}</span>'

@@ -33,7 +33,7 @@ def _wire_acts(listing: Listing, panel: Panel, trash: Trash, shared: Shared) -> 
     services = listing.services
     acts: Mapping[str, Act] = {
         **_crossing(services, panel, shared),
-        **_training(services, panel, shared, listing),
+        **_training(services, panel, listing),
         **_keeping(services, listing, trash),
     }
 
@@ -63,12 +63,15 @@ def watched(shared: Shared, run_id: str) -> Changes:
     return {shared.watch: request(run=run_id), shared.tabs: gr.Tabs(selected="train")}
 
 
-def _training(services: Services, panel: Panel, shared: Shared, listing: Listing) -> dict[str, Act]:
+def _training(services: Services, panel: Panel, listing: Listing) -> dict[str, Act]:
     """What goes on, stops, or changes its place in the queue; and what a run needs no more."""
     store, jobs = services.store, services.jobs
 
-    def resume(run_id: str) -> None:
-        jobs.resume(run_id, resume_options(store.get(run_id)))
+    def resume(run_id: str) -> Changes:
+        run = store.get(run_id)
+        jobs.resume(run_id, resume_options(run))
+        # Of a failed run it is offered in the details, which must not say any longer that it failed.
+        return {panel.chosen: request(run=run_id)} if run.status == "failed" else {}
 
     def trim(run_id: str) -> Changes:
         freed = store.trim(store.get(run_id))

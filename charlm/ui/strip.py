@@ -37,7 +37,8 @@ def _offer(runs: Sequence[Any]) -> str:
     if len(runs) == 1:
         said = f"<b>{escape(first.label)}</b> was interrupted{place}"
     elif first.group and {run.group for run in runs} == {first.group}:
-        said = f"<b>Race</b> on {escape(str(first.corpus.get('name', 'a text')))} was interrupted{place}"
+        corpus = escape(str(first.corpus.get("name", "a text")))
+        said = f'<b>Race</b><span class="wide"> on {corpus}</span> was interrupted{place}'
     else:
         said = f"<b>{len(runs)} runs</b> were interrupted"
     acts = action("resume-interrupted", "Resume") + action("dismiss", "Not now")

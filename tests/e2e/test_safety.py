@@ -1,15 +1,12 @@
-"""Nothing is lost, as a visitor sees it: queue, fork, mend, trash, full disk, and a server that was restarted."""
+"""Nothing is lost, as a visitor sees it: queue, fork, mend, trash, and a server that was restarted."""
 
-import errno
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from charlm import files
-from tests.e2e.steps import choose_tab, finished_run, open_app, set_number, started, stop_all, until
+from tests.e2e.steps import choose_tab, finished_run, open_app, set_number, started, until
 
 
 def waiting(services: Any) -> list[str]:
@@ -96,29 +93,6 @@ def test_the_trash_is_emptied_only_after_a_question(page: Any, services: Any) ->
     page.locator("#runs-trash").get_by_role("button", name="Empty it").click()
     page.locator("#runs-told", has_text="The trash is empty").wait_for()
     assert not services.store.trashed() and services.store.get(kept.run_id)
-
-
-class FullDisk:
-    """The module os, on a disk that takes nothing any more."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
-
-    def fsync(self, _: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def test_a_full_disk_is_said_and_training_goes_on_by_itself(
-    page: Any, services: Any, idle: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started(services)
-    page.locator("#strip .job[data-status=running]").wait_for()
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "os", FullDisk())
-        page.locator("#strip", has_text="resting, the run cannot be written (No space left on device)").wait_for()
-        assert page.locator("#strip button").all_inner_texts() == ["Stop"]
-    page.locator("#strip .job[data-status=running]").wait_for()
-    stop_all(page, services)
 
 
 @pytest.fixture

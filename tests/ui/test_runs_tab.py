@@ -98,6 +98,12 @@ def test_what_a_mend_is_called(mend: dict[str, Any], said: str) -> None:
     assert mending.again(mend) == said
 
 
+def test_resume_says_on_hover_how_far_it_goes() -> None:
+    html = run_table.runs_table([FakeRun("a")])
+    assert 'title="3,000 steps more"' in html and 'aria-label="Details"' in html and 'aria-label="3,000' not in html
+    assert "more" not in run_table.runs_table([FakeRun("a", status="stopped")])
+
+
 def test_resume_adds_steps_only_to_a_finished_run() -> None:
     assert run_details.resume_options(FakeRun("a")) == {"steps": 3000}
     assert run_details.resume_options(FakeRun("a", status="stopped")) == {}
@@ -263,7 +269,7 @@ def test_a_job_that_cannot_be_written_says_so_in_full() -> None:
 @pytest.mark.parametrize(
     ("runs", "said"),
     [([FakeRun("a", label="<i>gru", step=500, total_steps=1200)], "<b>&lt;i&gt;gru</b> was interrupted"),
-     (trio(group="g", step=500, corpus=AUNT), "<b>Race</b> on &lt;b&gt;aunt&lt;/b&gt;.txt was interrupted"),
+     (trio(group="g", step=500, corpus=AUNT), "on &lt;b&gt;aunt&lt;/b&gt;.txt</span> was interrupted"),
      ([FakeRun("a", group="g"), FakeRun("b"), FakeRun("c")], "<b>3 runs</b> were interrupted"),
      ([FakeRun("a"), FakeRun("b")], "<b>2 runs</b> were interrupted")],
 )  # fmt: skip
