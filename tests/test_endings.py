@@ -16,7 +16,7 @@ from tests.server import PATIENCE, ROOT, serving
 from tests.training import TEXT, assert_same_training, wait_for
 
 OPTIONS: dict[str, Any] = {
-    "hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 1_000_000, "eval_every": 2000,
+    "hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 1_000_000, "eval_every": 1000,
 }  # fmt: skip
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 SAVED_WITHIN = 5.0  # seconds, promised for a machine that is not busy; tests wait PATIENCE
@@ -73,15 +73,15 @@ def flags(options: dict[str, Any]) -> list[str]:
 def test_a_command_that_is_ended_goes_on_to_the_same_end(number: int, code: int, tmp_path: Path) -> None:
     (tmp_path / "pets.txt").write_text(TEXT, encoding="utf-8")
     store = RunStore(tmp_path / "runs", tmp_path / "none")
-    options = [*flags(short(6000)), "--dropout", "0.2"]
+    options = [*flags(short(2000)), "--dropout", "0.2"]
     begun = command("train", str(tmp_path / "pets.txt"), *options, folder=tmp_path)
     [run] = wait_for(lambda: [run for run in store.list() if run.step > 100])
     begun.send_signal(number)
     assert begun.communicate()[1] is not None and begun.returncode == code
     ended = store.get(run.run_id)
-    assert ended.status == "interrupted" and 100 < ended.step < 6000
+    assert ended.status == "interrupted" and 100 < ended.step < 2000
     resumed = command("resume", run.run_id, "--json", folder=tmp_path)
-    assert json.loads(resumed.communicate(timeout=PATIENCE)[0].splitlines()[-1])["steps"] == 6000
+    assert json.loads(resumed.communicate(timeout=PATIENCE)[0].splitlines()[-1])["steps"] == 2000
     whole = command("train", str(tmp_path / "pets.txt"), *options, "--json", folder=tmp_path)
     whole_id = json.loads(whole.communicate(timeout=PATIENCE)[0].splitlines()[-1])["run_id"]
     assert_same_training(store.get(run.run_id), store.get(whole_id))
