@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ def kills(request: pytest.FixtureRequest) -> int:
 class Chain:
     """One training, or one race, that is killed and resumed until it has come to its end."""
 
-    def __init__(self, zygote: Zygote, folder: Path, archs: tuple[str, ...], dice: random.Random) -> None:
+    def __init__(self, zygote: Zygote, folder: Path, archs: tuple[str, ...], dice: random.Random, steps: int) -> None:
         self._zygote = zygote
+        self._steps = steps
         self._folder = folder
         self._archs = archs
         self._dice = dice
@@ -43,7 +45,7 @@ class Chain:
     def _reference(self) -> tuple[list[int], float, dict[str, Run]]:
         """What the training costs, and comes to, when nobody kills it."""
         folder = self._folder / "reference"
-        answer = self._zygote.order(folder, "train", archs=self._archs)
+        answer = self._zygote.order(folder, "train", archs=self._archs, steps=self._steps)
         assert not answer["killed"]
         return answer["counts"], answer["seconds"], {run.arch: run for run in store_in(folder).list()}
 
@@ -74,7 +76,7 @@ class Chain:
             for run in runs:
                 self.store.delete(run)
             self.store.empty_trash()
-            return {"archs": self._archs}
+            return {"archs": self._archs, "steps": self._steps}
         return {"run_ids": [run.run_id for run in runs if run.status != "finished"]}
 
     def check(self) -> None:
@@ -126,9 +128,9 @@ class Chain:
 
 
 def test_what_is_killed_goes_on_as_if_nothing_had_been(zygote: Zygote, tmp_path: Path, kills: int) -> None:
-    dice, done = random.Random(kills), 0
+    dice, done, steps = random.Random(kills), 0, SETTINGS["steps"] if kills < 100 else 200
     for number, archs in enumerate(itertools.cycle(FIELDS)):
-        chain = Chain(zygote, tmp_path / str(number), archs, dice)
+        chain = Chain(zygote, tmp_path / str(number), archs, dice, steps)
         for run in chain.live():
             reference = chain.models[run.arch]
             for name in ("last.safetensors", "best.safetensors", "resume.safetensors"):
@@ -174,9 +176,10 @@ def test_a_deleted_run_is_here_or_in_the_trash(zygote: Zygote, tmp_path: Path) -
 
 def test_a_trash_that_was_being_emptied_is_swept(zygote: Zygote, tmp_path: Path) -> None:
     store = store_in(tmp_path)
+    [run] = trained(store, steps=1)
     for change in range(1, 40):
-        for run in trained(store, "lstm", steps=1):
-            store.delete(run)
+        shutil.copytree(run.folder, store.root / f"copy-{change}")
+        store.delete(store.get(f"copy-{change}"))
         answer = zygote.order(tmp_path, "empty", change=change)
         store.sweep()
         for left in store.trashed():
@@ -190,11 +193,12 @@ def test_a_trash_that_was_being_emptied_is_swept(zygote: Zygote, tmp_path: Path)
 
 def test_a_run_that_was_being_trimmed_is_whole_or_known_as_trimmed(zygote: Zygote, tmp_path: Path) -> None:
     store = store_in(tmp_path)
+    [run] = trained(store, steps=4)
     for change in itertools.count(1):
-        [run] = trained(store, steps=4)
-        answer = zygote.order(tmp_path, "trim", run_ids=[run.run_id], change=change)
+        shutil.copytree(run.folder, store.root / f"copy-{change}")
+        answer = zygote.order(tmp_path, "trim", run_ids=[f"copy-{change}"], change=change)
         store.sweep()
-        found = store.get(run.run_id)
+        found = store.get(f"copy-{change}")
         assert is_valid(found.folder / "best.safetensors") and found.status == "finished"
         if not found.trimmed:
             load_training(found.folder, found.model_config, found.train_config)

@@ -26,7 +26,7 @@ from tests.faults.disk import Disk
 from tests.training import entered, small_corpus, store_in, trained
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SETTINGS: dict[str, Any] = {"steps": 100, "eval_every": 5, "dropout": 0.3}
+SETTINGS: dict[str, Any] = {"steps": 60, "eval_every": 5, "dropout": 0.3}
 PATIENCE = 120.0
 # Changes of a folder as Python's audit hooks name them; `open` counts if it is for writing.
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree", "shutil.move")
@@ -55,7 +55,7 @@ class Zygote:
             folder: runs and shipped lie below; texts where CHARLM_DATA says.
             do: a function of this module.
             details: `operation`: kill it within this write; `change`: at this change of a folder; `seconds`: after so
-                long; `archs` or `run_ids`: of what it works on.
+                long; `archs` or `run_ids`: of what it works on; `steps`: of a new training.
 
         Returns:
             killed; told: what it said, [[word, ...], ...]; changes, operations, seconds.
@@ -178,7 +178,7 @@ def train(store: RunStore, order: dict[str, Any], tell: Any) -> None:
         runs = [store.get(run_id) for run_id in order["run_ids"]]
         corpus, *_ = [reopen(run, {}) for run in runs]
     else:
-        runs = entered(store, *order["archs"], **SETTINGS)
+        runs = entered(store, *order["archs"], **{**SETTINGS, "steps": order.get("steps", SETTINGS["steps"])})
         corpus = small_corpus()
     run_race(line_up(runs, corpus, resume), Control())
 
