@@ -144,6 +144,10 @@ def page_head() -> str:
     return f"<style>\n{css}\n</style>\n<script>\n{script}\n</script>"
 
 
+# Pages whose state gradio keeps, those used last; each is most of a megabyte, and gradio's own bound is 10,000.
+SESSIONS = 100
+
+
 def launch_options() -> dict[str, Any]:
     """What `demo.launch` needs beside host and port; app.py and the tests share it."""
     return {
@@ -152,6 +156,7 @@ def launch_options() -> dict[str, Any]:
         "favicon_path": HERE / "mark.svg",
         "footer_links": [],
         "run_history": False,
+        "state_session_capacity": SESSIONS,
         "max_file_size": "32mb",
         "app_kwargs": {"routes": [route()]},
     }
