@@ -96,7 +96,7 @@ def remember(corpus: Corpus, data_dir: Path | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{_checked(corpus.sha256)}.txt"
         about_it = json.dumps({**about, "characters": len(corpus.text)}, indent=1).encode()
-        with FileLock(folder / ".lock"):  # so that `sweep_texts` knows who is at work
+        with FileLock(folder.with_name("texts.lock")):  # so that `sweep_texts` knows who is at work
             if not _is_kept(path, corpus.sha256):
                 write_atomically(path, utf8_blocks(corpus.text))
             write_atomically(path.with_suffix(".json"), about_it)
@@ -112,7 +112,7 @@ def sweep_texts(data_dir: Path | None = None) -> None:
     folder = _data(data_dir) / "texts"
     with contextlib.suppress(OSError):  # Timeout is one
         if any(folder.glob(LEFTOVERS)):
-            with FileLock(folder / ".lock").acquire(blocking=False):
+            with FileLock(folder.with_name("texts.lock")).acquire(blocking=False):
                 for leftover in folder.glob(LEFTOVERS):
                     leftover.unlink(missing_ok=True)
 

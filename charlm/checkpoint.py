@@ -60,7 +60,10 @@ def check_seal(data: bytes) -> None:
         raise ValueError("it is cut off")
     header = json.loads(data[8 : 8 + size])
     about = header.get("__metadata__") if isinstance(header, dict) else None
-    said = about.get(SEAL) if isinstance(about, dict) else None
+    about = about if isinstance(about, dict) else {}
+    said = about.get(SEAL)
+    if said is None and about.keys() > {"charlm"}:
+        raise ValueError("its header is damaged")
     if said is None:
         return
     digest = hashlib.sha256(data[: 8 + size].replace(_seal(str(said)), _seal(UNSEALED), 1))

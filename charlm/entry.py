@@ -125,7 +125,7 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
     config = replace(run.train_config, **extended(_done(run), options))
     run.hold()
     try:
-        run.update(status="queued", message="", mend={}, train=config.to_dict())
+        run.update(status="queued", message="", mend={}, left_alone=False, train=config.to_dict())
     except CheckpointError:
         run.release()
         raise

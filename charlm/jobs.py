@@ -131,7 +131,7 @@ class Jobs:
         for run_id in self._offered:
             with suppress(CharLMError):  # deleted meanwhile
                 found.append(self.store.get(run_id))
-        found = [run for run in found if run.status == "interrupted" and not run.trimmed]
+        found = [run for run in found if run.status == "interrupted" and not (run.trimmed or run.left_alone)]
         self._offered = [run.run_id for run in found]
         return found
 
@@ -155,7 +155,10 @@ class Jobs:
             raise refused
 
     def dismiss_interrupted(self) -> None:
-        """Say no more of the interrupted runs; each can still be resumed."""
+        """Say no more of the interrupted runs, in this process and later ones; each can still be resumed."""
+        for run in self.interrupted():
+            with suppress(CharLMError):  # it is asked again after a restart, nothing worse
+                run.update(left_alone=True)
         self._offered = []
 
     def pause(self, run_id: str) -> dict[str, Any]:

@@ -195,6 +195,11 @@ class Run:
         return self.info.get("trimmed") is True
 
     @property
+    def left_alone(self) -> bool:
+        """Whether it was interrupted and nobody wants to be asked again if it shall go on."""
+        return self.info.get("left_alone") is True
+
+    @property
     def created(self) -> str:
         """When it was made, ISO 8601 UTC."""
         return str(self.info.get("created", ""))

@@ -16,10 +16,9 @@ from tests.server import PATIENCE, ROOT, serving
 from tests.training import TEXT, assert_same_training, wait_for
 
 OPTIONS: dict[str, Any] = {
-    "hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 1_000_000, "eval_every": 1000,
+    "hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 1_000_000, "eval_every": 100,
 }  # fmt: skip
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
-SAVED_WITHIN = 5.0  # seconds, promised for a machine that is not busy; tests wait PATIENCE
 
 
 def short(steps: int) -> dict[str, Any]:
@@ -73,17 +72,17 @@ def flags(options: dict[str, Any]) -> list[str]:
 def test_a_command_that_is_ended_goes_on_to_the_same_end(number: int, code: int, tmp_path: Path) -> None:
     (tmp_path / "pets.txt").write_text(TEXT, encoding="utf-8")
     store = RunStore(tmp_path / "runs", tmp_path / "none")
-    options = [*flags(short(2000)), "--dropout", "0.2"]
+    options = [*flags(short(1500)), "--dropout", "0.2"]
     begun = command("train", str(tmp_path / "pets.txt"), *options, folder=tmp_path)
-    [run] = wait_for(lambda: [run for run in store.list() if run.step > 100])
+    [run] = wait_for(lambda: [run for run in store.list() if run.step >= 100])
     begun.send_signal(number)
     assert begun.communicate()[1] is not None and begun.returncode == code
     ended = store.get(run.run_id)
-    assert ended.status == "interrupted" and 100 < ended.step < 2000
+    assert ended.status == "interrupted" and 100 <= ended.step < 1500
     resumed = command("resume", run.run_id, "--json", folder=tmp_path)
-    assert json.loads(resumed.communicate(timeout=PATIENCE)[0].splitlines()[-1])["steps"] == 2000
+    assert json.loads(resumed.communicate(timeout=3 * PATIENCE)[0].splitlines()[-1])["steps"] == 1500
     whole = command("train", str(tmp_path / "pets.txt"), *options, "--json", folder=tmp_path)
-    whole_id = json.loads(whole.communicate(timeout=PATIENCE)[0].splitlines()[-1])["run_id"]
+    whole_id = json.loads(whole.communicate(timeout=3 * PATIENCE)[0].splitlines()[-1])["run_id"]
     assert_same_training(store.get(run.run_id), store.get(whole_id))
 
 
@@ -103,7 +102,7 @@ def test_two_servers_on_one_folder_do_not_trample_each_other(tmp_path: Path) -> 
             with pytest.raises(AppError, match="running"):
                 theirs.predict(run_id, *order[1:], api_name=order[0])
         deleted = command("runs", "delete", run_id, "--yes", folder=tmp_path)
-        assert b"stop it first" in deleted.communicate(timeout=PATIENCE)[1] and deleted.returncode == 2
+        assert b"stop it first" in deleted.communicate(timeout=3 * PATIENCE)[1] and deleted.returncode == 2
         one.process.kill()
         one.process.wait()
         began = time.monotonic()

@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from charlm.files import write_atomically
+from charlm import files
+from charlm.files import append, write_atomically
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -27,3 +29,48 @@ def test_what_fails_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_old_content_is_kept_under_another_name(tmp_path: Path) -> None:
+    path, before = tmp_path / "state", tmp_path / "state.before"
+    for data in (b"one", [b"t", b"wo"], b"three"):
+        write_atomically(path, data, keep=before)
+    assert (path.read_bytes(), before.read_bytes()) == (b"three", b"two") and len(list(tmp_path.iterdir())) == 2
+
+
+def test_lines_are_added_and_a_torn_one_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    append(path, b"one\n")
+    with path.open("ab") as file:
+        file.write(b"tw")  # as a killed process leaves it
+    append(path, b"three\n")
+    append(path, b"four\n")
+    assert path.read_bytes().splitlines() == [b"one", b"tw", b"three", b"four"]
+
+
+def test_a_line_that_did_not_fit_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    append(path, b"one\n")
+
+    class Full:
+        """A file on a disk with three bytes left."""
+
+        def __init__(self, *args: Any, **more: Any) -> None:
+            self._file = open(*args, **more)  # noqa: SIM115
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._file.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+        def write(self, data: bytes) -> int:
+            return self._file.write(data[:3])
+
+    monkeypatch.setattr(files, "open", Full, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        append(path, b"two two\n")
+    assert path.read_bytes() == b"one\n"

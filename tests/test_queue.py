@@ -159,6 +159,7 @@ def test_what_was_interrupted_can_be_left_alone(store: RunStore) -> None:
     assert [one.run_id for one in later.interrupted()] == [runs[1].run_id]
     later.dismiss_interrupted()
     assert later.interrupted() == [] and store.get(runs[1].run_id).status == "interrupted"
+    assert Jobs(store).interrupted() == [], "it is asked once, not at every start"
     later.resume(runs[1].run_id)
     until(later, runs[1].run_id, "finished")
     later.close(seconds=30)

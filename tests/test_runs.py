@@ -1,6 +1,7 @@
 """Run folders: made, found, renamed, deleted; damaged ones; who holds one."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from charlm.checkpoint import save_weights
 from charlm.errors import CharLMError, CheckpointError, ConfigError, JobError
@@ -274,6 +276,95 @@ def test_runs_made_at_once_are_all_different(store: RunStore, run: Run) -> None:
     for thread in threads:
         thread.join()
     assert len(set(ids)) == 400 and {one.run_id for one in store.list()} == {*ids, run.run_id}
+
+
+# --- trash, leftovers, disk ------------------------------------------------------------------------------------------
+
+
+def test_what_is_deleted_can_be_restored_until_the_trash_is_emptied(store: RunStore) -> None:
+    first, second = trained(store, "rnn"), trained(store, "gru")
+    before = {path.name: path.read_bytes() for path in first[0].folder.iterdir()}
+    for run in (first[0], second[0]):
+        store.delete(run)
+    assert store.list() == [] and [run.run_id for run in store.trashed()] == [second[0].run_id, first[0].run_id]
+    for token in (first[0].run_id, f".trash/{first[0].run_id}"):
+        with pytest.raises(CheckpointError, match="there is no run"):
+            store.get(token)
+    back = store.restore(first[0].run_id)
+    assert {path.name: path.read_bytes() for path in back.folder.iterdir()} == before
+    assert back.load_model() is not None and [run.run_id for run in store.trashed()] == [second[0].run_id]
+    assert store.empty_trash() > 10_000 and store.trashed() == [] and store.empty_trash() == 0
+    with pytest.raises(CheckpointError, match="in the trash"):
+        store.restore(second[0].run_id)
+
+
+@pytest.mark.parametrize("token", ["", "..", "../runs", "/etc", "a" * 300, "no\x00ne", ".trash"])
+def test_nothing_else_is_restored(token: str, store: RunStore, run: Run) -> None:
+    with pytest.raises(CheckpointError, match="in the trash"):
+        store.restore(token)
+
+
+def test_a_restored_run_never_replaces_another(store: RunStore, run: Run) -> None:
+    run.release()
+    copy = store.root.parent / "copy"
+    shutil.copytree(run.folder, copy)
+    store.delete(store.get(run.run_id))
+    copy.rename(store.root / run.run_id)
+    with pytest.raises(CheckpointError, match="there is another run"):
+        store.restore(run.run_id)
+    assert len(store.trashed()) == 1 and len(store.list()) == 1
+
+
+def test_keeping_the_best_only(store: RunStore) -> None:
+    [run] = trained(store, "lstm")
+    size, spare, best = run.size_bytes, run.spare_bytes, run.load_model().state_dict()
+    assert 0 < spare < size and store.trim(run) == spare
+    kept = store.get(run.run_id)
+    assert kept.trimmed and kept.spare_bytes == 0 and kept.size_bytes < size - spare + 200
+    assert all(torch.equal(best[name], tensor) for name, tensor in kept.load_model().state_dict().items())
+    assert store.trim(kept) == 0
+    (run.folder / "best.safetensors").write_bytes(b"noise")
+    with pytest.raises(CheckpointError, match="has no best weights that can be read; nothing was removed"):
+        store.trim(kept)
+    [busy] = entered(store)
+    with pytest.raises(JobError, match="stop it first"):
+        store.trim(busy)
+    shipped = RunStore(store.shipped, store.root).get(run.run_id)
+    with pytest.raises(CheckpointError, match="read-only"):
+        store.trim(shipped)
+
+
+def test_leftovers_of_killed_processes_are_swept_and_nothing_else(store: RunStore) -> None:
+    [done], [busy] = trained(store), entered(store)
+    half = store.root / "20261123-000000-lstm-0123456789"
+    strange, mine = store.root / "my notes", store.root / "20261123-000000-lstm-0123456789x"
+    for folder in (half, strange, mine):
+        folder.mkdir()
+        (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    torn = [run.folder / "best.safetensors.1.2.tmp" for run in (done, busy)]
+    for path in torn:
+        path.write_bytes(b"half")
+    emptied = store.trash / "20261123-000000-gru-0123456789"
+    emptied.mkdir(parents=True)
+    (emptied / "metrics.jsonl").touch()
+    assert set(store.sweep()) == {done.folder, half, emptied}
+    assert [path.exists() for path in (*torn, half, strange, mine)] == [False, True, False, True, True]
+    assert store.sweep() == [] and store.get(done.run_id).load_model() is not None
+    busy.release()
+    assert store.sweep() == [busy.folder]
+
+
+def test_damaged_best_weights_are_not_the_end(store: RunStore, caplog: pytest.LogCaptureFixture) -> None:
+    [run] = trained(store)
+    data = bytearray((run.folder / "best.safetensors").read_bytes())
+    data[-3] ^= 1
+    (run.folder / "best.safetensors").write_bytes(data)
+    model, last = run.load_model(), run.load_model("last")
+    assert all(torch.equal(last.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+    assert "its checksum does not fit its content; its last weights are used instead" in caplog.text
+    (run.folder / "last.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="checksum does not fit"):
+        run.load_model()
 
 
 # --- who holds it ----------------------------------------------------------------------------------------------------
