@@ -145,7 +145,7 @@ def page_head() -> str:
 
 
 # Pages whose state gradio keeps, those used last; each is most of a megabyte, and gradio's own bound is 10,000.
-SESSIONS = 100
+SESSIONS = 64
 
 
 def launch_options() -> dict[str, Any]:
