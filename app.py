@@ -2,7 +2,7 @@
 
 import signal
 import sys
-import threading
+import time
 
 from charlm.catalog import data_dir, sweep_texts
 from charlm.errors import ConfigError
@@ -16,6 +16,7 @@ from charlm.ui.theme import launch_options
 EXITS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 # Seconds: the first page comes first, loading torch beside it would slow it down.
 WARM_UP_AFTER = 2.0
+LOOK_EVERY = 0.2  # seconds until a signal is obeyed
 
 
 def main() -> int:
@@ -35,19 +36,13 @@ def main() -> int:
     jobs.interrupted()  # what is cut off now was so before this server began
     services = Services(store, jobs, Serving(store, jobs.is_training))
     came: list[int] = []
-    ended = threading.Event()
-
-    def end(number: int, _: object) -> None:
-        came.append(number)
-        ended.set()
-
     for number in EXITS:
-        signal.signal(number, end)
+        signal.signal(number, lambda number, _: came.append(number))
     demo = build_demo(services, data_dir())
     demo.launch(prevent_thread_lock=True, **launch_options())
     services.serving.warm_up_later(WARM_UP_AFTER)
-    while not ended.wait(1.0):  # for ever, but so that Windows hears Ctrl-C
-        pass
+    while not came:
+        time.sleep(LOOK_EVERY)
     jobs.close()
     return EXITS[signal.Signals(came[0])]
 

@@ -1,8 +1,7 @@
-"""The background threads that train, their queue, and pause, stop, resume, fork and retry."""
+"""All trainings: started, queued, paused, stopped, resumed, forked, tried again; and where each stands."""
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,12 +11,12 @@ from typing import Any
 from charlm.corpus import Corpus
 from charlm.errors import CharLMError, ConfigError, JobError
 from charlm.job import STATUS_NUMBERS, Job
+from charlm.job_queue import MOST_AT_ONCE, JobQueue
 from charlm.presets import RunConfig
 from charlm.run import ACTIVE, Run
 from charlm.runs import RunStore
 
 log = logging.getLogger(__name__)
-MOST_AT_ONCE = 16
 
 
 def trainings_at_once() -> int:
@@ -41,11 +40,7 @@ class Jobs:
 
     def __init__(self, store: RunStore, at_once: int | None = None) -> None:
         self.store = store
-        self.at_once = at_once or trainings_at_once()
-        self._jobs: list[Job] = []  # those at work, then those that wait, in their order
-        self._changed = threading.Condition()
-        self._threads: list[threading.Thread] = []
-        self._closing = False
+        self._queue = JobQueue(self._run, at_once or trainings_at_once())
         self._unwritten: dict[str, str] = {}  # why runs failed whose run.json could not be written either
         self._offered: list[str] | None = None  # runs that were interrupted before this process began
 
@@ -60,7 +55,7 @@ class Jobs:
         from charlm.race import Control
 
         runs = enter(self.store, corpus, config, archs)
-        self._enqueue(Job(runs, corpus, Control()))
+        self._queue.add(Job(runs, corpus, Control()))
         return [run.run_id for run in runs]
 
     def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -102,7 +97,7 @@ class Jobs:
             raise
         for run in runs:
             self._unwritten.pop(run.run_id, None)
-        self._enqueue(Job(list(runs), corpus, Control(), resume=True))
+        self._queue.add(Job(list(runs), corpus, Control(), resume=True))
 
     def fork(self, run_id: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Queue a new run that goes on from what this one has learned; see `charlm.fork.fork`."""
@@ -110,7 +105,7 @@ class Jobs:
         from charlm.race import Control
 
         run, corpus = fork(self.store, self.store.get(run_id), options or {})
-        self._enqueue(Job([run], corpus, Control(), resume=True))
+        self._queue.add(Job([run], corpus, Control(), resume=True))
         return self.status(run.run_id)
 
     def retry(self, run_id: str) -> dict[str, Any]:
@@ -119,7 +114,7 @@ class Jobs:
         from charlm.race import Control
 
         run, corpus = retry(self.store, self.store.get(run_id))
-        self._enqueue(Job([run], corpus, Control()))
+        self._queue.add(Job([run], corpus, Control()))
         return self.status(run.run_id)
 
     def interrupted(self) -> list[Run]:
@@ -171,13 +166,11 @@ class Jobs:
 
     def stop(self, run_id: str) -> dict[str, Any]:
         """End this run after its present step and keep what it learned; a queued run is taken out of the queue."""
-        with self._changed:
-            job = self._find(run_id)
-            if job is None:
-                raise self._not_here(run_id)
+        with self._queue.lock:
+            job = self._found(run_id)
             job.control.stopped.add(run_id)
             if not job.begun:
-                self._leave_queue(job, run_id, "stopped", "stopped before it began")
+                self._queue.leave(job, run_id, "stopped", "stopped before it began")
         return self.status(run_id)
 
     def move(self, run_id: str, by: int) -> dict[str, Any]:
@@ -186,16 +179,13 @@ class Jobs:
         Raises:
             JobError: it does not wait.
         """
-        with self._changed:
-            job = self._find(run_id)
-            if job is None:
-                raise self._not_here(run_id)
-            if job.begun:
-                raise JobError(f"{self.store.get(run_id).label} is at work already; only what waits can be moved")
-            place, first = self._jobs.index(job), sum(one.begun for one in self._jobs)
-            self._jobs.remove(job)
-            self._jobs.insert(min(max(place + by, first), len(self._jobs)), job)
+        self._queue.move(self._found(run_id), by)
         return self.status(run_id)
+
+    @property
+    def at_once(self) -> int:
+        """How many trainings may share the machine."""
+        return self._queue.at_once
 
     def set_at_once(self, number: int) -> None:
         """How many trainings may share the machine from now on; those at work go on.
@@ -203,12 +193,7 @@ class Jobs:
         Raises:
             ConfigError: not a whole number from 1 to MOST_AT_ONCE.
         """
-        if isinstance(number, bool) or number != int(number) or not 1 <= number <= MOST_AT_ONCE:
-            raise ConfigError(f"from 1 to {MOST_AT_ONCE} trainings can run at once, not {number}")
-        with self._changed:
-            self.at_once = int(number)
-            self._hire()
-            self._changed.notify_all()
+        self._queue.set_at_once(number)
 
     def stop_job(self, run_id: str) -> None:
         """Stop the run and all that race with it."""
@@ -232,12 +217,11 @@ class Jobs:
         return self._state(self._find(run.run_id), run)
 
     def _state(self, job: Job | None, run: Run) -> dict[str, Any]:
-        jobs = list(self._jobs)
         # A job's own run need not ask who holds it; any other reads its run.json again if that has just ended.
         word = run.status if job is None or run.info.get("status") not in ACTIVE else job.status
         message, progress = run.message, job.progress(run) if job else run.progress
         racer = job.racer(run.run_id) if job else None
-        place = self._position(jobs, job)
+        place = self._queue.position(job)
         if (failure := self._failure(run)) is not None:
             word, message = "failed", failure
         elif job is not None and word in ACTIVE:
@@ -251,16 +235,9 @@ class Jobs:
             "message": message,
         }
 
-    @staticmethod
-    def _position(jobs: Sequence[Job], job: Job | None) -> int | None:
-        """0 at work, 1 next in the queue; None if it is not there."""
-        if job is None or job not in jobs:
-            return None
-        return 0 if job.begun else 1 + [one for one in jobs if not one.begun].index(job)
-
     def current(self) -> dict[str, Any] | None:
         """The first job at work, or the next one in the queue; None if there is none. For the strip of the page."""
-        jobs = list(self._jobs)
+        jobs = self._queue.jobs()
         if not jobs:
             return None
         beside = sum(job.begun for job in jobs[1:])
@@ -268,38 +245,33 @@ class Jobs:
 
     def is_training(self) -> bool:
         """Whether a training takes its share of the machine just now."""
-        return any(job.begun and job.status == "running" for job in list(self._jobs))
+        return any(job.begun and job.status == "running" for job in self._queue.jobs())
 
     def queue_list(self) -> list[dict[str, Any]]:
         """A line for each job, those at work (position 0) first: run_ids, archs, title, corpus, status, position."""
-        jobs = list(self._jobs)
-        return [job.brief(self._position(jobs, job) or 0) for job in jobs]
+        return [job.brief(self._queue.position(job) or 0) for job in self._queue.jobs()]
 
     def queue(self) -> list[list[str]]:
         """The run ids of each job, the one at work first."""
-        return [[run.run_id for run in job.runs] for job in list(self._jobs)]
+        return [[run.run_id for run in job.runs] for job in self._queue.jobs()]
 
     def close(self, seconds: float = 5.0) -> None:
         """Save and leave: running and waiting jobs end as interrupted and can be resumed."""
-        with self._changed:
-            self._closing = True
-            for job in list(self._jobs):
-                job.control.interrupted = True
-                for run in list(job.runs) if not job.begun else ():
-                    with suppress(CharLMError):  # unheld and unfinished means interrupted anyhow
-                        self._leave_queue(job, run.run_id, "interrupted")
-            self._changed.notify_all()
-        end = time.monotonic() + seconds
-        for thread in list(self._threads):
-            thread.join(max(0.0, end - time.monotonic()))
+        self._queue.close(seconds)
 
     def _job_of(self, run_id: str) -> Job | None:
         """The job this run is or was part of: the one it is not done in, if there are two."""
-        return self._find(run_id) or next((job for job in list(self._jobs) if job.has(run_id)), None)
+        return self._find(run_id) or next((job for job in self._queue.jobs() if job.has(run_id)), None)
 
     def _find(self, run_id: str) -> Job | None:
         """The job in which this run trains or waits."""
-        return next((job for job in list(self._jobs) if job.has(run_id) and not job.is_done(run_id)), None)
+        return next((job for job in self._queue.jobs() if job.has(run_id) and not job.is_done(run_id)), None)
+
+    def _found(self, run_id: str) -> Job:
+        job = self._find(run_id)
+        if job is None:
+            raise self._not_here(run_id)
+        return job
 
     def _not_here(self, run_id: str) -> JobError:
         run = self.store.get(run_id)
@@ -313,55 +285,6 @@ class Jobs:
                 run.update(status="failed", message=noted)
                 self._unwritten.pop(run.run_id, None)
         return noted
-
-    def _enqueue(self, job: Job) -> None:
-        with self._changed:
-            self._jobs.append(job)
-            self._hire()
-            self._changed.notify_all()
-
-    def _hire(self) -> None:
-        """As many threads as may be at work and have work; the lock is held."""
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        for _ in range(min(self.at_once, len(self._jobs)) - len(self._threads)):
-            self._threads.append(threading.Thread(target=self._work, name="charlm-training", daemon=True))
-            self._threads[-1].start()
-
-    def _leave_queue(self, job: Job, run_id: str, status: str, message: str = "") -> None:
-        """Take one run out of a job that waits; the last one takes the job with it."""
-        run = next(run for run in job.runs if run.run_id == run_id)
-        if len(job.runs) == 1:
-            self._jobs.remove(job)
-        else:
-            job.runs.remove(run)
-        try:
-            run.update(status=status, message=message)
-        finally:
-            run.release()
-
-    def _work(self) -> None:
-        """A thread: the first job that waits, then the next; it ends when there are more threads than wanted."""
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._next() or self._closing or self._is_one_too_many())
-                job = self._next()
-                if job is None:
-                    self._threads.remove(threading.current_thread())
-                    return
-                job.begun = True
-            self._run(job)
-            with self._changed:
-                self._jobs.remove(job)
-                self._changed.notify_all()
-
-    def _next(self) -> Job | None:
-        """The job to begin now, if one waits and may begin."""
-        if sum(job.begun for job in self._jobs) >= self.at_once:
-            return None
-        return next((job for job in self._jobs if not job.begun), None)
-
-    def _is_one_too_many(self) -> bool:
-        return len(self._threads) > self.at_once
 
     def _run(self, job: Job) -> None:
         """One job to its end; the queue goes on whatever happens to it."""

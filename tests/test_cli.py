@@ -15,6 +15,7 @@ from charlm.cli import main
 from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig
 from charlm.errors import JobError
 from charlm.presets import RESUMABLE
+from tests.training import spoil
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ("--hidden-size", "8", "--num-layers", "1", "--steps", "4", "--seq-len", "10", "--batch-size", "2")
@@ -261,6 +262,59 @@ def test_runs_are_listed_shown_renamed_and_deleted(run_id: str, capsys: pytest.C
     assert answer(capsys, "runs", "show", "small")["run_id"] == run_id
     assert answer(capsys, "runs", "delete", "small", "--yes") == {"deleted": [run_id]}
     assert run_id not in [run["run_id"] for run in answer(capsys, "runs", "list")]
+
+
+def test_what_is_deleted_comes_back_until_the_trash_is_emptied(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    answer(capsys, "runs", "delete", run_id, "--yes")
+    assert [run["run_id"] for run in answer(capsys, "runs", "trash")] == [run_id]
+    assert answer(capsys, "runs", "restore", run_id) == {"restored": run_id}
+    assert answer(capsys, "runs", "trash") == [] and answer(capsys, "runs", "show", run_id)["status"] == "finished"
+    assert "in the trash" in refusal(capsys, "runs", "restore", run_id)
+    answer(capsys, "runs", "delete", run_id, "--yes")
+    assert answer(capsys, "runs", "empty-trash", "--yes")["freed_bytes"] > 1000
+    assert answer(capsys, "runs", "trash") == []
+
+
+def test_a_run_is_forked_trimmed_and_forked_again(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    child = answer(capsys, "fork", run_id, "--learning-rate", "0.001", "--steps", "2", "--label", "branch")
+    parent = answer(capsys, "runs", "show", run_id)
+    shown = answer(capsys, "runs", "show", "branch")
+    assert child["steps"] == parent["steps"] + 2 and shown["train"]["learning_rate"] == 0.001
+    assert [(one["run_id"], one["step"], one["why"]) for one in shown["ancestry"]] == [
+        (run_id, parent["steps"], "fork")
+    ]
+    assert answer(capsys, "runs", "trim", "branch")["freed_bytes"] > 1000
+    assert "fork it to go on" in refusal(capsys, "resume", "branch", "--steps", "1")
+    assert answer(capsys, "fork", "branch", "--steps", "1")["label"] == "branch-fork"
+    assert "learning_rate" in refusal(capsys, "fork", run_id, "--learning-rate", "0")
+    assert "nothing to mend" in refusal(capsys, "retry", run_id)
+
+
+def test_a_failed_run_is_tried_again_with_its_mend(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    spoil(Path(os.environ["CHARLM_RUNS"]) / run_id / "run.json", status="failed", mend={"learning_rate": 0.004})
+    assert answer(capsys, "runs", "show", run_id)["mend"] == {"learning_rate": 0.004}
+    assert main(["retry", run_id]) == 0
+    assert "tiny-retry: learning_rate 0.004" in capsys.readouterr().err
+    again = answer(capsys, "runs", "show", "tiny-retry")
+    assert again["train"]["learning_rate"] == 0.004 and again["ancestry"][0]["why"] == "retry"
+
+
+def test_another_text_is_refused_by_its_sha256(book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The text that a run was trained on is gone, or was changed; only the very same will do."""
+    made = answer(capsys, "train", book, *TINY)["run_id"]
+    [kept] = (tmp_path / "data" / "texts").glob("*.txt")
+    sha256 = kept.stem
+    kept.write_text(kept.read_text(encoding="utf-8") + "!", encoding="utf-8")
+    said = refusal(capsys, "resume", made, "--steps", "1")
+    assert "was changed" in said and sha256[:12] in said and "give that very text" in said
+    other = tmp_path / "other.txt"
+    other.write_text(Path(book).read_text(encoding="utf-8").upper(), encoding="utf-8")
+    said = refusal(capsys, "resume", made, "--steps", "1", "--corpus", str(other))
+    assert "other.txt is not the text of" in said and sha256[:12] in said
+    kept.unlink()
+    assert "no longer here" in refusal(capsys, "resume", made, "--steps", "1")
+    done = answer(capsys, "resume", made, "--steps", "1", "--corpus", book)
+    assert done["status"] == "finished" and kept.exists(), "the text is kept again"
 
 
 def test_a_label_is_1_to_80_characters(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,7 +131,7 @@ def test_how_many_at_once_comes_from_the_environment(store: RunStore, monkeypatc
 
 def test_what_was_interrupted_is_offered_once_and_goes_on_as_the_race_it_was(store: RunStore) -> None:
     before = Jobs(store)
-    racing, waiting = begin(before, "lstm", "gru", steps=400), begin(before)
+    racing, waiting = begin(before, "lstm", "gru", steps=120), begin(before)
     wait_for(lambda: before.status(racing[1])["step"] > 5)
     before.close(seconds=60)
     [over] = trained(store)
@@ -142,7 +142,7 @@ def test_what_was_interrupted_is_offered_once_and_goes_on_as_the_race_it_was(sto
         assert jobs.interrupted() == []
         assert [job["run_ids"] for job in jobs.queue_list()] == [racing, waiting]
         until(jobs, waiting[0], "finished")
-        assert [store.get(run_id).step for run_id in racing] == [400, 400] and store.get(over.run_id).step == 12
+        assert [store.get(run_id).step for run_id in racing] == [120, 120] and store.get(over.run_id).step == 12
     finally:
         jobs.close(seconds=30)
 

@@ -54,14 +54,14 @@ def has_passed(services: Any, step: int) -> bool:
 def test_a_hundred_reloads_leave_the_job_alone(page: Any, server: str, services: Any, training: list[str]) -> None:
     page.goto(server)
     page.locator("#strip .job").wait_for()
-    [job], threads = services.jobs._jobs, lasting_threads()
+    [job], threads = services.jobs._queue.jobs(), lasting_threads()
     for number in range(1, RELOADS + 1):
         step = services.jobs.current()["step"]
         page.reload(wait_until="commit")
         if number % 20 == 0:
             page.locator("#strip .job[data-status=running]").wait_for()
             wait_for(partial(has_passed, services, step))
-    assert services.jobs._jobs == [job] and services.jobs.current()["run_ids"] == training
+    assert services.jobs._queue.jobs() == [job] and services.jobs.current()["run_ids"] == training
     assert {services.jobs.status(run_id)["status"] for run_id in training} == {"running"}
     wait_for(lambda: lasting_threads() == threads, f"for {threads}, not {lasting_threads()}")
 
