@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+# What a file system says that flushes files, but no folders.
+UNKNOWN_TO_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 LEFTOVERS = "*.tmp"  # what a killed process may leave of a file it was writing
 
 
@@ -57,6 +59,9 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNKNOWN_TO_FOLDERS:
+            raise
     finally:
         os.close(descriptor)
 

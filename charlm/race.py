@@ -47,13 +47,13 @@ def _rounds(racers: Sequence[Racer], control: Control) -> Iterator[None]:
         steps = max(1, min(100, int(SLICE_SECONDS / slowest))) if slowest else 1
 
 
-def guarded(racer: Racer, action: Callable[[], None], must_end: bool = False) -> None:
+def guarded(racer: Racer, action: Callable[[], None], ending: str = "") -> None:
     """Run `action`; what goes wrong ends this racer as failed and leaves the others alone.
 
     Args:
-        racer: whose action it is.
-        action: a disk that refuses to take what it writes makes the racer rest.
-        must_end: no rest: the racer is to end now, one way or another.
+        racer: whose action it is; it rests if the disk refuses what the action writes.
+        action: what to do.
+        ending: stopped or interrupted: it is to end now, whatever the disk says.
     """
     try:
         action()
@@ -61,7 +61,10 @@ def guarded(racer: Racer, action: Callable[[], None], must_end: bool = False) ->
         pass  # what is to come ends it
     except Exception as error:
         reason = refusal(error)
-        if reason and not must_end and (racer.run.folder / "run.json").exists():
+        if reason and ending == "interrupted":
+            log.warning("%s (%s) cannot be saved: %s", racer.run.label, racer.run.run_id, reason)
+            racer.leave()
+        elif reason and not ending and (racer.run.folder / "run.json").exists():
             _rest(racer, reason)
         else:
             _fail(racer, explained(error, racer.dataset.batch_size))
@@ -153,4 +156,4 @@ def _obey(racers: Sequence[Racer], control: Control) -> None:
 def _end(racers: Sequence[Racer], status: str) -> None:
     for racer in racers:
         if not racer.ended:
-            guarded(racer, partial(racer.finish, status), must_end=True)
+            guarded(racer, partial(racer.finish, status), ending=status)

@@ -234,11 +234,15 @@ class Racer:
         self._todo.append(self._end)
         self.settle()
 
+    def leave(self) -> None:
+        """End without another word: whoever finds the run takes it for interrupted, and goes on from its last save."""
+        self.ended = True
+        self.run.release()
+
     def _end(self) -> None:
         """The last state is proven: the one before it has done its service."""
-        self.ended = True
         drop_second(self.run.folder)
-        self.run.release()
+        self.leave()
 
     def _judge(self, latest: Metrics) -> None:
         """A validation out of turn. The schedule (patience, plateau) never hears of it, or resuming would differ."""

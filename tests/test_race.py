@@ -346,6 +346,28 @@ def test_who_must_end_does_not_wait_for_the_disk(store: RunStore, monkeypatch: p
     assert run.status == "failed" and run.message.endswith("No space left on device; make room, then resume it")
 
 
+def test_an_interruption_on_a_full_disk_leaves_what_was_saved(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    [whole] = trained(store)
+    racers, control = racers_of(entered(store, steps=12)), Control()
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def fill() -> None:
+        if racers[0].state.step == 4:
+            racers[0].save()
+            monkeypatch.setattr(racer, "save_weights", refused)
+        control.interrupted = bool(racers[0].trouble)
+
+    one_step_slices(monkeypatch)
+    run_race(racers, control, fill)
+    run = store.get(racers[0].run.run_id)
+    assert run.status == "interrupted" and Run(run.folder).message == ""
+    monkeypatch.undo()
+    monkeypatch.setattr(racer, "SAMPLE", SampleConfig(length=20, seed=1))
+    assert_same_training(again(store, run), whole)
+
+
 def test_an_interruption_breaks_a_validation_off_and_nothing_differs(
     store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
