@@ -7,6 +7,7 @@ import time
 from charlm.catalog import data_dir, sweep_texts
 from charlm.errors import ConfigError
 from charlm.jobs import Jobs
+from charlm.memory import give_back
 from charlm.runs import RunStore
 from charlm.serving import Serving
 from charlm.ui.demo import Services, build_demo
@@ -17,6 +18,7 @@ EXITS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 # Seconds: the first page comes first, loading torch beside it would slow it down.
 WARM_UP_AFTER = 2.0
 LOOK_EVERY = 0.2  # seconds until a signal is obeyed
+GIVE_BACK_EVERY = 30.0  # seconds between two looks for free memory
 
 
 def main() -> int:
@@ -41,8 +43,12 @@ def main() -> int:
     demo = build_demo(services, data_dir())
     demo.launch(prevent_thread_lock=True, **launch_options())
     services.serving.warm_up_later(WARM_UP_AFTER)
+    given_back = time.monotonic()
     while not came:
         time.sleep(LOOK_EVERY)
+        if time.monotonic() - given_back > GIVE_BACK_EVERY:
+            give_back()
+            given_back = time.monotonic()
     jobs.close()
     return EXITS[signal.Signals(came[0])]
 

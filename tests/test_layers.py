@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
-    {"errors", "files"},
+    {"errors", "files", "memory"},
     {"config", "presets"},
     {"corpus", "catalog", "tokenizer", "cleaning", "decoding", "records", "sources", "tables"},
     {"models", "dataset", "plots"},
