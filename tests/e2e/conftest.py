@@ -49,6 +49,7 @@ def services(places: Path) -> Iterator[Any]:
     store = RunStore()
     jobs = Jobs(store)
     made = Services(store, jobs, Serving(store, jobs.is_training))
+    made.serving.warm_up()  # on a new machine the loops are compiled first; no page is to wait for that
     yield made
     made.jobs.close()
 
