@@ -58,7 +58,7 @@ def test_a_hundred_reloads_leave_the_job_alone(page: Any, server: str, services:
     [job], threads = services.jobs._queue.jobs(), lasting_threads()
     for number in range(1, RELOADS + 1):
         step = services.jobs.current()["step"]
-        page.reload(wait_until="commit")
+        page.reload(wait_until="domcontentloaded")
         if number % 20 == 0:
             page.locator("#strip .job[data-status=running]").wait_for()
             wait_for(partial(has_passed, services, step))

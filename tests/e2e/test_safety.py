@@ -80,6 +80,7 @@ def test_a_failed_run_says_why_and_is_tried_again(page: Any, services: Any, idle
 
 
 def test_the_trash_is_emptied_only_after_a_question(page: Any, services: Any) -> None:
+    services.store.empty_trash()  # of what other tests have deleted
     kept, gone = (services.store.get(finished_run(services, label)) for label in ("kept", "gone"))
     for run in (kept, gone):
         services.store.delete(run)
