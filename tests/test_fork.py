@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from charlm import racer
+from charlm import race, racer
 from charlm.catalog import data_dir
 from charlm.config import SampleConfig
 from charlm.entry import reopen
@@ -38,7 +38,9 @@ def store(tmp_path: Path) -> RunStore:
 
 
 @pytest.fixture(autouse=True)
-def short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices of one step and short samples."""
+    monkeypatch.setattr(race, "SLICE_SECONDS", 0.0)
     monkeypatch.setattr(racer, "SAMPLE", SampleConfig(length=20, seed=1))
 
 
