@@ -110,7 +110,7 @@ def test_several_at_once_and_fewer_again(jobs: Jobs) -> None:
     assert jobs.status(ids[3])["status"] == "queued"
     jobs.stop(ids[2])
     until(jobs, ids[3], "running")
-    wait_for(lambda: sum(thread.name == "charlm-training" for thread in threading.enumerate()) == 1)
+    wait_for(lambda: len(jobs._queue._threads) == 1)
 
 
 @pytest.mark.parametrize("number", [0, 17, 1.5, -1, True])
