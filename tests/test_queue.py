@@ -62,7 +62,7 @@ def test_what_waits_is_moved_and_what_is_at_work_is_not(jobs: Jobs) -> None:
         with pytest.raises((JobError, CheckpointError), match=said):
             jobs.move(run_id, 1)
     jobs.stop(first)
-    until(jobs, fourth, "finished")
+    wait_for(lambda: jobs.current() is None)
     with pytest.raises(JobError, match="not training here; it is finished"):
         jobs.move(fourth, 1)
     assert jobs.store.get(third).created <= jobs.store.get(fourth).created
