@@ -77,10 +77,11 @@ def test_six_at_most_none_twice_and_at_least_one(store: RunStore, runs: list[Run
 
 
 def test_what_fails_in_one_is_said_in_its_draft_only(store: RunStore, runs: list[Run]) -> None:
-    (runs[1].folder / "best.safetensors").write_bytes(b"\0" * 100)
+    for name in ("best.safetensors", "last.safetensors"):
+        (runs[1].folder / name).write_bytes(b"\0" * 100)
     [young] = entered(store)
     last = list(Serving(store).compare([*runs, young], "The ", SHORT))[-1]
-    assert "best.safetensors" in last[runs[1].run_id].error and "no weights yet" in last[young.run_id].error
+    assert "safetensors" in last[runs[1].run_id].error and "no weights yet" in last[young.run_id].error
     assert len(last[runs[0].run_id].text) == len(last[runs[2].run_id].text) == 40
     assert list(Serving(store).compare([young], "", SHORT)) == [{young.run_id: last[young.run_id].__class__(
         "", done=True, error=last[young.run_id].error)}]  # fmt: skip

@@ -18,7 +18,10 @@ from charlm.ui.demo import build_demo
 from charlm.ui.theme import launch_options
 from tests.training import SMALL, TEXT, store_in, trained, wait_for
 
-NAMES = ("corpora", "runs", "evaluate", "train", "race", "status", "pause", "stop", "resume", "generate", "compare")
+NAMES = (
+    "corpora", "runs", "evaluate", "train", "race", "status", "pause", "stop", "resume", "fork", "retry", "queue",
+    "move", "generate", "compare",
+)  # fmt: skip
 # What stands after the first input of a raw call that leaves it out.
 REST: dict[str, tuple[Any, ...]] = {
     "status": (-1,), "evaluate": ("", None), "resume": (None,), "generate": ("", 500, None),
