@@ -49,8 +49,10 @@ def _seal(digest: str) -> bytes:
     return f'"{SEAL}":"{digest}"'.encode()
 
 
-def check_seal(data: bytes) -> None:
-    """Compare a safetensors file with the SHA-256 it carries; files of other programs carry none.
+def checked_about(data: bytes) -> dict[str, Any]:
+    """What stands in a safetensors file beside the tensors, once the file fits the SHA-256 it carries.
+
+    Files of other programs carry none.
 
     Raises:
         ValueError: it has no header, or its content has changed.
@@ -65,19 +67,18 @@ def check_seal(data: bytes) -> None:
     if said is None and about.keys() > {"charlm"}:
         raise ValueError("its header is damaged")
     if said is None:
-        return
+        return about
     digest = hashlib.sha256(data[: 8 + size].replace(_seal(str(said)), _seal(UNSEALED), 1))
     digest.update(memoryview(data)[8 + size :])
     if digest.hexdigest() != said:
         raise ValueError("its checksum does not fit its content")
+    return about
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         data = path.read_bytes()
-        check_seal(data)
-        about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
-        metadata = json.loads(about.get("charlm", "{}"))
+        metadata = json.loads(checked_about(data).get("charlm", "{}"))
         return load(data), metadata if isinstance(metadata, dict) else {}
     except FileNotFoundError:
         raise CheckpointError(f"{path.name} is missing in {path.parent.name}; the run saved no weights yet") from None

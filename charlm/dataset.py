@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from charlm.config import CorpusConfig, TrainConfig
 from charlm.errors import CorpusError
 from charlm.tokenizer import CharTokenizer, IdArray, id_type
 
@@ -115,6 +116,15 @@ class Cut:
                 f"a batch of {batch_size} x {seq_len} needs {batch_size * seq_len + 1:,} characters, the training part "
                 f"has {targets + 1:,}: trained with {self.batch_size} x {self.seq_len}"
             )
+
+
+def cut_of(tokens: int, train: TrainConfig, cleaning: CorpusConfig) -> Cut:
+    """How a text of so many tokens is split and cut with these settings.
+
+    Raises:
+        CorpusError: see `Cut`.
+    """
+    return Cut(tokens, train.batch_size, train.seq_len, cleaning.val_fraction, cleaning.test_fraction)
 
 
 class Dataset(Cut):

@@ -9,7 +9,7 @@ from typing import Any
 from charlm.catalog import data_dir, is_changed, recall, remember
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig, reject_unknown
 from charlm.corpus import Corpus
-from charlm.dataset import Cut, Dataset, ids_of
+from charlm.dataset import Cut, Dataset, cut_of, ids_of
 from charlm.device import device_for
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.estimate import check_memory, count_parameters
@@ -57,8 +57,7 @@ def enter(
             f"vocab_size {config.model.vocab_size} does not fit: this corpus has {tokenizer.vocab_size} distinct ones"
         )
     models = [replace(config.model, arch=arch, vocab_size=tokenizer.vocab_size) for arch in archs]
-    held_out = (config.corpus.val_fraction, config.corpus.test_fraction)
-    cut = Cut(len(corpus.text), config.train.batch_size, config.train.seq_len, *held_out)
+    cut = cut_of(len(corpus.text), config.train, config.corpus)
     fitted = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
     for model in models:
         check_memory(model, fitted, racers=len(models))

@@ -1,6 +1,5 @@
 """Runs made from runs: a fork goes on from another's weights with other settings, a retry begins anew with the mend."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +8,7 @@ from typing import Any
 from charlm.checkpoint import has_training, load_training, save_training, weights_about
 from charlm.config import TrainConfig
 from charlm.corpus import Corpus
-from charlm.dataset import Cut
+from charlm.dataset import cut_of
 from charlm.entry import check_options, enter, extended, text_of
 from charlm.errors import CheckpointError, JobError
 from charlm.files import write_atomically
@@ -42,9 +41,7 @@ def fork(store: RunStore, parent: Run, options: Mapping[str, Any]) -> tuple[Run,
     corpus = text_of(parent)
     model, state = _learned(parent, corpus)
     config = replace(parent.train_config, **_settings(parent, state, options))
-    ancestry = [_link(parent, state.step, "fork"), *parent.ancestry]
-    run_config = RunConfig(parent.model_config, config, parent.corpus_config, parent.preset)
-    [run] = enter(store, corpus, run_config, [parent.arch], ancestry)
+    run = _descend(store, parent, corpus, config, state.step)
     try:
         _hand_over(parent, run, model, state)
     except (OSError, CheckpointError) as error:
@@ -67,9 +64,20 @@ def retry(store: RunStore, failed: Run) -> tuple[Run, Corpus]:
     corpus = text_of(failed)
     known = {name: value for name, value in failed.mend.items() if name in TrainConfig.names()}
     config = replace(failed.train_config, **known, label=_label(failed, "", "retry"))
-    run_config = RunConfig(failed.model_config, config, failed.corpus_config, failed.preset)
-    [run] = enter(store, corpus, run_config, [failed.arch], [_link(failed, 0, "retry"), *failed.ancestry])
-    return run, corpus
+    return _descend(store, failed, corpus, config), corpus
+
+
+def _descend(store: RunStore, parent: Run, corpus: Corpus, config: TrainConfig, step: int | None = None) -> Run:
+    """A new run after `parent`, with other settings: a fork at a step, or a retry from the beginning."""
+    link = {
+        "run_id": parent.run_id,
+        "label": parent.label,
+        "step": step or 0,
+        "why": "retry" if step is None else "fork",
+    }
+    run_config = RunConfig(parent.model_config, config, parent.corpus_config, parent.preset)
+    [run] = enter(store, corpus, run_config, [parent.arch], [link, *parent.ancestry])
+    return run
 
 
 def _learned(parent: Run, corpus: Corpus) -> tuple[LanguageModel, TrainState]:
@@ -83,9 +91,7 @@ def _learned(parent: Run, corpus: Corpus) -> tuple[LanguageModel, TrainState]:
     state = TrainState.start(model, parent.train_config)
     state.step = state.validated_step = state.best_step = parent.best_step
     state.best_val_loss = parent.best_val_loss
-    train, cleaning = parent.train_config, parent.corpus_config
-    held_out = (cleaning.val_fraction, cleaning.test_fraction)
-    cut = Cut(len(corpus.text), train.batch_size, train.seq_len, *held_out)
+    cut = cut_of(len(corpus.text), parent.train_config, parent.corpus_config)
     state.epoch, state.batch = divmod(state.step, cut.steps_per_epoch)
     seconds = (row["seconds"] for row in reversed(parent.metrics()) if row["step"] <= state.step)
     state.seconds = next(seconds, parent.seconds)
@@ -103,10 +109,6 @@ def _settings(parent: Run, state: TrainState, options: Mapping[str, Any]) -> dic
     return changed | {"label": _label(parent, str(options.get("label") or ""), "fork")}
 
 
-def _link(parent: Run, step: int, why: str) -> dict[str, Any]:
-    return {"run_id": parent.run_id, "label": parent.label, "step": step, "why": why}
-
-
 def _label(parent: Run, wanted: str, word: str) -> str:
     return wanted or f"{parent.label[: MAX_LABEL - 1 - len(word)].removesuffix('-' + word)}-{word}"
 
@@ -120,7 +122,6 @@ def _hand_over(parent: Run, run: Run, model: LanguageModel, state: TrainState) -
     if about.get("step", math.inf) <= state.step:  # a parent at work may be further than what it last saved
         write_atomically(run.folder / best.name, best.read_bytes())
         progress |= {"best_val_loss": parent.best_val_loss, "best_step": parent.best_step}
-    for name, rows in (("metrics.jsonl", parent.metrics()), ("samples.jsonl", parent.samples())):
-        lines = [json.dumps(row) + "\n" for row in rows if row["step"] <= state.step]
-        write_atomically(run.folder / name, "".join(lines).encode())
+    for log, rows in ((run.log, parent.metrics()), (run.sample_log, parent.samples())):
+        log.write(row for row in rows if row["step"] <= state.step)
     run.update(progress)

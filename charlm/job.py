@@ -105,6 +105,7 @@ class Job:
             "eta_seconds": sum(known) if known else None,
             "progress": sum(state["progress"] for state in states) / len(states),
             "message": self.message(speaking, 0),
+            "resting": bool(self.trouble),
             "queued": queued,
             "beside": beside,
             "run_ids": [run.run_id for run in runs],

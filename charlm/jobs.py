@@ -158,16 +158,13 @@ class Jobs:
 
     def pause(self, run_id: str) -> dict[str, Any]:
         """Let the job of this run rest after its present step."""
-        job = self._job_of(run_id)
-        if job is None:
-            raise self._not_here(run_id)
-        job.control.paused = True
+        self._here(self._job_of(run_id), run_id).control.paused = True
         return self.status(run_id)
 
     def stop(self, run_id: str) -> dict[str, Any]:
         """End this run after its present step and keep what it learned; a queued run is taken out of the queue."""
         with self._queue.lock:
-            job = self._found(run_id)
+            job = self._here(self._find(run_id), run_id)
             job.control.stopped.add(run_id)
             if not job.begun:
                 self._queue.leave(job, run_id, "stopped", "stopped before it began")
@@ -179,7 +176,7 @@ class Jobs:
         Raises:
             JobError: it does not wait.
         """
-        self._queue.move(self._found(run_id), by)
+        self._queue.move(self._here(self._find(run_id), run_id), by)
         return self.status(run_id)
 
     @property
@@ -197,10 +194,7 @@ class Jobs:
 
     def stop_job(self, run_id: str) -> None:
         """Stop the run and all that race with it."""
-        job = self._job_of(run_id)
-        if job is None:
-            raise self._not_here(run_id)
-        for run in list(job.runs):
+        for run in list(self._here(self._job_of(run_id), run_id).runs):
             with suppress(JobError):  # that one has ended already
                 self.stop(run.run_id)
 
@@ -267,15 +261,12 @@ class Jobs:
         """The job in which this run trains or waits."""
         return next((job for job in self._queue.jobs() if job.has(run_id) and not job.is_done(run_id)), None)
 
-    def _found(self, run_id: str) -> Job:
-        job = self._find(run_id)
+    def _here(self, job: Job | None, run_id: str) -> Job:
+        """The job that was looked for, if there is one."""
         if job is None:
-            raise self._not_here(run_id)
+            run = self.store.get(run_id)
+            raise JobError(f"{run.label} is not training here; it is {run.status}")
         return job
-
-    def _not_here(self, run_id: str) -> JobError:
-        run = self.store.get(run_id)
-        return JobError(f"{run.label} is not training here; it is {run.status}")
 
     def _failure(self, run: Run) -> str | None:
         """Why a run failed, if its run.json could not say so; writes it down as soon as that is possible."""

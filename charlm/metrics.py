@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -62,7 +62,7 @@ class MetricsLog:
             OSError: it could not be written; the file is as it was.
         """
         with self._lock:
-            append(self.path, f"{json.dumps(row)}\n".encode())
+            append(self.path, _line(row).encode())
 
     def rows(self, since: int = -1) -> list[dict[str, Any]]:
         """The rows whose `step` is beyond `since`; a torn last line is left out. Steps grow from row to row."""
@@ -87,8 +87,12 @@ class MetricsLog:
             if newest < row["step"] <= after:
                 kept.append(row)
                 newest = row["step"]
+        self.write(kept)
+
+    def write(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Put these rows in the place of all there are."""
         with self._lock:
-            write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+            write_atomically(self.path, "".join(map(_line, rows)).encode())
 
     def _backwards(self) -> Iterator[dict[str, Any]]:
         try:
@@ -96,6 +100,10 @@ class MetricsLog:
                 yield from (row for line in _lines_from_end(file) if (row := parsed_row(line)) is not None)
         except FileNotFoundError:
             return
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row) + "\n"
 
 
 def _lines_from_end(file: BinaryIO) -> Iterator[bytes]:

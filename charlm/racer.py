@@ -276,8 +276,7 @@ class Racer:
             mend = getattr(error, "mend", {})
             self.run.update(self.progress_now(), status="failed", message=str(error), mend=mend)
         finally:
-            self.ended = True
-            self.run.release()
+            self.leave()
 
     def eta_seconds(self) -> float | None:
         """Own seconds still to go, judged by the steps so far; None before the first."""

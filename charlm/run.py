@@ -91,6 +91,11 @@ def _progress(values: Mapping[str, Any]) -> dict[str, Any]:
     return progress
 
 
+def folder_bytes(folder: Path) -> int:
+    """What all files in a folder take on disk."""
+    return sum(map(_size, folder.rglob("*")))
+
+
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size if file.is_file() else 0
@@ -242,7 +247,7 @@ class Run:
     @property
     def size_bytes(self) -> int:
         """What the folder costs on disk."""
-        return sum(map(_size, self.folder.rglob("*")))
+        return folder_bytes(self.folder)
 
     @property
     def spare_bytes(self) -> int:

@@ -15,7 +15,18 @@ from typing import Any
 from charlm.config import ARCH_NAMES
 from charlm.errors import CharLMError, CheckpointError, ConfigError, JobError
 from charlm.files import LEFTOVERS, sync_folder, write_atomically
-from charlm.run import ACTIVE, MAX_LABEL, NO_PROGRESS, SPARE, Run, clean_label, now, run_lock, write_json
+from charlm.run import (
+    ACTIVE,
+    MAX_LABEL,
+    NO_PROGRESS,
+    SPARE,
+    Run,
+    clean_label,
+    folder_bytes,
+    now,
+    run_lock,
+    write_json,
+)
 from charlm.tokenizer import CharTokenizer
 
 __all__ = ["ACTIVE", "SHIPPED", "Run", "RunStore", "load_run", "runs_dir"]
@@ -214,7 +225,7 @@ class RunStore:
         freed = 0
         try:
             for folder in _folders(self.trash):
-                size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+                size = folder_bytes(folder)
                 shutil.rmtree(folder)
                 freed += size
         except OSError as error:

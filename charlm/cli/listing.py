@@ -1,6 +1,7 @@
 """runs list, show, rename, delete, restore, trim; corpora."""
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -29,13 +30,17 @@ def runs_alone(context: typer.Context) -> None:
 def list_runs(runs_dir: RunsDir = None, json: Json = False) -> None:
     from charlm.runs import RunStore
 
-    runs = RunStore(runs_dir).list()
+    print_runs(RunStore(runs_dir).list(), json, "No runs yet; make one with: python -m charlm train sherlock")
+
+
+def print_runs(runs: Sequence[Any], json: bool, none: str) -> None:
+    """A line for each run; `none` says that there is none."""
     if json:
         print_json([facts_of(run) for run in runs])
     elif runs:
         print_table([row_of(run) for run in runs])
     else:
-        print("No runs yet; make one with: python -m charlm train sherlock")
+        print(none)
 
 
 @runs_app.command("show", help="All that is known about one run.")
@@ -108,13 +113,7 @@ def sure(what: str, yes: bool) -> None:
 def trash(runs_dir: RunsDir = None, json: Json = False) -> None:
     from charlm.runs import RunStore
 
-    runs = RunStore(runs_dir).trashed()
-    if json:
-        print_json([facts_of(run) for run in runs])
-    elif runs:
-        print_table([row_of(run) for run in runs])
-    else:
-        print("The trash is empty.")
+    print_runs(RunStore(runs_dir).trashed(), json, "The trash is empty.")
 
 
 @runs_app.command("restore", help="Take a run out of the trash.")

@@ -17,7 +17,6 @@ STRIP_JS = (Path(__file__).parent / "strip.js").read_text(encoding="utf-8")
 # Beginnings of a running job's messages that matter more than the time left.
 NEWS = ("stopping", "preparing", "working", "waiting")
 VERBS = {"running": "Pause", "queued": "", "paused": "Resume"}
-RESTING = "resting"  # how a job's message begins that waits until its runs can be written
 COMPLAINT_SECONDS = 4.0  # a refusal can be read before the next tick takes its place
 
 
@@ -45,15 +44,10 @@ def _offer(runs: Sequence[Any]) -> str:
     return f'<span class="said">{said}</span><span class="buttons">{acts}</span>'
 
 
-def is_resting(job: Mapping[str, Any]) -> bool:
-    """Whether it waits until its runs can be written; nobody has to press anything then."""
-    return job["status"] == "paused" and str(job.get("message") or "").startswith(RESTING)
-
-
 def live_values(job: Mapping[str, Any], complaint: str = "") -> list[str]:
     """What changes all the time, in the order in which it stands in the strip; the bar's share is the last."""
     share = min(max(float(job.get("progress") or 0.0), 0.0), 1.0)
-    if is_resting(job):
+    if job.get("resting"):
         return [complaint or str(job["message"]) + _others(job), f"{share:.4f}"]
     losses = [f"{racer['val_loss']:.2f}" for racer in _measured(job)]
     step, percent = numbers.whole(job["step"]), f"{100 * share:.0f} %"
@@ -63,7 +57,7 @@ def live_values(job: Mapping[str, Any], complaint: str = "") -> list[str]:
 def _strip(job: Mapping[str, Any], values: Sequence[str]) -> str:
     """The strip with these values in it; a page puts newer ones into the same places."""
     *told, left = map(_live, values[:-1])
-    share, resting = escape(values[-1]), is_resting(job)
+    share, resting = escape(values[-1]), job.get("resting")
     what = f"<b>{escape(str(job['title']))}</b>" if resting else _what(job, *told[:2]) + _racers(job, told[2:])
     return (
         f'<div class="job{" resting" if resting else ""}" data-status="{escape(str(job["status"]))}">'
@@ -122,7 +116,7 @@ def _others(job: Mapping[str, Any]) -> str:
 
 def _buttons(job: Mapping[str, Any]) -> str:
     run = str(job["run_ids"][0]) if job.get("run_ids") else ""
-    verb = "" if is_resting(job) else VERBS.get(str(job["status"]), "")
+    verb = "" if job.get("resting") else VERBS.get(str(job["status"]), "")
     toggle = action(verb.lower(), verb, run=run) if verb else ""
     return f'<span class="buttons">{toggle}{action("stop", "Stop", run=run)}</span>'
 

@@ -178,12 +178,11 @@ def estimate_html(
 
 
 def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct: int) -> str:
-    from charlm.dataset import Cut
+    from charlm.dataset import cut_of
     from charlm.estimate import check_memory, count_parameters, memory_bytes, this_machine, training_seconds
 
-    train, held_out = config.train, (config.corpus.val_fraction, config.corpus.test_fraction)
-    cut = Cut(characters, train.batch_size, train.seq_len, *held_out)
-    train = replace(train, batch_size=cut.batch_size, seq_len=cut.seq_len)
+    cut = cut_of(characters, config.train, config.corpus)
+    train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
     models = [replace(config.model, arch=arch, vocab_size=distinct) for arch in archs]
     for model in models:
         check_memory(model, train, racers=len(models))

@@ -253,16 +253,20 @@ def test_the_strip_says_more_than_the_time_when_there_is_more() -> None:
     assert "2 m 12 s left · 1 more at work · 2 waiting" in both
 
 
-RESTING = "resting, the run cannot be written (No space left on <device>): make room and it goes on by itself"
+RESTING = {
+    "status": "paused",
+    "resting": True,
+    "message": "resting, the run cannot be written (No space left on <device>): make room and it goes on by itself",
+}
 
 
 def test_a_job_that_cannot_be_written_says_so_in_full() -> None:
-    html = strip.strip_html({**JOB, "status": "paused", "message": RESTING})
+    html = strip.strip_html({**JOB, **RESTING})
     assert "No space left on &lt;device&gt;" in html and "best validation loss" not in html
     assert 'data-act="resume"' not in html and 'data-act="stop"' in html
-    first = strip_of({**JOB, "status": "paused", "message": RESTING})
+    first = strip_of({**JOB, **RESTING})
     assert len(first["values"]) == first["html"].count("data-live") + 1
-    assert strip_of({**JOB, "status": "paused", "message": RESTING}, first["mark"]) == {"values": first["values"]}
+    assert strip_of({**JOB, **RESTING}, first["mark"]) == {"values": first["values"]}
     assert "html" in strip_of(JOB, first["mark"])
 
 
