@@ -1,9 +1,15 @@
 """What every test stands on: own folders for runs and data, one thread, no outside look-ups."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from charlm.jobs import Jobs
+    from charlm.runs import RunStore
 
 # Before torch is imported: tiny models are fastest on one thread, and the sums come out the same everywhere.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,7 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", type=int, default=12, metavar="N", help="trainings that tests/faults/test_kill.py kills"
     )
-    parser.addoption("--all-faults", action="store_true", help="tests/faults/test_disk.py: every error at every write")
+    parser.addoption(
+        "--all-faults", action="store_true", help="every error at every write, and 8 x 1,000 runs made at once"
+    )
     parser.addoption("--soak", type=float, default=0.0, metavar="MINUTES", help="how long tests/faults/test_soak.py is")
     parser.addoption("--soak-log", default=None, metavar="FILE", help="where it writes a line a minute")
 
@@ -30,6 +38,45 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARLM_DATA", str(tmp_path / "data"))
     for name in ("CHARLM_PUBLIC", "SPACE_ID"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> "RunStore":
+    """A store without shipped runs."""
+    from tests.training import store_in
+
+    return store_in(tmp_path)
+
+
+@pytest.fixture
+def jobs(store: "RunStore") -> "Iterator[Jobs]":
+    """The trainings of this store; what is at work at the end is interrupted."""
+    from charlm.jobs import Jobs
+
+    made = Jobs(store)
+    yield made
+    made.close(seconds=30)
+
+
+@pytest.fixture
+def quick_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices of a few steps and short samples, so that orders are heard at once."""
+    shorten(monkeypatch, 0.01)
+
+
+@pytest.fixture
+def single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices of one step and short samples, so that a race ends at the step that is meant."""
+    shorten(monkeypatch, 0.0)
+
+
+def shorten(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Slices of so many seconds, and samples of 20 characters."""
+    from charlm import race, racer
+    from charlm.config import SampleConfig
+
+    monkeypatch.setattr(race, "SLICE_SECONDS", seconds)
+    monkeypatch.setattr(racer, "SAMPLE", SampleConfig(length=20, seed=1))
 
 
 @pytest.fixture

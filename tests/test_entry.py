@@ -18,11 +18,6 @@ from charlm.serving import Serving
 from tests.training import TEXT, entered, settings, small_corpus, store_in, trained
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return store_in(tmp_path)
-
-
 def test_a_race_makes_runs_of_one_group_and_one_text(store: RunStore) -> None:
     runs = entered(store, "lstm", "gru", "rnn")
     assert [run.arch for run in runs] == ["lstm", "gru", "rnn"] and [run.status for run in runs] == ["queued"] * 3

@@ -8,6 +8,7 @@ import pytest
 
 from charlm import files
 from charlm.files import append, write_atomically
+from tests.faults.disk import Short
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -52,25 +53,10 @@ def test_a_line_that_did_not_fit_is_taken_back(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "log"
     append(path, b"one\n")
 
-    class Full:
-        """A file on a disk with three bytes left."""
+    def short(*args: Any, **options: Any) -> Short:
+        return Short(open(*args, **options), truncates=True)
 
-        def __init__(self, *args: Any, **more: Any) -> None:
-            self._file = open(*args, **more)  # noqa: SIM115
-
-        def __enter__(self) -> Any:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self._file.close()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._file, name)
-
-        def write(self, data: bytes) -> int:
-            return self._file.write(data[:3])
-
-    monkeypatch.setattr(files, "open", Full, raising=False)
+    monkeypatch.setattr(files, "open", short, raising=False)
     with pytest.raises(OSError, match="No space left"):
         append(path, b"two two\n")
     assert path.read_bytes() == b"one\n"

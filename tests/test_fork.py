@@ -10,9 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from charlm import race, racer
 from charlm.catalog import data_dir
-from charlm.config import SampleConfig
 from charlm.entry import reopen
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.fork import fork, retry
@@ -26,22 +24,11 @@ from tests.training import (
     resumed,
     small_corpus,
     spoil,
-    store_in,
     trained,
     untimed,
 )
 
-
-@pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return store_in(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slices of one step and short samples."""
-    monkeypatch.setattr(race, "SLICE_SECONDS", 0.0)
-    monkeypatch.setattr(racer, "SAMPLE", SampleConfig(length=20, seed=1))
+pytestmark = pytest.mark.usefixtures("single_steps")
 
 
 def forked(store: RunStore, parent: Run, **options: Any) -> Run:

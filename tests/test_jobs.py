@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +13,17 @@ from safetensors.torch import load_file
 
 from charlm import job as job_module
 from charlm import race, racer
-from charlm.config import SampleConfig
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.jobs import Jobs
 from charlm.run import Run
 from charlm.runs import RunStore
-from tests.training import TEXT, settings, small_corpus, store_in, trained, wait_for
+from tests.training import TEXT, begin, settings, small_corpus, trained, wait_for
 
 LONG: dict[str, Any] = {"steps": 1_000_000, "eval_every": 1_000_000}
 ENDED = ("stopped", "finished", "failed", "interrupted")
 
 
-@pytest.fixture(autouse=True)
-def quick_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slices of a few steps and short samples, so that orders are heard at once."""
-    monkeypatch.setattr(race, "SLICE_SECONDS", 0.01)
-    monkeypatch.setattr(racer, "SAMPLE", SampleConfig(length=20, seed=1))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return store_in(tmp_path)
-
-
-@pytest.fixture
-def jobs(store: RunStore) -> Iterator[Jobs]:
-    jobs = Jobs(store)
-    yield jobs
-    jobs.close(seconds=30)
-
-
-def begin(jobs: Jobs, *archs: str, **options: Any) -> list[str]:
-    return jobs.start(small_corpus(), settings(**options), archs or ("lstm",))
+pytestmark = pytest.mark.usefixtures("quick_slices")
 
 
 def until(jobs: Jobs, run_id: str, *words: str) -> dict[str, Any]:

@@ -1,44 +1,21 @@
 """The queue: places, moving, several at once, what was interrupted before, and a thousand runs from many threads."""
 
-import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from charlm import race, racer, run, runs
-from charlm.config import SampleConfig
+from charlm import run, runs
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.jobs import Jobs, trainings_at_once
 from charlm.runs import RunStore
-from tests.training import entered, settings, small_corpus, store_in, trained, wait_for
+from tests.training import begin, entered, trained, wait_for
 
 LONG: dict[str, Any] = {"steps": 1_000_000, "eval_every": 1_000_000}
 
 
-@pytest.fixture(autouse=True)
-def quick_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(race, "SLICE_SECONDS", 0.01)
-    monkeypatch.setattr(racer, "SAMPLE", SampleConfig(length=20, seed=1))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return store_in(tmp_path)
-
-
-@pytest.fixture
-def jobs(store: RunStore) -> Iterator[Jobs]:
-    jobs = Jobs(store)
-    yield jobs
-    jobs.close(seconds=30)
-
-
-def begin(jobs: Jobs, *archs: str, **options: Any) -> list[str]:
-    return jobs.start(small_corpus(), settings(**options), archs or ("lstm",))
+pytestmark = pytest.mark.usefixtures("quick_slices")
 
 
 def until(jobs: Jobs, run_id: str, word: str) -> None:
@@ -219,23 +196,3 @@ def test_a_jump_of_the_wall_clock_harms_nothing(jobs: Jobs, monkeypatch: pytest.
         until(jobs, one, "finished")
     seconds = [row["seconds"] for row in jobs.status(run_id)["metrics"]]
     assert seconds == sorted(seconds) and jobs.store.get(ids[0]).created < datetime.now(UTC).isoformat()
-
-
-def test_eight_threads_make_as_many_runs_as_they_say(store: RunStore, request: pytest.FixtureRequest) -> None:
-    each = 1000 if request.config.getoption("--all-faults") else 40
-    [example] = trained(store)
-    info, tokenizer, ids = dict(example.info), example.tokenizer(), []
-
-    def make() -> None:
-        for _ in range(each):
-            made = store.create(info, tokenizer)
-            ids.append(made.run_id)
-            made.release()
-
-    threads = [threading.Thread(target=make) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(ids)) == 8 * each and {one.name for one in store.root.iterdir()} == {*ids, example.run_id}
-    assert {one.run_id for one in store.list()} == {*ids, example.run_id}

@@ -20,14 +20,9 @@ from charlm.race import Control, Racer, line_up, run_race
 from charlm.run import Run
 from charlm.runs import RunStore
 from charlm.shards import Shards
-from tests.training import assert_same_training, entered, small_corpus, state_numbers, store_in, trained, untimed
+from tests.training import assert_same_training, entered, small_corpus, state_numbers, trained, untimed
 
 evaluate_module = import_module("charlm.evaluate")  # its function has its name
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return store_in(tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,10 @@
 """Exact resume: 200 steps are 100, a stop, a resume and 100 more, to the bit, whatever is trained and however."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from charlm import race, racer
-from charlm.config import SampleConfig
 from charlm.race import Control, Racer, line_up, run_race
 from charlm.runs import RunStore
 from tests.training import (
@@ -15,7 +12,6 @@ from tests.training import (
     entered,
     resumed,
     small_corpus,
-    store_in,
     trained,
     untimed,
 )
@@ -47,16 +43,7 @@ CASES = [
 ]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return store_in(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slices of one step and short samples."""
-    monkeypatch.setattr(race, "SLICE_SECONDS", 0.0)
-    monkeypatch.setattr(racer, "SAMPLE", SampleConfig(length=5, seed=1))
+pytestmark = pytest.mark.usefixtures("single_steps")
 
 
 def named(case: tuple[Sequence[str], dict[str, Any]]) -> str:

@@ -20,11 +20,6 @@ from tests.training import entered, spoil, store_in, trained
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return store_in(tmp_path)
-
-
-@pytest.fixture
 def run(store: RunStore) -> Run:
     """A run that rests."""
     [run] = entered(store, label="mine")
@@ -261,11 +256,12 @@ def test_a_race_begins_whole_or_not_at_all(store: RunStore, monkeypatch: pytest.
     assert store.list() == []
 
 
-def test_runs_made_at_once_are_all_different(store: RunStore, run: Run) -> None:
+def test_runs_made_at_once_are_all_different(store: RunStore, run: Run, request: pytest.FixtureRequest) -> None:
+    each = 1000 if request.config.getoption("--all-faults") else 50
     info, tokenizer, ids = dict(run.info), run.tokenizer(), []
 
     def make() -> None:
-        for _ in range(50):
+        for _ in range(each):
             made = store.create(info | {"run_id": "", "status": "queued"}, tokenizer)
             ids.append(made.run_id)
             made.release()
@@ -275,7 +271,8 @@ def test_runs_made_at_once_are_all_different(store: RunStore, run: Run) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(ids)) == 400 and {one.run_id for one in store.list()} == {*ids, run.run_id}
+    assert len(set(ids)) == 8 * each and {one.name for one in store.root.iterdir()} == {*ids, run.run_id}
+    assert {one.run_id for one in store.list()} == {*ids, run.run_id}
 
 
 # --- trash, leftovers, disk ------------------------------------------------------------------------------------------

@@ -21,11 +21,6 @@ SHORT = SampleConfig(length=40, seed=3)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return store_in(tmp_path)
-
-
-@pytest.fixture
 def runs(store: RunStore) -> list[Run]:
     return trained(store, "lstm", "gru", "rnn", steps=4, test_fraction=0.1)
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from charlm.config import CorpusConfig
 from charlm.corpus import Corpus, corpus_from_text
 from charlm.entry import enter, reopen
+from charlm.jobs import Jobs
 from charlm.presets import RunConfig, from_options
 from charlm.race import Control, line_up, run_race
 from charlm.run import Run
@@ -52,6 +53,11 @@ def trained(store: RunStore, *archs: str, text: str = TEXT, **options: Any) -> l
     runs = entered(store, *archs, text=text, **options)
     run_race(line_up(runs, small_corpus(text)), Control())
     return [store.get(run.run_id) for run in runs]
+
+
+def begin(jobs: Jobs, *archs: str, **options: Any) -> list[str]:
+    """Queue a training, or a race; the run ids."""
+    return jobs.start(small_corpus(), settings(**options), archs or ("lstm",))
 
 
 def resumed(store: RunStore, *runs: Run, **options: Any) -> list[Run]:

@@ -2,9 +2,10 @@
 
 import builtins
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -80,11 +81,45 @@ class _System:
         return getattr(os, name)
 
 
-class _File:
+class Wrapped:
+    """A file, some of whose methods are replaced by subclasses."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class Short(Wrapped):
+    """A file of which the disk takes only the beginning, without a word, and which it may not truncate either."""
+
+    def __init__(self, file: Any, truncates: bool) -> None:
+        super().__init__(file)
+        self._truncates = truncates
+
+    def write(self, data: bytes) -> int:
+        written: int = self._file.write(data[: len(data) // 2])
+        return written
+
+    def truncate(self, size: int) -> int:
+        if not self._truncates:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        found: int = self._file.truncate(size)
+        return found
+
+
+class _File(Wrapped):
     """A file opened for writing."""
 
     def __init__(self, file: Any, disk: Disk) -> None:
-        self._file = file
+        super().__init__(file)
         self._disk = disk
 
     def write(self, data: Any) -> int:
@@ -98,12 +133,3 @@ class _File:
     def flush(self) -> None:
         self._disk.operate("flush")
         self._file.flush()
-
-    def __enter__(self) -> "_File":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._file.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)

@@ -22,7 +22,7 @@ from charlm.metrics import MetricsLog
 from charlm.race import Control, line_up, run_race
 from charlm.run import Run
 from charlm.runs import RunStore
-from tests.faults.disk import Disk, refuse
+from tests.faults.disk import Disk, Short, refuse
 from tests.faults.outcome import content, rows, same
 from tests.faults.zygote import Zygote
 from tests.training import entered, settings, small_corpus, store_in, wait_for
@@ -328,33 +328,6 @@ def test_a_row_that_is_refused_in_its_middle_is_taken_back(tmp_path: Path) -> No
     assert log.path.read_bytes() == before
     log.append({"step": 2})
     assert log.rows() == [{"step": 1}, {"step": 2}]
-
-
-class Short:
-    """A file of which the disk takes only the beginning, without a word, and which it may not truncate either."""
-
-    def __init__(self, file: Any, truncates: bool) -> None:
-        self._file = file
-        self._truncates = truncates
-
-    def write(self, data: bytes) -> int:
-        written: int = self._file.write(data[: len(data) // 2])
-        return written
-
-    def truncate(self, size: int) -> int:
-        if not self._truncates:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        found: int = self._file.truncate(size)
-        return found
-
-    def __enter__(self) -> "Short":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._file.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
 
 
 @pytest.mark.parametrize("truncates", [True, False], ids=["taken back", "left there"])
