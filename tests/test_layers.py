@@ -17,7 +17,7 @@ LAYERS = (
     {"device", "estimate", "evaluate", "metrics", "course", "shards"},
     {"train", "sample", "checkpoint"},
     {"run", "runs", "analysis"},
-    {"experiment", "job", "jobs", "serving", "limits", "entry", "race", "racer", "fork", "job_queue"},
+    {"experiment", "job", "jobs", "serving", "limits", "entry", "race", "racer", "fork", "job_queue", "exchange"},
     {"ui"},
     {"app", "cli", "__main__"},
 )

@@ -2,16 +2,10 @@
 
 import re
 import secrets
-import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 
-# What a run folder may hold; nothing else of it leaves the machine.
-RUN_FILES = (
-    "run.json", "tokenizer.json", "metrics.jsonl", "samples.jsonl", "best.safetensors", "last.safetensors",
-    "resume.safetensors",
-)  # fmt: skip
-RUN_FOLDERS = ("snapshots", "analysis")
+from charlm.exchange.exports import Format
+from charlm.run import Run
 
 
 def click_js(elem_id: str) -> str:
@@ -35,17 +29,8 @@ def served_text(name: str, text: str) -> str:
     return str(path)
 
 
-def run_members(folder: Path, extra: Iterable[str] = ()) -> list[Path]:
-    """The named members of a run folder that exist, links left out."""
-    named = [folder / name for name in (*RUN_FILES, *extra)]
-    named += [path for sub in RUN_FOLDERS for path in sorted((folder / sub).glob("*"))]
-    return [path for path in named if path.is_file() and not path.is_symlink()]
-
-
-def run_zip(folder: Path, name: str, extra: Iterable[str] = ()) -> str:
-    """A run folder as a zip that the page may download; its path. Weights do not shrink, so they are stored."""
-    path = served_path(f"{name}.zip")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for member in run_members(folder, extra):
-            archive.write(member, f"{name}/{member.relative_to(folder).as_posix()}")
+def served_run(run: Run, kind: Format) -> str:
+    """A run in one of its formats as a file that the page may download; its path."""
+    path = served_path(f"{run.run_id}{kind.suffix}")
+    kind.write(run, path)
     return str(path)

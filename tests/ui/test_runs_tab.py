@@ -1,7 +1,6 @@
 """The Runs table, the details, what may be downloaded, and the job strip."""
 
 import re
-import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -209,18 +208,6 @@ def test_evaluation_stands_beside_the_runs_own_loss() -> None:
     html = run_details.evaluation(FakeRun("a"), "<b>x</b>", "y" * 1000, measured)
     assert "2.74 bits per character on &lt;b&gt;x" in html and "3 characters it does not know" in html
     assert "own held-out text: 1.96" in html and "the last" not in html
-
-
-def test_only_named_members_leave_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
-    folder = tmp_path / "run"
-    (folder / "snapshots").mkdir(parents=True)
-    for name in ("run.json", "best.safetensors", "secret.txt", ".lock", "snapshots/1.safetensors"):
-        (folder / name).write_text(name)
-    (folder / "last.safetensors").symlink_to(tmp_path / "elsewhere")
-    with zipfile.ZipFile(files.run_zip(folder, "my run/..")) as archive:
-        names = {name.rsplit("/", 1)[-1] for name in archive.namelist()}
-    assert names == {"run.json", "best.safetensors", "1.safetensors"}
 
 
 def test_a_served_file_keeps_a_safe_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,41 @@
+"""What a run can leave as: a format has a name, a file suffix, and a function that writes the file."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from charlm.errors import ConfigError
+from charlm.exchange.run_zip import write_zip
+from charlm.run import Run
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to take a run along.
+
+    Attributes:
+        name: as it is chosen, on the command line and in the page.
+        suffix: of the file.
+        about: for what it is good, a short phrase.
+        write: puts the run into a new file; raises CheckpointError if the run has no weights or does not fit.
+    """
+
+    name: str
+    suffix: str
+    about: str
+    write: Callable[[Run, Path], None]
+
+
+FORMATS: Sequence[Format] = (Format("zip", ".zip", "the whole run folder, to go on elsewhere", write_zip),)
+
+
+def find_format(name: str) -> Format:
+    """The format of this name.
+
+    Raises:
+        ConfigError: there is none; lists those there are.
+    """
+    for known in FORMATS:
+        if known.name == name:
+            return known
+    raise ConfigError(f"a run can be exported as {', '.join(known.name for known in FORMATS)}, not {name[:40]!r}")
