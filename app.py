@@ -4,13 +4,10 @@ import signal
 import sys
 import time
 
-from charlm.catalog import data_dir, sweep_texts
+from charlm.catalog import data_dir
 from charlm.errors import ConfigError
-from charlm.jobs import Jobs
-from charlm.memory import give_back
-from charlm.runs import RunStore
-from charlm.serving import Serving
-from charlm.ui.demo import Services, build_demo
+from charlm.ui.demo import build_demo
+from charlm.ui.lab import open_lab
 from charlm.ui.theme import launch_options
 
 # The exit codes after a signal; SIGTERM ends a Space.
@@ -18,7 +15,7 @@ EXITS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 # Seconds: the first page comes first, loading torch beside it would slow it down.
 WARM_UP_AFTER = 2.0
 LOOK_EVERY = 0.2  # seconds until a signal is obeyed
-GIVE_BACK_EVERY = 30.0  # seconds between two looks for free memory
+TIDY_EVERY = 30.0  # seconds between two looks for free memory and disk
 
 
 def main() -> int:
@@ -27,29 +24,25 @@ def main() -> int:
     Returns:
         The exit code: 143 after SIGTERM, 130 after Ctrl-C, 2 for a setting that is none.
     """
-    store = RunStore()
     try:
-        jobs = Jobs(store)
+        lab = open_lab()
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    store.sweep()
-    sweep_texts()
-    jobs.interrupted()  # what is cut off now was so before this server began
-    services = Services(store, jobs, Serving(store, jobs.is_training))
+    lab.begin()
     came: list[int] = []
     for number in EXITS:
         signal.signal(number, lambda number, _: came.append(number))
-    demo = build_demo(services, data_dir())
-    demo.launch(prevent_thread_lock=True, **launch_options())
-    services.serving.warm_up_later(WARM_UP_AFTER)
-    given_back = time.monotonic()
+    demo = build_demo(lab.services, data_dir())
+    demo.launch(prevent_thread_lock=True, **launch_options(lab.services))
+    lab.serving.warm_up_later(WARM_UP_AFTER)
+    tidied = time.monotonic()
     while not came:
         time.sleep(LOOK_EVERY)
-        if time.monotonic() - given_back > GIVE_BACK_EVERY:
-            give_back()
-            given_back = time.monotonic()
-    jobs.close()
+        if time.monotonic() - tidied > TIDY_EVERY:
+            lab.tidy()
+            tidied = time.monotonic()
+    lab.jobs.close()
     return EXITS[signal.Signals(came[0])]
 
 

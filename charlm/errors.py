@@ -33,5 +33,9 @@ class JobError(CharLMError):
         self.mend = dict(mend or {})
 
 
+class LimitError(CharLMError):
+    """A visitor of a public Space asks for more than one may have there."""
+
+
 class Halted(Exception):
     """Something long was broken off because it was asked to."""

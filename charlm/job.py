@@ -88,8 +88,14 @@ class Job:
             "position": position,
         }
 
-    def summary(self, queued: int, beside: int = 0) -> dict[str, Any]:
-        """For the strip of the page: the whole job, and a line for each racer."""
+    def summary(self, queued: int, beside: int = 0, place: int = 0) -> dict[str, Any]:
+        """For the strip of the page: the whole job, and a line for each racer.
+
+        Args:
+            queued: jobs that wait behind it.
+            beside: other jobs at work.
+            place: its own in the queue; 0 at work.
+        """
         runs = list(self.runs)
         states = [self._racer(run) for run in runs]
         eta = [racer.eta_seconds() for racer in self.racers if not racer.ended]
@@ -104,7 +110,7 @@ class Job:
             "total_steps": max((state["total_steps"] or 0 for state in states), default=0) or None,
             "eta_seconds": sum(known) if known else None,
             "progress": sum(state["progress"] for state in states) / len(states),
-            "message": self.message(speaking, 0),
+            "message": self.message(speaking, place),
             "resting": bool(self.trouble),
             "queued": queued,
             "beside": beside,

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,14 @@ from charlm.run import ACTIVE, Run
 from charlm.runs import RunStore
 
 log = logging.getLogger(__name__)
+
+# Which runs somebody may know of.
+Among = Callable[[Run], bool]
+
+
+def everyone(_: Run) -> bool:
+    """All runs."""
+    return True
 
 
 def trainings_at_once() -> int:
@@ -117,7 +125,7 @@ class Jobs:
         self._queue.add(Job([run], corpus, Control()))
         return self.status(run.run_id)
 
-    def interrupted(self) -> list[Run]:
+    def interrupted(self, among: Among = everyone) -> list[Run]:
         """The runs that were cut off when the last server ended, as far as nobody has decided about them yet."""
         if self._offered is None:
             runs = [run for run in self.store.list() if not run.shipped and run.status == "interrupted"]
@@ -128,19 +136,20 @@ class Jobs:
                 found.append(self.store.get(run_id))
         found = [run for run in found if run.status == "interrupted" and not (run.trimmed or run.left_alone)]
         self._offered = [run.run_id for run in found]
-        return found
+        return [run for run in found if among(run)]
 
-    def resume_interrupted(self) -> None:
+    def resume_interrupted(self, among: Among = everyone) -> None:
         """Go on with all of `interrupted`, those of a race as a race.
 
         Raises:
             CharLMError: why one of them cannot go on; the others do.
         """
-        runs = self.interrupted()
+        runs = self.interrupted(among)
         groups: dict[str, list[Run]] = {}
         for run in runs:
             groups.setdefault(run.group or run.run_id, []).append(run)
-        self._offered, refused = [], None
+        refused = None
+        self._decided(runs)
         for group in groups.values():
             try:
                 self._reopen(group, {})
@@ -149,12 +158,18 @@ class Jobs:
         if refused is not None:
             raise refused
 
-    def dismiss_interrupted(self) -> None:
+    def dismiss_interrupted(self, among: Among = everyone) -> None:
         """Say no more of the interrupted runs, in this process and later ones; each can still be resumed."""
-        for run in self.interrupted():
+        runs = self.interrupted(among)
+        for run in runs:
             with suppress(CharLMError):  # it is asked again after a restart, nothing worse
                 run.update(left_alone=True)
-        self._offered = []
+        self._decided(runs)
+
+    def _decided(self, runs: Sequence[Run]) -> None:
+        """Offer these interrupted runs no more."""
+        done = {run.run_id for run in runs}
+        self._offered = [run_id for run_id in self._offered or () if run_id not in done]
 
     def pause(self, run_id: str) -> dict[str, Any]:
         """Let the job of this run rest after its present step."""
@@ -229,25 +244,32 @@ class Jobs:
             "message": message,
         }
 
-    def current(self) -> dict[str, Any] | None:
+    def current(self, among: Among = everyone) -> dict[str, Any] | None:
         """The first job at work, or the next one in the queue; None if there is none. For the strip of the page."""
-        jobs = self._queue.jobs()
+        jobs = self._jobs(among)
         if not jobs:
             return None
         beside = sum(job.begun for job in jobs[1:])
-        return jobs[0].summary(len(jobs) - 1 - beside, beside)
+        return jobs[0].summary(len(jobs) - 1 - beside, beside, self._queue.position(jobs[0]) or 0)
 
     def is_training(self) -> bool:
         """Whether a training takes its share of the machine just now."""
         return any(job.begun and job.status == "running" for job in self._queue.jobs())
 
-    def queue_list(self) -> list[dict[str, Any]]:
-        """A line for each job, those at work (position 0) first: run_ids, archs, title, corpus, status, position."""
-        return [job.brief(self._queue.position(job) or 0) for job in self._queue.jobs()]
+    def waiting(self) -> int:
+        """How many jobs wait for their turn."""
+        return sum(not job.begun for job in self._queue.jobs())
 
-    def queue(self) -> list[list[str]]:
+    def queue_list(self, among: Among = everyone) -> list[dict[str, Any]]:
+        """A line for each job, those at work (position 0) first: run_ids, archs, title, corpus, status, position."""
+        return [job.brief(self._queue.position(job) or 0) for job in self._jobs(among)]
+
+    def queue(self, among: Among = everyone) -> list[list[str]]:
         """The run ids of each job, the one at work first."""
-        return [[run.run_id for run in job.runs] for job in self._queue.jobs()]
+        return [[run.run_id for run in job.runs] for job in self._jobs(among)]
+
+    def _jobs(self, among: Among) -> list[Job]:
+        return [job for job in self._queue.jobs() if any(map(among, list(job.runs)))]
 
     def close(self, seconds: float = 5.0) -> None:
         """Save and leave: running and waiting jobs end as interrupted and can be resumed."""

@@ -183,6 +183,11 @@ class Run:
         return str(self.info.get("group", ""))
 
     @property
+    def owner(self) -> str:
+        """The key of the visitor it belongs to; empty where all belongs to one user."""
+        return str(self.info.get("owner", ""))
+
+    @property
     def ancestry(self) -> list[dict[str, Any]]:
         """What it was made from, nearest first: run_id, label, step, and why: fork or retry."""
         parents = self.info.get("ancestry")

@@ -6,7 +6,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -67,12 +67,31 @@ def _is_run(folder: Path) -> bool:
         return False  # a name that is too long, a folder that may not be entered
 
 
-class RunStore:
-    """All runs: the user's under `root`, and the shipped ones."""
+def no_run(run_id: object) -> CheckpointError:
+    """What is said of an id that fits no run."""
+    return CheckpointError(f"there is no run {str(run_id)[:80]!r}")
 
-    def __init__(self, root: Path | None = None, shipped: Path | None = None) -> None:
+
+def nobody() -> str:
+    """Whose new runs are where all belong to one user."""
+    return ""
+
+
+class RunStore:
+    """All runs: the user's under `root`, and the shipped ones.
+
+    Args:
+        root: where new runs go; None: `runs_dir()`.
+        shipped: the runs that came with the app.
+        owner: asked at every new run whose it is; a key of a visitor, or "".
+    """
+
+    def __init__(
+        self, root: Path | None = None, shipped: Path | None = None, owner: Callable[[], str] = nobody
+    ) -> None:
         self.root = root or runs_dir()
         self.shipped = shipped or SHIPPED
+        self._owner = owner
 
     def list(self) -> list[Run]:
         """Newest first, shipped ones last; folders that are no runs are passed over."""
@@ -106,7 +125,7 @@ class RunStore:
         """
         run = self._exact(run_id) if isinstance(run_id, str) else None
         if run is None:
-            raise CheckpointError(f"there is no run {str(run_id)[:80]!r}")
+            raise no_run(run_id)
         return run
 
     def _exact(self, run_id: str) -> Run | None:
@@ -148,7 +167,7 @@ class RunStore:
         versions = {"python": sys.version.split()[0]} | {name: _version(name) for name in ("torch", "numpy", "gradio")}
         full = {
             "format": FORMAT, "run_id": folder.name, "status": "queued", "message": "", "created": now(),
-            "progress": dict(NO_PROGRESS), "versions": versions, **info,
+            "progress": dict(NO_PROGRESS), "versions": versions, "owner": self._owner(), **info,
         }  # fmt: skip
         write_atomically(folder / "tokenizer.json", json.dumps(tokenizer.to_dict(), ensure_ascii=False).encode())
         write_json(folder / "run.json", full)
@@ -216,15 +235,18 @@ class RunStore:
             raise CheckpointError(f"{run_id} cannot be restored: {error.strerror or error}") from error
         return self.get(run_id)
 
-    def empty_trash(self) -> int:
-        """Remove all deleted runs for good; returns the bytes that are free now.
+    def empty_trash(self, only: Sequence[Run] | None = None) -> int:
+        """Remove deleted runs for good; returns the bytes that are free now.
+
+        Args:
+            only: of `trashed`; None: everything in the trash.
 
         Raises:
             CheckpointError: something in it cannot be removed.
         """
         freed = 0
         try:
-            for folder in _folders(self.trash):
+            for folder in _folders(self.trash) if only is None else [run.folder for run in only]:
                 size = folder_bytes(folder)
                 shutil.rmtree(folder)
                 freed += size

@@ -17,7 +17,21 @@ LAYERS = (
     {"device", "estimate", "evaluate", "metrics", "course", "shards"},
     {"train", "sample", "checkpoint"},
     {"run", "runs", "analysis"},
-    {"experiment", "job", "jobs", "serving", "limits", "entry", "race", "racer", "fork", "job_queue", "exchange"},
+    {
+        "experiment",
+        "job",
+        "jobs",
+        "serving",
+        "limits",
+        "entry",
+        "race",
+        "racer",
+        "fork",
+        "job_queue",
+        "exchange",
+        "accounts",
+        "visitors",
+    },
     {"ui"},
     {"app", "cli", "__main__"},
 )
@@ -84,7 +98,7 @@ def test_only_ui_and_app_import_gradio_and_ui_never_torch(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_only_the_queue_serving_and_shards_have_threads(path: Path) -> None:
-    if noun_of(path) not in ("job_queue", "serving", "shards", "metrics", "course", "files"):
+    if noun_of(path) not in ("job_queue", "serving", "shards", "metrics", "course", "files", "accounts", "visitors"):
         assert not foreign_imports(path) & THREADS
 
 

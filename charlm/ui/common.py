@@ -4,13 +4,16 @@ Every function here takes plain text and returns HTML in which that text is esca
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
+from charlm.accounts import Accounts
 from charlm.config import ARCH_NAMES
+from charlm.limits import Limits, Visitor
 from charlm.plots import BASELINE_COLOUR, arch_colour
+from charlm.ui.files import Files
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -33,13 +36,34 @@ TERMS = {
 }
 
 
+def only_user() -> None:
+    """Who asks where all belongs to one user: nobody in particular."""
+
+
 @dataclass(frozen=True)
 class Services:
-    """The three objects the tabs work with: run folders, the training job, and the models that write."""
+    """What the tabs work with.
+
+    Attributes:
+        store: run folders.
+        jobs: the trainings.
+        serving: the models that write.
+        files: what is uploaded and downloaded.
+        who: asks; None where all belongs to one user.
+        accounts: what each visitor of a public Space has used; None elsewhere.
+    """
 
     store: Any
     jobs: Any
     serving: Any
+    files: Files = field(default_factory=Files)
+    who: Callable[[], Visitor | None] = only_user
+    accounts: Accounts | None = None
+
+    @property
+    def limits(self) -> Limits | None:
+        """What a visitor of a public Space may use; None elsewhere. Store, jobs and serving see to it."""
+        return self.accounts.limits if self.accounts else None
 
 
 @dataclass(frozen=True)

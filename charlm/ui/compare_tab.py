@@ -10,11 +10,12 @@ from charlm.errors import CharLMError
 from charlm.ui import sampling as fold
 from charlm.ui.choice import MOST, asked, comparable, default_runs, found_runs, run_choices
 from charlm.ui.common import Services, Shared, heading, plot_data, section, toast
-from charlm.ui.files import click_js, served_text
+from charlm.ui.files import click_js
 from charlm.ui.ranking import ranking_csv, ranking_table
 from charlm.ui.verdict import names, verdict
 from charlm.ui.writing import resting_columns, stream_columns
 
+WRITING = 64  # pages in which texts are written at the same time; a page takes a thread only when it is handed new text
 # When a job begins or ends, the picker learns of it without a reload.
 JOB_JS = """
 const tell = (event) => { if (!event.detail.first && element.isConnected) trigger('refresh', {}); };
@@ -163,13 +164,13 @@ def _wire_writing(tab: CompareTab, services: Services) -> None:
         return [prompt, *values]
 
     def save(ids: list[str]) -> str:
-        return served_text("charlm-ranking.csv", ranking_csv(found_runs(services.store, ids)))
+        return services.files.text("charlm-ranking.csv", ranking_csv(found_runs(services.store, ids)))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     buttons = [tab.generate, tab.stop]
     started = gr.on(
         [tab.generate.click, tab.prompt.submit],
-        write, [tab.models, tab.prompt, *controls], [tab.columns, *buttons], concurrency_limit=8, **quiet,
+        write, [tab.models, tab.prompt, *controls], [tab.columns, *buttons], concurrency_limit=WRITING, **quiet,
     )  # fmt: skip
     tab.stop.click(rest, None, buttons, cancels=[started], queue=False, **quiet)
     gr.on([control.change for control in controls], retitle, controls, tab.sampling.fold, queue=False, **quiet)

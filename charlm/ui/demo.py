@@ -9,7 +9,7 @@ import gradio as gr
 from charlm.ui import compare_tab, endpoints, runs_tab, strip
 from charlm.ui.common import Services, Shared
 from charlm.ui.pulse import Pulse
-from charlm.ui.watch import Watch
+from charlm.ui.watch import Watches
 
 __all__ = ["Services", "Shared", "build_demo"]
 
@@ -32,14 +32,14 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
     """
     with gr.Blocks(title="CharLM Lab", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         endpoints.build(services)  # first: a name is the first one's that asks for it
-        watch = Watch(services)
-        _frame(services, Pulse(services, watch))
+        watches = Watches(services)
+        _frame(services, Pulse(services, watches))
         crossing = _crossing(data_dir)
         with gr.Tabs(elem_id="tabs", selected="compare") as tabs:
             for title in TABS:
                 name = title.lower()
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}", elem_classes="page") as own:
-                    _tab(name, services, Shared(demo, tabs, own, *crossing), watch)
+                    _tab(name, services, Shared(demo, tabs, own, *crossing), watches)
     demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=AT_ONCE)
     for name, seconds in QUEUE_SLEEPS.items():
         if hasattr(demo._queue, name):
@@ -68,11 +68,11 @@ def _crossing(data_dir: Path) -> tuple[Any, ...]:
     return corpus, compare, watch
 
 
-def _tab(name: str, services: Services, shared: Shared, watch: Watch) -> None:
+def _tab(name: str, services: Services, shared: Shared, watches: Watches) -> None:
     from charlm.ui import corpus_tab, train_tab
 
     if name == "train":
-        train_tab.build(services, shared, watch)
+        train_tab.build(services, shared, watches)
         return
     builders = {"compare": compare_tab, "corpus": corpus_tab, "runs": runs_tab}
     builders[name].build(services, shared)

@@ -4,11 +4,9 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from charlm.catalog import entries, is_at_hand, load_corpus
 from charlm.config import CorpusConfig, SampleConfig, reject_unknown
@@ -17,6 +15,7 @@ from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.presets import from_options
 from charlm.run import Run
 from charlm.ui.common import Services
+from charlm.ui.files import Files
 
 AT_ONCE = 8  # calls of one endpoint served at the same time
 
@@ -87,7 +86,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
 
     def begin(corpus: str, file: Any, archs: list[str], options: Any) -> list[dict[str, Any]]:
         config = from_options(_options(options))
-        ids = jobs.start(_corpus(corpus, file, config.corpus), config, archs)
+        ids = jobs.start(_corpus(services.files, corpus, file, config.corpus), config, archs)
         states = [jobs.status(run_id) for run_id in ids]
         return [{name: state[name] for name in ("run_id", "status", "position")} for state in states]
 
@@ -188,26 +187,15 @@ def _summary(run: Run) -> dict[str, Any]:
     }
 
 
-def _corpus(key: str, file: Any, config: CorpusConfig) -> Corpus:
+def _corpus(files: Files, key: str, file: Any, config: CorpusConfig) -> Corpus:
     """The text a client means: its upload, else the catalog's."""
     if file:
-        path = _uploaded(file)
+        path = files.uploaded(file.get("path") if isinstance(file, dict) else None)
         name = file.get("orig_name") if isinstance(file.get("orig_name"), str) else path.name
         return read_corpus(read_bytes(path), name or path.name, config)
     if not isinstance(key, str) or not key:
         raise CorpusError("no corpus is given: name one of the catalog, or upload a file")
     return load_corpus(key, config)
-
-
-def _uploaded(file: Any) -> Path:
-    """The path of a file that came through gradio's own upload; nothing else is ever opened."""
-    given = file.get("path") if isinstance(file, dict) else None
-    folder = Path(get_upload_folder()).resolve()
-    if isinstance(given, str) and given and "\0" not in given:
-        path = Path(given).resolve()
-        if path.is_relative_to(folder) and path.is_file():
-            return path
-    raise CorpusError("the file is not an upload; send it with gradio_client's handle_file")
 
 
 def _options(options: Any) -> dict[str, Any]:

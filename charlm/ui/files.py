@@ -1,11 +1,17 @@
-"""Files that a page may download, written straight into gradio's own cache, which it clears by itself."""
+"""Files that a page may download, and those that were uploaded; both lie in gradio's own cache, which clears itself."""
 
 import re
 import secrets
+from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
+from charlm.errors import CorpusError
 from charlm.exchange.exports import Format
+from charlm.limits import Visitor
 from charlm.run import Run
+
+MOST_FILES = 20_000  # whose owner is remembered
 
 
 def click_js(elem_id: str) -> str:
@@ -13,24 +19,83 @@ def click_js(elem_id: str) -> str:
     return f"() => setTimeout(() => document.getElementById('{elem_id}').click(), 60)"
 
 
-def served_path(name: str) -> Path:
-    """A fresh path in gradio's cache whose last part is `name`, made safe."""
+def cache_folder() -> Path:
+    """Where gradio keeps uploads and downloads."""
     from gradio.utils import get_upload_folder
 
-    folder = Path(get_upload_folder()) / secrets.token_hex(16)
-    folder.mkdir(parents=True)
-    return folder / (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "file")
+    return Path(get_upload_folder()).resolve()
 
 
-def served_text(name: str, text: str) -> str:
-    """Write a text file that the page may download; its path."""
-    path = served_path(name)
-    path.write_text(text, encoding="utf-8")
-    return str(path)
+class Files:
+    """The way to files in the cache; all belong to one user."""
+
+    def uploaded(self, given: Any) -> Path:
+        """The path of a file that came through gradio's own upload; nothing else is ever opened.
+
+        Args:
+            given: the path, as a page or a client says it.
+
+        Raises:
+            CorpusError: it is none.
+        """
+        if isinstance(given, str) and given and "\0" not in given:
+            path = Path(given).resolve()
+            if path.is_relative_to(cache_folder()) and path.is_file():
+                return path
+        raise CorpusError("the file is not an upload; send it with gradio_client's handle_file")
+
+    def fresh(self, name: str) -> Path:
+        """A new path whose last part is `name`, made safe."""
+        folder = cache_folder() / secrets.token_hex(16)
+        folder.mkdir(parents=True)
+        return folder / (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "file")
+
+    def text(self, name: str, text: str) -> str:
+        """Write a text file that the page may download; its path."""
+        path = self.fresh(name)
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    def run(self, run: Run, kind: Format) -> str:
+        """A run in one of its formats as a file that the page may download; its path."""
+        path = self.fresh(f"{run.run_id}{kind.suffix}")
+        kind.write(run, path)
+        return str(path)
 
 
-def served_run(run: Run, kind: Format) -> str:
-    """A run in one of its formats as a file that the page may download; its path."""
-    path = served_path(f"{run.run_id}{kind.suffix}")
-    kind.write(run, path)
-    return str(path)
+class VisitorFiles(Files):
+    """The same where strangers share the server: each has only files of their own.
+
+    Args:
+        who: asks at every call.
+    """
+
+    def __init__(self, who: Any) -> None:
+        self._who = who
+        self._owners: OrderedDict[str, set[str]] = OrderedDict()  # visitors' keys by path
+
+    def own(self, path: str, visitor: Visitor) -> None:
+        """The file is this visitor's, too; the same content may have been uploaded by others."""
+        self._owners.setdefault(str(Path(path).resolve()), set()).add(visitor.key)
+        while len(self._owners) > MOST_FILES:
+            self._owners.popitem(last=False)
+
+    def is_own(self, path: str, visitor: Visitor | None) -> bool:
+        """Whether it is a file of this visitor."""
+        if visitor is None or "\0" in path:
+            return False
+        return visitor.key in self._owners.get(str(Path(path).resolve()), ())
+
+    def uploaded(self, given: Any) -> Path:
+        """As for one user, and it is the visitor's own."""
+        path = super().uploaded(given)
+        if not self.is_own(str(path), self._who()):
+            raise CorpusError("the file is not an upload of yours; upload it here first")
+        return path
+
+    def fresh(self, name: str) -> Path:
+        """As for one user, for the visitor to download."""
+        path, visitor = super().fresh(name), self._who()
+        if visitor is not None:
+            self.own(str(path), visitor)
+        return path

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from charlm.ui import train_live
 from charlm.ui.common import Services
 from charlm.ui.strip import strip_state
-from charlm.ui.watch import Watch
+from charlm.ui.watch import Watches
 
 PATH = "/gradio_api/pulse"  # gradio's prefix: whatever stands before the server lets it through
 # Seconds until a page asks again: while something is at work, and otherwise.
@@ -32,11 +32,11 @@ class Pulse:
 
     Args:
         services: for the strip.
-        watch: for the Train tab.
+        watches: for the Train tab.
     """
 
-    def __init__(self, services: Services, watch: Watch) -> None:
-        self.services, self.watch = services, watch
+    def __init__(self, services: Services, watches: Watches) -> None:
+        self.services, self.watches = services, watches
         self._asked: deque[tuple[float, float]] = deque()  # when, and how long that page was told to wait
 
     async def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Pulse:
         told: dict[str, Any] = {"strip": strip_state(self.services, asked.get("strip"))}
         live = bool(self.services.jobs.queue())
         if isinstance(train := asked.get("train"), dict):
-            view = await self.watch.view(train_live.wishes(train))
+            view = await self.watches.own().view(train_live.wishes(train))
             told["train"] = train_live.answer(view, train)
             live = live or bool(view.active)
         return {**told, "wait": self._wait(time.monotonic()) if live else IDLE_SECONDS}

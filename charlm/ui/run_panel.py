@@ -13,7 +13,7 @@ from charlm.run import MAX_LABEL
 from charlm.ui import run_details
 from charlm.ui.choice import asked, request
 from charlm.ui.common import ACTIONS_JS, Services, Shared, section, toast
-from charlm.ui.files import click_js, served_run
+from charlm.ui.files import click_js
 from charlm.ui.run_listing import Listing, Trash
 from charlm.ui.run_trash import deleted_html
 
@@ -188,7 +188,7 @@ def _wire_leaving(panel: Panel, listing: Listing, trash: Trash, find: Callable[[
 
     def pack(message: str) -> str:
         run = find(message)
-        return served_run(run, find_format("zip"))
+        return listing.services.files.run(run, find_format("zip"))
 
     def delete(message: str, wanted: str) -> dict[Any, Any]:
         run = find(message)

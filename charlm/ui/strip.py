@@ -116,7 +116,8 @@ def _others(job: Mapping[str, Any]) -> str:
 
 def _buttons(job: Mapping[str, Any]) -> str:
     run = str(job["run_ids"][0]) if job.get("run_ids") else ""
-    verb = "" if job.get("resting") else VERBS.get(str(job["status"]), "")
+    pausable = job.get("pausable", True) and not job.get("resting")
+    verb = "" if not pausable else VERBS.get(str(job["status"]), "")
     toggle = action(verb.lower(), verb, run=run) if verb else ""
     return f'<span class="buttons">{toggle}{action("stop", "Stop", run=run)}</span>'
 

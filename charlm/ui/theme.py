@@ -6,6 +6,10 @@ from typing import Any
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
+from charlm.accounts import Accounts
+from charlm.ui.common import Services
+from charlm.ui.doorman import doorman
+from charlm.ui.files import VisitorFiles
 from charlm.ui.pulse import route
 
 HERE = Path(__file__).parent
@@ -148,8 +152,28 @@ def page_head() -> str:
 SESSIONS = 64
 
 
-def launch_options() -> dict[str, Any]:
-    """What `demo.launch` needs beside host and port; app.py and the tests share it."""
+# Threads that gradio answers events in: a text being written takes one for a moment at each of its pieces.
+THREADS = 100
+
+
+def launch_options(services: Services | None = None) -> dict[str, Any]:
+    """What `demo.launch` needs beside host and port; app.py and the tests share it.
+
+    Args:
+        services: of the page; on a public Space a doorman stands before it.
+    """
+    return _options() if services is None or services.accounts is None else _public_options(services, services.accounts)
+
+
+def _public_options(services: Services, accounts: Accounts) -> dict[str, Any]:
+    options, files = _options(), services.files
+    assert isinstance(files, VisitorFiles)
+    options["app_kwargs"]["middleware"] = [doorman(accounts, files)]
+    most = {"max_file_size": accounts.limits.checkpoint_bytes}
+    return {**options, **most, "ssr_mode": False, "enable_monitoring": False}
+
+
+def _options() -> dict[str, Any]:
     return {
         "theme": lab_theme(),
         "head": page_head(),
@@ -158,5 +182,6 @@ def launch_options() -> dict[str, Any]:
         "run_history": False,
         "state_session_capacity": SESSIONS,
         "max_file_size": "32mb",
+        "max_threads": THREADS,
         "app_kwargs": {"routes": [route()]},
     }

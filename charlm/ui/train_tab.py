@@ -18,7 +18,7 @@ from charlm.ui.choice import asked, run_title
 from charlm.ui.common import ACTIONS_JS, Services, Shared, plot_data, swatch_css, toast
 from charlm.ui.corpora import Chosen, chosen_value, corpus_choices, open_corpus
 from charlm.ui.train_form import FOLDS, NAMES, Form
-from charlm.ui.watch import Watch
+from charlm.ui.watch import Watches
 
 LIVE_JS = (Path(__file__).parent / "train.js").read_text(encoding="utf-8")
 HEAD_JS = (
@@ -53,7 +53,7 @@ class Live:
     wanted: gr.Textbox
 
 
-def build(services: Services, shared: Shared, watch: Watch) -> None:
+def build(services: Services, shared: Shared, watches: Watches) -> None:
     """The tab's components and their wiring; call inside its gr.Tab."""
     gr.HTML(swatch_css("train-archs", ARCHS), apply_default_css=False, padding=False)
     with gr.Row(elem_id="train-sides"):
@@ -62,7 +62,7 @@ def build(services: Services, shared: Shared, watch: Watch) -> None:
         with gr.Column(elem_id="train-live-side", min_width=300):
             live = _live()
     _wire_form(form, shared)
-    _wire_live(live, services, shared, watch)
+    _wire_live(live, services, shared, watches)
     _wire_start(form, live, services, shared)
 
 
@@ -121,10 +121,11 @@ def _wire_form(form: Form, shared: Shared) -> None:
     gr.on([shared.own.select, form.archs.change], rename, form.archs, form.start, **QUIET)
 
 
-def _wire_live(live: Live, services: Services, shared: Shared, watch: Watch) -> None:
+def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches) -> None:
     """The plot is drawn whole when what it shows changes; train.js adds the points in between."""
 
     def draw(by: By, scale: str, overlay: str, wanted: str) -> Any:
+        watch = watches.own()
         view = watch.look(train_live.wishes({"wanted": _ids(wanted)}))
         earlier = watch.found([overlay] if overlay else [])
         return plot_data(train_live.figure(view, earlier, by, scale == "log")) if view.runs else None

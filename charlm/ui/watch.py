@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,25 @@ FRESH_SECONDS = 0.9  # how old an answer to a page may be
 LIST_SECONDS = 2.0
 LIST_SHARE = 0.02
 KEPT = 64  # open runs
+VISITORS = 64
 ASKED = 16  # different wishes that are looked after at once
+
+
+class Watches:
+    """A Watch for each visitor, so that what one is told never reaches another; those used last are kept."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self._watches: OrderedDict[Any, Watch] = OrderedDict()
+
+    def own(self) -> "Watch":
+        """The Watch of whoever asks."""
+        visitor = self.services.who()
+        watch = self._watches.setdefault(visitor.key if visitor else None, Watch(self.services))
+        self._watches.move_to_end(visitor.key if visitor else None)
+        while len(self._watches) > VISITORS:
+            self._watches.popitem(last=False)
+        return watch
 
 
 class Watch:

@@ -17,7 +17,7 @@ from charlm.ui.common import Services
 from charlm.ui.demo import QUEUE_SLEEPS
 from charlm.ui.pulse import Pulse
 from charlm.ui.theme import launch_options
-from charlm.ui.watch import Watch
+from charlm.ui.watch import Watches
 from tests.training import store_in
 
 
@@ -25,7 +25,7 @@ from tests.training import store_in
 def test_many_pages_ask_no_more_often_than_a_few(pages: int, expected: float, tmp_path: Path) -> None:
     store = store_in(tmp_path)
     services = Services(store, Jobs(store), Serving(store))
-    clock = Pulse(services, Watch(services))
+    clock = Pulse(services, Watches(services))
     due = [(place / pages, place) for place in range(pages)]
     waits: list[float] = []
     while due[0][0] < 60:

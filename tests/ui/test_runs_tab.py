@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from charlm.errors import JobError
-from charlm.ui import files, mending, pulse, run_details, run_queue, run_table, run_trash, strip
+from charlm.ui import mending, pulse, run_details, run_queue, run_table, run_trash, strip
 from charlm.ui.common import Services
 from charlm.ui.demo import browser_secret
 from charlm.ui.disk import Disk
+from charlm.ui.files import Files
 from charlm.ui.pulse import Pulse
-from charlm.ui.watch import Watch
+from charlm.ui.watch import Watches
 from tests.ui.runs import AUNT, FakeRun, trio
 from tests.ui.waiting import finished
 
@@ -212,7 +213,7 @@ def test_evaluation_stands_beside_the_runs_own_loss() -> None:
 
 def test_a_served_file_keeps_a_safe_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    path = files.served_path("../../a b<.zip")
+    path = Files().fresh("../../a b<.zip")
     assert path.is_relative_to(tmp_path) and path.name == "a-b-.zip"
 
 
@@ -288,7 +289,7 @@ def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
         resume_interrupted=lambda: calls.append(("all",)), dismiss_interrupted=lambda: calls.append(("none",)),
     )  # fmt: skip
     services = Services(None, jobs, None)
-    html = strip.build(services, Pulse(services, Watch(services)).answer)
+    html = strip.build(services, Pulse(services, Watches(services)).answer)
     answer = html.control_job({"act": "pause", "run": "r1"})
     refused = answer["strip"]
     assert "r1 is not training here" in refused["html"] and answer["wait"] == strip.COMPLAINT_SECONDS

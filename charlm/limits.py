@@ -1,0 +1,151 @@
+"""What a visitor of a public Space may use: the one table of limits, and the checks of a request against it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from charlm.config import ModelConfig, SampleConfig, TrainConfig
+from charlm.errors import ConfigError, LimitError
+
+ELSEWHERE = "run CharLM Lab on your own machine, or in a Space of your own with CHARLM_PUBLIC=0"
+
+
+def is_public() -> bool:
+    """Whether strangers share this server: CHARLM_PUBLIC is 1, or SPACE_ID is set and CHARLM_PUBLIC is not 0.
+
+    Raises:
+        ConfigError: CHARLM_PUBLIC is neither 0 nor 1.
+    """
+    given = os.environ.get("CHARLM_PUBLIC") or ("1" if os.environ.get("SPACE_ID") else "0")
+    if given not in ("0", "1"):
+        raise ConfigError(f"CHARLM_PUBLIC must be 0 or 1, not {given[:20]!r}")
+    return given == "1"
+
+
+def limit(value: float, what: str, unit: str) -> Any:
+    """A row of the table: its number, what it bounds, and its unit."""
+    return field(default=value, metadata={"what": what, "unit": unit})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The table. What has no `together` in front counts for one visitor."""
+
+    parameters: int = limit(1_000_000, "size of a model", "parameters")
+    hidden_size: int = limit(256, "units of memory in a layer", "units")
+    num_layers: int = limit(2, "recurrent layers", "layers")
+    tokens_a_step: int = limit(16_384, "batch_size times seq_len", "characters")
+    steps: int = limit(2_000, "steps of a run", "steps")
+    run_minutes: float = limit(5.0, "training time of a run", "minutes")
+    day_minutes: float = limit(15.0, "training and scoring within 24 hours", "minutes")
+    runs: int = limit(3, "runs that are kept", "runs")
+    corpus_bytes: int = limit(2_000_000, "a text, as UTF-8", "bytes")
+    checkpoint_bytes: int = limit(15_000_000, "a run that is brought along", "bytes")
+    characters: int = limit(1_000, "a generated text", "characters")
+    prompt: int = limit(2_000, "a prompt", "characters")
+    texts_a_minute: int = limit(10, "generations within a minute", "generations")
+    uploads_an_hour: int = limit(30, "uploaded files within an hour", "files")
+    files_a_request: int = limit(4, "files in one upload", "files")
+    body_bytes: int = limit(16_000_000, "an upload, all files together", "bytes")
+    question_bytes: int = limit(8_000_000, "any other request", "bytes")
+    per_address: int = limit(8, "visitors' shares that one internet address has", "shares")
+    together_trainings: int = limit(1, "trainings at work", "trainings")
+    together_waiting: int = limit(10, "trainings that wait", "trainings")
+    together_writing: int = limit(64, "generations at work", "generations")
+    together_disk_bytes: int = limit(10_000_000_000, "runs, texts and uploads; the oldest make room", "bytes")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table for people and programs: name, value, unit, what."""
+        return [{"name": row.name, "value": getattr(self, row.name), **row.metadata} for row in fields(self)]
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks.
+
+    Attributes:
+        key: stands in the run.json of the visitor's runs; tells nobody who it is, nor lets anybody in.
+        address: the internet address, "" where it says nothing (this machine itself).
+        known: proved by a secret of its own; what others do from the same address is not shown to whoever has none.
+    """
+
+    key: str
+    address: str = ""
+    known: bool = True
+
+
+def refuse_above(value: float, most: float, what: str, way_out: str) -> None:
+    """Refuse a number beyond its limit.
+
+    Args:
+        value: what is asked for.
+        most: what is allowed.
+        what: how the sentence begins, the value left out: "hidden_size".
+        way_out: what would work here, "" if nothing else would.
+
+    Raises:
+        LimitError: names the value, the limit and the way out.
+    """
+    if value > most:
+        here = f"{way_out}, or " if way_out else ""
+        raise LimitError(f"{what} {value:,g} is more than the {most:,g} of this public Space; {here}{ELSEWHERE}")
+
+
+def check_model(limits: Limits, model: ModelConfig, parameters: int) -> None:
+    """Refuse a model that is too large.
+
+    Args:
+        limits: the table.
+        model: with the size of its vocabulary.
+        parameters: that it has.
+
+    Raises:
+        LimitError: see `refuse_above`.
+    """
+    refuse_above(model.hidden_size, limits.hidden_size, "hidden_size", "choose a smaller one")
+    refuse_above(model.num_layers, limits.num_layers, "num_layers", "choose fewer")
+    refuse_above(parameters, limits.parameters, f"the {model.arch.upper()}'s number of parameters", "make it smaller")
+
+
+def check_training(limits: Limits, train: TrainConfig) -> None:
+    """Refuse a training whose steps are too many, too long or too wide.
+
+    Raises:
+        LimitError: see `refuse_above`.
+    """
+    tokens = train.batch_size * train.seq_len
+    refuse_above(tokens, limits.tokens_a_step, "batch_size times seq_len", "choose smaller ones")
+    refuse_above(train.steps, limits.steps, "steps", "choose fewer")
+    refuse_above(train.minutes, limits.run_minutes, "minutes", "choose fewer")
+
+
+def check_text_size(limits: Limits, size: int, what: str = "a text's number of bytes") -> None:
+    """Refuse a text of so many bytes that is too large.
+
+    Raises:
+        LimitError: see `refuse_above`.
+    """
+    refuse_above(size, limits.corpus_bytes, what, "choose a shorter text")
+
+
+def check_sampling(limits: Limits, prompt: str, config: SampleConfig) -> None:
+    """Refuse a text to be written that is too long, or a prompt that is.
+
+    Raises:
+        LimitError: see `refuse_above`.
+    """
+    refuse_above(config.length, limits.characters, "length", "ask for fewer characters")
+    refuse_above(len(prompt), limits.prompt, "the prompt's number of characters", "shorten it")
+
+
+def fitted(limits: Limits, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a preset, cut down to what is allowed here.
+
+    Args:
+        limits: the table.
+        values: settings by name; of the known ones, those beyond their limit are changed.
+    """
+    most = {"hidden_size": limits.hidden_size, "num_layers": limits.num_layers, "steps": limits.steps}
+    most["length"] = limits.characters
+    return {name: min(value, most[name]) if name in most else value for name, value in values.items()}

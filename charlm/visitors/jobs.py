@@ -1,0 +1,252 @@
+"""The trainings as one visitor may use them: within the table of limits, and no one else's."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from charlm.accounts import MINUTE, Accounts
+from charlm.config import TrainConfig
+from charlm.corpus import Corpus
+from charlm.errors import CharLMError, JobError, LimitError
+from charlm.jobs import Jobs
+from charlm.limits import ELSEWHERE, Visitor, check_model, check_text_size, check_training, refuse_above
+from charlm.presets import BUDGETS, RunConfig
+from charlm.run import ACTIVE, Run
+from charlm.visitors.runs import VisitorRuns, Who
+from charlm.visitors.serving import someone
+
+LEAST_SECONDS = 10.0  # with less left of the day, nothing is begun
+
+
+class VisitorJobs:
+    """Stands before the Jobs of all.
+
+    Args:
+        jobs: all trainings.
+        runs: what the visitor may know of.
+        who: asks at every call.
+        accounts: what each visitor has used.
+    """
+
+    def __init__(self, jobs: Jobs, runs: VisitorRuns, who: Who, accounts: Accounts) -> None:
+        self._jobs, self._runs, self._who, self._accounts = jobs, runs, who, accounts
+        self._limits = accounts.limits
+        self._entering = threading.RLock()  # two requests at once count as two
+
+    def check(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> None:
+        """Refuse what no visitor may train.
+
+        Raises:
+            LimitError: names the first limit that is exceeded, and the way out.
+        """
+        from charlm.estimate import count_parameters  # torch takes seconds: not before it is needed
+        from charlm.tokenizer import CharTokenizer
+
+        check_text_size(self._limits, utf8_size(corpus.text))
+        check_training(self._limits, config.train)
+        model = replace(config.model, vocab_size=CharTokenizer.fit(corpus.text).vocab_size)
+        for one in (replace(model, arch=arch) for arch in archs):
+            check_model(self._limits, one, count_parameters(one))
+
+    def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]:
+        """As `Jobs.start`; what the settings leave open ends with the visitor's minutes.
+
+        Raises:
+            LimitError: see `check`; or too many runs are kept or wait, or the day's minutes are used up.
+        """
+        visitor = someone(self._who)
+        self.check(corpus, config, archs)
+        with self._entering:
+            self._check_room(len(archs))
+            minutes = self._share(visitor, len(archs)) / MINUTE
+            minutes = min(config.train.minutes or minutes, minutes)
+            train = replace(config.train, minutes=minutes, steps=config.train.steps or self._limits.steps)
+            ids = self._jobs.start(corpus, replace(config, train=train), archs)
+            for run_id in ids:
+                self._accounts.grant(visitor, run_id, minutes * MINUTE)
+        return ids
+
+    def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """As `Jobs.resume`; a run has its steps and minutes once, however often it goes on."""
+        visitor, run = someone(self._who), self._runs.get(run_id)
+        if run.status in ACTIVE:
+            return self._jobs.resume(run_id, options)
+        with self._entering:
+            self._check_waiting()
+            most = self._limits.steps - (run.step - _inherited_steps(run))
+            if most <= 0:
+                raise LimitError(
+                    f"{run.label} has had its {self._limits.steps:,} steps here; fork it for new ones, or {ELSEWHERE}"
+                )
+            budget = self._budget(run, options or {}, max(0, run.train_config.steps - run.step), most)
+            seconds = self._seconds(visitor, run, options or {})
+            state = self._jobs.resume(run_id, {**(options or {}), **budget, "minutes": seconds / MINUTE})
+            self._accounts.grant(visitor, run_id, seconds, run.seconds)
+        return state
+
+    def fork(self, run_id: str, options: Mapping[str, Any] | None = None, **text: Any) -> dict[str, Any]:
+        """As `Jobs.fork`; the new run has steps and minutes of its own."""
+        visitor, parent = someone(self._who), self._runs.get(run_id)
+        check_model(self._limits, parent.model_config, parent.num_parameters)
+        check_training(self._limits, replace(parent.train_config, steps=0, epochs=1.0, minutes=0.0))
+        with self._entering:
+            self._check_room(1)
+            usual = max(0, parent.train_config.steps - parent.step) or max(1, parent.step)
+            budget = self._budget(parent, options or {}, min(usual, self._limits.steps), self._limits.steps)
+            seconds = self._seconds(visitor, None, options or {})
+            state = self._jobs.fork(run_id, {**(options or {}), **budget, "minutes": seconds / MINUTE}, **text)
+            self._accounts.grant(visitor, state["run_id"], seconds, self._runs.get(state["run_id"]).seconds)
+        return state
+
+    def retry(self, run_id: str) -> dict[str, Any]:
+        """As `Jobs.retry`."""
+        visitor, failed = someone(self._who), self._runs.get(run_id)
+        with self._entering:
+            self._check_room(1)
+            seconds = failed.train_config.minutes * MINUTE
+            self._check_left(visitor, seconds)
+            state = self._jobs.retry(run_id)
+            self._accounts.grant(visitor, state["run_id"], seconds)
+        return state
+
+    def _budget(self, run: Run, options: Mapping[str, Any], usual: int, most: int) -> dict[str, Any]:
+        """Steps and epochs to add: as asked for, else as many steps as are usual, else the run's epochs."""
+        asked = {name: options[name] for name in BUDGETS if options.get(name)}
+        if asked:
+            wanted = TrainConfig.from_dict(asked if "steps" in asked else {**asked, "steps": 0})  # within their range
+            refuse_above(wanted.steps, most, "steps to add:", "add fewer")
+            return {"steps": wanted.steps or most, "epochs": wanted.epochs}
+        if run.status == "finished" and not usual:
+            raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
+        epochs = 0.0 if usual else max(0.0, run.train_config.epochs - run.epoch)
+        return {"steps": min(usual or most, most), "epochs": epochs}
+
+    def _seconds(self, visitor: Visitor, run: Run | None, options: Mapping[str, Any]) -> float:
+        """What a run may take from now on; None: a new one."""
+        refuse_above(float(options.get("minutes") or 0), self._limits.run_minutes, "minutes", "choose fewer")
+        had = self._accounts.spent(visitor, run.run_id) if run is not None else 0.0
+        left = self._limits.run_minutes * MINUTE - had
+        if left < LEAST_SECONDS:
+            raise LimitError(
+                f"this run has had its {self._limits.run_minutes:g} minutes here; fork it for a new one, or {ELSEWHERE}"
+            )
+        share = min(self._share(visitor, 1), left)
+        return min(float(options.get("minutes") or 0) * MINUTE or share, share)
+
+    def _share(self, visitor: Visitor, racers: int) -> float:
+        """Seconds that each of so many new runs may take."""
+        self.settle(visitor)
+        seconds = min(self._limits.run_minutes * MINUTE, self._accounts.seconds_left(visitor) / racers)
+        self._check_left(visitor, LEAST_SECONDS * racers)
+        return seconds
+
+    def _check_left(self, visitor: Visitor, seconds: float) -> None:
+        self.settle(visitor)
+        left = self._accounts.seconds_left(visitor)
+        if left < seconds:
+            raise LimitError(
+                f"{left:.0f} s of today's {self._limits.day_minutes:g} minutes of training are left and "
+                f"{seconds:.0f} s are needed; come back tomorrow, or {ELSEWHERE}"
+            )
+
+    def _check_room(self, more: int) -> None:
+        self._runs.check_room(more)
+        self._check_waiting()
+
+    def _check_waiting(self) -> None:
+        if self._jobs.waiting() >= self._limits.together_waiting:
+            raise LimitError(
+                f"{self._limits.together_waiting} trainings wait already; try again in some minutes, or {ELSEWHERE}"
+            )
+
+    def settle(self, visitor: Visitor) -> None:
+        """Give back what ended trainings did not take of their minutes."""
+        for run_id in self._accounts.unsettled(visitor):
+            try:
+                run = self._runs.get(run_id)
+            except CharLMError:
+                continue  # an evaluation at work, or a deleted run
+            if run.status not in ACTIVE:
+                self._accounts.settle(visitor, run_id, run.seconds)
+
+    def pause(self, run_id: str) -> dict[str, Any]:
+        """Nobody may: others wait for their turn."""
+        self._runs.get(run_id)
+        raise LimitError("on a public Space, where others wait, a training cannot rest; stop it, and resume it later")
+
+    def stop(self, run_id: str) -> dict[str, Any]:
+        """As `Jobs.stop`."""
+        return self._jobs.stop(self._runs.get(run_id).run_id)
+
+    def stop_job(self, run_id: str) -> None:
+        """As `Jobs.stop_job`."""
+        self._jobs.stop_job(self._runs.get(run_id).run_id)
+
+    def move(self, run_id: str, by: int) -> dict[str, Any]:
+        """Nobody may: the queue keeps its order."""
+        self._runs.get(run_id)
+        raise LimitError(f"on a public Space the queue keeps its order; wait for your turn, or {ELSEWHERE}")
+
+    @property
+    def at_once(self) -> int:
+        """As `Jobs.at_once`."""
+        return self._jobs.at_once
+
+    def set_at_once(self, number: int) -> None:
+        """Nobody may change it."""
+        raise LimitError(f"a public Space has {self.at_once} training at once; {ELSEWHERE}")
+
+    def interrupted(self) -> list[Run]:
+        """As `Jobs.interrupted`."""
+        return self._jobs.interrupted(self._runs.shows)
+
+    def resume_interrupted(self) -> None:
+        """As `Jobs.resume_interrupted`, one run after the other."""
+        for run in self.interrupted():
+            self.resume(run.run_id)
+
+    def dismiss_interrupted(self) -> None:
+        """As `Jobs.dismiss_interrupted`."""
+        self._jobs.dismiss_interrupted(self._runs.shows)
+
+    def status(self, run_id: str, since_step: int = -1) -> dict[str, Any]:
+        """As `Jobs.status`."""
+        return self._jobs.status(self._runs.get(run_id).run_id, since_step)
+
+    def state(self, run: Run) -> dict[str, Any]:
+        """As `Jobs.state`."""
+        return self._jobs.state(self._runs.get(run.run_id))
+
+    def current(self) -> dict[str, Any] | None:
+        """As `Jobs.current`."""
+        job = self._jobs.current(self._runs.shows)
+        return {**job, "pausable": False} if job else None
+
+    def queue_list(self) -> list[dict[str, Any]]:
+        """As `Jobs.queue_list`."""
+        return self._jobs.queue_list(self._runs.shows)
+
+    def queue(self) -> list[list[str]]:
+        """As `Jobs.queue`."""
+        return self._jobs.queue(self._runs.shows)
+
+    def left(self) -> dict[str, Any]:
+        """What the visitor may still have: `texts` this minute, `minutes` of training today, `runs` to keep."""
+        visitor = someone(self._who)
+        self.settle(visitor)
+        return {
+            "texts": self._accounts.texts_left(visitor),
+            "minutes": round(self._accounts.seconds_left(visitor) / MINUTE, 1),
+            "runs": max(0, self._limits.runs - self._runs.kept()),
+        }
+
+
+def utf8_size(text: str) -> int:
+    """Bytes of a text as UTF-8."""
+    return len(text.encode("utf-8", "replace"))
+
+
+def _inherited_steps(run: Run) -> int:
+    """Steps that a fork has from its parent."""
+    return sum(int(one.get("step", 0)) for one in run.ancestry[:1] if one.get("why") == "fork")

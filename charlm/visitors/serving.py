@@ -1,0 +1,106 @@
+"""The models as one visitor may use them: so many texts a minute, of so many characters."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from charlm.accounts import Accounts
+from charlm.config import SampleConfig
+from charlm.errors import LimitError
+from charlm.limits import ELSEWHERE, Visitor, check_sampling, check_text_size
+from charlm.run import Run
+from charlm.serving import Draft, Serving
+from charlm.visitors.runs import Who
+
+EVALUATION_SECONDS = 60.0  # set aside for scoring a text; what it took is what counts
+EVALUATION = "evaluation"
+
+
+class VisitorServing:
+    """Stands before a Serving.
+
+    Args:
+        serving: writes for all.
+        who: asks at every call.
+        accounts: what each visitor has used.
+    """
+
+    def __init__(self, serving: Serving, who: Who, accounts: Accounts) -> None:
+        self._serving, self._who, self._accounts = serving, who, accounts
+        self._limits = accounts.limits
+        self._lock = threading.Lock()
+        self._writing = 0  # texts at work, of all visitors
+        self._scoring = threading.Lock()
+
+    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[Draft]:
+        """As `Serving.generate`.
+
+        Raises:
+            LimitError: too long, too often, or too many write just now.
+        """
+        check_sampling(self._limits, prompt, config)
+        with self._place(1):
+            yield from self._serving.generate(run, prompt, config)
+
+    def compare(self, runs: Sequence[Run], prompt: str, config: SampleConfig) -> Iterator[dict[str, Draft]]:
+        """As `Serving.compare`; it counts as one generation.
+
+        Raises:
+            LimitError: too long, too often, or too many write just now.
+        """
+        check_sampling(self._limits, prompt, config)
+        with self._place(len(runs)):
+            yield from self._serving.compare(runs, prompt, config)
+
+    def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
+        """As `Serving.evaluate`, one at a time; its seconds count as training.
+
+        Raises:
+            LimitError: the text is too long, the day's minutes are used up, or somebody else's is being scored.
+        """
+        visitor = someone(self._who)
+        check_text_size(self._limits, len((text or "").encode("utf-8", "replace")))
+        if not self._scoring.acquire(timeout=EVALUATION_SECONDS / 4):
+            raise LimitError(f"another text is being scored just now; try again in a minute, or {ELSEWHERE}")
+        began = time.monotonic()
+        try:
+            self._accounts.grant(visitor, EVALUATION, EVALUATION_SECONDS)
+            return self._serving.evaluate(run, text, split)
+        finally:
+            self._accounts.settle(visitor, EVALUATION, time.monotonic() - began)
+            self._scoring.release()
+
+    def lexicon(self, run: Run) -> frozenset[str]:
+        """As `Serving.lexicon`."""
+        return self._serving.lexicon(run)
+
+    @contextmanager
+    def _place(self, texts: int) -> Iterator[None]:
+        """A place among those who write, and one of the visitor's generations."""
+        visitor = someone(self._who)
+        with self._lock:
+            if self._writing + texts > self._limits.together_writing:
+                raise LimitError(
+                    f"{self._writing} texts are being written just now; try again in some seconds, or {ELSEWHERE}"
+                )
+            self._accounts.take_text(visitor)
+            self._writing += texts
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._writing -= texts
+
+
+def someone(who: Who) -> Visitor:
+    """The visitor who asks.
+
+    Raises:
+        LimitError: nobody does.
+    """
+    visitor = who()
+    if visitor is None:
+        raise LimitError("it is not known who asks; load the page again")
+    return visitor
