@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from charlm.config import ModelConfig, SampleConfig, TrainConfig
+from charlm.config import ARCH_NAMES, ModelConfig, SampleConfig, TrainConfig
 from charlm.errors import ConfigError, LimitError
 
 ELSEWHERE = "run CharLM Lab on your own machine, or in a Space of your own with CHARLM_PUBLIC=0"
@@ -75,21 +75,22 @@ class Visitor:
     known: bool = True
 
 
-def refuse_above(value: float, most: float, what: str, way_out: str) -> None:
+def refuse_above(value: float, most: float, said: str, way_out: str) -> None:
     """Refuse a number beyond its limit.
 
     Args:
         value: what is asked for.
         most: what is allowed.
-        what: how the sentence begins, the value left out: "hidden_size".
-        way_out: what would work here, "" if nothing else would.
+        said: how the sentence begins, {} for the value: "hidden_size is {}".
+        way_out: what would work here.
 
     Raises:
         LimitError: names the value, the limit and the way out.
     """
     if value > most:
-        here = f"{way_out}, or " if way_out else ""
-        raise LimitError(f"{what} {value:,g} is more than the {most:,g} of this public Space; {here}{ELSEWHERE}")
+        raise LimitError(
+            f"{said.format(f'{value:,}')}, more than the {most:,} of this public Space; {way_out}, or {ELSEWHERE}"
+        )
 
 
 def check_model(limits: Limits, model: ModelConfig, parameters: int) -> None:
@@ -103,9 +104,9 @@ def check_model(limits: Limits, model: ModelConfig, parameters: int) -> None:
     Raises:
         LimitError: see `refuse_above`.
     """
-    refuse_above(model.hidden_size, limits.hidden_size, "hidden_size", "choose a smaller one")
-    refuse_above(model.num_layers, limits.num_layers, "num_layers", "choose fewer")
-    refuse_above(parameters, limits.parameters, f"the {model.arch.upper()}'s number of parameters", "make it smaller")
+    refuse_above(model.hidden_size, limits.hidden_size, "hidden_size is {}", "choose a smaller one")
+    refuse_above(model.num_layers, limits.num_layers, "num_layers is {}", "choose fewer")
+    refuse_above(parameters, limits.parameters, f"the {ARCH_NAMES[model.arch]} has {{}} parameters", "make it smaller")
 
 
 def check_training(limits: Limits, train: TrainConfig) -> None:
@@ -115,18 +116,18 @@ def check_training(limits: Limits, train: TrainConfig) -> None:
         LimitError: see `refuse_above`.
     """
     tokens = train.batch_size * train.seq_len
-    refuse_above(tokens, limits.tokens_a_step, "batch_size times seq_len", "choose smaller ones")
-    refuse_above(train.steps, limits.steps, "steps", "choose fewer")
-    refuse_above(train.minutes, limits.run_minutes, "minutes", "choose fewer")
+    refuse_above(tokens, limits.tokens_a_step, "batch_size times seq_len is {}", "choose smaller ones")
+    refuse_above(train.steps, limits.steps, "steps is {}", "choose fewer")
+    refuse_above(train.minutes, limits.run_minutes, "minutes is {}", "choose fewer")
 
 
-def check_text_size(limits: Limits, size: int, what: str = "a text's number of bytes") -> None:
+def check_text_size(limits: Limits, size: int) -> None:
     """Refuse a text of so many bytes that is too large.
 
     Raises:
         LimitError: see `refuse_above`.
     """
-    refuse_above(size, limits.corpus_bytes, what, "choose a shorter text")
+    refuse_above(size, limits.corpus_bytes, "the text has {} bytes", "choose a shorter one")
 
 
 def check_sampling(limits: Limits, prompt: str, config: SampleConfig) -> None:
@@ -135,8 +136,8 @@ def check_sampling(limits: Limits, prompt: str, config: SampleConfig) -> None:
     Raises:
         LimitError: see `refuse_above`.
     """
-    refuse_above(config.length, limits.characters, "length", "ask for fewer characters")
-    refuse_above(len(prompt), limits.prompt, "the prompt's number of characters", "shorten it")
+    refuse_above(config.length, limits.characters, "length is {}", "ask for fewer characters")
+    refuse_above(len(prompt), limits.prompt, "the prompt has {} characters", "shorten it")
 
 
 def fitted(limits: Limits, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,8 +10,9 @@ from charlm.catalog import DEFAULT_KEY, data_dir
 from charlm.config import CorpusConfig
 from charlm.corpus import read_bytes
 from charlm.errors import CharLMError
+from charlm.limits import check_text_size
 from charlm.ui import corpus_view
-from charlm.ui.common import Shared, toast
+from charlm.ui.common import Services, Shared, toast
 from charlm.ui.corpora import Chosen, chosen_options, chosen_value, own_texts
 from charlm.ui.corpus_form import Form, corpus_config, option_updates, picker_choices
 from charlm.ui.reading import Reading, Readings, best_runs
@@ -37,11 +37,11 @@ class View:
 
 @dataclass(frozen=True)
 class Desk:
-    """The handlers, and what they need: the components, the runs, and the texts read last."""
+    """The handlers, and what they need: the components, runs and files, and the texts read last."""
 
     form: Form
     view: View
-    store: Any
+    services: Services
     shared: Shared
     readings: Readings = field(default_factory=Readings)
 
@@ -61,11 +61,11 @@ class Desk:
 
     def upload(self, chosen: Chosen | None, path: str, *options: Any) -> dict[Any, Any]:
         """A file; `path` is gradio's own copy of it."""
-        return self._take(chosen, lambda: bring(Upload(Path(path).name, read_bytes(Path(path))), options))
+        return self._take(chosen, lambda: self._bring(self._uploaded(path), options))
 
     def paste(self, chosen: Chosen | None, text: str, *options: Any) -> dict[Any, Any]:
         """A pasted text; its panel closes if it can be used."""
-        shown = self._take(chosen, lambda: bring(pasted_text(text or ""), options))
+        shown = self._take(chosen, lambda: self._bring(pasted_text(text or ""), options))
         if self.shared.corpus in shown:
             shown |= {self.form.panel: gr.update(visible=False), self.form.pasted: ""}
         return shown
@@ -73,7 +73,9 @@ class Desk:
     def guess(self, chosen: Chosen | None) -> str:
         """The bars that take seconds."""
         reading = self._former(chosen)
-        return corpus_view.guessing_html(reading, self.readings.costs(reading), best_runs(reading, self.store.list()))
+        return corpus_view.guessing_html(
+            reading, self.readings.costs(reading), best_runs(reading, self.services.store.list())
+        )
 
     def explain(self, chosen: Chosen | None) -> str:
         """What the model sees."""
@@ -84,6 +86,15 @@ class Desk:
     def train(self, chosen: Chosen | None) -> tuple[Any, Any]:
         """Hand the text to the Train tab and go there."""
         return choice_of(self._former(chosen), chosen), gr.Tabs(selected="train")
+
+    def _uploaded(self, path: str) -> Upload:
+        file = self.services.files.uploaded(path)
+        return Upload(file.name, read_bytes(file))
+
+    def _bring(self, upload: Upload, options: Sequence[Any]) -> Wanted:
+        if self.services.limits is not None:
+            check_text_size(self.services.limits, len(upload.data))
+        return bring(upload, options)
 
     def _take(self, chosen: Chosen | None, wanted: Callable[[], Wanted]) -> dict[Any, Any]:
         try:
@@ -104,7 +115,7 @@ class Desk:
             return self.readings.read(DEFAULT_KEY, CorpusConfig())
 
     def _shown(self, reading: Reading, chosen: Chosen | None) -> dict[Any, Any]:
-        view, runs = self.view, best_runs(reading, self.store.list())
+        view, runs = self.view, best_runs(reading, self.services.store.list())
         return {
             **self._controls(reading, chosen),
             view.head: corpus_view.head_html(reading),

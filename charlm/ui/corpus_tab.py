@@ -38,7 +38,7 @@ def _html(value: str, name: str) -> gr.HTML:
 
 def _wire(form: Form, view: View, services: Services, shared: Shared) -> None:
     """Every way to a text ends in the same outputs; then the fold and the slow bars follow."""
-    desk = Desk(form, view, services.store, shared)
+    desk = Desk(form, view, services, shared)
     outputs = [shared.corpus, form.picker, form.panel, form.pasted, form.fold, *form.options]
     outputs += [view.head, view.facts, view.begins, view.guessing, view.characters]
     busy: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": view.facts, "api_visibility": "private"}

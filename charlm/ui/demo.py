@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from charlm.ui import compare_tab, endpoints, runs_tab, strip
+from charlm.ui import compare_tab, endpoints, left, runs_tab, strip
 from charlm.ui.common import Services, Shared
 from charlm.ui.pulse import Pulse
 from charlm.ui.watch import Watches
@@ -14,7 +14,7 @@ from charlm.ui.watch import Watches
 __all__ = ["Services", "Shared", "build_demo"]
 
 HERE = Path(__file__).parent
-QUEUE_SIZE = 64
+QUEUE_SIZE = 256
 AT_ONCE = 8
 # Gradio's queue looks for new events 1,000 times a second, which costs a training a tenth of its time; these intervals
 # in seconds are those it takes on Windows.
@@ -40,6 +40,7 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
                 name = title.lower()
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}", elem_classes="page") as own:
                     _tab(name, services, Shared(demo, tabs, own, *crossing), watches)
+        left.build(services)
     demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=AT_ONCE)
     for name, seconds in QUEUE_SLEEPS.items():
         if hasattr(demo._queue, name):

@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -64,7 +65,12 @@ class Doorman:
         is_upload = scope["path"] == UPLOAD
         body = Body(receive, send, self.accounts.limits, headers if is_upload else None)
         answer = Uploaded(body.send, lambda path: self._take(path, visitor)) if is_upload else None
-        await self.app(scope, body.receive, with_headers(answer.send if answer else body.send, scope, headers))
+        try:
+            await self.app(scope, body.receive, with_headers(answer.send if answer else body.send, scope, headers))
+        except ClientDisconnect:
+            if not body.refused:
+                raise
+        await body.end()
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str], visitor: Visitor) -> PlainTextResponse | None:
         """What is answered at once; None for what may go on."""
@@ -107,14 +113,14 @@ class Body:
         self._mark = b"--" + boundary[1].encode() if boundary else b""
         self._size = self._parts = 0
         self._tail = b""
-        self._refused = self._told = False
+        self.refused = self._answered = False
 
     async def receive(self) -> Message:
         """The next piece, while it is within the limits."""
         message = await self._receive()
         if message["type"] == "http.request":
             self._count(message.get("body", b""))
-            if self._refused:
+            if self.refused:
                 return {"type": "http.disconnect"}
         return message
 
@@ -125,14 +131,17 @@ class Body:
             self._parts += seen.count(self._mark)
             self._tail = seen[max(0, len(seen) - len(self._mark) + 1) :]
         # every part has a mark before it, and one stands at the end
-        self._refused = self._refused or self._size > self._most or self._parts > self._limits.files_a_request + 1
+        self.refused = self.refused or self._size > self._most or self._parts > self._limits.files_a_request + 1
 
     async def send(self, message: Message) -> None:
-        """Pass the answer on, or 413 in its place."""
-        if not self._refused:
+        """Pass the answer on, unless the body was cut off: then it is an answer to half of it."""
+        if not self.refused:
+            self._answered = True
             await self._send(message)
-        elif not self._told:
-            self._told = True
+
+    async def end(self) -> None:
+        """Answer a body that was cut off."""
+        if self.refused and not self._answered:
             await too_large(self._most)({"type": "http"}, self._receive, self._send)
 
 

@@ -18,12 +18,15 @@ from charlm.ui.common import Services
 from charlm.ui.files import Files
 
 AT_ONCE = 8  # calls of one endpoint served at the same time
+WRITING = 64  # texts
 
 
 def build(services: Services) -> None:
     """Declare the endpoints; call inside the page's Blocks, where no component stands."""
-    for endpoint in (*_listing(services), *_training(services), *_writing(services)):
+    for endpoint in (*_listing(services), *_training(services)):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=AT_ONCE)
+    for endpoint in _writing(services):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=WRITING)
 
 
 def _spoken(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,7 +81,14 @@ def _listing(services: Services) -> list[Callable[..., Any]]:
         reject_unknown(given, ("split",))
         return services.serving.evaluate(run, _text(text, "text") or None, _text(split, "split"))
 
-    return [corpora, runs, evaluate]
+    @_spoken
+    def limits() -> dict[str, Any]:
+        """What one may use here: the table of limits of a public Space, and what is left of it; empty elsewhere."""
+        if services.limits is None:
+            return {"public": False, "limits": [], "left": {}}
+        return {"public": True, "limits": services.limits.rows(), "left": services.jobs.left()}
+
+    return [corpora, runs, evaluate, limits]
 
 
 def _training(services: Services) -> list[Callable[..., Any]]:

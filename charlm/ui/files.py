@@ -90,7 +90,7 @@ class VisitorFiles(Files):
         """As for one user, and it is the visitor's own."""
         path = super().uploaded(given)
         if not self.is_own(str(path), self._who()):
-            raise CorpusError("the file is not an upload of yours; upload it here first")
+            raise CorpusError("the file is no upload of yours; upload it here first")
         return path
 
     def fresh(self, name: str) -> Path:

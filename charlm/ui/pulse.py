@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from charlm.ui import train_live
 from charlm.ui.common import Services
+from charlm.ui.left import left_state
 from charlm.ui.strip import strip_state
 from charlm.ui.watch import Watches
 
@@ -40,13 +41,15 @@ class Pulse:
         self._asked: deque[tuple[float, float]] = deque()  # when, and how long that page was told to wait
 
     async def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """What is new in the strip and, if asked for, on the Train tab; and the seconds to wait."""
+        """What is new in the strip and, if asked for, on the Train tab and of what is left; and the seconds to wait."""
         told: dict[str, Any] = {"strip": strip_state(self.services, asked.get("strip"))}
         live = bool(self.services.jobs.queue())
         if isinstance(train := asked.get("train"), dict):
             view = await self.watches.own().view(train_live.wishes(train))
             told["train"] = train_live.answer(view, train)
             live = live or bool(view.active)
+        if isinstance(left := asked.get("left"), dict) and self.services.limits is not None:
+            told["left"] = left_state(self.services, left)
         return {**told, "wait": self._wait(time.monotonic()) if live else IDLE_SECONDS}
 
     def _wait(self, now: float) -> float:

@@ -92,7 +92,7 @@ def build_listing(services: Services) -> Listing:
         queue = gr.HTML(queue_html(jobs), elem_id="runs-queue", js_on_load=ACTIONS_JS, apply_default_css=False)
         at_once = gr.Number(
             jobs.at_once, label=AT_ONCE_LABEL, info=AT_ONCE_HINT, precision=0, elem_id="runs-at-once", scale=0,
-            min_width=230,
+            min_width=230, visible=services.limits is None,
         )  # fmt: skip
     table = gr.HTML(runs_table(runs), elem_id="runs-table", js_on_load=TABLE_JS, apply_default_css=False)
     told = gr.HTML("", elem_id="runs-told", js_on_load=ACTIONS_JS, apply_default_css=False)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -222,7 +221,7 @@ def _wire_evaluation(panel: Panel, services: Services) -> None:
     def evaluate_file(message: str, path: str) -> str:
         from charlm.corpus import read_corpus_file
 
-        return measure(message, lambda config: read_corpus_file(Path(path), config))
+        return measure(message, lambda config: read_corpus_file(services.files.uploaded(path), config))
 
     shown: dict[str, Any] = {
         "show_progress": "minimal", "show_progress_on": panel.evaluated, "api_visibility": "private",

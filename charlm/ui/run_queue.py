@@ -49,8 +49,9 @@ def _ends(lines: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
 
 def _line(job: Mapping[str, Any], first: bool, last: bool) -> str:
     run = str(job["run_ids"][0])
-    pairs = [] if first else [("earlier", "Earlier")]
-    pairs += [] if last else [("later", "Later")]
+    fixed = not job.get("movable", True)
+    pairs = [] if first or fixed else [("earlier", "Earlier")]
+    pairs += [] if last or fixed else [("later", "Later")]
     acts = "".join(action(name, label, run=run) for name, label in [*pairs, ("cancel", "Cancel")])
     names = ", ".join(ARCH_NAMES.get(arch, arch) for arch in job["archs"])
     swatches = "".join(map(swatch, job["archs"]))

@@ -8,6 +8,7 @@ import gradio as gr
 
 from charlm.config import ARCH_NAMES, ARCHS, Config, CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CharLMError
+from charlm.limits import Limits, check_model, check_text_size, check_training, fitted
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
 from charlm.ui import numbers
 from charlm.ui.common import facts, notice
@@ -67,10 +68,11 @@ def control(name: str, value: Any) -> Any:
     return gr.Number(value, precision=0 if isinstance(field.default, int) else None, **shared)
 
 
-def preset_values(preset: str) -> list[Any]:
-    """A preset's value for every control, in the order of NAMES."""
+def preset_values(preset: str, limits: Limits | None = None) -> list[Any]:
+    """A preset's value for every control, in the order of NAMES; where there are limits, cut down to them."""
     config = from_options({}, preset)
     values = config.model.to_dict() | config.train.to_dict()
+    values = values if limits is None else fitted(limits, values)
     return [values[name] for name in NAMES]
 
 
@@ -157,6 +159,7 @@ def estimate_html(
     preset: str,
     archs: Sequence[str],
     *values: Any,
+    limits: Limits | None = None,
 ) -> str:
     """Parameters, time, parameters a character, memory; or what does not fit, in a sentence.
 
@@ -167,17 +170,18 @@ def estimate_html(
         preset: as in `run_config`.
         archs: the architectures to train.
         values: the controls', in the order of NAMES.
+        limits: of a public Space.
     """
     if not archs:
         return notice("No architecture chosen.", "Choose one to train it alone, or several to let them race.")
     try:
         config = run_config(preset, values, chosen)
-        return _estimate(config, archs, *size_of(corpus, config.corpus))
+        return _estimate(config, archs, *size_of(corpus, config.corpus), limits)
     except CharLMError as error:
         return notice("This cannot be trained yet.", str(error), "error")
 
 
-def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct: int) -> str:
+def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct: int, limits: Limits | None) -> str:
     from charlm.dataset import cut_of
     from charlm.estimate import check_memory, count_parameters, memory_bytes, this_machine, training_seconds
 
@@ -186,6 +190,10 @@ def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct
     models = [replace(config.model, arch=arch, vocab_size=distinct) for arch in archs]
     for model in models:
         check_memory(model, train, racers=len(models))
+        if limits is not None:
+            check_model(limits, model, count_parameters(model))
+            check_training(limits, config.train)
+            check_text_size(limits, characters)
     counts, train_chars = [count_parameters(model) for model in models], cut.train
     seconds = sum(training_seconds(this_machine(), model, train, train_chars) for model in models)
     memory = sum(memory_bytes(model, train) for model in models)

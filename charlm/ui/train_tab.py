@@ -11,6 +11,7 @@ import gradio as gr
 
 from charlm.config import ARCHS
 from charlm.errors import CharLMError
+from charlm.limits import Limits
 from charlm.plots import By
 from charlm.presets import PRESET_HINTS
 from charlm.ui import train_form, train_live
@@ -61,7 +62,7 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
             form = train_form.build()
         with gr.Column(elem_id="train-live-side", min_width=300):
             live = _live()
-    _wire_form(form, shared)
+    _wire_form(form, shared, services.limits)
     _wire_live(live, services, shared, watches)
     _wire_start(form, live, services, shared)
 
@@ -87,11 +88,11 @@ def _live() -> Live:
     return Live(head, by, scale, overlay, plot, body, wanted)
 
 
-def _wire_form(form: Form, shared: Shared) -> None:
+def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
     """Presets fill the form; folds and estimates follow every control."""
 
     def fill(preset: str) -> list[Any]:
-        values = train_form.preset_values(preset)
+        values = train_form.preset_values(preset, limits)
         hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}")
         return [hint, *values]
 
@@ -103,7 +104,7 @@ def _wire_form(form: Form, shared: Shared) -> None:
         return gr.update(value="Train" if len(archs) < 2 else "Race", interactive=bool(archs))
 
     def estimate(*inputs: Any) -> str:
-        return train_form.estimate_html(size_of, *inputs)
+        return train_form.estimate_html(size_of, *inputs, limits=limits)
 
     size_of = lru_cache(KEPT_SIZES)(train_form.text_size)
     controls = list(form.controls)

@@ -115,7 +115,7 @@ class VisitorJobs:
         asked = {name: options[name] for name in BUDGETS if options.get(name)}
         if asked:
             wanted = TrainConfig.from_dict(asked if "steps" in asked else {**asked, "steps": 0})  # within their range
-            refuse_above(wanted.steps, most, "steps to add:", "add fewer")
+            refuse_above(wanted.steps, most, "steps to add are {}", "add fewer")
             return {"steps": wanted.steps or most, "epochs": wanted.epochs}
         if run.status == "finished" and not usual:
             raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
@@ -124,7 +124,7 @@ class VisitorJobs:
 
     def _seconds(self, visitor: Visitor, run: Run | None, options: Mapping[str, Any]) -> float:
         """What a run may take from now on; None: a new one."""
-        refuse_above(float(options.get("minutes") or 0), self._limits.run_minutes, "minutes", "choose fewer")
+        refuse_above(float(options.get("minutes") or 0), self._limits.run_minutes, "minutes is {}", "choose fewer")
         had = self._accounts.spent(visitor, run.run_id) if run is not None else 0.0
         left = self._limits.run_minutes * MINUTE - had
         if left < LEAST_SECONDS:
@@ -225,7 +225,7 @@ class VisitorJobs:
 
     def queue_list(self) -> list[dict[str, Any]]:
         """As `Jobs.queue_list`."""
-        return self._jobs.queue_list(self._runs.shows)
+        return [{**job, "movable": False} for job in self._jobs.queue_list(self._runs.shows)]
 
     def queue(self) -> list[list[str]]:
         """As `Jobs.queue`."""

@@ -40,12 +40,13 @@ def desk(warnings: list[str]) -> Desk:
         form = corpus_form.build()
         view = View(*(gr.HTML() for _ in range(6)))
         shared = Shared(page, tabs, own, gr.BrowserState(None), gr.Textbox(), gr.Textbox())
-    return Desk(form, view, SimpleNamespace(list=lambda: []), shared)
+    return Desk(form, view, Services(SimpleNamespace(list=lambda: []), None, None), shared)
 
 
 @pytest.fixture
-def brought(desk: Desk, tmp_path: Path) -> Callable[..., dict[Any, Any]]:
+def brought(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[Any, Any]]:
     """Uploads a file and returns what the page gets."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
 
     def upload(name: str, data: bytes | str, chosen: Any = None, **options: Any) -> dict[Any, Any]:
         path = tmp_path / name
@@ -194,7 +195,7 @@ def test_bars_come_after_and_are_kept(desk: Desk, brought: Any, monkeypatch: pyt
 def test_pasted_text_closes_its_panel_and_outlives_a_reload(desk: Desk, warnings: list[str]) -> None:
     shown = desk.paste(None, STORY, *DEFAULTS)
     assert shown[desk.form.panel]["visible"] is False and shown[desk.form.pasted] == ""
-    anew = Desk(desk.form, desk.view, desk.store, desk.shared)
+    anew = Desk(desk.form, desk.view, desk.services, desk.shared)
     assert "A fox met" in anew.show(shown[desk.shared.corpus])[desk.view.begins]
     refused = desk.paste(shown[desk.shared.corpus], "   ", *DEFAULTS)
     assert desk.form.panel not in refused and len(warnings) == 1

@@ -1,0 +1,272 @@
+"""A public Space over a real server: strangers beside each other, and a forged call for every limit."""
+
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from charlm.config import ModelConfig
+from charlm.limits import Limits
+from charlm.ui.demo import build_demo
+from charlm.ui.lab import PublicLab
+from charlm.ui.theme import launch_options
+from charlm.ui.visitor import COOKIE, HEADER
+from tests.training import TEXT, wait_for
+
+SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 8, "eval_every": 4}
+LONG = {**SOON, "steps": 2000, "eval_every": 1000, "batch_size": 256, "seq_len": 64}
+SHIPPED = {"sherlock-lstm", "sherlock-gru", "sherlock-rnn"}
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicLab]:
+    folder = tmp_path_factory.mktemp("public")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHARLM_RUNS", str(folder / "runs"))
+        patch.setenv("CHARLM_DATA", str(folder / "data"))
+        made = PublicLab()
+    made.begin()
+    yield made
+    made.jobs.close(seconds=30)
+
+
+@pytest.fixture(scope="session")
+def address(lab: PublicLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    demo = build_demo(lab.services, tmp_path_factory.mktemp("secret"))
+    options = {**launch_options(lab.services), "server_name": "127.0.0.1", "quiet": True}
+    _, url, _ = demo.launch(prevent_thread_lock=True, **options)
+    yield url.rstrip("/")
+    demo.close()
+
+
+@pytest.fixture
+def visit(address: str) -> Any:
+    """Makes visitors: clients, each with a secret of its own."""
+    return lambda: Client(address, verbose=False)
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Any:
+    path = tmp_path / "pets.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return handle_file(str(path))
+
+
+@pytest.fixture
+def idle(lab: PublicLab) -> Iterator[None]:
+    """Nothing trains when the test is over."""
+    yield
+    for run_id in [run_id for job in lab.jobs.queue() for run_id in job]:
+        lab.jobs.stop(run_id)
+    wait_for(lambda: not lab.jobs.queue(), "for an empty queue")
+
+
+def refused(client: Client, *args: Any, api_name: str) -> str:
+    """The one sentence a call is refused with."""
+    with pytest.raises(AppError) as caught:
+        client.predict(*args, api_name=api_name)
+    said = str(caught.value)
+    assert "Traceback" not in said and "\n" not in said
+    return said
+
+
+def finished(client: Client, run_id: str) -> None:
+    wait_for(lambda: client.predict(run_id, -1, api_name="/status")["status"] == "finished", f"for {run_id}")
+
+
+def test_a_visitor_meets_shipped_and_own_runs_only(visit: Any, pets: Any, idle: None) -> None:
+    one, other = visit(), visit()
+    run_id = one.predict("", pets, "gru", {**SOON, "label": "mine"}, api_name="/train")["run_id"]
+    finished(one, run_id)
+    assert {run["run_id"] for run in one.predict(api_name="/runs")} == {run_id, *SHIPPED}
+    assert {run["run_id"] for run in other.predict(api_name="/runs")} == SHIPPED
+    unknown = refused(other, "20260101-000000-gru-0123456789", -1, api_name="/status")
+    for name, *rest in (
+        ("/status", -1), ("/stop",), ("/pause",), ("/resume", {"steps": 5}), ("/fork", {}), ("/retry",), ("/move", -1),
+        ("/evaluate", "", {}),
+    ):  # fmt: skip
+        said = refused(other, run_id, *rest, api_name=name)
+        assert said == unknown.replace("20260101-000000-gru-0123456789", run_id), name
+    for name in ("/generate", "/compare"):
+        said = refused(other, run_id if name == "/generate" else [run_id], "", 5, {}, api_name=name)
+        assert said == unknown.replace("20260101-000000-gru-0123456789", run_id), name
+    assert one.predict(run_id, "The", 5, {}, api_name="/generate").startswith("The")
+
+
+def test_the_queue_shows_ones_own_trainings(visit: Any, pets: Any, idle: None) -> None:
+    one, other = visit(), visit()
+    first = one.predict("", pets, "rnn", LONG, api_name="/train")["run_id"]
+    second = other.predict("", pets, "rnn", LONG, api_name="/train")
+    assert second["position"] == 1
+    assert [job["run_ids"] for job in one.predict(api_name="/queue")] == [[first]]
+    [job] = other.predict(api_name="/queue")
+    assert job["run_ids"] == [second["run_id"]] and job["position"] == 1
+    assert "cannot rest" in refused(one, first, api_name="/pause")
+    assert "keeps its order" in refused(other, second["run_id"], -1, api_name="/move")
+
+
+# What is asked for beyond a limit, by the limit's name: endpoint and inputs.
+FORGED: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "hidden_size": ("/train", ("", None, "rnn", {"hidden_size": 257})),
+    "num_layers": ("/train", ("", None, "rnn", {"num_layers": 3})),
+    "parameters": ("/train", ("", None, "lstm", {"hidden_size": 256, "embed_dim": 1024, "num_layers": 2})),
+    "tokens_a_step": ("/train", ("", None, "rnn", {"batch_size": 4096, "seq_len": 10})),
+    "steps": ("/train", ("", None, "rnn", {"steps": 2001})),
+    "run_minutes": ("/train", ("", None, "rnn", {"minutes": 5.1, "steps": 0})),
+    "characters": ("/generate", ("sherlock-rnn", "", 1001, {})),
+    "prompt": ("/generate", ("sherlock-rnn", "x" * 2001, 10, {})),
+    "corpus_bytes": ("/evaluate", ("sherlock-rnn", "x" * 2_000_001, {})),
+    "runs": ("/race", ("", None, ["lstm", "gru", "rnn"], SOON)),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_call_beyond_a_limit_is_refused(name: str, visit: Any, pets: Any, idle: None) -> None:
+    client, (endpoint, given) = visit(), FORGED[name]
+    if endpoint in ("/train", "/race"):
+        given = ("", pets, *given[2:])
+    if name == "runs":
+        client.predict("", pets, "rnn", SOON, api_name="/train")
+    said = refused(client, *given, api_name=endpoint)
+    assert "CHARLM_PUBLIC=0" in said, said
+    assert f"{getattr(Limits(), name):,}" in said, said
+
+
+def test_a_text_of_more_than_two_megabytes_is_not_trained_on(visit: Any, tmp_path: Path) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text("ab" * 1_000_001)
+    assert "2,000,000" in refused(visit(), "", handle_file(str(path)), "rnn", SOON, api_name="/train")
+
+
+def test_the_eleventh_text_of_a_minute_has_to_wait(visit: Any) -> None:
+    client, other = visit(), visit()
+    for _ in range(10):
+        client.predict("sherlock-rnn", "", 2, {}, api_name="/generate")
+    assert "wait" in refused(client, "sherlock-rnn", "", 2, {}, api_name="/generate")
+    assert "wait" in refused(client, ["sherlock-rnn"], "", 2, {}, api_name="/compare")
+    assert other.predict("sherlock-rnn", "", 2, {}, api_name="/generate") is not None
+
+
+def test_a_run_without_an_end_ends_with_the_visitors_minutes(visit: Any, pets: Any, lab: PublicLab, idle: None) -> None:
+    run_id = visit().predict("", pets, "rnn", {**SOON, "steps": 0, "epochs": 1e5}, api_name="/train")["run_id"]
+    train = lab.store.get(run_id).train_config
+    assert train.minutes == 5 and train.steps == 2000
+
+
+def test_minutes_of_the_day_are_counted(visit: Any, pets: Any, lab: PublicLab, idle: None) -> None:
+    client = visit()
+    assert client.predict(api_name="/limits")["left"] == {"texts": 10, "minutes": 15, "runs": 3}
+    ids = [run["run_id"] for run in client.predict("", pets, ["lstm", "gru", "rnn"], SOON, api_name="/race")]
+    for run_id in ids:
+        finished(client, run_id)
+    left = client.predict(api_name="/limits")["left"]
+    used = sum(lab.store.get(run_id).seconds for run_id in ids) / 60
+    assert left["runs"] == 0 and left["minutes"] == pytest.approx(15 - used, abs=0.06)
+    client.predict(ids[0], {"steps": 5}, api_name="/resume")
+    finished(client, ids[0])
+    assert lab.store.get(ids[0]).step == SOON["steps"] + 5
+    assert "steps" in refused(client, ids[0], {"steps": 2000}, api_name="/resume")
+    assert "minutes" in refused(client, ids[0], {"minutes": 6}, api_name="/resume")
+    assert "runs" in refused(client, "sherlock-rnn", {"steps": 5}, api_name="/fork")
+
+
+def test_who_brings_no_secret_works_within_an_address(address: str, visit: Any, pets: Any, idle: None) -> None:
+    bare = Bare(address)
+    run_id = bare.predict("train", "sherlock", None, "rnn", SOON)["run_id"]
+    wait_for(lambda: bare.predict("status", run_id, -1)["status"] == "finished", "for the training")
+    assert {run["run_id"] for run in bare.predict("runs")} == SHIPPED  # others may share the address
+    assert "no run" in refused(visit(), run_id, -1, api_name="/status")
+
+
+def test_a_secret_may_be_a_header(address: str) -> None:
+    one, other = (Bare(address, {HEADER: secrets.token_urlsafe(32)}) for _ in range(2))
+    run_id = one.predict("train", "sherlock", None, "rnn", SOON)["run_id"]
+    wait_for(lambda: one.predict("status", run_id, -1)["status"] == "finished", "for the training")
+    assert run_id in {run["run_id"] for run in one.predict("runs")}
+    assert run_id not in {run["run_id"] for run in other.predict("runs")}
+
+
+class Bare:
+    """Plain HTTP: no cookies, no session."""
+
+    def __init__(self, address: str, headers: dict[str, str] | None = None) -> None:
+        self.address, self.headers = address, headers or {}
+
+    def call(self, name: str, *data: Any) -> tuple[str, Any]:
+        call = f"{self.address}/gradio_api/call/{name}"
+        event = httpx.post(call, json={"data": data}, headers=self.headers).json()["event_id"]
+        lines = httpx.get(f"{call}/{event}", headers=self.headers, timeout=60).text.splitlines()
+        return lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: "))
+
+    def predict(self, name: str, *data: Any) -> Any:
+        event, answer = self.call(name, *data)
+        assert event == "complete", answer
+        return answer[0]
+
+    def refused(self, name: str, *data: Any) -> str:
+        event, answer = self.call(name, *data)
+        assert event == "error", answer
+        return str(answer)
+
+
+def test_only_the_pages_routes_are_open(address: str) -> None:
+    for path in (
+        "/monitoring", "/gradio_api/proxy=https://huggingface.co", "/gradio_api/custom_component/a/client/b/c",
+        "/gradio_api/file=/etc/passwd", "/gradio_api/file=http://127.0.0.1/", "/gradio_api/runs", "/docs", "/redoc",
+        "/gradio_api/vibe-code", "/gradio_api/dev/reload", "/gradio_api/deep_link",
+    ):  # fmt: skip
+        assert httpx.get(address + path).status_code == 404, path
+    assert httpx.post(f"{address}/gradio_api/process_recording").status_code == 404
+
+
+def test_the_cookie_is_a_secret_the_page_cannot_read(address: str) -> None:
+    cookie = httpx.get(address).headers["set-cookie"]
+    assert cookie.startswith(f"{COOKIE}=") and "HttpOnly" in cookie and "SameSite=Lax" in cookie
+    framed = httpx.get(address, headers={"x-forwarded-proto": "https"}).headers["set-cookie"]
+    assert "SameSite=None; Secure; Partitioned" in framed
+    kept = httpx.get(address, headers={"cookie": cookie.split(";")[0]})
+    assert "set-cookie" not in kept.headers
+
+
+def test_uploads_are_bounded_by_bytes_and_files(address: str, tmp_path: Path) -> None:
+    upload = f"{address}/gradio_api/upload"
+    many = [("files", (f"{place}.txt", b"text")) for place in range(5)]
+    assert httpx.post(upload, files=many).status_code == 413
+    assert httpx.post(upload, files=[("files", ("big.txt", b"x" * 16_000_001))]).status_code == 413
+
+    def endless() -> Iterator[bytes]:
+        yield b'--b\r\ncontent-disposition: form-data; name="files"; filename="a.txt"\r\n\r\n'
+        for _ in range(17):
+            yield b"x" * 1_000_000
+
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    with contextlib.suppress(httpx.WriteError):  # cut off before all was sent
+        assert httpx.post(upload, content=endless(), headers=headers).status_code == 413
+
+
+def test_an_upload_is_its_visitors_own(address: str, idle: None) -> None:
+    one, other = (Bare(address, {HEADER: secrets.token_urlsafe(32)}) for _ in range(2))
+    sent = httpx.post(f"{address}/gradio_api/upload", files=[("files", ("a.txt", TEXT.encode()))], headers=one.headers)
+    [path] = sent.json()
+    forged = {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "a.txt"}
+    assert "no upload" in other.refused("train", "", forged, "rnn", SOON)
+    assert httpx.get(f"{address}/gradio_api/file={path}", headers=one.headers).status_code == 200
+    assert httpx.get(f"{address}/gradio_api/file={path}", headers=other.headers).status_code == 404
+    assert one.predict("train", "", forged, "rnn", SOON)["run_id"]
+
+
+def test_presets_are_cut_down_to_what_is_allowed() -> None:
+    from charlm.presets import PRESETS
+    from charlm.ui.train_form import NAMES, preset_values
+
+    for preset in PRESETS:
+        values = dict(zip(NAMES, preset_values(preset, Limits()), strict=True))
+        assert values["hidden_size"] <= 256 and values["steps"] <= 2000
+        ModelConfig.from_dict({name: value for name, value in values.items() if name in ModelConfig.names()})
