@@ -155,6 +155,11 @@ class Accounts:
         with self._lock:
             return [grant.name for grant in self._grants.get(visitor.key, ()) if not grant.settled]
 
+    def set_aside(self, visitor: Visitor) -> float:
+        """Seconds that are kept for what may still be at work."""
+        with self._lock:
+            return sum(grant.seconds for grant in self._grants.get(visitor.key, ()) if not grant.settled)
+
     def spent(self, visitor: Visitor, name: str) -> float:
         """Seconds that were set aside for `name` today, or that it took."""
         with self._lock:

@@ -33,6 +33,8 @@ OTHERWISE = "Larger models and longer texts: on your own machine, or in a Space 
 def left_html(limits: Limits, left: Mapping[str, Any]) -> str:
     """The line: minutes, runs and generations."""
     minutes = f"<b>{left['minutes']:g}</b> of {limits.day_minutes:g} minutes of training today"
+    if left["set_aside"]:
+        minutes += f", {left['set_aside']:g} set aside for what trains now"
     runs = f"<b>{left['runs']}</b> of {count(limits.runs, 'run')} to keep"
     texts = f"<b>{left['texts']}</b> of {count(limits.texts_a_minute, 'generation')} this minute"
     return (

@@ -1,5 +1,6 @@
 """The form of the Train tab: what to train on what, for how long, and what that will take."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -195,7 +196,8 @@ def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct
             check_training(limits, config.train)
             check_text_size(limits, characters)
     counts, train_chars = [count_parameters(model) for model in models], cut.train
-    seconds = sum(training_seconds(this_machine(), model, train, train_chars) for model in models)
+    most = 60.0 * limits.run_minutes if limits else math.inf
+    seconds = sum(min(most, training_seconds(this_machine(), model, train, train_chars)) for model in models)
     memory = sum(memory_bytes(model, train) for model in models)
     largest = counts.index(max(counts))
     who = f", {ARCH_NAMES[archs[largest]]}"

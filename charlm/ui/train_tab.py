@@ -93,7 +93,8 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
 
     def fill(preset: str) -> list[Any]:
         values = train_form.preset_values(preset, limits)
-        hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}")
+        cut = "; cut down to this Space's limits" if values != train_form.preset_values(preset) else ""
+        hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}{cut}")
         return [hint, *values]
 
     def retitle(*values: Any) -> list[Any]:

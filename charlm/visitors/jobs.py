@@ -232,12 +232,16 @@ class VisitorJobs:
         return self._jobs.queue(self._runs.shows)
 
     def left(self) -> dict[str, Any]:
-        """What the visitor may still have: `texts` this minute, `minutes` of training today, `runs` to keep."""
+        """What the visitor may still have: `texts` this minute, `minutes` of training today, `runs` to keep.
+
+        `set_aside` are the minutes kept for what trains now: those it does not take come back.
+        """
         visitor = someone(self._who)
         self.settle(visitor)
         return {
             "texts": self._accounts.texts_left(visitor),
             "minutes": round(self._accounts.seconds_left(visitor) / MINUTE, 1),
+            "set_aside": round(self._accounts.set_aside(visitor) / MINUTE, 1),
             "runs": max(0, self._limits.runs - self._runs.kept()),
         }
 

@@ -162,7 +162,7 @@ def test_a_run_without_an_end_ends_with_the_visitors_minutes(visit: Any, pets: A
 
 def test_minutes_of_the_day_are_counted(visit: Any, pets: Any, lab: PublicLab, idle: None) -> None:
     client = visit()
-    assert client.predict(api_name="/limits")["left"] == {"texts": 10, "minutes": 15, "runs": 3}
+    assert client.predict(api_name="/limits")["left"] == {"texts": 10, "minutes": 15, "set_aside": 0, "runs": 3}
     ids = [run["run_id"] for run in client.predict("", pets, ["lstm", "gru", "rnn"], SOON, api_name="/race")]
     for run_id in ids:
         finished(client, run_id)
