@@ -120,6 +120,19 @@ class Accounts:
         with self._lock:
             return min(self._left(key, share) for key, share in self._purses(visitor))
 
+    def check_seconds(self, visitor: Visitor, seconds: float) -> None:
+        """Refuse what takes longer than is left today.
+
+        Raises:
+            LimitError: says what is left and what is needed.
+        """
+        left = self.seconds_left(visitor)
+        if seconds > left + TINY:
+            raise LimitError(
+                f"{left:.0f} s of today's {self.limits.day_minutes:g} minutes of training are left to you and "
+                f"{seconds:.0f} s are needed; come back tomorrow, or {ELSEWHERE}"
+            )
+
     def grant(self, visitor: Visitor, name: str, seconds: float, base: float = 0.0) -> None:
         """Set so many seconds aside for what is called `name`; `settle` says later what it took.
 
@@ -128,17 +141,8 @@ class Accounts:
             name: of the run, or of what else takes them.
             seconds: at most.
             base: what the run has taken before.
-
-        Raises:
-            LimitError: so much is not left today.
         """
         with self._lock:
-            left = min(self._left(key, share) for key, share in self._purses(visitor))
-            if seconds > left + TINY:
-                raise LimitError(
-                    f"{left / MINUTE:.1f} of today's {self.limits.day_minutes:g} minutes are left here and "
-                    f"{seconds / MINUTE:.1f} are needed; come back tomorrow, or {ELSEWHERE}"
-                )
             grant = Grant(name, seconds, base, self._clock())
             for key, _ in self._purses(visitor):
                 self._grants.setdefault(key, []).append(grant)

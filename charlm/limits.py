@@ -130,6 +130,11 @@ def check_text_size(limits: Limits, size: int) -> None:
     refuse_above(size, limits.corpus_bytes, "the text has {} bytes", "choose a shorter one")
 
 
+def utf8_size(text: str) -> int:
+    """Bytes of a text as UTF-8."""
+    return len(text.encode("utf-8", "replace"))
+
+
 def check_sampling(limits: Limits, prompt: str, config: SampleConfig) -> None:
     """Refuse a text to be written that is too long, or a prompt that is.
 

@@ -1,5 +1,6 @@
 """The trainings as one visitor may use them: within the table of limits, and no one else's."""
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,13 +9,13 @@ from typing import Any
 from charlm.accounts import MINUTE, Accounts
 from charlm.config import TrainConfig
 from charlm.corpus import Corpus
-from charlm.errors import CharLMError, JobError, LimitError
+from charlm.errors import JobError, LimitError
 from charlm.jobs import Jobs
-from charlm.limits import ELSEWHERE, Visitor, check_model, check_text_size, check_training, refuse_above
+from charlm.limits import ELSEWHERE, Visitor, check_model, check_text_size, check_training, refuse_above, utf8_size
 from charlm.presets import BUDGETS, RunConfig
 from charlm.run import ACTIVE, Run
 from charlm.visitors.runs import VisitorRuns, Who
-from charlm.visitors.serving import someone
+from charlm.visitors.serving import EVALUATION, own_text, someone
 
 LEAST_SECONDS = 10.0  # with less left of the day, nothing is begun
 
@@ -73,6 +74,7 @@ class VisitorJobs:
         if run.status in ACTIVE:
             return self._jobs.resume(run_id, options)
         with self._entering:
+            self._check_run(run)
             self._check_waiting()
             most = self._limits.steps - (run.step - _inherited_steps(run))
             if most <= 0:
@@ -88,9 +90,8 @@ class VisitorJobs:
     def fork(self, run_id: str, options: Mapping[str, Any] | None = None, **text: Any) -> dict[str, Any]:
         """As `Jobs.fork`; the new run has steps and minutes of its own."""
         visitor, parent = someone(self._who), self._runs.get(run_id)
-        check_model(self._limits, parent.model_config, parent.num_parameters)
-        check_training(self._limits, replace(parent.train_config, steps=0, epochs=1.0, minutes=0.0))
         with self._entering:
+            self._check_run(parent, **text)
             self._check_room(1)
             usual = max(0, parent.train_config.steps - parent.step) or max(1, parent.step)
             budget = self._budget(parent, options or {}, min(usual, self._limits.steps), self._limits.steps)
@@ -103,9 +104,13 @@ class VisitorJobs:
         """As `Jobs.retry`."""
         visitor, failed = someone(self._who), self._runs.get(run_id)
         with self._entering:
+            self._check_run(failed)
             self._check_room(1)
             seconds = failed.train_config.minutes * MINUTE
-            self._check_left(visitor, seconds)
+            refuse_above(failed.train_config.steps or math.inf, self._limits.steps, "steps is {}", "train a new run")
+            refuse_above(seconds / MINUTE or math.inf, self._limits.run_minutes, "minutes is {}", "train a new run")
+            self.settle(visitor)
+            self._accounts.check_seconds(visitor, seconds)
             state = self._jobs.retry(run_id)
             self._accounts.grant(visitor, state["run_id"], seconds)
         return state
@@ -138,17 +143,16 @@ class VisitorJobs:
         """Seconds that each of so many new runs may take."""
         self.settle(visitor)
         seconds = min(self._limits.run_minutes * MINUTE, self._accounts.seconds_left(visitor) / racers)
-        self._check_left(visitor, LEAST_SECONDS * racers)
+        self._accounts.check_seconds(visitor, LEAST_SECONDS * racers)
         return seconds
 
-    def _check_left(self, visitor: Visitor, seconds: float) -> None:
-        self.settle(visitor)
-        left = self._accounts.seconds_left(visitor)
-        if left < seconds:
-            raise LimitError(
-                f"{left:.0f} s of today's {self._limits.day_minutes:g} minutes of training are left and "
-                f"{seconds:.0f} s are needed; come back tomorrow, or {ELSEWHERE}"
-            )
+    def _check_run(self, run: Run, corpus: Corpus | None = None) -> None:
+        """Refuse to go on with a run, perhaps one that was brought along, that could not have been begun here."""
+        from charlm.estimate import count_parameters
+
+        check_model(self._limits, run.model_config, count_parameters(run.model_config))
+        check_training(self._limits, replace(run.train_config, steps=0, epochs=1.0, minutes=0.0))
+        check_text_size(self._limits, utf8_size(corpus.text if corpus else own_text(run)))
 
     def _check_room(self, more: int) -> None:
         self._runs.check_room(more)
@@ -162,13 +166,10 @@ class VisitorJobs:
 
     def settle(self, visitor: Visitor) -> None:
         """Give back what ended trainings did not take of their minutes."""
-        for run_id in self._accounts.unsettled(visitor):
-            try:
-                run = self._runs.get(run_id)
-            except CharLMError:
-                continue  # an evaluation at work, or a deleted run
-            if run.status not in ACTIVE:
-                self._accounts.settle(visitor, run_id, run.seconds)
+        names = set(self._accounts.unsettled(visitor)) - {EVALUATION}
+        for run in self._runs.own() if names else ():
+            if run.run_id in names and run.status not in ACTIVE:
+                self._accounts.settle(visitor, run.run_id, run.seconds)
 
     def pause(self, run_id: str) -> dict[str, Any]:
         """Nobody may: others wait for their turn."""
@@ -244,11 +245,6 @@ class VisitorJobs:
             "set_aside": round(self._accounts.set_aside(visitor) / MINUTE, 1),
             "runs": max(0, self._limits.runs - self._runs.kept()),
         }
-
-
-def utf8_size(text: str) -> int:
-    """Bytes of a text as UTF-8."""
-    return len(text.encode("utf-8", "replace"))
 
 
 def _inherited_steps(run: Run) -> int:

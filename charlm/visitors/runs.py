@@ -48,6 +48,10 @@ class VisitorRuns:
         """How many of the visitor's own are kept, the trash aside."""
         return sum(map(self.owns, self._store.list()))
 
+    def own(self) -> Sequence[Run]:
+        """The visitor's own, deleted ones too."""
+        return [run for run in [*self._store.list(), *self._store.trashed()] if self.owns(run)]
+
     def check_room(self, more: int) -> None:
         """Refuse more runs than one may keep.
 

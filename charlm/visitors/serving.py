@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from charlm.accounts import Accounts
+from charlm.catalog import data_dir, recall
 from charlm.config import SampleConfig
 from charlm.errors import LimitError
-from charlm.limits import ELSEWHERE, Visitor, check_sampling, check_text_size
+from charlm.limits import ELSEWHERE, Visitor, check_sampling, check_text_size, utf8_size
 from charlm.run import Run
 from charlm.serving import Draft, Serving
 from charlm.visitors.runs import Who
@@ -61,12 +62,13 @@ class VisitorServing:
             LimitError: the text is too long, the day's minutes are used up, or somebody else's is being scored.
         """
         visitor = someone(self._who)
-        check_text_size(self._limits, len((text or "").encode("utf-8", "replace")))
+        check_text_size(self._limits, utf8_size(own_text(run) if text is None else text))
+        self._accounts.check_seconds(visitor, EVALUATION_SECONDS)
         if not self._scoring.acquire(timeout=EVALUATION_SECONDS / 4):
             raise LimitError(f"another text is being scored just now; try again in a minute, or {ELSEWHERE}")
         began = time.monotonic()
+        self._accounts.grant(visitor, EVALUATION, EVALUATION_SECONDS)
         try:
-            self._accounts.grant(visitor, EVALUATION, EVALUATION_SECONDS)
             return self._serving.evaluate(run, text, split)
         finally:
             self._accounts.settle(visitor, EVALUATION, time.monotonic() - began)
@@ -92,6 +94,12 @@ class VisitorServing:
         finally:
             with self._lock:
                 self._writing -= texts
+
+
+def own_text(run: Run) -> str:
+    """The text a run was trained on; empty if it is no longer at hand."""
+    corpus = recall(str(run.corpus.get("sha256", "")), data_dir())
+    return corpus.text if corpus else ""
 
 
 def someone(who: Who) -> Visitor:
