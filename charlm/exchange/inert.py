@@ -1,10 +1,11 @@
 """A pickle of tensors read without running it: every opcode, every name and every size is judged beforehand."""
 
+import io
 import math
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from charlm.errors import CheckpointError
 
@@ -47,6 +48,21 @@ class Dict(dict[Any, Any]):
     """An OrderedDict of the pickle, which alone may carry attributes."""
 
 
+class _Bounded:
+    """A file that sets no memory aside for more than is left of it, however much is asked for."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, place = file, file.tell()
+        self._size = file.seek(0, io.SEEK_END)
+        self.tell, self.readline = file.tell, file.readline
+        file.seek(place)
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file's, at most `size` bytes."""
+        left = self._size - self._file.tell()
+        return self._file.read(left if size < 0 else min(size, left))
+
+
 class InertReader:
     """Follows a pickle's opcodes on plain values and refuses whatever a dict of tensors does not need.
 
@@ -71,12 +87,13 @@ class InertReader:
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         try:
-            for opcode, argument, _ in pickletools.genops(file):
+            for opcode, argument, _ in pickletools.genops(cast(IO[bytes], _Bounded(file))):
                 self._count += 1
                 if self._count > MOST_OPCODES:
                     raise CheckpointError(f"{self.name} is no file of weights: it holds far too many values")
                 if opcode.name == "STOP":
-                    return self._stack.pop()
+                    [value] = self._stack
+                    return None if value is _MARK else value
                 self._follow(opcode.name, argument)
         except (ValueError, IndexError, KeyError, TypeError, UnicodeError, OverflowError, EOFError) as error:
             raise self._damaged(error) from None

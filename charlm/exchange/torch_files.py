@@ -12,6 +12,7 @@ from charlm.exchange.recognise import END, open_zip
 
 MOST_PICKLE = 8 << 20  # bytes of the pickle in a zip, without its tensors
 MOST_MEMBERS = 10_000
+DEPTH, MOST_DICTS = 3, 1_000  # of the dicts in a file that are looked into
 
 
 def load_torch(path: Path, legacy: bool = False) -> Any:
@@ -97,25 +98,36 @@ def _is_plain(name: str) -> bool:
     return name.isascii() and name.isprintable() and "\\" not in name and ".." not in name
 
 
-def found_tensors(value: Any, depth: int = 3) -> dict[str, Any]:
-    """The state_dict in what torch.save wrote: it itself, or in one of the dicts that hold it; empty without one.
+def found_tensors(loaded: Any) -> dict[str, Any]:
+    """The state_dict in what torch.save wrote: it itself, or one of the dicts it holds; empty without one.
 
     Of several the largest counts: beside the model's an optimizer's may stand.
     """
     import torch
 
-    if not isinstance(value, dict):
-        return {}
-    own = {key: part for key, part in value.items() if isinstance(key, str) and isinstance(part, torch.Tensor)}
-    inner = [found_tensors(part, depth - 1) for part in value.values() if depth > 1]
-    return max([own, *inner], key=lambda tensors: sum(math.prod(part.shape) for part in tensors.values()))
+    own = [
+        {key: part for key, part in found.items() if isinstance(key, str) and isinstance(part, torch.Tensor)}
+        for found in _dicts(loaded)
+    ]
+    return max(own, key=lambda tensors: sum(math.prod(part.shape) for part in tensors.values()), default={})
 
 
-def found_facts(value: Any, depth: int = 3) -> dict[str, Any]:
+def found_facts(loaded: Any) -> dict[str, Any]:
     """All that is named beside tensors, by name; what stands further out wins."""
-    if not isinstance(value, dict) or depth < 1:
-        return {}
     facts: dict[str, Any] = {}
-    for part in value.values():
-        facts |= found_facts(part, depth - 1)
-    return facts | {key: part for key, part in value.items() if isinstance(key, str)}
+    for found in _dicts(loaded):
+        for key, part in found.items():
+            if isinstance(key, str):
+                facts.setdefault(key, part)
+    return facts
+
+
+def _dicts(loaded: Any) -> list[dict[Any, Any]]:
+    """The dicts in what was loaded, the outermost first, each once: some are made to hold each other for ever."""
+    found = {id(loaded): loaded} if isinstance(loaded, dict) else {}
+    layer = list(found.values())
+    for _ in range(DEPTH - 1):
+        layer = [part for one in layer for part in one.values() if isinstance(part, dict) and id(part) not in found]
+        layer = list({id(part): part for part in layer}.values())
+        found |= {id(part): part for part in layer}
+    return list(found.values())[:MOST_DICTS]
