@@ -11,6 +11,7 @@ from charlm.cli.report import bits, note, print_json
 from charlm.cli.texts import open_corpus
 from charlm.config import CorpusConfig, ModelConfig
 from charlm.errors import CheckpointError, ConfigError
+from charlm.exchange.exports import FORMATS, find_format
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A run's zip, a state_dict of torch.save, a .safetensors.")]
 Characters = Annotated[
@@ -24,7 +25,8 @@ Label = Annotated[str, typer.Option("--label", help="The run's name. (default: m
 Measured = Annotated[
     str, typer.Option("--corpus", metavar="CORPUS", help="A text to measure it on; the run then belongs to that text.")
 ]
-Kind = Annotated[str, typer.Option("--format", metavar="zip|torch|udacity|onnx|html", help="What to write.")]
+KINDS = "|".join(kind.name for kind in FORMATS)
+Kind = Annotated[str, typer.Option("--format", metavar=KINDS, help="What to write.")]
 Out = Annotated[Path | None, typer.Option("--out", help="File or folder. (default: RUN and suffix, in this folder)")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
 
@@ -84,7 +86,6 @@ def export(
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    from charlm.exchange.exports import find_format
     from charlm.runs import RunStore
 
     kind = find_format(format)

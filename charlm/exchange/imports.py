@@ -143,26 +143,19 @@ def _measured(found: Imported, config: RunConfig, corpus: Corpus) -> tuple[dict[
 
 
 def _read_torch(path: Path, characters: Path | None, nonlinearity: str, legacy: bool = False) -> Imported:
+    from charlm.exchange.foreign import model_of
     from charlm.exchange.torch_files import found_facts, found_tensors, load_torch
 
     loaded = load_torch(path, legacy)
     tensors, facts = found_tensors(loaded), found_facts(loaded)
     is_udacity = isinstance(loaded, dict) and loaded.keys() >= {"n_hidden", "n_layers", "state_dict", "tokens"}
     del loaded
-    return _foreign(path, tensors, facts, characters, nonlinearity, "udacity" if is_udacity else "torch")
-
-
-def _foreign(
-    path: Path, tensors: dict[str, Any], facts: Mapping[str, Any], characters: Path | None, nonlinearity: str, kind: str
-) -> Imported:
-    """A model from tensors of any names."""
-    from charlm.exchange.foreign import model_of
-
     name = clean_name(path.name)
     if not tensors:
         raise CheckpointError(f"{name} holds no tensors; what can be imported is what torch.save made of a state_dict")
     model = model_of(tensors, facts, nonlinearity, name)
-    return Imported(model, tokenizer_of(facts, path, characters, model.config.vocab_size), kind)
+    tokenizer = tokenizer_of(facts, path, characters, model.config.vocab_size)
+    return Imported(model, tokenizer, "udacity" if is_udacity else "torch")
 
 
 def _read_legacy(path: Path, characters: Path | None, nonlinearity: str) -> Imported:
@@ -170,20 +163,17 @@ def _read_legacy(path: Path, characters: Path | None, nonlinearity: str) -> Impo
 
 
 def _read_safetensors(path: Path, characters: Path | None, nonlinearity: str) -> Imported:
-    """Our own weights, whose header says what they are; of other programs', the tensors say it."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+    """Our own weights, whose header says what they are."""
     from charlm.checkpoint import load_weights, weights_about
 
     config = weights_about(path).get("config")
-    if isinstance(config, dict):
-        model = load_weights(path, ModelConfig.from_dict(config))
-        return Imported(model, tokenizer_of({}, path, characters, model.config.vocab_size), "safetensors")
-    try:
-        return _foreign(path, load_file(path), {}, characters, nonlinearity, "safetensors")
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{clean_name(path.name)} is a damaged safetensors file: {str(error)[:80]}") from None
+    if not isinstance(config, dict):
+        raise CheckpointError(
+            f"{clean_name(path.name)} is a safetensors file that is damaged or was not written by this program; load "
+            "it in Python and save it as torch.save({'state_dict': tensors, 'chars': chars}, FILE)"
+        )
+    model = load_weights(path, ModelConfig.from_dict(config))
+    return Imported(model, tokenizer_of({}, path, characters, model.config.vocab_size), "safetensors")
 
 
 READERS: Mapping[Kind, Callable[[Path, Path | None, str], Imported]] = {
