@@ -191,6 +191,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "seconds": run.seconds,
         "num_parameters": run.num_parameters,
         "shipped": run.shipped,
+        "imported": run.imported,
     }
 
 

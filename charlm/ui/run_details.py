@@ -8,6 +8,7 @@ from charlm.config import ARCH_NAMES
 from charlm.run import MAX_LABEL
 from charlm.ui import numbers
 from charlm.ui.common import action, notice, section
+from charlm.ui.corpora import Chosen, corpus_choices
 from charlm.ui.mending import trouble
 from charlm.ui.numbers import MISSING, bits, bits_of, count, whole
 from charlm.ui.origin import chain
@@ -50,7 +51,7 @@ def resume_options(run: Any) -> dict[str, Any]:
 
 def is_forkable(run: Any) -> bool:
     """Whether it has learned something to go on from; it may be at work."""
-    return run.best_val_loss is not None
+    return bool(run.has_learned)
 
 
 def fork_hint(run: Any) -> str:
@@ -58,8 +59,15 @@ def fork_hint(run: Any) -> str:
     which = "best" if run.shipped or run.trimmed else "newest"
     return section(
         f"Fork {run.label}",
-        f"A new run that goes on from the {which} weights of this one with other settings; this one stays as it is.",
+        f"A new run that goes on from the {which} weights of this one with other settings, or from the best on another "
+        "text; this one stays as it is.",
     )
+
+
+def fork_texts(run: Any, chosen: Chosen | None) -> list[tuple[str, str]]:
+    """(title, value) of the texts a fork may go on with: its own (an empty value) if it has one, then all others."""
+    own = [(f"Its own: {run.corpus.get('name', MISSING)}", "")] if run.corpus else []
+    return own + corpus_choices(chosen)
 
 
 def fork_steps(run: Any) -> int:
@@ -77,11 +85,13 @@ def model_sentence(run: Any) -> str:
     model = run.model_config
     kind = ARCH_NAMES.get(run.arch, run.arch)
     bend = f" ({model.nonlinearity})" if run.arch == "rnn" else ""
-    best = f" Best at step {whole(run.best_step)}." if run.best_val_loss is not None else ""
+    best = f" Best at step {whole(run.best_step)}." if run.best_val_loss is not None and run.step else ""
     return f"{kind}{bend}, {count(model.num_layers, 'layer')} of {model.hidden_size}, dropout {model.dropout:g}.{best}"
 
 
 def _lines(run: Any) -> list[tuple[str, str]]:
+    if run.imported and not run.step:
+        return _imported_lines(run)
     corpus = run.corpus
     loss = f"{numbers.nats(run.best_val_loss)} nats, {bits(bits_of(run.best_val_loss))} bits per character"
     speed = f", {whole(run.chars_per_second)} characters/s" if run.chars_per_second else ""
@@ -91,6 +101,18 @@ def _lines(run: Any) -> list[tuple[str, str]]:
         ("Trained", training_sentence(run)),
         ("Time", f"{numbers.duration(run.seconds)} for {count(run.step, 'step')}{speed}"),
         ("Parameters", whole(run.num_parameters)),
+    ]
+
+
+def _imported_lines(run: Any) -> list[tuple[str, str]]:
+    """The same of a run that was trained elsewhere, of which little is known."""
+    name = run.corpus.get("name")
+    cost = f"{numbers.nats(run.best_val_loss)} nats, {bits(bits_of(run.best_val_loss))} bits per character on {name}"
+    return [
+        ("Imported from", f"{run.imported.get('file', MISSING)} ({run.imported.get('format', MISSING)})"),
+        ("Loss", cost if run.best_val_loss is not None else "not measured: it came without a text"),
+        ("Parameters", whole(run.num_parameters)),
+        ("Characters", f"{whole(run.model_config.vocab_size)} that it knows"),
     ]
 
 

@@ -9,6 +9,7 @@ from charlm.ui import numbers
 from charlm.ui.common import Cell, action, heading, notice, swatch, table
 from charlm.ui.numbers import bits_of
 from charlm.ui.origin import origin_line, origin_sentence
+from charlm.ui.ranking import trained_seconds, trained_steps
 from charlm.ui.run_details import resume_options
 from charlm.ui.verdict import AT_WORK
 
@@ -78,8 +79,8 @@ def _row(run: Any, word: str) -> list[Cell | str]:
         Cell(html=_status(run, word)),
         Cell(numbers.nats(run.best_val_loss), strong=True),
         numbers.bits(bits_of(run.best_val_loss)),
-        numbers.whole(run.step),
-        numbers.duration(run.seconds),
+        numbers.whole(trained_steps(run)),
+        numbers.duration(trained_seconds(run)),
         Cell(html=f'<span class="grey">{escape(_started(run))}</span>'),
         Cell(html=_actions(run)),
     ]
@@ -113,7 +114,7 @@ def _actions(run: Any) -> str:
     names = [("watch", "Watch", ""), ("stop", "Stop", "")] if run.status in AT_WORK else []
     if run.status == "failed":
         names.append(("open", "Why?", ""))
-    elif run.status not in AT_WORK and run.best_val_loss is not None:
+    elif run.status not in AT_WORK and run.has_learned:
         names.append(("compare", "Compare", ""))
     if run.status in RESUMABLE and not run.shipped and not run.trimmed:
         more = resume_options(run).get("steps")

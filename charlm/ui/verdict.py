@@ -24,13 +24,28 @@ def verdict(runs: Sequence[Any]) -> tuple[str, str]:
         return "Which model writes best?", "Choose one to six models below, then press Generate."
     measured = [(bits_of(run.best_val_loss), name, run) for run, name in zip(runs, names(runs), strict=True)]
     ranked = sorted(((cost, name, run) for cost, name, run in measured if cost is not None), key=lambda entry: entry[0])
+    rest = _unmeasured([name for cost, name, run in measured if cost is None and run.imported])
     if not ranked:
-        return "No loss has been measured yet.", "The first validation comes within moments of training."
+        return "No loss has been measured yet.", rest or "The first validation comes within moments of training."
+    judged = [run for run in runs if run.best_val_loss is not None or not run.imported]
     if len(ranked) == 1:
-        return _alone(ranked[0])
-    if not same_text(runs):
-        return _not_fair(ranked)
-    return _winner(ranked), " ".join([_ground(runs), _size_of_lead(ranked), _fairness(runs)]).replace("  ", " ").strip()
+        head, line = _alone(ranked[0], len(runs))
+    elif not same_text(judged):
+        head, line = _not_fair(ranked)
+    else:
+        head, line = _winner(ranked), " ".join([_ground(judged), _size_of_lead(ranked), _fairness(judged)])
+    return head, f"{line} {rest}".replace("  ", " ").strip()
+
+
+def _unmeasured(imported: list[str]) -> str:
+    """What to say of imported models that came without a text."""
+    if not imported:
+        return ""
+    one = len(imported) == 1
+    return (
+        f"{listed(imported)} came without a text and {'is' if one else 'are'} not measured; "
+        f"evaluate {'it' if one else 'them'} in Runs."
+    )
 
 
 def same_text(runs: Sequence[Any]) -> bool:
@@ -38,11 +53,12 @@ def same_text(runs: Sequence[Any]) -> bool:
     return len({(run.corpus.get("sha256"), run.corpus.get("val_chars")) for run in runs}) == 1
 
 
-def _alone(entry: tuple[Any, str, Any]) -> tuple[str, str]:
+def _alone(entry: tuple[Any, str, Any], chosen: int) -> tuple[str, str]:
     cost, name, run = entry
     guess = _uniform_bits(run)
     against = f" Guessing every character equally likely would cost {bits(guess)}." if guess else ""
-    return f"{name} needs {bits(cost)} bits per character.", f"{_ground([run])}{against} Add a second model to compare."
+    more = " Add a second model to compare." if chosen == 1 else ""
+    return f"{name} needs {bits(cost)} bits per character.", f"{_ground([run])}{against}{more}"
 
 
 def _not_fair(ranked: Sequence[tuple[Any, str, Any]]) -> tuple[str, str]:
@@ -97,6 +113,8 @@ def _fairness(runs: Sequence[Any]) -> str:
     """Whether they saw the same batches, or what differs."""
     if any(run.status in AT_WORK for run in runs):
         return "Training goes on, so this may change."
+    if any(run.imported and not run.step for run in runs):
+        return "Not all of them were trained here."
     steps = sorted({run.step for run in runs})
     if len(steps) > 1:
         return f"They trained for {whole(steps[0])} to {whole(steps[-1])} steps, so look at the curves too."
