@@ -56,12 +56,10 @@ def is_forkable(run: Any) -> bool:
 
 def fork_hint(run: Any) -> str:
     """What a fork is, and which weights it goes on from."""
-    which = "best" if run.shipped or run.trimmed else "newest"
-    return section(
-        f"Fork {run.label}",
-        f"A new run that goes on from the {which} weights of this one with other settings, or from the best on another "
-        "text; this one stays as it is.",
-    )
+    from_best = "goes on from the best weights of this one with other settings or on another text"
+    from_newest = "goes on from the newest weights of this one with other settings, from the best on another text"
+    which = from_best if run.shipped or run.trimmed else from_newest
+    return section(f"Fork {run.label}", f"A new run that {which}; this one stays as it is.")
 
 
 def fork_texts(run: Any, chosen: Chosen | None) -> list[tuple[str, str]]:
