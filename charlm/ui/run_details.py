@@ -8,7 +8,6 @@ from charlm.config import ARCH_NAMES
 from charlm.run import MAX_LABEL
 from charlm.ui import numbers
 from charlm.ui.common import action, notice, section
-from charlm.ui.corpora import Chosen, corpus_choices
 from charlm.ui.mending import trouble
 from charlm.ui.numbers import MISSING, bits, bits_of, count, whole
 from charlm.ui.origin import chain
@@ -36,12 +35,19 @@ def details(run: Any, known: Collection[str] = ()) -> str:
 
 def _spare(run: Any) -> str:
     """What could be freed, or that it was."""
+    if came_untrained(run):
+        return '<span class="under">Weights alone: it can be compared and forked, not resumed.</span>'
     if run.trimmed:
         return '<span class="under">Only its best weights are kept: it can be compared and forked, not resumed.</span>'
     if run.shipped or run.status in AT_WORK or run.spare_bytes <= 0:
         return ""
     act = action("trim", f"Keep only the best weights (frees {numbers.size(run.spare_bytes)})", run=run.run_id)
     return f'<span class="under">{act}<br>Then it can be compared and forked, but not resumed.</span>'
+
+
+def came_untrained(run: Any) -> bool:
+    """Whether it is an imported checkpoint of which no training is known."""
+    return bool(run.imported) and run.step == 0
 
 
 def resume_options(run: Any) -> dict[str, Any]:
@@ -56,16 +62,11 @@ def is_forkable(run: Any) -> bool:
 
 def fork_hint(run: Any) -> str:
     """What a fork is, and which weights it goes on from."""
-    from_best = "goes on from the best weights of this one with other settings or on another text"
-    from_newest = "goes on from the newest weights of this one with other settings, from the best on another text"
-    which = from_best if run.shipped or run.trimmed else from_newest
-    return section(f"Fork {run.label}", f"A new run that {which}; this one stays as it is.")
-
-
-def fork_texts(run: Any, chosen: Chosen | None) -> list[tuple[str, str]]:
-    """(title, value) of the texts a fork may go on with: its own (an empty value) if it has one, then all others."""
-    own = [(f"Its own: {run.corpus.get('name', MISSING)}", "")] if run.corpus else []
-    return own + corpus_choices(chosen)
+    which = "best" if run.shipped or run.trimmed else "newest"
+    return section(
+        f"Fork {run.label}",
+        f"A new run that goes on from the {which} weights of this one, with other settings or on another text.",
+    )
 
 
 def fork_steps(run: Any) -> int:
@@ -88,29 +89,21 @@ def model_sentence(run: Any) -> str:
 
 
 def _lines(run: Any) -> list[tuple[str, str]]:
-    if run.imported and not run.step:
-        return _imported_lines(run)
     corpus = run.corpus
     loss = f"{numbers.nats(run.best_val_loss)} nats, {bits(bits_of(run.best_val_loss))} bits per character"
     speed = f", {whole(run.chars_per_second)} characters/s" if run.chars_per_second else ""
-    return [
-        ("Corpus", f"{corpus.get('name', MISSING)}, {whole(corpus.get('characters'))} characters"),
-        ("Best loss", loss if run.best_val_loss is not None else "not measured yet"),
+    text = f"{corpus.get('name', MISSING)}, {whole(corpus.get('characters'))} characters"
+    came = [("Imported", f"{run.imported.get('file', MISSING)} ({run.imported.get('format', MISSING)})")]
+    trained = [
         ("Trained", training_sentence(run)),
         ("Time", f"{numbers.duration(run.seconds)} for {count(run.step, 'step')}{speed}"),
-        ("Parameters", whole(run.num_parameters)),
     ]
-
-
-def _imported_lines(run: Any) -> list[tuple[str, str]]:
-    """The same of a run that was trained elsewhere, of which little is known."""
-    name = run.corpus.get("name")
-    cost = f"{numbers.nats(run.best_val_loss)} nats, {bits(bits_of(run.best_val_loss))} bits per character on {name}"
     return [
-        ("Imported from", f"{run.imported.get('file', MISSING)} ({run.imported.get('format', MISSING)})"),
-        ("Loss", cost if run.best_val_loss is not None else "not measured: it came without a text"),
+        *(came if run.imported else []),
+        ("Corpus", text if corpus else "unknown: score it on a text to see how it does"),
+        ("Best loss", loss if run.best_val_loss is not None else "not measured yet"),
+        *([] if came_untrained(run) else trained),
         ("Parameters", whole(run.num_parameters)),
-        ("Characters", f"{whole(run.model_config.vocab_size)} that it knows"),
     ]
 
 

@@ -13,7 +13,6 @@ from charlm.run import MAX_LABEL
 from charlm.ui import run_details
 from charlm.ui.choice import asked, request
 from charlm.ui.common import ACTIONS_JS, Services, Shared, section, toast
-from charlm.ui.corpora import open_corpus
 from charlm.ui.files import click_js, served_run
 from charlm.ui.run_listing import Listing, Trash
 from charlm.ui.run_trash import deleted_html
@@ -48,7 +47,6 @@ class Panel:
     save: gr.Button
     fork_column: gr.Column
     fork_hint: gr.HTML
-    fork_text: gr.Dropdown
     rate: gr.Number
     steps: gr.Number
     fork_name: gr.Textbox
@@ -107,13 +105,12 @@ def _buttons() -> tuple[Any, ...]:
 def _fork_line() -> tuple[Any, ...]:
     """What a fork may change, and its start."""
     hint = gr.HTML(elem_id="runs-fork-hint", apply_default_css=False)
-    text = gr.Dropdown([], label="Text", info="Another one than its own: fine-tuning", elem_id="runs-fork-text")
     with gr.Row(elem_classes="bar-line"):
         rate = gr.Number(label="Learning rate", elem_id="runs-fork-rate", min_width=90)
         steps = gr.Number(label="Steps to add", precision=0, elem_id="runs-fork-steps", min_width=90)
         name = gr.Textbox(label="Name", max_length=MAX_LABEL, elem_id="runs-fork-name", min_width=120)
         start = gr.Button("Start", size="sm", elem_id="runs-fork-start", scale=0, min_width=70)
-    return hint, text, rate, steps, name, start
+    return hint, rate, steps, name, start
 
 
 def wire(panel: Panel, listing: Listing, trash: Trash, shared: Shared) -> None:
@@ -165,27 +162,23 @@ def _wire_name(panel: Panel, listing: Listing, find: Callable[[str], Any]) -> No
 
 
 def _wire_fork(panel: Panel, services: Services, shared: Shared, find: Callable[[str], Any]) -> None:
-    def ask(message: str, chosen: Any) -> dict[Any, Any]:
+    def ask(message: str) -> dict[Any, Any]:
         run = find(message)
-        texts = run_details.fork_texts(run, chosen)
         return {
             panel.fork_column: gr.update(visible=True), panel.name_row: gr.update(visible=False),
             panel.fork_hint: run_details.fork_hint(run), panel.rate: run.train_config.learning_rate,
             panel.steps: run_details.fork_steps(run), panel.fork_name: run_details.fork_name(run),
-            panel.fork_text: gr.update(choices=texts, value=texts[0][1]),
         }  # fmt: skip
 
-    def start(message: str, text: str, rate: float | None, steps: int | None, label: str) -> tuple[Any, ...]:
-        run = find(message)
+    def start(message: str, rate: float | None, steps: int | None, label: str) -> tuple[Any, ...]:
         given = {"learning_rate": rate, "steps": steps, "label": (label or "").strip()}
         options = {name: value for name, value in given.items() if value not in (None, "")}
-        other = told(lambda: open_corpus(text, run.corpus_config)) if text else None
-        state = told(lambda: services.jobs.fork(run.run_id, options, other))
+        state = told(lambda: services.jobs.fork(asked(message).get("run", ""), options))
         return gr.update(visible=False), request(run=state["run_id"]), gr.Tabs(selected="train")
 
     asks = [panel.fork_column, panel.name_row, panel.fork_hint, panel.rate, panel.steps, panel.fork_name]
-    panel.fork.click(ask, [panel.chosen, shared.corpus], [*asks, panel.fork_text], queue=False, **QUIET)
-    given = [panel.chosen, panel.fork_text, panel.rate, panel.steps, panel.fork_name]
+    panel.fork.click(ask, panel.chosen, asks, queue=False, **QUIET)
+    given = [panel.chosen, panel.rate, panel.steps, panel.fork_name]
     outputs = [panel.fork_column, shared.watch, shared.tabs]
     panel.start.click(start, given, outputs, **QUIET).then(None, js=WAKE_JS)
 

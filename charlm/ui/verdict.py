@@ -24,28 +24,21 @@ def verdict(runs: Sequence[Any]) -> tuple[str, str]:
         return "Which model writes best?", "Choose one to six models below, then press Generate."
     measured = [(bits_of(run.best_val_loss), name, run) for run, name in zip(runs, names(runs), strict=True)]
     ranked = sorted(((cost, name, run) for cost, name, run in measured if cost is not None), key=lambda entry: entry[0])
-    rest = _unmeasured([name for cost, name, run in measured if cost is None and run.imported])
     if not ranked:
-        return "No loss has been measured yet.", rest or "The first validation comes within moments of training."
-    judged = [run for run in runs if run.best_val_loss is not None or not run.imported]
+        return "No loss has been measured yet.", _how_to_measure(runs)
     if len(ranked) == 1:
-        head, line = _alone(ranked[0], len(runs))
-    elif not same_text(judged):
-        head, line = _not_fair(ranked)
-    else:
-        head, line = _winner(ranked), " ".join([_ground(judged), _size_of_lead(ranked), _fairness(judged)])
-    return head, f"{line} {rest}".replace("  ", " ").strip()
+        return _alone(ranked[0])
+    judged = [run for _, _, run in ranked]
+    if not same_text(judged):
+        return _not_fair(ranked)
+    reasons = [_ground(judged), _size_of_lead(ranked), _fairness(judged)]
+    return _winner(ranked), " ".join(reasons).replace("  ", " ").strip()
 
 
-def _unmeasured(imported: list[str]) -> str:
-    """What to say of imported models that came without a text."""
-    if not imported:
-        return ""
-    one = len(imported) == 1
-    return (
-        f"{listed(imported)} came without a text and {'is' if one else 'are'} not measured; "
-        f"evaluate {'it' if one else 'them'} in Runs."
-    )
+def _how_to_measure(runs: Sequence[Any]) -> str:
+    if all(run.imported for run in runs):
+        return "An imported model can be scored on a text in Runs, or forked there to train it further."
+    return "The first validation comes within moments of training."
 
 
 def same_text(runs: Sequence[Any]) -> bool:
@@ -53,12 +46,11 @@ def same_text(runs: Sequence[Any]) -> bool:
     return len({(run.corpus.get("sha256"), run.corpus.get("val_chars")) for run in runs}) == 1
 
 
-def _alone(entry: tuple[Any, str, Any], chosen: int) -> tuple[str, str]:
+def _alone(entry: tuple[Any, str, Any]) -> tuple[str, str]:
     cost, name, run = entry
     guess = _uniform_bits(run)
     against = f" Guessing every character equally likely would cost {bits(guess)}." if guess else ""
-    more = " Add a second model to compare." if chosen == 1 else ""
-    return f"{name} needs {bits(cost)} bits per character.", f"{_ground([run])}{against}{more}"
+    return f"{name} needs {bits(cost)} bits per character.", f"{_ground([run])}{against} Add a second model to compare."
 
 
 def _not_fair(ranked: Sequence[tuple[Any, str, Any]]) -> tuple[str, str]:

@@ -45,15 +45,15 @@ class FakeRun:
     info: dict[str, Any] = field(default_factory=dict)
     imported: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def has_learned(self) -> bool:
+        return self.best_val_loss is not None or bool(self.imported)
+
     def __post_init__(self) -> None:
         self.label = self.label or self.run_id
         self.model_config = ModelConfig(arch=self.arch)
         self.train_config = TrainConfig(seed=self.seed)
         self.corpus_config = CorpusConfig()
-
-    @property
-    def has_learned(self) -> bool:
-        return self.best_val_loss is not None or bool(self.imported)
 
     def samples(self) -> list[dict[str, Any]]:
         return self.texts
