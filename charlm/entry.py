@@ -35,6 +35,7 @@ def enter(
     config: RunConfig,
     archs: Sequence[str],
     ancestry: Sequence[Mapping[str, Any]] = (),
+    tokenizer: CharTokenizer | None = None,
 ) -> list[Run]:
     """Make the run folders of a training, one for each architecture, after checking that it can work.
 
@@ -44,6 +45,7 @@ def enter(
         config: settings; `config.model.arch` is replaced by each of `archs`.
         archs: distinct names of architectures.
         ancestry: the runs they descend from, see `Run.ancestry`.
+        tokenizer: of the weights they will begin with, knows all of the text; None: that of the text.
 
     Raises:
         ConfigError, CorpusError: a setting, the text or the memory does not allow it.
@@ -51,7 +53,7 @@ def enter(
     if not archs or any(arch in archs[:place] for place, arch in enumerate(archs)):
         raise ConfigError(f"choose one or more different architectures, not {', '.join(map(str, archs)) or 'none'}")
     device_for(config.train.device)
-    tokenizer = CharTokenizer.fit(corpus.text)
+    tokenizer = tokenizer or CharTokenizer.fit(corpus.text)
     if config.model.vocab_size not in (0, tokenizer.vocab_size):
         raise ConfigError(
             f"vocab_size {config.model.vocab_size} does not fit: this corpus has {tokenizer.vocab_size} distinct ones"
@@ -66,7 +68,8 @@ def enter(
     runs: list[Run] = []
     try:
         for model in models:
-            about = _describe(corpus, config, model, cut, group) | {"ancestry": list(ancestry)}
+            about = describe(config, model, _label(corpus, config, model, group)) | corpus_facts(corpus, model, cut)
+            about |= {"group": group, "ancestry": list(ancestry), "message": "; ".join(cut.notes)}
             runs.append(store.create(about, tokenizer))
     except CheckpointError:
         for run in runs:  # a race begins whole or not at all
@@ -75,27 +78,32 @@ def enter(
     return runs
 
 
-def _describe(corpus: Corpus, config: RunConfig, model: ModelConfig, cut: Cut, group: str) -> dict[str, Any]:
-    """The part of run.json that is known before training."""
-    label = clean_label(config.train.label)
-    if not label:
-        slug = re.sub(r"\W+", "-", corpus.name.rsplit(".", 1)[0]).strip("-").lower()
-        label = f"{model.arch}-{corpus.key or slug}"
-    elif group:
-        label = f"{label[: MAX_LABEL - 1 - len(model.arch)]}-{model.arch}"
-    counts = {"characters": len(corpus.text), "distinct": model.vocab_size}
-    counts |= {"train_chars": cut.train, "val_chars": cut.val or cut.train}
+def describe(config: RunConfig, model: ModelConfig, label: str) -> dict[str, Any]:
+    """The part of run.json that settings decide."""
     return {
         "label": label[:MAX_LABEL],
         "preset": config.preset,
-        "group": group,
         "model": model.to_dict(),
         "train": config.train.to_dict(),
         "corpus_config": config.corpus.to_dict(),
-        "corpus": {"name": corpus.name, "key": corpus.key, "sha256": corpus.sha256, **counts},
         "num_parameters": count_parameters(model),
-        "message": "; ".join(cut.notes),
     }
+
+
+def corpus_facts(corpus: Corpus, model: ModelConfig, cut: Cut) -> dict[str, Any]:
+    """The part of run.json that says which text it is about, and how much of it."""
+    counts = {"characters": len(corpus.text), "distinct": model.vocab_size}
+    counts |= {"train_chars": cut.train, "val_chars": cut.val or cut.train}
+    return {"corpus": {"name": corpus.name, "key": corpus.key, "sha256": corpus.sha256, **counts}}
+
+
+def _label(corpus: Corpus, config: RunConfig, model: ModelConfig, group: str) -> str:
+    """The label that was wanted, in a race with the architecture; else made from architecture and text."""
+    label = clean_label(config.train.label)
+    if not label:
+        slug = re.sub(r"\W+", "-", corpus.name.rsplit(".", 1)[0]).strip("-").lower()
+        return f"{model.arch}-{corpus.key or slug}"
+    return f"{label[: MAX_LABEL - 1 - len(model.arch)]}-{model.arch}" if group else label
 
 
 def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -> Corpus:
@@ -152,6 +160,8 @@ def text_of(run: Run, given: Corpus | None = None) -> Corpus:
     Raises:
         CorpusError: it is no longer at hand, or another one.
     """
+    if not run.corpus:
+        raise CorpusError(f"{run.label} was imported without a text; name the one it is to go on with: fork it on that")
     sha256, name = str(run.corpus.get("sha256")), run.corpus.get("name")
     way_out = "give that very text, or train a new run on the other one"
     if given is not None:

@@ -1,10 +1,12 @@
-"""Runs made from runs: a fork goes on from another's weights with other settings, a retry begins anew with the mend."""
+"""Runs made from runs: a fork goes on from another's weights, on its text or another one; a retry begins anew."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from charlm.alphabet import known_part
 from charlm.checkpoint import has_training, load_training, save_training, weights_about
 from charlm.config import TrainConfig
 from charlm.corpus import Corpus
@@ -12,44 +14,66 @@ from charlm.dataset import cut_of
 from charlm.entry import check_options, enter, extended, text_of
 from charlm.errors import CheckpointError, JobError
 from charlm.files import write_atomically
-from charlm.models import LanguageModel
+from charlm.models import LanguageModel, build_model
 from charlm.presets import BUDGETS, FORKABLE, RunConfig
 from charlm.run import MAX_LABEL, Run
 from charlm.runs import RunStore
 from charlm.train import TrainState
 
 
-def fork(store: RunStore, parent: Run, options: Mapping[str, Any]) -> tuple[Run, Corpus]:
+def fork(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -> tuple[Run, Corpus]:
     """A new run that has learned what `parent` had when it last saved, held by this process, ready to be resumed.
 
-    Weights, optimizer, random numbers and place in the text come along. Of a shipped run, or one of which only the
-    best weights were kept, those come along, and the optimizer begins anew.
+    Weights, optimizer, random numbers and place in the text come along. Of a shipped or imported run, or one of which
+    only the best weights were kept, those come along, and the optimizer begins anew; so it does on another text, where
+    steps and losses are counted from the beginning.
 
     Args:
         store: where the new run goes.
         parent: may be at work.
         options: settings of FORKABLE; steps, epochs and minutes are what to add. Without those, what the parent still
             had before it, or as many steps again.
+        corpus: another text to go on with; what the parent's tokenizer does not know is left out of it.
 
     Raises:
         ConfigError: an option that may not change, or a value out of range.
         JobError: the parent has learned nothing yet.
-        CorpusError: its text is no longer at hand.
+        CorpusError: its text is no longer at hand, or the other one has too little that it knows.
         CheckpointError: its weights are damaged, or the new folder cannot be written.
     """
     check_options(parent, options, FORKABLE)
-    corpus = text_of(parent)
+    if corpus is not None and corpus.sha256 != parent.corpus.get("sha256"):
+        return _fine_tuned(store, parent, options, known_part(corpus, parent.tokenizer()))
+    corpus = text_of(parent, corpus)
     model, state = _learned(parent, corpus)
     config = replace(parent.train_config, **_settings(parent, state, options))
     run = _descend(store, parent, corpus, config, state.step)
-    try:
+    with _whole(store, parent, run):
         _hand_over(parent, run, model, state)
+    return run, corpus
+
+
+def _fine_tuned(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpus) -> tuple[Run, Corpus]:
+    """The fork on another text: the parent's best weights, and everything else from the beginning."""
+    model = _best(parent)
+    state = TrainState.start(model, parent.train_config)
+    config = replace(parent.train_config, **_settings(parent, state, options))
+    run = _descend(store, parent, corpus, config, parent.best_step)
+    with _whole(store, parent, run):
+        save_training(run.folder, model, state)
+    return run, corpus
+
+
+@contextmanager
+def _whole(store: RunStore, parent: Run, run: Run) -> Iterator[None]:
+    """A new run gets all it begins with, or is gone."""
+    try:
+        yield
     except (OSError, CheckpointError) as error:
         store.discard(run)
         raise CheckpointError(
             f"{parent.label} cannot be forked: {getattr(error, 'strerror', None) or error}"
         ) from error
-    return run, corpus
 
 
 def retry(store: RunStore, failed: Run) -> tuple[Run, Corpus]:
@@ -76,7 +100,7 @@ def _descend(store: RunStore, parent: Run, corpus: Corpus, config: TrainConfig, 
         "why": "retry" if step is None else "fork",
     }
     run_config = RunConfig(parent.model_config, config, parent.corpus_config, parent.preset)
-    [run] = enter(store, corpus, run_config, [parent.arch], [link, *parent.ancestry])
+    [run] = enter(store, corpus, run_config, [parent.arch], [link, *parent.ancestry], parent.tokenizer())
     return run
 
 
@@ -84,13 +108,10 @@ def _learned(parent: Run, corpus: Corpus) -> tuple[LanguageModel, TrainState]:
     """What the parent had learned when it last saved."""
     if has_training(parent.folder):
         return load_training(parent.folder, parent.model_config, parent.train_config)
-    if parent.best_val_loss is None:
-        raise JobError(f"{parent.label} has learned nothing yet that could be forked; wait for its first validation")
-    model = parent.load_model().requires_grad_(True)
-    model.generator.manual_seed(parent.train_config.seed)
+    model = _best(parent)
     state = TrainState.start(model, parent.train_config)
     state.step = state.validated_step = state.best_step = parent.best_step
-    state.best_val_loss = parent.best_val_loss
+    state.best_val_loss = math.inf if parent.best_val_loss is None else parent.best_val_loss
     cut = cut_of(len(corpus.text), parent.train_config, parent.corpus_config)
     state.epoch, state.batch = divmod(state.step, cut.steps_per_epoch)
     seconds = (row["seconds"] for row in reversed(parent.metrics()) if row["step"] <= state.step)
@@ -98,12 +119,22 @@ def _learned(parent: Run, corpus: Corpus) -> tuple[LanguageModel, TrainState]:
     return model, state
 
 
+def _best(parent: Run) -> LanguageModel:
+    """A model to be trained on, with the parent's best weights."""
+    if not parent.has_learned:
+        raise JobError(f"{parent.label} has learned nothing yet that could be forked; wait for its first validation")
+    model = build_model(parent.model_config, parent.train_config.seed)
+    model.load_state_dict(parent.load_model().state_dict())  # copied: tied weights stay one
+    model.generator.manual_seed(parent.train_config.seed)
+    return model
+
+
 def _settings(parent: Run, state: TrainState, options: Mapping[str, Any]) -> dict[str, Any]:
     """What of the parent's settings changes; the budget counts from the parent's beginning."""
     budget = {name: value for name, value in options.items() if name in BUDGETS and value}
     if not budget and (parent.train_config.steps or math.inf) <= state.step:
         budget = {"steps": max(1, state.step)}
-    done = {"steps": state.step, "epochs": parent.epoch, "minutes": state.seconds / 60.0}
+    done = {"steps": state.step, "epochs": parent.epoch if state.step else 0.0, "minutes": state.seconds / 60.0}
     changed = {name: value for name, value in options.items() if name not in BUDGETS}
     changed |= extended(done, budget)
     return changed | {"label": _label(parent, str(options.get("label") or ""), "fork")}

@@ -107,12 +107,14 @@ class Jobs:
             self._unwritten.pop(run.run_id, None)
         self._queue.add(Job(list(runs), corpus, Control(), resume=True))
 
-    def fork(self, run_id: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Queue a new run that goes on from what this one has learned; see `charlm.fork.fork`."""
+    def fork(
+        self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None
+    ) -> dict[str, Any]:
+        """Queue a new run that goes on from what this one has learned, on another text perhaps; see `charlm.fork`."""
         from charlm.fork import fork
         from charlm.race import Control
 
-        run, corpus = fork(self.store, self.store.get(run_id), options or {})
+        run, corpus = fork(self.store, self.store.get(run_id), options or {}, corpus)
         self._queue.add(Job([run], corpus, Control(), resume=True))
         return self.status(run.run_id)
 

@@ -182,3 +182,35 @@ def test_a_training_that_really_runs_out_of_memory_says_half_the_batch(tmp_path:
     said = done.stdout.strip()
     assert said.startswith("failed out of memory; halve batch_size (128)"), said + done.stderr
     assert said.endswith("{'batch_size': 128}")
+
+
+def test_a_fork_on_another_text_begins_from_the_best_weights(store: RunStore) -> None:
+    [parent] = trained(store, "gru", embed_dim=8, tie_weights=True)
+    text = small_corpus(TEXT.replace("cat", "rat") + "!")
+    run, corpus = fork(store, parent, {"steps": 3, "learning_rate": 1e-7, "schedule": "constant"}, text)
+    assert corpus.repairs[-1].endswith("which the model does not know: '!'") and run.corpus["sha256"] == corpus.sha256
+    assert run.best_val_loss is None and run.tokenizer().tokens == parent.tokenizer().tokens
+    run_race(line_up([run], corpus, resume=True), Control())
+    child = store.get(run.run_id)
+    before, after = (load_file(one.folder / "best.safetensors") for one in (parent, child))
+    assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
+    assert torch.equal(after["embed.weight"], after["fc.weight"]), "tied weights stay one"
+    assert (child.step, child.ancestry[0]["step"], len(child.metrics())) == (3, parent.best_step, 3)
+    again, same = fork(store, child, {"steps": 1}, corpus)
+    assert same.sha256 == corpus.sha256 and again.progress["step"] == 3, "its own text: an ordinary fork"
+    again.release()
+
+
+def test_a_tied_model_that_was_trimmed_is_forked_as_one(store: RunStore) -> None:
+    [parent] = trained(store, embed_dim=8, tie_weights=True)
+    store.trim(parent)
+    child = forked(store, store.get(parent.run_id), steps=2)
+    weights = load_file(child.folder / "last.safetensors")
+    assert torch.equal(weights["embed.weight"], weights["fc.weight"])
+
+
+def test_a_fork_that_has_learned_nothing_has_no_text_either(store: RunStore) -> None:
+    [fresh] = entered(store)
+    with pytest.raises(JobError, match="has learned nothing yet"):
+        fork(store, fresh, {}, small_corpus(TEXT * 2))
+    fresh.release()

@@ -10,7 +10,7 @@ from charlm import run, runs
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.jobs import Jobs, trainings_at_once
 from charlm.runs import RunStore
-from tests.training import begin, entered, trained, wait_for
+from tests.training import begin, entered, small_corpus, trained, wait_for
 
 LONG: dict[str, Any] = {"steps": 1_000_000, "eval_every": 1_000_000}
 
@@ -196,3 +196,14 @@ def test_a_jump_of_the_wall_clock_harms_nothing(jobs: Jobs, monkeypatch: pytest.
         until(jobs, one, "finished")
     seconds = [row["seconds"] for row in jobs.status(run_id)["metrics"]]
     assert seconds == sorted(seconds) and jobs.store.get(ids[0]).created < datetime.now(UTC).isoformat()
+
+
+def test_a_fork_may_go_on_with_another_text(jobs: Jobs, store: RunStore) -> None:
+    [parent] = trained(store)
+    other = small_corpus("The hen sat on the cat, and then the mat ran. \n" * 20)
+    forked = jobs.fork(parent.run_id, {"steps": 4}, other)
+    until(jobs, forked["run_id"], "finished")
+    run = store.get(forked["run_id"])
+    assert run.step == 4 and run.corpus["sha256"] == other.sha256
+    assert run.tokenizer().tokens == parent.tokenizer().tokens
+    assert [row["step"] for row in run.metrics()] == [1, 2, 3, 4]

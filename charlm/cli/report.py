@@ -88,6 +88,7 @@ def facts_of(run: Any) -> dict[str, Any]:
         "trimmed": run.trimmed,
         "mend": run.mend,
         "ancestry": run.ancestry,
+        "imported": run.imported,
         "corpus": as_dict(run.corpus),
         "model": as_dict(run.model_config),
         "train": as_dict(run.train_config),

@@ -24,6 +24,10 @@ OtherText = Annotated[
 SameText = Annotated[
     str, typer.Option("--corpus", metavar="CORPUS", help="Its text, where that is no longer kept; checked by sha256.")
 ]
+NextText = Annotated[
+    str,
+    typer.Option("--corpus", metavar="CORPUS", help="Another text to go on with, beginning from the best weights."),
+]
 Split = Annotated[
     str,
     typer.Option(
@@ -94,16 +98,21 @@ def resume(
 
 
 @takes(TrainConfig, only=FORKABLE)
-def fork(run: RunToken, options: dict[str, Any], runs_dir: RunsDir = None, json: Json = False) -> int:
+def fork(
+    run: RunToken, options: dict[str, Any], corpus: NextText = "", runs_dir: RunsDir = None, json: Json = False
+) -> int:
     from charlm.runs import RunStore
 
     TrainConfig.from_dict({**options, "steps": options.get("steps") or 1})
     store = RunStore(runs_dir)
     found = store.find(run)
+    given = open_corpus(corpus, found.corpus_config) if corpus else None
     from charlm.fork import fork
 
-    made, corpus = fork(store, found, options)
-    return show_end(work([made], corpus, resume=True), json)
+    made, text = fork(store, found, options, given)
+    for remark in text.repairs if corpus else ():
+        note(remark)
+    return show_end(work([made], text, resume=True), json)
 
 
 def retry(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> int:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charlm.errors import ConfigError
+from charlm.exchange.onnx_step import write_onnx
 from charlm.exchange.run_zip import write_zip
+from charlm.exchange.torch_zip import write_torch
+from charlm.exchange.udacity import write_udacity
 from charlm.run import Run
 
 
@@ -26,7 +29,12 @@ class Format:
     write: Callable[[Run, Path], None]
 
 
-FORMATS: Sequence[Format] = (Format("zip", ".zip", "the whole run folder, to go on elsewhere", write_zip),)
+FORMATS: Sequence[Format] = (
+    Format("zip", ".zip", "the whole run folder, to go on elsewhere", write_zip),
+    Format("torch", ".torch.zip", "a state_dict for plain torch, with the lines that load it", write_torch),
+    Format("udacity", ".net", "the dict of Udacity's character-RNN notebooks; LSTM only", write_udacity),
+    Format("onnx", ".onnx", "one step as a graph, for other languages and runtimes", write_onnx),
+)
 
 
 def find_format(name: str) -> Format:

@@ -165,6 +165,8 @@ class Serving:
         }
 
     def _own_text(self, run: Run) -> str:
+        if not run.corpus:
+            raise CorpusError(f"{run.label} was imported without a text; give one to evaluate")
         corpus = recall(str(run.corpus.get("sha256", "")), data_dir())
         if corpus is None:
             raise CorpusError(

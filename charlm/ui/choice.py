@@ -14,13 +14,13 @@ MOST = 6
 
 
 def comparable(runs: Sequence[Any]) -> list[Any]:
-    """Runs that have weights to write with: one validation has passed."""
-    return [run for run in runs if run.best_val_loss is not None]
+    """Runs that have weights to write with: one validation has passed, or they were imported."""
+    return [run for run in runs if run.has_learned]
 
 
 def default_runs(runs: Sequence[Any]) -> list[str]:
     """Ids of the newest finished LSTM, GRU and RNN on one corpus, else the shipped ones, else the newest run."""
-    usable = [run for run in comparable(runs) if run.status not in AT_WORK]
+    usable = [run for run in comparable(runs) if run.status not in AT_WORK and run.best_val_loss is not None]
     own = [run for run in usable if not run.shipped]
     for group in (own, [run for run in usable if run.shipped]):
         for corpus in dict.fromkeys(run.corpus.get("sha256") for run in group):

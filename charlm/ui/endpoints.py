@@ -138,9 +138,15 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         return jobs.resume(run_id, _options(options))
 
     @_spoken
-    def fork(run_id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
-        """A new run that goes on from what this one has learned; options may change learning_rate, steps, label."""
-        return jobs.fork(run_id, _options(options))
+    def fork(
+        run_id: str, options: dict[str, Any] | None = None, corpus: str = "", file: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """A new run that goes on from what this one has learned; options may change learning_rate, steps, label.
+
+        With a corpus, a catalog key, or a file, an upload, it goes on with that text.
+        """
+        cleaning = services.store.get(run_id).corpus_config
+        return jobs.fork(run_id, _options(options), _corpus(corpus, file, cleaning) if corpus or file else None)
 
     @_spoken
     def retry(run_id: str) -> dict[str, Any]:
@@ -194,6 +200,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "seconds": run.seconds,
         "num_parameters": run.num_parameters,
         "shipped": run.shipped,
+        "imported": run.imported,
     }
 
 

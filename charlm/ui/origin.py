@@ -11,7 +11,9 @@ FORK_TIP = "A fork is a new run that goes on from what another one has learned, 
 
 
 def origin_sentence(run: Any) -> str:
-    """`fork of gru-sherlock at step 500`; empty for a run that began from nothing."""
+    """`fork of gru-sherlock at step 500`, `imported from rnn.net`; empty for a run that began from nothing here."""
+    if run.imported and not run.ancestry:
+        return f"imported from {run.imported.get('file', 'a file')}"
     return "".join(f"{_verb(one)} {one['label']}{_place(one)}" for one in run.ancestry[:1])
 
 

@@ -12,6 +12,7 @@ from charlm.config import ARCH_NAMES
 from charlm.ui import numbers
 from charlm.ui.common import Cell, swatch, table
 from charlm.ui.numbers import bits_of
+from charlm.ui.run_details import came_untrained
 from charlm.ui.verdict import names
 
 HEAD = ("Model", "Val. loss", "Perplexity", "Bits/char", "Steps", "Trained", "Parameters")
@@ -32,6 +33,11 @@ def shape(run: Any) -> str:
     return f"{run.model_config.num_layers} × {run.model_config.hidden_size}"
 
 
+def trained(run: Any) -> tuple[int | None, float | None]:
+    """Steps and seconds that it was trained for; None each where that happened elsewhere."""
+    return (None, None) if came_untrained(run) else (run.step, run.seconds or 0.0)
+
+
 def number_columns(runs: Sequence[Any], writing: Mapping[str, Writing]) -> dict[str, list[tuple[str, str, bool]]]:
     """The six rows of every run, by run id; the best value of a row is marked when there is something to beat."""
     seen = [writing.get(run.run_id, Writing()) for run in runs]
@@ -41,7 +47,7 @@ def number_columns(runs: Sequence[Any], writing: Mapping[str, Writing]) -> dict[
         ("Perplexity", losses, numbers.perplexity, 1),
         ("Words not in the corpus", [one.unknown_share for one in seen], numbers.percent, 1),
         ("Parameters", [run.num_parameters for run in runs], numbers.whole, 1),
-        ("Training time", [run.seconds for run in runs], numbers.duration, 1),
+        ("Training time", [trained(run)[1] for run in runs], numbers.duration, 1),
         ("Writing speed, chars/s", [one.chars_per_second for one in seen], numbers.whole, -1),
     ]
     rows: dict[str, list[tuple[str, str, bool]]] = {run.run_id: [] for run in runs}
@@ -78,8 +84,8 @@ def ranking_table(runs: Sequence[Any]) -> str:
                 Cell(numbers.nats(run.best_val_loss), strong=True),
                 numbers.perplexity(run.best_val_loss),
                 numbers.bits(bits_of(run.best_val_loss)),
-                numbers.whole(run.step),
-                numbers.duration(run.seconds),
+                numbers.whole(trained(run)[0]),
+                numbers.duration(trained(run)[1]),
                 numbers.whole(run.num_parameters),
             ]
         )
@@ -100,7 +106,8 @@ def ranking_csv(runs: Sequence[Any]) -> str:
         loss = run.best_val_loss
         text = [run.label, ARCH_NAMES.get(run.arch, run.arch), str(run.corpus.get("name", ""))]
         losses = [] if loss is None else [f"{loss:.6f}", f"{math.exp(min(loss, 700)):.6g}", f"{loss / math.log(2):.6f}"]
-        tail = [run.step, f"{run.seconds or 0:.3f}", run.num_parameters]
+        steps, seconds = trained(run)
+        tail = [steps, "" if seconds is None else f"{seconds:.3f}", run.num_parameters]
         writer.writerow([*map(plain_cell, text), *(losses or ["", "", ""]), *tail])
     return out.getvalue()
 

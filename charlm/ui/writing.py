@@ -66,7 +66,9 @@ def _last_sample(run: Any) -> dict[str, Any]:
     """The newest sample of a run's training, or an invitation."""
     samples = run.samples()
     if not samples:
-        return {"prompt": "", "text": "", "note": "Press Generate, and it writes here."}
+        unmeasured = run.imported and run.best_val_loss is None
+        why = "Not measured: it came without a text; Runs can evaluate it on one. " if unmeasured else ""
+        return {"prompt": "", "text": "", "note": f"{why}Press Generate, and it writes here."}
     newest = samples[-1]
     note = f"Written during its training, at step {numbers.whole(newest.get('step'))}. Press Generate for a new text."
     return {"prompt": newest.get("prompt", ""), "text": newest.get("text", ""), "note": note}

@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -198,3 +199,33 @@ def test_presets_fill_prompt_and_controls() -> None:
     assert (prompt, config.length, config.top_k) == ("story", 500, 5)
     with pytest.raises(ConfigError, match="temperature"):
         sampling.sample_config((500, None, 0, 1.0, False, 7))
+
+
+# --- imported models -------------------------------------------------------------------------------------------------
+
+BROUGHT = {"format": "udacity", "file": "<i>rnn.net", "sha256": "cc"}
+
+
+def brought(run_id: str = "brought", **more: Any) -> FakeRun:
+    """A model that came without a text."""
+    return FakeRun(run_id, "gru", None, corpus={}, imported=BROUGHT, step=0, seconds=0.0, **more)
+
+
+def test_an_imported_model_can_be_compared_but_is_not_judged() -> None:
+    runs = [*trio()[::2], brought()]
+    assert choice.comparable(runs) == runs and "brought" not in choice.default_runs([brought()] * 3)
+    title, sentence = verdict(runs)
+    assert title == "LSTM wins, 0.33 bits per character ahead of RNN."
+    assert sentence.endswith("All saw the same 3,000 batches.")
+
+
+def test_a_measured_import_is_ranked_without_steps_and_time() -> None:
+    measured = FakeRun("m", "gru", 1.3, imported=BROUGHT, step=0, seconds=0.0)
+    assert verdict([FakeRun("a"), measured])[1].endswith("Not all of them were trained here.")
+    rows = dict((name, value) for name, value, _ in number_columns([measured, FakeRun("a")], {})["m"])
+    assert rows["Training time"] == "—" and rows["Validation loss"] == "1.300"
+    best = {name: mark for name, _, mark in number_columns([measured, FakeRun("a")], {})["m"]}
+    assert best["Validation loss"] and not best["Training time"]
+    assert ranking_csv([measured]).splitlines()[1].endswith(",,,284238")
+    assert ">—<" in ranking_table([measured]) and ranking_table([brought()])
+    assert "Not measured: it came without a text" in resting_columns([brought()], {})

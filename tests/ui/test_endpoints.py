@@ -275,3 +275,13 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(
     monkeypatch.undo()
     monkeypatch.setattr(services.store, "root", tmp_path / "file")
     assert "a run cannot be made" in refusal(address, "train", "sherlock", None, "lstm", SOON)
+
+
+def test_a_fork_goes_on_with_an_upload(client: Client, services: Services, address: str, pets: Any) -> None:
+    [parent] = trained(services.store, text="a hen ran. " * 60)
+    made = client.predict(parent.run_id, {"steps": 3}, "", pets, api_name="/fork")
+    assert until(client, made["run_id"], "finished")["step"] == 3
+    assert services.store.get(made["run_id"]).corpus["name"] == "pets.txt"
+    assert client.predict(parent.run_id, {"steps": 3}, api_name="/fork")["run_id"]
+    assert "no-such-text" in refusal(address, "fork", parent.run_id, None, "no-such-text", None)
+    assert "not an upload" in refusal(address, "fork", parent.run_id, None, "", {"path": "/etc/passwd"})

@@ -331,3 +331,10 @@ def test_the_browsers_secret_outlives_a_restart(tmp_path: Path) -> None:
     first = browser_secret(tmp_path / "data")
     assert browser_secret(tmp_path / "data") == first
     assert len(first) == 32
+
+
+def test_an_imported_model_says_where_it_came_from() -> None:
+    run = FakeRun("a", imported={"format": "udacity", "file": "<i>rnn.net"})
+    assert "imported from &lt;i&gt;rnn.net" in run_table.runs_table([run])
+    assert run_table.matching([run, FakeRun("b")], "rnn.net imported") == [run]
+    assert "imported" not in run_table.runs_table([FakeRun("a", ancestry=PARENTS, imported={"file": "a.zip"})])
