@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from charlm.checkpoint import has_training, load_training, save_training, weights_about
+from charlm.checkpoint import check_place, has_training, load_training, save_training, weights_about
 from charlm.config import TrainConfig
 from charlm.corpus import Corpus
 from charlm.dataset import cut_of
@@ -82,8 +82,11 @@ def _descend(store: RunStore, parent: Run, corpus: Corpus, config: TrainConfig, 
 
 def _learned(parent: Run, corpus: Corpus) -> tuple[LanguageModel, TrainState]:
     """What the parent had learned when it last saved."""
+    cut = cut_of(len(corpus.text), parent.train_config, parent.corpus_config)
     if has_training(parent.folder):
-        return load_training(parent.folder, parent.model_config, parent.train_config)
+        model, state = load_training(parent.folder, parent.model_config, parent.train_config)
+        check_place(state, cut.batch_size, cut.steps_per_epoch)
+        return model, state
     if parent.best_val_loss is None:
         raise JobError(f"{parent.label} has learned nothing yet that could be forked; wait for its first validation")
     model = parent.load_model().requires_grad_(True)
@@ -91,10 +94,9 @@ def _learned(parent: Run, corpus: Corpus) -> tuple[LanguageModel, TrainState]:
     state = TrainState.start(model, parent.train_config)
     state.step = state.validated_step = state.best_step = parent.best_step
     state.best_val_loss = parent.best_val_loss
-    cut = cut_of(len(corpus.text), parent.train_config, parent.corpus_config)
     state.epoch, state.batch = divmod(state.step, cut.steps_per_epoch)
-    seconds = (row["seconds"] for row in reversed(parent.metrics()) if row["step"] <= state.step)
-    state.seconds = next(seconds, parent.seconds)
+    seconds = (row.get("seconds") for row in reversed(parent.metrics()) if row["step"] <= state.step)
+    state.seconds = next(filter(None, seconds), parent.seconds)
     return model, state
 
 

@@ -10,13 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
-    {"errors", "files", "memory"},
+    {"errors", "files", "memory", "bounded_json"},
     {"config", "presets"},
     {"corpus", "catalog", "tokenizer", "cleaning", "decoding", "records", "sources", "tables"},
     {"models", "dataset", "plots"},
     {"device", "estimate", "evaluate", "metrics", "course", "shards"},
-    {"train", "sample", "checkpoint"},
-    {"run", "runs", "analysis"},
+    {"train", "sample", "checkpoint", "tensor_file"},
+    {"run", "runs", "run_info", "analysis"},
     {"experiment", "job", "jobs", "serving", "limits", "entry", "race", "racer", "fork", "job_queue", "exchange"},
     {"ui"},
     {"app", "cli", "__main__"},
