@@ -17,6 +17,9 @@ MOST_COUNT = 10**15  # floats hold every whole number up to here
 # that no text takes more than one pass.
 _MARKS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
+# An escape of half a character, as whole ones beyond the 65,536th are written, too.
+_HALVES = re.compile(r"\\u[dD][89a-fA-F]")
+
 
 def is_deep(text: str, most: int) -> bool:
     """Whether lists and objects in `text` are nested deeper than `most`; found without nested calls."""
@@ -40,14 +43,18 @@ def parsed(data: bytes | str, most_bytes: int, most_depth: int = MOST_DEPTH) -> 
         most_depth: levels of lists and objects.
 
     Raises:
-        ValueError: it is too long, too deep, no JSON, names something twice, or holds a number that is not finite.
+        ValueError: it is too long, too deep, no JSON, names something twice, or holds a number that is not
+            finite or half a character.
     """
     if len(data) > most_bytes:
         raise ValueError(f"it is longer than {most_bytes:,} bytes")
     text = data if isinstance(data, str) else data.decode()
     if is_deep(text, most_depth):
         raise ValueError(f"it is nested deeper than {most_depth} levels")
-    return _DECODER.decode(text)
+    value = _DECODER.decode(text)
+    if _HALVES.search(text) and not _is_text(value):
+        raise ValueError("it holds half a character, a lone surrogate")
+    return value
 
 
 def read(path: Path, most_bytes: int) -> Any:
@@ -91,6 +98,15 @@ def one_line(value: Any, most: int) -> str:
         return ""
     shown = "".join(char if char.isprintable() else " " for char in value[: 8 * most])
     return " ".join(shown.split())[:most].rstrip()
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all its strings fit UTF-8, as files and pages need it."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -26,11 +26,7 @@ def depth(value: object) -> int:
 @given(PLAIN, st.booleans())
 def test_what_is_written_is_read(value: object, ascii_only: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only)
-    data = text.encode("utf-8", "surrogatepass")
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return
+    data = text.encode()
     assert parsed(data, len(data), 100) == value
 
 
@@ -53,7 +49,8 @@ def test_any_bytes_are_a_value_or_a_value_error(data: bytes) -> None:
     ("data", "said"),
     [("[" * 17 + "]" * 17, "deeper than 16"), ('{"a":' * 100_000, "deeper"), ("[" * 1_000_000, "deeper"),
      ("NaN", "no number"), ("[-Infinity]", "no number"), ("1e999", "too large"), ("9" * 5000, "too large"),
-     ('{"a":1,"a":2}', "twice"), ('["' + '\\"' * 400_000, "nterminated"), ('"' + "x" * 1_000_001 + '"', "longer")],
+     ('{"a":1,"a":2}', "twice"), ('"\\ud800"', "half a character"), ('[{"\\uDC00":1}]', "half a character"),
+     ('["' + '\\"' * 400_000, "nterminated"), ('"' + "x" * 1_000_001 + '"', "longer")],
 )  # fmt: skip
 def test_what_is_refused(data: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
