@@ -48,7 +48,7 @@ def parsed(data: bytes | str, most_bytes: int, most_depth: int = MOST_DEPTH) -> 
     """
     if len(data) > most_bytes:
         raise ValueError(f"it is longer than {most_bytes:,} bytes")
-    text = data if isinstance(data, str) else data.decode()
+    text = data if isinstance(data, str) else _decoded(data)
     if is_deep(text, most_depth):
         raise ValueError(f"it is nested deeper than {most_depth} levels")
     value = _DECODER.decode(text)
@@ -98,6 +98,13 @@ def one_line(value: Any, most: int) -> str:
         return ""
     shown = "".join(char if char.isprintable() else " " for char in value[: 8 * most])
     return " ".join(shown.split())[:most].rstrip()
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is no UTF-8 text at byte {error.start:,}") from None
 
 
 def _is_text(value: Any) -> bool:

@@ -15,7 +15,7 @@ from charlm.bounded_json import is_count, is_number
 from charlm.config import ModelConfig, TrainConfig
 from charlm.errors import CheckpointError
 from charlm.models import LanguageModel, build_model
-from charlm.tensor_file import Entries, Entry, read_tensors, read_told, write_tensors
+from charlm.tensor_file import MOST_HEADER, Entries, Entry, read_tensors, read_told, write_tensors
 from charlm.train import TrainState
 
 log = logging.getLogger(__name__)
@@ -74,9 +74,15 @@ def _entries(tensors: Mapping[str, Tensor]) -> dict[str, Entry]:
     return {name: Entry.of(tensor) for name, tensor in tensors.items()}
 
 
-def weights_size(config: ModelConfig) -> int:
-    """Bytes that a model's weights take in a file, its header left out."""
-    return sum(entry.size for entry in _entries(_outline(config).state_dict()).values())
+def most_weights_bytes(config: ModelConfig) -> int:
+    """How long a file of the model's weights may be."""
+    return MOST_HEADER + sum(entry.size for entry in _entries(_outline(config).state_dict()).values())
+
+
+def most_training_bytes(config: ModelConfig, train: TrainConfig) -> int:
+    """How long a file of a training state may be: weights, two moments of each, hidden state, random numbers."""
+    hidden = sum(Entry.of(part).size for part in _outline(config).initial_state(train.batch_size))
+    return 4 * most_weights_bytes(config) + hidden
 
 
 def _state_tensors(model: LanguageModel, state: TrainState) -> dict[str, Tensor]:

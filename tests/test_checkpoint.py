@@ -22,10 +22,11 @@ from charlm.checkpoint import (
     is_valid,
     load_training,
     load_weights,
+    most_training_bytes,
+    most_weights_bytes,
     save_training,
     save_weights,
     weights_about,
-    weights_size,
 )
 from charlm.config import ARCHS, ModelConfig, TrainConfig
 from charlm.dataset import Dataset
@@ -273,7 +274,7 @@ def test_an_absurd_model_with_a_tiny_file_is_refused_at_once(tmp_path: Path) -> 
     save_weights(tmp_path / "best.safetensors", build_model(CONFIG, 1))
     saved_twice(tmp_path)
     absurd = ModelConfig(vocab_size=1_000_000, hidden_size=4096, num_layers=8)
-    assert weights_size(absurd) > 80e9
+    assert most_weights_bytes(absurd) > 80e9
     for read in (
         lambda: load_weights(tmp_path / "best.safetensors", absurd),
         lambda: load_training(tmp_path, absurd, TRAIN),
@@ -334,3 +335,10 @@ def test_a_state_of_another_text_is_refused(tmp_path: Path) -> None:
             check_place(state, rows, steps)
     with pytest.raises(CheckpointError, match="this model needs"):  # more rows than the settings allow
         load_training(tmp_path, CONFIG, replace(TRAIN, batch_size=2))
+
+
+def test_what_is_saved_is_no_longer_than_it_may_be(tmp_path: Path) -> None:
+    saved_twice(tmp_path)
+    save_weights(tmp_path / "best.safetensors", build_model(CONFIG, 1))
+    assert (tmp_path / "best.safetensors").stat().st_size <= most_weights_bytes(CONFIG)
+    assert (tmp_path / "resume.safetensors").stat().st_size <= most_training_bytes(CONFIG, TRAIN)

@@ -380,3 +380,14 @@ def test_the_notebooks_way_of_reading_grimm() -> None:
     corpus = read_corpus_file(Path(os.environ["CHARLM_CORPORA"]) / "grimms_fairytales.csv", config)
     assert (len(corpus.text), len(set(corpus.text))) == (508_476, 77)
     assert corpus.repairs == ("8,644 line ends taken out",)
+
+
+def test_a_table_of_too_many_columns_is_refused() -> None:
+    assert "has 10,001 columns; at most 10,000 are read" in refusal("," * 10_000 + "\na", "a.csv")
+    assert "has 10,001 columns" in refusal("\t" * 10_000 + '\n"a', "a.tsv")
+    assert len(table_columns(b"," * 100_000, "a.csv")) == 10_000
+
+
+def test_weights_are_no_text(tmp_path: Path) -> None:
+    for name in ("a.pkl", "run.PT", "best.safetensors"):
+        assert "is a file of weights, not a text" in refusal("cos\nsystem\n(S'x'\ntR.", name)

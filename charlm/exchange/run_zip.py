@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from charlm.bounded_json import one_line, parsed
-from charlm.checkpoint import NEWEST, load_training, load_weights, weights_size
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CharLMError, CheckpointError
 from charlm.exchange.zip_members import ZipMembers
@@ -16,11 +15,10 @@ from charlm.run import ACTIVE, Run, now
 from charlm.run_info import MOST_BYTES as MOST_DESCRIPTION
 from charlm.run_info import tidied
 from charlm.runs import RunStore
-from charlm.tensor_file import MOST_HEADER
 from charlm.tokenizer import CharTokenizer, most_tokenizer_bytes
 
 LOGS = {"metrics.jsonl": ("step", *MEASURES), "samples.jsonl": ("step", *TEXTS)}
-BEST, LAST = "best.safetensors", "last.safetensors"
+BEST, LAST, NEWEST = "best.safetensors", "last.safetensors", "resume.safetensors"
 # What a run folder may hold; nothing else of it leaves the machine, or comes in.
 MEMBERS = ("run.json", "tokenizer.json", *LOGS, BEST, LAST, NEWEST)
 FOLDERS = ("snapshots", "analysis")
@@ -28,8 +26,6 @@ FOLDERS = ("snapshots", "analysis")
 STRAY = (".DS_Store", "Thumbs.db", "desktop.ini", ".lock", ".edit", "resume.previous.safetensors")
 MOST_UNPACKED = 1 << 30
 MOST_ROWS = 100_000  # of a log
-# A training state holds the weights, two moments of each, and a hidden state that the settings bound.
-STATE_SHARES, STATE_REST = 3, 1 << 16
 # What of an uploaded run.json is taken over, once it is tidied.
 TAKEN = ("label", "preset", "group", "ancestry", "message", "corpus", "progress", "num_parameters", "device")
 
@@ -73,8 +69,7 @@ def read_zip(store: RunStore, path: Path, most_bytes: int = MOST_UNPACKED, label
         tokenizer = CharTokenizer.from_dict(_value(data, "tokenizer.json"))
         if tokenizer.vocab_size != model.vocab_size:
             raise CheckpointError(f"its tokenizer has {tokenizer.vocab_size} characters, its model {model.vocab_size}")
-        for name in {BEST, LAST} & found.keys():
-            _check_size(archive, found[name], weights_size(model) + MOST_HEADER)
+        _check_sizes(archive, found, model)
         about |= {"trimmed": NEWEST not in found, "label": one_line(label, 80) or about["label"]}
         run = store.create(about, tokenizer)
         try:
@@ -145,23 +140,27 @@ def _ending(status: str) -> str:
     return "interrupted" if status in ACTIVE else "stopped" if status == "failed" else status
 
 
-def _check_size(archive: ZipMembers, name: str, most: int) -> None:
-    if archive.size(name) > most:
-        raise CheckpointError(f"{name} is {archive.size(name):,} bytes long, its model takes {most:,} at most")
+def _check_sizes(archive: ZipMembers, found: Mapping[str, str], model: ModelConfig) -> None:
+    """Refuse weights that are longer than the model's before they are unpacked."""
+    from charlm.checkpoint import most_weights_bytes  # torch takes seconds: not before it is needed
+
+    for name in (BEST, LAST):
+        size, most = archive.size(found[name]) if name in found else 0, most_weights_bytes(model)
+        if size > most:
+            raise CheckpointError(f"its {name} is {size:,} bytes long, its model takes {most:,} at most")
 
 
 def _fill(run: Run, archive: ZipMembers, found: Mapping[str, str]) -> None:
     """Write the members into the new folder, each checked as it would be when it is used."""
+    from charlm.checkpoint import load_training, load_weights, most_training_bytes, most_weights_bytes
+
     model, train = run.model_config, run.train_config
-    weights = weights_size(model)
     for name in (BEST, LAST):
         if name in found:
-            write_atomically(run.folder / name, archive.blocks(found[name], weights + MOST_HEADER))
+            write_atomically(run.folder / name, archive.blocks(found[name], most_weights_bytes(model)))
             load_weights(run.folder / name, model)
     if NEWEST in found:
-        hidden = 8 * model.num_layers * train.batch_size * model.hidden_size
-        most = STATE_SHARES * weights + hidden + STATE_REST + MOST_HEADER
-        write_atomically(run.folder / NEWEST, archive.blocks(found[NEWEST], most))
+        write_atomically(run.folder / NEWEST, archive.blocks(found[NEWEST], most_training_bytes(model, train)))
         load_training(run.folder, model, train)
     for name, columns in LOGS.items():
         if name in found:

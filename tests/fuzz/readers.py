@@ -23,7 +23,6 @@ from charlm.dataset import cut_of
 from charlm.entry import dataset_of
 from charlm.exchange.run_zip import read_zip, write_zip
 from charlm.jobs import Jobs
-from charlm.run import Run
 from charlm.runs import RunStore
 from charlm.serving import Serving
 from charlm.train import train
@@ -39,7 +38,8 @@ from charlm.ui.uploads import Upload, keep_upload, open_upload, pasted_text
 from charlm.ui.verdict import verdict
 from charlm.ui.watch import Watch
 from charlm.ui.writing import resting_columns
-from tests.training import small_corpus, store_in, trained
+from tests.attacks.make import Payload, real_run
+from tests.training import small_corpus, store_in
 
 MOST_BYTES = 2 << 20  # what a text or a zip may unpack to here
 ROWS = [{"text": "a fox met a hen", "n": 1}, {"text": "grün, “größer”; ł", "n": None}, {"text": "", "n": [1, {"a": 2}]}]
@@ -55,8 +55,7 @@ class Ground:
     def __init__(self, home: Path) -> None:
         self.home, self.data_dir = home, home / "data"
         self.store = store_in(home)
-        [made] = trained(self.store, "lstm", hidden_size=4, num_layers=1, steps=6, eval_every=2)
-        self.run: Run = made
+        self.run = made = real_run(home)
         self.run.update(status="failed", message="why", mend={"learning_rate": 0.1}, ancestry=[
             {"run_id": made.run_id, "label": "x", "step": 3, "why": "fork"}])  # fmt: skip
         (made.folder / ".lock").touch()
@@ -229,18 +228,6 @@ READERS: Sequence[Reader] = (
 )
 
 
-class _Payload:
-    """A pickle of it makes a folder where it is loaded."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        import os
-
-        return os.mkdir, (str(self.canary),)
-
-
 def canaries(canary: Path) -> list[bytes]:
     """Pickles that make the folder `canary` where they are loaded."""
-    return [pickle.dumps(_Payload(canary), protocol) for protocol in range(6)]
+    return [pickle.dumps(Payload(canary), protocol) for protocol in range(6)]
