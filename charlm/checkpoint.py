@@ -1,95 +1,39 @@
-"""Weights and training state on disk: safetensors files, replaced in one go, checked before they are used."""
+"""Weights and training state on disk: what a file must hold is derived from the settings before it is read."""
 
-import hashlib
-import json
 import logging
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
+from charlm.bounded_json import is_count, is_number
 from charlm.config import ModelConfig, TrainConfig
 from charlm.errors import CheckpointError
-from charlm.files import write_atomically
 from charlm.models import LanguageModel, build_model
+from charlm.tensor_file import MOST_HEADER, Entries, Entry, read_tensors, read_told, write_tensors
 from charlm.train import TrainState
 
 log = logging.getLogger(__name__)
 
 # What a training goes on from: what was saved last, and before that.
 NEWEST, SECOND = "resume.safetensors", "resume.previous.safetensors"
-# The header's entry for the file's own checksum, and what stands there while it is taken.
-SEAL, UNSEALED = "sha256", "0" * 64
 # The plain numbers of a TrainState; its tensors are named in `_state_tensors`.
-STATE_NUMBERS = (
-    "step", "epoch", "batch", "best_val_loss", "best_step", "stale", "rate_scale", "seconds", "validated_step",
-    "unjudged", "loss_sum", "loss_count",
-)  # fmt: skip
+COUNTS = ("step", "epoch", "batch", "best_step", "stale", "validated_step", "loss_count")
+MEASURES = ("best_val_loss", "rate_scale", "seconds", "loss_sum")
+STATE_NUMBERS = (*COUNTS, *MEASURES, "unjudged")
 # Those that earlier versions did not write, and what they then are.
 ADDED = {"unjudged": None, "loss_sum": 0.0, "loss_count": 0}
-
-
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], keep: Path | None) -> None:
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomically(path, sealed(save(plain, {"charlm": json.dumps(metadata), SEAL: UNSEALED})), keep)
-
-
-def sealed(data: bytes) -> bytes:
-    """A safetensors file with its own SHA-256 in its header, taken while that place holds zeros."""
-    return data.replace(_seal(UNSEALED), _seal(hashlib.sha256(data).hexdigest()), 1)
-
-
-def _seal(digest: str) -> bytes:
-    return f'"{SEAL}":"{digest}"'.encode()
-
-
-def checked_about(data: bytes) -> dict[str, Any]:
-    """What stands in a safetensors file beside the tensors, once the file fits the SHA-256 it carries.
-
-    Files of other programs carry none.
-
-    Raises:
-        ValueError: it has no header, or its content has changed.
-    """
-    size = int.from_bytes(data[:8], "little") if len(data) > 8 else 0
-    if not 0 < size <= len(data) - 8:
-        raise ValueError("it is cut off")
-    header = json.loads(data[8 : 8 + size])
-    about = header.get("__metadata__") if isinstance(header, dict) else None
-    about = about if isinstance(about, dict) else {}
-    said = about.get(SEAL)
-    if said is None and about.keys() > {"charlm"}:
-        raise ValueError("its header is damaged")
-    if said is None:
-        return about
-    digest = hashlib.sha256(data[: 8 + size].replace(_seal(str(said)), _seal(UNSEALED), 1))
-    digest.update(memoryview(data)[8 + size :])
-    if digest.hexdigest() != said:
-        raise ValueError("its checksum does not fit its content")
-    return about
-
-
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        data = path.read_bytes()
-        metadata = json.loads(checked_about(data).get("charlm", "{}"))
-        return load(data), metadata if isinstance(metadata, dict) else {}
-    except FileNotFoundError:
-        raise CheckpointError(f"{path.name} is missing in {path.parent.name}; the run saved no weights yet") from None
-    except (SafetensorError, OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path.name} in {path.parent.name} cannot be read: {error}") from error
 
 
 def is_valid(path: Path) -> bool:
     """Whether a file of weights or training state can be read and is what was written."""
     try:
-        _read_tensors(path)
+        read_told(path)
     except CheckpointError:
         return False
     return True
@@ -98,14 +42,14 @@ def is_valid(path: Path) -> bool:
 def weights_about(path: Path) -> dict[str, Any]:
     """What `save_weights` was told beside the weights; empty if they are missing or damaged."""
     try:
-        return _read_tensors(path)[1]
+        return read_told(path)
     except CheckpointError:
         return {}
 
 
 def save_weights(path: Path, model: LanguageModel, **metadata: Any) -> None:
     """Write a model's parameters under torch's own names, with its config and `metadata` beside them."""
-    _write_tensors(path, model.state_dict(), {"config": model.config.to_dict(), **metadata}, keep=None)
+    write_tensors(path, model.state_dict(), {"config": model.config.to_dict(), **metadata})
 
 
 def load_weights(path: Path, config: ModelConfig, device: str = "cpu") -> LanguageModel:
@@ -114,25 +58,31 @@ def load_weights(path: Path, config: ModelConfig, device: str = "cpu") -> Langua
     Raises:
         CheckpointError: the file is missing or damaged, or its names, shapes or values are not this model's.
     """
-    tensors, _ = _read_tensors(path)
-    with torch.device("meta"):
-        model = build_model(config)
-    expected = model.state_dict()
-    if tensors.keys() != expected.keys():
-        odd = sorted(tensors.keys() ^ expected.keys())
-        raise CheckpointError(f"{path.name} does not hold this model: {odd[0]!r} is missing or too much")
-    for name, tensor in tensors.items():
-        _check_tensor(path, name, tensor, expected[name])
+    model = _outline(config)
+    tensors, _ = read_tensors(path, lambda held: _entries(model.state_dict()))
     model.load_state_dict(tensors, assign=True)
     return model.requires_grad_(False).to(device).eval()
 
 
-def _check_tensor(path: Path, name: str, tensor: Tensor, expected: Tensor) -> None:
-    if tensor.shape != expected.shape or tensor.dtype != expected.dtype:
-        have, want = (f"{tuple(part.shape)} {part.dtype}" for part in (tensor, expected))
-        raise CheckpointError(f"{path.name}: {name} is {have}, this model needs {want}")
-    if not torch.isfinite(tensor).all():
-        raise CheckpointError(f"{path.name}: {name} holds values that are not finite numbers")
+def _outline(config: ModelConfig) -> LanguageModel:
+    """The model without its numbers, on torch's meta device."""
+    with torch.device("meta"):
+        return build_model(config)
+
+
+def _entries(tensors: Mapping[str, Tensor]) -> dict[str, Entry]:
+    return {name: Entry.of(tensor) for name, tensor in tensors.items()}
+
+
+def most_weights_bytes(config: ModelConfig) -> int:
+    """How long a file of the model's weights may be."""
+    return MOST_HEADER + sum(entry.size for entry in _entries(_outline(config).state_dict()).values())
+
+
+def most_training_bytes(config: ModelConfig, train: TrainConfig) -> int:
+    """How long a file of a training state may be: weights, two moments of each, hidden state, random numbers."""
+    hidden = sum(Entry.of(part).size for part in _outline(config).initial_state(train.batch_size))
+    return 4 * most_weights_bytes(config) + hidden
 
 
 def _state_tensors(model: LanguageModel, state: TrainState) -> dict[str, Tensor]:
@@ -149,7 +99,7 @@ def save_training(folder: Path, model: LanguageModel, state: TrainState) -> None
     numbers = {name: getattr(state, name) for name in STATE_NUMBERS}
     if not math.isfinite(state.best_val_loss):
         numbers["best_val_loss"] = None
-    _write_tensors(folder / NEWEST, _state_tensors(model, state), numbers, keep=folder / SECOND)
+    write_tensors(folder / NEWEST, _state_tensors(model, state), numbers, keep=folder / SECOND)
 
 
 def has_training(folder: Path) -> bool:
@@ -180,7 +130,7 @@ def load_training(folder: Path, config: ModelConfig, train: TrainConfig) -> tupl
 
 
 def _load_training(path: Path, config: ModelConfig, train: TrainConfig) -> tuple[LanguageModel, TrainState]:
-    tensors, numbers = _read_tensors(path)
+    tensors, numbers = read_tensors(path, partial(_state_entries, _outline(config), train))
     model = build_model(config)
     try:
         model.load_state_dict(_under("model.", tensors))
@@ -190,14 +140,78 @@ def _load_training(path: Path, config: ModelConfig, train: TrainConfig) -> tuple
             index, moment = name.split(".")
             moments.setdefault(int(index), {})[moment] = tensor
         state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
-        for name in STATE_NUMBERS:
-            setattr(state, name, numbers[name] if name not in ADDED else numbers.get(name, ADDED[name]))
+        vars(state).update(_numbers(numbers))
         model.generator.set_state(tensors["generator"])
     except (KeyError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path.name} in {path.parent.name} is not this run's training state: {error}") from error
-    state.best_val_loss = math.inf if state.best_val_loss is None else state.best_val_loss
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{path.name} in {path.parent.name} is not this run's training state: {reason}"
+        ) from error
     state.hidden = tuple(part for _, part in sorted(_under("hidden.", tensors).items())) or None
     return model, state
+
+
+def _state_entries(model: LanguageModel, train: TrainConfig, held: Entries) -> Entries:
+    """What a training state must hold; it may lack the moments, or the hidden state, as a whole.
+
+    Args:
+        model: on torch's meta device.
+        train: its settings; a short text makes batches of fewer rows than they say.
+        held: what the file says that it holds.
+    """
+    weights = _entries(model.state_dict())
+    if not any(name.startswith("model.") for name in held):
+        raise ValueError("it is not this run's training state")
+    entries = {f"model.{name}": entry for name, entry in weights.items()}
+    entries["generator"] = Entry.of(model.generator.get_state())
+    if any(name.startswith("optimizer.") for name in held):
+        for index, parameter in enumerate(map(Entry.of, model.parameters())):
+            moments = {"step": Entry("F32", ()), "exp_avg": parameter, "exp_avg_sq": parameter}
+            entries |= {f"optimizer.{index}.{name}": entry for name, entry in moments.items()}
+    if "hidden.0" in held:
+        rows = min([train.batch_size, *held["hidden.0"].shape[1:2]])
+        states = model.initial_state(rows)
+        entries |= {f"hidden.{index}": Entry.of(part) for index, part in enumerate(states)}
+    return entries
+
+
+def _numbers(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain numbers of a TrainState, each of its kind.
+
+    Raises:
+        KeyError, ValueError: one is missing or odd.
+    """
+    numbers = {name: told[name] if name not in ADDED else told.get(name, ADDED[name]) for name in STATE_NUMBERS}
+    if numbers["best_val_loss"] is None:
+        numbers["best_val_loss"] = math.inf
+    elif not is_number(numbers["best_val_loss"]):
+        raise ValueError("best_val_loss is no number")
+    for name in (*COUNTS, "rate_scale", "seconds", "loss_sum"):
+        if not (is_count if name in COUNTS else is_number)(numbers[name]):
+            raise ValueError(f"{name} is no {'count' if name in COUNTS else 'number'}")
+    unjudged = numbers["unjudged"]
+    if unjudged is not None and not (isinstance(unjudged, list) and [*map(is_number, unjudged)] == [True] * 3):
+        raise ValueError("unjudged is not three numbers")
+    return numbers | {"unjudged": unjudged and tuple(unjudged)}
+
+
+def check_place(state: TrainState, batch_size: int, steps_per_epoch: int) -> None:
+    """Refuse a state whose place is not in the text that is trained on.
+
+    Args:
+        state: as it was loaded.
+        batch_size: rows of a batch, as the text allows.
+        steps_per_epoch: batches in one pass over the text.
+
+    Raises:
+        CheckpointError: its batch is beyond the last, or its hidden state has another number of rows.
+    """
+    rows = state.hidden[0].shape[1] if state.hidden else batch_size
+    if state.batch >= steps_per_epoch or rows != batch_size:
+        raise CheckpointError(
+            f"the saved training stands at batch {state.batch:,} of {steps_per_epoch:,} with {rows} rows, where this "
+            f"text gives {batch_size}; it belongs to another text, so train a new run on this one"
+        )
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

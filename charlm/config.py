@@ -101,7 +101,7 @@ def reject_unknown(values: Mapping[str, Any], known: tuple[str, ...]) -> None:
     """Raise ConfigError for the first name in `values` that is not `known`."""
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
+            near = difflib.get_close_matches(str(name)[:60], known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
             raise ConfigError(f"unknown setting {str(name)[:60]!r}; {hint}")
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from charlm import tables
+from charlm.bounded_json import one_line
 from charlm.cleaning import clean, join_rows, join_surrogates
 from charlm.config import CorpusConfig
 from charlm.decoding import decode
@@ -46,7 +47,7 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def read_corpus(data: bytes, name: str, config: CorpusConfig) -> Corpus:
+def read_corpus(data: bytes, name: str, config: CorpusConfig, most_bytes: int = MAX_BYTES) -> Corpus:
     """Corpus from a file's bytes.
 
     Args:
@@ -54,12 +55,13 @@ def read_corpus(data: bytes, name: str, config: CorpusConfig) -> Corpus:
             taken if the content is clean Unicode text.
         name: the file's name; its suffix says how to read it.
         config: column, separator and cleaning.
+        most_bytes: of the file, and of what it may unpack to.
 
     Raises:
         CorpusError: nothing to train on, binary, not decodable, too large, or no such column.
     """
     name = _file_name(name)
-    data, inner, notes = _unpacked(data, name)
+    data, inner, notes = _unpacked(data, name, most_bytes)
     suffix = PurePosixPath(inner).suffix.lower()
     _refuse_empty(data, name)
     *text, more = decode(data, name, known=suffix in SUFFIXES)
@@ -71,13 +73,13 @@ def read_corpus(data: bytes, name: str, config: CorpusConfig) -> Corpus:
     return _finished(name, *join_rows(texts, config), notes + more)
 
 
-def read_corpus_file(path: Path, config: CorpusConfig) -> Corpus:
+def read_corpus_file(path: Path, config: CorpusConfig, most_bytes: int = MAX_BYTES) -> Corpus:
     """Corpus from a file on disk; see `read_corpus`.
 
     Raises:
         CorpusError: also if the file is missing, a folder or unreadable.
     """
-    return read_corpus(read_bytes(path), path.name, config)
+    return read_corpus(read_bytes(path, most_bytes), path.name, config, most_bytes)
 
 
 def corpus_from_text(text: str, name: str, config: CorpusConfig) -> Corpus:
@@ -90,18 +92,18 @@ def corpus_from_text(text: str, name: str, config: CorpusConfig) -> Corpus:
     return _finished(name, *clean(text.removeprefix("\ufeff"), config), [])
 
 
-def table_columns(data: bytes, name: str) -> list[str]:
+def table_columns(data: bytes, name: str, most_bytes: int = MAX_BYTES) -> list[str]:
     """Column names of a table file, to choose the one with the text; [] if it is not a readable table."""
     try:
-        data, inner, _ = _unpacked(data, _file_name(name))
+        data, inner, _ = _unpacked(data, _file_name(name), most_bytes)
         kind = tables.KINDS.get(PurePosixPath(inner).suffix.lower())
         return list(tables.header(decode(data, name)[0], kind, name)) if kind else []
     except CorpusError:
         return []
 
 
-def read_bytes(path: Path) -> bytes:
-    """Content of a file of at most `MAX_BYTES`.
+def read_bytes(path: Path, most_bytes: int = MAX_BYTES) -> bytes:
+    """Content of a file of at most `most_bytes`.
 
     Raises:
         CorpusError: missing, a folder, unreadable or too large.
@@ -110,7 +112,7 @@ def read_bytes(path: Path) -> bytes:
         if path.is_dir():
             raise CorpusError(f"{path} is a folder; give a file")
         with path.open("rb") as file:
-            return _read_bounded(file, path.name)
+            return _read_bounded(file, path.name, most_bytes)
     except FileNotFoundError as error:
         raise CorpusError(f"there is no file {path}") from error
     except (OSError, ValueError) as error:
@@ -161,32 +163,33 @@ def _refuse_trivial(text: str, name: str) -> None:
 def _file_name(name: str) -> str:
     """The last part of a path of any system, printable."""
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    return "".join(char for char in last if char.isprintable()).strip() or "text"
+    return one_line(last, 200) or "text"
 
 
-def _unpacked(data: bytes, name: str) -> tuple[bytes, str, list[str]]:
+def _unpacked(data: bytes, name: str, most_bytes: int) -> tuple[bytes, str, list[str]]:
     """Content, its file's name without .gz, and what was done."""
-    if len(data) > MAX_BYTES:
-        raise _too_large(name)
+    if len(data) > most_bytes:
+        raise _too_large(name, most_bytes)
     inner = name[:-3] if name.lower().endswith(".gz") else name
     if not data.startswith(b"\x1f\x8b"):
         return data, inner, []
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            return _read_bounded(file, name), inner, ["gzip unpacked"]
+            return _read_bounded(file, name, most_bytes), inner, ["gzip unpacked"]
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{name} is a damaged gzip file ({error}); unpack it yourself and take the text") from error
 
 
-def _read_bounded(file: _Readable, name: str) -> bytes:
-    """All of `file`, refused as soon as it passes `MAX_BYTES`."""
+def _read_bounded(file: _Readable, name: str, most_bytes: int) -> bytes:
+    """All of `file`, counted block by block and refused as soon as it passes `most_bytes`."""
     buffer = io.BytesIO()
     while block := file.read(_BLOCK):
-        if buffer.tell() + len(block) > MAX_BYTES:
-            raise _too_large(name)
+        if buffer.tell() + len(block) > most_bytes:
+            raise _too_large(name, most_bytes)
         buffer.write(block)
     return buffer.getvalue()
 
 
-def _too_large(name: str) -> CorpusError:
-    return CorpusError(f"{name} holds more than {MAX_BYTES >> 20:,} MB of text; take a part of it")
+def _too_large(name: str, most_bytes: int) -> CorpusError:
+    most = f"{most_bytes >> 20:,} MB" if most_bytes >> 20 else f"{most_bytes:,} bytes"
+    return CorpusError(f"{name} holds more than {most} of text; take a part of it")

@@ -31,6 +31,9 @@ CODE_PAGES = [
     *(WESTERN, "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "iso8859_2"),
     *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
 ]
+WEIGHTS = (
+    ".pt", ".pth", ".net", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".safetensors", ".onnx", ".h5",
+)  # fmt: skip
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b")) + b"\x7f"
 _NOT_CONTROL = bytes(set(range(256)) - set(_CONTROL))
 _SAMPLE = 1 << 16
@@ -67,6 +70,8 @@ def decode(data: bytes, name: str, *, known: bool = True) -> tuple[str, list[str
 
 
 def _refuse_known_formats(data: bytes, name: str) -> None:
+    if name.lower().endswith(WEIGHTS):
+        raise CorpusError(f"{name} is a file of weights, not a text; take the text that the model was trained on")
     for magic, what in MAGIC:
         if data.startswith(magic):
             raise CorpusError(f"{name} is {what}, not plain text; save its text as .txt and take that")

@@ -115,7 +115,7 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
         corpus: its text, if that is given anew; it must be the very same.
 
     Raises:
-        ConfigError: an option that may not change, or a value out of range.
+        ConfigError: an option that may not change, a value out of range, or too little memory for it here.
         JobError: it runs already, cannot go on, or its budget is used up and none is given.
         CorpusError: its text is no longer at hand, or another one.
     """
@@ -130,6 +130,8 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
         raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
     corpus = text_of(run, corpus)
     config = replace(run.train_config, **extended(_done(run), options))
+    cut = cut_of(len(corpus.text), config, run.corpus_config)
+    check_memory(run.model_config, replace(config, batch_size=cut.batch_size, seq_len=cut.seq_len))
     run.hold()
     try:
         run.update(status="queued", message="", mend={}, left_alone=False, train=config.to_dict())

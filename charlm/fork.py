@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from charlm.alphabet import known_part
-from charlm.checkpoint import has_training, load_training, save_training, weights_about
+from charlm.checkpoint import check_place, has_training, load_training, save_training, weights_about
 from charlm.config import TrainConfig
 from charlm.corpus import Corpus
 from charlm.dataset import cut_of
@@ -106,16 +106,18 @@ def _descend(store: RunStore, parent: Run, corpus: Corpus, config: TrainConfig, 
 
 def _learned(parent: Run, corpus: Corpus) -> tuple[LanguageModel, TrainState]:
     """What the parent had learned when it last saved."""
+    cut = cut_of(len(corpus.text), parent.train_config, parent.corpus_config)
     if has_training(parent.folder):
-        return load_training(parent.folder, parent.model_config, parent.train_config)
+        model, state = load_training(parent.folder, parent.model_config, parent.train_config)
+        check_place(state, cut.batch_size, cut.steps_per_epoch)
+        return model, state
     model = _best(parent)
     state = TrainState.start(model, parent.train_config)
     state.step = state.validated_step = state.best_step = parent.best_step
     state.best_val_loss = math.inf if parent.best_val_loss is None else parent.best_val_loss
-    cut = cut_of(len(corpus.text), parent.train_config, parent.corpus_config)
     state.epoch, state.batch = divmod(state.step, cut.steps_per_epoch)
-    seconds = (row["seconds"] for row in reversed(parent.metrics()) if row["step"] <= state.step)
-    state.seconds = next(seconds, parent.seconds)
+    seconds = (row.get("seconds") for row in reversed(parent.metrics()) if row["step"] <= state.step)
+    state.seconds = next(filter(None, seconds), parent.seconds)
     return model, state
 
 

@@ -4,14 +4,17 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
+from charlm.bounded_json import is_count, is_number, parsed
 from charlm.files import append, write_atomically
 
 BLOCK = 1 << 16  # bytes read at once from a log's end
+MOST_LINE = 1 << 20
+TEXTS = ("prompt", "text")  # columns of samples
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class Metrics:
     def to_dict(self) -> dict[str, Any]:
         """A row for JSON; numbers keep seven significant digits, and none is NaN or infinite."""
         return {name: _short(value) for name, value in asdict(self).items()}
+
+
+MEASURES = tuple(field.name for field in fields(Metrics) if field.name != "step")
 
 
 def _short(value: Any) -> Any:
@@ -92,7 +98,7 @@ class MetricsLog:
     def write(self, rows: Iterable[dict[str, Any]]) -> None:
         """Put these rows in the place of all there are."""
         with self._lock:
-            write_atomically(self.path, "".join(map(_line, rows)).encode())
+            write_atomically(self.path, (_line(row).encode() for row in rows))
 
     def _backwards(self) -> Iterator[dict[str, Any]]:
         try:
@@ -103,7 +109,9 @@ class MetricsLog:
 
 
 def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row) + "\n"
+    """A row as JSON, which has no word for what is no finite number."""
+    odd = {name: None for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)}
+    return json.dumps(row | odd) + "\n"
 
 
 def _lines_from_end(file: BinaryIO) -> Iterator[bytes]:
@@ -124,9 +132,17 @@ def _lines_from_end(file: BinaryIO) -> Iterator[bytes]:
 
 
 def parsed_row(line: bytes) -> dict[str, Any] | None:
-    """The row in a line of a log; None for what is none."""
+    """The row in a line of a log; None for what is none, or holds a known column of another kind."""
     try:
-        row = json.loads(line.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
+        row = parsed(line.decode("utf-8", "replace"), MOST_LINE, most_depth=2)
+    except ValueError:
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+    return row if isinstance(row, dict) and is_count(row.get("step")) and _is_plain(row) else None
+
+
+def _is_plain(row: dict[str, Any]) -> bool:
+    """Whether measurements are numbers or nothing, and samples are texts."""
+    measured = (row[name] for name in MEASURES if name in row)
+    return all(value is None or is_number(value) for value in measured) and all(
+        isinstance(row[name], str) for name in TEXTS if name in row
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from charlm.checkpoint import (
+    check_place,
     drop_second,
     has_training,
     load_training,
@@ -96,6 +97,7 @@ class Racer:
         self.run.sweep()
         if has_training(folder):
             model, state = load_training(folder, self.run.model_config, config)
+            check_place(state, self.dataset.batch_size, self.dataset.steps_per_epoch)
             model = model.to(self.device)
         else:
             model, state = self._begin()
@@ -250,7 +252,7 @@ class Racer:
         try:
             val_loss = validate(self.model, self.dataset, self.state, lambda: self._control.interrupted)
             logged = self.run.log.rows(since=latest.step - 1)
-            mean = logged[0]["train_loss"] if logged else round(self.state.mean_loss(), 6)
+            mean = logged[0].get("train_loss") if logged else round(self.state.mean_loss(), 6)
         except Halted:
             return
         finally:

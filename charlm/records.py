@@ -3,10 +3,12 @@
 import json
 from typing import Any
 
+from charlm.bounded_json import is_deep
 from charlm.errors import CorpusError
 
 ROWS = ("rows", "data")  # an object may keep its rows under one of these
 STRINGS = "text"  # the column that a plain list of strings gets
+MOST_DEPTH = 100  # cells may be lists of objects of lists; deeper is no table
 _NAMED = 3
 
 Record = dict[str, Any]
@@ -19,8 +21,8 @@ def read_json(text: str, name: str) -> tuple[list[Record], list[str]]:
         CorpusError: not JSON, or none of these shapes.
     """
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = _loaded(text)
+    except ValueError as error:
         if "\n" in text.strip() and text.lstrip()[:1] in "{[" and (lines := _as_lines(text, name)):
             return lines
         reason = getattr(error, "msg", "nested too deeply")
@@ -58,6 +60,13 @@ def read_lines(text: str, name: str) -> tuple[list[Record], list[str]]:
     return records, notes
 
 
+def _loaded(text: str) -> Any:
+    """JSON as the text tools write it: NaN is taken, depth is not."""
+    if is_deep(text, MOST_DEPTH):
+        raise ValueError
+    return json.loads(text)
+
+
 def _as_lines(text: str, name: str) -> tuple[list[Record], list[str]] | None:
     """A .json file that is JSON Lines inside, if at most one line is broken."""
     try:
@@ -69,8 +78,8 @@ def _as_lines(text: str, name: str) -> tuple[list[Record], list[str]] | None:
 
 def _line(line: str) -> Record | None:
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        value = _loaded(line)
+    except ValueError:
         return None
     return _record(value)
 

@@ -2,44 +2,35 @@
 
 import json
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from charlm import bounded_json
+from charlm.bounded_json import one_line
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.course import Course, CourseReader
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.files import LEFTOVERS, write_atomically
 from charlm.metrics import MetricsLog, file_mark
-from charlm.tokenizer import CharTokenizer
+from charlm.run_info import MAX_LABEL, MOST_BYTES, NO_PROGRESS, progress_of, tidied
+from charlm.tokenizer import CharTokenizer, most_tokenizer_bytes
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
 
+__all__ = ["ACTIVE", "MAX_LABEL", "NO_PROGRESS", "SPARE", "Run", "clean_label", "now", "read_json", "run_lock"]
+
 log = logging.getLogger(__name__)
 
 ACTIVE = ("queued", "running", "paused")
-# What a new run.json holds of a training that has not begun.
-NO_PROGRESS: dict[str, Any] = {
-    "step": 0,
-    "total_steps": None,
-    "epoch": 0.0,
-    "train_loss": None,
-    "val_loss": None,
-    "best_val_loss": None,
-    "best_step": 0,
-    "seconds": 0.0,
-    "chars_per_second": 0.0,
-}
 # What a run can do without once nobody wants to resume it.
 SPARE = ("resume.safetensors", "resume.previous.safetensors", "last.safetensors")
 # Seconds to wait for whoever is writing the same run.json, or letting go of the run.
 PATIENCE = 5.0
-MAX_LABEL = 80
 
 
 def now() -> str:
@@ -49,20 +40,20 @@ def now() -> str:
 
 def clean_label(label: str) -> str:
     """A label as one line: printable characters, single spaces."""
-    return " ".join("".join(char if char.isprintable() else " " for char in label).split())
+    return one_line(label, len(label))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
     """The object in a run's JSON file.
 
     Raises:
-        CheckpointError: missing, unreadable, or no object.
+        CheckpointError: missing, unreadable, too large, or no object.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = bounded_json.read(path, most_bytes)
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent.name} has no {path.name}; it is not a run folder") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path.name} in {path.parent.name} cannot be read: {error}") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path.name} in {path.parent.name} does not hold an object")
@@ -77,18 +68,6 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 def run_lock(folder: Path) -> FileLock:
     """What marks the run in `folder` as a process's own: taken by one thread, let go by another."""
     return FileLock(folder / ".lock", thread_local=False)
-
-
-def _progress(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`progress` of a run.json, whole and of numbers only."""
-    progress = {**NO_PROGRESS, **values}
-    for name, default in NO_PROGRESS.items():
-        value = progress[name]
-        if value is None:
-            progress[name] = default
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{name} is {str(value)[:40]!r}, not a number")
-    return progress
 
 
 def folder_bytes(folder: Path) -> int:
@@ -126,18 +105,23 @@ class Run:
 
     def _load(self) -> None:
         self._mark = file_mark(self.folder / "run.json")
-        self.info: dict[str, Any] = read_json(self.folder / "run.json")
+        info = read_json(self.folder / "run.json")
         try:
-            self.label: str = clean_label(str(self.info["label"])) or self.run_id
-            self.model_config = ModelConfig.from_dict(self.info["model"])
-            self.train_config = TrainConfig.from_dict(self.info["train"])
-            self.corpus_config = CorpusConfig.from_dict(self.info["corpus_config"])
-            self.corpus: dict[str, Any] = dict(self.info["corpus"])
-            self.progress: dict[str, Any] = _progress(self.info["progress"])
-            self.num_parameters = int(self.info.get("num_parameters", 0))
-        except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
+            self.model_config = ModelConfig.from_dict(info["model"])
+            self.train_config = TrainConfig.from_dict(info["train"])
+            self.corpus_config = CorpusConfig.from_dict(info["corpus_config"])
+            self._take(tidied(info))
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise CheckpointError(f"run.json in {self.folder.name} is not a run's description: {reason}") from error
+
+    def _take(self, info: dict[str, Any]) -> None:
+        """The attributes of what run.json holds, tidied."""
+        self.info = info
+        self.label: str = info["label"] or self.run_id
+        self.corpus: dict[str, Any] = info["corpus"]
+        self.progress: dict[str, Any] = info["progress"]
+        self.num_parameters: int = info["num_parameters"]
 
     def refresh(self) -> None:
         """Read run.json again if it has changed; what is known of the log stays.
@@ -156,7 +140,7 @@ class Run:
     @property
     def status(self) -> str:
         """A status word; an active run that no process holds was interrupted."""
-        status = str(self.info.get("status", "interrupted"))
+        status: str = self.info["status"]
         if status not in ACTIVE or self._is_held():
             return status
         try:  # it may have ended properly since this object was made
@@ -164,40 +148,38 @@ class Run:
         except CheckpointError:
             return "interrupted"
         self.info, self.progress = latest.info, latest.progress
-        status = str(self.info.get("status", "interrupted"))
+        status = self.info["status"]
         return "interrupted" if status in ACTIVE else status
 
     @property
     def message(self) -> str:
         """Why it failed, or what was adapted; empty if there is nothing to say."""
-        return str(self.info.get("message", ""))
+        return self.info.get("message", "")
 
     @property
     def preset(self) -> str:
         """The preset it started from."""
-        return str(self.info.get("preset", ""))
+        return self.info.get("preset", "")
 
     @property
     def group(self) -> str:
         """The race it took part in, or empty."""
-        return str(self.info.get("group", ""))
+        return self.info.get("group", "")
 
     @property
     def owner(self) -> str:
         """The key of the visitor it belongs to; empty where all belongs to one user."""
-        return str(self.info.get("owner", ""))
+        return self.info.get("owner", "")
 
     @property
     def ancestry(self) -> list[dict[str, Any]]:
         """What it was made from, nearest first: run_id, label, step, and why: fork or retry."""
-        parents = self.info.get("ancestry")
-        return [dict(one) for one in parents if isinstance(one, Mapping)] if isinstance(parents, Sequence) else []
+        return self.info.get("ancestry", [])
 
     @property
-    def imported(self) -> dict[str, Any]:
-        """Where it came from if it was imported: format, file, sha256; empty if it was trained here."""
-        imported = self.info.get("imported")
-        return dict(imported) if isinstance(imported, Mapping) else {}
+    def imported(self) -> dict[str, str]:
+        """Where it came from, if it was not trained here: format, file and what they told; empty if it was."""
+        return self.info.get("imported", {})
 
     @property
     def has_learned(self) -> bool:
@@ -207,8 +189,7 @@ class Run:
     @property
     def mend(self) -> dict[str, Any]:
         """The settings with which a failed run would probably not have failed; empty if none is known."""
-        mend = self.info.get("mend")
-        return dict(mend) if isinstance(mend, Mapping) and self.info.get("status") == "failed" else {}
+        return self.info.get("mend", {}) if self.info["status"] == "failed" else {}
 
     @property
     def trimmed(self) -> bool:
@@ -223,7 +204,7 @@ class Run:
     @property
     def created(self) -> str:
         """When it was made, ISO 8601 UTC."""
-        return str(self.info.get("created", ""))
+        return self.info.get("created", "")
 
     @property
     def best_val_loss(self) -> float | None:
@@ -294,7 +275,8 @@ class Run:
         Raises:
             CheckpointError: tokenizer.json is damaged, or of another model.
         """
-        tokenizer = CharTokenizer.from_dict(read_json(self.folder / "tokenizer.json"))
+        most = most_tokenizer_bytes(self.model_config.vocab_size)
+        tokenizer = CharTokenizer.from_dict(read_json(self.folder / "tokenizer.json", most))
         if tokenizer.vocab_size != self.model_config.vocab_size:
             raise CheckpointError(
                 f"tokenizer.json in {self.run_id} has {tokenizer.vocab_size} tokens, its model "
@@ -334,10 +316,10 @@ class Run:
         try:
             with FileLock(self.folder / ".edit", timeout=PATIENCE):
                 info = read_json(path)
-                numbers = _progress({**info["progress"], **(progress or {})})
+                numbers = progress_of({**info["progress"], **(progress or {})})
                 info |= {**fields, "progress": numbers, "updated": now()}
                 write_json(path, info)
-                self.info, self.progress, self.label = info, numbers, str(info["label"])
+                self._take(tidied(info))
         except (OSError, ValueError, TypeError, KeyError) as error:  # Timeout is an OSError
             reason = getattr(error, "strerror", None) or error
             raise CheckpointError(f"run.json of {self.label} cannot be written: {reason}") from error

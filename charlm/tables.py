@@ -14,6 +14,7 @@ from charlm.records import read_json, read_lines
 KINDS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 # Tried in this order, in any case, when the user names no column.
 TEXT_COLUMNS = ("text", "content", "contents", "body", "story", "document", "article", "passage", "sentence")
+MOST_COLUMNS = 10_000
 _NAMED = 3  # rows that a repair names one by one
 _LOOK = 1000  # rows that decide whether a column holds text
 _NO_DELIMITER = "\x1f"
@@ -52,7 +53,7 @@ def header(text: str, kind: str, name: str) -> tuple[str, ...]:
     """The column names alone; for CSV without reading the rows."""
     if kind in ("csv", "tsv"):
         text = to_lf(text[: 1 << 20])
-        return _column_names(next(_csv_rows(text, _delimiter(text, kind)), []))
+        return _column_names(next(_csv_rows(text, _delimiter(text, kind)), [])[:MOST_COLUMNS])
     if kind == "jsonl":
         text = "\n".join(itertools.islice(_lines(text), _LOOK))
     return read_table(text, kind, name).columns
@@ -169,16 +170,28 @@ def _read_csv(text: str, kind: str, name: str) -> Table:
     delimiter = _delimiter(text, kind)
     try:
         names, *rows = _csv_rows(text, delimiter)
-        if kind == "tsv" and len(names) > 1 and '"' in text:
-            plain = list(_csv_rows(text, delimiter, csv.QUOTE_NONE))
-            # Quotes that are just quotes swallow line ends; real ones leave torn rows when they are not heeded.
-            if not _ragged(plain, len(names)) and (len(plain) > len(rows) + 1 or _ragged(rows, len(names))):
-                names, *rows = plain
+        if kind == "tsv" and len(names) > 1 and '"' in text and _are_quotes_plain(text, rows, len(names)):
+            del rows  # two tables at once would take too much memory
+            names, *rows = _csv_rows(text, delimiter, csv.QUOTE_NONE)
     except csv.Error as error:
         raise CorpusError(f"{name} cannot be read as a table: {error}; rename it to .txt to read it as text") from error
+    if len(names) > MOST_COLUMNS:
+        raise CorpusError(
+            f"{name} has {len(names):,} columns; at most {MOST_COLUMNS:,} are read; rename it to .txt to read all"
+        )
     if not rows:
         raise CorpusError(f"{name} has a header but no rows; its columns: {_listed(_column_names(names))}")
     return Table(_column_names(names), list(rows), tuple(_ragged_notes(rows, len(names))))
+
+
+def _are_quotes_plain(text: str, rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether the quotes in a TSV are just quotes: those swallow line ends; real ones, not heeded, leave torn rows."""
+    count = 0
+    for row in _csv_rows(text, "\t", csv.QUOTE_NONE):
+        count += 1
+        if len(row) != width:
+            return False
+    return count > len(rows) + 1 or bool(_ragged(rows, width))
 
 
 def _ragged(rows: Iterable[Sequence[str]], width: int) -> list[int]:

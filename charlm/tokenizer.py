@@ -18,6 +18,11 @@ def id_type(vocab_size: int) -> np.dtype[np.integer[Any]]:
     return np.dtype(np.uint8 if vocab_size <= 1 << 8 else np.uint16 if vocab_size <= 1 << 16 else np.int32)
 
 
+def most_tokenizer_bytes(vocab_size: int) -> int:
+    """How long a tokenizer.json may be: a character takes 12 bytes at most, and as much again for what is around it."""
+    return 1024 + 24 * vocab_size
+
+
 def _blocks(text: str) -> Iterator[str]:
     for start in range(0, len(text), _BLOCK):
         yield text[start : start + _BLOCK]
@@ -127,4 +132,6 @@ class CharTokenizer:
         tokens = data.get("tokens") if isinstance(data, Mapping) else None
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise CheckpointError("tokenizer.json does not hold a list of characters under 'tokens'")
+        if any("\ud800" <= token <= "\udfff" for token in tokens):  # no file and no page could take its text
+            raise CheckpointError("tokenizer.json holds half a character (a lone surrogate) among its tokens")
         return cls(tokens)

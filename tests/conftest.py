@@ -28,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--all-faults", action="store_true", help="every error at every write, and 8 x 1,000 runs made at once"
     )
     parser.addoption("--soak", type=float, default=0.0, metavar="MINUTES", help="how long tests/faults/test_soak.py is")
+    parser.addoption("--fuzz", type=int, default=2_000, metavar="N", help="damaged files that tests/fuzz reads")
+    parser.addoption("--fuzz-seed", type=int, default=1, metavar="S", help="which: the same seed, the same files")
+    parser.addoption("--fuzz-keep", default=None, metavar="DIR", help="where those are kept that fail")
     parser.addoption("--soak-log", default=None, metavar="FILE", help="where it writes a line a minute")
 
 

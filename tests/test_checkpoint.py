@@ -1,9 +1,11 @@
 """Weights and training state on disk: what is written comes back, what is damaged is refused in a sentence."""
 
 import json
-from collections.abc import Iterable
+import tracemalloc
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +17,13 @@ from torch import nn
 
 import charlm.files
 from charlm.checkpoint import (
+    check_place,
     has_training,
     is_valid,
     load_training,
     load_weights,
+    most_training_bytes,
+    most_weights_bytes,
     save_training,
     save_weights,
     weights_about,
@@ -27,6 +32,7 @@ from charlm.config import ARCHS, ModelConfig, TrainConfig
 from charlm.dataset import Dataset
 from charlm.errors import CheckpointError
 from charlm.models import build_model
+from charlm.tensor_file import sealed
 from charlm.tokenizer import CharTokenizer
 from charlm.train import TrainState, train
 
@@ -193,3 +199,146 @@ def test_a_state_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
         del numbers[name]
     save_file(load_file(path), path, {"charlm": json.dumps(numbers)})
     assert loaded(tmp_path)[0] == 2
+
+
+# --- what a file must hold --------------------------------------------------------------------------------------------
+
+
+def rebuilt(data: bytes, change: Callable[[dict[str, Any]], None], size: int | None = None) -> bytes:
+    """A safetensors file whose header was changed, with a checksum that fits all the same."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"]["sha256"] = "0" * 64
+    change(header)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return sealed((len(text) if size is None else size).to_bytes(8, "little") + text + data[end:])
+
+
+def entry(name: str, **fields: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda header: header[name].update(fields)
+
+
+HEADERS: list[tuple[Callable[[dict[str, Any]], None], str]] = [
+    (entry("fc.bias", shape=[2, 8]), "damaged"),
+    (entry("fc.bias", dtype="F64"), "damaged"),
+    (entry("fc.bias", dtype="PICKLE"), "damaged"),
+    (entry("fc.bias", dtype="I32"), "this model needs F32"),
+    (entry("fc.bias", shape=[1, TOKENIZER.vocab_size]), "this model needs F32"),
+    (entry("fc.bias", shape=[-1, -TOKENIZER.vocab_size]), "damaged"),
+    (entry("fc.bias", shape=[2**62, 2**62, 0]), "damaged"),
+    (entry("fc.bias", shape=[True] * TOKENIZER.vocab_size), "damaged"),
+    (entry("fc.bias", data_offsets=[4, 4 + 4 * TOKENIZER.vocab_size]), "does not begin where"),
+    (entry("fc.bias", data_offsets=[10**14, 10**14 + 4 * TOKENIZER.vocab_size]), "does not begin where"),
+    (entry("fc.bias", more=1), "damaged"),
+    (lambda header: header.pop("fc.bias"), "does not begin where|bytes of data"),
+    (lambda header: header.update(fc=header.pop("fc.bias")), "'fc' is too much"),
+    (lambda header: header.update(__metadata__=[1]), "damaged"),
+    (lambda header: header["__metadata__"].update(charlm="[" * 100_000), "nested deeper"),
+    (lambda header: header["__metadata__"].update(charlm='{"val_loss": NaN}'), "no number"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "said"), HEADERS)
+def test_a_header_that_does_not_fit_is_refused_before_the_data(
+    change: Callable[[dict[str, Any]], None], said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "best.safetensors"
+    save_weights(path, build_model(CONFIG, 1))
+    data = path.read_bytes()
+    path.write_bytes(rebuilt(data, lambda header: None))
+    assert load_weights(path, CONFIG)
+    path.write_bytes(rebuilt(data, change))
+    with pytest.raises(CheckpointError, match=said) as caught:
+        load_weights(path, CONFIG)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_sizes_are_compared_before_anything_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    save_weights(path, build_model(CONFIG, 1))
+    data = path.read_bytes()
+    for odd, said in ((10**10, "10,000,000,000 bytes long"), (1 << 63, "cut off"), (0, "cut off")):
+        path.write_bytes(odd.to_bytes(8, "little") + data[8:])
+        with path.open("r+b") as file:
+            file.truncate(2 * 10**10)  # a hole, which takes no room
+        with pytest.raises(CheckpointError, match=said):
+            load_weights(path, CONFIG)
+    path.write_bytes(data)
+    with path.open("r+b") as file:
+        file.truncate(10**11)
+    with pytest.raises(CheckpointError, match="bytes of data where its tensors take"):
+        load_weights(path, CONFIG)
+
+
+def test_an_absurd_model_with_a_tiny_file_is_refused_at_once(tmp_path: Path) -> None:
+    save_weights(tmp_path / "best.safetensors", build_model(CONFIG, 1))
+    saved_twice(tmp_path)
+    absurd = ModelConfig(vocab_size=1_000_000, hidden_size=4096, num_layers=8)
+    assert most_weights_bytes(absurd) > 80e9
+    for read in (
+        lambda: load_weights(tmp_path / "best.safetensors", absurd),
+        lambda: load_training(tmp_path, absurd, TRAIN),
+    ):
+        tracemalloc.start()
+        with pytest.raises(CheckpointError, match=r"for this model|this model needs"):
+            read()
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        tracemalloc.stop()
+
+
+NUMBERS: list[dict[str, Any]] = [
+    {"step": -1}, {"step": 1.5}, {"step": True}, {"step": 10**16}, {"epoch": "1"}, {"batch": None}, {"stale": [1]},
+    {"best_val_loss": "low"}, {"rate_scale": None}, {"seconds": {}}, {"loss_sum": 1e41}, {"unjudged": [1, 2]},
+    {"unjudged": [1, 2, "x"]}, {"unjudged": 5}, {"loss_count": -3},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", NUMBERS)
+def test_odd_numbers_are_no_training_state(change: dict[str, Any], tmp_path: Path) -> None:
+    saved_twice(tmp_path)
+    path = tmp_path / "resume.safetensors"
+
+    def spoil(header: dict[str, Any]) -> None:
+        about = header["__metadata__"]
+        about["charlm"] = json.dumps({**json.loads(about["charlm"]), **change})
+
+    path.write_bytes(rebuilt(path.read_bytes(), spoil))
+    (tmp_path / "resume.previous.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="not this run's training state"):
+        load_training(tmp_path, CONFIG, TRAIN)
+
+
+@pytest.mark.parametrize("name", ["model.fc.bias", "optimizer.0.exp_avg", "optimizer.2.exp_avg_sq", "hidden.1"])
+def test_a_training_state_is_of_finite_numbers_only(name: str, tmp_path: Path) -> None:
+    saved_twice(tmp_path)
+    (tmp_path / "resume.previous.safetensors").unlink()
+    path = tmp_path / "resume.safetensors"
+    with safe_open(path, framework="pt") as file:
+        told = file.metadata()["charlm"]
+    tensors = load_file(path)
+    tensors[name].flatten()[-1] = float("inf")
+    save_file(tensors, path, {"charlm": told})
+    with pytest.raises(CheckpointError, match=f"{name} holds values that are not finite"):
+        load_training(tmp_path, CONFIG, TRAIN)
+    del tensors[name]
+    save_file(tensors, path, {"charlm": told})
+    with pytest.raises(CheckpointError, match="is missing for this model"):
+        load_training(tmp_path, CONFIG, TRAIN)
+
+
+def test_a_state_of_another_text_is_refused(tmp_path: Path) -> None:
+    saved_twice(tmp_path)
+    _, state = load_training(tmp_path, CONFIG, TRAIN)
+    check_place(state, TRAIN.batch_size, state.batch + 1)
+    for rows, steps in ((TRAIN.batch_size, state.batch), (TRAIN.batch_size + 1, 100)):
+        with pytest.raises(CheckpointError, match="belongs to another text"):
+            check_place(state, rows, steps)
+    with pytest.raises(CheckpointError, match="this model needs"):  # more rows than the settings allow
+        load_training(tmp_path, CONFIG, replace(TRAIN, batch_size=2))
+
+
+def test_what_is_saved_is_no_longer_than_it_may_be(tmp_path: Path) -> None:
+    saved_twice(tmp_path)
+    save_weights(tmp_path / "best.safetensors", build_model(CONFIG, 1))
+    assert (tmp_path / "best.safetensors").stat().st_size <= most_weights_bytes(CONFIG)
+    assert (tmp_path / "resume.safetensors").stat().st_size <= most_training_bytes(CONFIG, TRAIN)

@@ -4,13 +4,13 @@ import gzip
 import hashlib
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import corpus as corpus_module
 from charlm.config import CorpusConfig
 from charlm.corpus import Corpus, corpus_from_text, read_corpus, read_corpus_file, table_columns
 from charlm.decoding import _count_intended
@@ -157,10 +157,30 @@ def test_gzip_is_unpacked_by_its_content() -> None:
     assert "damaged gzip" in refusal(b"\x1f\x8bnonsense", "t.txt.gz")
 
 
-def test_a_gzip_bomb_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus_module, "MAX_BYTES", 4 << 20)
-    assert "more than 4 MB" in refusal(gzip.compress(b"ab" * (3 << 20)), "bomb.txt.gz")
-    assert "more than 4 MB" in refusal(b"ab" * (3 << 20))
+def test_a_gzip_bomb_is_stopped() -> None:
+    bomb = gzip.compress(b"ab" * (50 << 20))
+    tracemalloc.start()
+    with pytest.raises(CorpusError, match=r"bomb.txt.gz holds more than 4 MB"):
+        read_corpus(bomb, "bomb.txt.gz", PLAIN, most_bytes=4 << 20)
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+    assert table_columns(bomb, "bomb.csv.gz", most_bytes=4 << 20) == []
+    assert read_corpus(gzip.compress(b"ab\n" * 300), "a.txt.gz", PLAIN, most_bytes=900).text == "ab\n" * 300
+    with pytest.raises(CorpusError, match="more than 899 bytes"):
+        read_corpus(gzip.compress(b"ab\n" * 300), "a.txt.gz", PLAIN, most_bytes=899)
+
+
+def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"ab" * 100)
+    assert read_corpus_file(tmp_path / "a.txt", PLAIN, most_bytes=200).text == "ab" * 100
+    with pytest.raises(CorpusError, match="more than 199 bytes"):
+        read_corpus_file(tmp_path / "a.txt", PLAIN, most_bytes=199)
+
+
+def test_deep_json_is_no_table_and_no_traceback() -> None:
+    deep = "[" * 900 + "]" * 900
+    assert "not valid JSON (nested too deeply)" in refusal(f'[{{"text": {deep}}}]', "a.json")
+    assert "no line that is a JSON object" in refusal(f'{{"text": {deep}}}', "a.jsonl")
 
 
 def test_files_are_read_and_what_is_wrong_with_them_said(tmp_path: Path) -> None:
@@ -360,3 +380,14 @@ def test_the_notebooks_way_of_reading_grimm() -> None:
     corpus = read_corpus_file(Path(os.environ["CHARLM_CORPORA"]) / "grimms_fairytales.csv", config)
     assert (len(corpus.text), len(set(corpus.text))) == (508_476, 77)
     assert corpus.repairs == ("8,644 line ends taken out",)
+
+
+def test_a_table_of_too_many_columns_is_refused() -> None:
+    assert "has 10,001 columns; at most 10,000 are read" in refusal("," * 10_000 + "\na", "a.csv")
+    assert "has 10,001 columns" in refusal("\t" * 10_000 + '\n"a', "a.tsv")
+    assert len(table_columns(b"," * 100_000, "a.csv")) == 10_000
+
+
+def test_weights_are_no_text(tmp_path: Path) -> None:
+    for name in ("a.pkl", "run.PT", "best.safetensors"):
+        assert "is a file of weights, not a text" in refusal("cos\nsystem\n(S'x'\ntR.", name)

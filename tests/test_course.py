@@ -112,11 +112,12 @@ def test_read_at_once_or_as_it_grows_it_is_the_same_course(log: MetricsLog) -> N
 def test_rows_of_others_are_cleaned(log: MetricsLog) -> None:
     log.path.write_text(
         '{"step": 1}\n{"step": 2, "train_loss": NaN, "val_loss": "low", "seconds": null}\n[1]\n'
-        '{"step": 2, "train_loss": 1}\n{"step": 1, "train_loss": 1}\n{"step": 3, "train_loss": true, "seconds": 4}'
+        '{"step": 2, "train_loss": 1}\n{"step": 1, "train_loss": 1}\n{"step": 3, "train_loss": true, "seconds": 4}\n'
+        '{"step": 4, "seconds": 4}\n{"step": 5, "val_loss": 1e999}'
     )
     course = CourseReader(log.path).read()
     assert [(row["step"], row["train_loss"], row["val_loss"], row["seconds"]) for row in course.rows] == [
-        (1, None, None, 0.0), (2, None, None, 0.0), (3, None, None, 4)
+        (1, None, None, 0.0), (2, 1, None, 0.0), (4, None, None, 4)
     ]  # fmt: skip
 
 

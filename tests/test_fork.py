@@ -148,7 +148,7 @@ def test_odd_mends_and_ancestries_are_nobodys_trouble(store: RunStore) -> None:
     assert (store.get(run.run_id).mend, store.get(run.run_id).ancestry) == ({}, [])
     spoil(run.folder / "run.json", mend={"hidden_size": 3}, ancestry=["x", {"run_id": "y"}])
     odd = store.get(run.run_id)
-    assert odd.ancestry == [{"run_id": "y"}]
+    assert odd.ancestry == [{"run_id": "y", "label": "", "step": 0, "why": "retry"}]
     made, _ = retry(store, odd)
     assert made.train_config.batch_size == odd.train_config.batch_size
     made.release()

@@ -10,28 +10,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
-    {"errors", "files", "memory"},
+    {"errors", "files", "memory", "bounded_json"},
     {"config", "presets"},
     {"alphabet", "corpus", "catalog", "tokenizer", "cleaning", "decoding", "records", "sources", "tables"},
     {"models", "dataset", "plots"},
     {"device", "estimate", "evaluate", "metrics", "course", "shards"},
-    {"train", "sample", "checkpoint"},
-    {"run", "runs", "analysis"},
-    {
-        "experiment",
-        "job",
-        "jobs",
-        "serving",
-        "limits",
-        "entry",
-        "race",
-        "racer",
-        "fork",
-        "job_queue",
-        "exchange",
-        "accounts",
-        "visitors",
-    },
+    {"train", "sample", "checkpoint", "tensor_file"},
+    {"run", "runs", "run_info", "analysis"},
+    {"experiment", "job", "jobs", "job_queue", "serving", "entry", "race", "racer", "fork", "exchange"}
+    | {"limits", "accounts", "visitors"},
     {"ui"},
     {"app", "cli", "__main__"},
 )

@@ -78,3 +78,21 @@ def test_reading_from_the_end_gives_the_same_rows(block: int, tmp_path: Path, mo
         file.write('{"step": 30, "tex')
     last = log.last()
     assert last is not None and last["step"] == 29
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"step": 1, "val_loss": "x"}', '{"step": 1, "seconds": []}', '{"step": 1, "train_loss": 1e999}',
+     '{"step": 1, "train_loss": NaN}', '{"step": 99999999999999999999}', '{"step": true}', '{"step": -1}',
+     '{"step": 1.0}', '{"step": 1, "text": 5}', '{"step": 1, "prompt": null}', '{"step": 1, "step": 2}',
+     '{"step": 1, "text": "\\ud800"}',
+     '{"step": 1, "more": [[[1]]]}', '{"step": 1, "grad_norm": true}', '{"step": 1, "chars_per_second": 1e41}'],
+)  # fmt: skip
+def test_rows_of_wrong_kinds_are_dropped_when_read(line: str, tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.append(row(0).to_dict())
+    with log.path.open("a") as file:
+        file.write(line)
+    assert [one["step"] for one in log.rows()] == [0]
+    log.append({"step": 2, "train_loss": math.nan})
+    assert log.rows(since=0) == [{"step": 2, "train_loss": None}]

@@ -53,7 +53,7 @@ class Progress:
             return
         self._told[racer.run.run_id] = racer.state.validated_step
         for row in racer.run.metrics(since=told):
-            if row["val_loss"] is not None:
+            if row.get("val_loss") is not None:
                 self._print(line_of(racer, row))
 
     def _tell_trouble(self, racer: "Racer") -> None:

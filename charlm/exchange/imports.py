@@ -12,6 +12,7 @@ from charlm.corpus import Corpus
 from charlm.errors import CharLMError, CheckpointError
 from charlm.exchange.characters import tokenizer_of
 from charlm.exchange.recognise import Kind, called, kind_of
+from charlm.exchange.run_zip import read_zip
 from charlm.presets import RunConfig
 from charlm.run import MAX_LABEL, Run, clean_label
 from charlm.runs import RunStore
@@ -79,8 +80,6 @@ def import_file(
             "your own machine (python -m charlm import FILE), export the run as zip, and upload that"
         )
     if kind == "run":
-        from charlm.exchange.run_zip import read_zip  # type: ignore[attr-defined]
-
         return read_zip(store, path, most_bytes=most_bytes, label=label)
     if kind not in READERS:
         raise CheckpointError(f"{name} is {REFUSED[kind]}")

@@ -5,12 +5,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from charlm.bounded_json import parsed
 from charlm.config import ARCH_NAMES, ARCHS
 from charlm.errors import CharLMError
 from charlm.ui.numbers import day
 from charlm.ui.verdict import AT_WORK
 
 MOST = 6
+MOST_MESSAGE = 1 << 16  # characters of what a browser sends
 
 
 def comparable(runs: Sequence[Any]) -> list[Any]:
@@ -71,7 +73,7 @@ def request(**what: Any) -> str:
 def asked(message: str | None) -> dict[str, Any]:
     """A message read back; anything else is an empty one."""
     try:
-        value = json.loads(message or "{}")
+        value = parsed(message or "{}", MOST_MESSAGE)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -146,7 +146,9 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         With a corpus, a catalog key, or a file, an upload, it goes on with that text.
         """
         cleaning = services.store.get(run_id).corpus_config
-        return jobs.fork(run_id, _options(options), _corpus(corpus, file, cleaning) if corpus or file else None)
+        return jobs.fork(
+            run_id, _options(options), _corpus(services.files, corpus, file, cleaning) if corpus or file else None
+        )
 
     @_spoken
     def retry(run_id: str) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import gradio as gr
 
+from charlm.bounded_json import parsed
 from charlm.config import ARCHS
 from charlm.errors import CharLMError
 from charlm.limits import Limits
 from charlm.plots import By
 from charlm.presets import PRESET_HINTS
 from charlm.ui import train_form, train_live
-from charlm.ui.choice import asked, run_title
+from charlm.ui.choice import MOST_MESSAGE, asked, run_title
 from charlm.ui.common import ACTIONS_JS, Services, Shared, plot_data, swatch_css, toast
 from charlm.ui.corpora import Chosen, chosen_value, corpus_choices, open_corpus
 from charlm.ui.train_form import FOLDS, NAMES, Form
@@ -189,7 +190,7 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
 
 def _ids(wanted: str) -> list[str]:
     try:
-        ids = json.loads(wanted or "[]")
+        ids = parsed(wanted or "[]", MOST_MESSAGE)
     except ValueError:
         return []
     return [run_id for run_id in ids if isinstance(run_id, str) and run_id] if isinstance(ids, list) else []

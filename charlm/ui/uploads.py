@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from charlm.bounded_json import known_fields, read
 from charlm.config import CorpusConfig
 from charlm.corpus import Corpus, corpus_from_text, read_corpus, table_columns
 from charlm.errors import CorpusError
@@ -15,6 +16,7 @@ from charlm.tables import TEXT_COLUMNS
 # Of all visitors together; the oldest make room.
 MOST_FILES = 200
 MOST_BYTES = 2_000_000_000
+MOST_ABOUT = 1 << 16  # of the .json beside one
 TRIED_COLUMNS = 12
 PASTED = "Pasted text"
 
@@ -103,10 +105,10 @@ def open_upload(key: str, data_dir: Path) -> Upload | None:
         return None
     path = data_dir / "uploads" / f"{key}.bin"
     try:
-        about = json.loads(path.with_suffix(".json").read_bytes())
+        about = known_fields(read(path.with_suffix(".json"), MOST_ABOUT), ("name", "pasted"))
         path.with_suffix(".json").touch()
-        upload = Upload(str(about["name"]), path.read_bytes(), bool(about["pasted"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        upload = Upload(str(about["name"]), path.read_bytes(), about["pasted"] is True)
+    except (OSError, ValueError, KeyError):
         return None
     return upload if upload.key == key else None
 

@@ -76,7 +76,7 @@ class VisitorJobs:
         with self._entering:
             self._check_run(run)
             self._check_waiting()
-            most = self._limits.steps - (run.step - _inherited_steps(run))
+            most = min(self._limits.steps, self._limits.steps - (run.step - _inherited_steps(run)))
             if most <= 0:
                 raise LimitError(
                     f"{run.label} has had its {self._limits.steps:,} steps here; fork it for new ones, or {ELSEWHERE}"
@@ -87,16 +87,18 @@ class VisitorJobs:
             self._accounts.grant(visitor, run_id, seconds, run.seconds)
         return state
 
-    def fork(self, run_id: str, options: Mapping[str, Any] | None = None, **text: Any) -> dict[str, Any]:
+    def fork(
+        self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None
+    ) -> dict[str, Any]:
         """As `Jobs.fork`; the new run has steps and minutes of its own."""
         visitor, parent = someone(self._who), self._runs.get(run_id)
         with self._entering:
-            self._check_run(parent, **text)
+            self._check_run(parent, corpus)
             self._check_room(1)
             usual = max(0, parent.train_config.steps - parent.step) or max(1, parent.step)
             budget = self._budget(parent, options or {}, min(usual, self._limits.steps), self._limits.steps)
             seconds = self._seconds(visitor, None, options or {})
-            state = self._jobs.fork(run_id, {**(options or {}), **budget, "minutes": seconds / MINUTE}, **text)
+            state = self._jobs.fork(run_id, {**(options or {}), **budget, "minutes": seconds / MINUTE}, corpus)
             self._accounts.grant(visitor, state["run_id"], seconds, self._runs.get(state["run_id"]).seconds)
         return state
 

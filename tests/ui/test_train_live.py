@@ -392,7 +392,7 @@ def test_a_look_that_failed_is_tried_again(services: Services, monkeypatch: pyte
 
 
 def test_a_job_that_begins_or_ends_is_seen_at_once(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    [one], [two] = race(services, {10: 2.0}, created="2999"), race(services, {10: 2.0})
+    [one], [two] = race(services, {10: 2.0}, created="2999-01-01"), race(services, {10: 2.0})
     watch = Watch(services, fresh=60)
     assert [run.run_id for run in finished(watch.view()).runs] == [one.run_id]
     with monkeypatch.context() as patch:

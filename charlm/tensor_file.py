@@ -1,0 +1,233 @@
+"""Tensors in a file: safetensors with its own checksum, measured and compared before any of its data is read."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from charlm import bounded_json
+from charlm.errors import CheckpointError
+from charlm.files import write_atomically
+
+Made = TypeVar("Made")
+# The header's entry for the file's own checksum, and what stands there while it is taken.
+SEAL, UNSEALED = "sha256", "0" * 64
+ABOUT = "charlm"  # the header's entry for what is told beside the tensors
+MOST_HEADER = 1 << 20
+BLOCK = 1 << 20  # of a file, or numbers of a tensor, looked at together
+DTYPES = {torch.float32: "F32", torch.uint8: "U8"}  # those that are written here
+SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a header says of one tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "Entry":
+        """Of a tensor, which may be on torch's meta device."""
+        return cls(DTYPES[tensor.dtype], tuple(tensor.shape))
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * SIZES[self.dtype]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {list(self.shape)}"[:80]
+
+
+Entries = Mapping[str, Entry]
+
+
+@dataclass(frozen=True)
+class Header:
+    """The beginning of a safetensors file whose entries fill the rest of it without gap or overlap."""
+
+    raw: bytes
+    entries: Entries
+    about: Mapping[str, str]
+
+    @classmethod
+    def read(cls, file: BinaryIO, file_size: int) -> "Header":
+        """The header of a file, which stands then where its data begins.
+
+        Raises:
+            ValueError: there is none, or it does not describe a file of this size.
+        """
+        raw = file.read(8)
+        size = int.from_bytes(raw, "little")
+        if len(raw) < 8 or not 0 < size <= file_size - 8:
+            raise ValueError("it is cut off")
+        if size > MOST_HEADER:
+            raise ValueError(f"its header is said to be {size:,} bytes long; at most {MOST_HEADER:,} are read")
+        raw += file.read(size)
+        said = bounded_json.parsed(raw[8:].rstrip(b" "), MOST_HEADER, most_depth=3)
+        if not isinstance(said, dict):
+            raise ValueError("its header is no object")
+        about = said.pop("__metadata__", {})
+        if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
+            raise ValueError("its header is damaged")
+        return cls(raw, _laid_out(said, file_size - len(raw)), about)
+
+    def told(self) -> dict[str, Any]:
+        """What was written beside the tensors."""
+        told = bounded_json.parsed(self.about.get(ABOUT, "{}"), MOST_HEADER, most_depth=4)
+        return told if isinstance(told, dict) else {}
+
+    def check_seal(self, digest: "hashlib._Hash") -> None:
+        """Compare the file's SHA-256 with the one it carries; files of other programs carry none.
+
+        Args:
+            digest: begun by `unsealed`, and fed with all that follows the header.
+
+        Raises:
+            ValueError: its content has changed.
+        """
+        said = self.about.get(SEAL)
+        if said is None and self.about.keys() > {ABOUT}:
+            raise ValueError("its header is damaged")
+        if said is not None and digest.hexdigest() != said:
+            raise ValueError("its checksum does not fit its content")
+
+    def unsealed(self) -> "hashlib._Hash":
+        """The SHA-256 of the header as it was before it was sealed."""
+        return hashlib.sha256(self.raw.replace(_seal(self.about.get(SEAL, UNSEALED)), _seal(UNSEALED), 1))
+
+
+def _laid_out(said: Mapping[str, Any], room: int) -> dict[str, Entry]:
+    """The entries of a header, in the order of their places, which fill `room` bytes."""
+    places: list[tuple[int, int, str, Entry]] = []
+    for name, value in said.items():
+        try:
+            fields = bounded_json.known_fields(value, ("dtype", "shape", "data_offsets"))
+            begin, end = map(_count, fields["data_offsets"])
+            entry = Entry(str(fields["dtype"]), tuple(map(_count, fields["shape"])))
+            if entry.dtype not in SIZES or end - begin != entry.size:
+                raise ValueError
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"its entry for {name[:60]!r} is damaged") from None
+        places.append((begin, end, name, entry))
+    places.sort(key=lambda place: place[:2])
+    at = 0
+    for begin, end, name, _ in places:
+        if begin != at:
+            raise ValueError(f"{name[:60]!r} does not begin where the tensor before it ends")
+        at = end
+    if at != room:
+        raise ValueError(f"it has {room:,} bytes of data where its tensors take {at:,}")
+    return {name: entry for _, _, name, entry in places}
+
+
+def _count(value: Any) -> int:
+    if not bounded_json.is_count(value):
+        raise ValueError
+    return int(value)
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], keep: Path | None = None
+) -> None:
+    """Write a file in one go.
+
+    Args:
+        path: the file; its folder exists.
+        tensors: by name.
+        metadata: what is told beside them, plain values.
+        keep: the name that the old content gets; without it, the old content is gone.
+    """
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_atomically(path, sealed(save(plain, {ABOUT: json.dumps(metadata), SEAL: UNSEALED})), keep)
+
+
+def sealed(data: bytes) -> bytes:
+    """A safetensors file with its own SHA-256 in its header, taken while that place holds zeros."""
+    return data.replace(_seal(UNSEALED), _seal(hashlib.sha256(data).hexdigest()), 1)
+
+
+def _seal(digest: str) -> bytes:
+    return f'"{SEAL}":"{digest}"'.encode()
+
+
+def read_tensors(path: Path, expected: Callable[[Entries], Entries]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a file, and what is told beside them.
+
+    At most twice the file's size is in memory at once; a file that is not what is expected is refused by its header.
+
+    Args:
+        path: the file.
+        expected: what it must hold, for what it says that it holds.
+
+    Raises:
+        CheckpointError: missing, damaged, of other names, shapes or types, or of numbers that are not finite.
+    """
+
+    def take(file: BinaryIO, header: Header) -> dict[str, Tensor]:
+        _compare(header.entries, expected(header.entries))
+        data = header.raw + file.read()
+        digest = header.unsealed()
+        digest.update(memoryview(data)[len(header.raw) :])
+        header.check_seal(digest)
+        return load(data)
+
+    tensors, told = _opened(path, take)
+    for name, tensor in tensors.items():
+        if not _is_finite(tensor):
+            raise CheckpointError(f"{path.name}: {name} holds values that are not finite numbers")
+    return tensors, told
+
+
+def read_told(path: Path) -> dict[str, Any]:
+    """What is told beside the tensors of a file that is what was written; its data is not kept.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+
+    def pass_by(file: BinaryIO, header: Header) -> None:
+        digest = header.unsealed()
+        while block := file.read(BLOCK):
+            digest.update(block)
+        header.check_seal(digest)
+
+    return _opened(path, pass_by)[1]
+
+
+def _opened(path: Path, take: Callable[[BinaryIO, Header], Made]) -> tuple[Made, dict[str, Any]]:
+    """What `take` makes of a file whose header was read, and what is told in it."""
+    try:
+        with path.open("rb") as file:
+            header = Header.read(file, path.stat().st_size)
+            return take(file, header), header.told()
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.name} is missing in {path.parent.name}; the run saved no weights yet") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path.name} in {path.parent.name} cannot be read: {error}") from error
+
+
+def _compare(held: Entries, expected: Entries) -> None:
+    if odd := sorted(held.keys() ^ expected.keys()):
+        raise ValueError(f"{odd[0][:60]!r} is {'missing' if odd[0] in expected else 'too much'} for this model")
+    for name, entry in held.items():
+        if entry != expected[name]:
+            raise ValueError(f"{name} is {entry}, this model needs {expected[name]}")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all its numbers are finite, looked at in blocks: no second tensor is made."""
+    return not tensor.is_floating_point() or all(map(_all_finite, tensor.flatten().split(BLOCK)))
+
+
+def _all_finite(block: Tensor) -> bool:
+    return bool(torch.isfinite(block).all())

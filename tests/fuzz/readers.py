@@ -1,0 +1,233 @@
+"""Everything that reads what strangers wrote, each with small real files to begin from.
+
+A reader of foreign checkpoints joins with one line in FOREIGN: its name, its files, and what reads one.
+"""
+
+import gzip
+import json
+import pickle
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from charlm.catalog import recall, remember
+from charlm.checkpoint import check_place, load_training, load_weights, weights_about
+from charlm.cli.report import facts_of, row_of
+from charlm.config import CorpusConfig
+from charlm.corpus import read_corpus, table_columns
+from charlm.dataset import cut_of
+from charlm.entry import dataset_of
+from charlm.exchange.run_zip import read_zip, write_zip
+from charlm.jobs import Jobs
+from charlm.runs import RunStore
+from charlm.serving import Serving
+from charlm.train import train
+from charlm.ui.common import Services
+from charlm.ui.compare_tab import run_choices
+from charlm.ui.ranking import ranking_csv, ranking_table
+from charlm.ui.run_details import details
+from charlm.ui.run_table import runs_heading, runs_table
+from charlm.ui.run_trash import trash_html
+from charlm.ui.strip import strip_html
+from charlm.ui.train_live import answer, figure
+from charlm.ui.uploads import Upload, keep_upload, open_upload, pasted_text
+from charlm.ui.verdict import verdict
+from charlm.ui.watch import Watch
+from charlm.ui.writing import resting_columns
+from tests.attacks.make import Payload, real_run
+from tests.training import small_corpus, store_in
+
+MOST_BYTES = 2 << 20  # what a text or a zip may unpack to here
+ROWS = [{"text": "a fox met a hen", "n": 1}, {"text": "grün, “größer”; ł", "n": None}, {"text": "", "n": [1, {"a": 2}]}]
+
+
+class Ground:
+    """What readers stand on: a trained run in a store of its own, a data folder, and the page's services.
+
+    Args:
+        home: an empty folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.data_dir = home, home / "data"
+        self.store = store_in(home)
+        self.run = made = real_run(home)
+        self.run.update(status="failed", message="why", mend={"learning_rate": 0.1}, ancestry=[
+            {"run_id": made.run_id, "label": "x", "step": 3, "why": "fork"}])  # fmt: skip
+        (made.folder / ".lock").touch()
+        self.services = Services(self.store, Jobs(self.store), Serving(self.store))
+        self.dataset = dataset_of(made.tokenizer(), small_corpus(), made.train_config, made.corpus_config)
+
+    def put(self, name: str, data: bytes) -> Callable[[], None]:
+        """Replace a file of the run; the answer puts it back."""
+        path = self.run.folder / name
+        before = path.read_bytes()
+        path.write_bytes(data)
+        return lambda: path.write_bytes(before) and None  # type: ignore[func-returns-value]
+
+
+Files = Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One thing that reads files.
+
+    Attributes:
+        name: for the table.
+        files: small real ones, by name.
+        read: reads one of them, given its name and its content, damaged or not.
+    """
+
+    name: str
+    files: Callable[[Ground], Files]
+    read: Callable[[Ground, str, bytes], Any]
+
+
+def _of_run(*names: str) -> Callable[[Ground], Files]:
+    return lambda ground: {name: (ground.run.folder / name).read_bytes() for name in names}
+
+
+def _in_run(read: Callable[[Ground], Any]) -> Callable[[Ground, str, bytes], Any]:
+    """A reader of the run's folder with the file in its place."""
+
+    def replaced(ground: Ground, name: str, data: bytes) -> None:
+        put_back = ground.put(name, data)
+        try:
+            read(ground)
+        finally:
+            put_back()
+
+    return replaced
+
+
+def _weights(ground: Ground) -> None:
+    path = ground.run.folder / "best.safetensors"
+    json.dumps(weights_about(path))
+    model = load_weights(path, ground.run.model_config)
+    model(torch.zeros(1, 3, dtype=torch.long))
+
+
+def _training(ground: Ground) -> None:
+    run = ground.run
+    model, state = load_training(run.folder, run.model_config, run.train_config)
+    cut = cut_of(len(small_corpus().text), run.train_config, run.corpus_config)
+    check_place(state, cut.batch_size, cut.steps_per_epoch)
+    for _ in zip(range(2), train(model, ground.dataset, run.train_config, state), strict=False):
+        pass
+
+
+def show(ground: Ground, store: RunStore, run_id: str) -> None:
+    """Everything that lists, describes and draws a run."""
+    runs = store.list()
+    for drawn in (
+        runs_heading(runs, 1),
+        runs_table(runs),
+        runs_table(runs, "x fork"),
+        ranking_table(runs),
+        *verdict(runs),
+    ):
+        drawn.encode()
+    ranking_csv(runs).encode(), resting_columns(runs, {}).encode(), trash_html(runs).encode()
+    strip_html(None, interrupted=runs), run_choices(runs)
+    run = store.get(run_id)
+    details(run, [run.run_id]).encode()
+    json.dumps([facts_of(run), row_of(run), run.metrics(), run.samples()], allow_nan=False).encode()
+    view = Watch(ground.services, fresh=0).look_at([run])
+    json.dumps([view.title, view.lead, view.head, view.limits, view.rows, view.body, view.key]).encode()
+    for by in ("step", "seconds"):
+        json.dumps([figure(view, [run], by, by == "step"), answer(view, {"by": by})]).encode()
+
+
+def _shown(ground: Ground) -> None:
+    show(ground, ground.store, ground.run.run_id)
+    ground.store.get(ground.run.run_id).tokenizer()
+
+
+def _zip_files(ground: Ground) -> Files:
+    path = ground.home / "run.zip"
+    write_zip(ground.run, path)
+    return {"run.zip": path.read_bytes()}
+
+
+def _zip(ground: Ground, name: str, data: bytes) -> None:
+    path, inbox = ground.home / name, store_in(ground.home / "inbox")
+    path.write_bytes(data)
+    try:
+        made = read_zip(inbox, path, MOST_BYTES)
+        made.load_model()
+        made.tokenizer()
+        show(ground, inbox, made.run_id)
+    finally:
+        left = [folder.name for folder in inbox.root.glob("*")] if inbox.root.exists() else []
+        shutil.rmtree(inbox.root, ignore_errors=True)
+    if left != [made.run_id]:
+        raise AssertionError(f"left over: {left}")
+
+
+def _texts(ground: Ground) -> Files:
+    text = "A fox – met a hen, “größer” than ł.\n" * 20
+    cells = "\n".join(f'"{row["text"]}",{number}' for number, row in enumerate(ROWS))
+    lines = "\n".join(map(json.dumps, ROWS))
+    files = {
+        "a.txt": text, "b.csv": f"text,n\n{cells}\n", "c.tsv": f"text\tn\n{cells}".replace(",", "\t"),
+        "d.json": json.dumps(ROWS), "e.json": json.dumps({"columns": ["text"], "data": [["a b"], ["c"]]}),
+        "f.json": json.dumps({"Text": {"0": "a b", "1": "c"}}), "g.jsonl": lines,
+    }  # fmt: skip
+    encoded = {name: content.encode() for name, content in files.items()}
+    pages = {"h.txt": text.encode("utf-16"), "i.txt": text.replace("ł", "l").encode("cp1252")}
+    return encoded | pages | {"j.txt.gz": gzip.compress(text.encode()), "k.jsonl.gz": gzip.compress(lines.encode())}
+
+
+def _text(ground: Ground, name: str, data: bytes) -> None:
+    table_columns(data, name, MOST_BYTES)
+    read_corpus(data, name, CorpusConfig(nfc=True), MOST_BYTES).text.encode()
+
+
+def _uploads(ground: Ground) -> Files:
+    keys = [keep_upload(upload, ground.data_dir) for upload in (pasted_text("a b"), Upload("a.csv", b"text\na b\n"))]
+    return {f"{key}.json": (ground.data_dir / "uploads" / f"{key}.json").read_bytes() for key in keys}
+
+
+def _upload(ground: Ground, name: str, data: bytes) -> None:
+    (ground.data_dir / "uploads" / name).write_bytes(data)
+    upload = open_upload(name.removesuffix(".json"), ground.data_dir)
+    if upload:
+        upload.read(CorpusConfig())
+
+
+def _remembered(ground: Ground) -> Files:
+    remember(small_corpus(), ground.data_dir)
+    path = ground.data_dir / "texts" / f"{small_corpus().sha256}.json"
+    return {path.name: path.read_bytes()}
+
+
+def _recalled(ground: Ground, name: str, data: bytes) -> None:
+    (ground.data_dir / "texts" / name).write_bytes(data)
+    corpus = recall(name.removesuffix(".json"), ground.data_dir)
+    assert corpus is not None and corpus.name.isprintable()
+    f"{corpus.name}{corpus.about}{corpus.key}{corpus.repairs}".encode()
+
+
+FOREIGN: Sequence[Reader] = ()
+READERS: Sequence[Reader] = (
+    Reader("weights", _of_run("best.safetensors"), _in_run(_weights)),
+    Reader("training state", _of_run("resume.safetensors"), _in_run(_training)),
+    Reader("run.json", _of_run("run.json"), _in_run(_shown)),
+    Reader("tokenizer.json", _of_run("tokenizer.json"), _in_run(lambda ground: ground.run.tokenizer())),
+    Reader("logs", _of_run("metrics.jsonl", "samples.jsonl"), _in_run(_shown)),
+    Reader("run zip", _zip_files, _zip),
+    Reader("corpus", _texts, _text),
+    Reader("upload's json", _uploads, _upload),
+    Reader("text's json", _remembered, _recalled),
+    *FOREIGN,
+)
+
+
+def canaries(canary: Path) -> list[bytes]:
+    """Pickles that make the folder `canary` where they are loaded."""
+    return [pickle.dumps(Payload(canary), protocol) for protocol in range(6)]
