@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     {"errors", "files", "memory"},
     {"config", "presets"},
-    {"corpus", "catalog", "tokenizer", "cleaning", "decoding", "records", "sources", "tables"},
+    {"corpus", "catalog", "tokenizer", "cleaning", "decoding", "records", "sources", "symbols", "tables"},
     {"models", "dataset", "plots"},
     {"device", "estimate", "evaluate", "metrics", "course", "shards"},
     {"train", "sample", "checkpoint"},

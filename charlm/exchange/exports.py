@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from charlm.errors import ConfigError
+from charlm.exchange.page import write_page
 from charlm.exchange.run_zip import write_zip
 from charlm.run import Run
 
@@ -26,7 +28,11 @@ class Format:
     write: Callable[[Run, Path], None]
 
 
-FORMATS: Sequence[Format] = (Format("zip", ".zip", "the whole run folder, to go on elsewhere", write_zip),)
+FORMATS: Sequence[Format] = (
+    Format("zip", ".zip", "the whole run folder, to go on elsewhere", write_zip),
+    Format("html", ".html", "one page that writes offline, in any browser", partial(write_page, bits=16)),
+    Format("html8", ".html", "the same page in half the size, a little less exact", partial(write_page, bits=8)),
+)
 
 
 def find_format(name: str) -> Format:
