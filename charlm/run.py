@@ -189,6 +189,17 @@ class Run:
         return [dict(one) for one in parents if isinstance(one, Mapping)] if isinstance(parents, Sequence) else []
 
     @property
+    def imported(self) -> dict[str, Any]:
+        """Where it came from if it was imported: format, file, sha256; empty if it was trained here."""
+        imported = self.info.get("imported")
+        return dict(imported) if isinstance(imported, Mapping) else {}
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether it has weights to write with and to go on from: a validation has passed, or it was imported."""
+        return self.best_val_loss is not None or bool(self.imported)
+
+    @property
     def mend(self) -> dict[str, Any]:
         """The settings with which a failed run would probably not have failed; empty if none is known."""
         mend = self.info.get("mend")

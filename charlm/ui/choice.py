@@ -14,8 +14,8 @@ MOST = 6
 
 
 def comparable(runs: Sequence[Any]) -> list[Any]:
-    """Runs that have weights to write with: one validation has passed."""
-    return [run for run in runs if run.best_val_loss is not None]
+    """Runs that have weights to write with: one validation has passed, or they were imported."""
+    return [run for run in runs if run.has_learned]
 
 
 def default_runs(runs: Sequence[Any]) -> list[str]:

@@ -35,12 +35,19 @@ def details(run: Any, known: Collection[str] = ()) -> str:
 
 def _spare(run: Any) -> str:
     """What could be freed, or that it was."""
+    if came_untrained(run):
+        return '<span class="under">Weights alone: it can be compared and forked, not resumed.</span>'
     if run.trimmed:
         return '<span class="under">Only its best weights are kept: it can be compared and forked, not resumed.</span>'
     if run.shipped or run.status in AT_WORK or run.spare_bytes <= 0:
         return ""
     act = action("trim", f"Keep only the best weights (frees {numbers.size(run.spare_bytes)})", run=run.run_id)
     return f'<span class="under">{act}<br>Then it can be compared and forked, but not resumed.</span>'
+
+
+def came_untrained(run: Any) -> bool:
+    """Whether it is an imported checkpoint of which no training is known."""
+    return bool(run.imported) and run.step == 0
 
 
 def resume_options(run: Any) -> dict[str, Any]:
@@ -50,7 +57,7 @@ def resume_options(run: Any) -> dict[str, Any]:
 
 def is_forkable(run: Any) -> bool:
     """Whether it has learned something to go on from; it may be at work."""
-    return run.best_val_loss is not None
+    return bool(run.has_learned)
 
 
 def fork_hint(run: Any) -> str:
@@ -58,7 +65,7 @@ def fork_hint(run: Any) -> str:
     which = "best" if run.shipped or run.trimmed else "newest"
     return section(
         f"Fork {run.label}",
-        f"A new run that goes on from the {which} weights of this one with other settings; this one stays as it is.",
+        f"A new run that goes on from the {which} weights of this one, with other settings or on another text.",
     )
 
 
@@ -77,7 +84,7 @@ def model_sentence(run: Any) -> str:
     model = run.model_config
     kind = ARCH_NAMES.get(run.arch, run.arch)
     bend = f" ({model.nonlinearity})" if run.arch == "rnn" else ""
-    best = f" Best at step {whole(run.best_step)}." if run.best_val_loss is not None else ""
+    best = f" Best at step {whole(run.best_step)}." if run.best_val_loss is not None and run.step else ""
     return f"{kind}{bend}, {count(model.num_layers, 'layer')} of {model.hidden_size}, dropout {model.dropout:g}.{best}"
 
 
@@ -85,11 +92,17 @@ def _lines(run: Any) -> list[tuple[str, str]]:
     corpus = run.corpus
     loss = f"{numbers.nats(run.best_val_loss)} nats, {bits(bits_of(run.best_val_loss))} bits per character"
     speed = f", {whole(run.chars_per_second)} characters/s" if run.chars_per_second else ""
-    return [
-        ("Corpus", f"{corpus.get('name', MISSING)}, {whole(corpus.get('characters'))} characters"),
-        ("Best loss", loss if run.best_val_loss is not None else "not measured yet"),
+    text = f"{corpus.get('name', MISSING)}, {whole(corpus.get('characters'))} characters"
+    came = [("Imported", f"{run.imported.get('file', MISSING)} ({run.imported.get('format', MISSING)})")]
+    trained = [
         ("Trained", training_sentence(run)),
         ("Time", f"{numbers.duration(run.seconds)} for {count(run.step, 'step')}{speed}"),
+    ]
+    return [
+        *(came if run.imported else []),
+        ("Corpus", text if corpus else "unknown: score it on a text to see how it does"),
+        ("Best loss", loss if run.best_val_loss is not None else "not measured yet"),
+        *([] if came_untrained(run) else trained),
         ("Parameters", whole(run.num_parameters)),
     ]
 

@@ -9,7 +9,7 @@ from charlm.ui import numbers
 from charlm.ui.common import Cell, action, heading, notice, swatch, table
 from charlm.ui.numbers import bits_of
 from charlm.ui.origin import origin_line, origin_sentence
-from charlm.ui.run_details import resume_options
+from charlm.ui.run_details import came_untrained, resume_options
 from charlm.ui.verdict import AT_WORK
 
 HEAD = ("Run", "Corpus", "Status", "Best val. loss", "Bits/char", "Steps", "Time", "Started", "")
@@ -51,7 +51,7 @@ def _haystack(run: Any) -> str:
 
 def status_word(run: Any) -> str:
     """The status as the table shows it."""
-    return "shipped" if run.shipped else str(run.status)
+    return "shipped" if run.shipped else "imported" if came_untrained(run) else str(run.status)
 
 
 def runs_table(runs: Sequence[Any], wanted: str = "", words: Mapping[str, str] | None = None) -> str:
@@ -78,8 +78,8 @@ def _row(run: Any, word: str) -> list[Cell | str]:
         Cell(html=_status(run, word)),
         Cell(numbers.nats(run.best_val_loss), strong=True),
         numbers.bits(bits_of(run.best_val_loss)),
-        numbers.whole(run.step),
-        numbers.duration(run.seconds),
+        numbers.MISSING if came_untrained(run) else numbers.whole(run.step),
+        numbers.MISSING if came_untrained(run) else numbers.duration(run.seconds),
         Cell(html=f'<span class="grey">{escape(_started(run))}</span>'),
         Cell(html=_actions(run)),
     ]
@@ -113,7 +113,7 @@ def _actions(run: Any) -> str:
     names = [("watch", "Watch", ""), ("stop", "Stop", "")] if run.status in AT_WORK else []
     if run.status == "failed":
         names.append(("open", "Why?", ""))
-    elif run.status not in AT_WORK and run.best_val_loss is not None:
+    elif run.status not in AT_WORK and run.has_learned:
         names.append(("compare", "Compare", ""))
     if run.status in RESUMABLE and not run.shipped and not run.trimmed:
         more = resume_options(run).get("steps")

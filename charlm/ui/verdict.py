@@ -25,12 +25,20 @@ def verdict(runs: Sequence[Any]) -> tuple[str, str]:
     measured = [(bits_of(run.best_val_loss), name, run) for run, name in zip(runs, names(runs), strict=True)]
     ranked = sorted(((cost, name, run) for cost, name, run in measured if cost is not None), key=lambda entry: entry[0])
     if not ranked:
-        return "No loss has been measured yet.", "The first validation comes within moments of training."
+        return "No loss has been measured yet.", _how_to_measure(runs)
     if len(ranked) == 1:
         return _alone(ranked[0])
-    if not same_text(runs):
+    judged = [run for _, _, run in ranked]
+    if not same_text(judged):
         return _not_fair(ranked)
-    return _winner(ranked), " ".join([_ground(runs), _size_of_lead(ranked), _fairness(runs)]).replace("  ", " ").strip()
+    reasons = [_ground(judged), _size_of_lead(ranked), _fairness(judged)]
+    return _winner(ranked), " ".join(reasons).replace("  ", " ").strip()
+
+
+def _how_to_measure(runs: Sequence[Any]) -> str:
+    if all(run.imported for run in runs):
+        return "An imported model can be scored on a text in Runs, or forked there to train it further."
+    return "The first validation comes within moments of training."
 
 
 def same_text(runs: Sequence[Any]) -> bool:

@@ -43,6 +43,11 @@ class FakeRun:
     trimmed: bool = False
     spare_bytes: int = 0
     info: dict[str, Any] = field(default_factory=dict)
+    imported: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_learned(self) -> bool:
+        return self.best_val_loss is not None or bool(self.imported)
 
     def __post_init__(self) -> None:
         self.label = self.label or self.run_id
