@@ -150,7 +150,7 @@ HOSTILE = "</title></script><!--<script>alert(1)</script>\u2028{{weights}}\"'&"
 def test_hostile_names_add_no_element(tmp_path: Path) -> None:
     plain = random_run(tmp_path / "plain", ODD_TOKENS, hidden_size=3, num_layers=1)
     run = random_run(tmp_path / "odd", ODD_TOKENS, label=HOSTILE, hidden_size=3, num_layers=1)
-    spoil(run.folder / "run.json", corpus={"name": HOSTILE + "\ud800"})
+    spoil(run.folder / "run.json", corpus={"name": HOSTILE})
     (run.folder / "samples.jsonl").write_text(json.dumps({"step": 1, "prompt": HOSTILE, "text": ""}) + "\n")
     usual, odd = (page_of(Run(one.folder), tmp_path) for one in (plain, run))
     assert Elements(odd).names == Elements(usual).names

@@ -79,7 +79,8 @@ function show() {
   text.setAttribute("aria-busy", String(writing));
   const said = writer.lost ? "The model's numbers grew beyond all bounds here; it cannot go on." : note;
   status.textContent = [said, skipped()].filter(Boolean).join(" ");
-  if (!writer.busy || performance.now() - barsAt > BARS_EVERY) drawBars(writing);
+  if (!writer.busy || performance.now() - barsAt > BARS_EVERY) drawBars();
+  for (const button of bars.querySelectorAll("button")) button.disabled = writing;
 }
 
 /** Nothing more is to be written: say how much was, and how fast. */
@@ -97,13 +98,13 @@ function skipped() {
 }
 
 /** The likeliest next characters; the rows are made once, so that one that has the focus keeps it. */
-function drawBars(writing) {
+function drawBars() {
   barsAt = performance.now();
   const shares = writer.logits && !writer.lost ? probabilities(writer.logits, settings()) : [];
   const likeliest = shares.length ? ranked(shares).slice(0, BARS) : [];
   while (bars.children.length < Math.min(BARS, model.tokens.length)) bars.append(newBar());
   const most = shares[likeliest[0]];
-  Array.from(bars.children).forEach((item, place) => fillBar(item, likeliest[place], { shares, most, writing }));
+  Array.from(bars.children).forEach((item, place) => fillBar(item, likeliest[place], shares, most));
 }
 
 function newBar() {
@@ -114,12 +115,11 @@ function newBar() {
   return item;
 }
 
-function fillBar(item, id, { shares, most, writing }) {
+function fillBar(item, id, shares, most) {
   const button = item.firstChild, [name, bar, percent] = button.children;
   item.hidden = id === undefined || shares[id] === 0;
   if (item.hidden) return;
   button.dataset.id = id;
-  button.disabled = writing;
   name.textContent = sign(id);
   percent.textContent = shares[id] < 0.0005 ? "< 0.1 %" : `${(100 * shares[id]).toFixed(1)} %`;
   bar.style.setProperty("--w", `${(100 * shares[id]) / most}%`);
