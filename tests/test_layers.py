@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     {"errors", "files", "memory", "bounded_json"},
     {"config", "presets"},
-    {"alphabet", "corpus", "catalog", "tokenizer", "cleaning", "decoding", "records", "sources", "tables"},
+    {"alphabet", "corpus", "catalog", "tokenizer", "cleaning", "decoding", "records", "sources", "symbols", "tables"},
     {"models", "dataset", "plots"},
     {"device", "estimate", "evaluate", "metrics", "course", "shards"},
     {"train", "sample", "checkpoint", "tensor_file"},

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from charlm.errors import ConfigError
 from charlm.exchange.onnx_step import write_onnx
+from charlm.exchange.page import write_page
 from charlm.exchange.run_zip import write_zip
 from charlm.exchange.torch_zip import write_torch
 from charlm.exchange.udacity import write_udacity
@@ -34,6 +36,8 @@ FORMATS: Sequence[Format] = (
     Format("torch", ".torch.zip", "a state_dict for plain torch, with the lines that load it", write_torch),
     Format("udacity", ".net", "the dict of Udacity's character-RNN notebooks; LSTM only", write_udacity),
     Format("onnx", ".onnx", "one step as a graph, for other languages and runtimes", write_onnx),
+    Format("html", ".html", "one page that writes offline, in any browser", partial(write_page, bits=16)),
+    Format("html8", ".html", "the same page in half the size, a little less exact", partial(write_page, bits=8)),
 )
 
 

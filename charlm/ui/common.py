@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from charlm.accounts import Accounts
 from charlm.config import ARCH_NAMES
+from charlm.corpus import MAX_BYTES
 from charlm.limits import Limits, Visitor
 from charlm.plots import BASELINE_COLOUR, arch_colour
 from charlm.ui.files import Files
@@ -64,6 +65,11 @@ class Services:
     def limits(self) -> Limits | None:
         """What a visitor of a public Space may use; None elsewhere. Store, jobs and serving see to it."""
         return self.accounts.limits if self.accounts else None
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes that a text may have, packed and unpacked."""
+        return self.limits.corpus_bytes if self.limits else MAX_BYTES
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,8 @@ class Desk:
         return choice_of(self._former(chosen), chosen), gr.Tabs(selected="train")
 
     def _uploaded(self, path: str) -> Upload:
-        file = self.services.files.uploaded(path)
-        return Upload(file.name, read_bytes(file))
+        file, most = self.services.files.uploaded(path), self.services.text_bytes
+        return Upload(file.name, read_bytes(file, most), most_bytes=most)
 
     def _bring(self, upload: Upload, options: Sequence[Any]) -> Wanted:
         if self.services.limits is not None:

@@ -6,11 +6,11 @@ from typing import Any
 
 from charlm.config import ARCH_NAMES, CorpusConfig
 from charlm.plots import arch_colour
+from charlm.symbols import called, visible
 from charlm.ui import numbers
 from charlm.ui.common import bars, facts, heading, notice, section
 from charlm.ui.numbers import bits_of
 from charlm.ui.reading import Reading
-from charlm.ui.symbols import called, visible
 
 BEGINS = 1100  # characters shown
 COMMON = 40

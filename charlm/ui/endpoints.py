@@ -1,21 +1,22 @@
 """What programs call, through gradio_client or plain HTTP: the same services as the page."""
 
-import json
-import math
 from collections.abc import Callable, Iterator
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import FileData
 
 from charlm.catalog import entries, is_at_hand, load_corpus
-from charlm.config import CorpusConfig, SampleConfig, reject_unknown
-from charlm.corpus import Corpus, read_bytes, read_corpus
-from charlm.errors import CharLMError, ConfigError, CorpusError
+from charlm.config import CorpusConfig, reject_unknown
+from charlm.errors import CharLMError
+from charlm.exchange.exports import find_format
 from charlm.presets import from_options
 from charlm.run import Run
+from charlm.ui.arguments import corpus_of, options_of, path_in, sampling_of, text_of, texts_of, whole_of
 from charlm.ui.common import Services
-from charlm.ui.files import Files
+from charlm.ui.importing import bring_run
 
 AT_ONCE = 8  # calls of one endpoint served at the same time
 WRITING = 64  # texts
@@ -23,7 +24,7 @@ WRITING = 64  # texts
 
 def build(services: Services) -> None:
     """Declare the endpoints; call inside the page's Blocks, where no component stands."""
-    for endpoint in (*_listing(services), *_training(services)):
+    for endpoint in (*_listing(services), *_training(services), *_exchange(services)):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=AT_ONCE)
     for endpoint in _writing(services):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=WRITING)
@@ -76,10 +77,10 @@ def _listing(services: Services) -> list[Callable[..., Any]]:
     @_spoken
     def evaluate(run_id: str, text: str = "", options: dict[str, Any] | None = None) -> dict[str, Any]:
         """Score a text; without one, the run's own corpus: options {"split": "val", "test" or "all"}."""
-        run, given = services.store.get(run_id), _options(options)
+        run, given = services.store.get(run_id), options_of(options)
         split = given.pop("split", "")
         reject_unknown(given, ("split",))
-        return services.serving.evaluate(run, _text(text, "text") or None, _text(split, "split"))
+        return services.serving.evaluate(run, text_of(text, "text") or None, text_of(split, "split"))
 
     @_spoken
     def limits() -> dict[str, Any]:
@@ -95,8 +96,8 @@ def _training(services: Services) -> list[Callable[..., Any]]:
     jobs = services.jobs
 
     def begin(corpus: str, file: Any, archs: list[str], options: Any) -> list[dict[str, Any]]:
-        config = from_options(_options(options))
-        ids = jobs.start(_corpus(services.files, corpus, file, config.corpus), config, archs)
+        config = from_options(options_of(options))
+        ids = jobs.start(corpus_of(services, corpus, file, config.corpus), config, archs)
         states = [jobs.status(run_id) for run_id in ids]
         return [{name: state[name] for name in ("run_id", "status", "position")} for state in states]
 
@@ -115,12 +116,12 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         options: dict[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
         """Queue a race of several architectures on the same batches."""
-        return begin(corpus, file, _strings(archs, "archs") or ["lstm", "gru", "rnn"], options)
+        return begin(corpus, file, texts_of(archs, "archs") or ["lstm", "gru", "rnn"], options)
 
     @_spoken
     def status(run_id: str, since_step: int = -1) -> dict[str, Any]:
         """Where a run stands, with the metrics rows beyond a step."""
-        return jobs.status(run_id, _step(since_step))
+        return jobs.status(run_id, whole_of(since_step))
 
     @_spoken
     def pause(run_id: str) -> dict[str, Any]:
@@ -135,7 +136,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
     @_spoken
     def resume(run_id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on; options may add steps, epochs or minutes."""
-        return jobs.resume(run_id, _options(options))
+        return jobs.resume(run_id, options_of(options))
 
     @_spoken
     def fork(
@@ -146,9 +147,8 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         With a corpus, a catalog key, or a file, an upload, it goes on with that text.
         """
         cleaning = services.store.get(run_id).corpus_config
-        return jobs.fork(
-            run_id, _options(options), _corpus(services.files, corpus, file, cleaning) if corpus or file else None
-        )
+        other = corpus_of(services, corpus, file, cleaning) if corpus or file else None
+        return jobs.fork(run_id, options_of(options), other)
 
     @_spoken
     def retry(run_id: str) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
     @_spoken
     def move(run_id: str, by: int) -> dict[str, Any]:
         """Move what waits by so many places; negative: towards the front of the queue."""
-        return jobs.move(run_id, _step(by, "by"))
+        return jobs.move(run_id, whole_of(by, "by"))
 
     return [train, race, status, pause, stop, resume, fork, retry, queue, move]
 
@@ -174,8 +174,8 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
         run_id: str, prompt: str = "", length: int = 500, options: dict[str, Any] | None = None
     ) -> Iterator[str]:
         """The prompt and the text so far, as it grows."""
-        run, config = services.store.get(run_id), _sampling(length, options)
-        for draft in services.serving.generate(run, _text(prompt), config):
+        run, config = services.store.get(run_id), sampling_of(length, options)
+        for draft in services.serving.generate(run, text_of(prompt), config):
             yield draft.prompt + draft.text
 
     @_spoken_stream
@@ -183,11 +183,39 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
         run_ids: list[str], prompt: str = "", length: int = 500, options: dict[str, Any] | None = None
     ) -> Iterator[dict[str, str]]:
         """The prompt and the text so far of each run, by run id, as they grow."""
-        found = [services.store.get(run_id) for run_id in _strings(run_ids, "run_ids")]
-        for drafts in services.serving.compare(found, _text(prompt), _sampling(length, options)):
+        found = [services.store.get(run_id) for run_id in texts_of(run_ids, "run_ids")]
+        for drafts in services.serving.compare(found, text_of(prompt), sampling_of(length, options)):
             yield {run_id: draft.error or draft.prompt + draft.text for run_id, draft in drafts.items()}
 
     return [generate, compare]
+
+
+def _exchange(services: Services) -> list[Callable[..., Any]]:
+    @_spoken
+    def export(run_id: str, format: str = "zip") -> dict[str, Any]:
+        """A run as a file: zip for this program, html for a page that writes offline, and others; see README."""
+        run, kind = services.store.get(run_id), find_format(text_of(format, "format"))
+        path = services.files.run(run, kind)
+        return FileData(path=path, orig_name=Path(path).name).model_dump()
+
+    @_spoken
+    def import_run(
+        file: dict[str, Any], options: dict[str, Any] | None = None, characters: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """A new run made of a run's zip or a checkpoint; characters: a file that lists them, if it does not itself.
+
+        Options: label, nonlinearity (of a plain RNN), corpus (a catalog key: the text to measure it on).
+        """
+        given = options_of(options)
+        reject_unknown(given, ("label", "nonlinearity", "corpus"))
+        if key := text_of(given.pop("corpus", ""), "corpus"):
+            given["corpus"] = load_corpus(key, CorpusConfig())
+        for name in ("label", "nonlinearity"):
+            text_of(given.get(name, ""), name)
+        listed = services.files.uploaded(path_in(characters)) if characters else None
+        return _summary(bring_run(services, services.files.uploaded(path_in(file)), listed, **given))
+
+    return [export, import_run]
 
 
 def _summary(run: Run) -> dict[str, Any]:
@@ -204,50 +232,3 @@ def _summary(run: Run) -> dict[str, Any]:
         "shipped": run.shipped,
         "imported": run.imported,
     }
-
-
-def _corpus(files: Files, key: str, file: Any, config: CorpusConfig) -> Corpus:
-    """The text a client means: its upload, else the catalog's."""
-    if file:
-        path = files.uploaded(file.get("path") if isinstance(file, dict) else None)
-        name = file.get("orig_name") if isinstance(file.get("orig_name"), str) else path.name
-        return read_corpus(read_bytes(path), name or path.name, config)
-    if not isinstance(key, str) or not key:
-        raise CorpusError("no corpus is given: name one of the catalog, or upload a file")
-    return load_corpus(key, config)
-
-
-def _options(options: Any) -> dict[str, Any]:
-    """Options as an object; a client may also send them as JSON text."""
-    if isinstance(options, str):
-        try:
-            options = json.loads(options or "{}")
-        except (ValueError, RecursionError):
-            raise ConfigError(f"options must be a JSON object, not {options[:60]!r}") from None
-    if options is not None and not isinstance(options, dict):
-        raise ConfigError(f"options must be a JSON object, not {type(options).__name__}")
-    return dict(options or {})
-
-
-def _sampling(length: Any, options: Any) -> SampleConfig:
-    return SampleConfig.from_dict({"length": length, **_options(options)})
-
-
-def _text(value: Any, name: str = "prompt") -> str:
-    if not isinstance(value, str):
-        raise ConfigError(f"{name} must be text, not {type(value).__name__}")
-    return value
-
-
-def _step(value: Any, name: str = "since_step") -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
-        raise ConfigError(f"{name} must be a whole number, not {str(value)[:60]!r}")
-    return int(value)
-
-
-def _strings(values: Any, name: str) -> list[str]:
-    if values is None:
-        return []
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ConfigError(f"{name} must be a list of text")
-    return values

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from charlm.config import ARCH_NAMES, ModelConfig
 from charlm.presets import PRESETS, from_options
+from charlm.symbols import visible, visible_line
 from charlm.ui import numbers
 from charlm.ui.common import Cell, section, table
 from charlm.ui.reading import Reading
-from charlm.ui.symbols import visible, visible_line
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel

@@ -7,6 +7,7 @@ import gradio as gr
 
 from charlm.ui.common import ACTIONS_JS, Services
 from charlm.ui.disk import Disk
+from charlm.ui.importing import TYPES
 from charlm.ui.run_queue import AT_ONCE_HINT, AT_ONCE_LABEL, is_shown, queue_html, words
 from charlm.ui.run_table import runs_heading, runs_table
 from charlm.ui.run_trash import trash_html, trash_title
@@ -31,6 +32,7 @@ class Listing:
     disk: Disk
     head: gr.HTML
     filter: gr.Textbox
+    upload: gr.UploadButton
     queue_row: gr.Row
     queue: gr.HTML
     at_once: gr.Number
@@ -80,14 +82,17 @@ class Trash:
 
 
 def build_listing(services: Services) -> Listing:
-    """Heading, filter, queue, table and the line that says what was done; call inside the tab."""
+    """Heading, filter, import, queue, table and the line that says what was done; call inside the tab."""
     runs, jobs = services.store.list(), services.jobs
     with gr.Row(elem_classes="head-line"):
         head = gr.HTML(runs_heading(runs), elem_id="runs-head", apply_default_css=False)
         wanted = gr.Textbox(
-            show_label=False, label="Filter", placeholder="Filter by name, corpus or architecture",
+            show_label=False, label="Filter", placeholder="Filter by name, corpus or model",
             elem_id="runs-filter", scale=0, min_width=290,
         )  # fmt: skip
+        upload = gr.UploadButton(
+            "Import…", size="sm", file_count="multiple", file_types=TYPES, elem_id="runs-import", scale=0
+        )
     with gr.Row(visible=is_shown(jobs), elem_id="runs-queue-row") as queue_row:
         queue = gr.HTML(queue_html(jobs), elem_id="runs-queue", js_on_load=ACTIONS_JS, apply_default_css=False)
         at_once = gr.Number(
@@ -96,7 +101,7 @@ def build_listing(services: Services) -> Listing:
         )  # fmt: skip
     table = gr.HTML(runs_table(runs), elem_id="runs-table", js_on_load=TABLE_JS, apply_default_css=False)
     told = gr.HTML("", elem_id="runs-told", js_on_load=ACTIONS_JS, apply_default_css=False)
-    return Listing(services, Disk(), head, wanted, queue_row, queue, at_once, table, told)
+    return Listing(services, Disk(), head, wanted, upload, queue_row, queue, at_once, table, told)
 
 
 def build_trash(services: Services) -> Trash:

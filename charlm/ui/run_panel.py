@@ -7,12 +7,12 @@ from typing import Any
 import gradio as gr
 
 from charlm.errors import CharLMError
-from charlm.exchange.exports import find_format
 from charlm.run import MAX_LABEL
-from charlm.ui import run_details
+from charlm.ui import run_details, run_download
 from charlm.ui.choice import asked, request
 from charlm.ui.common import ACTIONS_JS, Services, Shared, section, toast
-from charlm.ui.files import click_js
+from charlm.ui.corpora import Chosen, open_corpus
+from charlm.ui.corpus_form import picker_choices
 from charlm.ui.run_listing import Listing, Trash
 from charlm.ui.run_trash import deleted_html
 
@@ -22,6 +22,7 @@ SHOW_JS = """() => setTimeout(
   () => document.getElementById('runs-details')?.scrollIntoView({ block: 'nearest', behavior: 'smooth' }), 120)"""
 SHOW_TOLD_JS = """() => setTimeout(
   () => document.getElementById('runs-told')?.scrollIntoView({ block: 'nearest', behavior: 'smooth' }), 120)"""
+SAME_TEXT = ("The same text", "")
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -38,14 +39,14 @@ class Panel:
     evaluated: gr.HTML
     rename: gr.Button
     fork: gr.Button
-    download: gr.Button
-    file: gr.DownloadButton
     delete: gr.Button
     name_row: gr.Row
     name: gr.Textbox
     save: gr.Button
+    download: run_download.Download
     fork_column: gr.Column
     fork_hint: gr.HTML
+    text: gr.Dropdown
     rate: gr.Number
     steps: gr.Number
     fork_name: gr.Textbox
@@ -67,17 +68,17 @@ def build() -> Panel:
         with gr.Column(min_width=320):
             details = gr.HTML(elem_id="runs-details", js_on_load=ACTIONS_JS, apply_default_css=False)
         with gr.Column(min_width=320, elem_classes="tight"):
-            corpus, upload, evaluate, rename, fork, download, delete = _buttons()
+            corpus, upload, evaluate, rename, fork, delete = _buttons()
             evaluated = gr.HTML(elem_id="runs-evaluated", apply_default_css=False)
             with gr.Row(visible=False, elem_classes="bar-line") as name_row:
                 name = gr.Textbox(label="New name", max_length=MAX_LABEL, elem_id="runs-name", scale=4)
                 save = gr.Button("Save", size="sm", elem_id="runs-save", scale=0, min_width=80)
             with gr.Column(visible=False, elem_id="runs-fork-column", elem_classes="tight") as fork_column:
                 forking = _fork_line()
-            file = gr.DownloadButton("Run", visible="hidden", elem_id="runs-file")
+            download = run_download.build()
     return Panel(
-        chosen, row, details, corpus, upload, evaluate, evaluated, rename, fork, download, file, delete, name_row, name,
-        save, fork_column, *forking,
+        chosen, row, details, corpus, upload, evaluate, evaluated, rename, fork, delete, name_row, name, save,
+        download, fork_column, *forking,
     )  # fmt: skip
 
 
@@ -96,20 +97,20 @@ def _buttons() -> tuple[Any, ...]:
         upload = gr.UploadButton("Upload…", size="sm", file_types=TEXT_TYPES, elem_id="runs-upload")
         rename = gr.Button("Rename", size="sm", elem_id="runs-rename")
         fork = gr.Button("Fork…", size="sm", elem_id="runs-fork")
-        download = gr.Button("Download", size="sm", elem_id="runs-download")
         delete = gr.Button("Delete", size="sm", elem_id="runs-delete")
-    return corpus, upload, evaluate, rename, fork, download, delete
+    return corpus, upload, evaluate, rename, fork, delete
 
 
 def _fork_line() -> tuple[Any, ...]:
     """What a fork may change, and its start."""
     hint = gr.HTML(elem_id="runs-fork-hint", apply_default_css=False)
+    text = gr.Dropdown([SAME_TEXT], value="", label="Text", elem_id="runs-fork-text")
     with gr.Row(elem_classes="bar-line"):
         rate = gr.Number(label="Learning rate", elem_id="runs-fork-rate", min_width=90)
         steps = gr.Number(label="Steps to add", precision=0, elem_id="runs-fork-steps", min_width=90)
         name = gr.Textbox(label="Name", max_length=MAX_LABEL, elem_id="runs-fork-name", min_width=120)
         start = gr.Button("Start", size="sm", elem_id="runs-fork-start", scale=0, min_width=70)
-    return hint, rate, steps, name, start
+    return hint, text, rate, steps, name, start
 
 
 def wire(panel: Panel, listing: Listing, trash: Trash, shared: Shared) -> None:
@@ -119,6 +120,7 @@ def wire(panel: Panel, listing: Listing, trash: Trash, shared: Shared) -> None:
     _wire_name(panel, listing, find)
     _wire_fork(panel, listing.services, shared, find)
     _wire_leaving(panel, listing, trash, find)
+    run_download.wire(panel.download, listing.services.files, panel.chosen, find)
     _wire_evaluation(panel, listing.services)
 
 
@@ -161,33 +163,35 @@ def _wire_name(panel: Panel, listing: Listing, find: Callable[[str], Any]) -> No
 
 
 def _wire_fork(panel: Panel, services: Services, shared: Shared, find: Callable[[str], Any]) -> None:
-    def ask(message: str) -> dict[Any, Any]:
+    def ask(message: str, chosen: Chosen | None) -> dict[Any, Any]:
         run = find(message)
+        texts = [*([SAME_TEXT] if run.corpus else []), *picker_choices(chosen)]
         return {
             panel.fork_column: gr.update(visible=True), panel.name_row: gr.update(visible=False),
             panel.fork_hint: run_details.fork_hint(run), panel.rate: run.train_config.learning_rate,
+            panel.text: gr.update(choices=texts, value=texts[0][1]),
             panel.steps: run_details.fork_steps(run), panel.fork_name: run_details.fork_name(run),
         }  # fmt: skip
 
-    def start(message: str, rate: float | None, steps: int | None, label: str) -> tuple[Any, ...]:
+    def start(message: str, text: str, rate: float | None, steps: int | None, label: str) -> tuple[Any, ...]:
+        run = find(message)
         given = {"learning_rate": rate, "steps": steps, "label": (label or "").strip()}
         options = {name: value for name, value in given.items() if value not in (None, "")}
-        state = told(lambda: services.jobs.fork(asked(message).get("run", ""), options))
+        other = told(lambda: (open_corpus(text, run.corpus_config),)) if text else ()
+        state = told(lambda: services.jobs.fork(run.run_id, options, *other))
         return gr.update(visible=False), request(run=state["run_id"]), gr.Tabs(selected="train")
 
-    asks = [panel.fork_column, panel.name_row, panel.fork_hint, panel.rate, panel.steps, panel.fork_name]
-    panel.fork.click(ask, panel.chosen, asks, queue=False, **QUIET)
-    given = [panel.chosen, panel.rate, panel.steps, panel.fork_name]
+    asks = [
+        panel.fork_column, panel.name_row, panel.fork_hint, panel.text, panel.rate, panel.steps, panel.fork_name,
+    ]  # fmt: skip
+    panel.fork.click(ask, [panel.chosen, shared.corpus], asks, queue=False, **QUIET)
+    given = [panel.chosen, panel.text, panel.rate, panel.steps, panel.fork_name]
     outputs = [panel.fork_column, shared.watch, shared.tabs]
     panel.start.click(start, given, outputs, **QUIET).then(None, js=WAKE_JS)
 
 
 def _wire_leaving(panel: Panel, listing: Listing, trash: Trash, find: Callable[[str], Any]) -> None:
-    """Download, and Delete: into the trash, which can be undone."""
-
-    def pack(message: str) -> str:
-        run = find(message)
-        return listing.services.files.run(run, find_format("zip"))
+    """Delete: into the trash, which can be undone."""
 
     def delete(message: str, wanted: str) -> dict[Any, Any]:
         run = find(message)
@@ -196,7 +200,6 @@ def _wire_leaving(panel: Panel, listing: Listing, trash: Trash, find: Callable[[
             panel.chosen: request(run=""), listing.told: deleted_html(run), **listing.now(wanted), **trash.now(),
         }  # fmt: skip
 
-    panel.download.click(pack, panel.chosen, panel.file, **QUIET).then(None, js=click_js("runs-file"))
     outputs = [panel.chosen, listing.told, *listing.outputs, *trash.outputs]
     panel.delete.click(delete, [panel.chosen, listing.filter], outputs, **QUIET).then(None, js=SHOW_TOLD_JS)
 
@@ -221,7 +224,9 @@ def _wire_evaluation(panel: Panel, services: Services) -> None:
     def evaluate_file(message: str, path: str) -> str:
         from charlm.corpus import read_corpus_file
 
-        return measure(message, lambda config: read_corpus_file(services.files.uploaded(path), config))
+        return measure(
+            message, lambda config: read_corpus_file(services.files.uploaded(path), config, services.text_bytes)
+        )
 
     shown: dict[str, Any] = {
         "show_progress": "minimal", "show_progress_on": panel.evaluated, "api_visibility": "private",

@@ -1,13 +1,15 @@
 """Runs: every run with its actions, the queue above them, the chosen one under them, and the trash."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import gradio as gr
 
+from charlm.errors import CharLMError
 from charlm.ui import run_panel
 from charlm.ui.choice import request
-from charlm.ui.common import Services, Shared
+from charlm.ui.common import Services, Shared, toast
+from charlm.ui.importing import bring_run, imported_html, told_apart
 from charlm.ui.numbers import size
 from charlm.ui.run_details import resume_options
 from charlm.ui.run_listing import Listing, Trash, build_listing, build_trash
@@ -25,6 +27,7 @@ def build(services: Services, shared: Shared) -> None:
     trash = build_trash(services)
     _wire_acts(listing, panel, trash, shared)
     _wire_looking(listing, trash, shared)
+    _wire_import(listing, panel)
     run_panel.wire(panel, listing, trash, shared)
 
 
@@ -109,6 +112,25 @@ def _keeping(services: Services, listing: Listing, trash: Trash) -> dict[str, Ac
         "keep": lambda _: trash.now(),
         "empty": empty,
     }
+
+
+def _wire_import(listing: Listing, panel: Panel) -> None:
+    """A file from elsewhere becomes a run, and is opened."""
+
+    def bring(files: list[str] | None) -> Iterator[Changes]:
+        yield {listing.told: told_html("Reading…")}
+        try:
+            services = listing.services
+            run = bring_run(services, *told_apart([services.files.uploaded(path) for path in files or []]))
+        except CharLMError as error:
+            gr.Warning(toast(error), title="Nothing was imported")
+            yield {listing.told: ""}
+            return
+        opened = {panel.chosen: request(run=run.run_id), listing.filter: "", listing.told: imported_html(run)}
+        yield {**opened, **listing.now()}
+
+    outputs = [listing.told, panel.chosen, listing.filter, *listing.outputs]
+    listing.upload.upload(bring, listing.upload, outputs, concurrency_limit=2, **QUIET)
 
 
 def _wire_looking(listing: Listing, trash: Trash, shared: Shared) -> None:

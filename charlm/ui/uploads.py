@@ -8,7 +8,7 @@ from pathlib import Path
 
 from charlm.bounded_json import known_fields, read
 from charlm.config import CorpusConfig
-from charlm.corpus import Corpus, corpus_from_text, read_corpus, table_columns
+from charlm.corpus import MAX_BYTES, Corpus, corpus_from_text, read_corpus, table_columns
 from charlm.errors import CorpusError
 from charlm.files import write_atomically
 from charlm.tables import TEXT_COLUMNS
@@ -28,6 +28,7 @@ class Upload:
     name: str
     data: bytes = field(repr=False)
     pasted: bool = False
+    most_bytes: int = MAX_BYTES  # that it may unpack to
 
     @property
     def key(self) -> str:
@@ -38,7 +39,7 @@ class Upload:
 
     def columns(self) -> list[str]:
         """The columns to choose from; none if it is not a table."""
-        return [] if self.pasted else table_columns(self.data, self.name)
+        return [] if self.pasted else table_columns(self.data, self.name, self.most_bytes)
 
     def read(self, config: CorpusConfig) -> Corpus:
         """The text, cleaned as `config` says.
@@ -48,7 +49,7 @@ class Upload:
         """
         if self.pasted:
             return replace(corpus_from_text(self.data.decode(), self.name, config), about="Pasted here.")
-        return replace(read_corpus(self.data, self.name, config), about="Your own file.")
+        return replace(read_corpus(self.data, self.name, config, self.most_bytes), about="Your own file.")
 
 
 def pasted_text(text: str) -> Upload:

@@ -1,9 +1,12 @@
 """The run store as one visitor sees it: the shipped runs and the visitor's own; all others do not exist."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+from charlm.corpus import Corpus
 from charlm.errors import CheckpointError, LimitError
-from charlm.limits import ELSEWHERE, Limits, Visitor
+from charlm.limits import ELSEWHERE, Limits, Visitor, check_text_size, utf8_size
 from charlm.run import Run
 from charlm.runs import RunStore, no_run
 
@@ -63,6 +66,20 @@ class VisitorRuns:
                 f"{kept} of the {self._limits.runs} runs you may keep on this public Space are there and {more} more "
                 f"{'is' if more == 1 else 'are'} wanted; delete some, train fewer at a time, or {ELSEWHERE}"
             )
+
+    def take_in(self, path: Path, corpus: Corpus | None = None, **options: Any) -> Run:
+        """As `charlm.exchange.imports.import_file`, without pickles.
+
+        Raises:
+            LimitError: as many runs are kept as may be, or the text to measure it on is too long.
+        """
+        from charlm.exchange.imports import import_file
+
+        self.check_room(1)
+        if corpus is not None:
+            check_text_size(self._limits, utf8_size(corpus.text))
+        most = self._limits.checkpoint_bytes
+        return import_file(self._store, path, corpus=corpus, pickles=False, most_bytes=most, **options)
 
     def rename(self, run: Run, label: str) -> None:
         """As `RunStore.rename`."""

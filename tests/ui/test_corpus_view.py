@@ -9,10 +9,10 @@ import pytest
 from charlm.config import CorpusConfig, ModelConfig
 from charlm.estimate import shape_of
 from charlm.plots import arch_colour
+from charlm.symbols import called, visible, visible_line
 from charlm.ui import corpus_view, model_view
 from charlm.ui.corpus_desk import bring
 from charlm.ui.reading import Reading, Readings, best_runs, read_text
-from charlm.ui.symbols import called, visible, visible_line
 from charlm.ui.uploads import pasted_text
 
 STORY = "A fox met a hen.\n\tThe hen ran home; the fox sat down & sang. " * 40

@@ -1,10 +1,13 @@
 """The endpoints over a real server: a whole session, and every wrong call answered in one sentence."""
 
 import json
+import sys
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,12 +23,12 @@ from tests.training import SMALL, TEXT, store_in, trained, wait_for
 
 NAMES = (
     "corpora", "runs", "evaluate", "train", "race", "status", "pause", "stop", "resume", "fork", "retry", "queue",
-    "move", "generate", "compare",
+    "move", "generate", "compare", "export", "import_run",
 )  # fmt: skip
 # What stands after the first input of a raw call that leaves it out.
 REST: dict[str, tuple[Any, ...]] = {
     "status": (-1,), "evaluate": ("", None), "resume": (None,), "generate": ("", 500, None),
-    "compare": ("", 500, None),
+    "compare": ("", 500, None), "export": ("zip",), "import_run": (None, None),
 }  # fmt: skip
 SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 8, "eval_every": 4}
 
@@ -146,6 +149,46 @@ def test_race_stop_compare(client: Client, pets: Any) -> None:
     assert list(texts) == ids and all(len(text) == 24 for text in texts.values())
 
 
+def test_a_run_leaves_as_a_file(client: Client, run_id: str) -> None:
+    with zipfile.ZipFile(client.predict(run_id, api_name="/export")) as archive:
+        assert f"{run_id}/run.json" in archive.namelist()
+    page = Path(client.predict(run_id, "html8", api_name="/export"))
+    assert page.suffix == ".html" and page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_file_becomes_a_run(client: Client, run_id: str, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The importer stands in for itself: what it is given is what the client meant."""
+    given: dict[str, Any] = {}
+
+    def import_file(store: Any, path: Path, **options: Any) -> Any:
+        given.update(options, data=path.read_bytes(), listed=options["characters"].read_text())
+        return store.get(run_id)
+
+    stand_in = ModuleType("charlm.exchange.imports")
+    stand_in.import_file = import_file  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "charlm.exchange.imports", stand_in)
+    folder = services.store.root.parent
+    (folder / "a.pt").write_bytes(b"weights")
+    (folder / "a.list").write_text("abc")
+    files = [handle_file(str(folder / name)) for name in ("a.pt", "a.list")]
+    options = {"label": "x", "nonlinearity": "relu", "corpus": "sherlock"}
+    summary = client.predict(files[0], options, files[1], api_name="/import_run")
+    assert summary["run_id"] == run_id and summary["arch"] == "lstm"
+    assert given["data"] == b"weights" and given["listed"] == "abc" and given["corpus"].key == "sherlock"
+    assert (given["label"], given["nonlinearity"]) == ("x", "relu")
+
+
+def test_a_zip_comes_back_as_a_new_run(client: Client, run_id: str) -> None:
+    pytest.importorskip("charlm.exchange.imports")
+    path = client.predict(run_id, "zip", api_name="/export")
+    summary = client.predict(handle_file(path), {"label": "back"}, api_name="/import_run")
+    assert summary["label"] == "back" and summary["run_id"] != run_id
+    known = {run["run_id"]: run for run in client.predict(api_name="/runs")}
+    assert known[summary["run_id"]]["best_val_loss"] == known[run_id]["best_val_loss"]
+    texts = [client.predict(one, "The ", 20, {}, api_name="/generate") for one in (run_id, summary["run_id"])]
+    assert texts[0] == texts[1]
+
+
 def test_options_may_be_text(address: str, client: Client, pets: Any) -> None:
     run_id = client.predict("", pets, "lstm", SOON, api_name="/train")["run_id"]
     until(client, run_id, "finished")
@@ -164,8 +207,12 @@ def test_options_may_be_text(address: str, client: Client, pets: Any) -> None:
 )  # fmt: skip
 def test_only_uploads_are_opened(file: Any, address: str, services: Services) -> None:
     before = len(services.store.list())
-    for name, archs in (("train", "lstm"), ("race", ["lstm"])):
-        told = refusal(address, name, "", file, archs, SOON)
+    for name, data in (
+        ("train", ["", file, "lstm", SOON]),
+        ("race", ["", file, ["lstm"], SOON]),
+        ("import_run", [file]),
+    ):
+        told = refusal(address, name, *data)
         assert "root:" not in told
     assert len(services.store.list()) == before
 
@@ -207,7 +254,7 @@ def test_wrong_racers(archs: Any, address: str) -> None:
     refusal(address, "race", "sherlock", None, archs, SOON)
 
 
-@pytest.mark.parametrize("name", ["status", "pause", "stop", "resume", "evaluate", "generate"])
+@pytest.mark.parametrize("name", ["status", "pause", "stop", "resume", "evaluate", "generate", "export"])
 @pytest.mark.parametrize("run_id", ["none", "", "../x", "\0", 5, None, [], {"run_id": 1}, "x" * 10_000, "<script>"])
 def test_runs_that_are_none(name: str, run_id: Any, address: str) -> None:
     assert "there is no run" in refusal(address, name, run_id)
@@ -235,10 +282,21 @@ def run_id(services: Services, tmp_path_factory: pytest.TempPathFactory) -> str:
      ("generate", ["a", 5, {"heat": 1}], "unknown setting"), ("generate", ["a", 5, {"seed": -1}], "seed -1"),
      ("generate", ["a", 5, "x"], "JSON object"), ("resume", [{"steps": "x"}], "steps must be a number"),
      ("resume", [{"hidden_size": 9}], "unknown setting"), ("resume", [], "say how many more"),
-     ("resume", ["x"], "JSON object"), ("pause", [], "not training here"), ("stop", [], "not training here")],
+     ("export", ["tar"], "a run can be exported as zip, html"), ("export", [5], "format must be text"),
+     ("export", [None], "format must be text"), ("resume", ["x"], "JSON object"),
+     ("pause", [], "not training here"), ("stop", [], "not training here")],
 )  # fmt: skip
 def test_wrong_arguments(name: str, data: list[Any], said: str, run_id: str, address: str) -> None:
     assert said in refusal(address, name, run_id, *data)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"name": "x"}, "unknown setting 'name'"), ({"label": 5}, "label must be text"), ({"nonlinearity": None}, "text"),
+     ({"corpus": 5}, "corpus must be text"), ({"corpus": "/etc/passwd"}, "passwd"), ("[", "JSON object"), ([], "list")],
+)  # fmt: skip
+def test_wrong_imports(options: Any, said: str, address: str) -> None:
+    assert said in refusal(address, "import_run", None, options)
 
 
 @pytest.mark.parametrize("ids", [[], None, "none", [5], ["none"], {}, [["x"]], ["none"] * 7])
