@@ -22,8 +22,8 @@ def comparable(runs: Sequence[Any]) -> list[Any]:
 
 def default_runs(runs: Sequence[Any]) -> list[str]:
     """Ids of the newest finished LSTM, GRU and RNN on one corpus, else the shipped ones, else the newest run."""
-    usable = [run for run in comparable(runs) if run.status not in AT_WORK and run.best_val_loss is not None]
-    own = [run for run in usable if not run.shipped]
+    usable = [run for run in comparable(runs) if run.status not in AT_WORK]
+    own = [run for run in usable if not run.shipped and run.best_val_loss is not None]
     for group in (own, [run for run in usable if run.shipped]):
         for corpus in dict.fromkeys(run.corpus.get("sha256") for run in group):
             trio = _newest_of_each(group, corpus)

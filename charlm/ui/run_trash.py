@@ -33,10 +33,11 @@ def trash_html(runs: Sequence[Any], asking: bool = False) -> str:
 
 
 def _line(run: Any) -> str:
-    arch = ARCH_NAMES.get(run.arch, run.arch)
+    arch, corpus = ARCH_NAMES.get(run.arch, run.arch), run.corpus.get("name")
+    what = f"{arch}{f' on {corpus}' if corpus else ''}, {size(run.size_bytes)}"
     return (
-        f'<li><span class="what">{swatch(run.arch)}<b>{escape(run.label)}</b> <span class="grey">{escape(arch)} on '
-        f"{escape(str(run.corpus.get('name', '')))}, {size(run.size_bytes)}</span></span>"
+        f'<li><span class="what">{swatch(run.arch)}<b>{escape(run.label)}</b> '
+        f'<span class="grey">{escape(what)}</span></span>'
         f'<span class="acts">{action("restore", "Restore", run=run.run_id)}</span></li>'
     )
 

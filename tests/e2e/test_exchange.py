@@ -109,6 +109,12 @@ def test_a_checkpoint_from_elsewhere_is_trained_further(page: Any, services: Any
     page.locator("#runs-told", has_text="Imported holmes: LSTM, 2 layers of 192, 78 characters").wait_for()
     [new] = {run.run_id for run in services.store.list()} - before
     page.locator("#runs-details", has_text="holmes.net (udacity)").wait_for()
+    page.locator("#runs-told").get_by_role("button", name="Compare it").click()
+    page.locator("#compare-verdict", has_text="No loss has been measured yet.").wait_for()
+    page.locator("#compare-generate").click()
+    page.locator("#compare-columns dt", has_text="Writing speed").wait_for()
+    page.wait_for_function("document.querySelector('#compare-columns .text').textContent.length > 300")
+    choose_tab(page, "Runs")
     page.locator("#runs-fork").click()
     page.locator("#runs-fork-steps input").fill("1")
     page.locator("#runs-fork-start").click()

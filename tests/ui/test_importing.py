@@ -10,7 +10,7 @@ import pytest
 
 from charlm.errors import CheckpointError, ConfigError
 from charlm.exchange.exports import FORMATS
-from charlm.ui import choice, importing, run_details, run_download, run_table, verdict
+from charlm.ui import choice, importing, run_details, run_download, run_table, run_trash, verdict
 from charlm.ui.common import Services
 from tests.ui.runs import FakeRun, FakeStore, trio
 
@@ -80,6 +80,13 @@ def test_an_imported_run_has_a_file_for_a_past() -> None:
     table = run_table.runs_table([run])
     assert ">imported<" in table and 'data-act="compare"' in table and 'data-act="resume"' not in table
     assert run_table.matching([run, FakeRun("b")], "imported") == [run]
+    assert '<span class="grey">LSTM, 1.5 MB</span>' in run_trash.trash_html([run])
+
+
+def test_compare_opens_with_what_was_measured() -> None:
+    foreign = [FakeRun(f"new-{arch}", arch, **FOREIGN) for arch in ("lstm", "gru", "rnn")]
+    assert choice.default_runs([*foreign, *trio(shipped=True)]) == ["lstm", "gru", "rnn"]
+    assert choice.default_runs(foreign) == ["new-lstm"]
 
 
 def test_a_run_that_came_with_its_past_keeps_it() -> None:
