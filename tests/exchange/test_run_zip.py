@@ -138,8 +138,15 @@ def test_only_known_fields_and_clean_texts_come_in(store: RunStore, packed: Path
     wild = "<b>\u202e\x00\n" * 400
     corpus = {"name": wild, "sha256": "../../etc", "characters": 5, "path": "/etc"}
     parent = {"run_id": wild, "label": wild, "step": -1, "why": "<", "more": 1}
-    odd = described(packed, num_parameters=5, label=wild, message=wild, preset=wild, group=wild, corpus=corpus,
-                    ancestry=[parent], run_id="../x", secret=1, left_alone=False, versions={"torch": wild, "format": "evil"})  # fmt: skip
+    uttered = {
+        "label": wild,
+        "message": wild,
+        "preset": wild,
+        "group": wild,
+        "versions": {"torch": wild, "format": "evil"},
+    }
+    other = {"corpus": corpus, "ancestry": [parent], "run_id": "../x", "secret": 1, "left_alone": False}
+    odd = described(packed, num_parameters=5, **uttered, **other)
     made = read_zip(store, odd)
     info = json.loads((made.folder / "run.json").read_text(encoding="utf-8"))
     assert made.num_parameters == made.load_model().num_parameters
