@@ -191,5 +191,4 @@ def _read_bounded(file: _Readable, name: str, most_bytes: int) -> bytes:
 
 
 def _too_large(name: str, most_bytes: int) -> CorpusError:
-    most = f"{most_bytes >> 20:,} MB" if most_bytes >> 20 else f"{most_bytes:,} bytes"
-    return CorpusError(f"{name} holds more than {most} of text; take a part of it")
+    return CorpusError(f"{name} holds more than {most_bytes:,} bytes of text; take a part of it")

@@ -104,7 +104,7 @@ class MetricsLog:
         try:
             with self.path.open("rb") as file:
                 yield from (row for line in _lines_from_end(file) if (row := parsed_row(line)) is not None)
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             return
 
 

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -53,10 +54,9 @@ def _version(package: str) -> str:
 def _open_all(folder: Path, shipped: bool) -> list[Run]:
     runs = []
     for path in folder.glob("*/run.json"):
-        try:
-            runs.append(Run(path.parent, shipped))
-        except CharLMError:
-            continue
+        with suppress(CharLMError):
+            if _is_run(path.parent):  # reading a pipe would never end
+                runs.append(Run(path.parent, shipped))
     return runs
 
 

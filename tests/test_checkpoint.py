@@ -35,6 +35,7 @@ from charlm.models import build_model
 from charlm.tensor_file import sealed
 from charlm.tokenizer import CharTokenizer
 from charlm.train import TrainState, train
+from tests.fuzz.guard import memory, reset_peak
 
 TEXT = "a fox met a hen and the hen met a fox. " * 20
 TOKENIZER = CharTokenizer.fit(TEXT)
@@ -342,3 +343,17 @@ def test_what_is_saved_is_no_longer_than_it_may_be(tmp_path: Path) -> None:
     save_weights(tmp_path / "best.safetensors", build_model(CONFIG, 1))
     assert (tmp_path / "best.safetensors").stat().st_size <= most_weights_bytes(CONFIG)
     assert (tmp_path / "resume.safetensors").stat().st_size <= most_training_bytes(CONFIG, TRAIN)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell the peak")
+def test_reading_takes_at_most_twice_the_file(tmp_path: Path) -> None:
+    config = ModelConfig(vocab_size=90, hidden_size=1024, num_layers=3)
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in build_model(config).state_dict().items()}
+    path = tmp_path / "best.safetensors"
+    save_file({name: torch.ones(shape) for name, shape in shapes.items()}, path)
+    reset_peak()
+    before = memory()[0]
+    model = load_weights(path, config)
+    assert model.num_parameters * 4 > 80e6
+    assert memory()[1] - before < 2 * path.stat().st_size + (64 << 20)

@@ -1,6 +1,7 @@
 """Run folders: made, found, renamed, deleted; damaged ones; who holds one."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -138,6 +139,18 @@ def test_folders_that_are_no_runs_are_passed_over(store: RunStore, run: Run) -> 
     assert [one.run_id for one in store.list()] == [run.run_id]
     with pytest.raises(CheckpointError):
         store.get("odd")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+def test_pipes_and_folders_in_the_place_of_files_stop_nothing(store: RunStore, run: Run) -> None:
+    (store.root / "pipe").mkdir()
+    os.mkfifo(store.root / "pipe" / "run.json")
+    for name in ("metrics.jsonl", "samples.jsonl", "best.safetensors"):
+        (run.folder / name).mkdir()
+    [found] = store.list()
+    assert found.run_id == run.run_id and (found.metrics(), found.samples(), found.course().rows) == ([], [], ())
+    with pytest.raises(CheckpointError, match=r"best\.safetensors .* cannot be read"):
+        found.load_model()
 
 
 @pytest.mark.parametrize(

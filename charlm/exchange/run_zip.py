@@ -26,8 +26,9 @@ FOLDERS = ("snapshots", "analysis")
 STRAY = (".DS_Store", "Thumbs.db", "desktop.ini", ".lock", ".edit", "resume.previous.safetensors")
 MOST_UNPACKED = 1 << 30
 MOST_ROWS = 100_000  # of a log
+MOST_SAMPLE = 10_000  # characters of a sample
 # What of an uploaded run.json is taken over, once it is tidied.
-TAKEN = ("label", "preset", "group", "ancestry", "message", "corpus", "progress", "num_parameters", "device")
+TAKEN = ("label", "preset", "group", "ancestry", "message", "corpus", "progress", "device")
 
 
 def members(folder: Path) -> list[Path]:
@@ -60,6 +61,8 @@ def read_zip(store: RunStore, path: Path, most_bytes: int = MOST_UNPACKED, label
     Raises:
         CheckpointError: the zip, or a member, is not what it should be; nothing is left of it.
     """
+    from charlm.estimate import count_parameters  # torch takes seconds: not before it is needed
+
     archive = ZipMembers(path, most_bytes)
     try:
         found = _named(archive)
@@ -70,6 +73,7 @@ def read_zip(store: RunStore, path: Path, most_bytes: int = MOST_UNPACKED, label
         if tokenizer.vocab_size != model.vocab_size:
             raise CheckpointError(f"its tokenizer has {tokenizer.vocab_size} characters, its model {model.vocab_size}")
         _check_sizes(archive, found, model)
+        about["num_parameters"] = count_parameters(model)
         about |= {"trimmed": NEWEST not in found, "label": one_line(label, 80) or about["label"]}
         run = store.create(about, tokenizer)
         try:
@@ -81,7 +85,7 @@ def read_zip(store: RunStore, path: Path, most_bytes: int = MOST_UNPACKED, label
         run.release()
         return store.get(run.run_id)
     except (CharLMError, OSError) as error:
-        raise CheckpointError(f"{path.name[:80]} cannot be taken in: {error}") from error
+        raise CheckpointError(f"{one_line(path.name, 80)} cannot be taken in: {error}") from error
     finally:
         archive.close()
 
@@ -176,7 +180,8 @@ def _rows(blocks: Iterable[bytes], name: str, columns: Iterable[str]) -> Iterato
             newest, count = row["step"], count + 1
             if count > MOST_ROWS:
                 raise CheckpointError(f"its {name} has more than {MOST_ROWS:,} rows")
-            yield {column: row[column] for column in columns if column in row}
+            kept = {column: row[column] for column in columns if column in row}
+            yield kept | {text: kept[text][:MOST_SAMPLE] for text in TEXTS if text in kept}
 
 
 def _lines(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from charlm.bounded_json import one_line
 from charlm.errors import CheckpointError
 
 MOST_MEMBERS = 500
@@ -139,7 +140,7 @@ class ZipMembers:
         self._infos = {name: info for name, info in self._infos.items() if not name.endswith("/")}
 
     def _refusal(self, reason: str) -> CheckpointError:
-        return CheckpointError(f"{self.path.name[:80]} {reason}")
+        return CheckpointError(f"{one_line(self.path.name, 80)} {reason}")
 
 
 def _is_plain(name: str) -> bool:

@@ -138,10 +138,18 @@ def test_only_known_fields_and_clean_texts_come_in(store: RunStore, packed: Path
     wild = "<b>\u202e\x00\n" * 400
     corpus = {"name": wild, "sha256": "../../etc", "characters": 5, "path": "/etc"}
     parent = {"run_id": wild, "label": wild, "step": -1, "why": "<", "more": 1}
-    odd = described(packed, label=wild, message=wild, preset=wild, group=wild, corpus=corpus, ancestry=[parent],
-                    run_id="../x", secret=1, left_alone=False, versions={"torch": wild, "format": "evil"})  # fmt: skip
+    uttered = {
+        "label": wild,
+        "message": wild,
+        "preset": wild,
+        "group": wild,
+        "versions": {"torch": wild, "format": "evil"},
+    }
+    other = {"corpus": corpus, "ancestry": [parent], "run_id": "../x", "secret": 1, "left_alone": False}
+    odd = described(packed, num_parameters=5, **uttered, **other)
     made = read_zip(store, odd)
     info = json.loads((made.folder / "run.json").read_text(encoding="utf-8"))
+    assert made.num_parameters == made.load_model().num_parameters
     assert info["run_id"] == made.run_id and not {"secret", "mend"} & info.keys()
     assert "path" not in made.corpus and "more" not in made.ancestry[0] and made.imported["format"] == "zip"
     texts = [
@@ -206,3 +214,16 @@ def test_any_bit_of_any_member_is_noticed(name: str, store: RunStore, packed: Pa
     data[at] ^= 1
     packed.write_bytes(data)
     assert "is damaged" in refusal(store, packed)
+
+
+def test_a_sample_is_no_book(store: RunStore, packed: Path) -> None:
+    row = json.dumps({"step": 1, "prompt": "", "text": "x" * 500_000, "html": "<b>"}).encode()
+    made = read_zip(store, repacked(packed, {"samples.jsonl": row}))
+    assert made.samples() == [{"step": 1, "prompt": "", "text": "x" * 10_000}]
+
+
+def test_an_odd_file_name_is_said_in_one_line(store: RunStore, tmp_path: Path) -> None:
+    odd = tmp_path / "a\n\x1bb.zip"
+    odd.write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match=r"^a b\.zip is no zip"):
+        read_zip(store, odd)

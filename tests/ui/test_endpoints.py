@@ -23,7 +23,7 @@ from tests.training import SMALL, TEXT, store_in, trained, wait_for
 
 NAMES = (
     "corpora", "runs", "evaluate", "train", "race", "status", "pause", "stop", "resume", "fork", "retry", "queue",
-    "move", "generate", "compare", "export", "import_run",
+    "move", "generate", "compare", "export", "import_run", "limits",
 )  # fmt: skip
 # What stands after the first input of a raw call that leaves it out.
 REST: dict[str, tuple[Any, ...]] = {
@@ -282,7 +282,7 @@ def run_id(services: Services, tmp_path_factory: pytest.TempPathFactory) -> str:
      ("generate", ["a", 5, {"heat": 1}], "unknown setting"), ("generate", ["a", 5, {"seed": -1}], "seed -1"),
      ("generate", ["a", 5, "x"], "JSON object"), ("resume", [{"steps": "x"}], "steps must be a number"),
      ("resume", [{"hidden_size": 9}], "unknown setting"), ("resume", [], "say how many more"),
-     ("export", ["tar"], "a run can be exported as zip, html"), ("export", [5], "format must be text"),
+     ("export", ["tar"], "a run can be exported as zip, torch"), ("export", [5], "format must be text"),
      ("export", [None], "format must be text"), ("resume", ["x"], "JSON object"),
      ("pause", [], "not training here"), ("stop", [], "not training here")],
 )  # fmt: skip

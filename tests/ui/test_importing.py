@@ -12,6 +12,7 @@ from charlm.errors import CheckpointError, ConfigError
 from charlm.exchange.exports import FORMATS
 from charlm.ui import choice, importing, run_details, run_download, run_table, run_trash, verdict
 from charlm.ui.common import Services
+from charlm.ui.files import Files
 from tests.ui.runs import FakeRun, FakeStore, trio
 
 FOREIGN = {"imported": {"format": "udacity", "file": "<b>anna.net"}, "best_val_loss": None, "step": 0, "trimmed": True,
@@ -116,15 +117,15 @@ def test_every_format_is_offered_with_what_it_is_for() -> None:
 def pack_of(find: Any) -> Any:
     """The handler behind Download."""
     with gr.Blocks() as demo:
-        run_download.wire(run_download.build(), gr.Textbox(), find)
+        run_download.wire(run_download.build(), Files(), gr.Textbox(), find)
     return next(fn.fn for fn in demo.fns.values() if fn.name == "pack")
 
 
 def test_a_format_that_does_not_fit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(run: Any, kind: Any) -> str:
+    def refuse(_: Files, run: Any, kind: Any) -> str:
         raise CheckpointError(f"{run.label} does not fit <{kind.name}>")
 
-    monkeypatch.setattr(run_download, "served_run", refuse)
+    monkeypatch.setattr(Files, "run", refuse)
     pack = pack_of(lambda message: FakeRun("a"))
     with pytest.raises(gr.Error, match="a does not fit &lt;html&gt;"):
         pack("", "html")
