@@ -169,6 +169,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "a method as attribute": lambda: zipped(keyed(1)),
     "marks only": lambda: zipped(b"\x80\x02" + b"(" * 1000 + b"."),
     "bytes without end": lambda: LEGACY + b"\x80\x05\x96" + bytes(7) + b"\x7f.",
+    "two of one name but for the case": lambda: zipped(pickled({}), DATA__PKL=pickled(Made(HUGE, 0, (2,), (1,)))),
     "nothing": lambda: b"",
     "an empty zip": lambda: b"PK\x05\x06" + bytes(18),
     "half a file": lambda: zipped(pickled(Made(4, 0, (2, 2), (2, 1))))[:200],
