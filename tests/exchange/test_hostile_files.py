@@ -4,6 +4,8 @@ import gzip
 import io
 import os
 import pickle
+import subprocess
+import sys
 import tarfile
 import time
 import zipfile
@@ -243,3 +245,14 @@ def test_size_and_place_are_looked_at_first(store: RunStore, tmp_path: Path) -> 
         import_file(store, tmp_path / "nobody.pt")
     with pytest.raises(CheckpointError, match="is no file"):
         import_file(store, tmp_path)
+
+
+def test_a_refusal_does_not_even_load_torch(tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(zipped(pickled({"a": Canary()})))
+    code = """if True:
+        import sys
+        from charlm.cli import main
+        sys.exit(main(["import", sys.argv[1]]) + 5 * ("torch" in sys.modules))"""
+    command = [sys.executable, "-c", code, str(tmp_path / "model.pt")]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "") and "posix.system" in done.stderr and done.stderr.count("\n") == 1
