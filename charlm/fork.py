@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -79,6 +79,8 @@ def _whole(store: RunStore, parent: Run, run: Run) -> Iterator[None]:
 def retry(store: RunStore, failed: Run) -> tuple[Run, Corpus]:
     """A new run with the settings of a failed one and the mend for its failure, held by this process.
 
+    It begins from nothing, or where the failed one was another run led on to another text, from that one's weights.
+
     Raises:
         JobError: it has not failed, or nothing is known that would mend it.
         CorpusError: its text is no longer at hand.
@@ -88,7 +90,21 @@ def retry(store: RunStore, failed: Run) -> tuple[Run, Corpus]:
     corpus = text_of(failed)
     known = {name: value for name, value in failed.mend.items() if name in TrainConfig.names()}
     config = replace(failed.train_config, **known, label=_label(failed, "", "retry"))
-    return _descend(store, failed, corpus, config), corpus
+    run, teacher = _descend(store, failed, corpus, config), _teacher(store, failed)
+    if teacher is not None:
+        with _whole(store, failed, run):
+            model = _best(teacher)
+            save_training(run.folder, model, TrainState.start(model, config))
+    return run, corpus
+
+
+def _teacher(store: RunStore, run: Run) -> Run | None:
+    """The run of another text whose weights this one began with, if it is still here."""
+    link = next((one for one in run.ancestry if one.get("why") == "fork"), None)
+    with suppress(CheckpointError):
+        parent = store.get(str(link["run_id"])) if link else None
+        return parent if parent and parent.corpus.get("sha256") != run.corpus.get("sha256") else None
+    return None
 
 
 def _descend(store: RunStore, parent: Run, corpus: Corpus, config: TrainConfig, step: int | None = None) -> Run:

@@ -124,7 +124,7 @@ class Jobs:
         from charlm.race import Control
 
         run, corpus = retry(self.store, self.store.get(run_id))
-        self._queue.add(Job([run], corpus, Control()))
+        self._queue.add(Job([run], corpus, Control(), resume=True))
         return self.status(run.run_id)
 
     def interrupted(self, among: Among = everyone) -> list[Run]:

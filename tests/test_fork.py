@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from charlm.catalog import data_dir
+from charlm.checkpoint import has_training, load_training
 from charlm.entry import reopen
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.fork import fork, retry
@@ -207,6 +208,23 @@ def test_a_tied_model_that_was_trimmed_is_forked_as_one(store: RunStore) -> None
     child = forked(store, store.get(parent.run_id), steps=2)
     weights = load_file(child.folder / "last.safetensors")
     assert torch.equal(weights["embed.weight"], weights["fc.weight"])
+
+
+def test_a_fine_tuning_that_failed_is_tried_again_from_the_same_weights(store: RunStore) -> None:
+    [parent] = trained(store, "rnn", nonlinearity="relu")
+    hot = {"learning_rate": 9.0, "grad_clip": 0, "schedule": "constant", "steps": 200, "warmup_steps": 0}
+    run, corpus = fork(store, parent, hot, small_corpus(TEXT[::-1]))
+    run_race(line_up([run], corpus, resume=True), Control())
+    again, same = retry(store, store.get(run.run_id))
+    model, state = load_training(again.folder, again.model_config, again.train_config)
+    weights = load_file(parent.folder / "best.safetensors")
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+    assert (state.step, again.train_config.learning_rate, same.text) == (0, 3.0, TEXT[::-1])
+    again.release()
+    store.delete(parent)
+    scratch, _ = retry(store, store.get(run.run_id))
+    assert not has_training(scratch.folder), "its teacher is gone"
+    scratch.release()
 
 
 def test_a_fork_that_has_learned_nothing_has_no_text_either(store: RunStore) -> None:

@@ -124,7 +124,7 @@ def retry(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> int:
 
     made, corpus = retry(store, found)
     note(f"{made.label}: {', '.join(f'{name} {value:g}' for name, value in found.mend.items())}")
-    return show_end(work([made], corpus), json)
+    return show_end(work([made], corpus, resume=True), json)
 
 
 def show_end(runs: Sequence[Any], json: bool) -> int:

@@ -43,6 +43,7 @@ def model_of(tensors: dict[str, Tensor], facts: Mapping[str, Any], nonlinearity:
         recurrent, rest = _parted(tensors)
         heads = _heads(rest, recurrent)
         config = _config(recurrent, rest, heads, facts, nonlinearity)
+        recurrent, rest = {}, {}  # each tensor is then let go once it is taken over
         return _assembled(config, tensors, heads)
     except ValueError as error:
         raise CheckpointError(f"{file} does not fit: {error}; {FITS}") from None

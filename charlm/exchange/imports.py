@@ -142,10 +142,11 @@ def _measured(found: Imported, config: RunConfig, corpus: Corpus) -> tuple[dict[
 
 
 def _read_torch(path: Path, characters: Path | None, nonlinearity: str, legacy: bool = False) -> Imported:
-    from charlm.exchange.foreign import model_of
     from charlm.exchange.torch_files import found_facts, found_tensors, load_torch
 
     loaded = load_torch(path, legacy)
+    from charlm.exchange.foreign import model_of  # torch takes seconds: not before the file has passed
+
     tensors, facts = found_tensors(loaded), found_facts(loaded)
     is_udacity = isinstance(loaded, dict) and loaded.keys() >= {"n_hidden", "n_layers", "state_dict", "tokens"}
     del loaded

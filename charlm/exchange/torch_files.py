@@ -79,7 +79,7 @@ def _check_members(archive: zipfile.ZipFile, size: int, name: str) -> None:
     names = {member.filename for member in members}
     if archive.comment or archive.start_dir > size - END:
         raise CheckpointError(f"{name} is no file of torch.save: something follows the archive in it")
-    if len(members) > MOST_MEMBERS or len(names) < len(members):
+    if len(members) > MOST_MEMBERS or len({name.lower() for name in names}) < len(members):  # torch minds no case
         raise CheckpointError(f"{name} is no file of torch.save: too many members, or two of one name")
     if len({member.partition("/")[0] for member in names}) > 1 or not all(map(_is_plain, names)):
         raise CheckpointError(f"{name} is no file of torch.save: its members do not lie in one folder")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from charlm.cli import main
+from charlm.exchange import run_zip
 from charlm.runs import RunStore
 from tests.exchange.models import TOKENS, Foreign, made_run, udacity_file
 from tests.test_cli import answer, refusal
@@ -84,6 +85,17 @@ def test_export_writes_one_file_and_overwrites_none(kind: str, net: str, capsys:
     Path("folder").mkdir()
     assert answer(capsys, "export", run.run_id, "--format", kind, "--out", "folder")["path"].startswith("folder")
     assert not list(Path().rglob("*.part"))
+
+
+def test_a_runs_zip_comes_back_as_a_new_run(net: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if not hasattr(run_zip, "read_zip"):
+        pytest.skip("this version writes zips only")
+    made = answer(capsys, "import", net, "--label", "there")
+    answer(capsys, "export", "there", "--out", "there.bin")
+    back = answer(capsys, "import", "there.bin", "--label", "back")
+    assert back["imported"]["format"] == "zip" and back["run_id"] != made["run_id"]
+    written = [answer(capsys, "generate", label, "--length", "30", "--greedy")["text"] for label in ("there", "back")]
+    assert written[0] == written[1]
 
 
 def test_an_imported_model_learns_another_text(net: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,8 @@ import gzip
 import io
 import os
 import pickle
+import subprocess
+import sys
 import tarfile
 import time
 import zipfile
@@ -169,6 +171,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "a method as attribute": lambda: zipped(keyed(1)),
     "marks only": lambda: zipped(b"\x80\x02" + b"(" * 1000 + b"."),
     "bytes without end": lambda: LEGACY + b"\x80\x05\x96" + bytes(7) + b"\x7f.",
+    "two of one name but for the case": lambda: zipped(pickled({}), DATA__PKL=pickled(Made(HUGE, 0, (2,), (1,)))),
     "nothing": lambda: b"",
     "an empty zip": lambda: b"PK\x05\x06" + bytes(18),
     "half a file": lambda: zipped(pickled(Made(4, 0, (2, 2), (2, 1))))[:200],
@@ -242,3 +245,14 @@ def test_size_and_place_are_looked_at_first(store: RunStore, tmp_path: Path) -> 
         import_file(store, tmp_path / "nobody.pt")
     with pytest.raises(CheckpointError, match="is no file"):
         import_file(store, tmp_path)
+
+
+def test_a_refusal_does_not_even_load_torch(tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(zipped(pickled({"a": Canary()})))
+    code = """if True:
+        import sys
+        from charlm.cli import main
+        sys.exit(main(["import", sys.argv[1]]) + 5 * ("torch" in sys.modules))"""
+    command = [sys.executable, "-c", code, str(tmp_path / "model.pt")]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "") and "posix.system" in done.stderr and done.stderr.count("\n") == 1
