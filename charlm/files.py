@@ -14,7 +14,7 @@ UNKNOWN_TO_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 LEFTOVERS = "*.tmp"  # what a killed process may leave of a file it was writing
 
 
-def write_atomically(path: Path, data: bytes | Iterable[bytes], keep: Path | None = None) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview], keep: Path | None = None) -> None:
     """Put `data` into `path`: written beside it, flushed to the disk, read back, and only then renamed over it.
 
     Args:
@@ -40,7 +40,7 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes], keep: Path | Non
     sync_folder(path.parent)
 
 
-def _write(path: Path, pieces: Iterable[bytes]) -> bytes:
+def _write(path: Path, pieces: Iterable[bytes | memoryview]) -> bytes:
     """Write a new file through to the disk; returns its SHA-256."""
     digest = hashlib.sha256()
     with open(path, "wb") as file:

@@ -147,13 +147,21 @@ def write_tensors(
         metadata: what is told beside them, plain values.
         keep: the name that the old content gets; without it, the old content is gone.
     """
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomically(path, sealed(save(plain, {ABOUT: json.dumps(metadata), SEAL: UNSEALED})), keep)
+    plain: dict[str, Tensor] = {}
+    owners: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        plain[name] = own.clone() if place in owners else own  # what is shared, as tied weights are, is written twice
+        owners.add(place)
+    write_atomically(path, sealed_pieces(save(plain, {ABOUT: json.dumps(metadata), SEAL: UNSEALED})), keep)
 
 
-def sealed(data: bytes) -> bytes:
-    """A safetensors file with its own SHA-256 in its header, taken while that place holds zeros."""
-    return data.replace(_seal(UNSEALED), _seal(hashlib.sha256(data).hexdigest()), 1)
+def sealed_pieces(data: bytes) -> list[bytes | memoryview]:
+    """A safetensors file, in pieces, with its own SHA-256 in its header, taken while that place holds zeros."""
+    place, mark = data.index(_seal(UNSEALED)), len(_seal(UNSEALED))
+    whole = memoryview(data)
+    return [whole[:place], _seal(hashlib.sha256(data).hexdigest()), whole[place + mark :]]
 
 
 def _seal(digest: str) -> bytes:

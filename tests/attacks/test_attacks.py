@@ -36,7 +36,7 @@ REASONS = {
     "zip-pickle-as-weights.zip": "cut off", "zip-name-hidden-code.zip": "no part of a run",
     "run-json-deep.zip": "nested deeper", "run-json-nan.zip": "no number",
     "run-json-unknown-setting.zip": "unknown setting", "run-json-absurd-model.zip": "this model",
-    "tokens-half.zip": "half", "tokens-too-many.zip": "its tokenizer has", "gzip-bomb.txt.gz": "more than 2 MB",
+    "tokens-half.zip": "half", "tokens-too-many.zip": "its tokenizer has", "gzip-bomb.txt.gz": "more than 2,097,152 bytes",
     "gzip-in-gzip.txt.gz": "binary file", "json-deep.json": "nested too deeply", "pickle-renamed.txt": "binary file",
 }  # fmt: skip
 

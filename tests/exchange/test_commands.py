@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from charlm.cli import main
-from charlm.exchange import run_zip
 from charlm.runs import RunStore
 from tests.exchange.models import TOKENS, Foreign, made_run, udacity_file
 from tests.test_cli import answer, refusal
@@ -88,8 +87,6 @@ def test_export_writes_one_file_and_overwrites_none(kind: str, net: str, capsys:
 
 
 def test_a_runs_zip_comes_back_as_a_new_run(net: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if not hasattr(run_zip, "read_zip"):
-        pytest.skip("this version writes zips only")
     made = answer(capsys, "import", net, "--label", "there")
     answer(capsys, "export", "there", "--out", "there.bin")
     back = answer(capsys, "import", "there.bin", "--label", "back")
