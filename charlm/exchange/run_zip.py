@@ -25,7 +25,7 @@ FOLDERS = ("snapshots", "analysis")
 # What other programs, and this one, leave in a folder that somebody packs by hand: passed over, as are FOLDERS.
 STRAY = (".DS_Store", "Thumbs.db", "desktop.ini", ".lock", ".edit", "resume.previous.safetensors")
 MOST_UNPACKED = 1 << 30
-MOST_ROWS = 100_000  # of a log
+MOST_ROWS = 100_000  # lines of a log
 MOST_SAMPLE = 10_000  # characters of a sample
 # What of an uploaded run.json is taken over, once it is tidied.
 TAKEN = ("label", "preset", "group", "ancestry", "message", "corpus", "progress", "device")
@@ -173,13 +173,13 @@ def _fill(run: Run, archive: ZipMembers, found: Mapping[str, str]) -> None:
 
 def _rows(blocks: Iterable[bytes], name: str, columns: Iterable[str]) -> Iterator[dict[str, Any]]:
     """The rows of an uploaded log: known columns, steps that grow."""
-    newest, count = -1, 0
-    for line in _lines(blocks, name):
+    newest = -1
+    for place, line in enumerate(_lines(blocks, name)):
+        if place > MOST_ROWS:
+            raise CheckpointError(f"its {name} has more than {MOST_ROWS:,} lines")
         row = parsed_row(line)
         if row is not None and row["step"] > newest:
-            newest, count = row["step"], count + 1
-            if count > MOST_ROWS:
-                raise CheckpointError(f"its {name} has more than {MOST_ROWS:,} rows")
+            newest = row["step"]
             kept = {column: row[column] for column in columns if column in row}
             yield kept | {text: kept[text][:MOST_SAMPLE] for text in TEXTS if text in kept}
 

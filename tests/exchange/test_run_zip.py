@@ -181,7 +181,7 @@ def test_logs_are_written_anew_row_by_row(store: RunStore, packed: Path) -> None
      ({"tokenizer.json": b" " * 100_000}, "more than it needs"), ({"best.safetensors": b"x" * 90}, "cut off"),
      ({"best.safetensors": b"x" * (2 << 20)}, "its model takes"), ({"resume.safetensors": b"x" * 90}, "cut off"),
      ({"last.safetensors": b""}, "cut off"), ({"metrics.jsonl": b"x" * (2 << 20)}, "a line of more than"),
-     ({"metrics.jsonl": b"".join(b'{"step":%d}\n' % step for step in range(100_001))}, "more than 100,000 rows"),
+     ({"metrics.jsonl": b"".join(b'{"step":%d}\n' % step for step in range(100_001))}, "more than 100,000 lines"),
      ({"snapshots/../../x": b""}, "may lead elsewhere"), ({"x/run.json": b"{}"}, "or several")],
 )  # fmt: skip
 def test_what_is_refused_leaves_nothing(

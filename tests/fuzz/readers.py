@@ -39,6 +39,7 @@ from charlm.ui.verdict import verdict
 from charlm.ui.watch import Watch
 from charlm.ui.writing import resting_columns
 from tests.attacks.make import Payload, real_run
+from tests.fuzz.foreign import checkpoints, read_foreign
 from tests.training import small_corpus, store_in
 
 MOST_BYTES = 2 << 20  # what a text or a zip may unpack to here
@@ -213,7 +214,13 @@ def _recalled(ground: Ground, name: str, data: bytes) -> None:
     f"{corpus.name}{corpus.about}{corpus.key}{corpus.repairs}".encode()
 
 
-FOREIGN: Sequence[Reader] = ()
+FOREIGN: Sequence[Reader] = (
+    Reader(
+        "foreign",
+        lambda ground: checkpoints(ground.run),
+        lambda ground, name, data: read_foreign(ground.home, ground.run, name, data),
+    ),
+)
 READERS: Sequence[Reader] = (
     Reader("weights", _of_run("best.safetensors"), _in_run(_weights)),
     Reader("training state", _of_run("resume.safetensors"), _in_run(_training)),
