@@ -131,8 +131,8 @@ def _as_text(cell: Any) -> str:
 
 def _listed(columns: Sequence[str]) -> str:
     """The first names, each as one short line: cells may hold anything."""
-    shown = ", ".join(one_line(column, 30) for column in columns[:12])
-    return f"{shown} and {len(columns) - 12:,} more" if len(columns) > 12 else shown
+    shown = ", ".join(one_line(column, 32) for column in columns[:10])
+    return f"{shown} and {len(columns) - 10:,} more" if len(columns) > 10 else shown
 
 
 def _counted(number: int, noun: str) -> str:
