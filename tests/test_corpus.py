@@ -181,6 +181,7 @@ def test_deep_json_is_no_table_and_no_traceback() -> None:
     deep = "[" * 900 + "]" * 900
     assert "not valid JSON (nested too deeply)" in refusal(f'[{{"text": {deep}}}]', "a.json")
     assert "no line that is a JSON object" in refusal(f'{{"text": {deep}}}', "a.jsonl")
+    assert "not valid JSON (Exceeds the limit (4300 digits)" in refusal("[" + "9" * 5000 + "]", "a.json")
 
 
 def test_files_are_read_and_what_is_wrong_with_them_said(tmp_path: Path) -> None:
