@@ -17,9 +17,6 @@ MOST_COUNT = 10**15  # floats hold every whole number up to here
 # that no text takes more than one pass.
 _MARKS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
-# An escape of half a character, as whole ones beyond the 65,536th are written, too.
-_HALVES = re.compile(r"\\u[dD][89a-fA-F]")
-
 
 def is_deep(text: str, most: int) -> bool:
     """Whether lists and objects in `text` are nested deeper than `most`; found without nested calls."""
@@ -52,7 +49,7 @@ def parsed(data: bytes | str, most_bytes: int, most_depth: int = MOST_DEPTH) -> 
     if is_deep(text, most_depth):
         raise ValueError(f"it is nested deeper than {most_depth} levels")
     value = _DECODER.decode(text)
-    if _HALVES.search(text) and not _is_text(value):
+    if "\\u" in text and not _is_text(value):
         raise ValueError("it holds half a character, a lone surrogate")
     return value
 

@@ -19,6 +19,7 @@ from charlm.errors import CorpusError
 TEXT_SUFFIXES = (".txt", ".md")
 SUFFIXES = (*TEXT_SUFFIXES, *tables.KINDS)
 MAX_BYTES = 1 << 30  # of a file, and of what a .gz may unpack to
+MOST_NAME = 100  # characters of a file's name
 _BLOCK = 1 << 20
 
 
@@ -161,9 +162,11 @@ def _refuse_trivial(text: str, name: str) -> None:
 
 
 def _file_name(name: str) -> str:
-    """The last part of a path of any system, printable."""
+    """The last part of a path of any system, printable; of a long one the beginning and the suffixes."""
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    return one_line(last, 200) or "text"
+    shown = one_line(last, len(last)) or "text"
+    ending = "".join(PurePosixPath(shown).suffixes[-2:])[-20:]
+    return shown if len(shown) <= MOST_NAME else shown[: MOST_NAME - len(ending)] + ending
 
 
 def _unpacked(data: bytes, name: str, most_bytes: int) -> tuple[bytes, str, list[str]]:

@@ -142,7 +142,7 @@ def parsed_row(line: bytes) -> dict[str, Any] | None:
 
 def _is_plain(row: dict[str, Any]) -> bool:
     """Whether measurements are numbers or nothing, and samples are texts."""
-    measured = (row[name] for name in MEASURES if name in row)
-    return all(value is None or is_number(value) for value in measured) and all(
-        isinstance(row[name], str) for name in TEXTS if name in row
-    )
+    for name in MEASURES:
+        if (value := row.get(name)) is not None and not is_number(value):
+            return False
+    return all(isinstance(row[name], str) for name in TEXTS if name in row)

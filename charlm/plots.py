@@ -141,7 +141,7 @@ def end_places(
     ends.sort(key=lambda end: end[0])
     places: list[tuple[float, float] | None] = [None] * len(curves)
     for (have, value, index), want in zip(ends, spread([pixel for pixel, _, _ in ends]), strict=True):
-        places[index] = (math.log10(value) if log else value, want - have)
+        places[index] = (_decades(value) if log else value, want - have)
     return places
 
 
@@ -214,7 +214,7 @@ def _dashed(curves: Sequence[Curve]) -> list[tuple[Curve, str]]:
 def _layout(by: By, log: bool, span: tuple[float, float], height: int) -> dict[str, Any]:
     """Axes, grid and margins; nothing of its own behind the page."""
     axis = {"gridcolor": GRID, "zeroline": False, "ticks": "", "linecolor": GRID, "automargin": False}
-    limits = [math.log10(max(value, 1e-3)) for value in span] if log else list(span)
+    limits = [_decades(value) for value in span] if log else list(span)
     title = "step" if by == "step" else "seconds of its own"
     return {
         "height": height,
@@ -261,7 +261,7 @@ def _uniform_label(uniform: float | None, log: bool) -> list[dict[str, Any]]:
     return [
         {
             "name": "uniform", "text": "guessing uniformly", "x": 1, "xref": "paper", "xanchor": "right",
-            "y": math.log10(uniform) if log else uniform, "yanchor": "bottom", "showarrow": False,
+            "y": _decades(uniform) if log else uniform, "yanchor": "bottom", "showarrow": False,
         }
     ]  # fmt: skip
 
@@ -275,11 +275,16 @@ def _last_value(curve: Curve) -> float | None:
     return None
 
 
+def _decades(loss: float) -> float:
+    """A loss on the logarithmic axis; those of a text learned by heart may be zero."""
+    return math.log10(max(loss, 1e-3))
+
+
 def _share(value: float, span: tuple[float, float], log: bool) -> float:
     """Height of `value` in the plot, from 0 at the bottom to 1."""
     low, high = span
     if log:
-        low, high, value = (math.log(max(number, 1e-3)) for number in (low, high, value))
+        low, high, value = map(_decades, (low, high, value))
     return (value - low) / ((high - low) or 1.0)
 
 

@@ -25,7 +25,7 @@ def read_json(text: str, name: str) -> tuple[list[Record], list[str]]:
     except ValueError as error:
         if "\n" in text.strip() and text.lstrip()[:1] in "{[" and (lines := _as_lines(text, name)):
             return lines
-        reason = getattr(error, "msg", "nested too deeply")
+        reason = getattr(error, "msg", str(error).partition(":")[0])
         line = f" at line {error.lineno:,}" if isinstance(error, json.JSONDecodeError) else ""
         raise CorpusError(f"{name} is not valid JSON ({reason}{line}); rename it to .txt to read it as text") from error
     records = _records(value)
@@ -63,7 +63,7 @@ def read_lines(text: str, name: str) -> tuple[list[Record], list[str]]:
 def _loaded(text: str) -> Any:
     """JSON as the text tools write it: NaN is taken, depth is not."""
     if is_deep(text, MOST_DEPTH):
-        raise ValueError
+        raise ValueError("nested too deeply")
     return json.loads(text)
 
 

@@ -177,7 +177,7 @@ class Run:
         return self.info.get("ancestry", [])
 
     @property
-    def imported(self) -> dict[str, str]:
+    def imported(self) -> dict[str, Any]:
         """Where it came from, if it was not trained here: format, file and what they told; empty if it was."""
         return self.info.get("imported", {})
 

@@ -49,7 +49,7 @@ def tidied(info: Mapping[str, Any]) -> dict[str, Any]:
     found["num_parameters"] = info.get("num_parameters", 0)
     if not is_count(found["num_parameters"]):
         raise ValueError(f"num_parameters is {_brief(found['num_parameters'])}, not a count")
-    odd_ends = {"ancestry": _ancestry, "mend": _mend, "versions": _lines, "imported": _lines}
+    odd_ends = {"ancestry": _ancestry, "mend": _mend, "versions": _facts, "imported": _facts}
     return found | {name: tidy(found[name]) for name, tidy in odd_ends.items() if name in found}
 
 
@@ -111,7 +111,12 @@ def _mend(value: Any) -> dict[str, Any]:
     return {name: one for name, one in known.items() if is_number(one) or one_line(one, 40)}
 
 
-def _lines(value: Any) -> dict[str, str]:
-    """Short texts by name."""
+def _facts(value: Any) -> dict[str, Any]:
+    """Short texts, numbers and truths by name."""
     given = list(value.items())[:MOST_NAMES] if isinstance(value, Mapping) else []
-    return {name: one_line(one, 200) for name, one in given if name == one_line(name, 40) and isinstance(one, str)}
+    plain = {name: one_line(one, 200) if isinstance(one, str) else one for name, one in given}
+    return {
+        name: one
+        for name, one in plain.items()
+        if name == one_line(name, 40) and (isinstance(one, str | bool) or is_number(one))
+    }

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from charlm.bounded_json import one_line
 from charlm.cleaning import to_lf
 from charlm.errors import CorpusError
 from charlm.records import read_json, read_lines
@@ -76,12 +77,14 @@ def column_texts(table: Table, wanted: str, name: str) -> tuple[list[str], list[
     kept = [text for text in texts if text.strip()]
     column = table.columns[index]
     if not kept:
-        raise CorpusError(f"{name} has no text in column {column}; it has the columns: {_listed(table.columns)}")
+        raise CorpusError(
+            f"{name} has no text in column {one_line(column, 60)}; it has the columns: {_listed(table.columns)}"
+        )
     notes = list(table.notes)
     if not wanted and column.strip().casefold() not in TEXT_COLUMNS:
-        notes.append(f"column {column[:60]} read, the only one with text")
+        notes.append(f"column {one_line(column, 60)} read, the only one with text")
     if len(kept) < len(texts):
-        notes.append(f"{_counted(len(texts) - len(kept), 'row')} without {column} left out")
+        notes.append(f"{_counted(len(texts) - len(kept), 'row')} without {one_line(column, 60)} left out")
     return kept, notes
 
 
@@ -92,7 +95,7 @@ def _choose(table: Table, wanted: str, name: str) -> int:
             return columns.index(wanted)
         if (found := _find(columns, wanted)) is not None:
             return found
-        raise CorpusError(f"{name} has no column {wanted!r}; it has: {_listed(columns)}")
+        raise CorpusError(f"{name} has no column {wanted[:60]!r}; it has: {_listed(columns)}")
     for usual in TEXT_COLUMNS:
         if (found := _find(columns, usual)) is not None:
             return found
@@ -127,8 +130,9 @@ def _as_text(cell: Any) -> str:
 
 
 def _listed(columns: Sequence[str]) -> str:
-    shown = ", ".join(column[:60] for column in columns[:20])
-    return f"{shown} and {len(columns) - 20} more" if len(columns) > 20 else shown
+    """The first names, each as one short line: cells may hold anything."""
+    shown = ", ".join(one_line(column, 32) for column in columns[:10])
+    return f"{shown} and {len(columns) - 10:,} more" if len(columns) > 10 else shown
 
 
 def _counted(number: int, noun: str) -> str:

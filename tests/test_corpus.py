@@ -181,6 +181,7 @@ def test_deep_json_is_no_table_and_no_traceback() -> None:
     deep = "[" * 900 + "]" * 900
     assert "not valid JSON (nested too deeply)" in refusal(f'[{{"text": {deep}}}]', "a.json")
     assert "no line that is a JSON object" in refusal(f'{{"text": {deep}}}', "a.jsonl")
+    assert "not valid JSON (Exceeds the limit (4300 digits)" in refusal("[" + "9" * 5000 + "]", "a.json")
 
 
 def test_files_are_read_and_what_is_wrong_with_them_said(tmp_path: Path) -> None:
@@ -391,3 +392,12 @@ def test_a_table_of_too_many_columns_is_refused() -> None:
 def test_weights_are_no_text(tmp_path: Path) -> None:
     for name in ("a.pkl", "run.PT", "best.safetensors"):
         assert "is a file of weights, not a text" in refusal("cos\nsystem\n(S'x'\ntR.", name)
+
+
+def test_whatever_columns_are_called_a_refusal_is_one_line() -> None:
+    names = ",".join(f'"n\n{number}\u202e{"x" * 90}"' for number in range(40))
+    for body, column in (("", ""), ("\n1,2", ""), ("\n1,2", "y\n" * 60)):
+        said = refusal(names + body, f"{'b' * 300}\n.csv", CorpusConfig(column=column))
+        assert said.isprintable() and len(said) < 600 and "n 0" in said and "and 30 more" in said
+    corpus = read_corpus(b'"te\nxt",n\na b,1\n,2\n', "a.csv", PLAIN)
+    assert all(repair.isprintable() for repair in corpus.repairs) and "column te xt read" in corpus.repairs[0]

@@ -130,3 +130,11 @@ def test_many_validations_are_thinned_and_the_kept_step_stays_ringed() -> None:
 def test_colours() -> None:
     assert arch_colour("gru") == ARCH_COLOURS["gru"] == "#009E73"
     assert arch_colour("n-gram") == "#7F7F7F"
+
+
+@pytest.mark.parametrize("loss", [0, -0.0, -3.0, 1e-9])
+def test_a_text_learned_by_heart_has_its_place_on_the_log_axis(loss: float) -> None:
+    end = {"step": 50, "seconds": 5.0, "train_loss": loss, "val_loss": loss}
+    figure = loss_figure([curve(rows=[*rows(), end])], log=True, uniform=1.0)
+    assert all(math.isfinite(number) for number in figure.layout.yaxis.range)
+    assert [label["y"] for label in end_labels([curve(rows=[end])], log=True, span=(0.0, 3.0))] == [-3.0]

@@ -101,5 +101,8 @@ def test_any_value_anywhere_is_shown_or_refused(name: str, odd: Any, store: RunS
 def test_what_is_tidy_stays_as_it_is(run: Run) -> None:
     assert tidied(run.info) == run.info
     assert tidied({**run.info, "of tomorrow": [1]})["of tomorrow"] == [1]
+    origin = {"format": "zip", "file": "a\nb", "steps": 3, "exact": True, "odd": [1], "x" * 99: "y", "none": None}
+    kept = {"format": "zip", "file": "a b", "steps": 3, "exact": True}
+    assert tidied({**run.info, "imported": origin})["imported"] == kept
     assert progress_of({}) == NO_PROGRESS and math.isfinite(run.progress["best_val_loss"])
     assert (run.ancestry, run.mend, run.imported) == ([PARENT], {"learning_rate": 0.1}, {})

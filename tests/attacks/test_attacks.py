@@ -15,7 +15,8 @@ from charlm.config import CorpusConfig
 from charlm.corpus import read_corpus_file, table_columns
 from charlm.exchange.run_zip import read_zip
 from tests.attacks.make import attacks, real_members, zipped
-from tests.fuzz.loop import complaint
+from tests.fuzz.guard import memory, reset_peak
+from tests.fuzz.loop import ROOM, complaint
 from tests.fuzz.readers import FOREIGN, Ground
 
 MOST_BYTES = 2 << 20  # as a public Space allows
@@ -95,7 +96,11 @@ def test_every_one_is_refused_whole(ground: Ground, hostile: dict[str, Path]) ->
     before = {path: path.read_bytes() for path in ground.store.root.rglob("*") if path.is_file()}
     wrong = []
     for name, path in hostile.items():
+        reset_peak()
+        began = memory()[0]
         answers = meet(ground, path)
+        if memory()[1] - began > 2 * path.stat().st_size + ROOM:
+            wrong.append(f"{name}: {memory()[1] - began:,} bytes of memory")
         faults = ["it was taken" if said is None else complaint(said) for said in answers]
         if not any(REASONS.get(name, "") in str(said) for said in answers):
             faults.append(f"for other reasons: {'; '.join(map(str, answers))}")

@@ -4,6 +4,7 @@ python -m tests.fuzz.loop --cases 20000 [--seed 1] [--keep FOLDER] [--only "run 
 """
 
 import argparse
+import codecs
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ from random import Random
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from charlm.decoding import CODE_PAGES, MARKS
 from charlm.errors import CharLMError
 from tests.fuzz.guard import Guard, Hang, Violation, memory, reset_peak
 from tests.fuzz.mutations import mutated
@@ -77,6 +79,8 @@ class Loop:
     def warm_up(self, readers: Sequence[Reader], rounds: int = 40) -> None:
         """Whole files are accepted; they, and some damaged ones, load what readers need."""
         with self.guard.learns():
+            for codec in (*CODE_PAGES, *(codec for _, codec, _ in MARKS)):
+                codecs.lookup(codec)  # loads its module
             for reader in readers:
                 for name, data in self.files[reader.name].items():
                     reader.read(self.ground, name, data)

@@ -1,6 +1,7 @@
 """Everything that reads what strangers wrote, each with small real files to begin from.
 
-A reader of foreign checkpoints joins with one line in FOREIGN: its name, its files, and what reads one.
+A reader of foreign checkpoints joins with one line in FOREIGN: its name, its files, and what makes a run of one, as in
+`Reader("foreign", files_of_others, coming_in(import_file))`.
 """
 
 import gzip
@@ -21,8 +22,10 @@ from charlm.config import CorpusConfig
 from charlm.corpus import read_corpus, table_columns
 from charlm.dataset import cut_of
 from charlm.entry import dataset_of
+from charlm.exchange.imports import import_file
 from charlm.exchange.run_zip import read_zip, write_zip
 from charlm.jobs import Jobs
+from charlm.run import Run
 from charlm.runs import RunStore
 from charlm.serving import Serving
 from charlm.train import train
@@ -155,19 +158,24 @@ def _zip_files(ground: Ground) -> Files:
     return {"run.zip": path.read_bytes()}
 
 
-def _zip(ground: Ground, name: str, data: bytes) -> None:
-    path, inbox = ground.home / name, store_in(ground.home / "inbox")
-    path.write_bytes(data)
-    try:
-        made = read_zip(inbox, path, MOST_BYTES)
-        made.load_model()
-        made.tokenizer()
-        show(ground, inbox, made.run_id)
-    finally:
-        left = [folder.name for folder in inbox.root.glob("*")] if inbox.root.exists() else []
-        shutil.rmtree(inbox.root, ignore_errors=True)
-    if left != [made.run_id]:
-        raise AssertionError(f"left over: {left}")
+def coming_in(read: Callable[[RunStore, Path], Run]) -> Callable[[Ground, str, bytes], Any]:
+    """A reader that makes a run of a file: the run works and can be shown, or nothing is left."""
+
+    def tried(ground: Ground, name: str, data: bytes) -> None:
+        path, inbox = ground.home / name, store_in(ground.home / "inbox")
+        path.write_bytes(data)
+        made: Run | None = None
+        try:
+            made = read(inbox, path)
+            made.load_model()
+            made.tokenizer()
+            show(ground, inbox, made.run_id)
+        finally:
+            left = [folder.name for folder in inbox.root.glob("*")]
+            shutil.rmtree(inbox.root, ignore_errors=True)
+            assert left == ([made.run_id] if made else []), f"left over: {left}"
+
+    return tried
 
 
 def _texts(ground: Ground) -> Files:
@@ -220,6 +228,7 @@ FOREIGN: Sequence[Reader] = (
         lambda ground: checkpoints(ground.run),
         lambda ground, name, data: read_foreign(ground.home, ground.run, name, data),
     ),
+    Reader("foreign run", lambda ground: checkpoints(ground.run), coming_in(import_file)),
 )
 READERS: Sequence[Reader] = (
     Reader("weights", _of_run("best.safetensors"), _in_run(_weights)),
@@ -227,7 +236,7 @@ READERS: Sequence[Reader] = (
     Reader("run.json", _of_run("run.json"), _in_run(_shown)),
     Reader("tokenizer.json", _of_run("tokenizer.json"), _in_run(lambda ground: ground.run.tokenizer())),
     Reader("logs", _of_run("metrics.jsonl", "samples.jsonl"), _in_run(_shown)),
-    Reader("run zip", _zip_files, _zip),
+    Reader("run zip", _zip_files, coming_in(lambda store, path: read_zip(store, path, MOST_BYTES))),
     Reader("corpus", _texts, _text),
     Reader("upload's json", _uploads, _upload),
     Reader("text's json", _remembered, _recalled),

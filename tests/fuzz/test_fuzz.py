@@ -4,6 +4,7 @@
 """
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.fuzz.guard import memory, reset_peak
 from tests.fuzz.loop import complaint
 from tests.fuzz.mutations import STRUCTURED, mutated
 
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no alarm clock here")
 SECONDS_A_CASE = 1.0  # of patience, not of what it may take
 
 WATCHED = """
@@ -62,6 +64,7 @@ def test_the_guard_hears_what_it_must(tmp_path: Path) -> None:
     assert told == ["Violation"] * 10 + ["Hang"] and not (tmp_path / "out").exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell the peak")
 def test_the_scales_feel_memory() -> None:
     reset_peak()
     before = memory()[0]
