@@ -40,6 +40,11 @@ def checkpoints(run: Any) -> Mapping[str, bytes]:
     }  # fmt: skip
 
 
+def torch_saved(run: Any) -> Mapping[str, bytes]:
+    """Those of `checkpoints` that need nothing beside them."""
+    return {name: data for name, data in checkpoints(run).items() if name.endswith((".net", ".pt", ".pth"))}
+
+
 def saved(value: Any, new: bool) -> bytes:
     """What torch.save makes of it: a zip, or what it wrote before version 1.6."""
     file = io.BytesIO()

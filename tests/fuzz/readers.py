@@ -42,7 +42,7 @@ from charlm.ui.verdict import verdict
 from charlm.ui.watch import Watch
 from charlm.ui.writing import resting_columns
 from tests.attacks.make import Payload, real_run
-from tests.fuzz.foreign import checkpoints, read_foreign
+from tests.fuzz.foreign import checkpoints, read_foreign, torch_saved
 from tests.training import small_corpus, store_in
 
 MOST_BYTES = 2 << 20  # what a text or a zip may unpack to here
@@ -228,7 +228,7 @@ FOREIGN: Sequence[Reader] = (
         lambda ground: checkpoints(ground.run),
         lambda ground, name, data: read_foreign(ground.home, ground.run, name, data),
     ),
-    Reader("foreign run", lambda ground: checkpoints(ground.run), coming_in(import_file)),
+    Reader("foreign run", lambda ground: torch_saved(ground.run), coming_in(import_file)),
 )
 READERS: Sequence[Reader] = (
     Reader("weights", _of_run("best.safetensors"), _in_run(_weights)),
