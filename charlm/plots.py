@@ -84,7 +84,7 @@ def loss_plot(
     if live:
         _follow(layout, [] if log or uniform is None else [high])
     layout["margin"]["r"] = 16 + max((8 * len(short(curve.name)) for curve in curves), default=0)
-    layout["annotations"] = [*names, _axis_title(), *_uniform_label(uniform, log)]
+    layout["annotations"] = [*names, _axis_title(), *_uniform_label(uniform, log), *_no_curve(curves, live)]
     if uniform is not None:
         layout["shapes"] = [_uniform_line(uniform)]
     traces = [trace for curve, dash in _dashed(curves) for trace in _traces(curve, dash, by)]
@@ -264,6 +264,14 @@ def _uniform_label(uniform: float | None, log: bool) -> list[dict[str, Any]]:
             "y": _decades(uniform) if log else uniform, "yanchor": "bottom", "showarrow": False,
         }
     ]  # fmt: skip
+
+
+def _no_curve(curves: Sequence[Curve], live: bool) -> list[dict[str, Any]]:
+    """What is said where there is nothing to draw, and nothing to wait for."""
+    if live or any(curve.rows for curve in curves):
+        return []
+    middle = {"x": 0.5, "xref": "paper", "y": 0.5, "yref": "paper", "showarrow": False}
+    return [{"name": "empty", "text": "trained elsewhere, without a log", **middle}]
 
 
 def _last_value(curve: Curve) -> float | None:

@@ -80,7 +80,9 @@ def test_a_live_figure_lets_its_axes_follow() -> None:
 
 def test_no_curve_and_no_point_give_an_empty_plot() -> None:
     assert not loss_figure([]).data
-    assert len(loss_figure([curve(rows=[])]).data) == 3
+    empty = loss_figure([curve(rows=[])])
+    assert len(empty.data) == 3 and "without a log" in [note.text for note in empty.layout.annotations][-1]
+    assert not any("log" in note.text for note in loss_figure([curve()]).layout.annotations)
 
 
 def test_rows_that_are_not_numbers_are_left_out() -> None:

@@ -111,8 +111,9 @@ def _read(path: Path) -> Any:
 def listed(value: Any) -> list[str]:
     """Tokens in the order of their ids, from a list, a text, {token: id} or {id: token}; empty if it is none."""
     if isinstance(value, Mapping):
-        numbers = {_id(key): token for key, token in value.items()}
-        return _in_order({number: token for token, number in value.items()}) or _in_order(numbers)
+        pairs = [(token, number) for token, number in value.items() if isinstance(number, int | str)]
+        by_number = _in_order({number: token for token, number in pairs}) if len(pairs) == len(value) else []
+        return by_number or _in_order({_id(key): token for key, token in value.items()})
     if isinstance(value, Sequence) and all(isinstance(token, str) for token in value):
         return list(value)
     return []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
+from charlm.bounded_json import one_line
 from charlm.errors import CheckpointError
 
 # Opcodes of a pickle with tensors, texts and numbers in dicts and lists; a larger one takes longer than a second.
@@ -100,7 +101,7 @@ class InertReader:
         raise self._damaged("it ends too early")
 
     def _damaged(self, reason: object) -> CheckpointError:
-        return CheckpointError(f"{self.name} is damaged, or no file of torch.save: {str(reason)[:80]}")
+        return CheckpointError(f"{self.name} is damaged, or no file of torch.save: {one_line(str(reason), 80)}")
 
     def _follow(self, opcode: str, argument: Any) -> None:
         if opcode in VALUES:
@@ -116,8 +117,9 @@ class InertReader:
 
     def _name(self, name: str) -> None:
         if name not in (*ITEM_SIZES, ORDERED_DICT, TENSOR, PARAMETER):
+            shown = one_line(name, 80).replace(" ", ".")
             raise CheckpointError(
-                f"{self.name} is refused: it holds an object of another program ({name.replace(' ', '.')[:80]}), not "
+                f"{self.name} is refused: it holds an object of another program ({shown}), not "
                 f"only weights, and opening such a file can run code; {MEND}"
             )
         self._stack.append(Name(name))

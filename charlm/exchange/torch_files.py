@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import IO, Any
 
+from charlm.bounded_json import one_line
 from charlm.errors import CheckpointError
 from charlm.exchange.inert import InertReader
 from charlm.exchange.recognise import END, open_zip
@@ -37,7 +38,7 @@ def _load(file: IO[bytes], name: str) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds, and none of them may end the program
-        said = " ".join(str(error).split())[:120]
+        said = one_line(str(error), 120)
         raise CheckpointError(f"{name} is damaged, torch cannot open it: {said or type(error).__name__}") from None
 
 
@@ -64,7 +65,7 @@ def _check_zip(file: IO[bytes], name: str) -> None:
             reader = InertReader(name)
             reader.read(io.BytesIO(archive.read(pickle)))
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise CheckpointError(f"{name} is a damaged file of torch.save: {str(error)[:80]}") from None
+        raise CheckpointError(f"{name} is a damaged file of torch.save: {one_line(str(error), 80)}") from None
     for storage in reader.storages.values():
         if sizes.get(f"{folder}data/{storage.key}") != storage.size:
             raise CheckpointError(

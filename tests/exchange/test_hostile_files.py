@@ -256,3 +256,11 @@ def test_a_refusal_does_not_even_load_torch(tmp_path: Path, repository: Path) ->
     command = [sys.executable, "-c", code, str(tmp_path / "model.pt")]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "") and "posix.system" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_strangers_name_is_said_in_one_line(tmp_path: Path, store: RunStore) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(LEGACY + b"\x80\x02cos\x0b\nsy\x1bst\x85em\n)R.")
+    with pytest.raises(CheckpointError) as refused:
+        import_file(store, path)
+    assert str(refused.value).isprintable()
