@@ -62,9 +62,18 @@ def retry(store: RunStore, failed: Run) -> tuple[Run, Corpus]:
     if not failed.mend:
         raise JobError(f"{failed.label} is {failed.status}; there is nothing to mend")
     corpus = text_of(failed)
-    known = {name: value for name, value in failed.mend.items() if name in TrainConfig.names()}
-    config = replace(failed.train_config, **known, label=_label(failed, "", "retry"))
+    config = replace(mended(failed), label=_label(failed, "", "retry"))
     return _descend(store, failed, corpus, config), corpus
+
+
+def mended(failed: Run) -> TrainConfig:
+    """The settings of a failed run with what mends them.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+    known = {name: value for name, value in failed.mend.items() if name in TrainConfig.names()}
+    return replace(failed.train_config, **known)
 
 
 def _descend(store: RunStore, parent: Run, corpus: Corpus, config: TrainConfig, step: int | None = None) -> Run:

@@ -167,7 +167,7 @@ class RunStore:
         versions = {"python": sys.version.split()[0]} | {name: _version(name) for name in ("torch", "numpy", "gradio")}
         full = {
             "format": FORMAT, "run_id": folder.name, "status": "queued", "message": "", "created": now(),
-            "progress": dict(NO_PROGRESS), "versions": versions, "owner": self._owner(), **info,
+            "progress": dict(NO_PROGRESS), "versions": versions, **info, "owner": self._owner(),
         }  # fmt: skip
         write_atomically(folder / "tokenizer.json", json.dumps(tokenizer.to_dict(), ensure_ascii=False).encode())
         write_json(folder / "run.json", full)

@@ -204,10 +204,15 @@ def _changed_at(path: Path) -> int:
 
 def check_compared(runs: Sequence[Run]) -> None:
     """Refuse a comparison of none, of too many, or of the same run twice."""
-    if not 1 <= len(runs) <= MAX_COMPARED:
-        raise ConfigError(f"choose 1 to {MAX_COMPARED} models to compare, not {len(runs)}")
+    check_number(len(runs))
     if len({run.run_id for run in runs}) < len(runs):
         raise ConfigError("the same model is chosen twice; choose each once")
+
+
+def check_number(compared: int) -> None:
+    """Refuse a comparison of none or of too many."""
+    if not 1 <= compared <= MAX_COMPARED:
+        raise ConfigError(f"choose 1 to {MAX_COMPARED} models to compare, not {compared}")
 
 
 def part_of(text: str, split: str, run: Run) -> str:

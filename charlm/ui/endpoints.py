@@ -14,6 +14,7 @@ from charlm.corpus import Corpus, read_bytes, read_corpus
 from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.presets import from_options
 from charlm.run import Run
+from charlm.serving.service import check_number
 from charlm.ui.common import Services
 from charlm.ui.files import Files
 
@@ -175,7 +176,9 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
         run_ids: list[str], prompt: str = "", length: int = 500, options: dict[str, Any] | None = None
     ) -> Iterator[dict[str, str]]:
         """The prompt and the text so far of each run, by run id, as they grow."""
-        found = [services.store.get(run_id) for run_id in _strings(run_ids, "run_ids")]
+        ids = _strings(run_ids, "run_ids")
+        check_number(len(ids))
+        found = [services.store.get(run_id) for run_id in ids]
         for drafts in services.serving.compare(found, _text(prompt), _sampling(length, options)):
             yield {run_id: draft.error or draft.prompt + draft.text for run_id, draft in drafts.items()}
 

@@ -1,0 +1,62 @@
+"""Visitors of a public Space as plain programs: no browser, no session, what they send is up to them."""
+
+import json
+import secrets
+from typing import Any
+
+import httpx
+
+from charlm.ui.visitor import HEADER
+
+SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 8, "eval_every": 4}
+LONG = {**SOON, "steps": 2000, "eval_every": 1000, "batch_size": 256, "seq_len": 64}
+SHIPPED = {"sherlock-lstm", "sherlock-gru", "sherlock-rnn"}
+TRACES = ("Traceback", 'File "', ".py")  # no answer has any of them
+
+
+class Bare:
+    """Plain HTTP: no cookies, no session."""
+
+    def __init__(self, address: str, headers: dict[str, str] | None = None) -> None:
+        self.address, self.headers = address, headers or {}
+
+    def call(self, name: str, *data: Any) -> tuple[str, Any]:
+        call = f"{self.address}/gradio_api/call/{name}"
+        event = httpx.post(call, json={"data": data}, headers=self.headers).json()["event_id"]
+        lines = httpx.get(f"{call}/{event}", headers=self.headers, timeout=60).text.splitlines()
+        return lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: "))
+
+    def predict(self, name: str, *data: Any) -> Any:
+        event, answer = self.call(name, *data)
+        assert event == "complete", answer
+        return answer[0]
+
+    def refused(self, name: str, *data: Any) -> str:
+        event, answer = self.call(name, *data)
+        assert event == "error", answer
+        return str(answer)
+
+    def post(self, path: str, value: Any) -> httpx.Response:
+        """A raw request with JSON."""
+        return httpx.post(f"{self.address}/gradio_api/{path}", json=value, headers=self.headers, timeout=60)
+
+    def get(self, path: str) -> httpx.Response:
+        """A raw request; `path` is sent as it is."""
+        return httpx.get(f"{self.address}/{path}", headers=self.headers, timeout=60)
+
+    def upload(self, content: bytes, name: str = "a.txt") -> str:
+        """Where the server put it."""
+        sent = httpx.post(f"{self.address}/gradio_api/upload", files=[("files", (name, content))], headers=self.headers)
+        assert sent.status_code == 200, sent.text
+        [path] = sent.json()
+        return str(path)
+
+
+def stranger(address: str) -> Bare:
+    """A visitor with a new secret."""
+    return Bare(address, {HEADER: secrets.token_urlsafe(32)})
+
+
+def file_data(path: Any, **more: Any) -> dict[str, Any]:
+    """What gradio takes for a file."""
+    return {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "a.txt", **more}
