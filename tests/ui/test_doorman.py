@@ -135,9 +135,7 @@ def test_every_file_of_an_upload_counts_and_is_owned() -> None:
     assert door.ask("GET", "/gradio_api/file=/cache/c.txt")[0] == 404
 
 
-@pytest.mark.parametrize(
-    "path", ["/etc/passwd", "http://198.51.100.7/secret", "/cache/a.txt\0", "\ud800", "", "x" * 9000]
-)
+@pytest.mark.parametrize("path", ["/etc/passwd", "http://198.51.100.7/secret", "/cache/a.txt\0", "\ud800", ""])
 def test_a_call_names_ones_own_files_only(path: str) -> None:
     door = Door()
     assert door.ask("POST", JOIN, json.dumps({"data": [file_data(path)]}).encode())[0] == 400
