@@ -19,7 +19,7 @@ from charlm.accounts import Accounts
 from charlm.errors import LimitError
 from charlm.limits import Visitor
 from charlm.ui.body import FORM, Body, too_large
-from charlm.ui.enclosed import names_only
+from charlm.ui.enclosed import trouble_in
 from charlm.ui.files import VisitorFiles
 from charlm.ui.presence import MARK, Presence
 from charlm.ui.visitor import asking, new_cookie, secret_of, visitor_of
@@ -80,16 +80,15 @@ class Doorman:
         body = Body(receive, send, self.accounts.limits, Headers(scope=scope) if is_upload else None)
         answer = Uploaded(body.send, lambda paths: self._take(paths, visitor)) if is_upload else None
         with suppress(ClientDisconnect):  # it has left, or was cut off
-            if is_upload or scope["method"] != "POST" or await self._is_clean(body, visitor):
-                await self.app(scope, body.receive, answer.send if answer else body.send)
-            else:
-                await refused("the file is no upload of yours; upload it here first", 400)(scope, receive, send)
+            if scope["method"] == "POST" and not is_upload and (trouble := await self._trouble(body, visitor)):
+                await refused(trouble, 400)(scope, receive, send)
                 return
+            await self.app(scope, body.receive, answer.send if answer else body.send)
         await body.end()
 
-    async def _is_clean(self, body: Body, visitor: Visitor) -> bool:
-        """Whether it names no files but the visitor's own."""
-        return names_only(await body.read(), lambda path: self.files.is_own(path, visitor))
+    async def _trouble(self, body: Body, visitor: Visitor) -> str:
+        """What is wrong with a question; empty if nothing is."""
+        return trouble_in(await body.read(), lambda path: self.files.is_own(path, visitor))
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str], visitor: Visitor) -> Response | None:
         """What is answered at once; None for what may go on.

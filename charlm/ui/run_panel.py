@@ -187,7 +187,7 @@ def _wire_leaving(panel: Panel, listing: Listing, trash: Trash, find: Callable[[
 
     def pack(message: str) -> str:
         run = find(message)
-        return listing.services.files.run(run, find_format("zip"))
+        return str(told(lambda: listing.services.files.run(run, find_format("zip"))))
 
     def delete(message: str, wanted: str) -> dict[Any, Any]:
         run = find(message)

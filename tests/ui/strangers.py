@@ -19,11 +19,12 @@ class Bare:
 
     def __init__(self, address: str, headers: dict[str, str] | None = None) -> None:
         self.address, self.headers = address, headers or {}
+        self._line = httpx.Client(timeout=60)
 
     def call(self, name: str, *data: Any) -> tuple[str, Any]:
         call = f"{self.address}/gradio_api/call/{name}"
-        event = httpx.post(call, json={"data": data}, headers=self.headers).json()["event_id"]
-        lines = httpx.get(f"{call}/{event}", headers=self.headers, timeout=60).text.splitlines()
+        event = self.post(f"call/{name}", {"data": data}).json()["event_id"]
+        lines = self._line.get(f"{call}/{event}", headers=self.headers).text.splitlines()
         return lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: "))
 
     def predict(self, name: str, *data: Any) -> Any:
@@ -37,16 +38,19 @@ class Bare:
         return str(answer)
 
     def post(self, path: str, value: Any) -> httpx.Response:
-        """A raw request with JSON."""
-        return httpx.post(f"{self.address}/gradio_api/{path}", json=value, headers=self.headers, timeout=60)
+        """A raw request with JSON in ASCII, so that half a surrogate pair can be sent."""
+        headers = {"content-type": "application/json", **self.headers}
+        url = f"{self.address}/gradio_api/{path}"
+        return self._line.post(url, content=json.dumps(value), headers=headers)
 
     def get(self, path: str) -> httpx.Response:
         """A raw request; `path` is sent as it is."""
-        return httpx.get(f"{self.address}/{path}", headers=self.headers, timeout=60)
+        return self._line.get(f"{self.address}/{path}", headers=self.headers)
 
     def upload(self, content: bytes, name: str = "a.txt") -> str:
         """Where the server put it."""
-        sent = httpx.post(f"{self.address}/gradio_api/upload", files=[("files", (name, content))], headers=self.headers)
+        given = [("files", (name, content))]
+        sent = self._line.post(f"{self.address}/gradio_api/upload", files=given, headers=self.headers)
         assert sent.status_code == 200, sent.text
         [path] = sent.json()
         return str(path)

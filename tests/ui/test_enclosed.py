@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.ui.enclosed import names_only
+from charlm.ui.enclosed import BROKEN, DEEP, FOREIGN, trouble_in
 from tests.ui.strangers import file_data
 
-PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=20))
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), TEXT)
 VALUES = st.recursive(
-    PLAIN, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4))
+    PLAIN, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXT, inner, max_size=4))
 )
 
 
@@ -24,19 +25,29 @@ def own(path: str) -> bool:
 def test_a_foreign_file_is_found_wherever_it_is(value: Any, encoding: str) -> None:
     for path in ("/cache/mine.txt", "/etc/passwd", "http://198.51.100.7/x", 5, None):
         body = json.dumps({"data": [value, {"deep": [file_data(path)]}]}).encode(encoding)
-        assert names_only(body, own) is (path == "/cache/mine.txt")
+        assert trouble_in(body, own) == ("" if path == "/cache/mine.txt" else FOREIGN)
 
 
 def test_escaped_names_are_names() -> None:
-    assert not names_only(b'{"\\u0070ath": "/etc/passwd", "m\\u0065ta": {"_type": "gradio.FileData"}}', own)
-    assert not names_only(b'{"path": "/cache/mine.txt", "path": "/etc/passwd", "meta": {}}', own)
-    assert not names_only(b'{"path": "/etc/passwd", "meta": null}', own)
+    assert trouble_in(b'{"\\u0070ath": "/etc/passwd", "m\\u0065ta": {"_type": "gradio.FileData"}}', own) == FOREIGN
+    assert trouble_in(b'{"path": "/cache/mine.txt", "path": "/etc/passwd", "meta": {}}', own) == FOREIGN
+    assert trouble_in(b'{"path": "/etc/passwd", "meta": null}', own) == FOREIGN
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"{", b"\xff\xfe", b'{"path": "/etc/passwd"}', b'"path"', b"[1, NaN]"])
 def test_what_names_no_file_passes(body: bytes) -> None:
-    assert names_only(body, own)
+    assert trouble_in(body, own) == ""
 
 
 def test_nesting_without_end_does_not_pass() -> None:
-    assert not names_only(b"[" * 1_000_000 + b"]" * 1_000_000, own)
+    assert trouble_in(b"[" * 1_000_000 + b"]" * 1_000_000, own) == DEEP
+
+
+@pytest.mark.parametrize("body", ['"\\ud800"', '{"a": ["x", "\\udfff"]}', '{"\\udc00": 1}'])
+def test_half_a_pair_of_surrogates_does_not_pass(body: str) -> None:
+    """An answer that holds it could not be written."""
+    assert trouble_in(body.encode(), own) == BROKEN
+
+
+def test_a_whole_pair_passes() -> None:
+    assert trouble_in(b'"\\ud83d\\ude00"', own) == ""
