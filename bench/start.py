@@ -46,14 +46,14 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def server(command: list[str], port: int) -> Iterator[subprocess.Popen]:
+def server(command: list[str], port: int, **env: str) -> Iterator[subprocess.Popen]:
     """The app as a process of its own, with empty folders for runs and data; ended at the end."""
     with tempfile.TemporaryDirectory() as folder:
         place = {"CHARLM_RUNS": f"{folder}/runs", "CHARLM_DATA": f"{folder}/data"}
         address = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
         quiet = {"GRADIO_ANALYTICS_ENABLED": "False"}
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **place, **address, **quiet}, stdout=subprocess.DEVNULL
+            command, cwd=ROOT, env={**os.environ, **place, **address, **quiet, **env}, stdout=subprocess.DEVNULL
         )
         try:
             yield process

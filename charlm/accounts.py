@@ -73,6 +73,7 @@ class Accounts:
         self.limits, self._clock = limits, clock
         self._lock = threading.Lock()
         self._texts, self._uploads = Window(MINUTE, clock), Window(HOUR, clock)
+        self._downloads, self._starts = Window(HOUR, clock), Window(HOUR, clock)
         self._grants: dict[str, list[Grant]] = {}
 
     def take_text(self, visitor: Visitor) -> None:
@@ -91,17 +92,26 @@ class Accounts:
         """
         self._take(self._uploads, visitor, self.limits.uploads_an_hour, "uploads an hour")
 
+    def take_download(self, visitor: Visitor) -> None:
+        """Count a file that is made for download; each takes room on the disk.
+
+        Raises:
+            LimitError: as for `take_text`.
+        """
+        self._take(self._downloads, visitor, self.limits.downloads_an_hour, "downloads an hour")
+
+    def take_start(self, visitor: Visitor) -> None:
+        """Count a training that begins; each is a new folder, or reads and scores a whole text again.
+
+        Raises:
+            LimitError: as for `take_text`.
+        """
+        self._take(self._starts, visitor, self.limits.starts_an_hour, "starts of a training an hour")
+
     def texts_left(self, visitor: Visitor) -> int:
         """Generations that the visitor may still have within this minute."""
         with self._lock:
             return max(0, self.limits.texts_a_minute - self._texts.count(visitor.key))
-
-    def uploads_left(self, visitor: Visitor) -> int:
-        """Files that the visitor, and that address, may still upload within this hour."""
-        with self._lock:
-            own = self.limits.uploads_an_hour - self._uploads.count(visitor.key)
-            shared = self.limits.uploads_an_hour * self.limits.per_address
-            return max(0, min(own, shared - self._uploads.count(f"address {visitor.address}")))
 
     def _take(self, window: Window, visitor: Visitor, most: int, what: str) -> None:
         shares = [(visitor.key, most, "your")]
@@ -126,14 +136,18 @@ class Accounts:
         Raises:
             LimitError: says what is left and what is needed.
         """
-        left = self.seconds_left(visitor)
+        with self._lock:
+            self._check(visitor, seconds)
+
+    def _check(self, visitor: Visitor, seconds: float) -> None:
+        left = min(self._left(key, share) for key, share in self._purses(visitor))
         if seconds > left + TINY:
             raise LimitError(
                 f"{left:.0f} s of today's {self.limits.day_minutes:g} minutes of training are left to you and "
                 f"{seconds:.0f} s are needed; come back tomorrow, or {ELSEWHERE}"
             )
 
-    def grant(self, visitor: Visitor, name: str, seconds: float, base: float = 0.0) -> None:
+    def grant(self, visitor: Visitor, name: str, seconds: float, base: float = 0.0) -> Grant:
         """Set so many seconds aside for what is called `name`; `settle` says later what it took.
 
         Args:
@@ -141,18 +155,26 @@ class Accounts:
             name: of the run, or of what else takes them.
             seconds: at most.
             base: what the run has taken before.
+
+        Returns:
+            What is set aside; a run that gets its id only later is named there.
+
+        Raises:
+            LimitError: so much is not left today.
         """
         with self._lock:
+            self._check(visitor, seconds)
             grant = Grant(name, seconds, base, self._clock())
             for key, _ in self._purses(visitor):
                 self._grants.setdefault(key, []).append(grant)
+        return grant
 
     def settle(self, visitor: Visitor, name: str, seconds: float) -> None:
-        """What is called `name` rests, after so many seconds in all; the rest of its grant is free again."""
+        """What is called `name` rests, after so many seconds in all: those count, be they less or more than granted."""
         with self._lock:
             for grant in self._grants.get(visitor.key, ()):
                 if grant.name == name and not grant.settled:
-                    grant.seconds, grant.settled = min(grant.seconds, max(0.0, seconds - grant.base)), True
+                    grant.seconds, grant.settled = max(0.0, seconds - grant.base), True
 
     def unsettled(self, visitor: Visitor) -> list[str]:
         """Names of what may still be at work."""

@@ -88,8 +88,7 @@ def retry(store: RunStore, failed: Run) -> tuple[Run, Corpus]:
     if not failed.mend:
         raise JobError(f"{failed.label} is {failed.status}; there is nothing to mend")
     corpus = text_of(failed)
-    known = {name: value for name, value in failed.mend.items() if name in TrainConfig.names()}
-    config = replace(failed.train_config, **known, label=_label(failed, "", "retry"))
+    config = replace(mended(failed), label=_label(failed, "", "retry"))
     run, teacher = _descend(store, failed, corpus, config), _teacher(store, failed)
     if teacher is not None:
         with _whole(store, failed, run):
@@ -105,6 +104,16 @@ def _teacher(store: RunStore, run: Run) -> Run | None:
         parent = store.get(str(link["run_id"])) if link else None
         return parent if parent and parent.corpus.get("sha256") != run.corpus.get("sha256") else None
     return None
+
+
+def mended(failed: Run) -> TrainConfig:
+    """The settings of a failed run with what mends them.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+    known = {name: value for name, value in failed.mend.items() if name in TrainConfig.names()}
+    return replace(failed.train_config, **known)
 
 
 def _descend(store: RunStore, parent: Run, corpus: Corpus, config: TrainConfig, step: int | None = None) -> Run:

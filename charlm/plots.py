@@ -188,7 +188,7 @@ def _traces(curve: Curve, dash: str, by: By) -> list[dict[str, Any]]:
             **line,
             "type": "scatter",
             "cliponaxis": kind == "train",
-            "name": curve.name,
+            "name": _plain(curve.name),
             "meta": {"run": curve.key, "kind": kind},
             "showlegend": False,
         }

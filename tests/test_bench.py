@@ -10,8 +10,8 @@ from bench.measure import Row
 from charlm.cli import main
 from charlm.cli.measuring import benches
 
-# These start servers and browsers; the browser tests see to the pages.
-HEAVY = ("start", "pages")
+# These start servers and browsers; the browser tests see to the pages, tests/test_crowd.py to the crowd.
+HEAVY = ("start", "pages", "crowd")
 
 
 def bench(capsys: pytest.CaptureFixture[str], *words: str) -> dict:

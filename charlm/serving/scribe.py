@@ -73,6 +73,7 @@ class Text:
         taken: how many characters of it the reader has.
         seconds: that the model worked on it.
         error: why it ended early.
+        reader: notified when it begins and when it ends; None while nobody waits.
     """
 
     opened: OpenedModel
@@ -82,6 +83,12 @@ class Text:
     seconds: float = 0.0
     error: str = ""
     done: bool = False
+    reader: threading.Condition | None = None
+
+    def tell(self) -> None:
+        """Wake its reader; called with the lock."""
+        if self.reader is not None:
+            self.reader.notify_all()
 
     def is_wanted(self) -> bool:
         """Whether its reader keeps up."""
@@ -97,7 +104,8 @@ class Scribe:
 
     def __init__(self, is_training: Callable[[], bool]) -> None:
         self._is_training = is_training
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)  # for the thread; every reader has a condition of its own
         self._opened: list[OpenedModel] = []  # those with unfinished texts
         self._thread: threading.Thread | None = None
         self._rest_until = 0.0
@@ -125,12 +133,21 @@ class Scribe:
                 self._end(text)
 
     def wait(self, texts: Iterable[Text], until: Callable[[], bool], seconds: float) -> None:
-        """Take what is written of these texts, once `until` is true or the time is up."""
+        """Take what is written of these texts, once `until` is true or the time is up.
+
+        `until` is asked when one of them begins or ends: a crowd of readers that all woke at every turn would cost a
+        training beside them most of its time.
+        """
+        texts, reader = list(texts), threading.Condition(self._lock)
         with self._changed:
-            self._changed.wait_for(until, seconds)
             for text in texts:
-                text.taken = len(text.text)
-            self._wake()
+                text.reader = reader
+            reader.wait_for(until, seconds)
+            waited_for = any(not text.is_wanted() for text in texts)
+            for text in texts:
+                text.taken, text.reader = len(text.text), None
+            if waited_for:
+                self._wake()
 
     def close(self) -> None:
         """End the thread; what is unfinished stays so."""
@@ -154,6 +171,7 @@ class Scribe:
         """Take a text from its model's list; called with the lock."""
         text.error = text.error or error
         text.done = True
+        text.tell()
         if text in text.opened.texts:
             text.opened.texts.remove(text)
         if not text.opened.texts and text.opened in self._opened:
@@ -203,11 +221,13 @@ class Scribe:
             self._rest_until = began + seconds / CORE_SHARE
         with self._changed:
             for text, piece in zip(rows, pieces, strict=True):
+                begins = not text.text
                 text.text += piece
                 text.seconds += seconds
                 if error or text.stream.done:
                     self._end(text, error or text.stream.error)
-            self._changed.notify_all()
+                elif begins:
+                    text.tell()
 
     def _write(self, opened: OpenedModel, rows: list[Text], most: int) -> list[str]:
         """As many tokens of each text as fit into a turn; returns what is new in each."""

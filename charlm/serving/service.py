@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 
 # New text is handed on about this often, in seconds; a text a character would drown a browser.
 FLUSH_SECONDS = 0.06
+# All readers together are handed so many pieces a second, and so many while a training runs, which each of them costs
+# some milliseconds; with many readers the pieces grow, up to so many seconds of writing.
+PIECES, PACED_PIECES = 200.0, 40.0
+SLOWEST_FLUSH = 2.0
 # How long a text waits for the others of its comparison to begin.
 BEGIN_SECONDS = 2.0
 # Models and lexicons kept in memory.
@@ -44,6 +48,8 @@ class Serving:
     def __init__(self, store: RunStore, is_training: Callable[[], bool] = lambda: False) -> None:
         self.store = store
         self._lock = threading.Lock()
+        self._is_training = is_training
+        self._readers = 0
         self._scribe = Scribe(is_training)
         self._finalizer = weakref.finalize(self, self._scribe.close)  # at the interpreter's exit, too
         self._models: OrderedDict[tuple[str, int], OpenedModel] = OrderedDict()
@@ -89,6 +95,7 @@ class Serving:
         check_compared(runs)
         drafts: dict[str, Draft] = {}
         texts: dict[str, Text] = {}
+        self._count(1)
         try:
             for run in runs:
                 try:
@@ -103,10 +110,20 @@ class Serving:
                 drafts |= {run_id: drafted(drafts[run_id], text) for run_id, text in texts.items()}
                 yield dict(drafts)
         finally:
+            self._count(-1)
             self._scribe.leave(texts.values())
 
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._readers += change
+
+    def _flush_seconds(self) -> float:
+        """How long a piece is written before it is handed on; the more readers, the longer."""
+        pieces = PACED_PIECES if self._is_training() else PIECES
+        return min(max(FLUSH_SECONDS, self._readers / pieces), SLOWEST_FLUSH)
+
     def _flushes(self, texts: Mapping[str, Text]) -> Iterator[None]:
-        """Each time that new text is to be handed on: when all texts have begun, then about every FLUSH_SECONDS."""
+        """Each time that new text is to be handed on: when all texts have begun, then about every `_flush_seconds`."""
 
         def have_begun() -> bool:
             return all(text.text or text.done for text in texts.values())
@@ -117,7 +134,7 @@ class Serving:
         self._scribe.wait(texts.values(), have_begun, BEGIN_SECONDS)
         while not are_done():
             yield
-            self._scribe.wait(texts.values(), are_done, FLUSH_SECONDS)
+            self._scribe.wait(texts.values(), are_done, self._flush_seconds())
         yield
 
     def lexicon(self, run: Run) -> frozenset[str]:
@@ -206,10 +223,15 @@ def _changed_at(path: Path) -> int:
 
 def check_compared(runs: Sequence[Run]) -> None:
     """Refuse a comparison of none, of too many, or of the same run twice."""
-    if not 1 <= len(runs) <= MAX_COMPARED:
-        raise ConfigError(f"choose 1 to {MAX_COMPARED} models to compare, not {len(runs)}")
+    check_number(len(runs))
     if len({run.run_id for run in runs}) < len(runs):
         raise ConfigError("the same model is chosen twice; choose each once")
+
+
+def check_number(compared: int) -> None:
+    """Refuse a comparison of none or of too many."""
+    if not 1 <= compared <= MAX_COMPARED:
+        raise ConfigError(f"choose 1 to {MAX_COMPARED} models to compare, not {compared}")
 
 
 def part_of(text: str, split: str, run: Run) -> str:

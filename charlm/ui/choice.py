@@ -13,6 +13,7 @@ from charlm.ui.verdict import AT_WORK
 
 MOST = 6
 MOST_MESSAGE = 1 << 16  # characters of what a browser sends
+LOOKED_AT = 64  # ids of one question
 
 
 def comparable(runs: Sequence[Any]) -> list[Any]:
@@ -57,7 +58,7 @@ def run_title(run: Any) -> str:
 def found_runs(store: Any, ids: Sequence[str]) -> list[Any]:
     """The runs of these ids that still exist, at most six, in the given order."""
     runs = []
-    for run_id in dict.fromkeys(ids or ()):
+    for run_id in dict.fromkeys(map(str, (ids or ())[:LOOKED_AT])):
         try:
             runs.append(store.get(run_id))
         except CharLMError:

@@ -164,7 +164,10 @@ def _wire_writing(tab: CompareTab, services: Services) -> None:
         return [prompt, *values]
 
     def save(ids: list[str]) -> str:
-        return services.files.text("charlm-ranking.csv", ranking_csv(found_runs(services.store, ids)))
+        try:
+            return services.files.text("charlm-ranking.csv", ranking_csv(found_runs(services.store, ids)))
+        except CharLMError as error:
+            raise gr.Error(toast(error), print_exception=False) from error
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     buttons = [tab.generate, tab.stop]

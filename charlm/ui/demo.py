@@ -9,6 +9,7 @@ import gradio as gr
 from charlm.ui import compare_tab, endpoints, left, runs_tab, strip
 from charlm.ui.common import Services, Shared
 from charlm.ui.pulse import Pulse
+from charlm.ui.sessions import describe_once
 from charlm.ui.watch import Watches
 
 __all__ = ["Services", "Shared", "build_demo"]
@@ -45,6 +46,7 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
     for name, seconds in QUEUE_SLEEPS.items():
         if hasattr(demo._queue, name):
             setattr(demo._queue, name, seconds)
+    describe_once(demo)
     return demo
 
 

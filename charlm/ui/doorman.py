@@ -5,20 +5,23 @@ Works in front of gradio's app; what it lets through is checked again where it i
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charlm.accounts import Accounts
 from charlm.errors import LimitError
-from charlm.limits import ELSEWHERE, Limits, Visitor
+from charlm.limits import Visitor
+from charlm.ui.body import FORM, Body, too_large
+from charlm.ui.enclosed import trouble_in
 from charlm.ui.files import VisitorFiles
+from charlm.ui.presence import MARK, Presence
 from charlm.ui.visitor import asking, new_cookie, secret_of, visitor_of
 
 API = "/gradio_api/"
@@ -31,8 +34,10 @@ OPEN = {
         r"|call/.+|upload_progress|file=.+)"
     ),
     "POST": re.compile(rf"{API}(queue/join|call/.+|run/.+|api/.+|cancel|reset/?|upload|component_server/?|pulse)"),
+    "OPTIONS": re.compile(".*"),  # a browser's question before it calls from another site
 }
 OPEN["HEAD"] = OPEN["GET"]
+QUEUED = re.compile(rf"{API}(queue/join|call/.+)")  # what goes into gradio's queue
 QUIET_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
 
 
@@ -47,6 +52,7 @@ class Doorman:
 
     def __init__(self, app: ASGIApp, accounts: Accounts, files: VisitorFiles) -> None:
         self.app, self.accounts, self.files = app, accounts, files
+        self.presence = Presence(accounts.limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -56,99 +62,75 @@ class Doorman:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        visitor = visitor_of(headers, (scope.get("client") or ("",))[0])
+        scope[MARK] = visitor = visitor_of(headers, (scope.get("client") or ("",))[0])
         asking.set(visitor)  # of this request's task
-        refusal = self._refusal(scope, headers, visitor)
-        if refusal is not None:
-            await refusal(scope, receive, send)
-            return
-        is_upload = scope["path"] == UPLOAD
-        body = Body(receive, send, self.accounts.limits, headers if is_upload else None)
-        answer = Uploaded(body.send, lambda path: self._take(path, visitor)) if is_upload else None
         try:
-            await self.app(scope, body.receive, with_headers(answer.send if answer else body.send, scope, headers))
-        except ClientDisconnect:
-            if not body.refused:
-                raise
+            with self.presence.request(visitor):
+                refusal = self._refusal(scope, headers, visitor)
+                if refusal is None:
+                    await self._pass(scope, receive, with_headers(send, scope, headers), visitor)
+                else:
+                    await refusal(scope, receive, send)
+        except LimitError as error:
+            await refused(str(error), 429)(scope, receive, send)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, visitor: Visitor) -> None:
+        """Let a request through, its body counted and looked at."""
+        is_upload = scope["path"] == UPLOAD
+        body = Body(receive, send, self.accounts.limits, Headers(scope=scope) if is_upload else None)
+        answer = Uploaded(body.send, lambda paths: self._take(paths, visitor)) if is_upload else None
+        with suppress(ClientDisconnect):  # it has left, or was cut off
+            if scope["method"] == "POST" and not is_upload and (trouble := await self._trouble(body, visitor)):
+                await refused(trouble, 400)(scope, receive, send)
+                return
+            await self.app(scope, body.receive, answer.send if answer else body.send)
         await body.end()
 
-    def _refusal(self, scope: Scope, headers: Mapping[str, str], visitor: Visitor) -> PlainTextResponse | None:
-        """What is answered at once; None for what may go on."""
+    async def _trouble(self, body: Body, visitor: Visitor) -> str:
+        """What is wrong with a question; empty if nothing is."""
+        return trouble_in(await body.read(), lambda path: self.files.is_own(path, visitor))
+
+    def _refusal(self, scope: Scope, headers: Mapping[str, str], visitor: Visitor) -> Response | None:
+        """What is answered at once; None for what may go on.
+
+        Raises:
+            LimitError: an upload or an event too many.
+        """
         path, method, limits = scope["path"], scope["method"], self.accounts.limits
-        if method in OPEN and not OPEN[method].fullmatch(path):
+        if method not in OPEN or not OPEN[method].fullmatch(path):
             return PlainTextResponse("Not found", 404)
         if path.startswith(FILE) and not self.files.is_own(path.removeprefix(FILE), visitor):
             return PlainTextResponse("Not found", 404)
-        if path == UPLOAD and not self.accounts.uploads_left(visitor):
-            return PlainTextResponse(f"{limits.uploads_an_hour} uploads an hour; wait, or {ELSEWHERE}", 429)
         length = headers.get("content-length", "")
         most = limits.body_bytes if path == UPLOAD else limits.question_bytes
-        return too_large(most) if length.isascii() and length.isdigit() and int(length) > most else None
+        if length.isascii() and length.isdigit() and int(length) > most:
+            return too_large(most)
+        if method == "POST" and path == UPLOAD:
+            if not FORM.fullmatch(headers.get("content-type", "")):
+                return PlainTextResponse("An upload is multipart/form-data with a plain boundary", 415)
+            self.accounts.take_upload(visitor)  # before it comes: many at once are many
+        if method == "POST" and QUEUED.fullmatch(path):
+            self.presence.check_queue(scope["app"].get_blocks()._queue, visitor)
+        return None
 
-    def _take(self, path: str, visitor: Visitor) -> None:
-        """An uploaded file is the visitor's own now."""
-        self.files.own(path, visitor)
+    def _take(self, paths: Sequence[str], visitor: Visitor) -> None:
+        """Uploaded files are the visitor's own now; the first one was counted when it came."""
+        for path in paths:
+            self.files.own(path, visitor)
         with suppress(LimitError):  # the last request may exceed what is left; the next one is refused
-            self.accounts.take_upload(visitor)
+            for _ in paths[1:]:
+                self.accounts.take_upload(visitor)
 
 
-def too_large(most: int) -> PlainTextResponse:
-    """The answer to a body of more than so many bytes."""
-    return PlainTextResponse(f"A request of this public Space has at most {most:,} bytes; {ELSEWHERE}", 413)
-
-
-class Body:
-    """A request's body, counted as it comes; one that grows too large is cut off and answered with 413.
-
-    Args:
-        receive, send: of the request.
-        limits: the table.
-        upload: the headers, if it is an upload, whose files are counted, too.
-    """
-
-    def __init__(self, receive: Receive, send: Send, limits: Limits, upload: Mapping[str, str] | None) -> None:
-        self._receive, self._send, self._limits = receive, send, limits
-        self._most = limits.question_bytes if upload is None else limits.body_bytes
-        boundary = re.search(r"boundary=\"?([^\";]+)", (upload or {}).get("content-type", ""))
-        self._mark = b"--" + boundary[1].encode() if boundary else b""
-        self._size = self._parts = 0
-        self._tail = b""
-        self.refused = self._answered = False
-
-    async def receive(self) -> Message:
-        """The next piece, while it is within the limits."""
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._count(message.get("body", b""))
-            if self.refused:
-                return {"type": "http.disconnect"}
-        return message
-
-    def _count(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._mark:
-            seen = self._tail + piece
-            self._parts += seen.count(self._mark)
-            self._tail = seen[max(0, len(seen) - len(self._mark) + 1) :]
-        # every part has a mark before it, and one stands at the end
-        self.refused = self.refused or self._size > self._most or self._parts > self._limits.files_a_request + 1
-
-    async def send(self, message: Message) -> None:
-        """Pass the answer on, unless the body was cut off: then it is an answer to half of it."""
-        if not self.refused:
-            self._answered = True
-            await self._send(message)
-
-    async def end(self) -> None:
-        """Answer a body that was cut off."""
-        if self.refused and not self._answered:
-            await too_large(self._most)({"type": "http"}, self._receive, self._send)
+def refused(sentence: str, status: int) -> JSONResponse:
+    """A refusal as gradio's own routes word it."""
+    return JSONResponse({"detail": sentence}, status)
 
 
 class Uploaded:
     """Reads the answer to an upload, which lists the paths of the files."""
 
-    def __init__(self, send: Send, take: Callable[[str], None]) -> None:
+    def __init__(self, send: Send, take: Callable[[Sequence[str]], None]) -> None:
         self._send, self._take = send, take
         self._status, self._body = 0, b""
 
@@ -159,8 +141,7 @@ class Uploaded:
         else:
             self._body += message.get("body", b"")
             if self._status == 200 and not message.get("more_body"):
-                for path in json.loads(self._body):
-                    self._take(path)
+                self._take(json.loads(self._body))
         await self._send(message)
 
 

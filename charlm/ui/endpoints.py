@@ -14,6 +14,7 @@ from charlm.errors import CharLMError
 from charlm.exchange.exports import find_format
 from charlm.presets import from_options
 from charlm.run import Run
+from charlm.serving.service import check_number
 from charlm.ui.arguments import corpus_of, options_of, path_in, sampling_of, text_of, texts_of, whole_of
 from charlm.ui.common import Services
 from charlm.ui.importing import bring_run
@@ -183,7 +184,9 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
         run_ids: list[str], prompt: str = "", length: int = 500, options: dict[str, Any] | None = None
     ) -> Iterator[dict[str, str]]:
         """The prompt and the text so far of each run, by run id, as they grow."""
-        found = [services.store.get(run_id) for run_id in texts_of(run_ids, "run_ids")]
+        ids = texts_of(run_ids, "run_ids")
+        check_number(len(ids))
+        found = [services.store.get(run_id) for run_id in ids]
         for drafts in services.serving.compare(found, text_of(prompt), sampling_of(length, options)):
             yield {run_id: draft.error or draft.prompt + draft.text for run_id, draft in drafts.items()}
 

@@ -1,17 +1,20 @@
 """Files that a page may download, and those that were uploaded; both lie in gradio's own cache, which clears itself."""
 
+import os
 import re
 import secrets
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from charlm.accounts import Accounts
 from charlm.errors import CorpusError
 from charlm.exchange.exports import Format
 from charlm.limits import Visitor
 from charlm.run import Run
 
 MOST_FILES = 20_000  # whose owner is remembered
+MOST_PATH = 4096  # characters
 
 
 def click_js(elem_id: str) -> str:
@@ -26,6 +29,14 @@ def cache_folder() -> Path:
     return Path(get_upload_folder()).resolve()
 
 
+def is_path(text: str) -> bool:
+    """Whether the file system could have such a path at all."""
+    try:
+        return b"\0" not in os.fsencode(text) and len(text) <= MOST_PATH
+    except UnicodeEncodeError:  # half a surrogate pair, as JSON may have it
+        return False
+
+
 class Files:
     """The way to files in the cache; all belong to one user."""
 
@@ -38,7 +49,7 @@ class Files:
         Raises:
             CorpusError: it is none.
         """
-        if isinstance(given, str) and given and "\0" not in given:
+        if isinstance(given, str) and given and is_path(given):
             path = Path(given).resolve()
             if path.is_relative_to(cache_folder()) and path.is_file():
                 return path
@@ -68,10 +79,11 @@ class VisitorFiles(Files):
 
     Args:
         who: asks at every call.
+        accounts: count the downloads.
     """
 
-    def __init__(self, who: Any) -> None:
-        self._who = who
+    def __init__(self, who: Any, accounts: Accounts) -> None:
+        self._who, self._accounts = who, accounts
         self._owners: OrderedDict[str, set[str]] = OrderedDict()  # visitors' keys by path
 
     def own(self, path: str, visitor: Visitor) -> None:
@@ -82,7 +94,7 @@ class VisitorFiles(Files):
 
     def is_own(self, path: str, visitor: Visitor | None) -> bool:
         """Whether it is a file of this visitor."""
-        if visitor is None or "\0" in path:
+        if visitor is None or not is_path(path):
             return False
         return visitor.key in self._owners.get(str(Path(path).resolve()), ())
 
@@ -94,8 +106,14 @@ class VisitorFiles(Files):
         return path
 
     def fresh(self, name: str) -> Path:
-        """As for one user, for the visitor to download."""
-        path, visitor = super().fresh(name), self._who()
+        """As for one user, for the visitor to download.
+
+        Raises:
+            LimitError: so many were made within the hour.
+        """
+        if (visitor := self._who()) is not None:
+            self._accounts.take_download(visitor)
+        path = super().fresh(name)
         if visitor is not None:
             self.own(str(path), visitor)
         return path

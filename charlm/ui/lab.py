@@ -55,7 +55,7 @@ class PublicLab(Lab):
         runs = VisitorRuns(self.store, who, limits)
         jobs = VisitorJobs(self.jobs, runs, who, accounts)
         serving = VisitorServing(self.serving, who, accounts)
-        self.services = Services(runs, jobs, serving, VisitorFiles(who), who, accounts)
+        self.services = Services(runs, jobs, serving, VisitorFiles(who, accounts), who, accounts)
         self._most_bytes = limits.together_disk_bytes
 
     def tidy(self) -> None:

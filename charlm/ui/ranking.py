@@ -1,7 +1,5 @@
 """What is measured of several runs: the six numbers under each column, the ranking table, its CSV."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import Any
 from charlm.config import ARCH_NAMES
 from charlm.ui import numbers
 from charlm.ui.common import Cell, swatch, table
+from charlm.ui.csv_text import csv_text
 from charlm.ui.numbers import bits_of
 from charlm.ui.run_details import came_untrained
 from charlm.ui.verdict import names
@@ -98,20 +97,14 @@ def model_name(name: str, grey: str) -> str:
 
 
 def ranking_csv(runs: Sequence[Any]) -> str:
-    """The ranking for a spreadsheet; text that would be read as a formula is quoted with an apostrophe."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_HEAD)
+    """The ranking for a spreadsheet: text is quoted and never a formula, numbers are numbers."""
+    rows: list[Sequence[str | float | None]] = [CSV_HEAD]
     for run in by_loss(runs):
-        loss = run.best_val_loss
-        text = [run.label, ARCH_NAMES.get(run.arch, run.arch), str(run.corpus.get("name", ""))]
-        losses = [] if loss is None else [f"{loss:.6f}", f"{math.exp(min(loss, 700)):.6g}", f"{loss / math.log(2):.6f}"]
+        loss, name = run.best_val_loss, str(run.corpus.get("name", ""))
+        losses: list[float | None] = [None] * 3
+        if loss is not None:
+            losses = [round(loss, 6), float(f"{math.exp(min(loss, 700)):.6g}"), round(loss / math.log(2), 6)]
+        text = (run.label, ARCH_NAMES.get(run.arch, run.arch), name)
         steps, seconds = trained(run)
-        tail = [steps, "" if seconds is None else f"{seconds:.3f}", run.num_parameters]
-        writer.writerow([*map(plain_cell, text), *(losses or ["", "", ""]), *tail])
-    return out.getvalue()
-
-
-def plain_cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return "'" + text if text.lstrip()[:1] in ("=", "+", "-", "@") or text[:1] in ("\t", "\r", "\n") else text
+        rows.append([*text, *losses, steps, None if seconds is None else round(seconds, 3), run.num_parameters])
+    return csv_text(rows)

@@ -81,6 +81,8 @@ def address_of(headers: Mapping[str, str], host: str) -> str:
         address = ipaddress.ip_address(host)
     except ValueError:
         return ""
+    if address.version == 6 and address.ipv4_mapped is not None:  # one that listens for both kinds says it so
+        address = address.ipv4_mapped
     if address.is_loopback:
         return ""
     if address.version == 6:  # a household has a whole network of them

@@ -1,12 +1,12 @@
 """The trainings as one visitor may use them: within the table of limits, and no one else's."""
 
-import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from charlm.accounts import MINUTE, Accounts
+from charlm.accounts import MINUTE, Accounts, Grant
 from charlm.config import TrainConfig
 from charlm.corpus import Corpus
 from charlm.errors import JobError, LimitError
@@ -18,6 +18,7 @@ from charlm.visitors.runs import VisitorRuns, Who
 from charlm.visitors.serving import EVALUATION, own_text, someone
 
 LEAST_SECONDS = 10.0  # with less left of the day, nothing is begun
+NEW = ""  # what a training is called in the accounts before it has an id
 
 
 class VisitorJobs:
@@ -57,15 +58,17 @@ class VisitorJobs:
             LimitError: see `check`; or too many runs are kept or wait, or the day's minutes are used up.
         """
         visitor = someone(self._who)
+        self._runs.check_room(len(archs))  # first: a list of a million names is not worth a look
         self.check(corpus, config, archs)
         with self._entering:
             self._check_room(len(archs))
             minutes = self._share(visitor, len(archs)) / MINUTE
             minutes = min(config.train.minutes or minutes, minutes)
             train = replace(config.train, minutes=minutes, steps=config.train.steps or self._limits.steps)
-            ids = self._jobs.start(corpus, replace(config, train=train), archs)
-            for run_id in ids:
-                self._accounts.grant(visitor, run_id, minutes * MINUTE)
+            with self._granted(visitor, minutes * MINUTE, len(archs)) as grants:
+                ids = self._jobs.start(corpus, replace(config, train=train), archs)
+                for grant, run_id in zip(grants, ids, strict=True):
+                    grant.name = run_id
         return ids
 
     def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -83,8 +86,9 @@ class VisitorJobs:
                 )
             budget = self._budget(run, options or {}, max(0, run.train_config.steps - run.step), most)
             seconds = self._seconds(visitor, run, options or {})
-            state = self._jobs.resume(run_id, {**(options or {}), **budget, "minutes": seconds / MINUTE})
-            self._accounts.grant(visitor, run_id, seconds, run.seconds)
+            with self._granted(visitor, seconds, base=run.seconds) as [grant]:
+                state = self._jobs.resume(run_id, {**(options or {}), **budget, "minutes": seconds / MINUTE})
+                grant.name = run_id
         return state
 
     def fork(
@@ -98,24 +102,41 @@ class VisitorJobs:
             usual = max(0, parent.train_config.steps - parent.step) or max(1, parent.step)
             budget = self._budget(parent, options or {}, min(usual, self._limits.steps), self._limits.steps)
             seconds = self._seconds(visitor, None, options or {})
-            state = self._jobs.fork(run_id, {**(options or {}), **budget, "minutes": seconds / MINUTE}, corpus)
-            self._accounts.grant(visitor, state["run_id"], seconds, self._runs.get(state["run_id"]).seconds)
+            with self._granted(visitor, seconds) as [grant]:
+                given = {**(options or {}), **budget, "minutes": seconds / MINUTE}
+                state = self._jobs.fork(run_id, given, corpus)
+                grant.base = self._runs.get(state["run_id"]).seconds
+                grant.name = state["run_id"]
         return state
 
     def retry(self, run_id: str) -> dict[str, Any]:
         """As `Jobs.retry`."""
+        from charlm.fork import mended  # torch takes seconds: not before it is needed
+
         visitor, failed = someone(self._who), self._runs.get(run_id)
+        config = mended(failed)
+        check_training(self._limits, config)
+        if not config.minutes:  # it was not begun here
+            raise LimitError(f"{failed.label} has no limit of time; train it anew, or {ELSEWHERE}")
         with self._entering:
             self._check_run(failed)
             self._check_room(1)
-            seconds = failed.train_config.minutes * MINUTE
-            refuse_above(failed.train_config.steps or math.inf, self._limits.steps, "steps is {}", "train a new run")
-            refuse_above(seconds / MINUTE or math.inf, self._limits.run_minutes, "minutes is {}", "train a new run")
             self.settle(visitor)
-            self._accounts.check_seconds(visitor, seconds)
-            state = self._jobs.retry(run_id)
-            self._accounts.grant(visitor, state["run_id"], seconds)
+            with self._granted(visitor, config.minutes * MINUTE) as [grant]:
+                state = self._jobs.retry(run_id)
+                grant.name = state["run_id"]
         return state
+
+    @contextmanager
+    def _granted(self, visitor: Visitor, seconds: float, many: int = 1, base: float = 0.0) -> Iterator[list[Grant]]:
+        """Seconds for each of so many trainings, set aside before they begin; free again if they do not."""
+        for _ in range(many):
+            self._accounts.take_start(visitor)
+        try:
+            yield [self._accounts.grant(visitor, NEW, seconds, base) for _ in range(many)]
+        except BaseException:
+            self._accounts.settle(visitor, NEW, base)
+            raise
 
     def _budget(self, run: Run, options: Mapping[str, Any], usual: int, most: int) -> dict[str, Any]:
         """Steps and epochs to add: as asked for, else as many steps as are usual, else the run's epochs."""

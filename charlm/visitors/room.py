@@ -39,10 +39,9 @@ def make_room(store: RunStore, data: Path, cache: Path, most: int) -> list[Path]
     for one in kept:
         if total <= most:
             break
-        for path in one.paths:
-            _remove(path)
-        total -= one.size
-        removed += one.paths
+        gone = [path for path in one.paths if _remove(path)]
+        total -= one.size if len(gone) == len(one.paths) else 0
+        removed += gone
     if removed:
         log.warning("the disk was full: removed %d old runs, texts and uploads", len(removed))
     return removed
@@ -85,17 +84,24 @@ def _kept(paths: Iterable[Path]) -> Kept:
     return Kept(paths, size, used)
 
 
-def _remove(path: Path) -> None:
-    """Remove a file, or a run that nobody has begun to use meanwhile."""
+def _remove(path: Path) -> bool:
+    """Remove a file, or a run that nobody has begun to use meanwhile; whether it is gone."""
     try:
-        if not (path / "run.json").is_file():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-            return
-        run = Run(path)
-        run.hold()
-        try:
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+        elif not (path / "run.json").is_file():
             shutil.rmtree(path)
-        finally:
-            run.release()
+        else:
+            _remove_run(Run(path))
     except (OSError, CharLMError) as error:
         log.warning("%s stays: %s", path.name, error)
+        return False
+    return True
+
+
+def _remove_run(run: Run) -> None:
+    run.hold()
+    try:
+        shutil.rmtree(run.folder)
+    finally:
+        run.release()

@@ -16,6 +16,7 @@ from charlm.serving import Draft, Serving
 from charlm.visitors.runs import Who
 
 EVALUATION_SECONDS = 60.0  # set aside for scoring a text; what it took is what counts
+MOST_SCORERS = 4  # visitors whose text is scored, or waits for that; each of them takes a thread
 EVALUATION = "evaluation"
 
 
@@ -34,6 +35,7 @@ class VisitorServing:
         self._lock = threading.Lock()
         self._writing = 0  # texts at work, of all visitors
         self._scoring = threading.Lock()
+        self._scorers: set[str] = set()  # keys of visitors
 
     def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[Draft]:
         """As `Serving.generate`.
@@ -63,20 +65,36 @@ class VisitorServing:
         """
         visitor = someone(self._who)
         check_text_size(self._limits, utf8_size(own_text(run) if text is None else text))
-        self._accounts.check_seconds(visitor, EVALUATION_SECONDS)
-        if not self._scoring.acquire(timeout=EVALUATION_SECONDS / 4):
-            raise LimitError(f"another text is being scored just now; try again in a minute, or {ELSEWHERE}")
-        began = time.monotonic()
-        self._accounts.grant(visitor, EVALUATION, EVALUATION_SECONDS)
-        try:
-            return self._serving.evaluate(run, text, split)
-        finally:
-            self._accounts.settle(visitor, EVALUATION, time.monotonic() - began)
-            self._scoring.release()
+        with self._turn(visitor):
+            self._accounts.grant(visitor, EVALUATION, EVALUATION_SECONDS)
+            began = time.monotonic()
+            try:
+                return self._serving.evaluate(run, text, split)
+            finally:
+                self._accounts.settle(visitor, EVALUATION, time.monotonic() - began)
 
     def lexicon(self, run: Run) -> frozenset[str]:
         """As `Serving.lexicon`."""
         return self._serving.lexicon(run)
+
+    @contextmanager
+    def _turn(self, visitor: Visitor) -> Iterator[None]:
+        """The one place where a text is scored; few may wait for it, and nobody twice."""
+        refusal = LimitError(f"another text is being scored just now; try again in a minute, or {ELSEWHERE}")
+        with self._lock:
+            if visitor.key in self._scorers or len(self._scorers) >= MOST_SCORERS:
+                raise refusal
+            self._scorers.add(visitor.key)
+        try:
+            if not self._scoring.acquire(timeout=EVALUATION_SECONDS / 4):
+                raise refusal
+            try:
+                yield
+            finally:
+                self._scoring.release()
+        finally:
+            with self._lock:
+                self._scorers.discard(visitor.key)
 
     @contextmanager
     def _place(self, texts: int) -> Iterator[None]:

@@ -12,7 +12,8 @@ import pytest
 from charlm.config import SampleConfig
 from charlm.errors import ConfigError
 from charlm.ui import choice, sampling
-from charlm.ui.ranking import Writing, best_of, number_columns, plain_cell, ranking_csv, ranking_table
+from charlm.ui.csv_text import plain_cell
+from charlm.ui.ranking import Writing, best_of, number_columns, ranking_csv, ranking_table
 from charlm.ui.verdict import names, verdict
 from charlm.ui.writing import resting_columns, skipped_note, stream_columns
 from tests.ui.runs import AUNT, FakeRun, FakeStore, trio

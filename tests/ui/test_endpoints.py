@@ -22,8 +22,8 @@ from charlm.ui.theme import launch_options
 from tests.training import SMALL, TEXT, store_in, trained, wait_for
 
 NAMES = (
-    "corpora", "runs", "evaluate", "train", "race", "status", "pause", "stop", "resume", "fork", "retry", "queue",
-    "move", "generate", "compare", "export", "import_run", "limits",
+    "corpora", "runs", "evaluate", "limits", "train", "race", "status", "pause", "stop", "resume", "fork", "retry",
+    "queue", "move", "generate", "compare", "export", "import_run",
 )  # fmt: skip
 # What stands after the first input of a raw call that leaves it out.
 REST: dict[str, tuple[Any, ...]] = {

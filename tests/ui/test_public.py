@@ -1,8 +1,6 @@
 """A public Space over a real server: strangers beside each other, and a forged call for every limit."""
 
 import contextlib
-import json
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,58 +12,10 @@ from gradio_client.exceptions import AppError
 
 from charlm.config import ModelConfig
 from charlm.limits import Limits
-from charlm.ui.demo import build_demo
 from charlm.ui.lab import PublicLab
-from charlm.ui.theme import launch_options
-from charlm.ui.visitor import COOKIE, HEADER
+from charlm.ui.visitor import COOKIE
 from tests.training import TEXT, wait_for
-
-SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 8, "eval_every": 4}
-LONG = {**SOON, "steps": 2000, "eval_every": 1000, "batch_size": 256, "seq_len": 64}
-SHIPPED = {"sherlock-lstm", "sherlock-gru", "sherlock-rnn"}
-
-
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicLab]:
-    folder = tmp_path_factory.mktemp("public")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CHARLM_RUNS", str(folder / "runs"))
-        patch.setenv("CHARLM_DATA", str(folder / "data"))
-        made = PublicLab()
-    made.begin()
-    yield made
-    made.jobs.close(seconds=30)
-
-
-@pytest.fixture(scope="session")
-def address(lab: PublicLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    demo = build_demo(lab.services, tmp_path_factory.mktemp("secret"))
-    options = {**launch_options(lab.services), "server_name": "127.0.0.1", "quiet": True}
-    _, url, _ = demo.launch(prevent_thread_lock=True, **options)
-    yield url.rstrip("/")
-    demo.close()
-
-
-@pytest.fixture
-def visit(address: str) -> Any:
-    """Makes visitors: clients, each with a secret of its own."""
-    return lambda: Client(address, verbose=False)
-
-
-@pytest.fixture
-def pets(tmp_path: Path) -> Any:
-    path = tmp_path / "pets.txt"
-    path.write_text(TEXT, encoding="utf-8")
-    return handle_file(str(path))
-
-
-@pytest.fixture
-def idle(lab: PublicLab) -> Iterator[None]:
-    """Nothing trains when the test is over."""
-    yield
-    for run_id in [run_id for job in lab.jobs.queue() for run_id in job]:
-        lab.jobs.stop(run_id)
-    wait_for(lambda: not lab.jobs.queue(), "for an empty queue")
+from tests.ui.strangers import LONG, SHIPPED, SOON, Bare, file_data, stranger
 
 
 def refused(client: Client, *args: Any, api_name: str) -> str:
@@ -186,34 +136,11 @@ def test_who_brings_no_secret_works_within_an_address(address: str, visit: Any, 
 
 
 def test_a_secret_may_be_a_header(address: str) -> None:
-    one, other = (Bare(address, {HEADER: secrets.token_urlsafe(32)}) for _ in range(2))
+    one, other = stranger(address), stranger(address)
     run_id = one.predict("train", "sherlock", None, "rnn", SOON)["run_id"]
     wait_for(lambda: one.predict("status", run_id, -1)["status"] == "finished", "for the training")
     assert run_id in {run["run_id"] for run in one.predict("runs")}
     assert run_id not in {run["run_id"] for run in other.predict("runs")}
-
-
-class Bare:
-    """Plain HTTP: no cookies, no session."""
-
-    def __init__(self, address: str, headers: dict[str, str] | None = None) -> None:
-        self.address, self.headers = address, headers or {}
-
-    def call(self, name: str, *data: Any) -> tuple[str, Any]:
-        call = f"{self.address}/gradio_api/call/{name}"
-        event = httpx.post(call, json={"data": data}, headers=self.headers).json()["event_id"]
-        lines = httpx.get(f"{call}/{event}", headers=self.headers, timeout=60).text.splitlines()
-        return lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: "))
-
-    def predict(self, name: str, *data: Any) -> Any:
-        event, answer = self.call(name, *data)
-        assert event == "complete", answer
-        return answer[0]
-
-    def refused(self, name: str, *data: Any) -> str:
-        event, answer = self.call(name, *data)
-        assert event == "error", answer
-        return str(answer)
 
 
 def test_only_the_pages_routes_are_open(address: str) -> None:
@@ -252,11 +179,11 @@ def test_uploads_are_bounded_by_bytes_and_files(address: str, tmp_path: Path) ->
 
 
 def test_an_upload_is_its_visitors_own(address: str, idle: None) -> None:
-    one, other = (Bare(address, {HEADER: secrets.token_urlsafe(32)}) for _ in range(2))
-    sent = httpx.post(f"{address}/gradio_api/upload", files=[("files", ("a.txt", TEXT.encode()))], headers=one.headers)
-    [path] = sent.json()
-    forged = {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "a.txt"}
-    assert "no upload" in other.refused("train", "", forged, "rnn", SOON)
+    one, other = stranger(address), stranger(address)
+    path = one.upload(TEXT.encode())
+    forged = file_data(path)
+    answer = other.post("call/train", {"data": ["", forged, "rnn", SOON]})
+    assert answer.status_code == 400 and "no upload of yours" in answer.text
     assert httpx.get(f"{address}/gradio_api/file={path}", headers=one.headers).status_code == 200
     assert httpx.get(f"{address}/gradio_api/file={path}", headers=other.headers).status_code == 404
     assert one.predict("train", "", forged, "rnn", SOON)["run_id"]

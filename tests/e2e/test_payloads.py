@@ -1,0 +1,227 @@
+"""Script payloads through every text a user can bring: whatever the page shows of them, nothing runs."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charlm.corpus import corpus_from_text
+from charlm.presets import from_options
+from tests.e2e.payloads import LISTEN_JS, PAYLOADS, TRACES_JS
+from tests.e2e.steps import SECOND, choose_tab, open_app, until
+
+ALL = "\n".join(PAYLOADS)
+PRINTED = [" ".join("".join(one if one.isprintable() else " " for one in text).split()) for text in PAYLOADS]
+
+
+class Listener:
+    """A page that hears every payload that runs."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.heard: list[str] = []
+        page.on("dialog", lambda dialog: (self.heard.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: self._request(request.url))
+        page.on("pageerror", lambda error: self.heard.append(f"error {error}"))
+        page.on("framenavigated", lambda frame: self._request(frame.url))
+        page.add_init_script(LISTEN_JS)
+
+    def _request(self, url: str) -> None:
+        if "canary.invalid" in url.split("?")[0]:
+            self.heard.append(url)
+
+    def silent(self, after: str) -> None:
+        """Nothing has run, and nothing stands in the page that could."""
+        hurts = self.page.evaluate("window.hurts")
+        assert not hurts and not self.heard and not self.page.evaluate(TRACES_JS), (
+            after, hurts, self.heard, self.page.evaluate(TRACES_JS),
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def planted(services: Any) -> Iterator[list[str]]:
+    """Forty runs, each with a payload in every field of its run.json and in its samples; one reads them all."""
+    config = from_options({"hidden_size": 8, "num_layers": 1, "steps": 6, "eval_every": 3, "label": "reads payloads"})
+    corpus = corpus_from_text(f"{ALL}\n" * 8, f"{PAYLOADS[0]}.txt", config.corpus)
+    [first] = services.jobs.start(corpus, config, ["gru"])
+    until(lambda: services.store.get(first).status == "finished")
+    source, ids = services.store.get(first).folder, [first]
+    for place, payload in enumerate(PAYLOADS):
+        folder = source.parent / f"payload-{place:02}"
+        shutil.copytree(source, folder)
+        ids.append(folder.name)
+        plant(folder, payload, ("failed", "finished", payload, "stopped")[place % 4])
+    yield ids
+    for run_id in ids:
+        shutil.rmtree(source.parent / run_id, ignore_errors=True)
+
+
+def plant(folder: Path, payload: str, status: str) -> None:
+    """What a run folder that was put there by hand may say."""
+    info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    parent = {"run_id": payload, "label": payload, "step": 3, "why": "fork"}
+    info |= {
+        "label": payload, "message": payload, "status": status, "preset": payload, "group": payload, "owner": payload,
+        "created": payload, "updated": payload, "mend": {"learning_rate": payload, payload: payload},
+        "ancestry": [parent, {**parent, "why": payload}], "versions": {payload: payload}, payload: payload,
+    }  # fmt: skip
+    info["corpus"] |= {"name": payload, "key": payload, "about": payload}
+    (folder / "run.json").write_text(json.dumps(info), encoding="utf-8")
+    sample = {"step": 6, "prompt": payload, "text": f"{payload} {ALL}"}
+    (folder / "samples.jsonl").write_text(json.dumps(sample) + "\n", encoding="utf-8")
+
+
+@pytest.fixture
+def listener(browser: Any, server: str, planted: list[str]) -> Iterator[Listener]:
+    visitor = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    page = visitor.new_page()
+    page.set_default_timeout(20 * SECOND)
+    made = Listener(page)
+    open_app(page, server)
+    yield made
+    made.silent("all")
+    visitor.close()
+
+
+def row(page: Any, run_id: str) -> Any:
+    return page.locator(f"#runs-table button.name[data-run='{run_id}']")
+
+
+def choose(page: Any, elem_id: str, text: str) -> None:
+    """Take what a picker offers under this text."""
+    field = page.locator(f"#{elem_id} input").first
+    field.click()
+    field.fill(text)
+    page.get_by_role("option").first.click()
+
+
+def test_the_canary_would_be_heard(browser: Any, server: str) -> None:
+    """Each way to hear works: else silence means nothing."""
+    page = browser.new_page()
+    listener = Listener(page)
+    open_app(page, server)
+    listener.silent("nothing")
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=hurt(0)>')")
+    page.wait_for_function("window.hurts.length > 0")
+    page.evaluate("fetch('https://canary.invalid/1').catch(() => 0)")
+    page.wait_for_timeout(100)
+    assert listener.heard and page.evaluate(TRACES_JS)
+    page.close()
+
+
+def test_runs_that_were_put_there_by_hand(listener: Listener, planted: list[str], services: Any) -> None:
+    page = listener.page
+    choose_tab(page, "Runs")
+    row(page, planted[-1]).wait_for()
+    shown = page.locator("#runs-table").inner_text()
+    assert all(one in " ".join(shown.split()) for one in PRINTED if "  " not in one)
+    listener.silent("the table")
+    for run_id in planted[1:]:
+        row(page, run_id).click()
+        page.locator("#runs-details", has_text=run_id).wait_for()
+    listener.silent("details")
+    page.locator("#runs-fork").click()
+    page.locator("#runs-fork-name").get_by_role("textbox").fill(PAYLOADS[0])
+    page.locator("#runs-rename").click()
+    page.locator("#runs-name").get_by_role("textbox").fill(PAYLOADS[1])
+    page.locator("#runs-save").click()
+    until(lambda: services.store.get(planted[-1]).label == PAYLOADS[1])
+    for payload in (PAYLOADS[0], PAYLOADS[4], ALL):
+        page.locator("#runs-filter input, #runs-filter textarea").first.fill(payload)
+        page.wait_for_timeout(150)
+    page.locator("#runs-table", has_text="No run matches").wait_for()
+    listener.silent("filter, fork and rename")
+    page.locator("#runs-filter input, #runs-filter textarea").first.fill("")
+    with page.expect_download() as waiting:
+        page.locator("#runs-download").click()
+    assert not set("<>\"'/\\:&${}") & set(waiting.value.suggested_filename)
+    page.locator("#runs-delete").click()
+    page.locator("#runs-told", has_text="Deleted").wait_for()
+    page.locator("#runs-trash").get_by_role("button").first.click()
+    listener.silent("told and trash")
+    page.locator("#runs-told").get_by_role("button", name="Undo").click()
+    row(page, planted[-1]).wait_for()
+
+
+def test_compare_writes_them_and_draws_them(listener: Listener, planted: list[str]) -> None:
+    page = listener.page
+    for place in (1, 2, 6):
+        choose_tab(page, "Runs")
+        compare = page.locator(f"#runs-table button[data-act=compare][data-run='{planted[place]}']")
+        compare.click() if compare.count() else row(page, planted[place]).click()
+        page.wait_for_timeout(300)
+    choose_tab(page, "Compare")
+    page.locator("#compare-columns .col").first.wait_for()
+    for text in (ALL[:1900], ALL[-1900:]):
+        page.locator("#compare-prompt textarea").fill(text)
+        page.locator("#compare-generate").click()
+        page.locator("#compare-generate").wait_for(state="visible")
+        page.wait_for_timeout(500)
+        listener.silent("generated text")
+    page.locator("#compare-plot .js-plotly-plot").wait_for()
+    for x in (0.3, 0.6, 0.9):  # hover texts
+        box = page.locator("#compare-plot .js-plotly-plot").bounding_box()
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + box["height"] / 2)
+        page.wait_for_timeout(100)
+    with page.expect_download() as waiting:
+        page.locator("#compare-csv").click()
+    assert waiting.value.suggested_filename == "charlm-ranking.csv"
+    listener.silent("plot and ranking")
+
+
+def test_texts_files_and_tables(listener: Listener, tmp_path: Path) -> None:
+    page = listener.page
+    choose_tab(page, "Corpus")
+    page.locator("#corpus-paste").click()
+    page.locator("#corpus-pasted textarea").fill(f"{ALL}\n" * 4)
+    page.locator("#corpus-use").click()
+    page.locator("#corpus-head", has_text="Pasted text").wait_for()
+    page.locator("#corpus-guessing", has_text="bits").wait_for()
+    page.locator("#corpus-sees").get_by_role("button").first.click()
+    page.wait_for_timeout(500)
+    listener.silent("pasted")
+    for name, content in files():
+        chooser = {"name": name, "mimeType": "text/plain", "buffer": content}
+        page.locator("#corpus-upload input[type=file]").set_input_files(chooser)
+        page.wait_for_timeout(1200)
+        listener.silent(name)
+    choose_tab(page, "Train")
+    page.wait_for_timeout(500)
+    listener.silent("the name of the text on the Train tab")
+
+
+def files() -> Iterator[tuple[str, bytes]]:
+    """Uploads whose names, columns, cells or errors hold payloads."""
+    quoted = [payload.replace('"', '""') for payload in PAYLOADS]
+    head = ",".join(f'"{one}"' for one in quoted[:6])
+    cells = "".join(",".join(f'"{one} and more text"' for one in quoted[at : at + 6]) + "\n" for at in range(0, 36, 6))
+    yield "<img src=x onerror=hurt(0)>.csv", (head + "\n" + cells * 8).encode()
+    yield "<svg onload=hurt(1)>.txt", (f"{ALL}\n" * 4).encode()
+    yield "${hurt(4)}{{hurt(5)}}.txt", b"\0\1\2\3" * 100  # refused: a toast with its name
+    yield '"onmouseover=hurt(7) x=".json', b'{"a":'
+    yield "</title><script>hurt(9)</script>.txt", b"x"  # too short: a toast
+
+
+def test_training_shows_them_live(listener: Listener, services: Any, planted: list[str], idle: None) -> None:
+    page = listener.page
+    config = from_options({"hidden_size": 8, "num_layers": 1, "steps": 1_000_000, "eval_every": 50,
+                           "label": PRINTED[0]})  # fmt: skip
+    corpus = corpus_from_text(f"{ALL}\n" * 8, f"{PAYLOADS[4]}{PAYLOADS[1]}", config.corpus)
+    ids = services.jobs.start(corpus, config, ["lstm", "rnn"])
+    until(lambda: services.store.get(ids[0]).sample() is not None)
+    page.locator("#strip .job").wait_for()
+    choose_tab(page, "Train")
+    page.locator("#train-plot .js-plotly-plot").wait_for()
+    page.locator("#train-live .col").first.wait_for()
+    listener.silent("live")
+    for run_id in planted[1:6]:
+        choose_tab(page, "Runs")
+        watch: Callable[[], Any] = page.locator(f"#runs-table button[data-run='{run_id}']").first.click
+        watch()
+    choose_tab(page, "Train")
+    choose(page, "train-overlay", "img")
+    page.wait_for_timeout(700)
+    listener.silent("overlay")

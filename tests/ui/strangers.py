@@ -1,0 +1,66 @@
+"""Visitors of a public Space as plain programs: no browser, no session, what they send is up to them."""
+
+import json
+import secrets
+from typing import Any
+
+import httpx
+
+from charlm.ui.visitor import HEADER
+
+SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 8, "eval_every": 4}
+LONG = {**SOON, "steps": 2000, "eval_every": 1000, "batch_size": 256, "seq_len": 64}
+SHIPPED = {"sherlock-lstm", "sherlock-gru", "sherlock-rnn"}
+TRACES = ("Traceback", 'File "', ".py")  # no answer has any of them
+
+
+class Bare:
+    """Plain HTTP: no cookies, no session."""
+
+    def __init__(self, address: str, headers: dict[str, str] | None = None) -> None:
+        self.address, self.headers = address, headers or {}
+        self._line = httpx.Client(timeout=60)
+
+    def call(self, name: str, *data: Any) -> tuple[str, Any]:
+        call = f"{self.address}/gradio_api/call/{name}"
+        event = self.post(f"call/{name}", {"data": data}).json()["event_id"]
+        lines = self._line.get(f"{call}/{event}", headers=self.headers).text.splitlines()
+        return lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: "))
+
+    def predict(self, name: str, *data: Any) -> Any:
+        event, answer = self.call(name, *data)
+        assert event == "complete", answer
+        return answer[0]
+
+    def refused(self, name: str, *data: Any) -> str:
+        event, answer = self.call(name, *data)
+        assert event == "error", answer
+        return str(answer)
+
+    def post(self, path: str, value: Any) -> httpx.Response:
+        """A raw request with JSON in ASCII, so that half a surrogate pair can be sent."""
+        headers = {"content-type": "application/json", **self.headers}
+        url = f"{self.address}/gradio_api/{path}"
+        return self._line.post(url, content=json.dumps(value), headers=headers)
+
+    def get(self, path: str) -> httpx.Response:
+        """A raw request; `path` is sent as it is."""
+        return self._line.get(f"{self.address}/{path}", headers=self.headers)
+
+    def upload(self, content: bytes, name: str = "a.txt") -> str:
+        """Where the server put it."""
+        given = [("files", (name, content))]
+        sent = self._line.post(f"{self.address}/gradio_api/upload", files=given, headers=self.headers)
+        assert sent.status_code == 200, sent.text
+        [path] = sent.json()
+        return str(path)
+
+
+def stranger(address: str) -> Bare:
+    """A visitor with a new secret."""
+    return Bare(address, {HEADER: secrets.token_urlsafe(32)})
+
+
+def file_data(path: Any, **more: Any) -> dict[str, Any]:
+    """What gradio takes for a file."""
+    return {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "a.txt", **more}
