@@ -191,12 +191,17 @@ class VisitorJobs:
             )
 
     def settle(self, visitor: Visitor) -> None:
-        """Give back what ended trainings did not take of their minutes."""
+        """Give back what ended trainings did not take of their minutes, of deleted runs too."""
+        deleted: dict[str, Run] | None = None
         for run_id in self._accounts.unsettled(visitor):
             try:
                 run = self._runs.get(run_id)
             except CharLMError:
-                continue  # an evaluation at work, or a deleted run
+                if deleted is None:
+                    deleted = {one.run_id: one for one in self._runs.trashed()}
+                if run_id not in deleted:
+                    continue  # an evaluation at work, or a run that is gone
+                run = deleted[run_id]
             if run.status not in ACTIVE:
                 self._accounts.settle(visitor, run_id, run.seconds)
 
