@@ -130,3 +130,9 @@ def test_many_validations_are_thinned_and_the_kept_step_stays_ringed() -> None:
 def test_colours() -> None:
     assert arch_colour("gru") == ARCH_COLOURS["gru"] == "#009E73"
     assert arch_colour("n-gram") == "#7F7F7F"
+
+
+def test_a_name_is_no_markup_to_plotly() -> None:
+    """Hover texts show a trace's name, and plotly reads links and tags in it."""
+    figure = loss_figure([curve(name="<a href='https://canary.invalid'>&amp;</a>")])
+    assert {trace.name for trace in figure.data} == {"&lt;a href='https://canary.invalid'&gt;&amp;amp;&lt;/a&gt;"}
