@@ -140,3 +140,9 @@ def test_a_text_learned_by_heart_has_its_place_on_the_log_axis(loss: float) -> N
     figure = loss_figure([curve(rows=[*rows(), end])], log=True, uniform=1.0)
     assert all(math.isfinite(number) for number in figure.layout.yaxis.range)
     assert [label["y"] for label in end_labels([curve(rows=[end])], log=True, span=(0.0, 3.0))] == [-3.0]
+
+
+def test_a_name_is_no_markup_to_plotly() -> None:
+    """Hover texts show a trace's name, and plotly reads links and tags in it."""
+    figure = loss_figure([curve(name="<a href='https://canary.invalid'>&amp;</a>")])
+    assert {trace.name for trace in figure.data} == {"&lt;a href='https://canary.invalid'&gt;&amp;amp;&lt;/a&gt;"}

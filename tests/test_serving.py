@@ -180,3 +180,21 @@ def test_scores_without_a_test_tail_or_without_the_text(store: RunStore) -> None
         file.unlink()
     with pytest.raises(CorpusError, match=r"\(pets.txt\) is no longer here; give one"):
         serving.evaluate(run)
+
+
+@pytest.mark.parametrize(("training", "pieces"), [(False, 200), (True, 40)])
+def test_a_crowd_is_handed_larger_pieces(training: bool, pieces: int, store: RunStore) -> None:
+    serving = Serving(store, lambda: training)
+    for readers, seconds in ((1, 0.06), (100, 100 / pieces), (10_000, 2.0)):
+        serving._readers = readers
+        assert serving._flush_seconds() == pytest.approx(min(max(0.06, seconds), 2.0))
+
+
+def test_readers_are_counted_while_they_read(store: RunStore) -> None:
+    [run] = trained(store, "rnn")
+    serving = Serving(store)
+    texts = serving.generate(run, "The ", SampleConfig(length=500))
+    next(texts)
+    assert serving._readers == 1
+    texts.close()
+    assert serving._readers == 0

@@ -184,3 +184,23 @@ ENDING = """if True:
 def test_the_program_ends_while_it_writes() -> None:
     run = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=120)
     assert (run.returncode, run.stdout, run.stderr) == (0, "True\n", "")
+
+
+def test_a_reader_wakes_when_its_own_text_begins_or_ends(writing: Scribe) -> None:
+    """Not at every turn of every other text."""
+    asked = {"mine": 0}
+    writer, other = FakeWriter(), FakeWriter()
+    writer.allowed.clear()
+    mine = writing.begin(opened(writer), "", SampleConfig(length=10))
+
+    def is_done() -> bool:
+        asked["mine"] += 1
+        return mine.done
+
+    reader = threading.Thread(target=writing.wait, args=([mine], is_done, 60))
+    reader.start()
+    wait_for(lambda: asked["mine"], "for the reader")
+    writer.allowed.set()
+    finish(writing, writing.begin(opened(other), "", SampleConfig(length=3000)))
+    reader.join(60)
+    assert mine.done and asked["mine"] <= 4

@@ -24,8 +24,9 @@ class Bare:
     def call(self, name: str, *data: Any) -> tuple[str, Any]:
         call = f"{self.address}/gradio_api/call/{name}"
         event = self.post(f"call/{name}", {"data": data}).json()["event_id"]
-        lines = self._line.get(f"{call}/{event}", headers=self.headers).text.splitlines()
-        return lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: "))
+        said = self._line.get(f"{call}/{event}", headers=self.headers).text
+        kind, data = [line for line in said.split("\n") if line][-2:]
+        return kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
     def predict(self, name: str, *data: Any) -> Any:
         event, answer = self.call(name, *data)
