@@ -28,6 +28,8 @@ from tests.fuzz.readers import READERS, Ground, Reader, canaries
 ROOM = 64 << 20  # beside twice the file
 SLOW, HANG = 1.0, 20  # seconds: counted, and not waited for
 MOST_SAID = 600  # characters of a refusal
+# How texts are written in pickles; reading those loads a module of Python's own.
+PICKLED = ("raw_unicode_escape", "unicode_escape")
 
 
 @dataclass
@@ -79,7 +81,7 @@ class Loop:
     def warm_up(self, readers: Sequence[Reader], rounds: int = 40) -> None:
         """Whole files are accepted; they, and some damaged ones, load what readers need."""
         with self.guard.learns():
-            for codec in (*CODE_PAGES, *(codec for _, codec, _ in MARKS)):
+            for codec in (*CODE_PAGES, *(codec for _, codec, _ in MARKS), *PICKLED):
                 codecs.lookup(codec)  # loads its module
             for reader in readers:
                 for name, data in self.files[reader.name].items():
