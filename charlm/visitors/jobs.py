@@ -1,24 +1,20 @@
 """The trainings as one visitor may use them: within the table of limits, and no one else's."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from charlm.accounts import MINUTE, Accounts, Grant
-from charlm.config import TrainConfig
+from charlm.accounts import MINUTE, Accounts
 from charlm.corpus import Corpus
-from charlm.errors import JobError, LimitError
+from charlm.errors import LimitError
 from charlm.jobs import Jobs
-from charlm.limits import ELSEWHERE, Visitor, check_model, check_text_size, check_training, refuse_above, utf8_size
-from charlm.presets import BUDGETS, RunConfig
+from charlm.limits import ELSEWHERE, check_training
+from charlm.presets import RunConfig
 from charlm.run import ACTIVE, Run
+from charlm.visitors.allowance import Allowance
 from charlm.visitors.runs import VisitorRuns, Who
-from charlm.visitors.serving import EVALUATION, own_text, someone
-
-LEAST_SECONDS = 10.0  # with less left of the day, nothing is begun
-NEW = ""  # what a training is called in the accounts before it has an id
+from charlm.visitors.serving import someone
 
 
 class VisitorJobs:
@@ -33,39 +29,24 @@ class VisitorJobs:
 
     def __init__(self, jobs: Jobs, runs: VisitorRuns, who: Who, accounts: Accounts) -> None:
         self._jobs, self._runs, self._who, self._accounts = jobs, runs, who, accounts
-        self._limits = accounts.limits
+        self._limits, self._allowance = accounts.limits, Allowance(runs, accounts)
         self._entering = threading.RLock()  # two requests at once count as two
-
-    def check(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> None:
-        """Refuse what no visitor may train.
-
-        Raises:
-            LimitError: names the first limit that is exceeded, and the way out.
-        """
-        from charlm.estimate import count_parameters  # torch takes seconds: not before it is needed
-        from charlm.tokenizer import CharTokenizer
-
-        check_text_size(self._limits, utf8_size(corpus.text))
-        check_training(self._limits, config.train)
-        model = replace(config.model, vocab_size=CharTokenizer.fit(corpus.text).vocab_size)
-        for one in (replace(model, arch=arch) for arch in archs):
-            check_model(self._limits, one, count_parameters(one))
 
     def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]:
         """As `Jobs.start`; what the settings leave open ends with the visitor's minutes.
 
         Raises:
-            LimitError: see `check`; or too many runs are kept or wait, or the day's minutes are used up.
+            LimitError: see `Allowance.check_new`; or too many runs are kept or wait, or the day's minutes are used up.
         """
         visitor = someone(self._who)
         self._runs.check_room(len(archs))  # first: a list of a million names is not worth a look
-        self.check(corpus, config, archs)
+        self._allowance.check_new(corpus, config, archs)
         with self._entering:
             self._check_room(len(archs))
-            minutes = self._share(visitor, len(archs)) / MINUTE
+            minutes = self._allowance.share(visitor, len(archs)) / MINUTE
             minutes = min(config.train.minutes or minutes, minutes)
             train = replace(config.train, minutes=minutes, steps=config.train.steps or self._limits.steps)
-            with self._granted(visitor, minutes * MINUTE, len(archs)) as grants:
+            with self._allowance.granted(visitor, minutes * MINUTE, len(archs)) as grants:
                 ids = self._jobs.start(corpus, replace(config, train=train), archs)
                 for grant, run_id in zip(grants, ids, strict=True):
                     grant.name = run_id
@@ -77,16 +58,12 @@ class VisitorJobs:
         if run.status in ACTIVE:
             return self._jobs.resume(run_id, options)
         with self._entering:
-            self._check_run(run)
+            self._allowance.check_run(run)
             self._check_waiting()
-            most = min(self._limits.steps, self._limits.steps - (run.step - _inherited_steps(run)))
-            if most <= 0:
-                raise LimitError(
-                    f"{run.label} has had its {self._limits.steps:,} steps here; fork it for new ones, or {ELSEWHERE}"
-                )
-            budget = self._budget(run, options or {}, max(0, run.train_config.steps - run.step), most)
-            seconds = self._seconds(visitor, run, options or {})
-            with self._granted(visitor, seconds, base=run.seconds) as [grant]:
+            usual, most = max(0, run.train_config.steps - run.step), self._allowance.steps_left(run)
+            budget = self._allowance.budget(run, options or {}, usual, most)
+            seconds = self._allowance.seconds(visitor, run, options or {})
+            with self._allowance.granted(visitor, seconds, base=run.seconds) as [grant]:
                 state = self._jobs.resume(run_id, {**(options or {}), **budget, "minutes": seconds / MINUTE})
                 grant.name = run_id
         return state
@@ -97,12 +74,12 @@ class VisitorJobs:
         """As `Jobs.fork`; the new run has steps and minutes of its own."""
         visitor, parent = someone(self._who), self._runs.get(run_id)
         with self._entering:
-            self._check_run(parent, corpus)
+            self._allowance.check_run(parent, corpus)
             self._check_room(1)
             usual = max(0, parent.train_config.steps - parent.step) or max(1, parent.step)
-            budget = self._budget(parent, options or {}, min(usual, self._limits.steps), self._limits.steps)
-            seconds = self._seconds(visitor, None, options or {})
-            with self._granted(visitor, seconds) as [grant]:
+            budget = self._allowance.budget(parent, options or {}, min(usual, self._limits.steps), self._limits.steps)
+            seconds = self._allowance.seconds(visitor, None, options or {})
+            with self._allowance.granted(visitor, seconds) as [grant]:
                 given = {**(options or {}), **budget, "minutes": seconds / MINUTE}
                 state = self._jobs.fork(run_id, given, corpus)
                 grant.base = self._runs.get(state["run_id"]).seconds
@@ -119,63 +96,13 @@ class VisitorJobs:
         if not config.minutes:  # it was not begun here
             raise LimitError(f"{failed.label} has no limit of time; train it anew, or {ELSEWHERE}")
         with self._entering:
-            self._check_run(failed)
+            self._allowance.check_run(failed)
             self._check_room(1)
-            self.settle(visitor)
-            with self._granted(visitor, config.minutes * MINUTE) as [grant]:
+            self._allowance.settle(visitor)
+            with self._allowance.granted(visitor, config.minutes * MINUTE) as [grant]:
                 state = self._jobs.retry(run_id)
                 grant.name = state["run_id"]
         return state
-
-    @contextmanager
-    def _granted(self, visitor: Visitor, seconds: float, many: int = 1, base: float = 0.0) -> Iterator[list[Grant]]:
-        """Seconds for each of so many trainings, set aside before they begin; free again if they do not."""
-        for _ in range(many):
-            self._accounts.take_start(visitor)
-        try:
-            yield [self._accounts.grant(visitor, NEW, seconds, base) for _ in range(many)]
-        except BaseException:
-            self._accounts.settle(visitor, NEW, base)
-            raise
-
-    def _budget(self, run: Run, options: Mapping[str, Any], usual: int, most: int) -> dict[str, Any]:
-        """Steps and epochs to add: as asked for, else as many steps as are usual, else the run's epochs."""
-        asked = {name: options[name] for name in BUDGETS if options.get(name)}
-        if asked:
-            wanted = TrainConfig.from_dict(asked if "steps" in asked else {**asked, "steps": 0})  # within their range
-            refuse_above(wanted.steps, most, "steps to add are {}", "add fewer")
-            return {"steps": wanted.steps or most, "epochs": wanted.epochs}
-        if run.status == "finished" and not usual:
-            raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
-        epochs = 0.0 if usual else max(0.0, run.train_config.epochs - run.epoch)
-        return {"steps": min(usual or most, most), "epochs": epochs}
-
-    def _seconds(self, visitor: Visitor, run: Run | None, options: Mapping[str, Any]) -> float:
-        """What a run may take from now on; None: a new one."""
-        refuse_above(float(options.get("minutes") or 0), self._limits.run_minutes, "minutes is {}", "choose fewer")
-        had = self._accounts.spent(visitor, run.run_id) if run is not None else 0.0
-        left = self._limits.run_minutes * MINUTE - had
-        if left < LEAST_SECONDS:
-            raise LimitError(
-                f"this run has had its {self._limits.run_minutes:g} minutes here; fork it for a new one, or {ELSEWHERE}"
-            )
-        share = min(self._share(visitor, 1), left)
-        return min(float(options.get("minutes") or 0) * MINUTE or share, share)
-
-    def _share(self, visitor: Visitor, racers: int) -> float:
-        """Seconds that each of so many new runs may take."""
-        self.settle(visitor)
-        seconds = min(self._limits.run_minutes * MINUTE, self._accounts.seconds_left(visitor) / racers)
-        self._accounts.check_seconds(visitor, LEAST_SECONDS * racers)
-        return seconds
-
-    def _check_run(self, run: Run, corpus: Corpus | None = None) -> None:
-        """Refuse to go on with a run, perhaps one that was brought along, that could not have been begun here."""
-        from charlm.estimate import count_parameters
-
-        check_model(self._limits, run.model_config, count_parameters(run.model_config))
-        check_training(self._limits, replace(run.train_config, steps=0, epochs=1.0, minutes=0.0))
-        check_text_size(self._limits, utf8_size(corpus.text if corpus else own_text(run)))
 
     def _check_room(self, more: int) -> None:
         self._runs.check_room(more)
@@ -186,13 +113,6 @@ class VisitorJobs:
             raise LimitError(
                 f"{self._limits.together_waiting} trainings wait already; try again in some minutes, or {ELSEWHERE}"
             )
-
-    def settle(self, visitor: Visitor) -> None:
-        """Give back what ended trainings did not take of their minutes."""
-        names = set(self._accounts.unsettled(visitor)) - {EVALUATION}
-        for run in self._runs.own() if names else ():
-            if run.run_id in names and run.status not in ACTIVE:
-                self._accounts.settle(visitor, run.run_id, run.seconds)
 
     def pause(self, run_id: str) -> dict[str, Any]:
         """Nobody may: others wait for their turn."""
@@ -261,15 +181,10 @@ class VisitorJobs:
         `set_aside` are the minutes kept for what trains now: those it does not take come back.
         """
         visitor = someone(self._who)
-        self.settle(visitor)
+        self._allowance.settle(visitor)
         return {
             "texts": self._accounts.texts_left(visitor),
             "minutes": round(self._accounts.seconds_left(visitor) / MINUTE, 1),
             "set_aside": round(self._accounts.set_aside(visitor) / MINUTE, 1),
             "runs": max(0, self._limits.runs - self._runs.kept()),
         }
-
-
-def _inherited_steps(run: Run) -> int:
-    """Steps that a fork has from its parent."""
-    return sum(int(one.get("step", 0)) for one in run.ancestry[:1] if one.get("why") == "fork")
