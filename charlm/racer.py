@@ -99,6 +99,7 @@ class Racer:
             model, state = load_training(folder, self.run.model_config, config)
             check_place(state, self.dataset.batch_size, self.dataset.steps_per_epoch)
             model = model.to(self.device)
+            state.follow(model)
         else:
             model, state = self._begin()
         if config.patience and state.stale >= config.patience:

@@ -56,6 +56,14 @@ class TrainState:
         )
         return cls(optimizer)
 
+    def follow(self, model: LanguageModel) -> None:
+        """Move to where the model's parameters were moved to: moments and hidden state belong beside them."""
+        device = next(model.parameters()).device
+        if self.hidden is not None:
+            self.hidden = tuple(part.to(device) for part in self.hidden)
+        if device.type != "cpu":
+            self.optimizer.load_state_dict(self.optimizer.state_dict())  # puts what it loads beside the parameters
+
     def mean_loss(self) -> float:
         """The mean training loss since it was last taken; NaN without a step in between."""
         mean = self.loss_sum / self.loss_count if self.loss_count else math.nan
