@@ -1,6 +1,5 @@
 """The doorman before a small app: bodies are counted however they come, and only open routes are reached."""
 
-import asyncio
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +15,7 @@ from charlm.ui.doorman import OPEN, Doorman
 from charlm.ui.files import VisitorFiles
 from charlm.ui.visitor import HEADER, who
 from tests.ui.strangers import file_data
+from tests.ui.waiting import finished
 
 LIMITS = Limits(body_bytes=2000, question_bytes=1000, files_a_request=2, uploads_an_hour=5, waiting_requests=4)
 UPLOAD, JOIN = "/gradio_api/upload", "/gradio_api/queue/join"
@@ -72,7 +72,7 @@ class Door:
             "type": "http", "method": method, "path": path, "client": ("198.51.100.7", 1), "app": self.app,
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in lines.items()],
         }  # fmt: skip
-        asyncio.run(self.doorman(scope, receive, send))
+        finished(self.doorman(scope, receive, send))
         starts = [message["status"] for message in told if message["type"] == "http.response.start"]
         assert len(starts) == 1, told
         return starts[0], b"".join(message.get("body", b"") for message in told)

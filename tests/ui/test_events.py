@@ -115,8 +115,8 @@ def test_no_button_of_anothers_run_works(
 @pytest.mark.parametrize("run_id", IDS)
 def test_odd_ids_are_runs_that_never_were(run_id: str, address: str) -> None:
     guest = stranger(address)
-    for name, *rest in (("status", -1), ("stop",), ("resume", {}), ("fork", {}), ("retry",), ("evaluate", "", {}),
-                        ("generate", "", 5, {})):  # fmt: skip
+    for name, *rest in (("status", -1), ("stop",), ("resume", {}), ("fork", {}, "", None), ("retry",),
+                        ("evaluate", "", {}), ("generate", "", 5, {})):  # fmt: skip
         said = guest.refused(name, run_id, *rest)
         assert not any(trace in said for trace in TRACES), (name, said)
         assert "there is no run" in said or "null" in said or said == "None", (name, said)

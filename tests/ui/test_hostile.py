@@ -17,6 +17,8 @@ from tests.training import spoil, wait_for
 from tests.ui.strangers import LONG, SHIPPED, SOON, Bare, stranger
 
 LIMITS = Limits()
+# What lets a run go on, and what stands after run id and options.
+CONTINUED: tuple[tuple[Any, ...], ...] = (("resume",), ("fork", "", None))
 
 
 def at_once(what: Callable[[int], Any], times: int) -> list[Any]:
@@ -102,8 +104,8 @@ def test_no_odd_number_of_minutes_buys_time(
     minutes: Any, lab: PublicLab, failed: tuple[Bare, str, Path], idle: None
 ) -> None:
     one, run_id, _ = failed
-    for name in ("resume", "fork"):
-        answer = one.post(f"call/{name}", {"data": [run_id, {"minutes": minutes, "steps": 5}]})
+    for name, *rest in CONTINUED:
+        answer = one.post(f"call/{name}", {"data": [run_id, {"minutes": minutes, "steps": 5}, *rest]})
         if answer.status_code == 200:
             one.get(f"gradio_api/call/{name}/{answer.json()['event_id']}")
     for run in lab.store.list():
@@ -129,11 +131,13 @@ def test_a_run_without_a_limit_of_time_is_not_tried_again(failed: tuple[Bare, st
     assert "no limit of time" in one.refused("retry", run_id)
 
 
-@pytest.mark.parametrize("name", ["resume", "fork"])
-def test_a_run_that_is_too_wide_for_this_place_does_not_go_on(name: str, failed: tuple[Bare, str, Path]) -> None:
-    one, run_id, path = failed
+@pytest.mark.parametrize("call", CONTINUED)
+def test_a_run_that_is_too_wide_for_this_place_does_not_go_on(
+    call: tuple[Any, ...], failed: tuple[Bare, str, Path]
+) -> None:
+    (one, run_id, path), (name, *rest) = failed, call
     spoil(path, train={**json.loads(path.read_text())["train"], "batch_size": 4096, "seq_len": 4096})
-    assert "batch_size times seq_len" in one.refused(name, run_id, {"steps": 5})
+    assert "batch_size times seq_len" in one.refused(name, run_id, {"steps": 5}, *rest)
 
 
 def test_a_new_run_belongs_to_who_made_it(lab: PublicLab) -> None:
