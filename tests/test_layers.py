@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
-    {"errors", "files", "memory", "bounded_json"},
+    {"errors", "files", "memory", "bounded_json", "json_walk"},
     {"config", "presets"},
     {"alphabet", "corpus", "catalog", "tokenizer", "cleaning", "decoding", "records", "sources", "symbols", "tables"},
     {"models", "dataset", "plots"},
