@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import torch
 from charlm.errors import CheckpointError
 from charlm.exchange import torch_files
 from charlm.exchange.imports import import_file
+from charlm.exchange.inert import InertReader
 from charlm.exchange.recognise import LEGACY, called, kind_of
 from charlm.runs import SHIPPED, RunStore
 from tests.exchange.models import udacity_file
@@ -256,3 +258,13 @@ def test_a_refusal_does_not_even_load_torch(tmp_path: Path, repository: Path) ->
     command = [sys.executable, "-c", code, str(tmp_path / "model.pt")]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "") and "posix.system" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_escapes_in_a_hostile_pickle_warn_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "odd.pkl"
+    path.write_bytes(b"S'\\d\\q'\n.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert kind_of(path) == "pickle"
+        with path.open("rb") as file, pytest.raises(CheckpointError, match="opcode STRING"):
+            InertReader("odd.pkl").read(file)
