@@ -3,19 +3,19 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from charlm import bounded_json
 from charlm.errors import CheckpointError
-from charlm.files import write_atomically
+from charlm.files import open_plain, write_atomically
 
 Made = TypeVar("Made")
 # The header's entry for the file's own checksum, and what stands there while it is taken.
@@ -147,21 +147,38 @@ def write_tensors(
         metadata: what is told beside them, plain values.
         keep: the name that the old content gets; without it, the old content is gone.
     """
-    plain: dict[str, Tensor] = {}
-    owners: set[int] = set()
-    for name, tensor in tensors.items():
-        own = tensor.detach().cpu().contiguous()
-        place = own.untyped_storage().data_ptr()
-        plain[name] = own.clone() if place in owners else own  # what is shared, as tied weights are, is written twice
-        owners.add(place)
-    write_atomically(path, sealed_pieces(save(plain, {ABOUT: json.dumps(metadata), SEAL: UNSEALED})), keep)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    ordered = dict(sorted(plain.items(), key=lambda item: (-item[1].element_size(), item[0])))  # none lies astride
+    head: dict[str, Any] = {"__metadata__": {ABOUT: json.dumps(metadata), SEAL: UNSEALED}}
+    at = 0
+    for name, tensor in ordered.items():
+        entry = Entry.of(tensor)
+        head[name] = {"dtype": entry.dtype, "shape": entry.shape, "data_offsets": (at, at + entry.size)}
+        at += entry.size
+    text = json.dumps(head, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    numbers = [_bytes_of(tensor) for tensor in ordered.values() if tensor.numel()]
+    write_atomically(path, sealed_pieces(len(text).to_bytes(8, "little") + text, numbers), keep)
 
 
-def sealed_pieces(data: bytes) -> list[bytes | memoryview]:
-    """A safetensors file, in pieces, with its own SHA-256 in its header, taken while that place holds zeros."""
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """Where the numbers of a tensor are, which has some."""
+    return memoryview(tensor.view(-1).numpy()).cast("B")  # type: ignore[arg-type]  # numpy's stubs know no buffers
+
+
+def sealed_pieces(data: bytes, more: Sequence[memoryview] = ()) -> list[bytes | memoryview]:
+    """A safetensors file, in pieces, with its own SHA-256 in its header, taken while that place holds zeros.
+
+    Args:
+        data: its beginning, at least the header.
+        more: what follows.
+    """
+    digest = hashlib.sha256(data)
+    for piece in more:
+        digest.update(piece)
     place, mark = data.index(_seal(UNSEALED)), len(_seal(UNSEALED))
     whole = memoryview(data)
-    return [whole[:place], _seal(hashlib.sha256(data).hexdigest()), whole[place + mark :]]
+    return [whole[:place], _seal(digest.hexdigest()), whole[place + mark :], *more]
 
 
 def _seal(digest: str) -> bytes:
@@ -171,7 +188,8 @@ def _seal(digest: str) -> bytes:
 def read_tensors(path: Path, expected: Callable[[Entries], Entries]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a file, and what is told beside them.
 
-    At most twice the file's size is in memory at once; a file that is not what is expected is refused by its header.
+    Numbers are read into their place, so that the file is in memory once; one that is not what is expected is refused
+    by its header.
 
     Args:
         path: the file.
@@ -181,19 +199,29 @@ def read_tensors(path: Path, expected: Callable[[Entries], Entries]) -> tuple[di
         CheckpointError: missing, damaged, of other names, shapes or types, or of numbers that are not finite.
     """
 
-    def take(file: BinaryIO, header: Header) -> dict[str, Tensor]:
+    def take(file: BufferedReader, header: Header) -> dict[str, Tensor]:
         _compare(header.entries, expected(header.entries))
-        data = header.raw + file.read()
         digest = header.unsealed()
-        digest.update(memoryview(data)[len(header.raw) :])
+        tensors = {name: _read_tensor(file, entry, digest) for name, entry in header.entries.items()}
         header.check_seal(digest)
-        return load(data)
+        return tensors
 
     tensors, told = _opened(path, take)
     for name, tensor in tensors.items():
-        if not _is_finite(tensor):
+        if not is_finite(tensor):
             raise CheckpointError(f"{path.name}: {name} holds values that are not finite numbers")
     return tensors, told
+
+
+def _read_tensor(file: BufferedReader, entry: Entry, digest: "hashlib._Hash") -> Tensor:
+    """The next tensor of a file, of one of the types that are written here."""
+    tensor = torch.empty(entry.shape, dtype=next(dtype for dtype, name in DTYPES.items() if name == entry.dtype))
+    if entry.size:
+        place = _bytes_of(tensor)
+        if file.readinto(place) < entry.size:
+            raise ValueError("it is cut off")
+        digest.update(place)
+    return tensor
 
 
 def read_told(path: Path) -> dict[str, Any]:
@@ -203,7 +231,7 @@ def read_told(path: Path) -> dict[str, Any]:
         CheckpointError: missing or damaged.
     """
 
-    def pass_by(file: BinaryIO, header: Header) -> None:
+    def pass_by(file: BufferedReader, header: Header) -> None:
         digest = header.unsealed()
         while block := file.read(BLOCK):
             digest.update(block)
@@ -212,15 +240,15 @@ def read_told(path: Path) -> dict[str, Any]:
     return _opened(path, pass_by)[1]
 
 
-def _opened(path: Path, take: Callable[[BinaryIO, Header], Made]) -> tuple[Made, dict[str, Any]]:
+def _opened(path: Path, take: Callable[[BufferedReader, Header], Made]) -> tuple[Made, dict[str, Any]]:
     """What `take` makes of a file whose header was read, and what is told in it."""
     try:
-        with path.open("rb") as file:
-            header = Header.read(file, path.stat().st_size)
+        with open_plain(path) as file:
+            header = Header.read(file, os.fstat(file.fileno()).st_size)
             return take(file, header), header.told()
     except FileNotFoundError:
         raise CheckpointError(f"{path.name} is missing in {path.parent.name}; the run saved no weights yet") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path.name} in {path.parent.name} cannot be read: {error}") from error
 
 
@@ -232,7 +260,7 @@ def _compare(held: Entries, expected: Entries) -> None:
             raise ValueError(f"{name} is {entry}, this model needs {expected[name]}")
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
     """Whether all its numbers are finite, looked at in blocks: no second tensor is made."""
     return not tensor.is_floating_point() or all(map(_all_finite, tensor.flatten().split(BLOCK)))
 
