@@ -27,7 +27,7 @@ from safetensors.torch import load, save
 
 from charlm.exchange.run_zip import members
 from charlm.run import Run
-from charlm.tensor_file import UNSEALED
+from charlm.tensor_header import UNSEALED
 from tests.sealing import sealed
 from tests.training import store_in, trained
 
