@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from charlm.files import open_plain
+
 MOST_DEPTH = 16
 LARGEST = 1e40  # of measurements: all that float32 holds, and far from where arithmetic on them overflows
 MOST_COUNT = 10**15  # floats hold every whole number up to here
@@ -61,7 +63,7 @@ def read(path: Path, most_bytes: int) -> Any:
         OSError: it cannot be read.
         ValueError: as `parsed`.
     """
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return parsed(file.read(most_bytes + 1), most_bytes)
 
 

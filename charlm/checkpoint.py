@@ -15,7 +15,8 @@ from charlm.bounded_json import is_count, is_number
 from charlm.config import ModelConfig, TrainConfig
 from charlm.errors import CheckpointError
 from charlm.models import LanguageModel, build_model
-from charlm.tensor_file import MOST_HEADER, Entries, Entry, read_tensors, read_told, write_tensors
+from charlm.tensor_file import read_tensors, read_told, write_tensors
+from charlm.tensor_header import MOST_HEADER, Entries, Entry
 from charlm.train import TrainState
 
 log = logging.getLogger(__name__)

@@ -6,13 +6,13 @@ searches; copies are made only where something changes.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 
 from charlm.config import CorpusConfig
 
 # Characters that are changed at a time where more would take much memory.
 _BLOCK = 1 << 20
+_SMALL_BLOCK = 1 << 16  # characters of rows that wait to be joined: there may be as many of them
 
 
 class _Line:
@@ -60,20 +60,28 @@ def clean(text: str, config: CorpusConfig) -> tuple[str, list[str]]:
     return text, notes
 
 
-def join_rows(rows: list[str], config: CorpusConfig) -> tuple[str, list[str]]:
-    """Rows of a table as one cleaned text.
+def join_rows(rows: Iterable[str], config: CorpusConfig) -> tuple[list[str], list[str]]:
+    """Rows of a table, taken one by one, as the pieces of one text, and what was done; the rest is for the whole.
 
     Line ends are dropped inside each row, before rows are joined, and nothing is put in their place: that is how
     the Grimm notebook gets its 508,476 characters ("stood a tree\\nwhich" becomes "stood a treewhich"). The
     separator between rows stays, also when it is a blank line.
     """
-    notes: list[str] = []
-    if config.drop_newlines:
-        whole = "\0".join(row.replace("\0", "") for row in rows)
-        rows = _drop_newlines(whole, notes).split("\0")
-    text = (" " if config.separator == "space" else "\n\n").join(rows)
-    text, more = clean(text, replace(config, drop_newlines=False, strip_gutenberg=False))
-    return text, notes + more
+    separator = " " if config.separator == "space" else "\n\n"
+    pieces: list[str] = []
+    waiting: list[str] = []
+    ends = size = 0
+    for row in rows:
+        if config.drop_newlines:
+            row, dropped = _without_ends(row.replace("\0", ""))
+            ends += dropped
+        waiting.append(row)
+        size += len(row) + 1
+        if size > _SMALL_BLOCK:
+            pieces += [separator.join(waiting), separator]
+            waiting, size = [], 0
+    pieces = [*pieces, separator.join(waiting)] if waiting else pieces[:-1]
+    return pieces, [f"{ends:,} line ends taken out"] if ends else []
 
 
 def to_lf(text: str) -> str:
@@ -108,10 +116,16 @@ def _to_nfc(text: str) -> str:
 
 
 def _drop_newlines(text: str, notes: list[str]) -> str:
-    ends = text.count("\n") + text.count("\r") - text.count("\r\n")
+    text, ends = _without_ends(text)
     if ends:
         notes.append(f"{ends:,} line ends taken out")
-    return text.replace("\n", "").replace("\r", "")
+    return text
+
+
+def _without_ends(text: str) -> tuple[str, int]:
+    """A text without its line ends, and how many there were."""
+    ends = text.count("\n") + text.count("\r") - text.count("\r\n")
+    return text.replace("\n", "").replace("\r", ""), ends
 
 
 def _take_off_gutenberg(text: str, notes: list[str]) -> str:

@@ -5,7 +5,7 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -68,10 +68,12 @@ def read_corpus(data: bytes, name: str, config: CorpusConfig, most_bytes: int = 
     *text, more = decode(data, name, known=suffix in SUFFIXES)
     del data  # lets a caller that kept no reference free it before the text is copied
     notes += more
-    if suffix not in tables.KINDS:
-        return _finished(name, *clean(text.pop(), config), notes)  # no reference is kept here: freed when it is changed
-    texts, more = tables.column_texts(tables.read_table(text.pop(), tables.KINDS[suffix], name), config.column, name)
-    return _finished(name, *join_rows(texts, config), notes + more)
+    if suffix in tables.KINDS:  # no reference to a text is kept here: it is freed when it is changed
+        pieces, more = _rows_joined(text, tables.KINDS[suffix], name, config)
+        text = ["".join(pieces)]
+        del pieces
+        notes, config = notes + more, replace(config, drop_newlines=False, strip_gutenberg=False)
+    return _finished(name, *clean(text.pop(), config), notes)
 
 
 def read_corpus_file(path: Path, config: CorpusConfig, most_bytes: int = MAX_BYTES) -> Corpus:
@@ -133,6 +135,13 @@ def text_sha256(text: str) -> str:
     for block in utf8_blocks(text):
         digest.update(block)
     return digest.hexdigest()
+
+
+def _rows_joined(text: list[str], kind: str, name: str, config: CorpusConfig) -> tuple[list[str], list[str]]:
+    """The text column of a table as the pieces of one text, and what was done for it; the table's text is taken out."""
+    column = tables.text_column(tables.read_table(text.pop(), kind, name), config.column, name)
+    pieces, dropped = join_rows(column, config)
+    return pieces, [*column.notes(), *dropped]
 
 
 def _finished(name: str, text: str, cleaned: list[str], notes: list[str]) -> Corpus:

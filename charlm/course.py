@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
+from charlm.files import open_plain
 from charlm.metrics import file_mark, parsed_row
 
 Row = Mapping[str, Any]
@@ -89,7 +90,7 @@ class CourseReader:
             mark = file_mark(self.path)
             if mark != self._mark:
                 try:
-                    with self.path.open("rb") as file:
+                    with open_plain(self.path) as file:
                         self._read_on(file, mark)
                 except OSError:
                     self._begin()

@@ -3,15 +3,39 @@
 import errno
 import hashlib
 import os
+import stat
 import sys
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 
 # What a file system says that flushes files, but no folders.
 UNKNOWN_TO_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 LEFTOVERS = "*.tmp"  # what a killed process may leave of a file it was writing
+
+
+class NoFile(OSError):
+    """Something else stands where a file should."""
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """A file opened for reading, never a pipe or a device in its place: those would wait, or go on for ever.
+
+    Raises:
+        NoFile: it is no plain file.
+        OSError: it is missing or unreadable.
+    """
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise NoFile(errno.EINVAL, "it is no plain file", str(path))
+    return file
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview], keep: Path | None = None) -> None:

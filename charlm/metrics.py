@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any, BinaryIO
 
 from charlm.bounded_json import is_count, is_number, parsed
-from charlm.files import append, write_atomically
+from charlm.files import NoFile, append, open_plain, write_atomically
 
 BLOCK = 1 << 16  # bytes read at once from a log's end
 MOST_LINE = 1 << 20
@@ -102,9 +102,9 @@ class MetricsLog:
 
     def _backwards(self) -> Iterator[dict[str, Any]]:
         try:
-            with self.path.open("rb") as file:
+            with open_plain(self.path) as file:
                 yield from (row for line in _lines_from_end(file) if (row := parsed_row(line)) is not None)
-        except (FileNotFoundError, IsADirectoryError):
+        except (FileNotFoundError, IsADirectoryError, NoFile):
             return
 
 

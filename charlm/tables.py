@@ -3,31 +3,90 @@
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from charlm.bounded_json import one_line
 from charlm.cleaning import to_lf
 from charlm.errors import CorpusError
-from charlm.records import read_json, read_lines
+from charlm.records import MOST_COLUMNS, Oddities, Record, lines, read_json, read_lines
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 # Tried in this order, in any case, when the user names no column.
 TEXT_COLUMNS = ("text", "content", "contents", "body", "story", "document", "article", "passage", "sentence")
-MOST_COLUMNS = 10_000
-_NAMED = 3  # rows that a repair names one by one
 _LOOK = 1000  # rows that decide whether a column holds text
 _NO_DELIMITER = "\x1f"
 
 
+Row = Record | list[str]
+CsvRows = Callable[[], Iterator[list[str]]]
+
+
 @dataclass(frozen=True)
 class Table:
-    """Named columns, rows of cells in that order (short rows lack the last ones), and what was repaired."""
+    """Named columns, rows that are read anew by each loop over them (some lack cells), and what was repaired."""
 
     columns: tuple[str, ...]
-    rows: list[Sequence[Any]]
+    rows: Callable[[], Iterator[Row]]
     notes: tuple[str, ...] = ()
+
+    def cell(self, row: Row, index: int) -> Any:
+        """What a row holds in a column, None if nothing."""
+        if isinstance(row, dict):
+            return row.get(self.columns[index])
+        return row[index] if index < len(row) else None
+
+
+class Column:
+    """The cells of one column as strings, without empty ones; what was repaired is known once they were taken.
+
+    Args:
+        table: whose it is.
+        index: which one.
+        is_guess: it was chosen for want of another.
+        name: the file's name, for messages.
+    """
+
+    def __init__(self, table: Table, index: int, is_guess: bool, name: str) -> None:
+        self._table, self._index, self._name = table, index, name
+        self._shown = one_line(table.columns[index], 60)
+        self._is_guess = is_guess
+        self._odd, self._empty = Oddities(), 0
+
+    def __iter__(self) -> Iterator[str]:
+        """Take them, once.
+
+        Raises:
+            CorpusError: there are none.
+        """
+        table, index, number = self._table, self._index, 0
+        for number, row in enumerate(table.rows(), 1):
+            if isinstance(row, list) and len(row) != len(table.columns):
+                self._odd.add(number, len(row))
+            text = _as_text(table.cell(row, index))
+            if text.strip():
+                yield text
+            else:
+                self._empty += 1
+        if self._empty == number:
+            raise CorpusError(
+                f"{self._name} has no text in column {self._shown}; it has the columns: {_listed(table.columns)}"
+            )
+
+    def notes(self) -> Iterator[str]:
+        """What was repaired, a short sentence each."""
+        yield from self._table.notes
+        for number, cells in self._odd.first:
+            width = _counted(len(self._table.columns), "column")
+            yield f"row {number:,} has {_counted(cells, 'cell')} for {width}"
+        if self._odd.more:
+            yield f"{_counted(self._odd.more, 'more row')} with a wrong number of cells"
+        if self._is_guess:
+            yield f"column {self._shown} read, the only one with text"
+        if self._empty:
+            yield f"{_counted(self._empty, 'row')} without {self._shown} left out"
 
 
 def read_table(text: str, kind: str, name: str) -> Table:
@@ -45,23 +104,22 @@ def read_table(text: str, kind: str, name: str) -> Table:
         raise CorpusError(f"{name} is empty; a corpus needs at least two different characters")
     if kind in ("csv", "tsv"):
         return _read_csv(text, kind, name)
-    records, notes = read_lines(text, name) if kind == "jsonl" else read_json(text, name)
-    columns = tuple(dict.fromkeys(column for record in records for column in record))
-    return Table(columns, [[record.get(column) for column in columns] for record in records], tuple(notes))
+    records = read_lines(text, name) if kind == "jsonl" else read_json(text, name)
+    return Table(records.columns, records.read, records.notes)
 
 
 def header(text: str, kind: str, name: str) -> tuple[str, ...]:
     """The column names alone; for CSV without reading the rows."""
     if kind in ("csv", "tsv"):
         text = to_lf(text[: 1 << 20])
-        return _column_names(next(_csv_rows(text, _delimiter(text, kind)), [])[:MOST_COLUMNS])
+        return _column_names(next(_csv_rows(text, name, _delimiter(text, kind, name)), [])[:MOST_COLUMNS])
     if kind == "jsonl":
-        text = "\n".join(itertools.islice(_lines(text), _LOOK))
+        text = "".join(itertools.islice(lines(text), _LOOK))
     return read_table(text, kind, name).columns
 
 
-def column_texts(table: Table, wanted: str, name: str) -> tuple[list[str], list[str]]:
-    """The cells of the text column as strings, without empty ones, and what was repaired.
+def text_column(table: Table, wanted: str, name: str) -> Column:
+    """The column that holds the text.
 
     Args:
         table: from `read_table`.
@@ -69,23 +127,10 @@ def column_texts(table: Table, wanted: str, name: str) -> tuple[list[str], list[
         name: the file's name, for messages.
 
     Raises:
-        CorpusError: no such column, no clear choice, or nothing in it.
+        CorpusError: no such column, or no clear choice.
     """
     index = _choose(table, wanted, name)
-    cells = (row[index] if index < len(row) else None for row in table.rows)
-    texts = [_as_text(cell) for cell in cells]
-    kept = [text for text in texts if text.strip()]
-    column = table.columns[index]
-    if not kept:
-        raise CorpusError(
-            f"{name} has no text in column {one_line(column, 60)}; it has the columns: {_listed(table.columns)}"
-        )
-    notes = list(table.notes)
-    if not wanted and column.strip().casefold() not in TEXT_COLUMNS:
-        notes.append(f"column {one_line(column, 60)} read, the only one with text")
-    if len(kept) < len(texts):
-        notes.append(f"{_counted(len(texts) - len(kept), 'row')} without {one_line(column, 60)} left out")
-    return kept, notes
+    return Column(table, index, not wanted and table.columns[index].strip().casefold() not in TEXT_COLUMNS, name)
 
 
 def _choose(table: Table, wanted: str, name: str) -> int:
@@ -99,7 +144,7 @@ def _choose(table: Table, wanted: str, name: str) -> int:
     for usual in TEXT_COLUMNS:
         if (found := _find(columns, usual)) is not None:
             return found
-    textual = [index for index in range(len(columns)) if _holds_text(table, index)]
+    textual = _with_text(table)
     if len(textual) == 1:
         return textual[0]
     raise CorpusError(f"{name} has no column named text; say which column to read: {_listed(columns)}")
@@ -110,9 +155,16 @@ def _find(columns: Sequence[str], name: str) -> int | None:
     return lowered.index(name.strip().casefold()) if name.strip().casefold() in lowered else None
 
 
-def _holds_text(table: Table, index: int) -> bool:
-    cells = [row[index] for row in table.rows[:_LOOK] if index < len(row)]
-    return any(isinstance(cell, str) and cell.strip() and not _is_number(cell) for cell in cells)
+def _with_text(table: Table) -> list[int]:
+    """The columns that hold text in one of the first rows."""
+    others = set(range(len(table.columns)))
+    for row in itertools.islice(table.rows(), _LOOK):
+        others -= {index for index in others if _is_words(table.cell(row, index))}
+    return [index for index in range(len(table.columns)) if index not in others]
+
+
+def _is_words(cell: Any) -> bool:
+    return isinstance(cell, str) and bool(cell.strip()) and not _is_number(cell)
 
 
 def _is_number(cell: str) -> bool:
@@ -144,26 +196,21 @@ def _column_names(cells: Sequence[str]) -> tuple[str, ...]:
     return tuple(cell.strip() or f"column {number}" for number, cell in enumerate(cells, 1))
 
 
-def _lines(text: str) -> Iterator[str]:
-    """Lines with their LF. Unlike splitlines, no other character ends one; unlike StringIO, no copy is made."""
-    start = 0
-    while (end := text.find("\n", start)) >= 0:
-        yield text[start : end + 1]
-        start = end + 1
-    if start < len(text):
-        yield text[start:]
-
-
-def _csv_rows(text: str, delimiter: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> Iterator[list[str]]:
+def _csv_rows(text: str, name: str, delimiter: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> Iterator[list[str]]:
     csv.field_size_limit(2**31 - 1)  # the module's 131,072 would trip on a chapter
-    return (row for row in csv.reader(_lines(text), delimiter=delimiter, quoting=quoting) if row)
+    try:
+        for row in csv.reader(lines(text), delimiter=delimiter, quoting=quoting):
+            if row:
+                yield row
+    except csv.Error as error:
+        raise CorpusError(f"{name} cannot be read as a table: {error}; rename it to .txt to read it as text") from error
 
 
-def _delimiter(text: str, kind: str) -> str:
+def _delimiter(text: str, kind: str, name: str) -> str:
     """What separates cells: the candidate that splits the header most; none if none does."""
     if kind == "tsv":
         return "\t"
-    widths = {mark: len(next(_csv_rows(text[: 1 << 16], mark), [])) for mark in (",", ";", "\t", "|")}
+    widths = {mark: len(next(_csv_rows(text[: 1 << 16], name, mark), [])) for mark in (",", ";", "\t", "|")}
     best = max(widths, key=lambda mark: widths[mark])
     return best if widths[best] > 1 else _NO_DELIMITER
 
@@ -171,40 +218,30 @@ def _delimiter(text: str, kind: str) -> str:
 def _read_csv(text: str, kind: str, name: str) -> Table:
     if text.count("\r") != text.count("\r\n"):
         text = to_lf(text)  # the csv module takes no lone CR
-    delimiter = _delimiter(text, kind)
-    try:
-        names, *rows = _csv_rows(text, delimiter)
-        if kind == "tsv" and len(names) > 1 and '"' in text and _are_quotes_plain(text, rows, len(names)):
-            del rows  # two tables at once would take too much memory
-            names, *rows = _csv_rows(text, delimiter, csv.QUOTE_NONE)
-    except csv.Error as error:
-        raise CorpusError(f"{name} cannot be read as a table: {error}; rename it to .txt to read it as text") from error
+    rows = partial(_csv_rows, text, name, _delimiter(text, kind, name))
+    names = next(rows())
+    if kind == "tsv" and len(names) > 1 and '"' in text:
+        plain = partial(rows, csv.QUOTE_NONE)
+        if _are_quotes_plain(plain, rows, len(names)):
+            rows, names = plain, next(plain())
     if len(names) > MOST_COLUMNS:
         raise CorpusError(
             f"{name} has {len(names):,} columns; at most {MOST_COLUMNS:,} are read; rename it to .txt to read all"
         )
-    if not rows:
+    if next(itertools.islice(rows(), 1, None), None) is None:
         raise CorpusError(f"{name} has a header but no rows; its columns: {_listed(_column_names(names))}")
-    return Table(_column_names(names), list(rows), tuple(_ragged_notes(rows, len(names))))
+    return Table(_column_names(names), lambda: itertools.islice(rows(), 1, None))
 
 
-def _are_quotes_plain(text: str, rows: Sequence[Sequence[str]], width: int) -> bool:
+def _are_quotes_plain(plain: CsvRows, quoted: CsvRows, width: int) -> bool:
     """Whether the quotes in a TSV are just quotes: those swallow line ends; real ones, not heeded, leave torn rows."""
     count = 0
-    for row in _csv_rows(text, "\t", csv.QUOTE_NONE):
+    for row in plain():
         count += 1
         if len(row) != width:
             return False
-    return count > len(rows) + 1 or bool(_ragged(rows, width))
-
-
-def _ragged(rows: Iterable[Sequence[str]], width: int) -> list[int]:
-    return [number for number, row in enumerate(rows, 1) if len(row) != width]
-
-
-def _ragged_notes(rows: list[list[str]], width: int) -> Iterator[str]:
-    odd = _ragged(rows, width)
-    for number in odd[:_NAMED]:
-        yield f"row {number:,} has {_counted(len(rows[number - 1]), 'cell')} for {_counted(width, 'column')}"
-    if len(odd) > _NAMED:
-        yield f"{_counted(len(odd) - _NAMED, 'more row')} with a wrong number of cells"
+    odd = 0
+    for row in quoted():
+        count -= 1
+        odd += len(row) != width
+    return count > 0 or odd > 0

@@ -2,138 +2,21 @@
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
-from charlm import bounded_json
 from charlm.errors import CheckpointError
-from charlm.files import write_atomically
+from charlm.files import open_plain, write_atomically
+from charlm.tensor_header import ABOUT, DTYPES, SEAL, UNSEALED, Entries, Entry, Header, seal_of
 
 Made = TypeVar("Made")
-# The header's entry for the file's own checksum, and what stands there while it is taken.
-SEAL, UNSEALED = "sha256", "0" * 64
-ABOUT = "charlm"  # the header's entry for what is told beside the tensors
-MOST_HEADER = 1 << 20
 BLOCK = 1 << 20  # of a file, or numbers of a tensor, looked at together
-DTYPES = {torch.float32: "F32", torch.uint8: "U8"}  # those that are written here
-SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a header says of one tensor."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> "Entry":
-        """Of a tensor, which may be on torch's meta device."""
-        return cls(DTYPES[tensor.dtype], tuple(tensor.shape))
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return math.prod(self.shape) * SIZES[self.dtype]
-
-    def __str__(self) -> str:
-        return f"{self.dtype} {list(self.shape)}"[:80]
-
-
-Entries = Mapping[str, Entry]
-
-
-@dataclass(frozen=True)
-class Header:
-    """The beginning of a safetensors file whose entries fill the rest of it without gap or overlap."""
-
-    raw: bytes
-    entries: Entries
-    about: Mapping[str, str]
-
-    @classmethod
-    def read(cls, file: BinaryIO, file_size: int) -> "Header":
-        """The header of a file, which stands then where its data begins.
-
-        Raises:
-            ValueError: there is none, or it does not describe a file of this size.
-        """
-        raw = file.read(8)
-        size = int.from_bytes(raw, "little")
-        if len(raw) < 8 or not 0 < size <= file_size - 8:
-            raise ValueError("it is cut off")
-        if size > MOST_HEADER:
-            raise ValueError(f"its header is said to be {size:,} bytes long; at most {MOST_HEADER:,} are read")
-        raw += file.read(size)
-        said = bounded_json.parsed(raw[8:].rstrip(b" "), MOST_HEADER, most_depth=3)
-        if not isinstance(said, dict):
-            raise ValueError("its header is no object")
-        about = said.pop("__metadata__", {})
-        if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
-            raise ValueError("its header is damaged")
-        return cls(raw, _laid_out(said, file_size - len(raw)), about)
-
-    def told(self) -> dict[str, Any]:
-        """What was written beside the tensors."""
-        told = bounded_json.parsed(self.about.get(ABOUT, "{}"), MOST_HEADER, most_depth=4)
-        return told if isinstance(told, dict) else {}
-
-    def check_seal(self, digest: "hashlib._Hash") -> None:
-        """Compare the file's SHA-256 with the one it carries; files of other programs carry none.
-
-        Args:
-            digest: begun by `unsealed`, and fed with all that follows the header.
-
-        Raises:
-            ValueError: its content has changed.
-        """
-        said = self.about.get(SEAL)
-        if said is None and self.about.keys() > {ABOUT}:
-            raise ValueError("its header is damaged")
-        if said is not None and digest.hexdigest() != said:
-            raise ValueError("its checksum does not fit its content")
-
-    def unsealed(self) -> "hashlib._Hash":
-        """The SHA-256 of the header as it was before it was sealed."""
-        return hashlib.sha256(self.raw.replace(_seal(self.about.get(SEAL, UNSEALED)), _seal(UNSEALED), 1))
-
-
-def _laid_out(said: Mapping[str, Any], room: int) -> dict[str, Entry]:
-    """The entries of a header, in the order of their places, which fill `room` bytes."""
-    places: list[tuple[int, int, str, Entry]] = []
-    for name, value in said.items():
-        try:
-            fields = bounded_json.known_fields(value, ("dtype", "shape", "data_offsets"))
-            begin, end = map(_count, fields["data_offsets"])
-            entry = Entry(str(fields["dtype"]), tuple(map(_count, fields["shape"])))
-            if entry.dtype not in SIZES or end - begin != entry.size:
-                raise ValueError
-        except (KeyError, TypeError, ValueError):
-            raise ValueError(f"its entry for {name[:60]!r} is damaged") from None
-        places.append((begin, end, name, entry))
-    places.sort(key=lambda place: place[:2])
-    at = 0
-    for begin, end, name, _ in places:
-        if begin != at:
-            raise ValueError(f"{name[:60]!r} does not begin where the tensor before it ends")
-        at = end
-    if at != room:
-        raise ValueError(f"it has {room:,} bytes of data where its tensors take {at:,}")
-    return {name: entry for _, _, name, entry in places}
-
-
-def _count(value: Any) -> int:
-    if not bounded_json.is_count(value):
-        raise ValueError
-    return int(value)
 
 
 def write_tensors(
@@ -147,31 +30,45 @@ def write_tensors(
         metadata: what is told beside them, plain values.
         keep: the name that the old content gets; without it, the old content is gone.
     """
-    plain: dict[str, Tensor] = {}
-    owners: set[int] = set()
-    for name, tensor in tensors.items():
-        own = tensor.detach().cpu().contiguous()
-        place = own.untyped_storage().data_ptr()
-        plain[name] = own.clone() if place in owners else own  # what is shared, as tied weights are, is written twice
-        owners.add(place)
-    write_atomically(path, sealed_pieces(save(plain, {ABOUT: json.dumps(metadata), SEAL: UNSEALED})), keep)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    ordered = dict(sorted(plain.items(), key=lambda item: (-item[1].element_size(), item[0])))  # none lies astride
+    head: dict[str, Any] = {"__metadata__": {ABOUT: json.dumps(metadata), SEAL: UNSEALED}}
+    at = 0
+    for name, tensor in ordered.items():
+        entry = Entry.of(tensor)
+        head[name] = {"dtype": entry.dtype, "shape": entry.shape, "data_offsets": (at, at + entry.size)}
+        at += entry.size
+    text = json.dumps(head, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    numbers = [_bytes_of(tensor) for tensor in ordered.values() if tensor.numel()]
+    write_atomically(path, sealed_pieces(len(text).to_bytes(8, "little") + text, numbers), keep)
 
 
-def sealed_pieces(data: bytes) -> list[bytes | memoryview]:
-    """A safetensors file, in pieces, with its own SHA-256 in its header, taken while that place holds zeros."""
-    place, mark = data.index(_seal(UNSEALED)), len(_seal(UNSEALED))
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """Where the numbers of a tensor are, which has some."""
+    return memoryview(tensor.view(-1).numpy()).cast("B")  # type: ignore[arg-type]  # numpy's stubs know no buffers
+
+
+def sealed_pieces(data: bytes, more: Sequence[memoryview] = ()) -> list[bytes | memoryview]:
+    """A safetensors file, in pieces, with its own SHA-256 in its header, taken while that place holds zeros.
+
+    Args:
+        data: its beginning, at least the header.
+        more: what follows.
+    """
+    digest = hashlib.sha256(data)
+    for piece in more:
+        digest.update(piece)
+    place, mark = data.index(seal_of(UNSEALED)), len(seal_of(UNSEALED))
     whole = memoryview(data)
-    return [whole[:place], _seal(hashlib.sha256(data).hexdigest()), whole[place + mark :]]
-
-
-def _seal(digest: str) -> bytes:
-    return f'"{SEAL}":"{digest}"'.encode()
+    return [whole[:place], seal_of(digest.hexdigest()), whole[place + mark :], *more]
 
 
 def read_tensors(path: Path, expected: Callable[[Entries], Entries]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a file, and what is told beside them.
 
-    At most twice the file's size is in memory at once; a file that is not what is expected is refused by its header.
+    Numbers are read into their place, so that the file is in memory once; one that is not what is expected is refused
+    by its header.
 
     Args:
         path: the file.
@@ -181,19 +78,29 @@ def read_tensors(path: Path, expected: Callable[[Entries], Entries]) -> tuple[di
         CheckpointError: missing, damaged, of other names, shapes or types, or of numbers that are not finite.
     """
 
-    def take(file: BinaryIO, header: Header) -> dict[str, Tensor]:
+    def take(file: BufferedReader, header: Header) -> dict[str, Tensor]:
         _compare(header.entries, expected(header.entries))
-        data = header.raw + file.read()
         digest = header.unsealed()
-        digest.update(memoryview(data)[len(header.raw) :])
+        tensors = {name: _read_tensor(file, entry, digest) for name, entry in header.entries.items()}
         header.check_seal(digest)
-        return load(data)
+        return tensors
 
     tensors, told = _opened(path, take)
     for name, tensor in tensors.items():
-        if not _is_finite(tensor):
+        if not is_finite(tensor):
             raise CheckpointError(f"{path.name}: {name} holds values that are not finite numbers")
     return tensors, told
+
+
+def _read_tensor(file: BufferedReader, entry: Entry, digest: "hashlib._Hash") -> Tensor:
+    """The next tensor of a file, of one of the types that are written here."""
+    tensor = torch.empty(entry.shape, dtype=next(dtype for dtype, name in DTYPES.items() if name == entry.dtype))
+    if entry.size:
+        place = _bytes_of(tensor)
+        if file.readinto(place) < entry.size:
+            raise ValueError("it is cut off")
+        digest.update(place)
+    return tensor
 
 
 def read_told(path: Path) -> dict[str, Any]:
@@ -203,7 +110,7 @@ def read_told(path: Path) -> dict[str, Any]:
         CheckpointError: missing or damaged.
     """
 
-    def pass_by(file: BinaryIO, header: Header) -> None:
+    def pass_by(file: BufferedReader, header: Header) -> None:
         digest = header.unsealed()
         while block := file.read(BLOCK):
             digest.update(block)
@@ -212,15 +119,15 @@ def read_told(path: Path) -> dict[str, Any]:
     return _opened(path, pass_by)[1]
 
 
-def _opened(path: Path, take: Callable[[BinaryIO, Header], Made]) -> tuple[Made, dict[str, Any]]:
+def _opened(path: Path, take: Callable[[BufferedReader, Header], Made]) -> tuple[Made, dict[str, Any]]:
     """What `take` makes of a file whose header was read, and what is told in it."""
     try:
-        with path.open("rb") as file:
-            header = Header.read(file, path.stat().st_size)
+        with open_plain(path) as file:
+            header = Header.read(file, os.fstat(file.fileno()).st_size)
             return take(file, header), header.told()
     except FileNotFoundError:
         raise CheckpointError(f"{path.name} is missing in {path.parent.name}; the run saved no weights yet") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path.name} in {path.parent.name} cannot be read: {error}") from error
 
 
@@ -232,7 +139,7 @@ def _compare(held: Entries, expected: Entries) -> None:
             raise ValueError(f"{name} is {entry}, this model needs {expected[name]}")
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
     """Whether all its numbers are finite, looked at in blocks: no second tensor is made."""
     return not tensor.is_floating_point() or all(map(_all_finite, tensor.flatten().split(BLOCK)))
 

@@ -1,6 +1,7 @@
 """Files of tensors for tests, sealed as the program seals its own."""
 
-from charlm.tensor_file import SEAL, UNSEALED, sealed_pieces
+from charlm.tensor_file import sealed_pieces
+from charlm.tensor_header import SEAL, UNSEALED
 
 
 def sealed(data: bytes) -> bytes:

@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from charlm import files
-from charlm.files import append, write_atomically
+from charlm.checkpoint import load_training, load_weights
+from charlm.errors import CheckpointError
+from charlm.files import append, open_plain, write_atomically
+from charlm.metrics import MetricsLog
 from tests.faults.disk import Short
+from tests.training import store_in, trained
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -60,3 +64,22 @@ def test_a_line_that_did_not_fit_is_taken_back(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(OSError, match="No space left"):
         append(path, b"two two\n")
     assert path.read_bytes() == b"one\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    made = trained(store_in(tmp_path), "lstm", hidden_size=4, num_layers=1, steps=6, eval_every=2)[0]
+    readings = {
+        "best.safetensors": lambda: load_weights(made.folder / "best.safetensors", made.model_config),
+        "resume.safetensors": lambda: load_training(made.folder, made.model_config, made.train_config),
+        "tokenizer.json": made.tokenizer,
+    }
+    for name, read in readings.items():
+        (made.folder / name).unlink()
+        os.mkfifo(made.folder / name)
+        with pytest.raises(CheckpointError, match=f"{name} in .* it is no plain file"):
+            read()
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    assert MetricsLog(tmp_path / "metrics.jsonl").last() is None
+    with pytest.raises(OSError, match="no plain file"):
+        open_plain(Path(os.devnull))

@@ -10,12 +10,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
-    {"errors", "files", "memory", "bounded_json"},
+    {"errors", "files", "memory", "bounded_json", "json_walk"},
     {"config", "presets"},
     {"alphabet", "corpus", "catalog", "tokenizer", "cleaning", "decoding", "records", "sources", "symbols", "tables"},
     {"models", "dataset", "plots"},
     {"device", "estimate", "evaluate", "metrics", "course", "shards"},
-    {"train", "sample", "checkpoint", "tensor_file"},
+    {"train", "sample", "checkpoint", "tensor_file", "tensor_header"},
     {"run", "runs", "run_info", "analysis"},
     {"experiment", "job", "jobs", "job_queue", "serving", "entry", "race", "racer", "fork", "exchange"}
     | {"limits", "accounts", "visitors"},

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from charlm.errors import CheckpointError
+from charlm.files import open_plain
 from charlm.tokenizer import CharTokenizer
 
 # What such a list or table is called, in small letters and without what joins words; tables that name each id first.
@@ -92,7 +93,7 @@ def _named(facts: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
 def _read(path: Path) -> Any:
     """A JSON value, or a text whose characters are the list."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise CheckpointError(f"{path.name} is too large for a list of characters")

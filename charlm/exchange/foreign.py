@@ -10,6 +10,7 @@ from torch import Tensor
 from charlm.config import ModelConfig
 from charlm.errors import CheckpointError
 from charlm.models import LanguageModel, build_model, gate_count
+from charlm.tensor_file import is_finite
 
 RECURRENT = re.compile(
     r"(?P<stack>.*?)(?P<part>(?:weight|bias)_(?:ih|hh|hr)_l(?P<layer>\d{1,3}))(?P<reverse>_reverse)?"
@@ -168,11 +169,14 @@ def _our_name(name: str, heads: Heads) -> str:
 
 
 def _converted(name: str, tensor: Tensor, meant: Tensor) -> Tensor:
-    """The numbers in float32 and memory of their own, or why they are none."""
+    """The numbers in float32, where they are or in memory of their own, or why they are none."""
     if tensor.shape != meant.shape or tensor.dtype not in FLOATS:
         kind = str(tensor.dtype).removeprefix("torch.")
         raise ValueError(f"{name!r} is {tuple(tensor.shape)} {kind}, not {tuple(meant.shape)} of floating point")
-    own = torch.empty(tensor.shape, dtype=torch.float32).copy_(tensor)
-    if not torch.isfinite(own).all():
+    is_alone = tensor.is_contiguous() and tensor.nbytes == tensor.untyped_storage().nbytes()
+    own = tensor
+    if not is_alone or tensor.dtype != torch.float32:
+        own = torch.empty(tensor.shape, dtype=torch.float32).copy_(tensor)
+    if not is_finite(own):
         raise ValueError(f"{name!r} holds values that are not finite numbers")
     return own

@@ -13,6 +13,7 @@ from charlm.errors import CharLMError, CheckpointError
 from charlm.exchange.characters import tokenizer_of
 from charlm.exchange.recognise import Kind, called, kind_of
 from charlm.exchange.run_zip import read_zip
+from charlm.files import open_plain
 from charlm.presets import RunConfig
 from charlm.run import MAX_LABEL, Run, clean_label
 from charlm.runs import RunStore
@@ -184,7 +185,7 @@ READERS: Mapping[Kind, Callable[[Path, Path | None, str], Imported]] = {
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -49,19 +49,27 @@ class Dict(dict[Any, Any]):
     """An OrderedDict of the pickle, which alone may carry attributes."""
 
 
-class _Bounded:
-    """A file that sets no memory aside for more than is left of it, however much is asked for."""
+class Bounded:
+    """A pickle's file that sets no memory aside for more than is left of it, however much is asked for.
+
+    Its lines come without backslashes: pickletools would decode them as escapes, and warn of odd ones. Only opcodes
+    that are refused anyway have texts in lines.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, place = file, file.tell()
         self._size = file.seek(0, io.SEEK_END)
-        self.tell, self.readline = file.tell, file.readline
+        self.tell = file.tell
         file.seek(place)
 
     def read(self, size: int = -1) -> bytes:
         """As a file's, at most `size` bytes."""
         left = self._size - self._file.tell()
         return self._file.read(left if size < 0 else min(size, left))
+
+    def readline(self) -> bytes:
+        """As a file's, with slashes for backslashes."""
+        return self._file.readline().replace(b"\\", b"/")
 
 
 class InertReader:
@@ -88,7 +96,7 @@ class InertReader:
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         try:
-            for opcode, argument, _ in pickletools.genops(cast(IO[bytes], _Bounded(file))):
+            for opcode, argument, _ in pickletools.genops(cast(IO[bytes], Bounded(file))):
                 self._count += 1
                 if self._count > MOST_OPCODES:
                     raise CheckpointError(f"{self.name} is no file of weights: it holds far too many values")

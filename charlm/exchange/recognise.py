@@ -11,9 +11,11 @@ import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
 from charlm.errors import CheckpointError
+from charlm.exchange.inert import Bounded
+from charlm.files import open_plain
 
 Kind = Literal["run", "safetensors", "torch", "legacy torch", "torchscript", "tar", "pickle", "packed", "unknown"]
 # What the files are called that hold a pickle, each with its article.
@@ -44,7 +46,7 @@ def kind_of(path: Path) -> Kind:
         CheckpointError: there is no such file, or it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             return _kind(file)
     except FileNotFoundError:
         raise CheckpointError(f"there is no file {path}") from None
@@ -56,7 +58,7 @@ def called(path: Path) -> str:
     """What the file is called if it is or holds a pickle, also a run's zip that does; empty if there is none."""
     kind = kind_of(path)
     if kind == "run":
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             return CALLED["packed"] if _holds_pickle(file, DEPTH) else ""
     return CALLED.get(kind, "")
 
@@ -123,7 +125,8 @@ def is_pickle(head: bytes) -> bool:
     if head[:1] == b"\x80" and head[1:2] <= b"\x05":
         return len(head) > 2
     try:
-        return any(opcode.name == "STOP" for opcode, _, _ in pickletools.genops(head)) and len(head) > 1
+        opcodes = pickletools.genops(cast(IO[bytes], Bounded(io.BytesIO(head))))
+        return any(opcode.name == "STOP" for opcode, _, _ in opcodes) and len(head) > 1
     except (ValueError, UnicodeError, OverflowError, IndexError):
         return False
 

@@ -77,7 +77,10 @@ def read_zip(store: RunStore, path: Path, most_bytes: int = MOST_UNPACKED, label
         about |= {"trimmed": NEWEST not in found, "label": one_line(label, 80) or about["label"]}
         run = store.create(about, tokenizer)
         try:
-            _fill(run, archive, found)
+            try:
+                _fill(run, archive, found)
+            except CheckpointError as error:  # whose run is gone before its name is read
+                raise CheckpointError(str(error).replace(f" in {run.run_id}", "")) from error
             run.update(status=_ending(status))
         except BaseException:
             store.discard(run)

@@ -10,6 +10,7 @@ from charlm.bounded_json import one_line
 from charlm.errors import CheckpointError
 from charlm.exchange.inert import InertReader
 from charlm.exchange.recognise import END, open_zip
+from charlm.files import open_plain
 
 MOST_PICKLE = 8 << 20  # bytes of the pickle in a zip, without its tensors
 MOST_MEMBERS = 10_000
@@ -26,7 +27,7 @@ def load_torch(path: Path, legacy: bool = False) -> Any:
     Raises:
         CheckpointError: it holds anything else, is damaged, or declares more than is in it.
     """
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         (_check_legacy if legacy else _check_zip)(file, path.name)
         file.seek(0)
         return _load(file, path.name)
@@ -114,11 +115,16 @@ def found_tensors(loaded: Any) -> dict[str, Any]:
 
 
 def found_facts(loaded: Any) -> dict[str, Any]:
-    """All that is named beside tensors, by name; what stands further out wins."""
-    facts: dict[str, Any] = {}
-    for found in _dicts(loaded):
+    """All that is named beside tensors, by name; what stands further out wins. No tensor is kept through it."""
+    import torch
+
+    dicts, facts = _dicts(loaded), dict[str, Any]()
+    holding = {id(one) for one in dicts if any(isinstance(part, torch.Tensor) for part in one.values())}
+    for _ in range(DEPTH):
+        holding |= {id(one) for one in dicts if any(id(part) in holding for part in one.values())}
+    for found in dicts:
         for key, part in found.items():
-            if isinstance(key, str):
+            if isinstance(key, str) and not isinstance(part, torch.Tensor) and id(part) not in holding:
                 facts.setdefault(key, part)
     return facts
 

@@ -10,6 +10,7 @@ from typing import IO
 
 from charlm.bounded_json import one_line
 from charlm.errors import CheckpointError
+from charlm.files import open_plain
 
 MOST_MEMBERS = 500
 MOST_DIRECTORY = 1 << 20
@@ -128,7 +129,7 @@ class ZipMembers:
         if sum(info.file_size for info in self._infos.values()) > self.most_bytes:
             raise self._refusal(f"unpacks to more than {self.most_bytes:,} bytes; take a smaller run")
         at = 0
-        with self.path.open("rb") as file:
+        with open_plain(self.path) as file:
             for info in sorted(self._infos.values(), key=lambda info: info.header_offset):
                 file.seek(info.header_offset)
                 head = file.read(LOCAL.size)
@@ -157,7 +158,7 @@ def _check_end(path: Path) -> None:
         ValueError: in a few words.
     """
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         file.seek(max(0, size - END.size - LOCATOR_SIZE))
         tail = file.read()
     if size < END.size:

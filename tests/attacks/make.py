@@ -27,7 +27,7 @@ from safetensors.torch import load, save
 
 from charlm.exchange.run_zip import members
 from charlm.run import Run
-from charlm.tensor_file import UNSEALED
+from charlm.tensor_header import UNSEALED
 from tests.sealing import sealed
 from tests.training import store_in, trained
 
@@ -312,6 +312,8 @@ def texts() -> Members:
         "json-deep.json": b'[{"text":' + b"[" * 500_000 + b"]" * 500_000 + b"}]",
         "json-deep-lines.jsonl": (b'{"text":' + b'{"a":' * 900 + b"1" + b"}" * 901 + b"\n") * 9,
         "json-long-list.json": b"[" + b"{}," * 600_000 + b"{}]", "json-open-string.json": b'["' + b'\\"' * 900_000,
+        "csv-of-cells.csv": b"text,n\n" + b",\n" * 900_000, "tsv-of-cells.tsv": b"text\tn\n" + b"\t\n" * 900_000,
+        "json-of-strings.json": b"[" + b'"",' * 600_000 + b'""]', "jsonl-of-strings.jsonl": b'""\n' * 600_000,
         "csv-of-columns.csv": b"," * 1_900_000, "nul-bytes.txt": bytes(100_000),
         "zip-renamed.txt": zipped({"a.txt": b"a"}), "program.txt": b"\x7fELF" + bytes(range(256)) * 40,
     }  # fmt: skip

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import torch
 from charlm.errors import CheckpointError
 from charlm.exchange import torch_files
 from charlm.exchange.imports import import_file
+from charlm.exchange.inert import InertReader
 from charlm.exchange.recognise import LEGACY, called, kind_of
 from charlm.runs import SHIPPED, RunStore
 from tests.exchange.models import udacity_file
@@ -264,3 +266,13 @@ def test_a_strangers_name_is_said_in_one_line(tmp_path: Path, store: RunStore) -
     with pytest.raises(CheckpointError) as refused:
         import_file(store, path)
     assert str(refused.value).isprintable()
+
+
+def test_escapes_in_a_hostile_pickle_warn_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "odd.pkl"
+    path.write_bytes(b"S'\\d\\q'\n.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert kind_of(path) == "pickle"
+        with path.open("rb") as file, pytest.raises(CheckpointError, match="opcode STRING"):
+            InertReader("odd.pkl").read(file)

@@ -227,3 +227,14 @@ def test_an_odd_file_name_is_said_in_one_line(store: RunStore, tmp_path: Path) -
     odd.write_bytes(b"PK")
     with pytest.raises(CheckpointError, match=r"^a b\.zip is no zip"):
         read_zip(store, odd)
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "resume.safetensors"])
+def test_a_refusal_does_not_name_the_run_that_never_was(name: str, store: RunStore, packed: Path) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    with zipfile.ZipFile(packed, "w") as archive:
+        for member, data in members.items():
+            archive.writestr(member, data[:-1] if member.endswith(name) else data)
+    with pytest.raises(CheckpointError, match=f"cannot be taken in: {name} cannot be read: "):
+        read_zip(store, packed)
