@@ -22,6 +22,7 @@ from charlm.ui.lab import PublicLab
 from charlm.visitors import VisitorJobs, VisitorRuns, VisitorServing
 from tests.training import begin, settings, small_corpus, store_in, trained, wait_for
 
+ANNA, BORIS = Visitor("anna"), Visitor("boris")
 LONG = {"steps": 2000, "eval_every": 1000, "batch_size": 256, "seq_len": 60}
 
 
@@ -32,7 +33,7 @@ class Place:
     limits: Limits
     store: RunStore
     everybody: Jobs
-    visitor: Visitor = Visitor("anna")
+    visitor: Visitor = ANNA
 
     def __post_init__(self) -> None:
         accounts, who = Accounts(self.limits), lambda: self.visitor
@@ -62,7 +63,7 @@ def test_so_many_trainings_wait_and_no_more(place: Callable[..., Place]) -> None
     for _ in range(3):
         begin(lab.jobs, "rnn", **LONG)
     wait_for(lambda: lab.everybody.waiting() == 2)
-    lab.visitor = Visitor("boris")
+    lab.visitor = BORIS
     with pytest.raises(LimitError, match="2 trainings wait already; try again in some minutes"):
         begin(lab.jobs, "rnn", **LONG)
     assert sum(job["position"] == 0 for job in lab.everybody.queue_list()) == lab.limits.together_trainings
@@ -79,7 +80,7 @@ def test_so_many_write_at_once(place: Callable[..., Place]) -> None:
     [run] = trained(lab.store, "rnn")
     first = lab.serving.generate(run, "The", SampleConfig(length=900))
     assert next(first)
-    lab.visitor = Visitor("boris")
+    lab.visitor = BORIS
     with pytest.raises(LimitError, match="1 texts are being written just now; try again in some seconds"):
         next(lab.serving.generate(run, "The", SampleConfig(length=5)))
     first.close()
@@ -98,10 +99,10 @@ def test_a_run_that_is_brought_along_is_its_visitors_own(place: Callable[..., Pl
     exported(store_in(tmp_path / "elsewhere"), tmp_path / "run.zip")
     made = lab.runs.take_in(tmp_path / "run.zip", label="mine")
     assert lab.runs.get(made.run_id).owner == "anna" and made.label == "mine"
-    lab.visitor = Visitor("boris")
+    lab.visitor = BORIS
     with pytest.raises(CheckpointError, match="there is no run"):
         lab.runs.get(made.run_id)
-    lab.visitor = Visitor("anna")
+    lab.visitor = ANNA
     lab.runs.take_in(tmp_path / "run.zip")
     with pytest.raises(LimitError, match="2 of the 2 runs"):
         lab.runs.take_in(tmp_path / "run.zip")
