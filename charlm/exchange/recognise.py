@@ -122,8 +122,8 @@ def _is_safetensors(head: bytes, file: IO[bytes]) -> bool:
 
 def is_pickle(head: bytes) -> bool:
     """Whether these first bytes of a file are a pickle of any protocol; a whole one, where no byte announces it."""
-    if head[:1] == b"\x80" and head[1:2] <= b"\x05":
-        return len(head) > 2
+    if head[:1] == b"\x80" and head[1:2] <= b"\x05":  # so may the length of a safetensors' header begin
+        return head[2:3].decode("latin-1") in pickletools.code2op
     try:
         opcodes = pickletools.genops(cast(IO[bytes], Bounded(io.BytesIO(head))))
         return any(opcode.name == "STOP" for opcode, _, _ in opcodes) and len(head) > 1

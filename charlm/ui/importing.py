@@ -10,7 +10,7 @@ from charlm.ui.common import Services, action
 from charlm.ui.numbers import count, listed
 from charlm.ui.run_trash import told_html
 
-# What the browser's file picker offers; what is read is known by its content.
+# What the browser's file picker offers, on a public Space the first one only; what is read is known by its content.
 TYPES = [".zip", ".net", ".pt", ".pth", ".safetensors", ".json", ".txt"]
 LISTS = (".json", ".txt")
 WANTED = "choose a run's zip or a checkpoint, and at most one .json or .txt with its characters beside it"

@@ -91,7 +91,12 @@ def build_listing(services: Services) -> Listing:
             elem_id="runs-filter", scale=0, min_width=290,
         )  # fmt: skip
         upload = gr.UploadButton(
-            "Import…", size="sm", file_count="multiple", file_types=TYPES, elem_id="runs-import", scale=0
+            "Import…",
+            size="sm",
+            file_count="multiple",
+            file_types=TYPES if services.limits is None else TYPES[:1],
+            elem_id="runs-import",
+            scale=0,
         )
     with gr.Row(visible=is_shown(jobs), elem_id="runs-queue-row") as queue_row:
         queue = gr.HTML(queue_html(jobs), elem_id="runs-queue", js_on_load=ACTIONS_JS, apply_default_css=False)

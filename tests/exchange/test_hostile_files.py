@@ -22,7 +22,7 @@ from charlm.errors import CheckpointError
 from charlm.exchange import torch_files
 from charlm.exchange.imports import import_file
 from charlm.exchange.inert import InertReader
-from charlm.exchange.recognise import LEGACY, called, kind_of
+from charlm.exchange.recognise import LEGACY, called, is_pickle, kind_of
 from charlm.runs import SHIPPED, RunStore
 from tests.exchange.models import udacity_file
 
@@ -258,6 +258,13 @@ def test_a_refusal_does_not_even_load_torch(tmp_path: Path, repository: Path) ->
     command = [sys.executable, "-c", code, str(tmp_path / "model.pt")]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "") and "posix.system" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_length_of_a_header_is_no_pickle() -> None:
+    """Protocol 2 begins as the length of a safetensors' header of 640 bytes does."""
+    for length in range(8, 1 << 12, 8):
+        assert not is_pickle(length.to_bytes(8, "little") + b'{"a":')
+    assert is_pickle(pickle.dumps([1], 2)[:3]) and is_pickle(pickle.dumps(None, 2))
 
 
 def test_a_strangers_name_is_said_in_one_line(tmp_path: Path, store: RunStore) -> None:
