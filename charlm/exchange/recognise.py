@@ -29,6 +29,7 @@ CALLED: dict[str, str] = {
 }
 # The first pickle of a file that torch.save wrote before 1.6: a magic number.
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+OPCODES = {opcode.code.encode("latin-1") for opcode in pickletools.opcodes}
 HEAD = 1 << 16  # bytes of a member that are looked at
 MOST_MEMBERS = 1_000
 MOST_HEADER = 1 << 20  # of a safetensors file
@@ -123,7 +124,7 @@ def _is_safetensors(head: bytes, file: IO[bytes]) -> bool:
 def is_pickle(head: bytes) -> bool:
     """Whether these first bytes of a file are a pickle of any protocol; a whole one, where no byte announces it."""
     if head[:1] == b"\x80" and head[1:2] <= b"\x05":  # so may the length of a safetensors' header begin
-        return head[2:3].decode("latin-1") in pickletools.code2op
+        return head[2:3] in OPCODES
     try:
         opcodes = pickletools.genops(cast(IO[bytes], Bounded(io.BytesIO(head))))
         return any(opcode.name == "STOP" for opcode, _, _ in opcodes) and len(head) > 1
