@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from charlm import files
 from charlm.jobs import Jobs
 from charlm.run import Run
 from charlm.serving import Serving
@@ -408,8 +409,11 @@ def test_a_tick_opens_only_what_has_changed(services: Services, watch: Watch, mo
     page = Page(watch, wanted=[runs[0].run_id])
     page.tick()
     opened: list[str] = []
-    original = Path.open
+    original, plain = Path.open, files._open_at_once
     monkeypatch.setattr(Path, "open", lambda self, *a, **k: opened.append(self.name) or original(self, *a, **k))
+    monkeypatch.setattr(
+        files, "_open_at_once", lambda path, flags: opened.append(Path(path).name) or plain(path, flags)
+    )
     found = watch.found([run.run_id for run in runs])
     watch.look_at(found)
     assert opened == []
