@@ -28,7 +28,7 @@ AHEAD = 4096
 # which share of one core all texts together may have.
 PACE = 400
 PACED_STEPS = 24
-CORE_SHARE = 0.5
+CORE_SHARE = 0.3
 # The thread ends after so many seconds without work.
 IDLE_SECONDS = 5.0
 # What the first turn of a model is planned with: seconds a token takes.

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 FLUSH_SECONDS = 0.06
 # All readers together are handed so many pieces a second, and so many while a training runs, which each of them costs
 # some milliseconds; with many readers the pieces grow, up to so many seconds of writing.
-PIECES, PACED_PIECES = 200.0, 40.0
+PIECES, PACED_PIECES = 200.0, 25.0
 SLOWEST_FLUSH = 2.0
 # How long a text waits for the others of its comparison to begin.
 BEGIN_SECONDS = 2.0
