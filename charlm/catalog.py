@@ -226,22 +226,14 @@ def _checked(sha256: str) -> str:
     return sha256
 
 
-def _is_text(content: bytes) -> bool:
-    """Whether it is UTF-8, whoever put it there."""
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _kept(path: Path, sha256: str) -> Corpus | None:
-    """A remembered text; None if it is missing or damaged."""
+    """A remembered text; None if it is missing, damaged, or no UTF-8, whoever put it there."""
     try:
         content = path.read_bytes()
-    except OSError:
-        return None
-    if hashlib.sha256(content).hexdigest() != sha256 or not _is_text(content):
+        if hashlib.sha256(content).hexdigest() != sha256:
+            return None
+        text = content.decode()
+    except (OSError, UnicodeDecodeError):
         return None
     try:
         about = known_fields(read(path.with_suffix(".json"), MOST_ABOUT), ABOUT)
@@ -250,4 +242,4 @@ def _kept(path: Path, sha256: str) -> Corpus | None:
     name, origin, key = (one_line(about.get(field), 400) for field in ("name", "about", "key"))
     repairs = about.get("repairs")
     sentences = tuple(one_line(one, 400) for one in repairs) if isinstance(repairs, list) else ()
-    return Corpus(name or f"text {sha256[:8]}", content.decode(), sha256, sentences, origin, key)
+    return Corpus(name or f"text {sha256[:8]}", text, sha256, sentences, origin, key)

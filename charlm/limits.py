@@ -1,7 +1,7 @@
 """What a visitor of a public Space may use: the one table of limits, and the checks of a request against it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -131,6 +131,24 @@ def check_text_size(limits: Limits, size: int) -> None:
         LimitError: see `refuse_above`.
     """
     refuse_above(size, limits.corpus_bytes, "the text has {} bytes", "choose a shorter one")
+
+
+def check_new(limits: Limits, size: int, train: TrainConfig, models: Iterable[tuple[ModelConfig, int]]) -> None:
+    """Refuse a training that no visitor may begin.
+
+    Args:
+        limits: the table.
+        size: of the text, in bytes.
+        train: how it would be trained.
+        models: what would be trained, each with its number of parameters.
+
+    Raises:
+        LimitError: names the first limit that is exceeded, and the way out.
+    """
+    check_text_size(limits, size)
+    check_training(limits, train)
+    for model, parameters in models:
+        check_model(limits, model, parameters)
 
 
 def utf8_size(text: str) -> int:

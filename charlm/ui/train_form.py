@@ -9,7 +9,7 @@ import gradio as gr
 
 from charlm.config import ARCH_NAMES, ARCHS, Config, CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CharLMError
-from charlm.limits import Limits, check_model, check_text_size, check_training, fitted
+from charlm.limits import Limits, check_new, fitted
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
 from charlm.ui import numbers
 from charlm.ui.common import facts, notice
@@ -191,11 +191,9 @@ def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct
     models = [replace(config.model, arch=arch, vocab_size=distinct) for arch in archs]
     for model in models:
         check_memory(model, train, racers=len(models))
-        if limits is not None:
-            check_model(limits, model, count_parameters(model))
-            check_training(limits, config.train)
-            check_text_size(limits, characters)
     counts, train_chars = [count_parameters(model) for model in models], cut.train
+    if limits is not None:
+        check_new(limits, characters, config.train, zip(models, counts, strict=True))
     most = 60.0 * limits.run_minutes if limits else math.inf
     seconds = sum(min(most, training_seconds(this_machine(), model, train, train_chars)) for model in models)
     memory = sum(memory_bytes(model, train) for model in models)

@@ -9,7 +9,16 @@ from charlm.accounts import MINUTE, Accounts, Grant
 from charlm.config import TrainConfig
 from charlm.corpus import Corpus
 from charlm.errors import JobError, LimitError
-from charlm.limits import ELSEWHERE, Visitor, check_model, check_text_size, check_training, refuse_above, utf8_size
+from charlm.limits import (
+    ELSEWHERE,
+    Visitor,
+    check_model,
+    check_new,
+    check_text_size,
+    check_training,
+    refuse_above,
+    utf8_size,
+)  # fmt: skip
 from charlm.presets import BUDGETS, RunConfig
 from charlm.run import ACTIVE, Run
 from charlm.visitors.runs import VisitorRuns
@@ -39,11 +48,10 @@ class Allowance:
         from charlm.estimate import count_parameters  # torch takes seconds: not before it is needed
         from charlm.tokenizer import CharTokenizer
 
-        check_text_size(self._limits, utf8_size(corpus.text))
-        check_training(self._limits, config.train)
         model = replace(config.model, vocab_size=CharTokenizer.fit(corpus.text).vocab_size)
-        for one in (replace(model, arch=arch) for arch in archs):
-            check_model(self._limits, one, count_parameters(one))
+        models = (replace(model, arch=arch) for arch in archs)
+        counted = ((one, count_parameters(one)) for one in models)  # not before the rest has passed
+        check_new(self._limits, utf8_size(corpus.text), config.train, counted)
 
     def check_run(self, run: Run, corpus: Corpus | None = None) -> None:
         """Refuse to go on with a run, perhaps one that was brought along, that could not have been begun here."""
