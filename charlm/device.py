@@ -11,7 +11,8 @@ from charlm.errors import ConfigError
 from charlm.models import model_class
 from charlm.models.compiled import is_wanted
 
-# Multiplications of a batch between two waits (B x G H x H in a recurrent layer) from which sharing it out pays: below, Python's lock goes to and fro more often than a product lasts.
+# Multiplications of a batch between two waits (B x G H x H in a recurrent layer) from which sharing it out pays: below,
+# Python's lock goes to and fro more often than a product lasts.
 SHARED_PRODUCT = 4_000_000
 # Rows a thread must have to itself: with fewer, reading the weights takes longer than the product.
 SHARD_ROWS = 8
