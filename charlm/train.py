@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
@@ -15,7 +16,8 @@ from charlm.device import choose
 from charlm.errors import JobError
 from charlm.evaluate import evaluate
 from charlm.metrics import Metrics
-from charlm.models import LanguageModel, State
+from charlm.models import LanguageModel, NeuralModel, State
+from charlm.models.cross_entropy import Sampler, are_many
 from charlm.shards import Shards
 from charlm.tokenizer import IdArray
 
@@ -148,6 +150,7 @@ def train(
     interval = evaluation_interval(config, dataset.steps_per_epoch)
     device = choose(model.config, dataset.batch_size, next(model.parameters()).device.type, config.precision)
     model.precision = device.dtype
+    _sample(model, dataset, config)
     model.train()
     speed, used = 0.0, progress(config, dataset, state)
     if state.unjudged is not None:
@@ -171,6 +174,14 @@ def train(
                     yield Metrics(state.step, _epoch(state, dataset), loss, None, rate, norm, speed, state.seconds)
                 if used >= 1.0:
                     break
+
+
+def _sample(model: LanguageModel, dataset: Dataset, config: TrainConfig) -> None:
+    """Let the model's training steps draw the tokens that targets are told from, if that is wanted and spares work."""
+    size, all_tokens = config.softmax_samples, model.config.vocab_size
+    if isinstance(model, NeuralModel) and are_many(all_tokens):
+        counts = np.bincount(dataset.train_ids, minlength=all_tokens)
+        model.sampler = Sampler(torch.from_numpy(counts), size) if 0 < size < all_tokens else None
 
 
 def _advance(state: TrainState, dataset: Dataset, loss: float, seconds: float) -> None:
