@@ -24,8 +24,8 @@ class LanguageModel(nn.Module, ABC):
         seed: for the first weights and for dropout, which have a generator of their own.
 
     Attributes:
-        precision: number format of the products while training, and of the output's where tokens are many; None: as
-            the weights are.
+        precision: number format of the products while training; None: as the weights are.
+        scores_in: that of an evaluation where tokens are many; None: as the weights are.
     """
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
@@ -36,6 +36,7 @@ class LanguageModel(nn.Module, ABC):
         self.generator = torch.Generator().manual_seed(seed)
         self.workspace = Buffers()
         self.precision: torch.dtype | None = None
+        self.scores_in: torch.dtype | None = None
 
     @abstractmethod
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -101,9 +102,8 @@ class NeuralModel(LanguageModel):
             return super().loss(ids, targets, state)
         features, state = self.features(ids, state)
         flat, targets = features.flatten(0, 1), targets.reshape(-1)
-        how = How.best(self.precision or self.fc.weight.dtype, self.workspace)
         drawn = self.sampler.draw(targets, self.generator) if self.sampler and self.training else None
-        return output_loss(how, flat, self.fc, targets, drawn), state
+        return output_loss(self.how(), flat, self.fc, targets, drawn), state
 
     def drop(self, x: Tensor, share: float | None = None, locked: bool = False) -> Tensor:
         """Inverted dropout (Srivastava et al. 2014); nothing outside training.
@@ -127,6 +127,6 @@ class NeuralModel(LanguageModel):
         return x * mask.div_(1.0 - share)
 
     def how(self) -> How:
-        """How to compute on a CPU: in `precision` while training, else as the weights are."""
-        dtype = next(self.parameters()).dtype
-        return How.best(self.precision if self.training and self.precision else dtype, self.workspace)
+        """How to compute on a CPU: in `precision` while training, in `scores_in` else."""
+        wanted = self.precision if self.training else self.scores_in
+        return How.best(wanted or next(self.parameters()).dtype, self.workspace)
