@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import tokenizer as module
 from charlm.errors import CheckpointError, CorpusError
 from charlm.tokenizer import CharTokenizer, id_type
+from charlm.tokenizer import characters as module
 
 # Python keeps a text in 1, 2 or 4 bytes a character; half characters (lone surrogates) are characters too.
 KINDS = [st.text(st.characters(max_codepoint=top), min_size=1) for top in (0x7F, 0xFF, 0xFFFF)]
