@@ -15,6 +15,7 @@ from charlm.errors import ConfigError
 
 ARCHS = ("lstm", "gru", "rnn")
 ARCH_NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
+LEVELS = ("char", "word", "bpe")
 
 
 def setting(
@@ -114,8 +115,24 @@ class ModelConfig(Config):
     nonlinearity: str = setting(
         "tanh", "What bends a plain RNN's sum; LSTM and GRU ignore it", choices=("tanh", "relu")
     )
-    level: str = setting("char", "What one token is: a character", choices=("char",))
-    vocab_size: int = setting(0, "Distinct tokens; 0: as many as the corpus has", low=0, high=1_000_000)
+    level: str = setting(
+        "char", "What one token is: a character, a word, or a subword (byte-pair encoding)", choices=LEVELS
+    )
+    words: str = setting(
+        "lower",
+        "Words in small letters and signs apart; with their capitals; or just what stands between blanks",
+        choices=("lower", "cased", "spaces"),
+    )
+    min_count: int = setting(
+        2, "Words that occur less often in the training part are all one token, <unk>", low=1, high=1_000_000
+    )
+    vocab_size: int = setting(
+        0,
+        "Most distinct tokens; 0: as many as the corpus has, for subwords the 256 bytes and one for each 500 "
+        "characters, at most 8,192",
+        low=0,
+        high=1_000_000,
+    )
     embed_dim: int = setting(
         0, "Length of a token's vector; 0: each token looks up its own input weights", low=0, high=4096, unit="units"
     )

@@ -1,6 +1,5 @@
 """All runs: create, list, find, rename, delete."""
 
-import json
 import os
 import re
 import secrets
@@ -169,7 +168,7 @@ class RunStore:
             "format": FORMAT, "run_id": folder.name, "status": "queued", "message": "", "created": now(),
             "progress": dict(NO_PROGRESS), "versions": versions, **info, "owner": self._owner(),
         }  # fmt: skip
-        write_atomically(folder / "tokenizer.json", json.dumps(tokenizer.to_dict(), ensure_ascii=False).encode())
+        write_atomically(folder / "tokenizer.json", tokenizer.to_file())
         write_json(folder / "run.json", full)
         sync_folder(self.root)
 
