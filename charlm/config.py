@@ -128,8 +128,7 @@ class ModelConfig(Config):
     )
     vocab_size: int = setting(
         0,
-        "Most distinct tokens; 0: as many as the corpus has, for subwords the 256 bytes and one for each 500 "
-        "characters, at most 8,192",
+        "Most distinct tokens; 0: all there are, of subwords 256 and one for each 500 characters, up to 8,192",
         low=0,
         high=1_000_000,
     )

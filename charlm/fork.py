@@ -10,8 +10,7 @@ from charlm.alphabet import known_part
 from charlm.checkpoint import check_place, has_training, load_training, save_training, weights_about
 from charlm.config import TrainConfig
 from charlm.corpus import Corpus
-from charlm.dataset import cut_of
-from charlm.entry import check_options, enter, extended, text_of
+from charlm.entry import check_options, corpus_cut, enter, extended, text_of
 from charlm.errors import CheckpointError, JobError
 from charlm.files import write_atomically
 from charlm.models import LanguageModel, build_model
@@ -131,7 +130,7 @@ def _descend(store: RunStore, parent: Run, corpus: Corpus, config: TrainConfig, 
 
 def _learned(parent: Run, corpus: Corpus) -> tuple[LanguageModel, TrainState]:
     """What the parent had learned when it last saved."""
-    cut = cut_of(len(corpus.text), parent.train_config, parent.corpus_config)
+    cut, _ = corpus_cut(corpus, parent.tokenizer(), parent.train_config, parent.corpus_config)
     if has_training(parent.folder):
         model, state = load_training(parent.folder, parent.model_config, parent.train_config)
         check_place(state, cut.batch_size, cut.steps_per_epoch)

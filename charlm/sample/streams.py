@@ -12,15 +12,18 @@ from charlm.errors import JobError
 from charlm.models import LanguageModel
 from charlm.models.stepping import CHOOSE, Settings, Stepper, can_step
 from charlm.sample.choice import BEYOND_NUMBERS, Logits, choose
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Speller, Tokenizer
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def first_id(tokenizer: CharTokenizer) -> int:
-    """What stands before an empty prompt, unseen: a line end, else a space, else the first token."""
-    known = [token for token in ("\n", " ") if not tokenizer.unknown(token)]
-    return int(tokenizer.encode(known[0])[0]) if known else 0
+def first_id(tokenizer: Tokenizer) -> int:
+    """What stands before an empty prompt, unseen: a line end, else a space, else the first token that is known."""
+    for blank in ("\n", " "):
+        ids = tokenizer.encode(blank, skip_unknown=True)
+        if len(ids) and ids[0] != tokenizer.unk_id:
+            return int(ids[0])
+    return 1 if tokenizer.unk_id == 0 else 0
 
 
 @dataclass(eq=False)
@@ -31,7 +34,8 @@ class Stream:
         unread: ids the model has not read yet, at least one.
         config: how it draws.
         rng: its own.
-        left: tokens still to be written.
+        left: tokens still to be written, at most: it ends when it has as many characters as were asked for.
+        speller: writes its text.
         state: of the model after all that was read, in the writer's form; None before the first.
         error: why it cannot go on.
     """
@@ -40,16 +44,18 @@ class Stream:
     config: SampleConfig
     rng: np.random.Generator
     left: int
+    speller: Speller
     state: Any = None
     error: str = ""
+    length: int = 0  # characters written
 
     @classmethod
-    def start(cls, tokenizer: CharTokenizer, prompt: str, config: SampleConfig, seed: int | None = None) -> Self:
+    def start(cls, tokenizer: Tokenizer, prompt: str, config: SampleConfig, seed: int | None = None) -> Self:
         """A text after `prompt`, whose unknown characters are skipped; `seed` instead of the config's if given."""
-        ids = tokenizer.encode(prompt, skip_unknown=True).astype(np.int64)
+        ids = tokenizer.read(prompt).astype(np.int64)
         ids = ids if len(ids) else np.array([first_id(tokenizer)])
         rng = np.random.default_rng(config.seed if seed is None else seed)
-        return cls(ids, config, rng, config.length)
+        return cls(ids, config, rng, config.length, tokenizer.speller(prompt))
 
     @property
     def done(self) -> bool:
@@ -63,6 +69,18 @@ class Stream:
         self.error = BEYOND_NUMBERS if len(valid) < len(chosen) else ""
         self.left -= len(valid)
         return valid
+
+    def spell(self, ids: Ids) -> list[str]:
+        """What each of the ids newly written adds to its text, up to the last that is wanted."""
+        pieces: list[str] = []
+        for chosen in ids:
+            if self.length >= self.config.length:
+                break
+            pieces.append(self.speller.take(chosen))
+            self.length += len(pieces[-1])
+        if self.length >= self.config.length:
+            self.left, self.error = 0, ""
+        return pieces
 
 
 class Writer(Protocol):

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import SampleConfig
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
@@ -44,7 +44,7 @@ class OpenedModel:
         tokenizer: the model's own.
     """
 
-    def __init__(self, model: "LanguageModel", tokenizer: CharTokenizer) -> None:
+    def __init__(self, model: "LanguageModel", tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.texts: list[Text] = []  # unfinished ones, first come first
         self.began = self.due = 0.0  # when its last turn began, and when the next one may
@@ -235,4 +235,4 @@ class Scribe:
         began = time.monotonic()
         written = opened.writer.write([text.stream for text in rows], steps)
         opened.token_seconds = (time.monotonic() - began) / (steps * len(rows))
-        return ["".join(opened.tokenizer.tokens[chosen] for chosen in ids) for ids in written]
+        return ["".join(text.stream.spell(ids)) for text, ids in zip(rows, written, strict=True)]

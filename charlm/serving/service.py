@@ -17,7 +17,7 @@ from charlm.run import Run
 from charlm.runs import RunStore
 from charlm.serving.drafts import Draft, drafted
 from charlm.serving.scribe import OpenedModel, Scribe, Text
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
@@ -55,7 +55,7 @@ class Serving:
         self._models: OrderedDict[tuple[str, int], OpenedModel] = OrderedDict()
         self._lexicons: OrderedDict[str, frozenset[str]] = OrderedDict()
 
-    def open(self, run: Run) -> "tuple[LanguageModel, CharTokenizer]":
+    def open(self, run: Run) -> "tuple[LanguageModel, Tokenizer]":
         """The run's best model and its tokenizer; opened anew when a running training has improved it.
 
         Raises:

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from charlm.errors import CheckpointError, ConfigError
 from charlm.tokenizer.hugging import HuggingTokenizer, blocks, package
+from charlm.tokenizer.interface import IdArray
 
 BYTES = 256
 MOST_SUBWORD = 32  # bytes of a token
@@ -91,21 +92,39 @@ class BPETokenizer(HuggingTokenizer):
         """See Tokenizer: there is nothing that cannot be written."""
         return []
 
+    def read(self, prompt: str) -> IdArray:
+        """See Tokenizer; a blank at the end is left to the next token, which begins with one."""
+        return self.encode(prompt[:-1] if _ends_blank(prompt) else prompt)
+
     def speller(self, before: str = "") -> "BPESpeller":
         """See Tokenizer."""
-        return BPESpeller(self.bytes)
+        return BPESpeller(self.bytes, _ends_blank(before))
 
 
 class BPESpeller:
-    """Writes a text on; bytes wait until their character is whole, and become U+FFFD where they are none."""
+    """Writes a text on; bytes wait until their character is whole, and become U+FFFD where they are none.
 
-    def __init__(self, written: Sequence[bytes]) -> None:
-        self._bytes = written
+    Args:
+        written: the bytes of each token.
+        has_blank: whether the blank that the first token may begin with stands there already.
+    """
+
+    def __init__(self, written: Sequence[bytes], has_blank: bool = False) -> None:
+        self._bytes, self._has_blank = written, has_blank
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def take(self, chosen: int) -> str:
         """See Speller."""
-        return self._decoder.decode(self._bytes[chosen])
+        piece = self._decoder.decode(self._bytes[chosen])
+        if piece and self._has_blank:
+            self._has_blank = False
+            return piece.removeprefix(" ")
+        return piece
+
+
+def _ends_blank(prompt: str) -> bool:
+    """Whether a prompt ends with one blank after something that is seen."""
+    return prompt.endswith(" ") and not prompt[-2:-1].isspace() and len(prompt) > 1
 
 
 def _shown(token: bytes) -> str:

@@ -95,3 +95,12 @@ def test_merges_that_are_none(merges: list[tuple[str, str]]) -> None:
 def test_half_characters_are_written_as_what_cannot_be_shown() -> None:
     tokenizer = BPETokenizer.fit(STORY, 300)
     assert tokenizer.decode(tokenizer.encode("a\ud800b")) == "a\ufffdb"
+
+
+def test_a_blank_at_a_prompts_end_is_the_next_tokens() -> None:
+    tokenizer = BPETokenizer.fit(STORY, 300)
+    king = tokenizer.tokens.index(" king")
+    assert tokenizer.read("old ").tolist() == tokenizer.read("old").tolist()
+    assert [tokenizer.speller(before).take(king) for before in ("old", "old ", "old  ", "", " ")] == [
+        *(" king", "king", " king", " king", " king")
+    ]
