@@ -221,12 +221,14 @@ class Dataset(Cut):
         test_fraction: float = 0.0,
         characters: Sizes | None = None,
     ) -> None:
-        if isinstance(ids, np.ndarray):
+        if isinstance(ids, tuple):
+            parts = ids
+        else:
             train, val, _ = fitted_sizes(len(ids), val_fraction, test_fraction)
-            ids = ids[:train], ids[train : train + val], ids[train + val :]
-        sizes = len(ids[0]), len(ids[1]), len(ids[2])
+            parts = ids[:train], ids[train : train + val], ids[train + val :]
+        sizes = len(parts[0]), len(parts[1]), len(parts[2])
         super().__init__(sizes, batch_size, seq_len, val_fraction, unit="tokens" if characters else "characters")
-        self.train_ids, val_ids, self.test_ids = ids
+        self.train_ids, val_ids, self.test_ids = parts
         self.val_ids = val_ids if self.val else self.train_ids
         self.chars_per_token = characters[0] / self.train if characters else 1.0
 
