@@ -231,8 +231,10 @@ class Scribe:
 
     def _write(self, opened: OpenedModel, rows: list[Text], most: int) -> list[str]:
         """As many tokens of each text as fit into a turn; returns what is new in each."""
-        steps = max(1, min(most, int(TURN_SECONDS / (opened.token_seconds * len(rows)))))
+        streams = [text.stream for text in rows]
+        width = sum(stream.config.beams for stream in streams)
+        steps = max(1, min(most, int(TURN_SECONDS / (opened.token_seconds * width))))
         began = time.monotonic()
-        written = opened.writer.write([text.stream for text in rows], steps)
-        opened.token_seconds = (time.monotonic() - began) / (steps * len(rows))
-        return ["".join(opened.tokenizer.tokens[chosen] for chosen in ids) for ids in written]
+        pieces = opened.writer.write(streams, steps)
+        opened.token_seconds = (time.monotonic() - began) / (steps * width)
+        return pieces
