@@ -230,8 +230,8 @@ class SampleConfig(Config):
         1, "Beam search: the likeliest text found with so many kept at once; nothing is drawn. 1: off", low=1, high=8
     )
     stop: tuple[str, ...] = setting((), "The text ends before the first of these that it would write", high=8)
-    samples: int = setting(1, "Texts written at once, with seeds seed, seed + 1, ...", low=1, high=8)
-    allow_unk: bool = setting(False, "Let a model of words write <unk>, its sign for a word it does not know")
+    samples: int = setting(1, "Texts written at once, the second with seed + 1 and so on", low=1, high=8)
+    allow_unk: bool = setting(False, "Let a model of words write its sign for a word it does not know")
     seed: int = setting(7, "Same seed and settings, same text", low=0, high=2**31 - 1)
 
     def __post_init__(self) -> None:
@@ -239,6 +239,11 @@ class SampleConfig(Config):
         if self.samples > 1 and (self.greedy or self.beams > 1):
             how = f"beams {self.beams} write" if self.beams > 1 else "greedy writes"
             raise ConfigError(f"{how} the same text every time, and samples is {self.samples}; ask for 1 sample")
+
+    @property
+    def rows(self) -> int:
+        """Texts, or hypotheses of one, that a model has to compute."""
+        return self.samples * self.beams
 
 
 @dataclass(frozen=True)

@@ -111,11 +111,19 @@ class Scribe:
         self._rest_until = 0.0
         self._closing = False
 
-    def begin(self, opened: OpenedModel, prompt: str, config: SampleConfig) -> Text:
-        """Have a text written; it goes on until it is done, or the reader leaves."""
+    def begin(self, opened: OpenedModel, prompt: str, config: SampleConfig, sample: int = 0, before: str = "") -> Text:
+        """Have a text written; it goes on until it is done, or the reader leaves.
+
+        Args:
+            opened: the model that writes it.
+            prompt: read first.
+            config: how it is written.
+            sample: which of several texts it is; each has a seed of its own.
+            before: what is written of it already, read again.
+        """
         from charlm.sample import Stream
 
-        text = Text(opened, Stream.start(opened.tokenizer, prompt, config))
+        text = Text(opened, Stream.start(opened.tokenizer, prompt, config, config.seed + sample, before))
         with self._changed:
             if self._closing:
                 self._end(text, CLOSED)
