@@ -201,7 +201,7 @@ class TorchWriter:
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
-        self._device = next(model.parameters()).device
+        self._device = model.device
         self._together = self._device.type == "cuda"
 
     def initial_state(self) -> Any:
