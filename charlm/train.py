@@ -274,6 +274,7 @@ def _measured(
 def _scored(model: LanguageModel, ids: IdArray, state: TrainState, halted: Callable[[], bool]) -> float:
     """The loss over a held-out text; its time counts as the training's own."""
     began = time.perf_counter()
+    model.zero_grad()  # the last step's gradients would but take room
     threads = choose(model.config, validation_row_count(len(ids))).threads
     loss = evaluate(model, ids, threads=threads, halted=halted).nats_per_token
     state.seconds += time.perf_counter() - began

@@ -18,7 +18,9 @@ from charlm.models.recurrence import How
 # Distinct tokens from which logits are computed in chunks; with fewer they take little memory.
 MANY_TOKENS = 1_024
 # Logits at a time, and those of them that become probabilities at a time, which stay in the cache.
-CHUNK, BLOCK = 1 << 24, 1 << 18
+CHUNK, BLOCK = 1 << 23, 1 << 18
+# Rows of the weights whose gradients of a chunk are computed at a time.
+PRODUCT_ROWS = 2_048
 # Tokens are drawn by their frequency to this power (Mikolov et al. 2013), so that rare ones come up, too.
 SMOOTHING = 0.75
 
@@ -91,8 +93,10 @@ class _Gradients:
         self.dbias += torch.mm(logits.new_ones(1, len(logits)), logits)[0]
         if self.dweight.dtype == logits.dtype:
             self.dweight.addmm_(logits.t(), part)
-        else:  # halves of a number are added up as whole ones
-            self.dweight += torch.mm(logits.t(), part)
+            return
+        for of_some in range(0, len(self.dweight), PRODUCT_ROWS):  # halves of a number are added up as whole ones
+            some = slice(of_some, of_some + PRODUCT_ROWS)
+            self.dweight[some] += torch.mm(logits[:, some].t(), part)
 
 
 def _losses(how: How, logits: Tensor, bias: Tensor, targets: Tensor, into_gradients: bool) -> Tensor | float:
