@@ -34,7 +34,11 @@ ARCHS = tuple(ARCHITECTURES)
 ARCH_NAMES = {arch: one.name for arch, one in ARCHITECTURES.items()}
 # What a race is between unless told otherwise.
 RACE_ARCHS = ("lstm", "gru", "rnn")
-LEVELS = ("char", "word", "bpe")
+# What a token is, and what the tokens of a level are called.
+LEVEL_NAMES = {"char": "characters", "word": "words", "bpe": "subwords"}
+LEVELS = tuple(LEVEL_NAMES)
+# The settings that decide what a text's tokens are.
+TOKEN_SETTINGS = ("level", "words", "min_count", "vocab_size")
 
 
 def setting(
@@ -172,6 +176,12 @@ class ModelConfig(Config):
             raise ConfigError(
                 f"tie_weights needs embed_dim equal to hidden_size; they are {self.embed_dim} and {self.hidden_size}"
             )
+
+    @property
+    def tokenization(self) -> "ModelConfig":
+        """Only what decides what a text's tokens are; all else is the default."""
+        telling = {"char": ("vocab_size",), "word": TOKEN_SETTINGS, "bpe": ("level", "vocab_size")}[self.level]
+        return ModelConfig(**{name: getattr(self, name) for name in telling})
 
 
 @dataclass(frozen=True)

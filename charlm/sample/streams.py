@@ -55,7 +55,7 @@ class Stream:
         ids = tokenizer.read(prompt).astype(np.int64)
         ids = ids if len(ids) else np.array([first_id(tokenizer)])
         rng = np.random.default_rng(config.seed if seed is None else seed)
-        return cls(ids, config, rng, config.length, tokenizer.speller(prompt))
+        return cls(ids, config, rng, config.length * tokenizer.per_character, tokenizer.speller(prompt))
 
     @property
     def done(self) -> bool:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.analysis.words import lexicon
 from charlm.catalog import data_dir, recall
-from charlm.config import SampleConfig
-from charlm.dataset import fitted_sizes
+from charlm.config import CorpusConfig, SampleConfig
+from charlm.dataset import character_sizes
 from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.run import Run
 from charlm.runs import RunStore
 from charlm.serving.drafts import Draft, drafted
 from charlm.serving.scribe import OpenedModel, Scribe, Text
 from charlm.tokenizer import Tokenizer
+from charlm.tokenizer.interface import without_halves
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
@@ -100,10 +101,8 @@ class Serving:
             for run in runs:
                 try:
                     opened = self._open(run)
-                    skipped = opened.tokenizer.unknown(prompt)
-                    kept = "".join(character for character in prompt if character not in set(skipped))
-                    texts[run.run_id] = self._scribe.begin(opened, kept, config)
-                    drafts[run.run_id] = Draft(kept, skipped=skipped)
+                    drafts[run.run_id] = draft_of(opened.tokenizer, prompt)
+                    texts[run.run_id] = self._scribe.begin(opened, drafts[run.run_id].prompt, config)
                 except CharLMError as error:
                     drafts[run.run_id] = Draft(prompt, done=True, error=str(error))
             for _ in self._flushes(texts):
@@ -154,7 +153,7 @@ class Serving:
         return words
 
     def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
-        """The run's scores over a text; characters it does not know are counted and skipped.
+        """The run's scores over a text; characters it does not know are counted and skipped, words read as unknown.
 
         Args:
             run: its best weights are used.
@@ -168,16 +167,19 @@ class Serving:
         from charlm.evaluate import evaluate
 
         split = split or ("val" if text is None else "all")
-        text = part_of(self._own_text(run) if text is None else text, split, run)
+        held_out = run.held_out if text is None else None
+        text = part_of(self._own_text(run) if text is None else text, split, run.corpus_config, held_out)
         model, tokenizer = self.open(run)
         ids = tokenizer.encode(text, skip_unknown=True)
-        result = evaluate(model, ids)
+        skipped = len(text) - len(ids) if tokenizer.level == "char" else 0
+        result = evaluate(model, ids, len(text) - skipped)
         return {
             "nats_per_token": result.nats_per_token,
             "bits_per_char": result.bits_per_char,
             "perplexity": result.perplexity,
             "tokens": result.tokens,
-            "skipped": len(text) - len(ids),
+            "skipped": skipped,
+            "unknown": int((ids == tokenizer.unk_id).sum()) if tokenizer.unk_id is not None else 0,
             "split": split,
         }
 
@@ -234,8 +236,22 @@ def check_number(compared: int) -> None:
         raise ConfigError(f"choose 1 to {MAX_COMPARED} models to compare, not {compared}")
 
 
-def part_of(text: str, split: str, run: Run) -> str:
-    """The part of a text that `split` (val, test or all) names, cut with the run's own fractions.
+def draft_of(tokenizer: Tokenizer, prompt: str) -> Draft:
+    """A text that is about to be written after a prompt."""
+    unknown = tokenizer.unknown(prompt)
+    if tokenizer.level != "char":
+        return Draft(without_halves(prompt), unknown=unknown)
+    return Draft("".join(character for character in prompt if character not in set(unknown)), skipped=unknown)
+
+
+def part_of(text: str, split: str, cleaning: CorpusConfig, held_out: tuple[int, int] | None = None) -> str:
+    """The part of a text that a name stands for.
+
+    Args:
+        text: the whole.
+        split: val, test or all.
+        cleaning: with the fractions.
+        held_out: see `charlm.dataset.character_sizes`.
 
     Raises:
         ConfigError: no such split.
@@ -245,11 +261,9 @@ def part_of(text: str, split: str, run: Run) -> str:
         raise ConfigError(f"split {split!r} is not one of: val, test, all")
     if split == "all":
         return text
-    train, val, test = fitted_sizes(len(text), run.corpus_config.val_fraction, run.corpus_config.test_fraction)
+    train, val, test = character_sizes(len(text), cleaning, held_out)
     if split == "test":
         if not test:
-            raise CorpusError(
-                f"test_fraction is {run.corpus_config.test_fraction}: there is no test tail; use split val"
-            )
+            raise CorpusError(f"test_fraction is {cleaning.test_fraction}: there is no test tail; use split val")
         return text[len(text) - test :]
     return text[train : train + val] if val else text[:train]  # as in training: its own validation if too short

@@ -47,6 +47,7 @@ class BPETokenizer(HuggingTokenizer):
     """
 
     level = "bpe"
+    per_character = 4
 
     def __init__(self, merges: Sequence[tuple[str, str]]) -> None:
         self.merges = list(merges)

@@ -36,6 +36,13 @@ def _html(value: str, name: str) -> gr.HTML:
     return gr.HTML(value, elem_id=f"corpus-{name}", apply_default_css=False)
 
 
+def _changes(option: Any) -> list[Any]:
+    """When an option has its new value: a slider when it is let go, a number when it is typed whole."""
+    if isinstance(option, gr.Number):
+        return [option.submit, option.blur]
+    return [option.release if isinstance(option, gr.Slider) else option.input]
+
+
 def _wire(form: Form, view: View, services: Services, shared: Shared) -> None:
     """Every way to a text ends in the same outputs; then the fold and the slow bars follow."""
     desk = Desk(form, view, services, shared)
@@ -54,7 +61,7 @@ def _wire(form: Form, view: View, services: Services, shared: Shared) -> None:
     follow(form.picker.change(desk.pick, [shared.corpus, form.picker, *options], outputs, **busy))
     follow(form.upload.upload(desk.upload, [shared.corpus, form.upload, *options], outputs, **busy))
     follow(form.use.click(desk.paste, [shared.corpus, form.pasted, *options], outputs, **busy))
-    changed = [one.release if isinstance(one, gr.Slider) else one.input for one in options]
+    changed = [event for one in options for event in _changes(one)]
     follow(gr.on(changed, desk.clean, [shared.corpus, *options], outputs, trigger_mode="always_last", **busy))
     form.train.click(desk.train, shared.corpus, [shared.corpus, shared.tabs], **QUIET)
     form.paste.click(lambda: gr.update(visible=True), None, form.panel, queue=False, **QUIET)

@@ -18,7 +18,7 @@ from charlm.presets import PRESET_HINTS
 from charlm.ui import train_form, train_live
 from charlm.ui.choice import MOST_MESSAGE, asked, run_title
 from charlm.ui.common import ACTIONS_JS, Services, Shared, plot_data, swatch_css, toast
-from charlm.ui.corpora import Chosen, chosen_value, corpus_choices, open_corpus
+from charlm.ui.corpora import Chosen, chosen_tokens, chosen_value, corpus_choices, open_corpus
 from charlm.ui.train_form import FOLDS, NAMES, Form
 from charlm.ui.watch import Watches
 
@@ -98,8 +98,9 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
         hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}{cut}")
         return [hint, *values]
 
-    def retitle(*values: Any) -> list[Any]:
+    def retitle(chosen: Chosen | None, preset: str, *values: Any) -> list[Any]:
         filled = {name: 0 if value is None else value for name, value in zip(NAMES, values, strict=True)}
+        filled["level"] = train_form.level_of(preset, chosen_tokens(chosen))
         return [gr.update(label=train_form.fold_title(key, filled)) for key in FOLDS]
 
     def rename(archs: Sequence[str]) -> Any:
@@ -112,7 +113,14 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
     controls = list(form.controls)
     folds = [form.folds[key] for key in FOLDS]
     form.preset.input(fill, form.preset, [form.preset, *controls], **QUIET)
-    gr.on([one.change for one in controls], retitle, controls, folds, trigger_mode="always_last", **QUIET)
+    gr.on(
+        [shared.own.select, *(one.change for one in controls)],
+        retitle,
+        [shared.corpus, form.preset, *controls],
+        folds,
+        trigger_mode="always_last",
+        **QUIET,
+    )
     gr.on(
         [shared.own.select, *(one.change for one in form.inputs)],
         estimate,

@@ -45,7 +45,7 @@ class Allowance:
         Raises:
             LimitError: names the first limit that is exceeded, and the way out.
         """
-        from charlm.entry import tokenizer_for
+        from charlm.encoding import tokenizer_for
         from charlm.estimate import count_parameters  # torch takes seconds: not before it is needed
 
         check_text_size(self._limits, utf8_size(corpus.text))  # before its words are counted

@@ -20,7 +20,7 @@ from charlm.checkpoint import check_place, load_training, load_weights, weights_
 from charlm.cli.report import facts_of, row_of
 from charlm.config import CorpusConfig
 from charlm.corpus import read_corpus, table_columns
-from charlm.entry import corpus_cut, dataset_of
+from charlm.encoding import corpus_cut, dataset_of
 from charlm.exchange.imports import import_file
 from charlm.exchange.run_zip import read_zip, write_zip
 from charlm.jobs import Jobs

@@ -26,6 +26,7 @@ class FakeDraft:
     prompt: str = ""
     text: str = ""
     skipped: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
     chars_per_second: float = 2000.0
     done: bool = False
     error: str = ""
@@ -227,6 +228,6 @@ def test_a_measured_import_is_ranked_without_steps_and_time() -> None:
     assert rows["Training time"] == "—" and rows["Validation loss"] == "1.300"
     best = {name: mark for name, _, mark in number_columns([measured, FakeRun("a")], {})["m"]}
     assert best["Validation loss"] and not best["Training time"]
-    assert ranking_csv([measured]).splitlines()[1].endswith(',"","",284238')
+    assert ranking_csv([measured]).splitlines()[1].endswith(',"","",284238,"characters"')
     assert ">—<" in ranking_table([measured]) and ranking_table([brought()])
     assert "Not measured: it came without a text" in resting_columns([brought()], {})

@@ -12,17 +12,18 @@ import gradio as gr
 import pytest
 
 from charlm.catalog import data_dir
-from charlm.config import CorpusConfig
+from charlm.config import CorpusConfig, ModelConfig
 from charlm.presets import from_options
 from charlm.ui import corpus_form, corpus_view
 from charlm.ui.common import Services, Shared
 from charlm.ui.corpora import chosen_options, chosen_value, corpus_choices, open_corpus
 from charlm.ui.corpus_desk import Desk, View
+from charlm.ui.corpus_form import CLEANING, NAMES
 from charlm.ui.uploads import open_upload
 
 STORY = "A fox met a hen by the gate.\r\nThe hen ran home; the fox sat down and sang.\r\n" * 12
-DEFAULTS = tuple(CorpusConfig().to_dict().values())
-NAMES = CorpusConfig.names()
+USUAL = CorpusConfig().to_dict() | ModelConfig().to_dict()
+DEFAULTS = tuple(USUAL[name] for name in NAMES)
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def brought(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
 
 def with_options(**changed: Any) -> tuple[Any, ...]:
     """The options' values in the order of the controls."""
-    return tuple((CorpusConfig().to_dict() | changed).values())
+    return tuple((USUAL | changed)[name] for name in NAMES)
 
 
 def option(desk: Desk, shown: dict[Any, Any], name: str) -> dict[str, Any]:
@@ -278,7 +279,8 @@ def test_the_fold_states_the_options() -> None:
 
 def test_every_option_has_a_label_and_the_hint_of_its_field(desk: Desk) -> None:
     for name, control in zip(NAMES, desk.form.options, strict=True):
-        assert control.label and control.info == CorpusConfig.field(name).metadata["hint"]
+        config = CorpusConfig if name in CLEANING else ModelConfig
+        assert control.label and control.info == config.field(name).metadata["hint"]
         assert control.elem_id == f"corpus-{name.replace('_', '-')}"
 
 
