@@ -12,11 +12,11 @@ import gradio as gr
 import pytest
 
 from charlm.catalog import data_dir
-from charlm.config import CorpusConfig, ModelConfig
+from charlm.config import TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.presets import from_options
 from charlm.ui import corpus_form, corpus_view
 from charlm.ui.common import Services, Shared
-from charlm.ui.corpora import chosen_options, chosen_value, corpus_choices, open_corpus
+from charlm.ui.corpora import chosen_options, chosen_tokens, chosen_value, corpus_choices, open_corpus
 from charlm.ui.corpus_desk import Desk, View
 from charlm.ui.corpus_form import CLEANING, NAMES
 from charlm.ui.uploads import open_upload
@@ -300,3 +300,66 @@ def test_the_tab_is_imported_without_torch_and_plotly() -> None:
     code = "import sys, charlm.ui.corpus_tab; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert not {"torch", "plotly", "pooch"} & set(done.stdout.split())
+
+
+# --- tokens ----------------------------------------------------------------------------------------------------------
+
+
+def test_words_have_their_facts_and_their_settings(desk: Desk, brought: Any, warnings: list[str]) -> None:
+    chosen = brought("tale.txt", STORY)[desk.shared.corpus]
+    shown = desk.clean(chosen, *with_options(level="word"))
+    facts = shown[desk.view.facts]
+    for said in ("tokens", "in the vocabulary", "characters a token", "of held-out tokens known", "&lt;unk&gt; in the"):
+        assert said in facts
+    assert all(option(desk, shown, name)["visible"] for name in TOKEN_SETTINGS)
+    words = shown[desk.shared.corpus]
+    assert words["tokens"]["level"] == "word" and words["sha256"] == chosen["sha256"]
+    rare = desk.clean(words, *with_options(level="word", min_count=13))
+    assert "<b>17</b><span>in the vocabulary" in facts and "<b>17</b>" not in rare[desk.view.facts]
+    refused = desk.clean(words, *with_options(level="word", min_count=10**6))
+    assert "no word occurs 1000000 times" in warnings[0] and option(desk, refused, "min_count")["value"] == 2
+    sees = desk.explain(words)
+    assert "Each word is a number" in sees and "one word later" in sees and "<b>fox</b>" in sees
+
+
+def test_subwords_have_no_unknown(desk: Desk, brought: Any) -> None:
+    chosen = brought("tale.txt", STORY)[desk.shared.corpus]
+    shown = desk.clean(chosen, *with_options(level="bpe", vocab_size=290))
+    facts = shown[desk.view.facts]
+    assert "<b>290</b><span>in the vocabulary" in facts and "held out" in facts and "unk" not in facts
+    seen = {name: option(desk, shown, name)["visible"] for name in TOKEN_SETTINGS}
+    assert seen == {"level": True, "words": False, "min_count": False, "vocab_size": True}
+    assert "Each subword is a number" in desk.explain(shown[desk.shared.corpus])
+    back = desk.clean(shown[desk.shared.corpus], *DEFAULTS)
+    assert "distinct" in back[desk.view.facts] and back[desk.shared.corpus]["tokens"]["level"] == "char"
+
+
+def test_the_tokens_are_kept_with_the_text_and_go_to_train(desk: Desk, brought: Any) -> None:
+    chosen = brought("tale.txt", STORY, level="word", words="cased")[desk.shared.corpus]
+    assert chosen_tokens(chosen) == {"level": "word", "words": "cased"}
+    anew = Desk(desk.form, desk.view, desk.services, desk.shared)
+    assert "of held-out tokens known" in anew.show(chosen)[desk.view.facts]
+    handed, _ = desk.train(chosen)
+    assert chosen_tokens(handed) == chosen_tokens(chosen)
+
+
+@pytest.mark.parametrize("tokens", [{"level": "letters"}, {"level": []}, {"min_count": -1}, "x", {"odd": 1}, None])
+def test_forged_tokens_give_way(desk: Desk, tokens: Any, warnings: list[str]) -> None:
+    shown = desk.show({"key": "sherlock", "tokens": tokens})
+    assert "561,676" in shown[desk.view.facts]
+
+
+def test_leaving_a_number_field_as_it_was_reads_nothing(desk: Desk, brought: Any) -> None:
+    chosen = brought("tale.txt", STORY, level="word")[desk.shared.corpus]
+    assert desk.clean(chosen, *with_options(level="word")) == {desk.form.picker: gr.skip()}
+    assert desk.shared.corpus in desk.clean(chosen, *with_options(level="word", min_count=3))
+
+
+@pytest.mark.parametrize("level", ["word", "bpe"])
+def test_words_of_a_text_are_never_markup(desk: Desk, brought: Any, level: str) -> None:
+    hurt = "<img src=x onerror=alert(1)>&<script>${alert(1)}</script>\"' "
+    shown = brought("<b>zz.txt", hurt * 40, level=level, words="spaces")
+    shown[desk.view.model] = desk.explain(shown[desk.shared.corpus])
+    for place in (desk.view.head, desk.view.facts, desk.view.begins, desk.view.characters, desk.view.model):
+        for piece in ("<img", "<script", "<b>zz"):
+            assert piece not in shown[place]

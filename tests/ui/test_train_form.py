@@ -81,6 +81,20 @@ def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], titl
     assert fold_title(key, values(**changes)) == title
 
 
+def test_words_from_the_corpus_tab_need_a_vector_each() -> None:
+    chosen = {"key": "sherlock", "tokens": {"level": "word", "min_count": 3, "odd": 1}}
+    model = configured(chosen=chosen).model
+    assert (model.level, model.min_count, model.embed_dim, model.tie_weights) == ("word", 3, 128, True)
+    assert configured("balanced", chosen=chosen).model.embed_dim == 256
+    own = configured(chosen=chosen, embed_dim=32).model
+    assert (own.embed_dim, own.tie_weights) == (32, False)
+    assert fold_title("model", values(level="word")) == "Model: 2 layers of 128, dropout 0.1, reads words"
+    assert train_form.level_of("quick", {"level": ["x"]}) == "['x']"
+    assert fold_title("model", values(level="['x']")) == "Model: 2 layers of 128, dropout 0.1"
+    with pytest.raises(ConfigError, match="level"):
+        configured(chosen={"tokens": {"level": "letters"}})
+
+
 def test_titles_of_emptied_fields() -> None:
     assert all(fold_title(key, dict.fromkeys(NAMES, 0)) for key in FOLDS)
 
@@ -92,10 +106,12 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr("charlm.estimate.this_machine", lambda: Machine(1e-9, 1e-6))
 
-    def estimate(text: str = TEXT, archs: Any = ("lstm",), preset: str = "quick", **changes: Any) -> str:
+    def estimate(
+        text: str = TEXT, archs: Any = ("lstm",), preset: str = "quick", chosen: Any = None, **changes: Any
+    ) -> str:
         monkeypatch.setattr(train_form, "open_corpus", lambda _, config: corpus_from_text(text, "<i>", config))
         return train_form.estimate_html(
-            train_form.text_size, None, "any", preset, archs, *values(preset, **changes).values()
+            train_form.text_size, chosen, "any", preset, archs, *values(preset, **changes).values()
         )
 
     return estimate
@@ -104,7 +120,10 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_estimates(estimated: Any) -> None:
     html = estimated(archs=["lstm", "gru"])
     assert "parameters, LSTM" in html and "all together" in html and "memory at most" in html
-    assert "all together" not in estimated()
+    assert "all together" not in estimated() and "per character, LSTM" in estimated()
+    words = estimated(chosen={"tokens": {"level": "word"}})
+    assert "per token, LSTM" in words
+    assert "<b>266,127</b>" in words  # 15 tokens with a vector of 128 each, tied, 2 layers of 128
 
 
 @pytest.mark.parametrize(
