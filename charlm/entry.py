@@ -48,8 +48,13 @@ def enter(
         tokenizer = tokenizer_for(corpus, config.model, config.corpus)
     else:
         check_vocabulary(tokenizer, config.model)
-    models = [replace(config.model, arch=arch, vocab_size=tokenizer.vocab_size) for arch in archs]
     cut, sizes = corpus_cut(corpus, tokenizer, config.train, config.corpus)
+    if not ancestry and config.model.counted not in (0, cut.train):
+        raise ConfigError(
+            f"counted {config.model.counted:,} does not fit: an n-gram of this text counts {cut.train:,} tokens; leave "
+            "it 0"
+        )
+    models = [config.model.sized(arch, tokenizer.vocab_size, cut.train) for arch in archs]
     fitted = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
     for model in models:
         check_memory(model, fitted, racers=len(models))
@@ -132,6 +137,8 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
         raise JobError(f"{run.label} is {run.status} already")
     if run.trimmed:
         raise JobError(f"only the best weights of {run.label} were kept; fork it to go on from them")
+    if run.status == "finished" and run.model_config.is_counted:
+        raise JobError(f"{run.label} has counted its whole text, there is nothing more to count; train a new one")
     if run.status == "finished" and not any(options.get(name) for name in BUDGETS):
         raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
     corpus = text_of(run, corpus)

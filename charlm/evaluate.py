@@ -63,7 +63,7 @@ def evaluate(
     """
     if len(ids) < 2:
         raise CorpusError(f"an evaluation needs at least 2 known tokens; this text has {len(ids)}")
-    device = next(model.parameters()).device
+    device = model.device
     was_training = model.training
     model.eval()
     states: Sequence[State | None] = [None] * threads

@@ -168,17 +168,17 @@ def test_scores_are_of_characters_too(name: str, store: RunStore) -> None:
 
 
 @pytest.mark.parametrize("name", LEVELS)
-def test_texts_are_written_in_characters(name: str, store: RunStore) -> None:
+def test_texts_are_written(name: str, store: RunStore) -> None:
     [run] = trained(store, **LEVELS[name])
     config = SampleConfig(length=60, seed=3)
     *_, draft = Serving(store).generate(run, "The zebra ", config)
-    assert draft.prompt == "The zebra " and 60 <= len(draft.text) < 60 + 32 and draft.done
+    assert draft.prompt == "The zebra " and len(draft.text) > 60 and draft.done and "<unk>" not in draft.text
     assert draft.skipped == [] and draft.unknown == ([] if name == "bpe" else ["zebra"])
     model, tokenizer = run.load_model(), run.tokenizer()
     alone = "".join(charlm.generate(model, tokenizer, "The zebra ", config))
     assert alone == draft.text == generate_many(model, tokenizer, ["The zebra "], config)[0]
     assert not alone.startswith(" ")
-    assert len("".join(charlm.generate(model, tokenizer, "", SampleConfig(length=5)))) >= 5
+    assert "".join(charlm.generate(model, tokenizer, "", SampleConfig(length=5)))
     *_, odd = Serving(store).generate(run, "The \ud800 cat", config)
     odd.prompt.encode()
 

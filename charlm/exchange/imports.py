@@ -54,6 +54,7 @@ def import_file(
     corpus: Corpus | None = None,
     pickles: bool = True,
     most_bytes: int = MOST_BYTES,
+    accept: Callable[[ModelConfig], None] = lambda _: None,
 ) -> Run:
     """A new run made of a file: a run's zip, our safetensors, or what torch.save made of recurrent layers.
 
@@ -66,6 +67,7 @@ def import_file(
         corpus: a text to measure the model on; the run then belongs to it.
         pickles: whether pickles are opened at all. They never run, but a public server opens none.
         most_bytes: a larger file is refused.
+        accept: asked before a model is used; raises what it is refused with.
 
     Raises:
         CheckpointError: it is nothing that can be imported, damaged, hostile or too large.
@@ -81,11 +83,13 @@ def import_file(
             "your own machine (python -m charlm import FILE), export the run as zip, and upload that"
         )
     if kind == "run":
-        return read_zip(store, path, most_bytes=most_bytes, label=label)
+        return read_zip(store, path, most_bytes=most_bytes, label=label, accept=accept)
     if kind not in READERS:
         raise CheckpointError(f"{name} is {REFUSED[kind]}")
     ModelConfig(nonlinearity=nonlinearity)  # refused before the file is read
-    return _made(store, path, READERS[kind](path, characters, nonlinearity), label, corpus)
+    found = READERS[kind](path, characters, nonlinearity)
+    accept(found.model.config)
+    return _made(store, path, found, label, corpus)
 
 
 def _check_size(path: Path, name: str, most_bytes: int) -> None:

@@ -1,7 +1,7 @@
 """A run folder as a zip, with its named members only: written, and made into a new run."""
 
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,13 @@ def write_zip(run: Run, path: Path) -> None:
             archive.write(member, f"{run.run_id}/{member.relative_to(run.folder).as_posix()}")
 
 
-def read_zip(store: RunStore, path: Path, most_bytes: int = MOST_UNPACKED, label: str = "") -> Run:
+def read_zip(
+    store: RunStore,
+    path: Path,
+    most_bytes: int = MOST_UNPACKED,
+    label: str = "",
+    accept: Callable[[ModelConfig], None] = lambda _: None,
+) -> Run:
     """A new run from what `write_zip` writes, or from a run folder that somebody packed.
 
     The program names its folder and writes its files anew: run.json from known fields, logs row by row. Weights and
@@ -57,6 +63,7 @@ def read_zip(store: RunStore, path: Path, most_bytes: int = MOST_UNPACKED, label
         path: the zip.
         most_bytes: that it may unpack to.
         label: of the new run; empty: the one it had.
+        accept: asked before the model is used; raises what it is refused with.
 
     Raises:
         CheckpointError: the zip, or a member, is not what it should be; nothing is left of it.
@@ -68,6 +75,7 @@ def read_zip(store: RunStore, path: Path, most_bytes: int = MOST_UNPACKED, label
         found = _named(archive)
         about, status = _description(archive, found)
         model = ModelConfig.from_dict(about["model"])
+        accept(model)
         data = archive.read(found["tokenizer.json"], most_tokenizer_bytes(model.vocab_size, model.level))
         tokenizer = read_tokenizer(_value(data, "tokenizer.json"), model)
         _check_sizes(archive, found, model)

@@ -9,12 +9,13 @@ from charlm.device import all_threads
 from charlm.errors import JobError
 from charlm.models import LanguageModel
 from charlm.models.product import ROWS
-from charlm.sample.streams import CompiledWriter, Stream, Writer, writer_for
+from charlm.sample.streams import Stream, Writer
+from charlm.sample.writers import writer_for
 from charlm.shards import team
 from charlm.tokenizer import Tokenizer
 
 Key = TypeVar("Key", bound=Hashable)
-# Characters computed in one call: the first ones soon, later ones with little said between them.
+# Tokens computed in one call: the first ones soon, later ones with little said between them.
 FIRST_STEPS, MOST_STEPS = 8, 64
 
 
@@ -27,7 +28,7 @@ def generate(
         model: put into evaluation mode; as it is when the first character is asked for.
         tokenizer: the model's own.
         prompt: read first; characters the model does not know are skipped, words are read as unknown.
-        config: length, temperature, top_k, top_p, greedy, seed.
+        config: how it is written; one text, whatever its `samples`: for several see `generate_many`.
 
     Raises:
         JobError: the model's numbers grew beyond all bounds.
@@ -35,8 +36,8 @@ def generate(
     stream = Stream.start(tokenizer, prompt, config or SampleConfig())
     writer, steps = writer_for(model), FIRST_STEPS
     while not stream.done:
-        for ids in writer.write([stream], steps):
-            yield from filter(None, stream.spell(ids))
+        for piece in writer.write([stream], steps):
+            yield from piece
         steps = min(2 * steps, MOST_STEPS)
     if stream.error:
         raise JobError(stream.error)
@@ -59,7 +60,7 @@ def generate_many(
     config, writer = config or SampleConfig(), writer_for(model)
     seeds = range(config.seed, config.seed + len(prompts))
     streams = [Stream.start(tokenizer, prompt, config, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
-    parts = max(1, min(all_threads(), len(streams) // ROWS)) if isinstance(writer, CompiledWriter) else 1
+    parts = max(1, min(all_threads(), len(streams) // ROWS)) if writer.is_compiled else 1
     with team(parts) as share_out:
         texts = list(share_out(partial(_write_all, writer), [streams[part::parts] for part in range(parts)]))
     error = next((stream.error for stream in streams if stream.error), "")
@@ -70,11 +71,11 @@ def generate_many(
 
 def _write_all(writer: Writer, streams: Sequence[Stream]) -> list[str]:
     """The texts of these streams, written to their ends beside each other."""
-    texts: dict[Stream, list[str]] = {stream: [] for stream in streams}
+    texts = dict.fromkeys(streams, "")
     while writing := [stream for stream in streams if not stream.done]:
-        for stream, ids in zip(writing, writer.write(writing, MOST_STEPS), strict=True):
-            texts[stream] += stream.spell(ids)
-    return ["".join(pieces) for pieces in texts.values()]
+        for stream, piece in zip(writing, writer.write(writing, MOST_STEPS), strict=True):
+            texts[stream] += piece
+    return list(texts.values())
 
 
 def interleave(streams: Mapping[Key, Iterator[str]]) -> Iterator[tuple[Key, str]]:

@@ -36,13 +36,11 @@ class Tokenizer(ABC):
         level: char, word or bpe.
         tokens: how each id is shown.
         unk_id: the id of whatever is not in the vocabulary; None where there is no such.
-        per_character: tokens that a character may take at most.
     """
 
     level: ClassVar[str]
     tokens: list[str]
     unk_id: int | None = None
-    per_character: ClassVar[int] = 1
 
     @property
     def vocab_size(self) -> int:

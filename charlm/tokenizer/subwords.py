@@ -47,7 +47,6 @@ class BPETokenizer(HuggingTokenizer):
     """
 
     level = "bpe"
-    per_character = 4
 
     def __init__(self, merges: Sequence[tuple[str, str]]) -> None:
         self.merges = list(merges)

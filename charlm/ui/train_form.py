@@ -27,7 +27,7 @@ from charlm.ui.common import facts, notice
 from charlm.ui.corpora import Chosen, chosen_options, chosen_tokens, corpus_choices, open_corpus
 
 FOLDS: dict[str, tuple[str, ...]] = {
-    "model": ("hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "init", "tie_weights"),
+    "model": ("hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "init", "tie_weights", "order"),
     "training": (
         "steps", "epochs", "minutes", "seq_len", "batch_size", "learning_rate", "schedule", "warmup_steps", "grad_clip",
         "weight_decay", "patience", "eval_every",
@@ -40,6 +40,7 @@ LABELS = {
     "eval_every": "Validate every",
     "num_layers": "Layers",
     "nonlinearity": "RNN bend",
+    "order": "n-gram order",
 }
 
 
@@ -224,7 +225,7 @@ def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: L
 
     cut = cut_of(size.tokens, config.train, config.corpus, config.model.level)
     train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
-    models = [replace(config.model, arch=arch, vocab_size=size.distinct) for arch in archs]
+    models = [config.model.sized(arch, size.distinct, cut.train) for arch in archs]
     for model in models:
         check_memory(model, train, racers=len(models))
     counts, tokens = [count_parameters(model) for model in models], cut.train

@@ -49,8 +49,8 @@ class Allowance:
         from charlm.estimate import count_parameters  # torch takes seconds: not before it is needed
 
         check_text_size(self._limits, utf8_size(corpus.text))  # before its words are counted
-        model = replace(config.model, vocab_size=tokenizer_for(corpus, config.model, config.corpus).vocab_size)
-        models = (replace(model, arch=arch) for arch in archs)
+        vocab_size = tokenizer_for(corpus, config.model, config.corpus).vocab_size
+        models = (config.model.sized(arch, vocab_size, len(corpus.text)) for arch in archs)
         counted = ((one, count_parameters(one)) for one in models)  # not before the rest has passed
         check_new(self._limits, utf8_size(corpus.text), config.train, counted)
 
