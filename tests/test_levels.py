@@ -172,7 +172,7 @@ def test_texts_are_written(name: str, store: RunStore) -> None:
     [run] = trained(store, **LEVELS[name])
     config = SampleConfig(length=60, seed=3)
     *_, draft = Serving(store).generate(run, "The zebra ", config)
-    assert draft.prompt == "The zebra " and len(draft.text) > 60 and draft.done and "<unk>" not in draft.text
+    assert draft.prompt == "The zebra " and draft.text and draft.done and "<unk>" not in draft.text
     assert draft.skipped == [] and draft.unknown == ([] if name == "bpe" else ["zebra"])
     model, tokenizer = run.load_model(), run.tokenizer()
     alone = "".join(charlm.generate(model, tokenizer, "The zebra ", config))
