@@ -254,7 +254,7 @@ class ModelConfig(Config):
 class TrainConfig(Config):
     """How it is trained. The budget is whichever of epochs, steps and minutes is reached first; 0 sets no limit."""
 
-    seq_len: int = setting(64, "Characters read before the weights are mended", low=1, high=4096, unit="characters")
+    seq_len: int = setting(64, "Tokens read before the weights are mended", low=1, high=4096, unit="tokens")
     batch_size: int = setting(16, "Places in the text read side by side", low=1, high=4096, unit="rows")
     learning_rate: float = setting(1e-2, "How far one step moves the weights", low=1e-7, high=10.0)
     schedule: str = setting(

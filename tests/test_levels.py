@@ -161,6 +161,8 @@ def test_scores_are_of_characters_too(name: str, store: RunStore) -> None:
     assert val["tokens"] == run.corpus["val_tokens"] - 1 and test["tokens"] == run.corpus["test_tokens"] - 1
     assert val["bits_per_char"] == pytest.approx(run.bits_per_char(run.best_val_loss), rel=1e-5)
     assert whole["skipped"] == 0 and math.isfinite(whole["bits_per_char"])
+    part = serving.evaluate(run, TEXT, "test", held_out=(300, 200))
+    assert part["tokens"] == len(run.tokenizer().encode(TEXT[-200:])) - 1
     other = serving.evaluate(run, "A zebra sat on the Mat.\n")
     assert other["skipped"] == 0 and (other["unknown"] > 0) == (name != "bpe")
     with pytest.raises(CorpusError, match="at least 2 known tokens; this text has 1"):

@@ -170,22 +170,25 @@ class Serving:
                 self._lexicons.popitem(last=False)
         return words
 
-    def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
+    def evaluate(
+        self, run: Run, text: str | None = None, split: str = "", held_out: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
         """The run's scores over a text; characters it does not know are counted and skipped, words read as unknown.
 
         Args:
             run: its best weights are used.
             text: any text; None: the run's own corpus.
             split: val, test or all, cut as the run was; "": val of its own corpus, all of another text.
+            held_out: characters of the validation and test part that another text came with.
 
         Raises:
             ConfigError: no such split.
-            CorpusError: fewer than 2 known characters, or the run's own corpus is no longer at hand.
+            CorpusError: fewer than 2 known tokens, or the run's own corpus is no longer at hand.
         """
         from charlm.evaluate import evaluate
 
         split = split or ("val" if text is None else "all")
-        held_out = run.held_out if text is None else None
+        held_out = run.held_out if text is None else held_out
         text = part_of(self._own_text(run) if text is None else text, split, run.corpus_config, held_out)
         model, tokenizer = self.open(run)
         ids = tokenizer.encode(text, skip_unknown=True)

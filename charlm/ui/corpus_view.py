@@ -11,6 +11,7 @@ from charlm.tokenizer.words import UNKNOWN
 from charlm.ui import numbers
 from charlm.ui.common import bars, facts, heading, notice, section
 from charlm.ui.reading import Reading
+from charlm.ui.verdict import flattery
 
 BEGINS = 1100  # characters shown
 COMMON = 40
@@ -98,8 +99,8 @@ def guessing_html(reading: Reading, costs: Mapping[str, float] | None, runs: Seq
     rows += [_run_bar(run) for run in runs]
     under = "Bits per character on the held-out part. A model is worth training when its bar is shorter."
     rows.sort(key=lambda row: -row[1])
-    absent = '<p class="hint">No model has been trained on this text yet.</p>' if not runs else ""
-    return section(title, under) + bars(rows) + absent
+    told = flattery(runs) if runs else "No model has been trained on this text yet."
+    return section(title, under) + bars(rows) + (f'<p class="hint">{escape(told)}</p>' if told else "")
 
 
 def _run_bar(run: Any) -> tuple[str, float, str, str]:

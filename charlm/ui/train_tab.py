@@ -190,7 +190,8 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
         return gr.update(choices=corpus_choices(chosen), value=chosen_value(chosen))
 
     started = form.start.click(
-        start, [shared.corpus, *form.inputs], live.wanted, concurrency_limit=4, **TOLD,
+        start, [shared.corpus, *form.inputs], live.wanted, concurrency_limit=4, api_visibility="private",
+        show_progress="minimal", show_progress_on=form.estimates,  # a long text's words take seconds to count
     )  # fmt: skip
     started.success(None, js="() => { window.dispatchEvent(new Event('charlm:wake')); }")
     gr.on([shared.page.load, shared.corpus.change], take, shared.corpus, form.corpus, **QUIET)
