@@ -9,6 +9,7 @@ from charlm.ui import corpus_form
 from charlm.ui.common import Services, Shared, facts, heading, section
 from charlm.ui.corpus_desk import Desk, View
 from charlm.ui.corpus_form import Form
+from charlm.ui.reading import Readings
 
 FACTS = ("characters", "distinct", "words", "to train on", "held out", "steps an epoch")
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -45,7 +46,7 @@ def _changes(option: Any) -> list[Any]:
 
 def _wire(form: Form, view: View, services: Services, shared: Shared) -> None:
     """Every way to a text ends in the same outputs; then the fold and the slow bars follow."""
-    desk = Desk(form, view, services, shared)
+    desk = Desk(form, view, services, shared, Readings(services.limits))
     outputs = [shared.corpus, form.picker, form.panel, form.pasted, form.fold, *form.options]
     outputs += [view.head, view.facts, view.begins, view.guessing, view.characters]
     busy: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": view.facts, "api_visibility": "private"}

@@ -14,6 +14,7 @@ from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.corpus import Corpus
 from charlm.dataset import Dataset, Sizes
 from charlm.encoding import dataset_of, text_sizes, tokenizer_for
+from charlm.limits import Limits, check_tokens
 from charlm.tables import KINDS
 from charlm.tokenizer import IdArray, Tokenizer
 from charlm.ui.corpora import open_corpus
@@ -117,9 +118,14 @@ def _is_table(filename: str) -> bool:
 
 
 class Readings:
-    """The texts read last, and the costs of guessing them, kept so that looking again costs nothing."""
+    """The texts read last, and the costs of guessing them, kept so that looking again costs nothing.
 
-    def __init__(self) -> None:
+    Args:
+        limits: of a public Space.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits
         self._open = lru_cache(KEPT_TEXTS)(open_text)
         self._read = lru_cache(KEPT_TEXTS)(self._reading)
         self._costs: OrderedDict[tuple[Any, ...], dict[str, float]] = OrderedDict()
@@ -134,11 +140,15 @@ class Readings:
 
         Raises:
             CorpusError, ConfigError: it cannot be opened, is too short to train on, or leaves no vocabulary.
+            LimitError: its tokens may not be counted here.
         """
         return self._read(value, config, (model or ModelConfig()).tokenization)
 
     def _reading(self, value: str, config: CorpusConfig, model: ModelConfig) -> Reading:
-        return read_opened(self._open(value, config), model)
+        opened = self._open(value, config)
+        if self._limits is not None:
+            check_tokens(self._limits, opened.corpus.text, model)
+        return read_opened(opened, model)
 
     def known_costs(self, reading: Reading) -> dict[str, float] | None:
         """Bits per character of guessing, if they were computed already; {} where nothing is held out."""

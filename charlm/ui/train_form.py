@@ -20,7 +20,7 @@ from charlm.config import (
 from charlm.dataset import Sizes
 from charlm.encoding import text_sizes, token_sizes, tokenizer_for
 from charlm.errors import CharLMError
-from charlm.limits import Limits, check_new, fitted
+from charlm.limits import Limits, check_new, check_tokens, fitted
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
 from charlm.ui import numbers
 from charlm.ui.common import facts, notice
@@ -172,19 +172,22 @@ class TextSize:
     distinct: int
 
 
-def text_size(value: str, config: CorpusConfig, model: ModelConfig) -> TextSize:
+def text_size(value: str, config: CorpusConfig, model: ModelConfig, limits: Limits | None = None) -> TextSize:
     """The size of the text behind a picker's value.
 
     Args:
         value: of the picker.
         config: how the text is cleaned and split.
         model: what its tokens are.
+        limits: of a public Space.
 
     Raises:
         CorpusError: it cannot be opened.
+        LimitError: its tokens may not be counted here.
     """
-
     corpus = open_corpus(value, config)
+    if limits is not None:
+        check_tokens(limits, corpus.text, model)
     tokenizer = tokenizer_for(corpus, model, config)
     tokens = token_sizes(corpus, text_sizes(corpus, config, tokenizer), tokenizer)
     return TextSize(len(corpus.text), tokens, tokenizer.vocab_size)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
     def estimate(*inputs: Any) -> str:
         return train_form.estimate_html(size_of, *inputs, limits=limits)
 
-    size_of = lru_cache(KEPT_SIZES)(train_form.text_size)
+    size_of = lru_cache(KEPT_SIZES)(partial(train_form.text_size, limits=limits))
     controls = list(form.controls)
     folds = [form.folds[key] for key in FOLDS]
     form.preset.input(fill, form.preset, [form.preset, *controls], **QUIET)

@@ -4,6 +4,7 @@ import gzip
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +14,14 @@ import pytest
 
 from charlm.catalog import data_dir
 from charlm.config import TOKEN_SETTINGS, CorpusConfig, ModelConfig
+from charlm.limits import Limits
 from charlm.presets import from_options
 from charlm.ui import corpus_form, corpus_view
 from charlm.ui.common import Services, Shared
 from charlm.ui.corpora import chosen_options, chosen_tokens, chosen_value, corpus_choices, open_corpus
 from charlm.ui.corpus_desk import Desk, View
 from charlm.ui.corpus_form import CLEANING, NAMES
+from charlm.ui.reading import Readings
 from charlm.ui.uploads import open_upload
 
 STORY = "A fox met a hen by the gate.\r\nThe hen ran home; the fox sat down and sang.\r\n" * 12
@@ -363,3 +366,12 @@ def test_words_of_a_text_are_never_markup(desk: Desk, brought: Any, level: str) 
     for place in (desk.view.head, desk.view.facts, desk.view.begins, desk.view.characters, desk.view.model):
         for piece in ("<img", "<script", "<b>zz"):
             assert piece not in shown[place]
+
+
+def test_a_public_space_counts_no_words_of_a_long_text(desk: Desk, warnings: list[str]) -> None:
+    public = replace(desk, readings=Readings(Limits(corpus_bytes=1000)))
+    assert "561,676" in public.show(None)[desk.view.facts]
+    shown = public.clean(None, *with_options(level="word"))
+    assert "the text has 561,676 bytes" in warnings[0] and desk.view.facts not in shown
+    public.clean(None, *with_options(level="bpe", vocab_size=30_000))
+    assert "vocab_size is 30,000" in warnings[1]

@@ -1,11 +1,13 @@
 """The Train form's pure parts: fold titles, controls to configs, estimates."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from charlm.corpus import corpus_from_text
 from charlm.errors import CharLMError, ConfigError
+from charlm.limits import Limits
 from charlm.presets import PRESETS, from_options
 from charlm.ui import train_form
 from charlm.ui.train_form import FOLDS, NAMES, config_class, fold_title, preset_values, run_config
@@ -137,3 +139,11 @@ def test_estimates(estimated: Any) -> None:
 def test_what_cannot_be_trained_is_said_before_train_is_pressed(how: dict[str, Any], said: str, estimated: Any) -> None:
     html = estimated(**how)
     assert said in html and "<script>" not in html and 'class="notice' in html
+
+
+def test_a_public_space_counts_no_words_of_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_form, "open_corpus", lambda _, config: corpus_from_text(TEXT, "a", config))
+    monkeypatch.setattr(train_form, "tokenizer_for", lambda *_: pytest.fail("counted"))
+    size_of = partial(train_form.text_size, limits=Limits(corpus_bytes=100))
+    html = train_form.estimate_html(size_of, {"tokens": {"level": "bpe"}}, "any", "quick", ["gru"], *values().values())
+    assert "the text has" in html and "bytes" in html
