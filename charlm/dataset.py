@@ -93,6 +93,8 @@ def ids_of(
             for block in blocks:
                 file.write(block.data)  # not through the map: a full disk would end the process there
             file.flush()
+            if not file.tell():  # blanks only; an empty file cannot be mapped
+                return np.empty(0, kind)
             return np.frombuffer(mmap.mmap(file.fileno(), file.tell()), dtype=kind)
     except OSError as error:
         raise CorpusError(
