@@ -12,7 +12,7 @@ from charlm.ui.choice import MOST, asked, comparable, default_runs, found_runs, 
 from charlm.ui.common import Services, Shared, heading, plot_data, section, toast
 from charlm.ui.files import click_js
 from charlm.ui.ranking import ranking_csv, ranking_table
-from charlm.ui.verdict import names, verdict
+from charlm.ui.verdict import loss_unit, names, verdict
 from charlm.ui.writing import resting_columns, stream_columns
 
 WRITING = 64  # pages in which texts are written at the same time; a page takes a thread only when it is handed new text
@@ -84,14 +84,17 @@ def _components(services: Services) -> CompareTab:
 
 
 def loss_plot(runs: list[Any]) -> Any:
-    """The chosen runs' curves in one figure; None without runs."""
-    from charlm.plots import Curve, loss_plot
+    """The chosen runs' curves in one figure; in bits per character where their tokens differ. None without runs."""
+    from charlm.plots import Curve, loss_plot, scaled
 
     if not runs:
         return None
-    called = zip(runs, names(runs), strict=True)
-    curves = [Curve(run.run_id, name, run.arch, run.course().rows, run.best_step) for run, name in called]
-    return plot_data(loss_plot(curves))
+    unit, factors = loss_unit(runs)
+    curves = [
+        Curve(run.run_id, name, run.arch, scaled(run.course().rows, factor), run.best_step)
+        for run, name, factor in zip(runs, names(runs), factors, strict=True)
+    ]
+    return plot_data(loss_plot(curves, unit=unit))
 
 
 def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:

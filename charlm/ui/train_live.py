@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charlm.course import Row
-from charlm.plots import By, Curve, end_places, loss_plot, loss_range
+from charlm.plots import By, Curve, end_places, loss_plot, loss_range, scaled
 from charlm.run import Run
 from charlm.ui.train_view import View, mark
+from charlm.ui.verdict import loss_unit, same_tokens
 
 HEIGHT = 330
 MOST = 12  # runs a page may ask for at once
@@ -28,12 +29,26 @@ def figure(view: View, overlay: Sequence[Run] = (), by: By = "step", log: bool =
         log: logarithmic loss axis.
     """
     earlier = [run for run in overlay if run.run_id not in view.called]
-    faded = [Curve(run.run_id, run.label, run.arch, run.course().rows, run.best_step, faded=True) for run in earlier]
-    live = bool(view.active)
-    plot = loss_plot([*faded, *_curves(view)], by=by, log=log, uniform=_uniform(view), height=HEIGHT, live=live)
+    faded = [
+        Curve(run.run_id, run.label, run.arch, scaled(run.course().rows, _factor(view, run)), run.best_step, faded=True)
+        for run in earlier
+    ]
+    live, (unit, _) = bool(view.active), loss_unit(view.runs)
+    plot = loss_plot(
+        [*faded, *_curves(view)], by=by, log=log, uniform=_uniform(view), height=HEIGHT, live=live, unit=unit
+    )
     meta = {"runs": list(view.called), "since": _since(view), "key": view.key, "by": by, "log": log}
     plot["layout"]["meta"] = meta
     return plot
+
+
+def _factor(view: View, earlier: Run) -> float:
+    """What a nat of an earlier run is worth here: where tokens differ, as much text for as much text."""
+    first = next(iter(view.runs), earlier)
+    if same_tokens([first, earlier]):
+        return 1.0
+    own, other = first.bits_per_char(1.0), earlier.bits_per_char(1.0)
+    return other / own if own and other else math.nan
 
 
 def _curves(view: View) -> list[Curve]:
