@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from charlm.catalog import data_dir, is_changed, recall, remember
-from charlm.config import LEVEL_NAMES, ModelConfig, reject_unknown
+from charlm.config import LEVEL_NAMES, ModelConfig, TrainConfig, reject_unknown
 from charlm.corpus import Corpus
-from charlm.dataset import Cut, Sizes
+from charlm.dataset import Cut, Sizes, character_sizes, cut_of
 from charlm.device import device_for
 from charlm.encoding import check_vocabulary, corpus_cut, tokenizer_for
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
@@ -143,7 +143,7 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
         raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
     corpus = text_of(run, corpus)
     config = replace(run.train_config, **extended(_done(run), options))
-    cut, _ = corpus_cut(corpus, run.tokenizer(), config, run.corpus_config)
+    cut = _cut(run, corpus, config)
     check_memory(run.model_config, replace(config, batch_size=cut.batch_size, seq_len=cut.seq_len))
     run.hold()
     try:
@@ -153,6 +153,14 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
         raise
     run.train_config = config
     return corpus
+
+
+def _cut(run: Run, corpus: Corpus, config: TrainConfig) -> Cut:
+    """How a run's text is cut; characters are counted without its tokenizer."""
+    if run.level == "char":
+        sizes = character_sizes(len(corpus.text), run.corpus_config, corpus.held_out)
+        return cut_of(sizes, config, run.corpus_config)
+    return corpus_cut(corpus, run.tokenizer(), config, run.corpus_config)[0]
 
 
 def check_options(run: Run, options: Mapping[str, Any], known: tuple[str, ...]) -> None:
