@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from charlm.catalog import data_dir, is_changed, recall, remember
-from charlm.config import LEVEL_NAMES, ModelConfig, reject_unknown
+from charlm.config import LEVEL_NAMES, ModelConfig, TrainConfig, reject_unknown
 from charlm.corpus import Corpus
 from charlm.dataset import Cut, Sizes, character_sizes, cut_of
 from charlm.device import device_for
