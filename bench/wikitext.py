@@ -10,6 +10,7 @@ the same.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import time
@@ -17,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from charlm.catalog import load_corpus
 from charlm.cli.texts import open_corpus
 from charlm.cli.work import released, stops_between_steps
+from charlm.encoding import corpus_cut, tokenizer_for
 from charlm.entry import enter, reopen
 from charlm.presets import from_options
 from charlm.race import Control, Racer, line_up, run_race
@@ -46,11 +47,15 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--corpus", default="wikitext-2", help="a file or a name of the catalog")
     given = parser.parse_args(words)
     preset, recipe = RECIPES[given.name]
-    options = {**recipe, **settings_of(given.settings)}
-    print(command(given.corpus, preset, options), flush=True)
-    label = "-".join([given.name, *(word.replace("=", "-") for word in given.settings)])
-    run = train(given.work, given.corpus, preset, {**options, "label": label})
+    options = {**recipe, **settings_of(given.settings), "label": label_of(given.name, given.settings)}
+    run = train(given.work, given.corpus, preset, options)
     print(table(logged(given.work / f"{run.run_id}.jsonl")))
+
+
+def label_of(name: str, words: Sequence[str]) -> str:
+    """What a recipe's run is called, each change of its settings otherwise."""
+    mark = hashlib.sha256(" ".join(sorted(words)).encode()).hexdigest()[:8]
+    return f"{name}-{mark}" if words else name
 
 
 def settings_of(words: Sequence[str]) -> dict[str, Any]:
@@ -80,10 +85,15 @@ def train(work: Path, corpus: str, preset: str, options: Mapping[str, Any]) -> R
     known = [run for run in store.list() if run.label == config.train.label and not run.shipped]
     if known and known[0].status == "finished":
         return known[0]
-    text = load_corpus(corpus, config.corpus) if corpus == "wikitext-2" else open_corpus(corpus, config.corpus)
+    text = open_corpus(corpus, config.corpus)
     if known:
-        text = reopen(known[0], {}, text)
-    [run] = known[:1] or enter(store, text, config, [config.model.arch])
+        run = known[0]
+        text = reopen(run, {}, text)
+    else:
+        tokenizer = tokenizer_for(text, config.model, config.corpus)
+        every = {"eval_every": corpus_cut(text, tokenizer, config.train, config.corpus)[0].steps_per_epoch}
+        print(command(corpus, preset, {**options, **every}), flush=True)
+        [run] = enter(store, text, from_options({**options, **every}, preset), [config.model.arch], (), tokenizer)
     control = Control()
     with stops_between_steps(control), released([run]):
         racers = line_up([run], text, resume=bool(known))

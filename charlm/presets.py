@@ -68,7 +68,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "locked_dropout": True,
         "seq_len": 35,
         "batch_size": 64,
-        "learning_rate": 3e-3,
+        "learning_rate": 4e-3,
         "warmup_steps": 200,
         "weight_decay": 0.01,
         "grad_clip": 0.25,

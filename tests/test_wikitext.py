@@ -1,4 +1,4 @@
-"""The WikiText program: a training that goes on after an interruption, its table, and the command that does the same."""
+"""The WikiText program: trainings that go on after an interruption, their tables, the command that does the same."""
 
 import json
 from pathlib import Path
