@@ -193,11 +193,20 @@ class ModelConfig(Config):
     dropout: float = setting(
         0.1, "Share of units silenced while training, against learning by heart", low=0.0, high=0.95
     )
+    output_dropout: float = setting(-1.0, "The same before the output alone; -1: as dropout", low=-1.0, high=0.95)
+    input_dropout: float = setting(0.0, "The same on the tokens' vectors; needs embed_dim", low=0.0, high=0.95)
+    embed_dropout: float = setting(
+        0.0, "Share of all tokens that one batch does not see, wherever they stand", low=0.0, high=0.95
+    )
+    weight_dropout: float = setting(
+        0.0, "Share of the weights between a layer's steps left out of one batch (DropConnect)", low=0.0, high=0.95
+    )
+    locked_dropout: bool = setting(False, "Dropout silences the same units at all steps of a sequence")
     tie_weights: bool = setting(False, "Output weights are the embedding's; needs embed_dim = hidden_size")
     init: str = setting(
         "tuned",
-        "First weights: tuned (orthogonal memory, open forget gate), torch's own, or the notebook's",
-        choices=("tuned", "torch", "notebook"),
+        "First weights: tuned (orthogonal memory, open forget gate), torch's own, xavier's, or the notebook's",
+        choices=("tuned", "torch", "xavier", "notebook"),
     )
 
     order: int = setting(
@@ -215,6 +224,18 @@ class ModelConfig(Config):
             raise ConfigError(
                 f"tie_weights needs embed_dim equal to hidden_size; they are {self.embed_dim} and {self.hidden_size}"
             )
+        if -1.0 < self.output_dropout < 0.0:
+            raise ConfigError(f"output_dropout {self.output_dropout} is neither a share from 0 to 0.95 nor -1")
+        if self.input_dropout and not self.embed_dim:
+            raise ConfigError(
+                f"input_dropout {self.input_dropout} silences numbers of vectors, and embed_dim 0 makes none; "
+                "give an embed_dim, or use embed_dropout, which silences whole tokens"
+            )
+
+    @property
+    def dropout_before_output(self) -> float:
+        """What `output_dropout` stands for."""
+        return self.dropout if self.output_dropout < 0.0 else self.output_dropout
 
     @property
     def is_counted(self) -> bool:
@@ -261,6 +282,13 @@ class TrainConfig(Config):
     grad_clip: float = setting(1.0, "Longest gradient allowed, as an L2 norm; 0: no limit", low=0.0, high=1e6)
     weight_decay: float = setting(0.0, "Pull of the weights towards zero (AdamW)", low=0.0, high=10.0)
     beta2: float = setting(0.99, "How long Adam remembers the size of gradients", low=0.5, high=0.99999)
+    softmax_samples: int = setting(
+        0,
+        "Tokens that a step's targets are told from, drawn by their frequency; 0: all, as in every validation",
+        low=0,
+        high=1_000_000,
+        unit="tokens",
+    )
     patience: int = setting(
         0,
         "Evaluations without a better validation loss before stopping; 0: never",

@@ -12,6 +12,7 @@ from charlm.config import ModelConfig, TrainConfig
 from charlm.device import choose
 from charlm.errors import ConfigError
 from charlm.models import LanguageModel, build_model, model_class
+from charlm.models.cross_entropy import CHUNK, are_many
 from charlm.models.ngram import NGramModel
 
 FLOAT = 4  # bytes
@@ -34,10 +35,10 @@ def memory_bytes(config: ModelConfig, train: TrainConfig) -> int:
     """Peak memory of a training: weights, gradients, Adam's moments, a thread's copies, what a forward pass keeps."""
     if config.is_counted:
         return NGramModel.training_bytes(config)
-    threads = choose(config, train.batch_size, "cpu").threads
-    weights = (4 + 3 * threads) * count_parameters(config)
+    threads, many = choose(config, train.batch_size, "cpu").threads, are_many(config.vocab_size)
+    weights = (4 + (2 if many else 3) * threads) * count_parameters(config)
     a_token = model_class(config.arch).kept(config)
-    return FLOAT * (weights + train.batch_size * train.seq_len * a_token)
+    return FLOAT * (weights + train.batch_size * train.seq_len * a_token + (threads * CHUNK if many else 0))
 
 
 def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

@@ -8,7 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from charlm.dataset import validation_rows
+from charlm.dataset import validation_row_count, validation_rows
+from charlm.device import choose
 from charlm.errors import CorpusError, Halted
 from charlm.models import LanguageModel, State
 from charlm.shards import team
@@ -66,6 +67,8 @@ def evaluate(
     device = model.device
     was_training = model.training
     model.eval()
+    if model.precision is None:
+        model.precision = choose(model.config, validation_row_count(len(ids)), device.type).dtype
     states: Sequence[State | None] = [None] * threads
     total = 0.0
     with team(threads) as share_out:

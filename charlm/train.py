@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
@@ -18,7 +19,8 @@ from charlm.device import choose
 from charlm.errors import JobError
 from charlm.evaluate import evaluate
 from charlm.metrics import Metrics
-from charlm.models import LanguageModel, State
+from charlm.models import LanguageModel, NeuralModel, State
+from charlm.models.cross_entropy import Sampler, are_many
 from charlm.models.ngram import NGramModel, slice_ends
 from charlm.shards import Shards
 from charlm.tokenizer import IdArray
@@ -164,6 +166,7 @@ def train(
     interval = evaluation_interval(config, dataset.steps_per_epoch)
     device = choose(model.config, dataset.batch_size, model.device.type, config.precision)
     model.precision = device.dtype
+    _sample(model, dataset, config)
     model.train()
     speed, used = 0.0, progress(config, dataset, state)
     if state.unjudged is not None:
@@ -188,6 +191,14 @@ def train(
                     yield Metrics(state.step, _epoch(state, dataset), loss, None, rate, norm, speed, state.seconds)
                 if used >= 1.0:
                     break
+
+
+def _sample(model: LanguageModel, dataset: Dataset, config: TrainConfig) -> None:
+    """Let the model's training steps draw the tokens that targets are told from, if that is wanted and spares work."""
+    size, all_tokens = config.softmax_samples, model.config.vocab_size
+    if isinstance(model, NeuralModel) and are_many(all_tokens):
+        counts = np.bincount(dataset.train_ids, minlength=all_tokens)
+        model.sampler = Sampler(torch.from_numpy(counts), size) if 0 < size < all_tokens else None
 
 
 def _count(model: NGramModel, dataset: Dataset, state: TrainState, halted: Callable[[], bool]) -> Iterator[Metrics]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from charlm.config import ModelConfig
 from charlm.errors import ConfigError
 from charlm.models.compiled import is_wanted
+from charlm.models.cross_entropy import Sampler, are_many, output_loss
 from charlm.models.recurrence import Buffers, Dropout, How
 
 # What a model remembers between calls, as tensors whose dimension 1 is the batch: (L, B, H) each.
@@ -22,6 +23,10 @@ class LanguageModel(nn.Module, ABC):
     Args:
         config: sizes and architecture; `vocab_size` must be at least 2.
         seed: for the first weights and for dropout, which have a generator of their own.
+
+    Attributes:
+        precision: number format of the products while training, and of the output's where tokens are many; None: as
+            the weights are.
     """
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
@@ -93,6 +98,7 @@ class NeuralModel(LanguageModel):
     """A model whose last layer is linear: `fc`, which a subclass makes, from features to logits."""
 
     fc: nn.Linear
+    sampler: Sampler | None = None  # draws the tokens that a training step's softmax is among; None: all
 
     @abstractmethod
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -102,21 +108,36 @@ class NeuralModel(LanguageModel):
         features, state = self.features(ids, state)
         return F.linear(features, self.fc.weight.to(features.dtype), self.fc.bias.to(features.dtype)), state
 
-    def drop(self, x: Tensor) -> Tensor:
+    def loss(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """See `LanguageModel.loss`; where tokens are many, logits are never all in memory."""
+        if not are_many(self.config.vocab_size):
+            return super().loss(ids, targets, state)
+        features, state = self.features(ids, state)
+        flat, targets = features.flatten(0, 1), targets.reshape(-1)
+        how = How.best(self.precision or self.fc.weight.dtype, self.workspace)
+        drawn = self.sampler.draw(targets, self.generator) if self.sampler and self.training else None
+        return output_loss(how, flat, self.fc, targets, drawn), state
+
+    def drop(self, x: Tensor, share: float | None = None, locked: bool = False) -> Tensor:
         """Inverted dropout (Srivastava et al. 2014); nothing outside training.
 
         The mask comes from the model's own generator on a CPU, from torch's global one on a GPU.
+
+        Args:
+            x: (..., H).
+            share: of its numbers to silence; None: the config's `dropout`.
+            locked: one mask for all places of dimension 0, the steps of a sequence (Gal and Ghahramani 2016).
         """
-        keep = 1.0 - self.config.dropout
-        if not self.training or keep == 1.0:
+        share = self.config.dropout if share is None else share
+        if not self.training or share == 0.0:
             return x
         if x.is_cuda:
-            return F.dropout(x, self.config.dropout)
+            return x * F.dropout(torch.ones_like(x[:1]), share) if locked else F.dropout(x, share)
         if is_wanted():
             seed = int(torch.randint(2**32, (), generator=self.generator))
-            return Dropout.apply(self.how(), x, self.config.dropout, seed)
-        mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
-        return x * mask.div_(keep)
+            return Dropout.apply(self.how(), x, share, seed, locked)
+        mask = torch.empty_like(x[:1] if locked else x).bernoulli_(1.0 - share, generator=self.generator)
+        return x * mask.div_(1.0 - share)
 
     def how(self) -> How:
         """How to compute on a CPU: in `precision` while training, else as the weights are."""

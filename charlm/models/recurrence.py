@@ -279,20 +279,30 @@ class Dropout(Function):
     """Inverted dropout (Srivastava et al. 2014) without a mask: a hash of seed and place decides, again in backward."""
 
     @staticmethod
-    def forward(ctx: Any, how: How, x: Tensor, share: float, seed: int) -> Tensor:
-        """`x` (..., H) with about `share` of its numbers zero and the others larger."""
-        ctx.how, ctx.share, ctx.seed = how, share, seed
-        return _dropped(how, x, share, seed)
+    def forward(ctx: Any, how: How, x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
+        """`x` (..., H) with about `share` of its numbers zero and the others larger.
+
+        Args:
+            ctx: autograd's.
+            how: number format.
+            x: what is to be thinned out.
+            share: 0 to below 1.
+            seed: 32 bits.
+            locked: the same numbers fall at every place of dimension 0 (Gal and Ghahramani 2016).
+        """
+        ctx.how, ctx.others = how, (share, seed, locked)
+        return _dropped(how, x, *ctx.others)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """The same places, the same factor."""
-        return None, _dropped(ctx.how, grads[0], ctx.share, ctx.seed), None, None
+        return None, _dropped(ctx.how, grads[0], *ctx.others), None, None, None
 
 
-def _dropped(how: How, x: Tensor, share: float, seed: int) -> Tensor:
+def _dropped(how: How, x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
     x = x.contiguous()
-    out = torch.empty_like(x)
-    flat, threshold = (-1, x.shape[-1]), int(share * 2**32)
-    steps_compiled.drop(how.view(x.view(flat)), how.view(out.view(flat)), seed, threshold, 1.0 / (1.0 - share))
+    out, flat = torch.empty_like(x), (-1, x.shape[-1])
+    period = (x[0] if locked else x).view(flat).shape[0]
+    views = how.view(x.view(flat)), how.view(out.view(flat))
+    steps_compiled.drop(*views, seed, int(share * 2**32), 1.0 / (1.0 - share), period)
     return out

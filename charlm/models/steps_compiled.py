@@ -198,14 +198,16 @@ def relu_backward(
 
 
 @compiled
-def drop(values: Array, out: Array, seed: int, threshold: int, scale: float) -> None:
+def drop(values: Array, out: Array, seed: int, threshold: int, scale: float, period: int) -> None:
     """Inverted dropout of (N, H): what falls is decided by a hash of seed and place, so backward needs no mask.
+
+    Rows `period` apart lose the same.
 
     The hash is a 32-bit integer mix in the manner of MurmurHash3's last step.
     """
     width, salt, least = values.shape[1], np.uint32(seed), np.uint32(threshold)
     for row in range(values.shape[0]):
-        x, y, first = values[row], out[row], np.uint32(row * width)
+        x, y, first = values[row], out[row], np.uint32(row % period * width)
         for j in range(width):
             mixed = np.uint32(np.uint32(np.uint32(j) + first) * np.uint32(0x9E3779B1)) ^ salt
             mixed = np.uint32((mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x85EBCA6B))

@@ -17,9 +17,12 @@ from charlm.ui.corpora import Chosen, chosen_options, corpus_choices, open_corpu
 
 FOLDS: dict[str, tuple[str, ...]] = {
     "model": ("hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "init", "tie_weights", "order"),
+    "heart": (
+        "locked_dropout", "output_dropout", "input_dropout", "embed_dropout", "weight_dropout", "weight_decay",
+    ),
     "training": (
         "steps", "epochs", "minutes", "seq_len", "batch_size", "learning_rate", "schedule", "warmup_steps", "grad_clip",
-        "weight_decay", "patience", "eval_every",
+        "patience", "eval_every", "softmax_samples",
     ),
     "name": ("label", "seed", "device", "precision"),
 }  # fmt: skip
@@ -118,7 +121,19 @@ def fold_title(key: str, values: Mapping[str, Any]) -> str:
     if key == "training":
         budget = ", ".join(_amount(values[name], name) for name in BUDGETS if values[name])
         return f"Training: {budget or 'no end'}, {values['batch_size']} × {values['seq_len']}, {values['schedule']}"
+    if key == "heart":
+        return f"Against learning by heart: {_more_than_dropout(values)}"
     return f"Name, seed and device{': ' + values['label'] if values['label'] else ''}"
+
+
+def _more_than_dropout(values: Mapping[str, Any]) -> str:
+    """`locked dropout, weight dropout 0.5`, or that there is nothing else."""
+    said = ["locked dropout"] if values["locked_dropout"] else []
+    for name in FOLDS["heart"]:
+        field, value = config_class(name).field(name), values[name]
+        if not isinstance(field.default, bool) and value not in (None, field.default):
+            said.append(f"{name.replace('_', ' ')} {value:g}")
+    return ", ".join(said) or "dropout alone"
 
 
 def _amount(value: float, unit: str) -> str:

@@ -180,8 +180,8 @@ def test_buffers_are_used_again(how: How) -> None:
     assert len(set(places)) <= 2  # the LSTM's hidden states and cells have one shape, and take turns
 
 
-def dropped(x: torch.Tensor, share: float, seed: int) -> torch.Tensor:
-    return Dropout.apply(How(x.dtype, Buffers(), True), x, share, seed)
+def dropped(x: torch.Tensor, share: float, seed: int, locked: bool = False) -> torch.Tensor:
+    return Dropout.apply(How(x.dtype, Buffers(), True), x, share, seed, locked)
 
 
 @pytest.mark.skipif(not is_wanted(), reason="nothing is compiled here")

@@ -21,7 +21,7 @@ def configured(preset: str = "quick", chosen: Any = None, **changes: Any) -> Any
 
 
 def test_every_setting_of_a_training_has_its_control() -> None:
-    left_out = {"arch", "level", "vocab_size", "beta2", "counted"}
+    left_out = {"arch", "level", "words", "min_count", "vocab_size", "beta2", "counted"}
     fields = {*config_class("hidden_size").names(), *config_class("steps").names()}
     assert fields - left_out == set(NAMES) and len(NAMES) == len(set(NAMES))
 
@@ -75,6 +75,9 @@ def test_what_the_corpus_tab_chose_counts() -> None:
       "Training: 1 epoch, 2.5 minutes, 8 × 9, plateau"),
      ("training", {"steps": 0, "epochs": 0, "minutes": 0, "batch_size": 8, "seq_len": 9, "schedule": "cosine"},
       "Training: no end, 8 × 9, cosine"),
+     ("heart", {}, "Against learning by heart: dropout alone"),
+     ("heart", {"locked_dropout": True, "weight_dropout": 0.5, "output_dropout": 0.0},
+      "Against learning by heart: locked dropout, output dropout 0, weight dropout 0.5"),
      ("name", {"label": ""}, "Name, seed and device"), ("name", {"label": "<b>"}, "Name, seed and device: <b>")],
 )  # fmt: skip
 def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], title: str) -> None:
