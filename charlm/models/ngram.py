@@ -15,7 +15,7 @@ from charlm.models.language_model import LanguageModel, State
 # Numbers of a block of probabilities over all tokens, and tokens of one whose cost is looked up: neither takes much.
 BLOCK, READ = 1 << 22, 1 << 16
 # Bytes of the tables for each k-gram, and for each token while they are made; seconds for each token and level.
-GRAM_BYTES, COUNTING_BYTES, LEVEL_SECONDS = 20, 48, 1.2e-7
+GRAM_BYTES, COUNTING_BYTES, LEVEL_SECONDS = 20, 48, 1.3e-7
 SLICES = 12  # parts that a text is counted in, with a validation after each
 
 
