@@ -286,7 +286,7 @@ def test_earlier_runs_lie_under_the_new_ones_and_the_uniform_line_is_named(servi
     figure = train_live.figure(view, watch.found([one.run_id, "../gone"]))
     assert {trace["meta"]["run"] for trace in figure["data"]} >= {one.run_id, two.run_id}
     assert figure["layout"]["meta"]["runs"] == [two.run_id]
-    assert train_live._uniform(view) == math.log(two.model_config.vocab_size)
+    assert view.uniform == math.log(two.model_config.vocab_size)
 
 
 # --- how much, and how often -----------------------------------------------------------------------------------------
