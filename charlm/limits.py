@@ -47,7 +47,7 @@ class Limits:
     checkpoint_bytes: int = limit(15_000_000, "a run that is brought along", "bytes")
     characters: int = limit(1_000, "a generated text", "characters")
     prompt: int = limit(2_000, "a prompt", "characters")
-    texts_a_minute: int = limit(10, "generations within a minute", "generations")
+    texts_a_minute: int = limit(10, "generations within a minute; each sample and each beam is one", "generations")
     uploads_an_hour: int = limit(30, "uploaded files within an hour", "files")
     downloads_an_hour: int = limit(60, "files made for download within an hour", "files")
     starts_an_hour: int = limit(30, "trainings begun within an hour", "trainings")
@@ -164,13 +164,14 @@ def utf8_size(text: str) -> int:
 
 
 def check_sampling(limits: Limits, prompt: str, config: SampleConfig) -> None:
-    """Refuse a text to be written that is too long, or a prompt that is.
+    """Refuse a text to be written that is too long, a prompt that is, or more at once than one may have in a minute.
 
     Raises:
         LimitError: see `refuse_above`.
     """
     refuse_above(config.length, limits.characters, "length is {}", "ask for fewer characters")
     refuse_above(len(prompt), limits.prompt, "the prompt has {} characters", "shorten it")
+    refuse_above(config.rows, limits.texts_a_minute, "samples times beams is {}", "ask for fewer")
 
 
 def fitted(limits: Limits, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -176,7 +176,8 @@ def train(
                 rate = learning_rate(config, state, used)
                 loss, norm = _step(shards, (inputs, targets), config, state, rate)
                 taken = time.perf_counter() - began
-                speed = inputs.size / taken if speed == 0.0 else 0.9 * speed + 0.1 * inputs.size / taken
+                latest = inputs.size * dataset.chars_per_token / taken
+                speed = latest if speed == 0.0 else 0.9 * speed + 0.1 * latest
                 _advance(state, dataset, loss, taken)
                 used = progress(config, dataset, state)
                 if state.step % interval == 0 or used >= 1.0:

@@ -15,9 +15,9 @@ from charlm.exchange.recognise import Kind, called, kind_of
 from charlm.exchange.run_zip import read_zip
 from charlm.files import open_plain
 from charlm.presets import RunConfig
-from charlm.run import MAX_LABEL, Run, clean_label
+from charlm.run import MAX_LABEL, Run, clean_label, read_json
 from charlm.runs import RunStore
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Tokenizer, most_tokenizer_bytes, read_tokenizer
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
@@ -40,7 +40,7 @@ class Imported:
     """What was read from a file: a model, what its ids mean, and the format's name."""
 
     model: "LanguageModel"
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     format: str
 
 
@@ -131,18 +131,17 @@ def _made(store: RunStore, path: Path, found: Imported, label: str, corpus: Corp
 def _measured(found: Imported, config: RunConfig, corpus: Corpus) -> tuple[dict[str, Any], dict[str, Any]]:
     """The loss on the text's held-out part, and the text as run.json names it."""
     from charlm.catalog import data_dir, remember
-    from charlm.dataset import cut_of
-    from charlm.entry import corpus_facts, dataset_of
+    from charlm.entry import corpus_cut, corpus_facts, dataset_of
     from charlm.evaluate import evaluate
 
     corpus = known_part(corpus, found.tokenizer)
-    cut = cut_of(len(corpus.text), config.train, config.corpus)
+    cut, sizes = corpus_cut(corpus, found.tokenizer, config.train, config.corpus)
     dataset = dataset_of(found.tokenizer, corpus, config.train, config.corpus)
     loss = evaluate(found.model, dataset.val_ids).nats_per_token
     remember(corpus, data_dir())
     message = "; ".join([*corpus.repairs, *(note for note in cut.notes if "validation" in note)])
     return {"best_val_loss": loss, "val_loss": loss}, {
-        "message": message, **corpus_facts(corpus, found.model.config, cut)
+        "message": message, **corpus_facts(corpus, found.model.config, cut, sizes)
     }  # fmt: skip
 
 
@@ -178,7 +177,20 @@ def _read_safetensors(path: Path, characters: Path | None, nonlinearity: str) ->
             "it in Python and save it as torch.save({'state_dict': tensors, 'chars': chars}, FILE)"
         )
     model = load_weights(path, ModelConfig.from_dict(config))
-    return Imported(model, tokenizer_of({}, path, characters, model.config.vocab_size), "safetensors")
+    if model.config.level == "char":
+        return Imported(model, tokenizer_of({}, path, characters, model.config.vocab_size), "safetensors")
+    return Imported(model, _beside(path, characters, model.config), "safetensors")
+
+
+def _beside(path: Path, given: Path | None, config: ModelConfig) -> Tokenizer:
+    """The words or subwords of our own weights, from the tokenizer.json of their run."""
+    file = given or path.with_name("tokenizer.json")
+    if not file.is_file():
+        raise CheckpointError(
+            f"{clean_name(path.name)} has {config.vocab_size:,} tokens that its run's tokenizer.json names; put that "
+            "beside it, or name it with --characters"
+        )
+    return read_tokenizer(read_json(file, most_tokenizer_bytes(config.vocab_size, config.level)), config)
 
 
 READERS: Mapping[Kind, Callable[[Path, Path | None, str], Imported]] = {

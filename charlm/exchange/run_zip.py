@@ -15,7 +15,7 @@ from charlm.run import ACTIVE, Run, now
 from charlm.run_info import MOST_BYTES as MOST_DESCRIPTION
 from charlm.run_info import tidied
 from charlm.runs import RunStore
-from charlm.tokenizer import CharTokenizer, most_tokenizer_bytes
+from charlm.tokenizer import most_tokenizer_bytes, read_tokenizer
 
 LOGS = {"metrics.jsonl": ("step", *MEASURES), "samples.jsonl": ("step", *TEXTS)}
 BEST, LAST, NEWEST = "best.safetensors", "last.safetensors", "resume.safetensors"
@@ -76,10 +76,8 @@ def read_zip(
         about, status = _description(archive, found)
         model = ModelConfig.from_dict(about["model"])
         accept(model)
-        data = archive.read(found["tokenizer.json"], most_tokenizer_bytes(model.vocab_size))
-        tokenizer = CharTokenizer.from_dict(_value(data, "tokenizer.json"))
-        if tokenizer.vocab_size != model.vocab_size:
-            raise CheckpointError(f"its tokenizer has {tokenizer.vocab_size} characters, its model {model.vocab_size}")
+        data = archive.read(found["tokenizer.json"], most_tokenizer_bytes(model.vocab_size, model.level))
+        tokenizer = read_tokenizer(_value(data, "tokenizer.json"), model)
         _check_sizes(archive, found, model)
         about["num_parameters"] = count_parameters(model)
         about |= {"trimmed": NEWEST not in found, "label": one_line(label, 80) or about["label"]}

@@ -86,7 +86,7 @@ class Ladders:
                 tokens = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             return ""
-        said = [VERSION, sha256, tokens, cleaning.val_fraction, cleaning.test_fraction, self.fitted]
+        said = [VERSION, sha256, tokens, cleaning.val_fraction, cleaning.test_fraction, run.held_out, self.fitted]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:40]
 
     def _ask(self, key: str, run: Run) -> None:
@@ -163,11 +163,13 @@ def measure_run(run: Run, fitted: int = 0) -> "Baselines":
     """
     from charlm.analysis.baselines import measure
     from charlm.analysis.ladder import FITTED
+    from charlm.dataset import text_sizes
     from charlm.entry import dataset_of, text_of
 
     corpus, tokenizer = text_of(run), run.tokenizer()
-    data = dataset_of(tokenizer, corpus, run.train_config, run.corpus_config)
-    if not data.val:
+    train, val, _ = text_sizes(corpus, run.corpus_config, tokenizer)
+    if not val:
         raise CorpusError(f"nothing is held out of the text of {run.label}, so there is no ladder to measure it on")
-    texts = corpus.text[: data.train], corpus.text[data.train : data.train + data.val]
+    data = dataset_of(tokenizer, corpus, run.train_config, run.corpus_config)
+    texts = corpus.text[:train], corpus.text[train : train + val]
     return measure((data.train_ids, data.val_ids), texts, tokenizer.vocab_size, fitted or FITTED)

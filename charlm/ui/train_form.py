@@ -184,10 +184,10 @@ def estimate_html(
 
 
 def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct: int, limits: Limits | None) -> str:
-    from charlm.dataset import cut_of
+    from charlm.dataset import character_sizes, cut_of
     from charlm.estimate import check_memory, count_parameters, memory_bytes, this_machine, training_seconds
 
-    cut = cut_of(characters, config.train, config.corpus)
+    cut = cut_of(character_sizes(characters, config.corpus), config.train, config.corpus)
     train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
     models = [config.model.sized(arch, distinct, cut.train) for arch in archs]
     for model in models:
