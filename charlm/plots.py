@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from charlm.config import ARCHITECTURES
+from charlm.config import ARCHITECTURES, is_counted
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -230,11 +230,11 @@ def _xy(rows: Sequence[Mapping[str, Any]], loss: str, by: By) -> dict[str, list[
 
 
 def _dashed(curves: Sequence[Curve]) -> list[tuple[Curve, str]]:
-    """Each curve with its dash: solid for the first of an architecture."""
+    """Each curve with its dash: solid for the first of an architecture, but for n-grams, which are no networks."""
     seen: dict[str, int] = {}
     pairs = []
     for curve in curves:
-        place = seen.get(curve.arch, 0)
+        place = seen.get(curve.arch, 2 if is_counted(curve.arch) else 0)
         seen[curve.arch] = place + 1
         pairs.append((curve, DASHES[place % len(DASHES)]))
     return pairs

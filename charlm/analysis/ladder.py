@@ -15,6 +15,7 @@ from charlm.tokenizer import IdArray
 
 FITTED = 2_500_000  # last tokens of the training part that are counted
 SCORED = 250_000  # first tokens of the held-out part that are predicted
+TIE = 0.0005  # nats: what three decimals cannot show
 
 
 def ladder(
@@ -68,4 +69,4 @@ def worth(losses: Sequence[float], loss: float) -> int:
     Returns:
         0: not as good as the 1-gram; len(losses): as good as all.
     """
-    return next((order for order, rung in enumerate(losses) if loss > rung), len(losses))
+    return next((order for order, rung in enumerate(losses) if loss > rung + TIE), len(losses))

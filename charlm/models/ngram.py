@@ -63,7 +63,7 @@ class NGramModel(LanguageModel):
         self.ids[seen : seen + len(ids)] = torch.from_numpy(ids.astype(before.dtype))
         self.seen += len(ids)
         vars(self).pop("tables", None)
-        self.tables  # noqa: B018  made now, so that this time counts as counting
+        self.prepare()  # now, so that this time counts as counting
         return cost / len(ids)
 
     def grow(self, more: int) -> None:
@@ -113,6 +113,9 @@ class NGramModel(LanguageModel):
         counts = wanted >= 0
         p = self.tables.probabilities(ends[:, counts], wanted[counts])
         return torch.tensor(-np.log(p).sum(), dtype=torch.float32, device=ids.device), state
+
+    def prepare(self) -> None:
+        self.tables  # noqa: B018
 
     def check(self) -> None:
         if not 0 <= int(self.seen) <= self.config.counted:

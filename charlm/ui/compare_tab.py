@@ -130,26 +130,30 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
         lexicons = {run.run_id: serving.lexicon(run) for run in runs}
         return head(runs), resting_columns(runs, lexicons), ranking_table(runs)
 
-    def head(runs: list[Any]) -> str:
-        known = ladder_view.sentence(serving.ladders.of(runs), ladder_view.networks(runs, names(runs)))
-        waiting = f'<i data-waiting="{time.time_ns()}"></i>' if serving.ladders.is_coming(runs) else ""
-        return heading(*verdict(runs, known)) + waiting
+    def worth(runs: list[Any]) -> str:
+        return ladder_view.sentence(serving.ladders.of(runs), ladder_view.networks(runs, names(runs)))
 
-    def draw(ids: list[str]) -> tuple[Any, str]:
+    def head(runs: list[Any]) -> str:
+        said = heading(*verdict(runs, worth(runs)))
+        return said + (f'<i data-waiting="{time.time_ns()}"></i>' if serving.ladders.is_coming(runs) else "")
+
+    def draw(ids: list[str]) -> tuple[Any, ...]:
         runs = found_runs(store, ids)
         known, coming = serving.ladders.of(runs), serving.ladders.is_coming(runs)
-        return loss_plot(runs, known), ladder_view.ladder_html(known, coming, runs, names(runs))
+        html = ladder_view.ladder_html(known, coming, runs, names(runs))
+        return loss_plot(runs, known), gr.update(label=ladder_view.title(worth(runs))), html
 
     def look_again(ids: list[str]) -> tuple[Any, ...]:
         runs = found_runs(store, ids)
-        return (head(runs), gr.skip(), gr.skip()) if serving.ladders.is_coming(runs) else (head(runs), *draw(ids))
+        rest = [gr.skip()] * len(drawn) if serving.ladders.is_coming(runs) else draw(ids)
+        return head(runs), *rest
 
     def redraw(event: Any) -> None:
         event.then(show, tab.models, shown, queue=False, **quiet)
         event.then(draw, tab.models, drawn, queue=False, **quiet)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown, drawn = [tab.verdict, tab.columns, tab.ranking], [tab.plot, tab.ladder]
+    shown, drawn = [tab.verdict, tab.columns, tab.ranking], [tab.plot, tab.fold, tab.ladder]
     redraw(shared.page.load(open_with, None, tab.models, queue=False, **quiet))
     redraw(shared.compare.change(take, shared.compare, tab.models, queue=False, **quiet))
     tab.models.input(show, tab.models, shown, queue=False, trigger_mode="always_last", **quiet)

@@ -59,6 +59,11 @@ def sentence(baselines: "Baselines | None", models: Named) -> str:
     return " ".join(told)
 
 
+def title(worth: str) -> str:
+    """The fold's title, with a sentence that says what the models are worth if that is known."""
+    return f"{TITLE}: {worth.rstrip('.')}" if worth else TITLE
+
+
 def _gram(order: int) -> str:
     return f"{'an' if order in (8, 11) else 'a'} {order}-gram"
 
@@ -79,16 +84,15 @@ def ladder_html(baselines: "Baselines | None", coming: bool, runs: Sequence[Any]
             "Models of one text, split and alphabet share a ladder, if that text is still here and some of it held out."
         )
         return notice("No ladder.", why)
-    rows = [("Uniform: every token equally likely", baselines.uniform, ""), ("gzip", baselines.gzip, "")]
+    rows = [("Uniform", baselines.uniform, ""), ("gzip", baselines.gzip, "")]
     rows += [("xz", baselines.xz, ""), *((f"{order}-gram", loss, "") for order, loss in enumerate(baselines.orders, 1))]
     rows += [
         (name, run.best_val_loss, arch_colour(run.arch))
         for run, name in zip(runs, called, strict=True)
         if run.best_val_loss is not None
     ]
-    rows.sort(key=lambda row: -row[1])
     drawn = [(name, (bits := baselines.bits(loss)), numbers.bits(bits), colour) for name, loss, colour in rows]
+    drawn.sort(key=lambda row: -round(row[1], 2))  # of equals the lower order first
     part = "" if baselines.whole else " Of this long text only the last part was counted."
     unit = "characters" if baselines.tokens_per_char == 1.0 else "tokens"
-    said = " ".join(filter(None, [sentence(baselines, networks(runs, called)), HINT.format(unit=unit) + part]))
-    return f'<p class="hint">{escape(said)}</p>{bars(drawn)}'
+    return f'<p class="hint">{escape(HINT.format(unit=unit) + part)}</p>{bars(drawn)}'

@@ -102,9 +102,9 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
         hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}{cut}")
         return [hint, *values]
 
-    def retitle(*values: Any) -> list[Any]:
+    def retitle(archs: Sequence[str], *values: Any) -> list[Any]:
         filled = {name: 0 if value is None else value for name, value in zip(NAMES, values, strict=True)}
-        return [gr.update(label=train_form.fold_title(key, filled)) for key in FOLDS]
+        return [gr.update(label=train_form.fold_title(key, filled, archs)) for key in FOLDS]
 
     def rename(archs: Sequence[str]) -> Any:
         return gr.update(value="Train" if len(archs) < 2 else "Race", interactive=bool(archs))
@@ -116,7 +116,8 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
     controls = list(form.controls)
     folds = [form.folds[key] for key in FOLDS]
     form.preset.input(fill, form.preset, [form.preset, *controls], **QUIET)
-    gr.on([one.change for one in controls], retitle, controls, folds, trigger_mode="always_last", **QUIET)
+    titled = [form.archs, *controls]
+    gr.on([one.change for one in titled], retitle, titled, folds, trigger_mode="always_last", **QUIET)
     gr.on(
         [shared.own.select, *(one.change for one in form.inputs)],
         estimate,
@@ -144,8 +145,7 @@ def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches)
         view = watches.own().look(train_live.wishes({"wanted": _ids(wanted)}))
         called = [view.called[run.run_id] for run in view.runs]
         html = ladder_view.ladder_html(view.baselines, ladders.is_coming(view.runs), view.runs, called)
-        title = f"{ladder_view.TITLE}: {view.worth.rstrip('.')}" if view.worth else ladder_view.TITLE
-        return gr.update(label=title), html
+        return gr.update(label=ladder_view.title(view.worth)), html
 
     def offer(overlay: str) -> Any:
         runs = [run for run in services.store.list() if run.best_val_loss is not None]
