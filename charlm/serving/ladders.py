@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ KEPT = 256  # of each kind in memory
 WAITING = 32  # texts in the queue; more are measured when they are asked for again
 MOST_BYTES = 1 << 12  # of a file
 RETRY_SECONDS = 60.0  # until a text is looked for again that was not at hand
+MOST_CHARACTERS = {"char": 1, "word": 12, "bpe": 12}  # of a token, by level, where a text is too long to be read whole
 VERSION = 1  # of what is measured; another one is measured anew
 
 
@@ -163,13 +165,17 @@ def measure_run(run: Run, fitted: int = 0) -> "Baselines":
     """
     from charlm.analysis.baselines import measure
     from charlm.analysis.ladder import FITTED
-    from charlm.dataset import text_sizes
-    from charlm.entry import dataset_of, text_of
+    from charlm.dataset import ids_of, text_sizes
+    from charlm.entry import text_of
 
     corpus, tokenizer = text_of(run), run.tokenizer()
     train, val, _ = text_sizes(corpus, run.corpus_config, tokenizer)
     if not val:
         raise CorpusError(f"nothing is held out of the text of {run.label}, so there is no ladder to measure it on")
-    data = dataset_of(tokenizer, corpus, run.train_config, run.corpus_config)
-    texts = corpus.text[:train], corpus.text[train : train + val]
-    return measure((data.train_ids, data.val_ids), texts, tokenizer.vocab_size, fitted or FITTED)
+    fitted = fitted or FITTED
+    first = max(0, train - fitted * MOST_CHARACTERS[tokenizer.level])  # what lies before would not be counted
+    ends = ((first, train), (train, train + val))
+    counted, held_out = (ids_of(corpus.text, tokenizer, data_dir(), start=start, end=end) for start, end in ends)
+    texts = corpus.text[first:train], corpus.text[train : train + val]
+    found = measure((counted, held_out), texts, tokenizer.vocab_size, fitted)
+    return replace(found, whole=found.whole and not first)
