@@ -44,6 +44,11 @@ RACE_ARCHS = ("lstm", "gru", "rnn")
 LEVELS = ("char", "word", "bpe")
 
 
+def is_counted(arch: str) -> bool:
+    """Whether an architecture is counted in one pass over a text, not trained."""
+    return arch in ARCHITECTURES and ARCHITECTURES[arch].counted
+
+
 def setting(
     default: Any,
     hint: str,
@@ -240,7 +245,7 @@ class ModelConfig(Config):
     @property
     def is_counted(self) -> bool:
         """Whether it is counted in one pass, not trained."""
-        return ARCHITECTURES[self.arch].counted
+        return is_counted(self.arch)
 
     @property
     def shape(self) -> str:

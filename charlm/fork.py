@@ -62,7 +62,8 @@ def _fine_tuned(store: RunStore, parent: Run, options: Mapping[str, Any], corpus
     """The fork on another text: the parent's best weights, and everything else from the beginning."""
     model = _best(parent)
     if isinstance(model, NGramModel):
-        model.grow(corpus_cut(corpus, parent.tokenizer(), parent.train_config, parent.corpus_config)[0].train)
+        cut, _ = corpus_cut(corpus, parent.tokenizer(), parent.train_config, parent.corpus_config)
+        model.grow(cut.train)
     state = TrainState.start(model, parent.train_config)
     config = replace(parent.train_config, **_settings(parent, state, options))
     run = _descend(store, parent, corpus, config, parent.best_step, model.config)

@@ -37,6 +37,7 @@ class Limits:
     num_layers: int = limit(2, "recurrent layers", "layers")
     order: int = limit(8, "an n-gram's longest entry", "tokens")
     counted: int = limit(2_000_000, "what an n-gram has counted", "tokens")
+    ladder_tokens: int = limit(600_000, "what is counted of a text for its n-gram ladder", "tokens")
     tokens_a_step: int = limit(16_384, "batch_size times seq_len", "characters")
     steps: int = limit(2_000, "steps of a run", "steps")
     run_minutes: float = limit(5.0, "training time of a run", "minutes")

@@ -86,6 +86,9 @@ class LanguageModel(nn.Module, ABC):
         """Where its numbers are."""
         return next(chain(self.parameters(), self.buffers())).device
 
+    def prepare(self) -> None:
+        """Do now what the first call would have to do; nothing where there is nothing to do."""
+
     def check(self) -> None:
         """Look at numbers that came from a file: of the right type, and finite, but from anyone.
 

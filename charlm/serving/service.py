@@ -17,6 +17,7 @@ from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.run import Run
 from charlm.runs import RunStore
 from charlm.serving.drafts import Begun, Draft, drafted
+from charlm.serving.ladders import Ladders
 from charlm.serving.scribe import OpenedModel, Scribe, Text
 from charlm.tokenizer import Tokenizer
 
@@ -44,10 +45,16 @@ class Serving:
     Args:
         store: where the runs are.
         is_training: whether a training runs in this process and should get most of the machine.
+        ladder_tokens: the most tokens that are counted for an n-gram ladder; 0: as many as are usual.
+
+    Attributes:
+        ladders: what the texts of runs cost without a network.
     """
 
-    def __init__(self, store: RunStore, is_training: Callable[[], bool] = lambda: False) -> None:
-        self.store = store
+    def __init__(
+        self, store: RunStore, is_training: Callable[[], bool] = lambda: False, ladder_tokens: int = 0
+    ) -> None:
+        self.store, self.ladders = store, Ladders(ladder_tokens)
         self._lock = threading.Lock()
         self._is_training = is_training
         self._readers = 0

@@ -1,5 +1,6 @@
 """Compare: who won and by how much, one prompt for up to six models, their curves and ranking."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from charlm.errors import CharLMError
+from charlm.ui import ladder_view
 from charlm.ui import sampling as fold
 from charlm.ui.choice import MOST, asked, comparable, default_runs, found_runs, run_choices
 from charlm.ui.common import Services, Shared, heading, plot_data, section, toast
@@ -20,6 +22,11 @@ WRITING = 64  # pages in which texts are written at the same time; a page takes 
 JOB_JS = """
 const tell = (event) => { if (!event.detail.first && element.isConnected) trigger('refresh', {}); };
 window.addEventListener('charlm:job', tell);
+"""
+# What a text costs without a network may be on its way; then it is asked for again in a moment.
+WAITING_JS = """
+const ask = () => { if (element.isConnected && element.querySelector('[data-waiting]')) trigger('refresh', {}); };
+new MutationObserver(() => setTimeout(ask, 1200)).observe(element, { childList: true, subtree: true });
 """
 
 
@@ -36,6 +43,8 @@ class CompareTab:
     columns: gr.HTML
     plot: gr.Plot
     ranking: gr.HTML
+    fold: gr.Accordion
+    ladder: gr.HTML
     csv: gr.Button
     csv_file: gr.DownloadButton
 
@@ -52,7 +61,7 @@ def _components(services: Services) -> CompareTab:
     runs = services.store.list()
     chosen = found_runs(services.store, default_runs(runs))
     prompt_text, _ = fold.preset_values(next(iter(fold.SAMPLE_PRESETS)))
-    head = gr.HTML(heading(*verdict(chosen)), elem_id="compare-verdict", apply_default_css=False)
+    head = gr.HTML(heading(*verdict(chosen)), elem_id="compare-verdict", js_on_load=WAITING_JS, apply_default_css=False)
     with gr.Row(elem_id="compare-bar", elem_classes="bar-line"):
         prompt = gr.Textbox(
             prompt_text, label="Prompt", lines=1, max_lines=4, max_length=2000, elem_id="compare-prompt", scale=5,
@@ -80,18 +89,22 @@ def _components(services: Services) -> CompareTab:
             ranking = gr.HTML(ranking_table(chosen), elem_id="compare-ranking", apply_default_css=False)
             csv = gr.Button("Download CSV", size="sm", elem_id="compare-csv", elem_classes="quiet")
             csv_file = gr.DownloadButton("CSV", visible="hidden", elem_id="compare-csv-file")
-    return CompareTab(head, prompt, models, generate, stop, settings, columns, plot, ranking, csv, csv_file)
+    with gr.Accordion(ladder_view.TITLE, open=False, elem_id="compare-rungs", elem_classes="fold") as rungs:
+        ladder = gr.HTML("", elem_id="compare-ladder", apply_default_css=False)
+    return CompareTab(
+        head, prompt, models, generate, stop, settings, columns, plot, ranking, rungs, ladder, csv, csv_file
+    )
 
 
-def loss_plot(runs: list[Any]) -> Any:
-    """The chosen runs' curves in one figure; None without runs."""
+def loss_plot(runs: list[Any], baselines: Any = None) -> Any:
+    """The chosen runs' curves in one figure, with what their text costs without a network; None without runs."""
     from charlm.plots import Curve, loss_plot
 
     if not runs:
         return None
     called = zip(runs, names(runs), strict=True)
     curves = [Curve(run.run_id, name, run.arch, run.course().rows, run.best_step) for run, name in called]
-    return plot_data(loss_plot(curves))
+    return plot_data(loss_plot(curves, levels=ladder_view.levels(baselines)))
 
 
 def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
@@ -115,21 +128,37 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
     def show(ids: list[str]) -> tuple[str, str, str]:
         runs = found_runs(store, ids)
         lexicons = {run.run_id: serving.lexicon(run) for run in runs}
-        return heading(*verdict(runs)), resting_columns(runs, lexicons), ranking_table(runs)
+        return head(runs), resting_columns(runs, lexicons), ranking_table(runs)
 
-    def draw(ids: list[str]) -> Any:
-        return loss_plot(found_runs(store, ids))
+    def worth(runs: list[Any]) -> str:
+        return ladder_view.sentence(serving.ladders.of(runs), ladder_view.networks(runs, names(runs)))
+
+    def head(runs: list[Any]) -> str:
+        said = heading(*verdict(runs, worth(runs)))
+        return said + (f'<i data-waiting="{time.time_ns()}"></i>' if serving.ladders.is_coming(runs) else "")
+
+    def draw(ids: list[str]) -> tuple[Any, ...]:
+        runs = found_runs(store, ids)
+        known, coming = serving.ladders.of(runs), serving.ladders.is_coming(runs)
+        html = ladder_view.ladder_html(known, coming, runs, names(runs))
+        return loss_plot(runs, known), gr.update(label=ladder_view.title(worth(runs))), html
+
+    def look_again(ids: list[str]) -> tuple[Any, ...]:
+        runs = found_runs(store, ids)
+        rest = [gr.skip()] * len(drawn) if serving.ladders.is_coming(runs) else draw(ids)
+        return head(runs), *rest
 
     def redraw(event: Any) -> None:
         event.then(show, tab.models, shown, queue=False, **quiet)
-        event.then(draw, tab.models, tab.plot, queue=False, **quiet)
+        event.then(draw, tab.models, drawn, queue=False, **quiet)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown = [tab.verdict, tab.columns, tab.ranking]
+    shown, drawn = [tab.verdict, tab.columns, tab.ranking], [tab.plot, tab.fold, tab.ladder]
     redraw(shared.page.load(open_with, None, tab.models, queue=False, **quiet))
     redraw(shared.compare.change(take, shared.compare, tab.models, queue=False, **quiet))
     tab.models.input(show, tab.models, shown, queue=False, trigger_mode="always_last", **quiet)
-    tab.models.input(draw, tab.models, tab.plot, queue=False, trigger_mode="always_last", **quiet)
+    tab.models.input(draw, tab.models, drawn, queue=False, trigger_mode="always_last", **quiet)
+    tab.verdict.refresh(look_again, tab.models, [tab.verdict, *drawn], queue=False, **quiet)
     tab.columns.refresh(offer, tab.models, tab.models, queue=False, **quiet)
 
 

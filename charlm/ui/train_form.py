@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from charlm.config import ARCH_NAMES, ARCHS, RACE_ARCHS, Config, CorpusConfig, ModelConfig, TrainConfig
+from charlm.config import ARCH_NAMES, ARCHS, RACE_ARCHS, Config, CorpusConfig, ModelConfig, TrainConfig, is_counted
 from charlm.errors import CharLMError
 from charlm.limits import Limits, check_new, fitted
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
@@ -113,11 +113,14 @@ def build(chosen: Chosen | None = None) -> Form:
     return Form(corpus, preset, archs, estimates, button, folds, tuple(controls))
 
 
-def fold_title(key: str, values: Mapping[str, Any]) -> str:
+def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -> str:
     """A fold's title states its values: `Model: 2 layers of 128, dropout 0.1`."""
     if key == "model":
         layers = numbers.count(int(values["num_layers"] or 0), "layer")
-        return f"Model: {layers} of {values['hidden_size']}, dropout {values['dropout']:g}"
+        network = f"{layers} of {values['hidden_size']}, dropout {values['dropout']:g}"
+        parts = [network] if not archs or not all(map(is_counted, archs)) else []
+        parts += [f"{values['order']}-gram"] if any(map(is_counted, archs)) else []
+        return f"Model: {', '.join(parts)}"
     if key == "training":
         budget = ", ".join(_amount(values[name], name) for name in BUDGETS if values[name])
         return f"Training: {budget or 'no end'}, {values['batch_size']} × {values['seq_len']}, {values['schedule']}"
@@ -213,11 +216,12 @@ def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct
     most = 60.0 * limits.run_minutes if limits else math.inf
     seconds = sum(min(most, training_seconds(this_machine(), model, train, train_chars)) for model in models)
     memory = sum(memory_bytes(model, train) for model in models)
-    largest = counts.index(max(counts))
+    largest = max(range(len(archs)), key=lambda place: (not is_counted(archs[place]), counts[place]))
     who = f", {ARCH_NAMES[archs[largest]]}"
+    size = "tokens to count" if is_counted(archs[largest]) else "parameters"
     return facts(
         [
-            (numbers.whole(counts[largest]), f"parameters{who}"),
+            (numbers.whole(counts[largest]), f"{size}{who}"),
             (numbers.duration(seconds), "expected" + (", all together" if len(archs) > 1 else "")),
             (f"{counts[largest] / max(train_chars, 1):.2f}", f"per character{who}"),
             (numbers.size(memory), "memory at most"),

@@ -12,7 +12,7 @@ from charlm.config import SampleConfig
 from charlm.errors import LimitError
 from charlm.limits import ELSEWHERE, Visitor, check_sampling, check_text_size, utf8_size
 from charlm.run import Run
-from charlm.serving import Begun, Draft, Serving
+from charlm.serving import Begun, Draft, Ladders, Serving
 from charlm.visitors.runs import Who
 
 EVALUATION_SECONDS = 60.0  # set aside for scoring a text; what it took is what counts
@@ -75,6 +75,11 @@ class VisitorServing:
                 return self._serving.evaluate(run, text, split)
             finally:
                 self._accounts.settle(visitor, EVALUATION, time.monotonic() - began)
+
+    @property
+    def ladders(self) -> Ladders:
+        """As `Serving.ladders`."""
+        return self._serving.ladders
 
     def lexicon(self, run: Run) -> frozenset[str]:
         """As `Serving.lexicon`."""
