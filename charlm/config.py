@@ -41,7 +41,11 @@ ARCHS = tuple(ARCHITECTURES)
 ARCH_NAMES = {arch: one.name for arch, one in ARCHITECTURES.items()}
 # What a race is between unless told otherwise.
 RACE_ARCHS = ("lstm", "gru", "rnn")
-LEVELS = ("char", "word", "bpe")
+# What a token is, and what the tokens of a level are called.
+LEVEL_NAMES = {"char": "characters", "word": "words", "bpe": "subwords"}
+LEVELS = tuple(LEVEL_NAMES)
+# The settings that decide what a text's tokens are.
+TOKEN_SETTINGS = ("level", "words", "min_count", "vocab_size")
 
 
 def is_counted(arch: str) -> bool:
@@ -243,6 +247,12 @@ class ModelConfig(Config):
         return self.dropout if self.output_dropout < 0.0 else self.output_dropout
 
     @property
+    def tokenization(self) -> "ModelConfig":
+        """Only what decides what a text's tokens are; all else is the default."""
+        telling = {"char": ("vocab_size",), "word": TOKEN_SETTINGS, "bpe": ("level", "vocab_size")}[self.level]
+        return ModelConfig(**{name: getattr(self, name) for name in telling})
+
+    @property
     def is_counted(self) -> bool:
         """Whether it is counted in one pass, not trained."""
         return is_counted(self.arch)
@@ -270,7 +280,7 @@ class ModelConfig(Config):
 class TrainConfig(Config):
     """How it is trained. The budget is whichever of epochs, steps and minutes is reached first; 0 sets no limit."""
 
-    seq_len: int = setting(64, "Characters read before the weights are mended", low=1, high=4096, unit="characters")
+    seq_len: int = setting(64, "Tokens read before the weights are mended", low=1, high=4096, unit="tokens")
     batch_size: int = setting(16, "Places in the text read side by side", low=1, high=4096, unit="rows")
     learning_rate: float = setting(1e-2, "How far one step moves the weights", low=1e-7, high=10.0)
     schedule: str = setting(

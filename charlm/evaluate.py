@@ -63,7 +63,7 @@ def evaluate(
         Halted: `halted` said so.
     """
     if len(ids) < 2:
-        raise CorpusError(f"an evaluation needs at least 2 known characters; this text has {len(ids)}")
+        raise CorpusError(f"an evaluation needs at least 2 known tokens; this text has {len(ids)}")
     device = model.device
     was_training = model.training
     model.eval()

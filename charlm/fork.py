@@ -10,7 +10,8 @@ from charlm.alphabet import known_part
 from charlm.checkpoint import check_place, has_training, load_training, save_training, weights_about
 from charlm.config import ModelConfig, TrainConfig
 from charlm.corpus import Corpus
-from charlm.entry import check_options, corpus_cut, enter, extended, text_of
+from charlm.encoding import corpus_cut
+from charlm.entry import check_options, enter, extended, text_of
 from charlm.errors import CheckpointError, JobError
 from charlm.files import write_atomically
 from charlm.models import LanguageModel, build_model

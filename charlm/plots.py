@@ -57,6 +57,14 @@ class Level:
     value: float
 
 
+def scaled(rows: Sequence[Mapping[str, Any]], factor: float) -> Sequence[Mapping[str, Any]]:
+    """Rows with their losses in another unit, a `factor` of it each."""
+    if factor == 1.0:
+        return rows
+    losses = ("train_loss", "val_loss")
+    return [{**row, **{name: row[name] * factor for name in losses if _finite(row.get(name))}} for row in rows]
+
+
 def loss_figure(curves: Sequence[Curve], **options: Any) -> "Figure":
     """`loss_plot` as a plotly Figure, for notebooks and files."""
     import plotly.graph_objects as go  # takes a second
@@ -73,6 +81,7 @@ def loss_plot(
     levels: Sequence[Level] = (),
     height: int = 330,
     live: bool = False,
+    unit: str = "nats per character",
 ) -> dict[str, Any]:
     """Loss curves as plotly's JSON: training thin and faint, validation bold with markers, the kept step ringed.
 
@@ -86,6 +95,7 @@ def loss_plot(
         levels: other losses to compare with; those far from the curves are left out.
         height: of the whole figure, px.
         live: points will be added in the page: the axes follow them.
+        unit: of the losses.
     """
     levels = near(curves, uniform, levels)
     low, high = loss_range(curves, uniform, levels)
@@ -97,7 +107,7 @@ def loss_plot(
         kept = [level.value for level in levels] + ([] if uniform is None else [high])
         _follow(layout, [] if log else kept)
     layout["margin"]["r"] = 16 + max((8 * len(short(curve.name)) for curve in curves), default=0)
-    layout["annotations"] = [*names, _axis_title(), *_uniform_label(uniform, log), *_no_curve(curves, live)]
+    layout["annotations"] = [*names, _axis_title(unit), *_uniform_label(uniform, log), *_no_curve(curves, live)]
     layout["annotations"] += _level_labels(levels, log)
     layout["shapes"] = [_line(level.name, level.value, "dash") for level in levels]
     if uniform is not None:
@@ -270,9 +280,9 @@ def _end_label(curve: Curve, place: tuple[float, float] | None) -> dict[str, Any
     }  # fmt: skip
 
 
-def _axis_title() -> dict[str, Any]:
+def _axis_title(unit: str) -> dict[str, Any]:
     return {
-        "name": "axis", "text": "loss, nats per character", "x": 0, "xref": "paper", "xanchor": "left", "xshift": -34,
+        "name": "axis", "text": f"loss, {unit}", "x": 0, "xref": "paper", "xanchor": "left", "xshift": -34,
         "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 10, "showarrow": False,
     }  # fmt: skip
 

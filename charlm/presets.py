@@ -65,6 +65,18 @@ class RunConfig:
     preset: str = "quick"
 
 
+def level_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes with a level unless told otherwise: so many tokens need an embedding, which is the output's, too.
+
+    Args:
+        values: settings by name, of whatever kind: the config classes check them.
+    """
+    size = values.get("hidden_size", ModelConfig().hidden_size)
+    if values.get("level") not in ("word", "bpe") or "embed_dim" in values or not isinstance(size, int):
+        return {}
+    return {"embed_dim": size, "tie_weights": True}
+
+
 def option_names() -> tuple[str, ...]:
     """The names `from_options` understands."""
     return (*ModelConfig.names(), *TrainConfig.names(), *CorpusConfig.names())
@@ -91,6 +103,7 @@ def from_options(options: Mapping[str, Any], preset: str = "quick") -> RunConfig
     if any(given.get(name) for name in BUDGETS):
         values.update(dict.fromkeys(BUDGETS, 0))
     values.update(given)
+    values = {**level_settings(values), **values}
 
     def part(cls: Any) -> Any:
         return cls(**{name: value for name, value in values.items() if name in cls.names()})

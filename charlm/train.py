@@ -220,7 +220,7 @@ def _count(model: NGramModel, dataset: Dataset, state: TrainState, halted: Calla
         except MemoryError:
             raise JobError(f"out of memory; choose an order below {model.config.order}, or a shorter text") from None
         taken = time.perf_counter() - began
-        speed = (last - first) / taken
+        speed = (last - first) * dataset.chars_per_token / taken
         _advance(state, dataset, loss, taken, end - state.step)
         state.unjudged = loss, 0.0, 0.0
         yield _without_rate(_measured(model, dataset, state, speed, halted))

@@ -529,3 +529,27 @@ def test_texts_go_through_pipes_as_utf8(tmp_path: Path) -> None:
     run = json.loads(made.stdout)["run_id"]
     done = run_program("generate", run, "--prompt", "äö", "--length", "20", env=env)
     assert done.stdout.decode("utf-8").startswith("äö") and done.stderr == b""
+
+
+@pytest.mark.parametrize("level", [("word", "--words", "cased", "--min-count", "1"), ("bpe", "--vocab-size", "260")])
+def test_words_and_subwords_are_trained_scored_and_written(
+    level: tuple[str, ...], book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = answer(capsys, "train", book, *TINY, "--level", *level, "--test-fraction", "0.2", "--label", "mine")
+    shown = answer(capsys, "runs", "show", made["run_id"])
+    assert shown["model"]["level"] == level[0] and shown["corpus"]["test_tokens"] > 0
+    scores = answer(capsys, "evaluate", "mine", "--split", "test")
+    assert scores["split"] == "test" and scores["tokens"] == shown["corpus"]["test_tokens"] - 1
+    assert scores["bits_per_char"] < scores["nats_per_token"] / 0.69
+    main(["generate", "mine", "--prompt", "the zebra", "--length", "5"])
+    out, err = capsys.readouterr()
+    assert out.startswith("the zebra") and ("mine does not know and reads as <unk>: 'zebra'" in err) == (
+        level[0] == "word"
+    )
+    main(["runs", "list"])
+    assert ("words" if level[0] == "word" else "subwords") in capsys.readouterr().out
+
+
+def test_a_level_that_is_none_is_said(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "level 'words' is not one of: char, word, bpe" in refusal(capsys, "train", book, "--level", "words")
+    assert "no word occurs 999 times" in refusal(capsys, "train", book, *TINY, "--level", "word", "--min-count", "999")

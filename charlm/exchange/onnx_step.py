@@ -17,7 +17,8 @@ def write_onnx(run: Run, path: Path) -> None:
     """Put the best weights into an .onnx that takes one step for a batch of any size.
 
     Inputs are `ids` (B,) of int64 and the state `h`, for an LSTM also `c`, (L, B, H) each, zeros at first; outputs are
-    `logits` (B, V) and the new state, `h_out` and `c_out`. The metadata hold the characters as a JSON list, `tokens`.
+    `logits` (B, V) and the new state, `h_out` and `c_out`. The metadata hold the tokens as a JSON list, `tokens`, and
+    of words and subwords the whole `tokenizer.json`, which the package tokenizers reads.
 
     Raises:
         CheckpointError: onnx is not installed, or the run has no weights that can be read.
@@ -31,7 +32,10 @@ def write_onnx(run: Run, path: Path) -> None:
         Step(run.model_config, weights).graph(run.run_id),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="charlm",
     )  # fmt: skip
-    about = {"tokens": json.dumps(run.tokenizer().tokens), "label": run.label, "arch": run.arch}
+    tokenizer = run.tokenizer()
+    about = {"tokens": json.dumps(tokenizer.tokens), "label": run.label, "arch": run.arch, "level": run.level}
+    if run.level != "char":
+        about["tokenizer.json"] = tokenizer.to_file().decode()
     onnx.helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))

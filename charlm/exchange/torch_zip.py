@@ -8,8 +8,10 @@ from pathlib import Path
 from charlm.run import Run
 
 README = """\
-A recurrent character model. model.pt is its state_dict, model.json says what it is: the sizes, and the characters in
-the order of their ids. Run in this folder, these lines make the model; ids are (batch, time), logits (batch, time, V).
+A recurrent language model. model.pt is its state_dict, model.json says what it is: the sizes, and the tokens in the
+order of their ids. Of a model on words or subwords there is also tokenizer.json: tokenizers.Tokenizer.from_file
+("tokenizer.json").encode("a text").ids. Run in this folder, these lines make the model; ids are (batch, time), logits
+(batch, time, V).
 
 import json
 import torch
@@ -38,7 +40,7 @@ model.load_state_dict(torch.load("model.pt", weights_only=True))
 
 
 def write_torch(run: Run, path: Path) -> None:
-    """Put the best weights as model.pt, with model.json and README.txt, into a zip.
+    """Put the best weights as model.pt, with model.json, README.txt and for words the tokenizer.json, into a zip.
 
     Raises:
         CheckpointError: the run has no weights that can be read.
@@ -47,10 +49,11 @@ def write_torch(run: Run, path: Path) -> None:
 
     weights = io.BytesIO()
     torch.save(dict(run.load_model().state_dict()), weights)
+    tokenizer = run.tokenizer()
     about = {
         "label": run.label,
         "model": run.model_config.to_dict(),
-        "tokens": run.tokenizer().tokens,
+        "tokens": tokenizer.tokens,
         "val_loss": run.best_val_loss,
         "corpus": run.corpus.get("name"),
     }
@@ -58,3 +61,5 @@ def write_torch(run: Run, path: Path) -> None:
         archive.writestr("README.txt", README)
         archive.writestr("model.json", json.dumps(about, ensure_ascii=False, indent=1))
         archive.writestr("model.pt", weights.getvalue())
+        if run.level != "char":
+            archive.writestr("tokenizer.json", tokenizer.to_file())

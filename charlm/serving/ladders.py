@@ -165,7 +165,8 @@ def measure_run(run: Run, fitted: int = 0) -> "Baselines":
     """
     from charlm.analysis.baselines import measure
     from charlm.analysis.ladder import FITTED
-    from charlm.dataset import ids_of, text_sizes
+    from charlm.dataset import ids_of
+    from charlm.encoding import text_sizes
     from charlm.entry import text_of
 
     corpus, tokenizer = text_of(run), run.tokenizer()

@@ -21,15 +21,17 @@ if TYPE_CHECKING:
 
 # What a newcomer may not know, explained where the word stands.
 TERMS = {
-    "Validation loss": "How surprised the model is, on average, by each next character of text it never trained on. "
-    "In nats; lower is better.",
-    "Val. loss": "How surprised the model is, on average, by each next character of text it never trained on. "
-    "In nats; lower is better.",
+    "Validation loss": "How surprised the model is, on average, by each next token (a character, a word or a subword) "
+    "of text it never trained on. In nats; lower is better.",
+    "Val. loss": "How surprised the model is, on average, by each next token (a character, a word or a subword) of "
+    "text it never trained on. In nats; lower is better.",
     "Best val. loss": "The lowest loss on held-out text so far; the weights of that step are kept. In nats.",
     "Train loss": "The same surprise on the text it is learning from. Far below the validation loss means: by heart.",
-    "Perplexity": "The loss as a number of choices: 4 means as unsure as when picking among 4 equal characters.",
-    "Bits/char": "The loss in bits: how many yes-or-no questions each next character still takes. Lower is better.",
-    "bits/char": "The loss in bits: how many yes-or-no questions each next character still takes. Lower is better.",
+    "Perplexity": "The loss as a number of choices: 4 means as unsure as when picking among 4 equal tokens.",
+    "Bits/char": "The loss in bits for each character: how many yes-or-no questions it still takes. Lower is better; "
+    "this can be compared whatever a model's tokens are.",
+    "bits/char": "The loss in bits for each character: how many yes-or-no questions it still takes. Lower is better; "
+    "this can be compared whatever a model's tokens are.",
     "Grad. norm": "How long the last gradient was; it is cut at the gradient clip.",
     "Chars/s": "Characters read a second while training.",
     "Own time": "Seconds this model itself has computed, without the others' turns.",

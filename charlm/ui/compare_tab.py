@@ -14,7 +14,7 @@ from charlm.ui.choice import MOST, asked, comparable, default_runs, found_runs, 
 from charlm.ui.common import Services, Shared, heading, plot_data, section, toast
 from charlm.ui.files import click_js
 from charlm.ui.ranking import ranking_csv, ranking_table
-from charlm.ui.verdict import names, verdict
+from charlm.ui.verdict import loss_unit, names, same_tokens, verdict
 from charlm.ui.writing import resting_columns, stream_columns
 
 WRITING = 64  # pages in which texts are written at the same time; a page takes a thread only when it is handed new text
@@ -97,14 +97,21 @@ def _components(services: Services) -> CompareTab:
 
 
 def loss_plot(runs: list[Any], baselines: Any = None) -> Any:
-    """The chosen runs' curves in one figure, with what their text costs without a network; None without runs."""
-    from charlm.plots import Curve, loss_plot
+    """The chosen runs' curves in one figure, with what their text costs without a network; None without runs.
+
+    Where their tokens differ it is in bits per character, and without those lines.
+    """
+    from charlm.plots import Curve, loss_plot, scaled
 
     if not runs:
         return None
-    called = zip(runs, names(runs), strict=True)
-    curves = [Curve(run.run_id, name, run.arch, run.course().rows, run.best_step) for run, name in called]
-    return plot_data(loss_plot(curves, levels=ladder_view.levels(baselines)))
+    unit, factors = loss_unit(runs)
+    curves = [
+        Curve(run.run_id, name, run.arch, scaled(run.course().rows, factor), run.best_step)
+        for run, name, factor in zip(runs, names(runs), factors, strict=True)
+    ]
+    levels = ladder_view.levels(baselines) if same_tokens(runs) else ()
+    return plot_data(loss_plot(curves, unit=unit, levels=levels))
 
 
 def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from charlm.config import ARCH_NAMES, CorpusConfig
+from charlm.config import ARCH_NAMES, LEVEL_NAMES, CorpusConfig
 from charlm.plots import arch_colour
 from charlm.symbols import called, visible
+from charlm.tokenizer.words import UNKNOWN
 from charlm.ui import numbers
 from charlm.ui.common import bars, facts, heading, notice, section
-from charlm.ui.numbers import bits_of
 from charlm.ui.reading import Reading
+from charlm.ui.verdict import flattery
 
 if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
@@ -35,17 +36,38 @@ def repaired(repairs: Sequence[str]) -> str:
 def facts_html(reading: Reading) -> str:
     """The six facts, a seventh for a test tail, and what had to be adapted to a short text."""
     data = reading.dataset
-    pairs = [
-        (numbers.whole(len(reading.corpus.text)), "characters"),
-        (numbers.whole(reading.tokenizer.vocab_size), "distinct"),
-        (numbers.whole(reading.words), "words"),
-        (numbers.whole(reading.train_chars), "to train on"),
-        (numbers.whole(reading.val_chars), "held out"),
-    ]
+    pairs = _of_characters(reading) if reading.model.level == "char" else _of_tokens(reading)
     pairs += [(numbers.whole(len(data.test_ids)), "kept for a test")] if len(data.test_ids) else []
     pairs += [(numbers.whole(data.steps_per_epoch), f"steps an epoch, {data.batch_size} × {data.seq_len}")]
     notes = "".join(f'<p class="hint">{escape(note[:1].upper() + note[1:])}.</p>' for note in data.notes)
     return facts(pairs) + notes
+
+
+def _of_characters(reading: Reading) -> list[tuple[str, str]]:
+    return [
+        (numbers.whole(len(reading.corpus.text)), "characters"),
+        (numbers.whole(reading.tokenizer.vocab_size), "distinct"),
+        (numbers.whole(reading.word_count), "words"),
+        (numbers.whole(reading.train_chars), "to train on"),
+        (numbers.whole(reading.val_chars), "held out"),
+    ]
+
+
+def _of_tokens(reading: Reading) -> list[tuple[str, str]]:
+    """The same of words and subwords; of words also how many the vocabulary does not have."""
+    data = reading.dataset
+    pairs = [
+        (numbers.whole(reading.tokens), "tokens"),
+        (numbers.whole(reading.tokenizer.vocab_size), "in the vocabulary"),
+        (f"{data.chars_per_token:.2f}", "characters a token"),
+    ]
+    if reading.tokenizer.unk_id is None:
+        return [*pairs, (numbers.whole(data.train), "to train on"), (numbers.whole(data.val), "held out")]
+    return [
+        *pairs,
+        (numbers.percent(1 - reading.unknown_share(data.val_ids)), "of held-out tokens known"),
+        (numbers.percent(reading.unknown_share(data.train_ids)), f"{UNKNOWN} in the training part"),
+    ]
 
 
 def beginning_html(reading: Reading) -> str:
@@ -75,8 +97,8 @@ def guessing_html(reading: Reading, costs: "Baselines | None", runs: Sequence[An
     rows += [_run_bar(run) for run in runs]
     under = "Bits per character on the held-out part. A model is worth training when its bar is shorter."
     rows.sort(key=lambda row: -row[1])
-    absent = '<p class="hint">No model has been trained on this text yet.</p>' if not runs else ""
-    return section(title, under) + bars(rows) + absent
+    told = flattery(runs) if runs else "No model has been trained on this text yet."
+    return section(title, under) + bars(rows) + (f'<p class="hint">{escape(told)}</p>' if told else "")
 
 
 def guesses(costs: "Baselines") -> list[tuple[str, float]]:
@@ -87,8 +109,10 @@ def guesses(costs: "Baselines") -> list[tuple[str, float]]:
 
 
 def _run_bar(run: Any) -> tuple[str, float, str, str]:
-    cost = bits_of(run.best_val_loss) or 0.0
-    return f"{ARCH_NAMES.get(run.arch, run.arch)}, best run here", cost, numbers.bits(cost), arch_colour(run.arch)
+    cost = run.bits_per_char(run.best_val_loss) or 0.0
+    level = "" if run.level == "char" else f" on {LEVEL_NAMES[run.level]}"
+    name = f"{ARCH_NAMES.get(run.arch, run.arch)}{level}, best run here"
+    return name, cost, numbers.bits(cost), arch_colour(run.arch)
 
 
 def characters_html(reading: Reading) -> str:

@@ -1,13 +1,15 @@
 """How a page keeps up with its runs: the whole plot once, then at each tick only what it lacks."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charlm.course import Row
-from charlm.plots import By, Curve, end_places, loss_plot
+from charlm.plots import By, Curve, end_places, loss_plot, scaled
 from charlm.run import Run
 from charlm.ui.train_view import View, mark
+from charlm.ui.verdict import loss_unit, same_tokens
 
 HEIGHT = 330
 MOST = 12  # runs a page may ask for at once
@@ -29,15 +31,27 @@ def figure(
         shared: the overlay was measured on the same text, so that the view's other lines hold for it.
     """
     earlier = [run for run in overlay if run.run_id not in view.called]
-    faded = [Curve(run.run_id, run.label, run.arch, run.course().rows, run.best_step, faded=True) for run in earlier]
-    levels = view.levels if shared else ()
+    faded = [
+        Curve(run.run_id, run.label, run.arch, scaled(run.course().rows, _factor(view, run)), run.best_step, faded=True)
+        for run in earlier
+    ]
+    levels, (unit, _) = view.levels if shared else (), loss_unit(view.runs)
     plot = loss_plot(
         [*faded, *view.curves], by=by, log=log, uniform=view.uniform, levels=levels, height=HEIGHT,
-        live=bool(view.active),
+        live=bool(view.active), unit=unit,
     )  # fmt: skip
     meta = {"runs": list(view.called), "since": _since(view), "key": view.key, "by": by, "log": log}
     plot["layout"]["meta"] = meta
     return plot
+
+
+def _factor(view: View, earlier: Run) -> float:
+    """What a nat of an earlier run is worth here: where tokens differ, as much text for as much text."""
+    first = next(iter(view.runs), earlier)
+    if same_tokens([first, earlier]):
+        return 1.0
+    own, other = first.bits_per_char(1.0), earlier.bits_per_char(1.0)
+    return other / own if own and other else math.nan
 
 
 def _since(view: View) -> list[int]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from charlm.presets import PRESET_HINTS
 from charlm.ui import ladder_view, train_form, train_live
 from charlm.ui.choice import MOST_MESSAGE, asked, run_title
 from charlm.ui.common import ACTIONS_JS, Services, Shared, plot_data, swatch_css, toast
-from charlm.ui.corpora import Chosen, chosen_value, corpus_choices, open_corpus
+from charlm.ui.corpora import Chosen, chosen_tokens, chosen_value, corpus_choices, open_corpus
 from charlm.ui.train_form import FOLDS, NAMES, Form
 from charlm.ui.watch import Watches
 
@@ -102,8 +102,9 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
         hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}{cut}")
         return [hint, *values]
 
-    def retitle(archs: Sequence[str], *values: Any) -> list[Any]:
+    def retitle(chosen: Chosen | None, preset: str, archs: Sequence[str], *values: Any) -> list[Any]:
         filled = {name: 0 if value is None else value for name, value in zip(NAMES, values, strict=True)}
+        filled["level"] = train_form.level_of(preset, chosen_tokens(chosen))
         return [gr.update(label=train_form.fold_title(key, filled, archs)) for key in FOLDS]
 
     def rename(archs: Sequence[str]) -> Any:
@@ -112,12 +113,18 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
     def estimate(*inputs: Any) -> str:
         return train_form.estimate_html(size_of, *inputs, limits=limits)
 
-    size_of = lru_cache(KEPT_SIZES)(train_form.text_size)
+    size_of = lru_cache(KEPT_SIZES)(partial(train_form.text_size, limits=limits))
     controls = list(form.controls)
     folds = [form.folds[key] for key in FOLDS]
     form.preset.input(fill, form.preset, [form.preset, *controls], **QUIET)
-    titled = [form.archs, *controls]
-    gr.on([one.change for one in titled], retitle, titled, folds, trigger_mode="always_last", **QUIET)
+    gr.on(
+        [shared.own.select, form.archs.change, *(one.change for one in controls)],
+        retitle,
+        [shared.corpus, form.preset, form.archs, *controls],
+        folds,
+        trigger_mode="always_last",
+        **QUIET,
+    )
     gr.on(
         [shared.own.select, *(one.change for one in form.inputs)],
         estimate,
@@ -199,7 +206,8 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
         return gr.update(choices=corpus_choices(chosen), value=chosen_value(chosen))
 
     started = form.start.click(
-        start, [shared.corpus, *form.inputs], live.wanted, concurrency_limit=4, **TOLD,
+        start, [shared.corpus, *form.inputs], live.wanted, concurrency_limit=4, api_visibility="private",
+        show_progress="minimal", show_progress_on=form.estimates,  # a long text's words take seconds to count
     )  # fmt: skip
     started.success(None, js="() => { window.dispatchEvent(new Event('charlm:wake')); }")
     gr.on([shared.page.load, shared.corpus.change], take, shared.corpus, form.corpus, **QUIET)

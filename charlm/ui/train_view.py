@@ -200,7 +200,7 @@ class View:
             numbers.nats(loss),
             numbers.nats(state["train_loss"]),
             numbers.perplexity(loss),
-            numbers.bits(numbers.bits_of(loss)),
+            numbers.bits(run.bits_per_char(loss)),
             numbers.bits(norm),
             numbers.whole(state["chars_per_second"]),
             f"{state['seconds'] or 0:,.1f} s",

@@ -9,7 +9,6 @@ from charlm.analysis.words import unknown_words
 from charlm.config import ARCH_NAMES, SampleConfig
 from charlm.ui import numbers
 from charlm.ui.common import Column, columns, marked_text, notice
-from charlm.ui.numbers import bits_of
 from charlm.ui.ranking import Writing, number_columns, shape
 from charlm.ui.verdict import names
 
@@ -55,7 +54,7 @@ def _shown(draft: Any, writing: bool) -> dict[str, Any]:
     return {
         "prompt": draft.prompt,
         "text": draft.text,
-        "note": skipped_note(draft.skipped),
+        "note": skipped_note(draft.skipped) or unknown_note(draft.unknown),
         "speed": draft.chars_per_second if draft.text else None,
         "writing": writing and not draft.done,
         "error": getattr(draft, "error", ""),
@@ -76,12 +75,18 @@ def _last_sample(run: Any) -> dict[str, Any]:
 
 def skipped_note(skipped: Sequence[str]) -> str:
     """Which prompt characters this model never saw."""
-    distinct = list(dict.fromkeys(skipped))
-    if not distinct:
-        return ""
-    named = " ".join(_visible(character) for character in distinct[:12])
-    more = f" and {len(distinct) - 12} more" if len(distinct) > 12 else ""
-    return f"Skipped, never seen in its corpus: {named}{more}"
+    return f"Skipped, never seen in its corpus: {_named(skipped)}" if skipped else ""
+
+
+def unknown_note(unknown: Sequence[str]) -> str:
+    """Which prompt words are not in this model's vocabulary."""
+    return f"Read as <unk>, not in its vocabulary: {_named(unknown)}" if unknown else ""
+
+
+def _named(unseen: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(unseen))
+    named = " ".join(_visible(one) for one in distinct[:12])
+    return named + (f" and {len(distinct) - 12} more" if len(distinct) > 12 else "")
 
 
 def _visible(character: str) -> str:
@@ -107,7 +112,7 @@ def _draw(runs: Sequence[Any], drafts: Mapping[str, Mapping[str, Any]], lexicons
                 subtitle=shape(run)
                 if name in ARCH_NAMES.values()
                 else f"{ARCH_NAMES.get(run.arch, run.arch)} {shape(run)}",
-                figure=numbers.bits(bits_of(run.best_val_loss)),
+                figure=numbers.bits(run.bits_per_char(run.best_val_loss)),
                 unit="bits/char",
                 text_html=marked[run.run_id],
                 note=str(drafts.get(run.run_id, {}).get("note", "")),

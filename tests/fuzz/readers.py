@@ -20,17 +20,18 @@ from charlm.analysis.baselines import Baselines
 from charlm.catalog import recall, remember
 from charlm.checkpoint import check_place, load_training, load_weights, weights_about
 from charlm.cli.report import facts_of, row_of
-from charlm.config import CorpusConfig
+from charlm.config import CorpusConfig, ModelConfig
 from charlm.corpus import read_corpus, table_columns
-from charlm.entry import corpus_cut, dataset_of
+from charlm.encoding import corpus_cut, dataset_of
 from charlm.errors import CheckpointError
 from charlm.exchange.imports import import_file
 from charlm.exchange.run_zip import read_zip, write_zip
 from charlm.jobs import Jobs
 from charlm.limits import Limits, check_model
-from charlm.run import Run
+from charlm.run import Run, read_json
 from charlm.runs import RunStore
 from charlm.serving import Serving
+from charlm.tokenizer import fit_tokenizer, most_tokenizer_bytes, read_tokenizer
 from charlm.train import train
 from charlm.ui.common import Services
 from charlm.ui.compare_tab import run_choices
@@ -70,6 +71,8 @@ class Ground:
         serving.ladders._ask = lambda *_: None  # type: ignore[method-assign]  # nothing is measured beside the reading
         self.services = Services(self.store, Jobs(self.store), serving)
         self.dataset = dataset_of(made.tokenizer(), small_corpus(), made.train_config, made.corpus_config)
+        small = {"hidden_size": 4, "num_layers": 1, "steps": 4, "eval_every": 2}
+        [self.words] = trained(store_in(home / "words"), "gru", level="word", **small)
 
     def put(self, name: str, data: bytes) -> Callable[[], None]:
         """Replace a file of the run; the answer puts it back."""
@@ -158,9 +161,36 @@ def _shown(ground: Ground) -> None:
 
 
 def _zip_files(ground: Ground) -> Files:
-    path = ground.home / "run.zip"
-    write_zip(ground.run, path)
-    return {"run.zip": path.read_bytes()}
+    paths = {run: ground.home / name for run, name in ((ground.run, "run.zip"), (ground.words, "words.zip"))}
+    for run, path in paths.items():
+        write_zip(run, path)
+    return {path.name: path.read_bytes() for path in paths.values()}
+
+
+# What tokens a tokenizer.json may hold, by its name here.
+TOKENS = {
+    "lower.json": ModelConfig(level="word"),
+    "spaces.json": ModelConfig(level="word", words="spaces", min_count=1),
+    "subwords.json": ModelConfig(level="bpe", vocab_size=280),
+}
+
+
+def _token_files(ground: Ground) -> Files:
+    text = small_corpus().text
+    return {name: fit_tokenizer(text, config, len(text)).to_file() for name, config in TOKENS.items()}
+
+
+def _tokens(ground: Ground, name: str, data: bytes) -> None:
+    """A tokenizer.json of words or subwords, of as many as the model is said to have."""
+    text = small_corpus().text
+    size = fit_tokenizer(text, TOKENS[name], len(text)).vocab_size
+    config = ModelConfig.from_dict({**TOKENS[name].to_dict(), "vocab_size": size})
+    path = ground.home / name
+    path.write_bytes(data)
+    tokenizer = read_tokenizer(read_json(path, most_tokenizer_bytes(size, config.level)), config)
+    ids = tokenizer.encode(text)
+    assert tokenizer.vocab_size == len(tokenizer.tokens) == size and ids.max() < size
+    f"{tokenizer.decode(ids)}{tokenizer.tokens}{tokenizer.unknown(text)}".encode()
 
 
 def _ngram_files(ground: Ground) -> Files:
@@ -270,6 +300,7 @@ READERS: Sequence[Reader] = (
     Reader("training state", _of_run("resume.safetensors"), _in_run(_training)),
     Reader("run.json", _of_run("run.json"), _in_run(_shown)),
     Reader("tokenizer.json", _of_run("tokenizer.json"), _in_run(lambda ground: ground.run.tokenizer())),
+    Reader("words and subwords", _token_files, _tokens),
     Reader("logs", _of_run("metrics.jsonl", "samples.jsonl"), _in_run(_shown)),
     Reader("run zip", _zip_files, coming_in(lambda store, path: read_zip(store, path, MOST_BYTES))),
     Reader("n-gram zip", _ngram_files, coming_in(_read_ngram)),

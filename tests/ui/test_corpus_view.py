@@ -1,7 +1,6 @@
 """The Corpus tab's HTML: bars of runs, characters made visible, layers that add up."""
 
 import itertools
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +12,10 @@ from charlm.plots import arch_colour
 from charlm.symbols import called, visible, visible_line
 from charlm.ui import corpus_view, model_view
 from charlm.ui.corpus_desk import bring
-from charlm.ui.reading import Reading, Readings, best_runs, read_text
+from charlm.ui.corpus_form import NAMES
+from charlm.ui.reading import Reading, Readings, best_runs
 from charlm.ui.uploads import pasted_text
+from tests.ui.runs import FakeRun
 
 COSTS = Baselines(uniform=3.0, gzip=2.0, xz=0.4, orders=(1.0, 0.6, 0.3, 0.31), tokens_per_char=1.0, whole=True)
 STORY = "A fox met a hen.\n\tThe hen ran home; the fox sat down & sang. " * 40
@@ -22,7 +23,8 @@ STORY = "A fox met a hen.\n\tThe hen ran home; the fox sat down & sang. " * 40
 
 def reading_of(text: str, **options: Any) -> Reading:
     """A text read as the tab reads a pasted one."""
-    return read_text(*bring(pasted_text(text), tuple((CorpusConfig().to_dict() | options).values())))
+    values = CorpusConfig().to_dict() | ModelConfig().to_dict() | options
+    return Readings().read(*bring(pasted_text(text), tuple(values[name] for name in NAMES)))
 
 
 def run_on(reading: Reading, arch: str, loss: float | None, status: str = "finished", **other: Any) -> Any:
@@ -32,7 +34,7 @@ def run_on(reading: Reading, arch: str, loss: float | None, status: str = "finis
         "train_chars": reading.train_chars,
         "val_chars": reading.val_chars,
     }
-    return SimpleNamespace(arch=arch, best_val_loss=loss, status=status, corpus=corpus | other)
+    return FakeRun(arch, arch, loss, status=status, corpus=corpus | other)
 
 
 def test_the_best_run_of_each_architecture_on_the_same_split_gets_a_bar() -> None:

@@ -1,11 +1,13 @@
 """The Train form's pure parts: fold titles, controls to configs, estimates."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from charlm.corpus import corpus_from_text
 from charlm.errors import CharLMError, ConfigError
+from charlm.limits import Limits
 from charlm.presets import PRESETS, from_options
 from charlm.ui import train_form
 from charlm.ui.train_form import FOLDS, NAMES, config_class, fold_title, preset_values, run_config
@@ -21,6 +23,7 @@ def configured(preset: str = "quick", chosen: Any = None, **changes: Any) -> Any
 
 
 def test_every_setting_of_a_training_has_its_control() -> None:
+    # tokens are the Corpus tab's
     left_out = {"arch", "level", "words", "min_count", "vocab_size", "beta2", "counted"}
     fields = {*config_class("hidden_size").names(), *config_class("steps").names()}
     assert fields - left_out == set(NAMES) and len(NAMES) == len(set(NAMES))
@@ -84,6 +87,20 @@ def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], titl
     assert fold_title(key, values(**changes)) == title
 
 
+def test_words_from_the_corpus_tab_need_a_vector_each() -> None:
+    chosen = {"key": "sherlock", "tokens": {"level": "word", "min_count": 3, "odd": 1}}
+    model = configured(chosen=chosen).model
+    assert (model.level, model.min_count, model.embed_dim, model.tie_weights) == ("word", 3, 128, True)
+    assert configured("balanced", chosen=chosen).model.embed_dim == 256
+    own = configured(chosen=chosen, embed_dim=32).model
+    assert (own.embed_dim, own.tie_weights) == (32, False)
+    assert fold_title("model", values(level="word")) == "Model: 2 layers of 128, dropout 0.1, reads words"
+    assert train_form.level_of("quick", {"level": ["x"]}) == "['x']"
+    assert fold_title("model", values(level="['x']")) == "Model: 2 layers of 128, dropout 0.1"
+    with pytest.raises(ConfigError, match="level"):
+        configured(chosen={"tokens": {"level": "letters"}})
+
+
 def test_titles_of_emptied_fields() -> None:
     assert all(fold_title(key, dict.fromkeys(NAMES, 0)) for key in FOLDS)
 
@@ -95,10 +112,12 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr("charlm.estimate.this_machine", lambda: Machine(1e-9, 1e-6))
 
-    def estimate(text: str = TEXT, archs: Any = ("lstm",), preset: str = "quick", **changes: Any) -> str:
+    def estimate(
+        text: str = TEXT, archs: Any = ("lstm",), preset: str = "quick", chosen: Any = None, **changes: Any
+    ) -> str:
         monkeypatch.setattr(train_form, "open_corpus", lambda _, config: corpus_from_text(text, "<i>", config))
         return train_form.estimate_html(
-            train_form.text_size, None, "any", preset, archs, *values(preset, **changes).values()
+            train_form.text_size, chosen, "any", preset, archs, *values(preset, **changes).values()
         )
 
     return estimate
@@ -107,7 +126,10 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_estimates(estimated: Any) -> None:
     html = estimated(archs=["lstm", "gru"])
     assert "parameters, LSTM" in html and "all together" in html and "memory at most" in html
-    assert "all together" not in estimated()
+    assert "all together" not in estimated() and "per character, LSTM" in estimated()
+    words = estimated(chosen={"tokens": {"level": "word"}})
+    assert "per token, LSTM" in words
+    assert "<b>266,127</b>" in words  # 15 tokens with a vector of 128 each, tied, 2 layers of 128
 
 
 @pytest.mark.parametrize(
@@ -135,3 +157,11 @@ def test_an_ngram_is_told_by_its_order_and_its_tokens() -> None:
     assert "9,000</b><span>tokens to count, n-gram" in alone
     raced = train_form.estimate_html(size_of, None, "x", "quick", ["ngram", "rnn"], *filled.values())
     assert "parameters, RNN" in raced
+
+
+def test_a_public_space_counts_no_words_of_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_form, "open_corpus", lambda _, config: corpus_from_text(TEXT, "a", config))
+    monkeypatch.setattr(train_form, "tokenizer_for", lambda *_: pytest.fail("counted"))
+    size_of = partial(train_form.text_size, limits=Limits(corpus_bytes=100))
+    html = train_form.estimate_html(size_of, {"tokens": {"level": "bpe"}}, "any", "quick", ["gru"], *values().values())
+    assert "the text has" in html and "bytes" in html
