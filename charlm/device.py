@@ -8,11 +8,11 @@ import torch
 
 from charlm.config import ModelConfig
 from charlm.errors import ConfigError
-from charlm.models import gate_count
+from charlm.models import model_class
 from charlm.models.compiled import is_wanted
 
-# Multiplications of one step's recurrent product (B x G H x H) from which sharing the batch between threads pays:
-# below, Python's lock goes to and fro more often than a product lasts.
+# Multiplications of a batch between two waits (B x G H x H in a recurrent layer) from which sharing it out pays: below,
+# Python's lock goes to and fro more often than a product lasts.
 SHARED_PRODUCT = 4_000_000
 # Rows a thread must have to itself: with fewer, reading the weights takes longer than the product.
 SHARD_ROWS = 8
@@ -63,7 +63,7 @@ def choose(model: ModelConfig, batch_size: int, name: str = "auto", precision: s
         ConfigError: cuda is asked for and not there.
     """
     kind = device_for(name)
-    product = batch_size * gate_count(model.arch) * model.hidden_size**2
+    product = batch_size * model_class(model.arch).step_products(model)
     if kind == "cuda":
         dtype = torch.float32 if precision == "float32" or not torch.cuda.is_bf16_supported() else torch.bfloat16
         return Device(kind, 1, dtype, (f"a GPU: cuDNN's layers, {_name(dtype)}",))

@@ -7,15 +7,12 @@ from pathlib import Path
 
 import psutil
 import torch
-import torch.nn.functional as F
 
 from charlm.config import ModelConfig, TrainConfig
 from charlm.device import choose
 from charlm.errors import ConfigError
-from charlm.models import LanguageModel, build_model, gate_count
+from charlm.models import LanguageModel, build_model, model_class
 
-# Tensors of H a token and layer beside the gates: states and cells that are kept, dropout, gradients.
-KEPT = 5
 FLOAT = 4  # bytes
 # Share of the free memory a training may plan for.
 MEMORY_SHARE = 0.8
@@ -36,7 +33,7 @@ def memory_bytes(config: ModelConfig, train: TrainConfig) -> int:
     """Peak memory of a training: weights, gradients, Adam's moments, a thread's copies, what a forward pass keeps."""
     threads = choose(config, train.batch_size, "cpu").threads
     weights = (4 + 3 * threads) * count_parameters(config)
-    a_token = config.num_layers * config.hidden_size * (gate_count(config.arch) + KEPT) + 4 * config.vocab_size
+    a_token = model_class(config.arch).kept(config)
     return FLOAT * (weights + train.batch_size * train.seq_len * a_token)
 
 
@@ -68,10 +65,7 @@ def check_memory(config: ModelConfig, train: TrainConfig, racers: int = 1) -> No
 
 
 def _products(config: ModelConfig) -> int:
-    """Multiplications a token in the forward pass."""
-    gates, hidden = gate_count(config.arch), config.hidden_size
-    first = config.embed_dim * gates * hidden
-    return (2 * config.num_layers - 1) * gates * hidden**2 + first + hidden * config.vocab_size
+    return model_class(config.arch).products(config)
 
 
 @dataclass(frozen=True)
@@ -115,7 +109,6 @@ def _time_step(config: ModelConfig, train: TrainConfig) -> float:
     times = []
     for _ in range(6):  # the first may have to compile
         began = time.perf_counter()
-        logits, _ = model(ids)
-        F.cross_entropy(logits.flatten(0, 1), ids.reshape(-1)).backward()
+        model.loss(ids, ids)[0].backward()
         times.append(time.perf_counter() - began)
     return min(times)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.dataset import validation_rows
@@ -85,6 +84,5 @@ def evaluate(
 @torch.no_grad()
 def _score(model: LanguageModel, inputs: Tensor, targets: Tensor, state: State | None) -> tuple[float, State]:
     """Summed loss of some rows, and the state after them; targets of -1 do not count."""
-    logits, state = model(inputs, state)  # (R, C, V)
-    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="sum")
+    loss, state = model.loss(inputs, targets, state)
     return loss.item(), state

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from charlm.config import ARCHITECTURES
+
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# Okabe-Ito: told apart by colour-blind readers.
-ARCH_COLOURS = {"lstm": "#0072B2", "gru": "#009E73", "rnn": "#D55E00", "transformer": "#CC79A7"}
 BASELINE_COLOUR = "#7F7F7F"
 FONT = "#84888f"
 GRID = "rgba(128,128,128,.16)"
@@ -23,7 +23,7 @@ By = Literal["step", "seconds"]
 
 def arch_colour(arch: str) -> str:
     """The colour of an architecture, the same everywhere; grey for what has none."""
-    return ARCH_COLOURS.get(arch, BASELINE_COLOUR)
+    return ARCHITECTURES[arch].colour if arch in ARCHITECTURES else BASELINE_COLOUR
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.models import LanguageModel, State
@@ -90,8 +89,8 @@ def _backpropagate(
     half = inputs.is_cuda and model.precision == torch.bfloat16
     with torch.enable_grad():
         with torch.autocast("cuda", torch.bfloat16, enabled=half):
-            logits, end = model(inputs, state)  # (B, T, V)
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.reshape(-1), reduction="sum") / tokens
+            total, end = model.loss(inputs, targets, state)
+        loss = total / tokens
         grads = torch.autograd.grad(loss, parameters)
     return loss.item(), tuple(part.detach() for part in end), grads
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from charlm.plots import ARCH_COLOURS, Curve, arch_colour, end_labels, loss_figure, loss_range, short, spread, thinned
+from charlm.plots import Curve, arch_colour, end_labels, loss_figure, loss_range, short, spread, thinned
 
 
 def rows(last: int = 40, offset: float = 0.0) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ def test_many_validations_are_thinned_and_the_kept_step_stays_ringed() -> None:
 
 
 def test_colours() -> None:
-    assert arch_colour("gru") == ARCH_COLOURS["gru"] == "#009E73"
+    assert arch_colour("gru") == "#009E73"
     assert arch_colour("n-gram") == "#7F7F7F"
 
 

@@ -9,11 +9,11 @@ from charlm.cli.options import CorpusToken, Json, RunsDir, RunToken, takes
 from charlm.cli.report import note, print_json, print_result, print_table, ranking, result_of, shown
 from charlm.cli.texts import open_corpus
 from charlm.cli.work import work
-from charlm.config import ARCHS, CorpusConfig, ModelConfig, TrainConfig
+from charlm.config import RACE_ARCHS, CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import ConfigError
 from charlm.presets import FORKABLE, PRESET_HINTS, RESUMABLE, RunConfig, from_options
 
-RACERS = ",".join(ARCHS)
+RACERS = ",".join(RACE_ARCHS)
 Preset = Annotated[
     str, typer.Option("--preset", help="; ".join(f"{name}: {hint}" for name, hint in PRESET_HINTS.items()) + ".")
 ]

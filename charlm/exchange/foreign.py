@@ -9,7 +9,8 @@ from torch import Tensor
 
 from charlm.config import ModelConfig
 from charlm.errors import CheckpointError
-from charlm.models import LanguageModel, build_model, gate_count
+from charlm.models import LanguageModel, build_model
+from charlm.models.recurrent import gate_count
 from charlm.tensor_file import is_finite
 
 RECURRENT = re.compile(

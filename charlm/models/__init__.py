@@ -1,21 +1,21 @@
-"""Language models: ids and state in, logits and state out. One file per family; ARCHITECTURES names them."""
+"""Language models: ids and state in, logits and state out. One file per family; `config.ARCHITECTURES` names them."""
 
-from charlm.config import ModelConfig
-from charlm.models.language_model import LanguageModel, State
-from charlm.models.recurrent import GRUModel, LSTMModel, RecurrentModel, RNNModel
+from importlib import import_module
 
-RECURRENT: dict[str, type[RecurrentModel]] = {"lstm": LSTMModel, "gru": GRUModel, "rnn": RNNModel}
-ARCHITECTURES: dict[str, type[LanguageModel]] = {**RECURRENT}
+from charlm.config import ARCHITECTURES, ModelConfig
+from charlm.models.language_model import LanguageModel, NeuralModel, State
+
+
+def model_class(arch: str) -> type[LanguageModel]:
+    """The class of an architecture; its file is read when it is first asked for."""
+    module, _, name = ARCHITECTURES[arch].source.partition(":")
+    found: type[LanguageModel] = getattr(import_module(f"charlm.models.{module}"), name)
+    return found
 
 
 def build_model(config: ModelConfig, seed: int = 0) -> LanguageModel:
     """A fresh model with its first weights drawn from `seed`; `config.vocab_size` must be set."""
-    return ARCHITECTURES[config.arch](config, seed)
+    return model_class(config.arch)(config, seed)
 
 
-def gate_count(arch: str) -> int:
-    """How many times hidden_size the products of a recurrent layer give."""
-    return RECURRENT[arch].STEPS.gates
-
-
-__all__ = ["ARCHITECTURES", "LanguageModel", "State", "build_model", "gate_count"]
+__all__ = ["LanguageModel", "NeuralModel", "State", "build_model", "model_class"]

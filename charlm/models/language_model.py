@@ -40,10 +40,54 @@ class LanguageModel(nn.Module, ABC):
     def initial_state(self, batch_size: int) -> State:
         """The state before the first token, all zero."""
 
+    def loss(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """What predicting costs.
+
+        Args:
+            ids: (B, T).
+            targets: (B, T), the tokens that come next; those of -1 do not count.
+            state: after what came before.
+
+        Returns:
+            The sum over the targets in nats, a scalar of float32, and the state after `ids`.
+        """
+        logits, state = self(ids, state)
+        flat = logits.flatten(0, 1).float()
+        return F.cross_entropy(flat, targets.reshape(-1), ignore_index=-1, reduction="sum"), state
+
+    @classmethod
+    @abstractmethod
+    def products(cls, config: ModelConfig) -> int:
+        """Multiplications a token takes in the forward pass."""
+
+    @classmethod
+    def step_products(cls, config: ModelConfig) -> int:
+        """Those of them that a row of a batch makes before it has to wait for others."""
+        return cls.products(config)
+
+    @classmethod
+    @abstractmethod
+    def kept(cls, config: ModelConfig) -> int:
+        """Numbers a token that a training keeps for the way back, the logits among them."""
+
     @property
     def num_parameters(self) -> int:
         """How many numbers are learned."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+class NeuralModel(LanguageModel):
+    """A model whose last layer is linear: `fc`, which a subclass makes, from features to logits."""
+
+    fc: nn.Linear
+
+    @abstractmethod
+    def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Ids (B, T) and the state after what came before -> what `fc` reads, (B, T, D), and the state after them."""
+
+    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        features, state = self.features(ids, state)
+        return F.linear(features, self.fc.weight.to(features.dtype), self.fc.bias.to(features.dtype)), state
 
     def drop(self, x: Tensor) -> Tensor:
         """Inverted dropout (Srivastava et al. 2014); nothing outside training.

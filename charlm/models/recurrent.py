@@ -8,13 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.config import ModelConfig
-from charlm.models.language_model import LanguageModel, State
+from charlm.models.language_model import NeuralModel, State
 from charlm.models.recurrence import GRU, LSTM, RELU, RNN, Cell, Layer
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+# Tensors of H a token and layer beside the gates: states and cells that are kept, dropout, gradients.
+KEPT = 5
 
 
-class RecurrentModel(LanguageModel):
+class RecurrentModel(NeuralModel):
     """What the three share. Parameters have torch's names: `embed.weight`, `rnn.weight_ih_l0`, `fc.weight`"""
 
     CELL: Callable[..., nn.RNNBase]
@@ -37,17 +39,30 @@ class RecurrentModel(LanguageModel):
     def _cell_options(self) -> dict[str, str]:
         return {}
 
+    @classmethod
+    def products(cls, config: ModelConfig) -> int:
+        hidden, gates = config.hidden_size, cls.STEPS.gates
+        first = config.embed_dim * gates * hidden
+        return (2 * config.num_layers - 1) * gates * hidden**2 + first + hidden * config.vocab_size
+
+    @classmethod
+    def step_products(cls, config: ModelConfig) -> int:
+        """Those of a layer with its own past: the next step waits for them."""
+        return cls.STEPS.gates * config.hidden_size**2
+
+    @classmethod
+    def kept(cls, config: ModelConfig) -> int:
+        return config.num_layers * config.hidden_size * (cls.STEPS.gates + KEPT) + 4 * config.vocab_size
+
     def initial_state(self, batch_size: int) -> State:
         shape = (self.config.num_layers, batch_size, self.config.hidden_size)
         return tuple(self.fc.weight.new_zeros(shape) for _ in range(self.NUM_STATES))
 
-    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         state = self.initial_state(ids.shape[0]) if state is None else state
         run = self._cudnn if ids.is_cuda else self._layers
         hidden, state = run(ids.t(), state)  # (T, B, H)
-        hidden = self.drop(hidden)
-        logits = F.linear(hidden, self.fc.weight.to(hidden.dtype), self.fc.bias.to(hidden.dtype))
-        return logits.transpose(0, 1), state  # (B, T, V)
+        return self.drop(hidden).transpose(0, 1), state  # (B, T, H)
 
     def _layers(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """The layers one by one through recurrence.py; ids (T, B)."""
@@ -132,3 +147,8 @@ class RNNModel(RecurrentModel):
 
     def _cell(self) -> Cell:
         return RELU if self.config.nonlinearity == "relu" else RNN
+
+
+def gate_count(arch: str) -> int:
+    """How many times hidden_size the products of a recurrent layer give."""
+    return {"lstm": LSTM, "gru": GRU, "rnn": RNN}[arch].gates

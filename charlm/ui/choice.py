@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from charlm.bounded_json import parsed
-from charlm.config import ARCH_NAMES, ARCHS
+from charlm.config import ARCH_NAMES, RACE_ARCHS
 from charlm.errors import CharLMError
 from charlm.ui.numbers import day
 from charlm.ui.verdict import AT_WORK
@@ -28,15 +28,15 @@ def default_runs(runs: Sequence[Any]) -> list[str]:
     for group in (own, [run for run in usable if run.shipped]):
         for corpus in dict.fromkeys(run.corpus.get("sha256") for run in group):
             trio = _newest_of_each(group, corpus)
-            if len(trio) == len(ARCHS):
+            if len(trio) == len(RACE_ARCHS):
                 return trio
     return [run.run_id for run in usable[:1]]
 
 
 def _newest_of_each(runs: Sequence[Any], corpus: Any) -> list[str]:
-    """The newest run of every architecture on one corpus, in the order of ARCHS."""
+    """The newest run of each of RACE_ARCHS on one corpus, in their order."""
     found = {run.arch: run.run_id for run in reversed(runs) if run.corpus.get("sha256") == corpus}
-    return [found[arch] for arch in ARCHS if arch in found]
+    return [found[arch] for arch in RACE_ARCHS if arch in found]
 
 
 def run_choices(runs: Sequence[Any]) -> list[tuple[str, str]]:

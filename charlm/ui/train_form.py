@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from charlm.config import ARCH_NAMES, ARCHS, Config, CorpusConfig, ModelConfig, TrainConfig
+from charlm.config import ARCH_NAMES, ARCHS, RACE_ARCHS, Config, CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CharLMError
 from charlm.limits import Limits, check_new, fitted
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
@@ -94,7 +94,7 @@ def build(chosen: Chosen | None = None) -> Form:
     )
     archs = gr.CheckboxGroup(
         [(ARCH_NAMES[arch], arch) for arch in ARCHS],
-        value=list(ARCHS),
+        value=list(RACE_ARCHS),
         label="Architectures",
         info="One trains alone; several race on the same batches",
         elem_id="train-archs",

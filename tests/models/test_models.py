@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from charlm.config import ARCHS, ModelConfig
+from charlm.config import ARCHITECTURES, ARCHS, ModelConfig
 from charlm.errors import ConfigError
-from charlm.models import ARCHITECTURES, LanguageModel, build_model
+from charlm.models import LanguageModel, build_model, model_class
 
 V, H, L = 11, 8, 2
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -20,8 +20,9 @@ def ids(rows: int = 2, steps: int = 20) -> torch.Tensor:
     return torch.randint(V, (rows, steps), generator=torch.Generator().manual_seed(5))
 
 
-def test_every_architecture_is_listed() -> None:
+def test_every_architecture_has_a_class() -> None:
     assert tuple(ARCHITECTURES) == ARCHS
+    assert all(issubclass(model_class(arch), LanguageModel) for arch in ARCHS)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
