@@ -16,11 +16,17 @@ from charlm.errors import ConfigError
 
 @dataclass(frozen=True)
 class Architecture:
-    """How an architecture is called and shown, and where its class stands: "module:Class" in charlm/models."""
+    """How an architecture is called and shown.
+
+    Attributes:
+        source: where its class stands: "module:Class" in charlm/models.
+        counted: it is counted in one pass over the text, not trained: no batches, no steps to choose, no layers.
+    """
 
     name: str
     colour: str
     source: str
+    counted: bool = False
 
 
 # A new architecture is one line here and one file in charlm/models. Colours are Okabe and Ito's, told apart by
@@ -29,11 +35,13 @@ ARCHITECTURES = {
     "lstm": Architecture("LSTM", "#0072B2", "recurrent:LSTMModel"),
     "gru": Architecture("GRU", "#009E73", "recurrent:GRUModel"),
     "rnn": Architecture("RNN", "#D55E00", "recurrent:RNNModel"),
+    "ngram": Architecture("n-gram", "#7F7F7F", "ngram:NGramModel", counted=True),
 }
 ARCHS = tuple(ARCHITECTURES)
 ARCH_NAMES = {arch: one.name for arch, one in ARCHITECTURES.items()}
 # What a race is between unless told otherwise.
 RACE_ARCHS = ("lstm", "gru", "rnn")
+LEVELS = ("char", "word", "bpe")
 
 
 def setting(
@@ -152,12 +160,31 @@ def reject_unknown(values: Mapping[str, Any], known: tuple[str, ...]) -> None:
 class ModelConfig(Config):
     """What is trained. Sizes are counts of units."""
 
-    arch: str = setting("lstm", "LSTM and GRU have gates that keep memory; RNN is the plain recurrence", choices=ARCHS)
+    arch: str = setting(
+        "lstm",
+        "LSTM and GRU have gates that keep memory; RNN is the plain recurrence; ngram is counted, not trained",
+        choices=ARCHS,
+    )
     nonlinearity: str = setting(
         "tanh", "What bends a plain RNN's sum; LSTM and GRU ignore it", choices=("tanh", "relu")
     )
-    level: str = setting("char", "What one token is: a character", choices=("char",))
-    vocab_size: int = setting(0, "Distinct tokens; 0: as many as the corpus has", low=0, high=1_000_000)
+    level: str = setting(
+        "char", "What one token is: a character, a word, or a subword (byte-pair encoding)", choices=LEVELS
+    )
+    words: str = setting(
+        "lower",
+        "Words in small letters and signs apart; with their capitals; or just what stands between blanks",
+        choices=("lower", "cased", "spaces"),
+    )
+    min_count: int = setting(
+        2, "Words that occur less often in the training part are all one token, <unk>", low=1, high=1_000_000
+    )
+    vocab_size: int = setting(
+        0,
+        "Most distinct tokens; 0: all there are, of subwords 256 and one for each 500 characters, up to 8,192",
+        low=0,
+        high=1_000_000,
+    )
     embed_dim: int = setting(
         0, "Length of a token's vector; 0: each token looks up its own input weights", low=0, high=4096, unit="units"
     )
@@ -173,12 +200,44 @@ class ModelConfig(Config):
         choices=("tuned", "torch", "notebook"),
     )
 
+    order: int = setting(
+        7,
+        "Longest entry of an n-gram, which looks back one less; others ignore it",
+        low=1,
+        high=12,
+        unit="tokens",
+    )
+    counted: int = setting(0, "Tokens an n-gram counts; set by the program", low=0, high=1_000_000_000, unit="tokens")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.tie_weights and self.embed_dim != self.hidden_size:
             raise ConfigError(
                 f"tie_weights needs embed_dim equal to hidden_size; they are {self.embed_dim} and {self.hidden_size}"
             )
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is counted in one pass, not trained."""
+        return ARCHITECTURES[self.arch].counted
+
+    @property
+    def shape(self) -> str:
+        """`2 layers of 128`, or what its size is in other words."""
+        if self.is_counted:
+            return f"order {self.order}"
+        return f"{self.num_layers} layer{'' if self.num_layers == 1 else 's'} of {self.hidden_size}"
+
+    def sized(self, arch: str, vocab_size: int, train_tokens: int) -> Self:
+        """These settings for one architecture and a text.
+
+        Args:
+            arch: lstm, gru and so on.
+            vocab_size: of the text.
+            train_tokens: of its training part, which an n-gram counts; it may have been told to count more.
+        """
+        sized = dataclasses.replace(self, arch=arch, vocab_size=vocab_size)
+        return dataclasses.replace(sized, counted=(self.counted or train_tokens) if sized.is_counted else 0)
 
 
 @dataclass(frozen=True)

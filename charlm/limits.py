@@ -35,6 +35,8 @@ class Limits:
     parameters: int = limit(1_000_000, "size of a model", "parameters")
     hidden_size: int = limit(256, "units of memory in a layer", "units")
     num_layers: int = limit(2, "recurrent layers", "layers")
+    order: int = limit(8, "an n-gram's longest entry", "tokens")
+    counted: int = limit(2_000_000, "what an n-gram has counted", "tokens")
     tokens_a_step: int = limit(16_384, "batch_size times seq_len", "characters")
     steps: int = limit(2_000, "steps of a run", "steps")
     run_minutes: float = limit(5.0, "training time of a run", "minutes")
@@ -108,6 +110,10 @@ def check_model(limits: Limits, model: ModelConfig, parameters: int) -> None:
     Raises:
         LimitError: see `refuse_above`.
     """
+    if model.is_counted:
+        refuse_above(model.order, limits.order, "order is {}", "choose a lower one")
+        refuse_above(model.counted, limits.counted, "the n-gram counts {} tokens", "choose a shorter text")
+        return
     refuse_above(model.hidden_size, limits.hidden_size, "hidden_size is {}", "choose a smaller one")
     refuse_above(model.num_layers, limits.num_layers, "num_layers is {}", "choose fewer")
     refuse_above(parameters, limits.parameters, f"the {ARCH_NAMES[model.arch]} has {{}} parameters", "make it smaller")
@@ -175,6 +181,6 @@ def fitted(limits: Limits, values: Mapping[str, Any]) -> dict[str, Any]:
         limits: the table.
         values: settings by name; of the known ones, those beyond their limit are changed.
     """
-    most = {"hidden_size": limits.hidden_size, "num_layers": limits.num_layers, "steps": limits.steps}
+    most = {name: getattr(limits, name) for name in ("hidden_size", "num_layers", "order", "steps")}
     most["length"] = limits.characters
     return {name: min(value, most[name]) if name in most else value for name, value in values.items()}

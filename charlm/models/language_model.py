@@ -1,6 +1,7 @@
 """What every architecture offers, so that training, sampling and comparing need not know which one it is."""
 
 from abc import ABC, abstractmethod
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +75,18 @@ class LanguageModel(nn.Module, ABC):
     def num_parameters(self) -> int:
         """How many numbers are learned."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        """Where its numbers are."""
+        return next(chain(self.parameters(), self.buffers())).device
+
+    def check(self) -> None:
+        """Look at numbers that came from a file: of the right type, and finite, but from anyone.
+
+        Raises:
+            ValueError: they make no sense in this model.
+        """
 
 
 class NeuralModel(LanguageModel):

@@ -16,7 +16,7 @@ import numpy as np
 from charlm.models.stepping import CHOOSE
 from charlm.sample.choice import REMEMBERED, Logits, weighed
 from charlm.sample.ending import Ending
-from charlm.sample.streams import Reader, Stream, speller
+from charlm.sample.streams import Reader, Stream
 
 SPELLED_AFTER = 8  # ids before a token that may have a say in how it is spelled
 
@@ -100,9 +100,9 @@ class BeamSearch:
         """A hypothesis with one token more."""
         ending = one.ending
         if ending.stops:
-            before = np.array([*self._stream.unread, *one.tail][-SPELLED_AFTER:])
+            tokenizer, before = self._stream.tokenizer, [*self._stream.unread.tolist(), *one.tail][-SPELLED_AFTER:]
             ending = ending.copy()
-            ending.take(speller(self._stream.tokenizer, before)(token))
+            ending.take(tokenizer.speller(tokenizer.decode(before)).take(token))
         return Hypothesis([*one.tail, token], score, ending)
 
     def _end(self, one: Hypothesis) -> None:

@@ -1,7 +1,7 @@
 """Texts in the making, and what writes them: several beside each other, as rows of one batch."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -15,31 +15,24 @@ from charlm.models.choosing import NOTHING, Settings
 from charlm.models.stepping import CHOOSE, Stepper
 from charlm.sample.choice import BEYOND_NUMBERS, REMEMBERED, Logits, choose
 from charlm.sample.ending import Ending
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Speller, Tokenizer
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def first_id(tokenizer: CharTokenizer) -> int:
-    """What stands before an empty prompt, unseen: a line end, else a space, else the first token."""
-    known = [token for token in ("\n", " ") if not tokenizer.unknown(token)]
-    return int(tokenizer.encode(known[0])[0]) if known else 0
+def first_id(tokenizer: Tokenizer) -> int:
+    """What stands before an empty prompt, unseen: a line end, else a space, else the first token that is known."""
+    for blank in ("\n", " "):
+        ids = tokenizer.encode(blank, skip_unknown=True)
+        if len(ids) and ids[0] != tokenizer.unk_id:
+            return int(ids[0])
+    return 1 if tokenizer.unk_id == 0 else 0
 
 
-def prompt_ids(tokenizer: CharTokenizer, prompt: str) -> Ids:
-    """What a model reads of a prompt, at least one token; unknown characters are skipped."""
-    ids = tokenizer.encode(prompt, skip_unknown=True).astype(np.int64)
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> Ids:
+    """What a model reads of a prompt, at least one token; what has no id is skipped."""
+    ids = tokenizer.read(prompt).astype(np.int64)
     return ids if len(ids) else np.array([first_id(tokenizer)])
-
-
-def banned_id(tokenizer: CharTokenizer, config: SampleConfig) -> int | None:
-    """The token that stands for unknown ones, unless it may be written; None where there is none."""
-    return None if config.allow_unk else getattr(tokenizer, "unk_id", None)
-
-
-def speller(tokenizer: CharTokenizer, before: Ids) -> Callable[[int], str]:
-    """What each further token adds to the text of the ids before."""
-    return tokenizer.tokens.__getitem__
 
 
 @dataclass(eq=False)
@@ -52,7 +45,7 @@ class Stream:
         config: how it is written.
         rng: its own.
         left: tokens still to be written.
-        spell: what each further token adds to the text.
+        speller: what each further token adds to the text.
         banned: an id that is never chosen.
         ending: looks out for stop strings.
         recent: the ids that were read last.
@@ -60,12 +53,12 @@ class Stream:
         error: why it cannot go on.
     """
 
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     unread: Ids
     config: SampleConfig
     rng: np.random.Generator
     left: int
-    spell: Callable[[int], str]
+    speller: Speller
     banned: int | None
     ending: Ending
     recent: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
@@ -74,23 +67,25 @@ class Stream:
 
     @classmethod
     def start(
-        cls, tokenizer: CharTokenizer, prompt: str, config: SampleConfig, seed: int | None = None, written: str = ""
+        cls, tokenizer: Tokenizer, prompt: str, config: SampleConfig, seed: int | None = None, written: str = ""
     ) -> Self:
         """A text after `prompt`.
 
         Args:
             tokenizer: the model's.
-            prompt: read first; unknown characters are skipped.
+            prompt: read first; what has no id is skipped.
             config: how it is written.
             seed: instead of the config's, if given.
             written: what has been written after the prompt before: the stream goes on as if it had never stopped.
         """
-        before = tokenizer.encode(written, skip_unknown=True).astype(np.int64)
-        ids = np.concatenate([prompt_ids(tokenizer, prompt), before])
+        prompted = prompt_ids(tokenizer, prompt)
+        read = tokenizer.read(prompt + written).astype(np.int64)
+        ids = read if len(tokenizer.read(prompt)) else np.concatenate([prompted, read])
         bits = np.random.PCG64(config.seed if seed is None else seed)
-        bits.advance(len(before))  # a number was drawn for each of them
-        rng, spell = np.random.Generator(bits), speller(tokenizer, ids)
-        return cls(tokenizer, ids, config, rng, config.length, spell, banned_id(tokenizer, config), Ending(config.stop))
+        bits.advance(max(0, len(ids) - len(prompted)))  # a number was drawn for each of them
+        rng, speller = np.random.Generator(bits), tokenizer.speller(prompt + written)
+        banned = None if config.allow_unk else tokenizer.unk_id
+        return cls(tokenizer, ids, config, rng, config.length, speller, banned, Ending(config.stop))
 
     @property
     def done(self) -> bool:
@@ -102,7 +97,7 @@ class Stream:
         chosen = chosen[: self.left]
         valid = chosen[: int(np.argmax(chosen == CHOOSE))] if CHOOSE in chosen else chosen
         self.left -= len(valid)
-        piece = self.ending.take("".join(map(self.spell, valid)))
+        piece = self.ending.take("".join(map(self.speller.take, valid.tolist())))
         if self.ending.found:
             self.left = 0
             return piece
@@ -206,7 +201,7 @@ class TorchWriter:
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
-        self._device = next(model.parameters()).device
+        self._device = model.device
         self._together = self._device.type == "cuda"
 
     def initial_state(self) -> Any:

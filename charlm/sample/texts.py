@@ -12,7 +12,7 @@ from charlm.models.product import ROWS
 from charlm.sample.streams import Stream, Writer
 from charlm.sample.writers import writer_for
 from charlm.shards import team
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Tokenizer
 
 Key = TypeVar("Key", bound=Hashable)
 # Tokens computed in one call: the first ones soon, later ones with little said between them.
@@ -20,14 +20,14 @@ FIRST_STEPS, MOST_STEPS = 8, 64
 
 
 def generate(
-    model: LanguageModel, tokenizer: CharTokenizer, prompt: str = "", config: SampleConfig | None = None
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str = "", config: SampleConfig | None = None
 ) -> Iterator[str]:
-    """Yield the text after `prompt`, a character at a time; the same seed and settings give the same text.
+    """Yield the text after `prompt`, a token at a time; the same seed and settings give the same text.
 
     Args:
         model: put into evaluation mode; as it is when the first character is asked for.
         tokenizer: the model's own.
-        prompt: read first; characters the model does not know are skipped.
+        prompt: read first; characters the model does not know are skipped, words are read as unknown.
         config: how it is written; one text, whatever its `samples`: for several see `generate_many`.
 
     Raises:
@@ -44,7 +44,7 @@ def generate(
 
 
 def generate_many(
-    model: LanguageModel, tokenizer: CharTokenizer, prompts: Sequence[str], config: SampleConfig | None = None
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], config: SampleConfig | None = None
 ) -> list[str]:
     """The texts after many prompts, written at once; each as `generate` writes it alone, with config.seed + its place.
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import SampleConfig
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
@@ -44,7 +44,7 @@ class OpenedModel:
         tokenizer: the model's own.
     """
 
-    def __init__(self, model: "LanguageModel", tokenizer: CharTokenizer) -> None:
+    def __init__(self, model: "LanguageModel", tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.texts: list[Text] = []  # unfinished ones, first come first
         self.began = self.due = 0.0  # when its last turn began, and when the next one may

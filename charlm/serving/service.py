@@ -18,7 +18,7 @@ from charlm.run import Run
 from charlm.runs import RunStore
 from charlm.serving.drafts import Begun, Draft, drafted
 from charlm.serving.scribe import OpenedModel, Scribe, Text
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from charlm.analysis.next_tokens import Outlook
@@ -58,7 +58,7 @@ class Serving:
         self._models: OrderedDict[tuple[str, int], OpenedModel] = OrderedDict()
         self._lexicons: OrderedDict[str, frozenset[str]] = OrderedDict()
 
-    def open(self, run: Run) -> "tuple[LanguageModel, CharTokenizer]":
+    def open(self, run: Run) -> "tuple[LanguageModel, Tokenizer]":
         """The run's best model and its tokenizer; opened anew when a running training has improved it.
 
         Raises:
@@ -126,7 +126,8 @@ class Serving:
         drafts, texts = [], []
         for start in starts:
             skipped = opened.tokenizer.unknown(start.prompt)
-            known = replace(start, prompt="".join(one for one in start.prompt if one not in set(skipped)))
+            left_out = set(skipped) if opened.tokenizer.unk_id is None else set()  # an unknown word is read as such
+            known = replace(start, prompt="".join(one for one in start.prompt if one not in left_out))
             prompt, before = known.end()
             texts.append(self._scribe.begin(opened, prompt, config, start.sample, before))
             drafts.append(Draft(known.prompt, start.text, skipped, before=start.text))
