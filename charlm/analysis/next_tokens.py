@@ -12,8 +12,8 @@ from charlm.errors import ConfigError, JobError
 from charlm.models import LanguageModel
 from charlm.sample.beam import likeliest
 from charlm.sample.choice import BEYOND_NUMBERS, REMEMBERED, Logits, probabilities, weighed
-from charlm.sample.streams import Ids, banned_id, prompt_ids, speller
-from charlm.tokenizer import CharTokenizer
+from charlm.sample.streams import Ids, banned_id, text_ids
+from charlm.tokenizer import Tokenizer
 
 # Of a longer text the last so many tokens are read, and fewer where they are of many kinds: places times tokens.
 MOST_TOKENS, MOST_NUMBERS = 2000, 20_000_000
@@ -76,7 +76,7 @@ class Outlook:
 
 def next_tokens(
     model: LanguageModel,
-    tokenizer: CharTokenizer,
+    tokenizer: Tokenizer,
     prompt: str = "",
     text: str = "",
     config: SampleConfig | None = None,
@@ -98,7 +98,7 @@ def next_tokens(
     config = config or SampleConfig()
     if config.beams > 1:
         config = replace(config, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, greedy=False)
-    before, ids = prompt_ids(tokenizer, prompt), tokenizer.encode(text, skip_unknown=True).astype(np.int64)
+    before, ids = text_ids(tokenizer, prompt, text)
     most = max(1, min(MOST_TOKENS, MOST_NUMBERS // tokenizer.vocab_size))
     whole = np.concatenate([before, ids])
     cut = max(0, len(whole) - most)
@@ -110,10 +110,10 @@ def next_tokens(
             chances, scores = probabilities(logits, *how), weighed(logits, *how)
             stands = int(whole[place]) if place < len(whole) else None
             places.append(_Chances(tokenizer.tokens, logits, scores, chances).place(stands, count))
-    return Outlook(start, list(map(speller(tokenizer, before), ids))[start:], places)
+    return Outlook(start, list(map(tokenizer.speller(prompt).take, ids.tolist()))[start:], places)
 
 
-def with_token(tokenizer: CharTokenizer, prompt: str, text: str, place: int, token: int) -> tuple[str, int]:
+def with_token(tokenizer: Tokenizer, prompt: str, text: str, place: int, token: int) -> tuple[str, int]:
     """Put another token at a place of a text that a model wrote after a prompt; what stands after it is cut off.
 
     Args:
@@ -128,21 +128,21 @@ def with_token(tokenizer: CharTokenizer, prompt: str, text: str, place: int, tok
     Raises:
         ConfigError: there is no such place or token.
     """
-    before, ids = prompt_ids(tokenizer, prompt), tokenizer.encode(text, skip_unknown=True).astype(np.int64)
+    _, ids = text_ids(tokenizer, prompt, text)
     if not 0 <= place <= len(ids):
         raise ConfigError(f"place {place:,} is not in a text of {len(ids):,} tokens")
     if not 0 <= token < tokenizer.vocab_size:
         raise ConfigError(f"token {token:,} is none of the model's {tokenizer.vocab_size:,}")
-    spelled = "".join(map(speller(tokenizer, before), [*ids[:place], token]))
-    return spelled, max(0, len(ids) - place - 1)
+    spelled = map(tokenizer.speller(prompt).take, [*ids[:place].tolist(), token])
+    return "".join(spelled), max(0, len(ids) - place - 1)
 
 
 @torch.no_grad()
 def _logits(model: LanguageModel, ids: Ids) -> Iterator[Logits]:
     """Logits (V,) after each of the ids."""
-    device, state = next(model.parameters()).device, None
+    state = None
     model.eval()
-    for block in torch.from_numpy(ids)[None].to(device).split(BLOCK, dim=1):
+    for block in torch.from_numpy(ids)[None].to(model.device).split(BLOCK, dim=1):
         logits, state = model(block, state)
         rows = logits[0].double().cpu().numpy()
         if not np.isfinite(rows).all():

@@ -13,7 +13,7 @@ from charlm.config import ARCHS, ModelConfig, SampleConfig
 from charlm.errors import ConfigError, JobError
 from charlm.models import LanguageModel, build_model
 from charlm.sample import generate, probabilities
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import BPETokenizer, CharTokenizer, WordTokenizer
 
 TOKENIZER = CharTokenizer.fit("abcdefgh \n")
 Pair = tuple[LanguageModel, CharTokenizer]
@@ -95,3 +95,20 @@ def test_another_token_cuts_off_what_stood_after_it() -> None:
                                (0, -1, "token -1")):  # fmt: skip
         with pytest.raises(ConfigError, match=said):
             with_token(TOKENIZER, "ab", "cdef", place, token)
+
+
+def test_words_and_subwords_are_looked_at_as_they_were_written() -> None:
+    story = "a cat sat on the mat and the dog ran to the old red barn by the mill " * 30
+    for tokenizer in (WordTokenizer.fit(story, "cased"), BPETokenizer.fit(story, 280)):
+        config = ModelConfig(level=tokenizer.level, vocab_size=tokenizer.vocab_size, hidden_size=8, embed_dim=4)
+        model = build_model(config, 2)
+        if tokenizer.level == "bpe":
+            with torch.no_grad():  # whole words only: bytes at random are no text
+                model.get_parameter("fc.bias")[:256] = -50.0
+        text = "".join(generate(model, tokenizer, "the cat", SampleConfig(length=20, seed=3)))
+        outlook = next_tokens(model, tokenizer, "the cat", text)
+        assert "".join(outlook.pieces) == text and len(outlook.places) == len(outlook.pieces) + 1
+        assert all(place.stands and place.stands.shown for place in outlook.places[:-1])
+        changed, left = with_token(tokenizer, "the cat", text, 2, tokenizer.vocab_size - 1)
+        assert changed.startswith("".join(outlook.pieces[:2])) and left == len(outlook.pieces) - 3
+        assert tokenizer.unk_id is None or "<unk>" not in text
