@@ -87,7 +87,7 @@ def _live() -> Live:
         )
     plot = gr.Plot(show_label=False, container=False, elem_id="train-plot")
     body = gr.HTML("", elem_id="train-live", js_on_load=LIVE_JS, apply_default_css=False)
-    with gr.Accordion(ladder_view.TITLE, open=False, elem_id="train-rungs", elem_classes="fold") as fold:
+    with gr.Accordion(ladder_view.TITLE, open=False, elem_id="train-rungs", elem_classes="fold section-fold") as fold:
         ladder = gr.HTML("", elem_id="train-ladder", apply_default_css=False)
     wanted = gr.Textbox("[]", visible="hidden", elem_id="train-wanted")
     return Live(head, by, scale, overlay, plot, body, fold, ladder, wanted)

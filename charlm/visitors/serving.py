@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charlm.accounts import Accounts
 from charlm.catalog import data_dir, recall
@@ -14,6 +14,9 @@ from charlm.limits import ELSEWHERE, Visitor, check_sampling, check_text_size, u
 from charlm.run import Run
 from charlm.serving import Begun, Draft, Ladders, Serving
 from charlm.visitors.runs import Who
+
+if TYPE_CHECKING:
+    from charlm.analysis.next_tokens import Outlook
 
 EVALUATION_SECONDS = 60.0  # set aside for scoring a text; what it took is what counts
 MOST_SCORERS = 4  # visitors whose text is scored, or waits for that; each of them takes a thread
@@ -59,6 +62,19 @@ class VisitorServing:
         check_sampling(self._limits, prompt, config)
         with self._place(len(runs), samples * config.beams):
             yield from self._serving.compare(runs, prompt, config, begun)
+
+    def next_tokens(self, run: Run, prompt: str, text: str, config: SampleConfig, count: int) -> "Outlook":
+        """As `Serving.next_tokens`.
+
+        Raises:
+            LimitError: looked at too often.
+        """
+        self._accounts.take_look(someone(self._who))
+        return self._serving.next_tokens(run, prompt, text, config, count)
+
+    def with_token(self, run: Run, begun: Begun, place: int, token: int) -> tuple[Begun, int]:
+        """As `Serving.with_token`."""
+        return self._serving.with_token(run, begun, place, token)
 
     def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
         """As `Serving.evaluate`, one at a time; its seconds count as training.
