@@ -16,11 +16,21 @@ from charlm.errors import ConfigError
 
 @dataclass(frozen=True)
 class Architecture:
-    """How an architecture is called and shown, and where its class stands: "module:Class" in charlm/models."""
+    """How an architecture is called and shown, and what settings must know of it.
+
+    Attributes:
+        name: as it is shown.
+        colour: everywhere.
+        source: where its class stands: "module:Class" in charlm/models.
+        embeds: every token has a vector, of hidden_size units where embed_dim is 0.
+        attends: it looks back on `context` tokens, in `num_heads` ways.
+    """
 
     name: str
     colour: str
     source: str
+    embeds: bool = False
+    attends: bool = False
 
 
 # A new architecture is one line here and one file in charlm/models. Colours are Okabe and Ito's, told apart by
@@ -29,6 +39,8 @@ ARCHITECTURES = {
     "lstm": Architecture("LSTM", "#0072B2", "recurrent:LSTMModel"),
     "gru": Architecture("GRU", "#009E73", "recurrent:GRUModel"),
     "rnn": Architecture("RNN", "#D55E00", "recurrent:RNNModel"),
+    "transformer": Architecture("Transformer", "#CC79A7", "transformer:TransformerModel", embeds=True, attends=True),
+    "mingru": Architecture("minGRU", "#56B4E9", "mingru:MinGRUModel", embeds=True),
 }
 ARCHS = tuple(ARCHITECTURES)
 ARCH_NAMES = {arch: one.name for arch, one in ARCHITECTURES.items()}
@@ -129,21 +141,32 @@ def reject_unknown(values: Mapping[str, Any], known: tuple[str, ...]) -> None:
 class ModelConfig(Config):
     """What is trained. Sizes are counts of units."""
 
-    arch: str = setting("lstm", "LSTM and GRU have gates that keep memory; RNN is the plain recurrence", choices=ARCHS)
-    nonlinearity: str = setting(
-        "tanh", "What bends a plain RNN's sum; LSTM and GRU ignore it", choices=("tanh", "relu")
+    arch: str = setting(
+        "lstm",
+        "LSTM and GRU have gates that keep memory, minGRU simpler ones; RNN is the plain recurrence; a Transformer looks "
+        "back on what it has read",
+        choices=ARCHS,
     )
+    nonlinearity: str = setting("tanh", "What bends a plain RNN's sum; others ignore it", choices=("tanh", "relu"))
     level: str = setting("char", "What one token is: a character", choices=("char",))
     vocab_size: int = setting(0, "Distinct tokens; 0: as many as the corpus has", low=0, high=1_000_000)
     embed_dim: int = setting(
-        0, "Length of a token's vector; 0: each token looks up its own input weights", low=0, high=4096, unit="units"
+        0,
+        "Length of a token's vector; 0: each token looks up its own input weights, or a vector as wide as the layers",
+        low=0,
+        high=4096,
+        unit="units",
     )
-    hidden_size: int = setting(128, "Units of memory in each layer", low=1, high=4096, unit="units")
-    num_layers: int = setting(2, "Recurrent layers on top of each other", low=1, high=8, unit="layers")
+    hidden_size: int = setting(128, "Units in each layer", low=1, high=4096, unit="units")
+    num_layers: int = setting(2, "Layers on top of each other", low=1, high=8, unit="layers")
     dropout: float = setting(
         0.1, "Share of units silenced while training, against learning by heart", low=0.0, high=0.95
     )
     tie_weights: bool = setting(False, "Output weights are the embedding's; needs embed_dim = hidden_size")
+    context: int = setting(
+        0, "Tokens a Transformer looks back on; 0: as many as seq_len", low=0, high=4096, unit="tokens"
+    )
+    num_heads: int = setting(4, "Looks that a Transformer's layer takes at once; must divide hidden_size", low=1, high=64)
     init: str = setting(
         "tuned",
         "First weights: tuned (orthogonal memory, open forget gate), torch's own, or the notebook's",
@@ -152,10 +175,24 @@ class ModelConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tie_weights and self.embed_dim != self.hidden_size:
+        arch = ARCHITECTURES[self.arch]
+        vector = self.embed_dim or (self.hidden_size if arch.embeds else 0)
+        if self.tie_weights and vector != self.hidden_size:
             raise ConfigError(
                 f"tie_weights needs embed_dim equal to hidden_size; they are {self.embed_dim} and {self.hidden_size}"
             )
+        if arch.attends and self.hidden_size % (2 * self.num_heads):
+            fitting = [str(heads) for heads in range(1, 65) if self.hidden_size % (2 * heads) == 0]
+            way_out = f"num_heads may be {', '.join(fitting)}" if fitting else "choose an even hidden_size"
+            raise ConfigError(
+                f"num_heads {self.num_heads} does not divide hidden_size {self.hidden_size} into heads of an even size, "
+                f"as a {arch.name} needs; {way_out}"
+            )
+
+    def fitted(self, arch: str, vocab_size: int, seq_len: int) -> Self:
+        """These settings for one architecture, the tokens of a text, and the sequences it is trained with."""
+        context = self.context or (seq_len if ARCHITECTURES[arch].attends else 0)
+        return dataclasses.replace(self, arch=arch, vocab_size=vocab_size, context=context)
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,8 @@ def enter(
         raise ConfigError(
             f"vocab_size {config.model.vocab_size} does not fit: this corpus has {tokenizer.vocab_size} distinct ones"
         )
-    models = [replace(config.model, arch=arch, vocab_size=tokenizer.vocab_size) for arch in archs]
     cut = cut_of(len(corpus.text), config.train, config.corpus)
+    models = [config.model.fitted(arch, tokenizer.vocab_size, cut.seq_len) for arch in archs]
     fitted = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
     for model in models:
         check_memory(model, fitted, racers=len(models))

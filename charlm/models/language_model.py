@@ -1,6 +1,8 @@
 """What every architecture offers, so that training, sampling and comparing need not know which one it is."""
 
 from abc import ABC, abstractmethod
+from functools import cache
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,9 @@ from charlm.config import ModelConfig
 from charlm.errors import ConfigError
 from charlm.models.compiled import is_wanted
 from charlm.models.recurrence import Buffers, Dropout, How
+
+# How often what goes into a matrix and comes out of it is kept, before it is bent, after that, and its gradient.
+KEPT = 4
 
 # What a model remembers between calls, as tensors whose dimension 1 is the batch: (L, B, H) each.
 State = tuple[Tensor, ...]
@@ -56,9 +61,18 @@ class LanguageModel(nn.Module, ABC):
         return F.cross_entropy(flat, targets.reshape(-1), ignore_index=-1, reduction="sum"), state
 
     @classmethod
-    @abstractmethod
+    def outline(cls, config: ModelConfig) -> Self:
+        """A model without its numbers (torch's meta device): takes no memory, has all shapes."""
+        with torch.device("meta"):
+            return cls(config)
+
+    @classmethod
     def products(cls, config: ModelConfig) -> int:
-        """Multiplications a token takes in the forward pass."""
+        """Multiplications a token takes in the forward pass.
+
+        As far as shapes tell: it meets every number of a matrix once, those of an embedding not at all.
+        """
+        return sum(matrix.numel() for matrix in matrices(cls, config))
 
     @classmethod
     def step_products(cls, config: ModelConfig) -> int:
@@ -66,14 +80,26 @@ class LanguageModel(nn.Module, ABC):
         return cls.products(config)
 
     @classmethod
-    @abstractmethod
     def kept(cls, config: ModelConfig) -> int:
-        """Numbers a token that a training keeps for the way back, the logits among them."""
+        """Numbers a token that a training keeps for the way back, the logits among them.
+
+        As far as shapes tell: what goes into every matrix and comes out of it, some times over.
+        """
+        return KEPT * sum(sum(matrix.shape) for matrix in matrices(cls, config))
 
     @property
     def num_parameters(self) -> int:
         """How many numbers are learned."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+@cache
+def matrices(kind: type[LanguageModel], config: ModelConfig) -> tuple[Tensor, ...]:
+    """The shapes (on torch's meta device) of all that a model of this class multiplies with."""
+    model = kind.outline(config)
+    tables = [part.weight for part in model.modules() if isinstance(part, nn.Embedding)]
+    looked_up = {id(table) for table in tables} - {id(part.weight) for part in model.modules() if isinstance(part, nn.Linear)}
+    return tuple(one for one in model.parameters() if one.dim() > 1 and id(one) not in looked_up)
 
 
 class NeuralModel(LanguageModel):

@@ -121,7 +121,7 @@ class TorchWriter:
         self._device = next(model.parameters()).device
         self._together = self._device.type == "cuda"
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def write(self, streams: Sequence[Stream], steps: int) -> list[Ids]:
         """See Writer."""
         for stream in streams:
@@ -140,8 +140,7 @@ class TorchWriter:
 
     def _read(self, batch: Sequence[Stream], ids: Ids) -> Logits:
         """Ids (B, T) -> logits after the last ones (B, V); the streams' states are those after them."""
-        start = self._model.initial_state(1)
-        states = [start if stream.state is None else stream.state for stream in batch]
+        states = [self._model.initial_state(1) if stream.state is None else stream.state for stream in batch]
         state = tuple(torch.cat(parts, dim=1) for parts in zip(*states, strict=True))
         logits, state = self._model(torch.from_numpy(ids).to(self._device), state)
         for row, stream in enumerate(batch):

@@ -188,7 +188,7 @@ def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct
 
     cut = cut_of(characters, config.train, config.corpus)
     train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
-    models = [replace(config.model, arch=arch, vocab_size=distinct) for arch in archs]
+    models = [config.model.fitted(arch, distinct, cut.seq_len) for arch in archs]
     for model in models:
         check_memory(model, train, racers=len(models))
     counts, train_chars = [count_parameters(model) for model in models], cut.train

@@ -1,0 +1,82 @@
+"""What Transformer and minGRU share: an embedding, blocks that each add something to it, a norm, a linear output."""
+
+import math
+from abc import abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from charlm.config import ModelConfig
+from charlm.models.language_model import NeuralModel
+
+
+class Wide(nn.Module):
+    """The second half of a block: to a wider layer and back."""
+
+    def __init__(self, size: int, times: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(size)
+        self.up = nn.Linear(size, times * size, bias=False)
+        self.down = nn.Linear(times * size, size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(self.norm(x))))
+
+
+class ResidualModel(NeuralModel):
+    """Blocks whose outputs are added to their inputs, each behind a norm of its own (pre-norm, Xiong et al. 2020).
+
+    Without `embed_dim` vectors are as long as a layer is wide; shorter or longer ones are first turned into such.
+    """
+
+    def __init__(self, config: ModelConfig, seed: int = 0) -> None:
+        super().__init__(config, seed)
+        size, length = config.hidden_size, config.embed_dim or config.hidden_size
+        self.embed = nn.Embedding(config.vocab_size, length)
+        self.widen = nn.Linear(length, size, bias=False) if length != size else None
+        self.blocks = nn.ModuleList(self.block() for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(size)
+        self.fc = nn.Linear(size, config.vocab_size)
+        if not self.fc.weight.is_meta:
+            self._initialise()
+        if config.tie_weights:
+            self.fc.weight = self.embed.weight
+
+    @abstractmethod
+    def block(self) -> nn.Module:
+        """One block; what it adds at the end comes out of layers called `out` and `down`."""
+
+    def embedded(self, ids: Tensor) -> Tensor:
+        """Ids (B, T) -> what the first block reads, (B, T, H)."""
+        x = self.embed(ids)
+        return self.drop(x if self.widen is None else self.widen(x))
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """First weights from the model's own generator: as torch draws them, or tuned.
+
+        Tuned ones keep the variance of what they multiply, what blocks add is the less the more of them there are
+        (Radford et al. 2019), and logits begin small. Recurrent notebooks have nothing to say about blocks: their
+        weights are torch's here.
+        """
+        tuned = self.config.init == "tuned"
+        for name, parameter in self.named_parameters():
+            bound = 1.0 / math.sqrt(parameter.shape[-1])
+            if name == "embed.weight":
+                parameter.normal_(0.0, 1.0, generator=self.generator)
+            elif parameter.dim() > 1 and tuned:
+                parameter.normal_(0.0, bound, generator=self.generator)
+            elif "norm" not in name:
+                parameter.uniform_(-bound, bound, generator=self.generator)
+        if tuned:
+            self._tune()
+
+    def _tune(self) -> None:
+        """Small sums and logits, zero biases."""
+        for name, parameter in self.named_parameters():
+            if name.endswith((".out.weight", ".down.weight")):
+                parameter.div_(math.sqrt(2 * self.config.num_layers))
+            elif name.endswith(".bias"):
+                parameter.zero_()
+        self.fc.weight.mul_(0.2)
