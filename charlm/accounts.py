@@ -38,9 +38,10 @@ class Window:
             del self._times[next(iter(self._times))]
         self._times.setdefault(key, deque()).append(self._clock())
 
-    def wait(self, key: Hashable) -> float:
-        """Seconds until one of them is forgotten."""
-        return max(0.0, self._times[key][0] + self.seconds - self._clock()) if self.count(key) else 0.0
+    def wait(self, key: Hashable, many: int = 1) -> float:
+        """Seconds until so many of them, or all, are forgotten."""
+        count = self.count(key)
+        return max(0.0, self._times[key][min(many, count) - 1] + self.seconds - self._clock()) if count else 0.0
 
 
 @dataclass
@@ -76,13 +77,13 @@ class Accounts:
         self._downloads, self._starts = Window(HOUR, clock), Window(HOUR, clock)
         self._grants: dict[str, list[Grant]] = {}
 
-    def take_text(self, visitor: Visitor) -> None:
-        """Count a generation.
+    def take_text(self, visitor: Visitor, many: int = 1) -> None:
+        """Count generations.
 
         Raises:
             LimitError: the visitor, or all of that address together, had theirs; says how long to wait.
         """
-        self._take(self._texts, visitor, self.limits.texts_a_minute, "generations a minute")
+        self._take(self._texts, visitor, self.limits.texts_a_minute, "generations a minute", many)
 
     def take_upload(self, visitor: Visitor) -> None:
         """Count an uploaded file.
@@ -113,16 +114,18 @@ class Accounts:
         with self._lock:
             return max(0, self.limits.texts_a_minute - self._texts.count(visitor.key))
 
-    def _take(self, window: Window, visitor: Visitor, most: int, what: str) -> None:
+    def _take(self, window: Window, visitor: Visitor, most: int, what: str, many: int = 1) -> None:
         shares = [(visitor.key, most, "your")]
         if visitor.address:
             shares.append((f"address {visitor.address}", most * self.limits.per_address, "your internet address's"))
         with self._lock:
             for key, share, whose in shares:
-                if window.count(key) >= share:
-                    wait = max(1, round(window.wait(key)))
-                    raise LimitError(f"that were {whose} {share} {what}; wait {wait} s, or {ELSEWHERE}")
-            for key, _, _ in shares:
+                over = window.count(key) + many - share
+                if over > 0:
+                    wait = max(1, round(window.wait(key, over)))
+                    said = "that were" if many == 1 else f"{many} at once are more than is left of"
+                    raise LimitError(f"{said} {whose} {share} {what}; wait {wait} s, or {ELSEWHERE}")
+            for key, _, _ in shares * many:
                 window.add(key)
 
     def seconds_left(self, visitor: Visitor) -> float:

@@ -62,6 +62,10 @@ def load_weights(path: Path, config: ModelConfig, device: str = "cpu") -> Langua
     model = _outline(config)
     tensors, _ = read_tensors(path, lambda held: _entries(model.state_dict()))
     model.load_state_dict(tensors, assign=True)
+    try:
+        model.check()
+    except ValueError as error:
+        raise CheckpointError(f"{path.name} in {path.parent.name} is not this model's: {error}") from error
     return model.requires_grad_(False).to(device).eval()
 
 
@@ -89,7 +93,7 @@ def most_training_bytes(config: ModelConfig, train: TrainConfig) -> int:
 def _state_tensors(model: LanguageModel, state: TrainState) -> dict[str, Tensor]:
     """Everything a training needs to go on, by name."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, moments in state.optimizer.state_dict()["state"].items():
+    for index, moments in (state.optimizer.state_dict()["state"] if state.optimizer is not None else {}).items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     tensors |= {f"hidden.{index}": part for index, part in enumerate(state.hidden or ())}
     return tensors | {"generator": model.generator.get_state()}
@@ -135,12 +139,14 @@ def _load_training(path: Path, config: ModelConfig, train: TrainConfig) -> tuple
     model = build_model(config)
     try:
         model.load_state_dict(_under("model.", tensors))
+        model.check()
         state = TrainState.start(model, train)
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under("optimizer.", tensors).items():
             index, moment = name.split(".")
             moments.setdefault(int(index), {})[moment] = tensor
-        state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
+        if state.optimizer is not None:
+            state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
         vars(state).update(_numbers(numbers))
         model.generator.set_state(tensors["generator"])
     except (KeyError, RuntimeError, ValueError) as error:

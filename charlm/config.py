@@ -22,6 +22,7 @@ class Architecture:
         name: as it is shown.
         colour: everywhere.
         source: where its class stands: "module:Class" in charlm/models.
+        counted: it is counted in one pass over the text, not trained: no batches, no steps to choose, no layers.
         embeds: every token has a vector, of hidden_size units where embed_dim is 0.
         attends: it looks back on `context` tokens, in `num_heads` ways.
     """
@@ -29,6 +30,7 @@ class Architecture:
     name: str
     colour: str
     source: str
+    counted: bool = False
     embeds: bool = False
     attends: bool = False
 
@@ -41,11 +43,13 @@ ARCHITECTURES = {
     "rnn": Architecture("RNN", "#D55E00", "recurrent:RNNModel"),
     "transformer": Architecture("Transformer", "#CC79A7", "transformer:TransformerModel", embeds=True, attends=True),
     "mingru": Architecture("minGRU", "#56B4E9", "mingru:MinGRUModel", embeds=True),
+    "ngram": Architecture("n-gram", "#7F7F7F", "ngram:NGramModel", counted=True),
 }
 ARCHS = tuple(ARCHITECTURES)
 ARCH_NAMES = {arch: one.name for arch, one in ARCHITECTURES.items()}
 # What a race is between unless told otherwise.
 RACE_ARCHS = ("lstm", "gru", "rnn")
+LEVELS = ("char", "word", "bpe")
 
 
 def setting(
@@ -75,6 +79,27 @@ def _number(name: str, value: Any, kind: type) -> int | float:
     return kind(value)
 
 
+LONGEST_STOP = 80  # characters of a stop string
+
+
+def _texts(name: str, value: Any, most: int) -> tuple[str, ...]:
+    """`value` as texts, each once; a single text is one of them."""
+    given = (value,) if isinstance(value, str) else value
+    if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
+        raise ConfigError(f"{name} must be a text or a list of texts, not {reprlib.repr(value)}")
+    texts = tuple(dict.fromkeys(text for text in given if text))
+    if len(texts) > most:
+        raise ConfigError(f"{name} has {len(texts):,} texts; at most {most} are allowed")
+    for text in texts:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ConfigError(f"{name} {reprlib.repr(text)} holds half a character; type it again")
+        if len(text) > LONGEST_STOP:
+            raise ConfigError(
+                f"{name} {text[:20]!r}... has {len(text):,} characters; at most {LONGEST_STOP} are allowed"
+            )
+    return texts
+
+
 def _checked(field: dataclasses.Field, value: Any) -> Any:
     """`value` in the field's own type, or a ConfigError that names the field, the value and the range."""
     name, meta, kind = field.name, field.metadata, type(field.default)
@@ -92,6 +117,8 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
         if meta["high"] is not None and len(value) > meta["high"]:
             raise ConfigError(f"{name} has {len(value):,} characters; at most {meta['high']} are allowed")
         return value
+    if kind is tuple:
+        return _texts(name, value, meta["high"])
     value = _number(name, value, kind)
     low, high = meta["low"], meta["high"]
     if (low is not None and value < low) or (high is not None and value > high):
@@ -144,12 +171,27 @@ class ModelConfig(Config):
     arch: str = setting(
         "lstm",
         "LSTM and GRU have gates that keep memory, minGRU simpler ones; RNN is the plain recurrence; a Transformer looks "
-        "back on what it has read",
+        "back on what it has read; ngram is counted, not trained",
         choices=ARCHS,
     )
     nonlinearity: str = setting("tanh", "What bends a plain RNN's sum; others ignore it", choices=("tanh", "relu"))
-    level: str = setting("char", "What one token is: a character", choices=("char",))
-    vocab_size: int = setting(0, "Distinct tokens; 0: as many as the corpus has", low=0, high=1_000_000)
+    level: str = setting(
+        "char", "What one token is: a character, a word, or a subword (byte-pair encoding)", choices=LEVELS
+    )
+    words: str = setting(
+        "lower",
+        "Words in small letters and signs apart; with their capitals; or just what stands between blanks",
+        choices=("lower", "cased", "spaces"),
+    )
+    min_count: int = setting(
+        2, "Words that occur less often in the training part are all one token, <unk>", low=1, high=1_000_000
+    )
+    vocab_size: int = setting(
+        0,
+        "Most distinct tokens; 0: all there are, of subwords 256 and one for each 500 characters, up to 8,192",
+        low=0,
+        high=1_000_000,
+    )
     embed_dim: int = setting(
         0,
         "Length of a token's vector; 0: each token looks up its own input weights, or a vector as wide as the layers",
@@ -173,6 +215,15 @@ class ModelConfig(Config):
         choices=("tuned", "torch", "notebook"),
     )
 
+    order: int = setting(
+        7,
+        "Longest entry of an n-gram, which looks back one less; others ignore it",
+        low=1,
+        high=12,
+        unit="tokens",
+    )
+    counted: int = setting(0, "Tokens an n-gram counts; set by the program", low=0, high=1_000_000_000, unit="tokens")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         arch = ARCHITECTURES[self.arch]
@@ -189,10 +240,35 @@ class ModelConfig(Config):
                 f"as a {arch.name} needs; {way_out}"
             )
 
-    def fitted(self, arch: str, vocab_size: int, seq_len: int) -> Self:
-        """These settings for one architecture, the tokens of a text, and the sequences it is trained with."""
-        context = self.context or (seq_len if ARCHITECTURES[arch].attends else 0)
-        return dataclasses.replace(self, arch=arch, vocab_size=vocab_size, context=context)
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is counted in one pass, not trained."""
+        return ARCHITECTURES[self.arch].counted
+
+    @property
+    def shape(self) -> str:
+        """`2 layers of 128`, or what its size is in other words."""
+        if self.is_counted:
+            return f"order {self.order}"
+        return f"{self.num_layers} layer{'' if self.num_layers == 1 else 's'} of {self.hidden_size}"
+
+    def sized(self, arch: str, vocab_size: int, train_tokens: int, seq_len: int) -> Self:
+        """These settings for one architecture and a text.
+
+        Args:
+            arch: lstm, gru and so on.
+            vocab_size: of the text.
+            train_tokens: of its training part, which an n-gram counts; it may have been told to count more.
+            seq_len: tokens it is trained on at a time, and so many a Transformer looks back on if nothing else is said.
+        """
+        about = ARCHITECTURES[arch]
+        return dataclasses.replace(
+            self,
+            arch=arch,
+            vocab_size=vocab_size,
+            counted=(self.counted or train_tokens) if about.counted else 0,
+            context=self.context or (seq_len if about.attends else 0),
+        )
 
 
 @dataclass(frozen=True)
@@ -245,14 +321,38 @@ class TrainConfig(Config):
 
 @dataclass(frozen=True)
 class SampleConfig(Config):
-    """How text is drawn from a model."""
+    """How text is drawn from a model; sample.probabilities says in which order the settings act."""
 
-    length: int = setting(500, "Characters to write", low=1, high=100_000, unit="characters")
+    length: int = setting(500, "Tokens to write; a token is a character, unless a model reads words or pieces",
+                          low=1, high=100_000, unit="tokens")  # fmt: skip
     temperature: float = setting(0.8, "Below 1: safer choices; above 1: wilder ones", low=0.01, high=10.0)
-    top_k: int = setting(0, "Draw among this many likeliest characters only; 0: among all", low=0, high=1_000_000)
+    top_k: int = setting(0, "Draw among this many likeliest tokens only; 0: among all", low=0, high=1_000_000)
     top_p: float = setting(1.0, "Draw among the likeliest that together reach this share; 1: all", low=0.01, high=1.0)
-    greedy: bool = setting(False, "Always take the likeliest character")
+    min_p: float = setting(
+        0.0, "Leave out tokens with less than this share of the likeliest one's chance; 0: none", low=0.0, high=1.0
+    )
+    repetition_penalty: float = setting(
+        1.0, "Above 1: less inclined to say again what stands in the last 64 tokens; 1: off", low=1.0, high=5.0
+    )
+    greedy: bool = setting(False, "Always take the likeliest token")
+    beams: int = setting(
+        1, "Beam search: the likeliest text found with so many kept at once; nothing is drawn. 1: off", low=1, high=8
+    )
+    stop: tuple[str, ...] = setting((), "The text ends before the first of these that it would write", high=8)
+    samples: int = setting(1, "Texts written at once, the second with seed + 1 and so on", low=1, high=8)
+    allow_unk: bool = setting(False, "Let a model of words write its sign for a word it does not know")
     seed: int = setting(7, "Same seed and settings, same text", low=0, high=2**31 - 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples > 1 and (self.greedy or self.beams > 1):
+            how = f"beams {self.beams} write" if self.beams > 1 else "greedy writes"
+            raise ConfigError(f"{how} the same text every time, and samples is {self.samples}; ask for 1 sample")
+
+    @property
+    def rows(self) -> int:
+        """Texts, or hypotheses of one, that a model has to compute."""
+        return self.samples * self.beams
 
 
 @dataclass(frozen=True)

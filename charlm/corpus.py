@@ -34,6 +34,8 @@ class Corpus:
         repairs: what was changed, a short sentence each.
         about: origin, for people; may be empty.
         key: its key in the catalog, or "".
+        held_out: how many characters at its end are the validation and the test part it came with; None: it came
+            without, and they are shares of the text.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Corpus:
     repairs: tuple[str, ...] = ()
     about: str = ""
     key: str = ""
+    held_out: tuple[int, int] | None = None
 
 
 class _Readable(Protocol):

@@ -8,8 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from charlm.config import CorpusConfig, TrainConfig
+from charlm.corpus import Corpus
 from charlm.errors import CorpusError
-from charlm.tokenizer import CharTokenizer, IdArray, id_type
+from charlm.tokenizer import IdArray, Tokenizer, id_type
+
+# Of the training, validation and test part; the held-out ones are the text's tail, in that order.
+Sizes = tuple[int, int, int]
+Parts = tuple[IdArray, IdArray, IdArray]
 
 # Fewer held-out tokens than this say nothing about a model; the text is then too short to hold any out.
 MIN_HELD_OUT = 20
@@ -22,41 +27,82 @@ MAX_ROWS = 64
 MAPPED_FROM = 1 << 26
 
 
-def split_sizes(tokens: int, val_fraction: float, test_fraction: float = 0.0) -> tuple[int, int, int]:
-    """How many tokens train, validation and test get; the two held-out parts are the text's tail, in that order."""
+def split_sizes(tokens: int, val_fraction: float, test_fraction: float = 0.0) -> Sizes:
+    """How many of so many tokens, or characters, each part gets."""
     train = int(tokens * (1.0 - val_fraction - test_fraction))
     test = tokens - int(tokens * (1.0 - test_fraction))
     return train, tokens - train - test, test
 
 
-def fitted_sizes(tokens: int, val_fraction: float, test_fraction: float = 0.0) -> tuple[int, int, int]:
+def fitted_sizes(tokens: int, val_fraction: float, test_fraction: float = 0.0) -> Sizes:
     """As `split_sizes`; a validation part too short to say anything goes to training, and is then 0."""
-    train, val, test = split_sizes(tokens, val_fraction, test_fraction)
-    return (train, val, test) if val >= MIN_HELD_OUT else (train + val, 0, test)
+    return _fitted(split_sizes(tokens, val_fraction, test_fraction))
 
 
-def ids_of(text: str, tokenizer: CharTokenizer, folder: Path, mapped_from: int = MAPPED_FROM) -> IdArray:
-    """The ids of a whole text, for a training: in memory if they are few, else in a mapped file.
+def _fitted(sizes: Sizes) -> Sizes:
+    train, val, test = sizes
+    return sizes if val >= MIN_HELD_OUT else (train + val, 0, test)
+
+
+def character_sizes(characters: int, cleaning: CorpusConfig, held_out: tuple[int, int] | None = None) -> Sizes:
+    """How many characters of a text each part gets, whatever its tokens are; validation may be 0.
+
+    Args:
+        characters: of the whole text.
+        cleaning: its fractions.
+        held_out: characters of the validation and test part that came with the text; they go before the fractions.
+
+    Raises:
+        CorpusError: more is held out than there is.
+    """
+    if held_out is None:
+        return fitted_sizes(characters, cleaning.val_fraction, cleaning.test_fraction)
+    if sum(held_out) > characters:
+        raise CorpusError(f"{sum(held_out):,} characters are to be held out of a text that has {characters:,}")
+    return _fitted((characters - sum(held_out), *held_out))
+
+
+def text_sizes(corpus: Corpus, cleaning: CorpusConfig, tokenizer: Tokenizer) -> Sizes:
+    """As `character_sizes`; a validation part in which there is no token to predict goes to training, too."""
+    train, val, test = character_sizes(len(corpus.text), cleaning, corpus.held_out)
+    if val and tokenizer.count(corpus.text, train, train + val) < 2:
+        return train + val, 0, test
+    return train, val, test
+
+
+def ids_of(
+    text: str,
+    tokenizer: Tokenizer,
+    folder: Path,
+    mapped_from: int = MAPPED_FROM,
+    start: int = 0,
+    end: int | None = None,
+) -> IdArray:
+    """The ids of a text, or of a part of it, for a training: in memory if they are few, else in a mapped file.
 
     Args:
         text: what to encode.
         tokenizer: knows all its characters.
         folder: where the file goes; made if need be. The file has no name there and is gone with the ids.
-        mapped_from: bytes of ids from which they go into a file.
+        mapped_from: bytes of ids, as many as there are characters, from which they go into a file.
+        start, end: of the part.
 
     Raises:
         CorpusError: a character is not known, or the folder has no room.
     """
-    size = len(text) * id_type(tokenizer.vocab_size).itemsize
+    end = len(text) if end is None else end
+    kind = id_type(tokenizer.vocab_size)
+    size = (end - start) * kind.itemsize
+    blocks = tokenizer.encode_blocks(text, start=start, end=end)
     if size < max(1, mapped_from):
-        return tokenizer.encode(text)
+        return np.concatenate([np.empty(0, kind), *blocks])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
-            for block in tokenizer.encode_blocks(text):
+            for block in blocks:
                 file.write(block.data)  # not through the map: a full disk would end the process there
             file.flush()
-            return np.frombuffer(mmap.mmap(file.fileno(), size), dtype=id_type(tokenizer.vocab_size))
+            return np.frombuffer(mmap.mmap(file.fileno(), file.tell()), dtype=kind)
     except OSError as error:
         raise CorpusError(
             f"a text this long needs {size / 1e6:,.0f} MB in {folder} while it is trained on: "
@@ -68,11 +114,12 @@ class Cut:
     """How a text of so many tokens is split and cut into batches: all that is known of a dataset without its ids.
 
     Args:
-        tokens: of the whole text.
+        tokens: of the whole text, to be split by the fractions; or of its parts, of which the validation may be 0.
         batch_size: rows read side by side; made smaller where the text would leave no step.
         seq_len: tokens a row and step; made smaller likewise.
         val_fraction: share held out for validation, 0 to 0.9.
         test_fraction: share at the end for a final test.
+        unit: what a token is called.
 
     Attributes:
         train, val, test: tokens of each part; val is 0 where validation is the training text itself.
@@ -84,28 +131,36 @@ class Cut:
     """
 
     def __init__(
-        self, tokens: int, batch_size: int, seq_len: int, val_fraction: float = 0.1, test_fraction: float = 0.0
+        self,
+        tokens: int | Sizes,
+        batch_size: int,
+        seq_len: int,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.0,
+        unit: str = "characters",
     ) -> None:
         self.notes: list[str] = []
-        self._split(tokens, val_fraction, test_fraction)
-        self._fit_batches(batch_size, seq_len)
+        sizes = fitted_sizes(tokens, val_fraction, test_fraction) if isinstance(tokens, int) else tokens
+        self._split(sizes, val_fraction, unit)
+        self._fit_batches(batch_size, seq_len, unit)
 
-    def _split(self, tokens: int, val_fraction: float, test_fraction: float) -> None:
+    def _split(self, sizes: Sizes, val_fraction: float, unit: str) -> None:
+        self.train, self.val, self.test = sizes
+        tokens = sum(sizes)
         if tokens < 3:
-            raise CorpusError(f"a training needs at least 3 characters; this corpus has {tokens}")
-        self.train, self.val, self.test = fitted_sizes(tokens, val_fraction, test_fraction)
+            raise CorpusError(f"a training needs at least 3 {unit}; this corpus has {tokens}")
         if not self.val:
-            why = f"only {tokens:,} characters" if val_fraction else "nothing held out"
+            why = f"only {tokens:,} {unit}" if val_fraction else "nothing held out"
             self.notes.append(f"{why}: validation is the training text itself, so it measures learning by heart")
         if self.val > LONG_VALIDATION:
             self.notes.append(
-                f"every validation reads the whole {self.val:,} held-out characters; "
+                f"every validation reads the whole {self.val:,} held-out {unit}; "
                 f"a val_fraction of {LONG_VALIDATION / tokens:.2g} would do"
             )
         if self.train < 3:
-            raise CorpusError(f"the training part has {self.train} characters of {tokens:,}; hold out less")
+            raise CorpusError(f"the training part has {self.train} {unit} of {tokens:,}; hold out less")
 
-    def _fit_batches(self, batch_size: int, seq_len: int) -> None:
+    def _fit_batches(self, batch_size: int, seq_len: int, unit: str) -> None:
         """Shrink rows, then their number, until an epoch has a step; say so."""
         targets = self.train - 1
         self.seq_len = min(seq_len, targets)
@@ -113,38 +168,69 @@ class Cut:
         self.steps_per_epoch = targets // (self.batch_size * self.seq_len)
         if (self.batch_size, self.seq_len) != (batch_size, seq_len):
             self.notes.append(
-                f"a batch of {batch_size} x {seq_len} needs {batch_size * seq_len + 1:,} characters, the training part "
+                f"a batch of {batch_size} x {seq_len} needs {batch_size * seq_len + 1:,} {unit}, the training part "
                 f"has {targets + 1:,}: trained with {self.batch_size} x {self.seq_len}"
             )
 
 
-def cut_of(tokens: int, train: TrainConfig, cleaning: CorpusConfig) -> Cut:
-    """How a text of so many tokens is split and cut with these settings.
+def token_sizes(corpus: Corpus, sizes: Sizes, tokenizer: Tokenizer) -> Sizes:
+    """How many tokens the parts of a text have, each encoded by itself."""
+    train, val, _ = sizes
+    ends = (train, train + val, len(corpus.text))
+    first, second, third = (
+        tokenizer.count(corpus.text, start, end) for start, end in zip((0, *ends), ends, strict=False)
+    )
+    return first, second, third
+
+
+def unit_of(level: str) -> str:
+    """What the tokens of a level are called."""
+    return "characters" if level == "char" else "tokens"
+
+
+def cut_of(tokens: Sizes, train: TrainConfig, cleaning: CorpusConfig, level: str = "char") -> Cut:
+    """How a text whose parts have so many tokens is cut with these settings.
 
     Raises:
         CorpusError: see `Cut`.
     """
-    return Cut(tokens, train.batch_size, train.seq_len, cleaning.val_fraction, cleaning.test_fraction)
+    return Cut(tokens, train.batch_size, train.seq_len, cleaning.val_fraction, unit=unit_of(level))
 
 
 class Dataset(Cut):
     """The ids of one corpus, split and cut into batches.
 
     Args:
-        ids: the whole text, (N,); in memory or mapped.
+        ids: the whole text, (N,), in memory or mapped, to be split by the fractions; or its parts.
         batch_size, seq_len, val_fraction, test_fraction: see `Cut`.
+        characters: of the text of each part, if there are not as many as tokens.
+
+    Attributes:
+        chars_per_token: of the training part.
 
     Raises:
         CorpusError: see `Cut`.
     """
 
     def __init__(
-        self, ids: IdArray, batch_size: int, seq_len: int, val_fraction: float = 0.1, test_fraction: float = 0.0
+        self,
+        ids: IdArray | Parts,
+        batch_size: int,
+        seq_len: int,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.0,
+        characters: Sizes | None = None,
     ) -> None:
-        super().__init__(len(ids), batch_size, seq_len, val_fraction, test_fraction)
-        self.train_ids = ids[: self.train]
-        self.val_ids = ids[self.train : self.train + self.val] if self.val else self.train_ids
-        self.test_ids = ids[len(ids) - self.test :]
+        if isinstance(ids, tuple):
+            parts = ids
+        else:
+            train, val, _ = fitted_sizes(len(ids), val_fraction, test_fraction)
+            parts = ids[:train], ids[train : train + val], ids[train + val :]
+        sizes = len(parts[0]), len(parts[1]), len(parts[2])
+        super().__init__(sizes, batch_size, seq_len, val_fraction, unit="tokens" if characters else "characters")
+        self.train_ids, val_ids, self.test_ids = parts
+        self.val_ids = val_ids if self.val else self.train_ids
+        self.chars_per_token = characters[0] / self.train if characters else 1.0
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[IdArray, IdArray]]:
         """Inputs and targets one later, (B, T) each, from batch `start` of `epoch` on.

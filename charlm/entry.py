@@ -9,24 +9,61 @@ from typing import Any
 from charlm.catalog import data_dir, is_changed, recall, remember
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig, reject_unknown
 from charlm.corpus import Corpus
-from charlm.dataset import Cut, Dataset, cut_of, ids_of
+from charlm.dataset import Cut, Dataset, Sizes, character_sizes, cut_of, ids_of, text_sizes, token_sizes
 from charlm.device import device_for
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.estimate import check_memory, count_parameters
 from charlm.presets import BUDGETS, RESUMABLE, RunConfig
 from charlm.run import ACTIVE, MAX_LABEL, Run, clean_label
 from charlm.runs import RunStore
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Tokenizer, fit_tokenizer
 
 
-def dataset_of(tokenizer: CharTokenizer, corpus: Corpus, train: TrainConfig, cleaning: CorpusConfig) -> Dataset:
+def dataset_of(tokenizer: Tokenizer, corpus: Corpus, train: TrainConfig, cleaning: CorpusConfig) -> Dataset:
     """The corpus as a training reads it; `corpus` is not needed any more then.
 
     Raises:
         CorpusError: see `charlm.dataset.ids_of`.
     """
-    ids = ids_of(corpus.text, tokenizer, data_dir())
-    return Dataset(ids, train.batch_size, train.seq_len, cleaning.val_fraction, cleaning.test_fraction)
+    sizes, folder = text_sizes(corpus, cleaning, tokenizer), data_dir()
+    held_out, test = sizes[0], sizes[0] + sizes[1]
+    if tokenizer.level == "char":  # one array: characters are the same wherever a text is cut
+        ids = ids_of(corpus.text, tokenizer, folder)
+        parts = ids[:held_out], ids[held_out:test], ids[test:]
+        return Dataset(parts, train.batch_size, train.seq_len, cleaning.val_fraction)
+    ends = ((0, held_out), (held_out, test), (test, len(corpus.text)))
+    first, second, third = (ids_of(corpus.text, tokenizer, folder, start=start, end=end) for start, end in ends)
+    return Dataset((first, second, third), train.batch_size, train.seq_len, cleaning.val_fraction, characters=sizes)
+
+
+def tokenizer_for(corpus: Corpus, model: ModelConfig, cleaning: CorpusConfig) -> Tokenizer:
+    """The tokenizer of a text: of all its characters, or of the words or subwords of its training part.
+
+    Raises:
+        ConfigError: a setting leaves no vocabulary, or it is not that of this text.
+    """
+    tokenizer = fit_tokenizer(corpus.text, model, character_sizes(len(corpus.text), cleaning, corpus.held_out)[0])
+    if model.level == "char":
+        check_vocabulary(tokenizer, model)
+    return tokenizer
+
+
+def check_vocabulary(tokenizer: Tokenizer, model: ModelConfig) -> None:
+    """Refuse a number of tokens that the tokenizer does not have."""
+    if model.vocab_size not in (0, tokenizer.vocab_size):
+        raise ConfigError(
+            f"vocab_size {model.vocab_size} does not fit: this corpus has {tokenizer.vocab_size} distinct ones"
+        )
+
+
+def corpus_cut(corpus: Corpus, tokenizer: Tokenizer, train: TrainConfig, cleaning: CorpusConfig) -> tuple[Cut, Sizes]:
+    """How a text is cut with these settings, and how many characters each part has.
+
+    Raises:
+        CorpusError: see `Cut`.
+    """
+    sizes = text_sizes(corpus, cleaning, tokenizer)
+    return cut_of(token_sizes(corpus, sizes, tokenizer), train, cleaning, tokenizer.level), sizes
 
 
 def enter(
@@ -35,7 +72,7 @@ def enter(
     config: RunConfig,
     archs: Sequence[str],
     ancestry: Sequence[Mapping[str, Any]] = (),
-    tokenizer: CharTokenizer | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> list[Run]:
     """Make the run folders of a training, one for each architecture, after checking that it can work.
 
@@ -53,13 +90,17 @@ def enter(
     if not archs or any(arch in archs[:place] for place, arch in enumerate(archs)):
         raise ConfigError(f"choose one or more different architectures, not {', '.join(map(str, archs)) or 'none'}")
     device_for(config.train.device)
-    tokenizer = tokenizer or CharTokenizer.fit(corpus.text)
-    if config.model.vocab_size not in (0, tokenizer.vocab_size):
+    if tokenizer is None:
+        tokenizer = tokenizer_for(corpus, config.model, config.corpus)
+    else:
+        check_vocabulary(tokenizer, config.model)
+    cut, sizes = corpus_cut(corpus, tokenizer, config.train, config.corpus)
+    if not ancestry and config.model.counted not in (0, cut.train):
         raise ConfigError(
-            f"vocab_size {config.model.vocab_size} does not fit: this corpus has {tokenizer.vocab_size} distinct ones"
+            f"counted {config.model.counted:,} does not fit: an n-gram of this text counts {cut.train:,} tokens; leave "
+            "it 0"
         )
-    cut = cut_of(len(corpus.text), config.train, config.corpus)
-    models = [config.model.fitted(arch, tokenizer.vocab_size, cut.seq_len) for arch in archs]
+    models = [config.model.sized(arch, tokenizer.vocab_size, cut.train, cut.seq_len) for arch in archs]
     fitted = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
     for model in models:
         check_memory(model, fitted, racers=len(models))
@@ -68,7 +109,8 @@ def enter(
     runs: list[Run] = []
     try:
         for model in models:
-            about = describe(config, model, _label(corpus, config, model, group)) | corpus_facts(corpus, model, cut)
+            about = describe(config, model, _label(corpus, config, model, group))
+            about |= corpus_facts(corpus, model, cut, sizes)
             about |= {"group": group, "ancestry": list(ancestry), "message": "; ".join(cut.notes)}
             runs.append(store.create(about, tokenizer))
     except CheckpointError:
@@ -90,11 +132,21 @@ def describe(config: RunConfig, model: ModelConfig, label: str) -> dict[str, Any
     }
 
 
-def corpus_facts(corpus: Corpus, model: ModelConfig, cut: Cut) -> dict[str, Any]:
-    """The part of run.json that says which text it is about, and how much of it."""
+def corpus_facts(corpus: Corpus, model: ModelConfig, cut: Cut, sizes: Sizes) -> dict[str, Any]:
+    """The part of run.json that says which text it is about, and how much of it.
+
+    Args:
+        corpus: the text.
+        model: with the size of its vocabulary.
+        cut: its parts in tokens.
+        sizes: its parts in characters.
+    """
+    train, val, test = sizes
     counts = {"characters": len(corpus.text), "distinct": model.vocab_size}
-    counts |= {"train_chars": cut.train, "val_chars": cut.val or cut.train}
-    return {"corpus": {"name": corpus.name, "key": corpus.key, "sha256": corpus.sha256, **counts}}
+    counts |= {"train_chars": train, "val_chars": val or train, "test_chars": test}
+    counts |= {"train_tokens": cut.train, "val_tokens": cut.val or cut.train, "test_tokens": cut.test}
+    own = {"held_out": list(corpus.held_out)} if corpus.held_out else {}
+    return {"corpus": {"name": corpus.name, "key": corpus.key, "sha256": corpus.sha256, **counts, **own}}
 
 
 def _label(corpus: Corpus, config: RunConfig, model: ModelConfig, group: str) -> str:
@@ -126,11 +178,13 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
         raise JobError(f"{run.label} is {run.status} already")
     if run.trimmed:
         raise JobError(f"only the best weights of {run.label} were kept; fork it to go on from them")
+    if run.status == "finished" and run.model_config.is_counted:
+        raise JobError(f"{run.label} has counted its whole text, there is nothing more to count; train a new one")
     if run.status == "finished" and not any(options.get(name) for name in BUDGETS):
         raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
     corpus = text_of(run, corpus)
     config = replace(run.train_config, **extended(_done(run), options))
-    cut = cut_of(len(corpus.text), config, run.corpus_config)
+    cut, _ = corpus_cut(corpus, run.tokenizer(), config, run.corpus_config)
     check_memory(run.model_config, replace(config, batch_size=cut.batch_size, seq_len=cut.seq_len))
     run.hold()
     try:
@@ -173,7 +227,7 @@ def text_of(run: Run, given: Corpus | None = None) -> Corpus:
                 f"that of {name} with {sha256[:12]}; {way_out}"
             )
         remember(given, data_dir())
-        return given
+        return replace(given, held_out=run.held_out)
     corpus = recall(sha256, data_dir())
     if corpus is None and is_changed(sha256, data_dir()):
         raise CorpusError(
@@ -184,7 +238,7 @@ def text_of(run: Run, given: Corpus | None = None) -> Corpus:
             f"the text of {run.label} ({name}) is no longer here, and resuming needs the very same; "
             "load it again in the Corpus tab, or train a new run"
         )
-    return corpus
+    return replace(corpus, held_out=run.held_out)
 
 
 def extended(done: Mapping[str, float], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from charlm.config import ModelConfig, TrainConfig
 from charlm.device import choose
 from charlm.errors import ConfigError
 from charlm.models import LanguageModel, build_model, model_class
+from charlm.models.ngram import NGramModel
 
 FLOAT = 4  # bytes
 # Share of the free memory a training may plan for.
@@ -31,6 +32,8 @@ def count_parameters(config: ModelConfig) -> int:
 
 def memory_bytes(config: ModelConfig, train: TrainConfig) -> int:
     """Peak memory of a training: weights, gradients, Adam's moments, a thread's copies, what a forward pass keeps."""
+    if config.is_counted:
+        return NGramModel.training_bytes(config)
     threads = choose(config, train.batch_size, "cpu").threads
     weights = (4 + 3 * threads) * count_parameters(config)
     a_token = model_class(config.arch).kept(config)
@@ -58,9 +61,10 @@ def check_memory(config: ModelConfig, train: TrainConfig, racers: int = 1) -> No
     """
     needed, free = racers * memory_bytes(config, train), free_memory()
     if needed > MEMORY_SHARE * free:
+        sizes = f"hidden_size {config.hidden_size}, batch_size {train.batch_size} or seq_len {train.seq_len}"
         raise ConfigError(
             f"this training needs about {needed / 1e9:.1f} GB of memory and {max(free, 0) / 1e9:.1f} GB are free; make "
-            f"hidden_size {config.hidden_size}, batch_size {train.batch_size} or seq_len {train.seq_len} smaller"
+            f"{f'order {config.order} or the text' if config.is_counted else sizes} smaller"
         )
 
 
@@ -78,12 +82,14 @@ class Machine:
     def step_seconds(self, config: ModelConfig, train: TrainConfig) -> float:
         """Expected seconds of one training step."""
         tokens, threads = train.batch_size * train.seq_len, choose(config, train.batch_size, "cpu").threads
-        fixed = train.seq_len * config.num_layers * self.per_step
+        fixed = model_class(config.arch).waits(config, train.seq_len) * self.per_step
         return fixed + tokens * _products(config) * self.per_product / threads
 
 
 def training_seconds(machine: Machine, config: ModelConfig, train: TrainConfig, train_chars: int) -> float:
     """Expected own seconds of a whole training, validations (about a tenth) included."""
+    if config.is_counted:
+        return NGramModel.training_seconds(config)
     limits: list[float] = [train.steps] if train.steps else []
     if train.epochs:
         limits.append(train.epochs * max(1.0, train_chars / (train.batch_size * train.seq_len)))

@@ -24,7 +24,7 @@ class Evaluation:
 
     nats_per_token: float
     tokens: int
-    characters: int
+    characters: float
 
     @property
     def perplexity(self) -> float:
@@ -33,8 +33,8 @@ class Evaluation:
 
     @property
     def bits_per_char(self) -> float:
-        """Comparable between tokenizers."""
-        return self.nats_per_token * self.tokens / self.characters / math.log(2)
+        """Comparable between tokenizers; not a number where the tokens stand for no text."""
+        return self.nats_per_token * self.tokens / self.characters / math.log(2) if self.characters else math.nan
 
 
 def evaluate(
@@ -52,7 +52,8 @@ def evaluate(
     Args:
         model: put back into the mode it was in.
         ids: (N,), at least 2; read a piece at a time, so they may be mapped.
-        characters: how many characters the predicted tokens stand for; as many as tokens if not given.
+        characters: how many characters the ids stand for; as many as ids if not given. The first id is not predicted,
+            so its share of them does not count.
         threads: how many share the rows.
         halted: asked between pieces; whether to break off.
 
@@ -62,7 +63,7 @@ def evaluate(
     """
     if len(ids) < 2:
         raise CorpusError(f"an evaluation needs at least 2 known characters; this text has {len(ids)}")
-    device = next(model.parameters()).device
+    device = model.device
     was_training = model.training
     model.eval()
     states: Sequence[State | None] = [None] * threads
@@ -78,7 +79,8 @@ def evaluate(
             total += math.fsum(losses)
     model.train(was_training)
     tokens = len(ids) - 1
-    return Evaluation(total / tokens, tokens, characters or tokens)
+    predicted = tokens if characters is None else characters * tokens / len(ids)
+    return Evaluation(total / tokens, tokens, predicted)
 
 
 @torch.no_grad()

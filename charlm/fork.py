@@ -8,13 +8,13 @@ from typing import Any
 
 from charlm.alphabet import known_part
 from charlm.checkpoint import check_place, has_training, load_training, save_training, weights_about
-from charlm.config import TrainConfig
+from charlm.config import ModelConfig, TrainConfig
 from charlm.corpus import Corpus
-from charlm.dataset import cut_of
-from charlm.entry import check_options, enter, extended, text_of
+from charlm.entry import check_options, corpus_cut, enter, extended, text_of
 from charlm.errors import CheckpointError, JobError
 from charlm.files import write_atomically
 from charlm.models import LanguageModel, build_model
+from charlm.models.ngram import NGramModel
 from charlm.presets import BUDGETS, FORKABLE, RunConfig
 from charlm.run import MAX_LABEL, Run
 from charlm.runs import RunStore
@@ -26,7 +26,7 @@ def fork(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpu
 
     Weights, optimizer, random numbers and place in the text come along. Of a shipped or imported run, or one of which
     only the best weights were kept, those come along, and the optimizer begins anew; so it does on another text, where
-    steps and losses are counted from the beginning.
+    steps and losses are counted from the beginning. An n-gram counts another text on top of its own.
 
     Args:
         store: where the new run goes.
@@ -37,7 +37,7 @@ def fork(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpu
 
     Raises:
         ConfigError: an option that may not change, or a value out of range.
-        JobError: the parent has learned nothing yet.
+        JobError: the parent has learned nothing yet, or is an n-gram that has nothing more to learn.
         CorpusError: its text is no longer at hand, or the other one has too little that it knows.
         CheckpointError: its weights are damaged, or the new folder cannot be written.
     """
@@ -46,6 +46,11 @@ def fork(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpu
         return _fine_tuned(store, parent, options, known_part(corpus, parent.tokenizer()))
     corpus = text_of(parent, corpus)
     model, state = _learned(parent, corpus)
+    if isinstance(model, NGramModel) and int(model.seen) == model.config.counted:
+        raise JobError(
+            f"{parent.label} has counted its whole text, a fork would be the same; fork it on another text, which it "
+            "counts on top, or train a new one of another order"
+        )
     config = replace(parent.train_config, **_settings(parent, state, options))
     run = _descend(store, parent, corpus, config, state.step)
     with _whole(store, parent, run):
@@ -56,9 +61,11 @@ def fork(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpu
 def _fine_tuned(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpus) -> tuple[Run, Corpus]:
     """The fork on another text: the parent's best weights, and everything else from the beginning."""
     model = _best(parent)
+    if isinstance(model, NGramModel):
+        model.grow(cut_of(len(corpus.text), parent.train_config, parent.corpus_config).train)
     state = TrainState.start(model, parent.train_config)
     config = replace(parent.train_config, **_settings(parent, state, options))
-    run = _descend(store, parent, corpus, config, parent.best_step)
+    run = _descend(store, parent, corpus, config, parent.best_step, model.config)
     with _whole(store, parent, run):
         save_training(run.folder, model, state)
     return run, corpus
@@ -93,6 +100,8 @@ def retry(store: RunStore, failed: Run) -> tuple[Run, Corpus]:
     if teacher is not None:
         with _whole(store, failed, run):
             model = _best(teacher)
+            if isinstance(model, NGramModel):
+                model.grow(run.model_config.counted - int(model.seen))
             save_training(run.folder, model, TrainState.start(model, config))
     return run, corpus
 
@@ -116,7 +125,14 @@ def mended(failed: Run) -> TrainConfig:
     return replace(failed.train_config, **known)
 
 
-def _descend(store: RunStore, parent: Run, corpus: Corpus, config: TrainConfig, step: int | None = None) -> Run:
+def _descend(
+    store: RunStore,
+    parent: Run,
+    corpus: Corpus,
+    config: TrainConfig,
+    step: int | None = None,
+    model: ModelConfig | None = None,
+) -> Run:
     """A new run after `parent`, with other settings: a fork at a step, or a retry from the beginning."""
     link = {
         "run_id": parent.run_id,
@@ -124,14 +140,14 @@ def _descend(store: RunStore, parent: Run, corpus: Corpus, config: TrainConfig, 
         "step": step or 0,
         "why": "retry" if step is None else "fork",
     }
-    run_config = RunConfig(parent.model_config, config, parent.corpus_config, parent.preset)
+    run_config = RunConfig(model or parent.model_config, config, parent.corpus_config, parent.preset)
     [run] = enter(store, corpus, run_config, [parent.arch], [link, *parent.ancestry], parent.tokenizer())
     return run
 
 
 def _learned(parent: Run, corpus: Corpus) -> tuple[LanguageModel, TrainState]:
     """What the parent had learned when it last saved."""
-    cut = cut_of(len(corpus.text), parent.train_config, parent.corpus_config)
+    cut, _ = corpus_cut(corpus, parent.tokenizer(), parent.train_config, parent.corpus_config)
     if has_training(parent.folder):
         model, state = load_training(parent.folder, parent.model_config, parent.train_config)
         check_place(state, cut.batch_size, cut.steps_per_epoch)

@@ -35,6 +35,8 @@ class Limits:
     parameters: int = limit(1_000_000, "size of a model", "parameters")
     hidden_size: int = limit(256, "units of memory in a layer", "units")
     num_layers: int = limit(2, "recurrent layers", "layers")
+    order: int = limit(8, "an n-gram's longest entry", "tokens")
+    counted: int = limit(2_000_000, "what an n-gram has counted", "tokens")
     tokens_a_step: int = limit(16_384, "batch_size times seq_len", "characters")
     steps: int = limit(2_000, "steps of a run", "steps")
     run_minutes: float = limit(5.0, "training time of a run", "minutes")
@@ -44,7 +46,7 @@ class Limits:
     checkpoint_bytes: int = limit(15_000_000, "a run that is brought along", "bytes")
     characters: int = limit(1_000, "a generated text", "characters")
     prompt: int = limit(2_000, "a prompt", "characters")
-    texts_a_minute: int = limit(10, "generations within a minute", "generations")
+    texts_a_minute: int = limit(10, "generations within a minute; each sample and each beam is one", "generations")
     uploads_an_hour: int = limit(30, "uploaded files within an hour", "files")
     downloads_an_hour: int = limit(60, "files made for download within an hour", "files")
     starts_an_hour: int = limit(30, "trainings begun within an hour", "trainings")
@@ -107,6 +109,10 @@ def check_model(limits: Limits, model: ModelConfig, parameters: int) -> None:
     Raises:
         LimitError: see `refuse_above`.
     """
+    if model.is_counted:
+        refuse_above(model.order, limits.order, "order is {}", "choose a lower one")
+        refuse_above(model.counted, limits.counted, "the n-gram counts {} tokens", "choose a shorter text")
+        return
     refuse_above(model.hidden_size, limits.hidden_size, "hidden_size is {}", "choose a smaller one")
     refuse_above(model.num_layers, limits.num_layers, "num_layers is {}", "choose fewer")
     refuse_above(parameters, limits.parameters, f"the {ARCH_NAMES[model.arch]} has {{}} parameters", "make it smaller")
@@ -157,13 +163,14 @@ def utf8_size(text: str) -> int:
 
 
 def check_sampling(limits: Limits, prompt: str, config: SampleConfig) -> None:
-    """Refuse a text to be written that is too long, or a prompt that is.
+    """Refuse a text to be written that is too long, a prompt that is, or more at once than one may have in a minute.
 
     Raises:
         LimitError: see `refuse_above`.
     """
     refuse_above(config.length, limits.characters, "length is {}", "ask for fewer characters")
     refuse_above(len(prompt), limits.prompt, "the prompt has {} characters", "shorten it")
+    refuse_above(config.rows, limits.texts_a_minute, "samples times beams is {}", "ask for fewer")
 
 
 def fitted(limits: Limits, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,6 +180,6 @@ def fitted(limits: Limits, values: Mapping[str, Any]) -> dict[str, Any]:
         limits: the table.
         values: settings by name; of the known ones, those beyond their limit are changed.
     """
-    most = {"hidden_size": limits.hidden_size, "num_layers": limits.num_layers, "steps": limits.steps}
+    most = {name: getattr(limits, name) for name in ("hidden_size", "num_layers", "order", "steps")}
     most["length"] = limits.characters
     return {name: min(value, most[name]) if name in most else value for name, value in values.items()}

@@ -44,10 +44,14 @@ PRESET_HINTS = {
     "quality": "the best of the three; half an hour or more each",
     "notebook": "the Grimm notebook's own settings: 2 x 512, 30 epochs",
 }
-# What a preset says about sampling, for the Compare tab.
+# What a preset says about sampling, for the Compare tab. A length counts tokens: 100 are as many words to a model of
+# words, and a line to one of characters.
 SAMPLE_PRESETS: dict[str, dict[str, Any]] = {
     "story": {"prompt": "Holmes", "length": 500, "temperature": 0.8},
     "notebook": {"prompt": "story", "length": 500, "temperature": 1.0, "top_k": 5},
+    "anna": {"prompt": "Anna", "length": 1000, "temperature": 1.0, "top_k": 5},
+    "words": {"prompt": "I like", "length": 100, "temperature": 1.0},
+    "tiny": {"prompt": "text ", "length": 50, "greedy": True},
 }
 
 

@@ -28,7 +28,7 @@ from charlm.metrics import Metrics
 from charlm.models import LanguageModel, build_model
 from charlm.run import Run
 from charlm.sample import generate
-from charlm.train import TrainState, evaluation_interval, total_steps, train, validate
+from charlm.train import TrainState, evaluation_interval, planned_steps, train, validate
 
 # run.json is brought up to date, and what resume needs saved, about this often; saving takes this share of the time.
 NOTE_SECONDS = 1.0
@@ -78,7 +78,7 @@ class Racer:
         self.prompt = first if self.tokenizer.unknown("The ") else "The "
         self.best_val_loss, self.best_step = math.inf, 0  # of all validations; the state's are the schedule's own
         self.model, self.state = self._restore() if resume else self._begin()
-        self.total = total_steps(config, self.dataset.steps_per_epoch)
+        self.total = planned_steps(run.model_config, config, self.dataset.steps_per_epoch)
         self.latest: Metrics | None = None
         self.ended, self.trouble, self.complaint, self.slowest = False, "", "", 0.0
         self._todo: deque[Callable[[], None]] = deque()  # what is to be written, in this order
@@ -123,13 +123,14 @@ class Racer:
         self._control = control
         self.slowest = 0.0
         while self.state.step < goal:
-            began = time.perf_counter()
+            began, before = time.perf_counter(), self.state.step
             metrics = next(self._steps, None)
             if metrics is None:
                 self.finish("finished")
                 return
             self._take(metrics)
-            self.slowest = max(self.slowest, time.perf_counter() - began)
+            steps = max(1, self.state.step - before)  # an n-gram takes several at once
+            self.slowest = max(self.slowest, (time.perf_counter() - began) / steps)
             if control.paused or control.interrupted or self.run.run_id in control.stopped:
                 return
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.files import LEFTOVERS, write_atomically
 from charlm.metrics import MetricsLog, file_mark
 from charlm.run_info import MAX_LABEL, MOST_BYTES, NO_PROGRESS, progress_of, tidied
-from charlm.tokenizer import CharTokenizer, most_tokenizer_bytes
+from charlm.tokenizer import Tokenizer, most_tokenizer_bytes, read_tokenizer
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
@@ -242,6 +243,30 @@ class Run:
         return float(self.progress["chars_per_second"])
 
     @property
+    def level(self) -> str:
+        """What its tokens are: char, word or bpe."""
+        return self.model_config.level
+
+    @property
+    def held_out(self) -> tuple[int, int] | None:
+        """Characters of the validation and test part that its text came with; None: they are shares of it."""
+        own = self.corpus.get("held_out")
+        return (own[0], own[1]) if own else None
+
+    def bits_per_char(self, loss: float | None) -> float | None:
+        """A validation loss in bits per character, which runs with other tokens can be compared in.
+
+        Args:
+            loss: nats per token; None, or no finite number: there is none.
+        """
+        if loss is None or not math.isfinite(loss):
+            return None
+        tokens, characters = self.corpus.get("val_tokens"), self.corpus.get("val_chars")
+        if self.level == "char":  # also of runs that do not say how many tokens they were measured on
+            return loss / math.log(2)
+        return loss * tokens / characters / math.log(2) if tokens and characters else None
+
+    @property
     def size_bytes(self) -> int:
         """What the folder costs on disk."""
         return folder_bytes(self.folder)
@@ -269,20 +294,14 @@ class Run:
         """The newest of its samples."""
         return self.sample_log.last()
 
-    def tokenizer(self) -> CharTokenizer:
+    def tokenizer(self) -> Tokenizer:
         """The tokenizer of its ids.
 
         Raises:
             CheckpointError: tokenizer.json is damaged, or of another model.
         """
-        most = most_tokenizer_bytes(self.model_config.vocab_size)
-        tokenizer = CharTokenizer.from_dict(read_json(self.folder / "tokenizer.json", most))
-        if tokenizer.vocab_size != self.model_config.vocab_size:
-            raise CheckpointError(
-                f"tokenizer.json in {self.run_id} has {tokenizer.vocab_size} tokens, its model "
-                f"{self.model_config.vocab_size}"
-            )
-        return tokenizer
+        most = most_tokenizer_bytes(self.model_config.vocab_size, self.model_config.level)
+        return read_tokenizer(read_json(self.folder / "tokenizer.json", most), self.model_config)
 
     def load_model(self, which: str = "best") -> "LanguageModel":
         """Its model with the `best` or `last` weights, ready to generate; the last ones if the best are damaged.

@@ -28,7 +28,9 @@ DURATIONS = ("epoch", "seconds", "chars_per_second")  # numbers that are never b
 LINES = {"label": MAX_LABEL, "message": 1_000, "preset": 40, "group": 40, "device": 20, "owner": 40}
 TIMES = ("created", "updated")
 CORPUS_LINES = {"name": 200, "key": 40, "sha256": 64}
-CORPUS_COUNTS = ("characters", "distinct", "train_chars", "val_chars")
+CORPUS_COUNTS = (
+    "characters", "distinct", "train_chars", "val_chars", "test_chars", "train_tokens", "val_tokens", "test_tokens"
+)  # fmt: skip
 MOST_ANCESTORS = 100
 MOST_NAMES = 40  # of versions, mends and the like
 
@@ -89,7 +91,11 @@ def _corpus(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError("corpus is no object")
     lines = {name: one_line(value[name], most) for name, most in CORPUS_LINES.items() if name in value}
-    return lines | {name: value[name] for name in CORPUS_COUNTS if is_count(value.get(name))}
+    counts = {name: value[name] for name in CORPUS_COUNTS if is_count(value.get(name))}
+    own = value.get("held_out")
+    if isinstance(own, list) and len(own) == 2 and all(map(is_count, own)):
+        counts["held_out"] = own
+    return lines | counts
 
 
 def _ancestry(value: Any) -> list[dict[str, Any]]:

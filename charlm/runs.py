@@ -1,6 +1,5 @@
 """All runs: create, list, find, rename, delete."""
 
-import json
 import os
 import re
 import secrets
@@ -28,7 +27,7 @@ from charlm.run import (
     run_lock,
     write_json,
 )
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Tokenizer
 
 __all__ = ["ACTIVE", "SHIPPED", "Run", "RunStore", "load_run", "runs_dir"]
 
@@ -136,7 +135,7 @@ class RunStore:
                 return Run(root / run_id, shipped)
         return None
 
-    def create(self, info: Mapping[str, Any], tokenizer: CharTokenizer) -> Run:
+    def create(self, info: Mapping[str, Any], tokenizer: Tokenizer) -> Run:
         """A new run folder, held by this process, status queued.
 
         Args:
@@ -162,14 +161,14 @@ class RunStore:
                 "name another folder in CHARLM_RUNS, or make room"
             ) from error
 
-    def _describe(self, folder: Path, info: Mapping[str, Any], tokenizer: CharTokenizer) -> None:
+    def _describe(self, folder: Path, info: Mapping[str, Any], tokenizer: Tokenizer) -> None:
         """What a run consists of before its training; run.json comes last and makes the folder a run."""
         versions = {"python": sys.version.split()[0]} | {name: _version(name) for name in ("torch", "numpy", "gradio")}
         full = {
             "format": FORMAT, "run_id": folder.name, "status": "queued", "message": "", "created": now(),
             "progress": dict(NO_PROGRESS), "versions": versions, **info, "owner": self._owner(),
         }  # fmt: skip
-        write_atomically(folder / "tokenizer.json", json.dumps(tokenizer.to_dict(), ensure_ascii=False).encode())
+        write_atomically(folder / "tokenizer.json", tokenizer.to_file())
         write_json(folder / "run.json", full)
         sync_folder(self.root)
 

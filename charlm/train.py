@@ -1,21 +1,25 @@
-"""Truncated backpropagation through time as a generator of Metrics; knows no thread, no file and no page."""
+"""Training as a generator of Metrics; knows no thread, no file and no page.
+
+Networks learn by truncated backpropagation through time; an n-gram counts the text, a slice at a time.
+"""
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from charlm.config import TrainConfig
+from charlm.config import ModelConfig, TrainConfig
 from charlm.dataset import Dataset, validation_row_count
 from charlm.device import choose
 from charlm.errors import JobError
 from charlm.evaluate import evaluate
 from charlm.metrics import Metrics
 from charlm.models import LanguageModel, State
+from charlm.models.ngram import NGramModel, slice_ends
 from charlm.shards import Shards
 from charlm.tokenizer import IdArray
 
@@ -29,7 +33,7 @@ PLATEAU_PATIENCE = 2
 class TrainState:
     """Where a training stands. `train` moves it on after every step; saved and restored, it goes on from there."""
 
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | None  # None for what has no parameters to mend
     step: int = 0
     epoch: int = 0
     batch: int = 0  # the next one within the epoch
@@ -47,6 +51,8 @@ class TrainState:
     @classmethod
     def start(cls, model: LanguageModel, config: TrainConfig) -> Self:
         """The beginning of a training: AdamW (Loshchilov and Hutter 2019), which without decay is Adam."""
+        if model.config.is_counted:
+            return cls(None)
         optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=config.learning_rate,
@@ -58,10 +64,9 @@ class TrainState:
 
     def follow(self, model: LanguageModel) -> None:
         """Move to where the model's parameters were moved to: moments and hidden state belong beside them."""
-        device = next(model.parameters()).device
         if self.hidden is not None:
-            self.hidden = tuple(part.to(device) for part in self.hidden)
-        if device.type != "cpu":
+            self.hidden = tuple(part.to(model.device) for part in self.hidden)
+        if self.optimizer is not None and model.device.type != "cpu":
             self.optimizer.load_state_dict(self.optimizer.state_dict())  # puts what it loads beside the parameters
 
     def mean_loss(self) -> float:
@@ -79,6 +84,11 @@ class TrainState:
         self.stale += 1
         if self.stale % PLATEAU_PATIENCE == 0:
             self.rate_scale *= 0.5
+
+
+def planned_steps(model: ModelConfig, config: TrainConfig, steps_per_epoch: int) -> int | None:
+    """`total_steps`, but for an n-gram, which takes one pass whatever the budget says."""
+    return steps_per_epoch if model.is_counted else total_steps(config, steps_per_epoch)
 
 
 def total_steps(config: TrainConfig, steps_per_epoch: int) -> int | None:
@@ -132,6 +142,9 @@ def train(
 
     Between two steps `state` and `model` are consistent: save them then, or stop iterating for good.
 
+    An n-gram takes the steps of a slice at once, each of them as much text as a batch; its training loss is that of
+    text before it is counted. The budget does not apply to it.
+
     Args:
         model: on the device to train on; left in training mode.
         dataset: the text, split and cut.
@@ -145,8 +158,11 @@ def train(
         Halted: a validation was broken off.
     """
     state = state or TrainState.start(model, config)
+    if isinstance(model, NGramModel):
+        yield from _count(model, dataset, state, halted)
+        return
     interval = evaluation_interval(config, dataset.steps_per_epoch)
-    device = choose(model.config, dataset.batch_size, next(model.parameters()).device.type, config.precision)
+    device = choose(model.config, dataset.batch_size, model.device.type, config.precision)
     model.precision = device.dtype
     model.train()
     speed, used = 0.0, progress(config, dataset, state)
@@ -160,7 +176,8 @@ def train(
                 rate = learning_rate(config, state, used)
                 loss, norm = _step(shards, (inputs, targets), config, state, rate)
                 taken = time.perf_counter() - began
-                speed = inputs.size / taken if speed == 0.0 else 0.9 * speed + 0.1 * inputs.size / taken
+                latest = inputs.size * dataset.chars_per_token / taken
+                speed = latest if speed == 0.0 else 0.9 * speed + 0.1 * latest
                 _advance(state, dataset, loss, taken)
                 used = progress(config, dataset, state)
                 if state.step % interval == 0 or used >= 1.0:
@@ -173,9 +190,44 @@ def train(
                     break
 
 
-def _advance(state: TrainState, dataset: Dataset, loss: float, seconds: float) -> None:
-    """Count a step; at the end of an epoch the hidden state is forgotten."""
-    state.step, state.batch = state.step + 1, state.batch + 1
+def _count(model: NGramModel, dataset: Dataset, state: TrainState, halted: Callable[[], bool]) -> Iterator[Metrics]:
+    """Count the training text on from where the state stands, slice by slice, with a validation after each."""
+    if not model.config.counted:
+        model.grow(dataset.train)
+    before = model.config.counted - dataset.train  # tokens of another text, for a fork
+    speed, steps = 0.0, dataset.steps_per_epoch
+    if int(model.seen) != before + _tokens_in(state.step, dataset):
+        raise JobError("what was counted does not fit this text; train a new run on it")
+    if state.unjudged is not None:
+        yield _without_rate(_measured(model, dataset, state, speed, halted))
+    for end in slice_ends(steps):
+        if end <= state.step:
+            continue
+        began, first, last = time.perf_counter(), _tokens_in(state.step, dataset), _tokens_in(end, dataset)
+        try:
+            loss = model.count(dataset.train_ids[first:last])
+        except MemoryError:
+            raise JobError(f"out of memory; choose an order below {model.config.order}, or a shorter text") from None
+        taken = time.perf_counter() - began
+        speed = (last - first) / taken
+        _advance(state, dataset, loss, taken, end - state.step)
+        state.unjudged = loss, 0.0, 0.0
+        yield _without_rate(_measured(model, dataset, state, speed, halted))
+
+
+def _without_rate(metrics: Metrics) -> Metrics:
+    """Nothing is mended in counting: there is neither a rate nor a gradient."""
+    return replace(metrics, learning_rate=math.nan, grad_norm=math.nan)
+
+
+def _tokens_in(steps: int, dataset: Dataset) -> int:
+    """How much of the training text so many steps of counting are; the last one takes the rest."""
+    return dataset.train if steps >= dataset.steps_per_epoch else steps * dataset.batch_size * dataset.seq_len
+
+
+def _advance(state: TrainState, dataset: Dataset, loss: float, seconds: float, steps: int = 1) -> None:
+    """Count a step, or several at once; at the end of an epoch the hidden state is forgotten."""
+    state.step, state.batch = state.step + steps, state.batch + steps
     state.seconds += seconds
     state.loss_sum, state.loss_count = state.loss_sum + loss, state.loss_count + 1
     if state.batch == dataset.steps_per_epoch:
@@ -216,7 +268,8 @@ def validate(
     loss = evaluate(model, dataset.val_ids, threads=threads, halted=halted).nats_per_token
     state.seconds += time.perf_counter() - began
     if not math.isfinite(loss):
-        raise _diverged("validation loss", loss, state.step, state.optimizer.defaults["lr"])
+        rate = state.optimizer.defaults["lr"] if state.optimizer is not None else 0.0
+        raise _diverged("validation loss", loss, state.step, rate)
     state.judge(loss)
     return loss
 
@@ -225,6 +278,7 @@ def _step(
     shards: Shards, batch: tuple[IdArray, IdArray], config: TrainConfig, state: TrainState, rate: float
 ) -> tuple[float, float]:
     """One update of the weights; returns the batch's loss and the gradient's norm before clipping."""
+    assert state.optimizer is not None
     parameters = list(shards.model.parameters())
     inputs, targets = (torch.from_numpy(part).long().to(parameters[0].device) for part in batch)  # (B, T)
     state.optimizer.param_groups[0]["lr"] = rate

@@ -14,6 +14,7 @@ import pytest
 from charlm.cli import main
 from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig
 from charlm.errors import JobError
+from charlm.escapes import typed
 from charlm.presets import RESUMABLE
 from tests.training import spoil
 
@@ -86,7 +87,8 @@ def test_every_setting_is_an_option(
     assert main([command, "--help"]) == 0
     shown = capsys.readouterr().out
     for cls in classes:
-        assert all(f"--{name.replace('_', '-')}" in shown for name in cls.names())  # type: ignore[attr-defined]
+        chosen = [name for name in cls.names() if name != "counted"]  # type: ignore[attr-defined]  # by the program
+        assert all(f"--{name.replace('_', '-')}" in shown for name in chosen)
 
 
 # --- train, race, resume ---------------------------------------------------------------------------------------------
@@ -218,6 +220,28 @@ def test_generate_prints_prompt_and_text_and_nothing_else(run_id: str, capsys: p
         outs.append(out)
         assert out.startswith("the cat") and len(out) == len("the cat") + 30 and err == ""
     assert outs[0] == outs[1]
+
+
+def test_several_samples_have_a_rule_between_them(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ("--prompt", "the", "--length", "20", "--seed", "5")
+    listed = answer(capsys, "generate", run_id, *settings, "--samples", "3")
+    alone = [answer(capsys, "generate", run_id, *settings[:-1], str(seed))["text"] for seed in (5, 6, 7)]
+    assert [one["text"] for one in listed] == alone and [one["seed"] for one in listed] == [5, 6, 7]
+    capsys.readouterr()
+    assert main(["generate", run_id, *settings, "--samples", "3"]) == 0
+    assert capsys.readouterr().out == f"\n\n{'-' * 40}\n\n".join(f"the{text}" for text in alone) + "\n"
+    [column] = answer(capsys, "compare", run_id, *settings, "--samples", "2")
+    assert column["text"] == alone[0] and [one["text"] for one in column["samples"]] == alone[:2]
+    assert main(["compare", run_id, *settings, "--samples", "2"]) == 0
+    assert f"{alone[0]}\n\n{'-' * 40}\n\nthe{alone[1]}" in capsys.readouterr().out
+
+
+def test_a_text_ends_before_what_it_is_to_stop_at(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = answer(capsys, "generate", run_id, "--length", "60")["text"]
+    shown = answer(capsys, "generate", run_id, "--length", "60", "--stop", "never", "--stop", typed(whole[20:23]))
+    assert shown["text"] == whole.partition(whole[20:23])[0]
+    searched = answer(capsys, "generate", run_id, "--length", "60", "--beams", "3", "--repetition-penalty", "1.5")
+    assert len(searched["text"]) == 60
 
 
 def test_generate_names_what_it_skipped(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -380,6 +404,8 @@ def test_corpora_names_what_train_takes(capsys: pytest.CaptureFixture[str]) -> N
         (["generate", "nobody"], "nobody"),
         (["generate", "x", "--temperature", "0"], "temperature"),
         (["generate", "x", "--length", "-3"], "length"),
+        (["generate", "x", "--stop", "x" * 81], "stop"),
+        (["generate", "x", "--beams", "2", "--samples", "2"], "ask for 1 sample"),
         (["compare"], "RUN"),
         (["compare", "nobody"], "nobody"),
         (["runs", "lst"], "lst"),

@@ -106,6 +106,23 @@ def test_settings_that_do_not_fit_each_other_are_refused() -> None:
         CorpusConfig(val_fraction=0.9, test_fraction=0.5)
 
 
+def test_stop_strings_are_texts_or_one_text() -> None:
+    assert SampleConfig(stop="a, b").stop == ("a, b",)  # type: ignore[arg-type]
+    assert SampleConfig.from_dict({"stop": ["b", "", "a", "b"]}).stop == ("b", "a")
+    wrongs: dict[str, Any] = {"must be a text or a list": 3, "not \\[1\\]": [1], "half a char": ["a\ud800"]}
+    wrongs |= {"has 81 characters": ["x" * 81], "has 9 texts; at most 8": list("abcdefghi")}
+    for said, wrong in wrongs.items():
+        with pytest.raises(ConfigError, match=f"stop .*{said}"):
+            SampleConfig(stop=wrong)
+
+
+def test_what_is_not_drawn_has_one_sample() -> None:
+    for how in ({"greedy": True}, {"beams": 2}):
+        assert SampleConfig(**how).samples == 1  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="samples is 2; ask for 1 sample"):
+            SampleConfig(samples=2, **how)  # type: ignore[arg-type]
+
+
 def test_a_label_has_a_length() -> None:
     with pytest.raises(ConfigError, match="label has 81 characters; at most 80"):
         TrainConfig(label="x" * 81)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     {"errors", "files", "memory", "bounded_json", "json_walk"},
-    {"config", "presets"},
+    {"config", "presets", "escapes"},
     {"alphabet", "corpus", "catalog", "tokenizer", "cleaning", "decoding", "records", "sources", "symbols", "tables"},
     {"models", "dataset", "plots"},
     {"device", "estimate", "evaluate", "metrics", "course", "shards"},

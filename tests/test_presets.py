@@ -22,7 +22,7 @@ def test_every_preset_is_legal_and_has_a_hint(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLE_PRESETS)
 def test_every_sample_preset_is_legal(name: str) -> None:
     values = {key: value for key, value in SAMPLE_PRESETS[name].items() if key != "prompt"}
-    assert SampleConfig.from_dict(values).length == 500
+    assert SampleConfig.from_dict(values).length == values["length"]
 
 
 def test_the_notebook_preset_is_the_notebook() -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from charlm import race, racer
 from charlm.checkpoint import save_weights
-from charlm.config import ARCHS, SampleConfig
+from charlm.config import ARCHS, RACE_ARCHS, SampleConfig
 from charlm.entry import reopen
 from charlm.errors import JobError
 from charlm.race import Control, Racer, line_up, run_race
@@ -72,7 +72,7 @@ def test_all_racers_see_the_same_batches(store: RunStore, monkeypatch: pytest.Mo
         return gradients(self, inputs, targets, hidden)
 
     monkeypatch.setattr(Shards, "gradients", spy)
-    racers = racers_of(entered(store, *ARCHS, steps=60))
+    racers = racers_of(entered(store, *RACE_ARCHS, steps=60))
     run_race(racers, Control())
     first, *others = seen.values()
     assert len(seen) == 3 and len(first) == 60 and all(one == first for one in others)
@@ -80,7 +80,7 @@ def test_all_racers_see_the_same_batches(store: RunStore, monkeypatch: pytest.Mo
 
 
 def test_after_every_round_all_stand_at_equal_steps_whatever_pauses(store: RunStore) -> None:
-    racers, control, spread = racers_of(entered(store, *ARCHS, steps=40)), Control(), []
+    racers, control, spread = racers_of(entered(store, *RACE_ARCHS, steps=40)), Control(), []
     calls = iter(range(10_000))
 
     def on_slice() -> None:
@@ -112,7 +112,7 @@ def assert_same_weights(one: Run, other: Run, which: str = "resume") -> None:
 
 def test_stopping_one_lets_the_others_go_on(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     one_step_slices(monkeypatch)
-    racers = racers_of(entered(store, *ARCHS))
+    racers = racers_of(entered(store, *RACE_ARCHS))
     control, watch = stop_at(6, "gru")
     run_race(racers, control, watch(racers))
     runs = {run.arch: run for run in store.list()}
@@ -157,7 +157,7 @@ def test_an_interruption_saves_all_even_before_the_first_step(store: RunStore) -
 
 
 @pytest.mark.parametrize("status", ["stopped", "interrupted"])
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", RACE_ARCHS)
 def test_fifty_and_fifty_steps_are_a_hundred_bit_for_bit(
     arch: str, status: str, store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,7 +257,7 @@ def test_a_worse_validation_after_a_resume_does_not_replace_better_weights(store
 
 def test_a_loss_beyond_numbers_ends_that_racer_only(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     one_step_slices(monkeypatch)
-    racers = racers_of(entered(store, *ARCHS))
+    racers = racers_of(entered(store, *RACE_ARCHS))
 
     def break_one() -> None:
         gru = racers[1]

@@ -1,5 +1,7 @@
 """Drawing text: temperature, top-k, top-p, greedy, seeds, prompts."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ from charlm.config import ARCHS, ModelConfig, SampleConfig
 from charlm.errors import JobError
 from charlm.models import LanguageModel, build_model
 from charlm.sample import Stream, choose, generate, generate_many, interleave, probabilities, writer_for
+from charlm.sample.choice import REMEMBERED
+from charlm.sample.ending import Ending
 from charlm.sample.streams import TorchWriter
 from charlm.tokenizer import CharTokenizer
 
@@ -108,15 +112,14 @@ def test_it_is_the_plain_loop(arch: str, how: dict[str, object]) -> None:
 
 def write_to_end(pair: Pair, joining: dict[int, list[Stream]], steps: int = 7) -> dict[Stream, str]:
     """The texts of streams that join a batch at a round of `steps` tokens each and leave when they are done."""
-    model, tokenizer = pair
-    writer, texts = writer_for(model), {stream: "" for streams in joining.values() for stream in streams}
+    writer, texts = writer_for(pair[0]), {stream: "" for streams in joining.values() for stream in streams}
     writing: list[Stream] = []
     for count in range(1000):
         writing = [stream for stream in writing + joining.get(count, []) if not stream.done]
         if not writing:
             break
-        for stream, ids in zip(writing, writer.write(writing, steps), strict=True):
-            texts[stream] += "".join(tokenizer.tokens[chosen] for chosen in ids)
+        for stream, piece in zip(writing, writer.write(writing, steps), strict=True):
+            texts[stream] += piece
     return texts
 
 
@@ -151,7 +154,7 @@ def test_one_that_fails_does_not_stop_the_others(trained: Pair) -> None:
         model.get_parameter("fc.bias")[tokenizer.encode("c")[0]] = -1e9  # never chosen
     for writer in (writer_for(model), TorchWriter(model)):
         streams = [Stream.start(tokenizer, prompt, SampleConfig(length=20)) for prompt in ("ab", "abc", "b")]
-        lengths = [len(ids) for ids in writer.write(streams, 30)]
+        lengths = [len(text) for text in writer.write(streams, 30)]
         assert lengths == [20, 0, 20] and [bool(stream.error) for stream in streams] == [False, True, False]
     with pytest.raises(JobError, match="beyond all numbers"):
         list(generate(model, tokenizer, "abc"))
@@ -176,7 +179,112 @@ def test_as_on_a_gpu_all_texts_share_the_forward_pass(trained: Pair) -> None:
     streams = [Stream.start(tokenizer, "abc" * n, SampleConfig(length=30 + n, seed=n)) for n in range(1, 5)]
     texts = dict.fromkeys(streams, "")
     while writing := [stream for stream in streams if not stream.done]:
-        for stream, ids in zip(writing, writer.write(writing, 8), strict=True):
-            texts[stream] += "".join(tokenizer.tokens[chosen] for chosen in ids)
+        for stream, piece in zip(writing, writer.write(writing, 8), strict=True):
+            texts[stream] += piece
     for n, stream in enumerate(streams, 1):
         assert texts[stream] == "".join(generate(model, tokenizer, "abc" * n, SampleConfig(length=30 + n, seed=n)))
+
+
+# --- what is less likely, and what is ruled out ----------------------------------------------------------------------
+
+
+@given(LOGITS, st.floats(1, 5), st.lists(st.integers(0, 100), max_size=9), st.floats(0, 1))
+def test_a_penalty_takes_chances_from_what_was_said(
+    logits: np.ndarray, penalty: float, said: list[int], p: float
+) -> None:
+    said = [one for one in said if one < len(logits)]
+    banned = said[0] if said and len(set(said)) < len(logits) else None
+    plain = probabilities(logits, SampleConfig(temperature=1.0))
+    chances = probabilities(logits, SampleConfig(temperature=1.0, repetition_penalty=penalty, min_p=p), said, banned)
+    others = [one for one in range(len(logits)) if one not in said]
+    assert chances.sum() == pytest.approx(1.0) and (banned is None or chances[banned] == 0)
+    assert all(chances[one] == 0 or chances[one] >= plain[one] * (1 - 1e-9) for one in others)
+    assert all(chance == 0 or chance >= p * chances.max() * (1 - 1e-9) for chance in chances)
+
+
+def test_the_penalty_and_min_p_by_hand() -> None:
+    logits = np.array([2.0, 1.0, -1.0])
+    config = SampleConfig(temperature=1.0, repetition_penalty=2.0)
+    once = probabilities(logits, config, [0, 2])
+    assert once == pytest.approx(np.exp([1.0, 1.0, -2.0]) / np.exp([1.0, 1.0, -2.0]).sum())
+    assert probabilities(logits, config, [0, 0, 2, 2, 2]).tolist() == once.tolist()
+    assert probabilities(logits, config, [0] + [1] * REMEMBERED)[0] > 0.75  # long ago is forgotten
+    cut = SampleConfig(temperature=1.0, min_p=0.35)
+    assert probabilities(np.log([0.5, 0.3, 0.15, 0.05]), cut) == pytest.approx([0.625, 0.375, 0, 0])
+    assert probabilities(logits, SampleConfig(greedy=True), banned=0).tolist() == [0, 1, 0]
+    assert choose(logits, SampleConfig(greedy=True), np.random.default_rng(0), banned=0) == 1
+
+
+def test_a_token_for_the_unknown_is_not_written_unless_asked_for(trained: Pair) -> None:
+    model = build_model(ModelConfig(vocab_size=trained[1].vocab_size, hidden_size=8), 3)
+    tokenizer = CharTokenizer(trained[1].tokens)
+    tokenizer.unk_id = 2  # type: ignore[attr-defined]
+    unknown = tokenizer.tokens[2]
+    with torch.no_grad():
+        model.get_parameter("fc.bias")[2] = 50.0
+    for how in ({}, {"beams": 3}, {"greedy": True}):
+        texts = generate_many(model, tokenizer, ["a", "b"], SampleConfig(length=30, **how))  # type: ignore[arg-type]
+        assert unknown not in "".join(texts)
+        allowed = SampleConfig(length=30, allow_unk=True, **how)  # type: ignore[arg-type]
+        assert "".join(generate(model, tokenizer, "a", allowed)) == unknown * 30
+
+
+# --- stop strings ----------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.text("ab", max_size=5), max_size=12), st.lists(st.text("ab", min_size=1, max_size=4), max_size=4))
+def test_a_text_ends_before_the_stop_string_that_is_whole_first(pieces: list[str], stops: list[str]) -> None:
+    """However it is cut into pieces, and without ever showing part of one."""
+    ending, text, shown = Ending(stops), "".join(pieces), ""
+    whole = next((text[:end] for end in range(len(text) + 1) if any(text[:end].endswith(stop) for stop in stops)), None)
+    for place, piece in enumerate(pieces):
+        shown += ending.take(piece)
+        seen = "".join(pieces[: place + 1])
+        if not ending.found:
+            begun = [size for stop in stops for size in range(len(stop)) if seen.endswith(stop[:size])]
+            assert shown == seen[: len(seen) - max(begun, default=0)]
+    shown += ending.rest()
+    if whole is None:
+        assert shown == text and not ending.found
+    else:
+        longest = max((stop for stop in stops if whole.endswith(stop)), key=len)
+        assert shown == whole.removesuffix(longest) and ending.found
+
+
+@pytest.mark.parametrize("how", [{}, {"beams": 3}])
+def test_a_text_stops(trained: Pair, how: dict[str, Any]) -> None:
+    whole = written(trained, "ab", **how)
+    for stop in (whole[20:23], whole[57:], whole[:1], "never"):
+        config = SampleConfig(length=60, stop=(stop,), **how)
+        shown = "".join(generate(*trained, "ab", config))
+        assert stop not in shown
+        assert (how and stop != "never") or shown == whole.partition(stop)[0]
+
+
+def test_the_first_of_several_stop_strings_ends_a_text(trained: Pair) -> None:
+    whole = written(trained, "ab")
+    assert generate_many(*trained, ["ab"], SampleConfig(length=60, stop=(whole[5:9], "b")))[0] == min(
+        whole.partition(whole[5:9])[0], whole.partition("b")[0], key=len
+    )
+
+
+def test_in_a_batch_a_text_that_stops_leaves(trained: Pair) -> None:
+    stops = [written(trained, "ab", seed=seed)[10:14] for seed in range(4)]
+    configs = [SampleConfig(length=60, seed=seed, stop=(stop,)) for seed, stop in enumerate(stops)]
+    streams = [Stream.start(trained[1], "ab", config) for config in configs]
+    texts = write_to_end(trained, {0: streams})
+    for seed, stream in enumerate(streams):
+        assert stream.done and not stream.error
+        assert texts[stream] == written(trained, "ab", seed=seed).partition(stops[seed])[0]
+
+
+# --- going on --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [{}, {"top_k": 2}, {"repetition_penalty": 1.5}])
+@pytest.mark.parametrize("prompt", ["ab", "", "ß"])
+def test_a_text_that_goes_on_is_the_longer_one(trained: Pair, prompt: str, how: dict[str, Any]) -> None:
+    whole = written(trained, prompt, seed=3, **how)
+    for length in (1, 25):
+        stream = Stream.start(trained[1], prompt, SampleConfig(length=60 - length, seed=3, **how), None, whole[:length])
+        assert write_to_end(trained, {0: [stream]}) == {stream: whole[length:]}

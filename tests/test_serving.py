@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charlm.catalog import data_dir
 from charlm.checkpoint import save_weights
@@ -14,7 +16,7 @@ from charlm.config import SampleConfig
 from charlm.errors import CheckpointError, ConfigError, CorpusError
 from charlm.run import Run
 from charlm.runs import RunStore
-from charlm.serving import Draft, Serving
+from charlm.serving import Begun, Draft, Serving, drafts
 from tests.training import TEXT, entered, store_in, trained
 
 SHORT = SampleConfig(length=40, seed=3)
@@ -137,6 +139,56 @@ def test_warming_up_opens_the_shipped_models(tmp_path: Path) -> None:
     serving.warm_up()
     [run] = serving.store.list()
     assert run.shipped and serving.lexicon(run)
+
+
+# --- samples, texts that go on ---------------------------------------------------------------------------------------
+
+
+def test_samples_are_the_texts_of_the_next_seeds(store: RunStore, runs: list[Run]) -> None:
+    config = SampleConfig(length=40, seed=3, samples=3)
+    last = list(Serving(store).compare(runs, "Thé ", config))[-1]
+    for run in runs:
+        samples = last[run.run_id].samples
+        alone = [written(Serving(store), run, "Th ", SampleConfig(length=40, seed=3 + at)).text for at in range(3)]
+        assert [one.text for one in samples] == alone and len(set(alone)) == 3
+        assert all(one.done and one.prompt == "Th " and one.skipped == ["é"] for one in samples)
+
+
+@pytest.mark.parametrize("prompt", ["The ", ""])
+def test_texts_go_on_as_if_they_had_been_longer(prompt: str, store: RunStore, runs: list[Run]) -> None:
+    serving = Serving(store)
+    long = {run.run_id: written(serving, run, prompt, SampleConfig(length=80, seed=4)) for run in runs}
+    begun = {run_id: [Begun(prompt, draft.text[:40], sample=1)] for run_id, draft in long.items()}
+    drafts = list(serving.compare(runs, "ignored", SHORT, begun))
+    assert all(draft.text.startswith(long[run_id].text[:40]) for one in drafts for run_id, draft in one.items())
+    assert {run_id: draft.text for run_id, draft in drafts[-1].items()} == {
+        run_id: draft.text for run_id, draft in long.items()
+    }
+    assert all(draft.prompt == prompt for draft in drafts[-1].values())
+
+
+@given(st.text("ab", max_size=9), st.text("cd", max_size=9))
+def test_only_the_end_of_a_long_text_is_read_again(prompt: str, text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drafts, "READ_AGAIN", 6)
+        read = Begun(prompt, text).end()
+    whole = prompt + text
+    assert "".join(read) == whole[-6:] and text.endswith(read[1])
+    assert read == (prompt, text) if len(whole) < 6 else read[0]
+
+
+def test_a_search_is_the_same_in_company(store: RunStore, runs: list[Run]) -> None:
+    config = SampleConfig(length=40, beams=3)
+    together = list(Serving(store).compare(runs, "The ", config))[-1]
+    assert [written(Serving(store), run, config=config).text for run in runs] == [
+        draft.text for draft in together.values()
+    ]
+
+
+def test_a_text_that_stops_is_done(store: RunStore, runs: list[Run]) -> None:
+    serving, whole = Serving(store), written(Serving(store), runs[0]).text
+    draft = written(serving, runs[0], config=SampleConfig(length=40, seed=3, stop=(whole[10:13],)))
+    assert draft.done and not draft.error and draft.text == whole.partition(whole[10:13])[0]
 
 
 # --- words and scores ------------------------------------------------------------------------------------------------

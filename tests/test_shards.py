@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from charlm.config import ARCHS, ModelConfig
+from charlm.config import RACE_ARCHS, ModelConfig
 from charlm.models import LanguageModel, build_model
 from charlm.shards import Shards, team
 
@@ -27,7 +27,7 @@ def grads_of(model: LanguageModel) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("rows, count", [(4, 2), (5, 2), (5, 4), (2, 3)])
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", RACE_ARCHS)
 def test_gradients_are_those_of_the_whole_batch(arch: str, rows: int, count: int) -> None:
     model, (inputs, targets) = model_of(arch), batch(rows)
     before = tuple(torch.randn_like(part) for part in model.initial_state(rows))

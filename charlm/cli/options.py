@@ -12,6 +12,7 @@ import typer
 
 from charlm.config import Config
 from charlm.errors import ConfigError
+from charlm.escapes import meant
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object or list as the last line.")]
 RunsDir = Annotated[
@@ -32,13 +33,14 @@ def hint_of(field: dataclasses.Field) -> str:
     meta, kind = field.metadata, type(field.default)
     if meta["choices"]:
         legal = ", ".join(meta["choices"])
+    elif kind is tuple:
+        legal = f"up to {meta['high']}, one option each; \\n is a line end"
     elif kind in (int, float):
         legal = f"{meta['low']:,} to {meta['high']:,} {meta['unit']}".rstrip()
     else:
         legal = ""
-    default = (
-        {True: "yes", False: "no", "": ""}.get(field.default, field.default) if kind in (bool, str) else field.default
-    )
+    worded = {True: "yes", False: "no", (): ""}
+    default = field.default if kind in (int, float) else worded.get(field.default, field.default)
     said = [legal] if legal else []
     said += [f"default {default}"] if default != "" else []
     return f"{field.metadata['hint']}." + (f" ({'; '.join(said)})" if said else "")
@@ -48,12 +50,12 @@ def option_of(field: dataclasses.Field, panel: str) -> inspect.Parameter:
     """A typer option for the field; None says that it was not given, so that a preset's value stays."""
     flag, kind = field.name.replace("_", "-"), type(field.default)
     declared = f"--{flag}/--no-{flag}" if kind is bool else f"--{flag}"
+    metavar = {bool: None, tuple: "TEXT"}.get(kind, kind.__name__.upper())
     shown = typer.Option(
-        None, declared, help=hint_of(field), metavar=None if kind is bool else kind.__name__.upper(),
-        show_default=False, rich_help_panel=panel,
+        None, declared, help=hint_of(field), metavar=metavar, show_default=False, rich_help_panel=panel
     )  # fmt: skip
     # Numbers arrive as words, so that a wrong one is refused by name and value, like everywhere else.
-    annotation = bool | None if kind is bool else str | None
+    annotation: Any = {bool: bool | None, tuple: list[str] | None}.get(kind, str | None)
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=annotation)
 
 
@@ -68,6 +70,8 @@ def value_of(field: dataclasses.Field, given: Any) -> Any:
         return given
     if kind is str:
         return readable(given)
+    if kind is tuple:
+        return [meant(readable(word)) for word in given]
     try:
         number = float(given)
         return int(given) if math.isfinite(number) and given.strip().lstrip("+-").isdecimal() else number
@@ -109,7 +113,7 @@ def takes(*classes: type[Config], only: tuple[str, ...] = (), skip: tuple[str, .
         @functools.wraps(command)
         def run(**given: Any) -> Any:
             typed = {field.name: (field, given.pop(field.name)) for field, _ in chosen}
-            options = {name: value_of(*pair) for name, pair in typed.items() if pair[1] is not None}
+            options = {name: value_of(*pair) for name, pair in typed.items() if pair[1] not in (None, [], ())}
             return command(**given, options=options)
 
         parameters = [*own, *(option_of(field, panel) for field, panel in chosen)]

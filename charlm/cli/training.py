@@ -46,7 +46,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("evaluate", help="Score a run on its held-out text, or on another text.")(evaluate)
 
 
-@takes(ModelConfig, TrainConfig, CorpusConfig)
+@takes(ModelConfig, TrainConfig, CorpusConfig, skip=("counted",))
 def train(
     corpus: CorpusToken, options: dict[str, Any], preset: Preset = "quick", runs_dir: RunsDir = None, json: Json = False
 ) -> int:
@@ -54,7 +54,7 @@ def train(
     return show_end(train_all(corpus, config, [config.model.arch], runs_dir), json)
 
 
-@takes(ModelConfig, TrainConfig, CorpusConfig, skip=("arch",))
+@takes(ModelConfig, TrainConfig, CorpusConfig, skip=("arch", "counted"))
 def race(
     corpus: CorpusToken,
     options: dict[str, Any],

@@ -11,10 +11,14 @@ from charlm.cli.report import note, print_json
 from charlm.config import SampleConfig
 from charlm.errors import CheckpointError
 
+# Stands between the samples of one model, a blank line before and after it.
+RULE = "-" * 40
+
 
 def add_to(app: typer.Typer) -> None:
     """Hang the commands of this module on the program."""
-    app.command("generate", help="Write on from a prompt; prints prompt and text, nothing else.")(generate)
+    said = "Write on from a prompt; prints prompt and text, nothing else; several samples with a line between them."
+    app.command("generate", help=said)(generate)
     app.command("compare", help="The same prompt to several runs.")(compare)
 
 
@@ -49,16 +53,29 @@ def generate(
     found = store.find(run)
     written = None
     for draft in Serving(store).generate(found, prompt, config):
-        if not json:
+        if not json and config.samples == 1:
             write(draft.prompt + draft.text if written is None else draft.text[len(written.text) :])
         written = draft
     if written is None:
         return
     say_skipped(found.label, written)
     if json:
-        print_json({"run_id": found.run_id, "label": found.label, **drawn(written)})
+        print_json(listed({"run_id": found.run_id, "label": found.label}, written, config))
+    elif config.samples > 1:
+        print(all_samples(written))
     elif sys.stdout.isatty():
         print()
+
+
+def listed(about: dict[str, Any], draft: Any, config: SampleConfig) -> Any:
+    """One sample as an object, several as a list of them, each with its seed."""
+    samples = [{**about, "seed": config.seed + at, **drawn(one)} for at, one in enumerate(draft.samples)]
+    return samples if config.samples > 1 else {**about, **drawn(draft)}
+
+
+def all_samples(draft: Any) -> str:
+    """Prompt and text of every sample, with a rule between them."""
+    return f"\n\n{RULE}\n\n".join(one.prompt + one.text for one in draft.samples)
 
 
 def write(text: str) -> None:
@@ -83,11 +100,17 @@ def compare(
     if drafts and all(draft.error for draft in drafts.values()):
         raise CheckpointError("; ".join(dict.fromkeys(draft.error for draft in drafts.values())))
     if json:
-        print_json([{**about(run), **drawn(drafts[run.run_id])} for run in found])
+        print_json([compared(run, drafts[run.run_id], config) for run in found])
         return
     for run in found:
         say_skipped(run.label, drafts[run.run_id])
-        print(f"== {headline(run)}\n{drafts[run.run_id].prompt}{drafts[run.run_id].text}\n")
+        print(f"== {headline(run)}\n{all_samples(drafts[run.run_id])}\n")
+
+
+def compared(run: Any, draft: Any, config: SampleConfig) -> dict[str, Any]:
+    """One column of a comparison for JSON; of several samples the first, and all of them under `samples`."""
+    more = {"samples": listed({}, draft, config)} if config.samples > 1 else {}
+    return {**about(run), **drawn(draft), **more}
 
 
 def about(run: Any) -> dict[str, Any]:

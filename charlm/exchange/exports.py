@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from charlm.errors import ConfigError
+from charlm.errors import CheckpointError, ConfigError
 from charlm.exchange.onnx_step import write_onnx
 from charlm.exchange.page import write_page
 from charlm.exchange.run_zip import write_zip
@@ -31,13 +31,24 @@ class Format:
     write: Callable[[Run, Path], None]
 
 
+def _network(write: Callable[..., None], **options: Any) -> Callable[[Run, Path], None]:
+    """`write` with these options, for runs that are networks."""
+
+    def write_network(run: Run, path: Path) -> None:
+        if run.model_config.is_counted:
+            raise CheckpointError(f"{run.label} is an n-gram, a table of counts and no network; export it as zip")
+        write(run, path, **options)
+
+    return write_network
+
+
 FORMATS: Sequence[Format] = (
     Format("zip", ".zip", "the whole run folder, to go on elsewhere", write_zip),
-    Format("torch", ".torch.zip", "a state_dict for plain torch, with the lines that load it", write_torch),
-    Format("udacity", ".net", "the dict of Udacity's character-RNN notebooks; LSTM only", write_udacity),
-    Format("onnx", ".onnx", "one step as a graph, for other languages and runtimes", write_onnx),
-    Format("html", ".html", "one page that writes offline, in any browser", partial(write_page, bits=16)),
-    Format("html8", ".html", "the same page in half the size, a little less exact", partial(write_page, bits=8)),
+    Format("torch", ".torch.zip", "a state_dict for plain torch, with the lines that load it", _network(write_torch)),
+    Format("udacity", ".net", "the dict of Udacity's character-RNN notebooks; LSTM only", _network(write_udacity)),
+    Format("onnx", ".onnx", "one step as a graph, for other languages and runtimes", _network(write_onnx)),
+    Format("html", ".html", "one page that writes offline, in any browser", _network(write_page, bits=16)),
+    Format("html8", ".html", "the same page in half the size, a little less exact", _network(write_page, bits=8)),
 )
 
 

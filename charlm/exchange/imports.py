@@ -15,9 +15,9 @@ from charlm.exchange.recognise import Kind, called, kind_of
 from charlm.exchange.run_zip import read_zip
 from charlm.files import open_plain
 from charlm.presets import RunConfig
-from charlm.run import MAX_LABEL, Run, clean_label
+from charlm.run import MAX_LABEL, Run, clean_label, read_json
 from charlm.runs import RunStore
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Tokenizer, most_tokenizer_bytes, read_tokenizer
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
@@ -40,7 +40,7 @@ class Imported:
     """What was read from a file: a model, what its ids mean, and the format's name."""
 
     model: "LanguageModel"
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     format: str
 
 
@@ -54,6 +54,7 @@ def import_file(
     corpus: Corpus | None = None,
     pickles: bool = True,
     most_bytes: int = MOST_BYTES,
+    accept: Callable[[ModelConfig], None] = lambda _: None,
 ) -> Run:
     """A new run made of a file: a run's zip, our safetensors, or what torch.save made of recurrent layers.
 
@@ -66,6 +67,7 @@ def import_file(
         corpus: a text to measure the model on; the run then belongs to it.
         pickles: whether pickles are opened at all. They never run, but a public server opens none.
         most_bytes: a larger file is refused.
+        accept: asked before a model is used; raises what it is refused with.
 
     Raises:
         CheckpointError: it is nothing that can be imported, damaged, hostile or too large.
@@ -81,11 +83,13 @@ def import_file(
             "your own machine (python -m charlm import FILE), export the run as zip, and upload that"
         )
     if kind == "run":
-        return read_zip(store, path, most_bytes=most_bytes, label=label)
+        return read_zip(store, path, most_bytes=most_bytes, label=label, accept=accept)
     if kind not in READERS:
         raise CheckpointError(f"{name} is {REFUSED[kind]}")
     ModelConfig(nonlinearity=nonlinearity)  # refused before the file is read
-    return _made(store, path, READERS[kind](path, characters, nonlinearity), label, corpus)
+    found = READERS[kind](path, characters, nonlinearity)
+    accept(found.model.config)
+    return _made(store, path, found, label, corpus)
 
 
 def _check_size(path: Path, name: str, most_bytes: int) -> None:
@@ -127,18 +131,17 @@ def _made(store: RunStore, path: Path, found: Imported, label: str, corpus: Corp
 def _measured(found: Imported, config: RunConfig, corpus: Corpus) -> tuple[dict[str, Any], dict[str, Any]]:
     """The loss on the text's held-out part, and the text as run.json names it."""
     from charlm.catalog import data_dir, remember
-    from charlm.dataset import cut_of
-    from charlm.entry import corpus_facts, dataset_of
+    from charlm.entry import corpus_cut, corpus_facts, dataset_of
     from charlm.evaluate import evaluate
 
     corpus = known_part(corpus, found.tokenizer)
-    cut = cut_of(len(corpus.text), config.train, config.corpus)
+    cut, sizes = corpus_cut(corpus, found.tokenizer, config.train, config.corpus)
     dataset = dataset_of(found.tokenizer, corpus, config.train, config.corpus)
     loss = evaluate(found.model, dataset.val_ids).nats_per_token
     remember(corpus, data_dir())
     message = "; ".join([*corpus.repairs, *(note for note in cut.notes if "validation" in note)])
     return {"best_val_loss": loss, "val_loss": loss}, {
-        "message": message, **corpus_facts(corpus, found.model.config, cut)
+        "message": message, **corpus_facts(corpus, found.model.config, cut, sizes)
     }  # fmt: skip
 
 
@@ -174,7 +177,20 @@ def _read_safetensors(path: Path, characters: Path | None, nonlinearity: str) ->
             "it in Python and save it as torch.save({'state_dict': tensors, 'chars': chars}, FILE)"
         )
     model = load_weights(path, ModelConfig.from_dict(config))
-    return Imported(model, tokenizer_of({}, path, characters, model.config.vocab_size), "safetensors")
+    if model.config.level == "char":
+        return Imported(model, tokenizer_of({}, path, characters, model.config.vocab_size), "safetensors")
+    return Imported(model, _beside(path, characters, model.config), "safetensors")
+
+
+def _beside(path: Path, given: Path | None, config: ModelConfig) -> Tokenizer:
+    """The words or subwords of our own weights, from the tokenizer.json of their run."""
+    file = given or path.with_name("tokenizer.json")
+    if not file.is_file():
+        raise CheckpointError(
+            f"{clean_name(path.name)} has {config.vocab_size:,} tokens that its run's tokenizer.json names; put that "
+            "beside it, or name it with --characters"
+        )
+    return read_tokenizer(read_json(file, most_tokenizer_bytes(config.vocab_size, config.level)), config)
 
 
 READERS: Mapping[Kind, Callable[[Path, Path | None, str], Imported]] = {

@@ -1,7 +1,7 @@
 """A run folder as a zip, with its named members only: written, and made into a new run."""
 
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from charlm.run import ACTIVE, Run, now
 from charlm.run_info import MOST_BYTES as MOST_DESCRIPTION
 from charlm.run_info import tidied
 from charlm.runs import RunStore
-from charlm.tokenizer import CharTokenizer, most_tokenizer_bytes
+from charlm.tokenizer import most_tokenizer_bytes, read_tokenizer
 
 LOGS = {"metrics.jsonl": ("step", *MEASURES), "samples.jsonl": ("step", *TEXTS)}
 BEST, LAST, NEWEST = "best.safetensors", "last.safetensors", "resume.safetensors"
@@ -45,7 +45,13 @@ def write_zip(run: Run, path: Path) -> None:
             archive.write(member, f"{run.run_id}/{member.relative_to(run.folder).as_posix()}")
 
 
-def read_zip(store: RunStore, path: Path, most_bytes: int = MOST_UNPACKED, label: str = "") -> Run:
+def read_zip(
+    store: RunStore,
+    path: Path,
+    most_bytes: int = MOST_UNPACKED,
+    label: str = "",
+    accept: Callable[[ModelConfig], None] = lambda _: None,
+) -> Run:
     """A new run from what `write_zip` writes, or from a run folder that somebody packed.
 
     The program names its folder and writes its files anew: run.json from known fields, logs row by row. Weights and
@@ -57,6 +63,7 @@ def read_zip(store: RunStore, path: Path, most_bytes: int = MOST_UNPACKED, label
         path: the zip.
         most_bytes: that it may unpack to.
         label: of the new run; empty: the one it had.
+        accept: asked before the model is used; raises what it is refused with.
 
     Raises:
         CheckpointError: the zip, or a member, is not what it should be; nothing is left of it.
@@ -68,10 +75,9 @@ def read_zip(store: RunStore, path: Path, most_bytes: int = MOST_UNPACKED, label
         found = _named(archive)
         about, status = _description(archive, found)
         model = ModelConfig.from_dict(about["model"])
-        data = archive.read(found["tokenizer.json"], most_tokenizer_bytes(model.vocab_size))
-        tokenizer = CharTokenizer.from_dict(_value(data, "tokenizer.json"))
-        if tokenizer.vocab_size != model.vocab_size:
-            raise CheckpointError(f"its tokenizer has {tokenizer.vocab_size} characters, its model {model.vocab_size}")
+        accept(model)
+        data = archive.read(found["tokenizer.json"], most_tokenizer_bytes(model.vocab_size, model.level))
+        tokenizer = read_tokenizer(_value(data, "tokenizer.json"), model)
         _check_sizes(archive, found, model)
         about["num_parameters"] = count_parameters(model)
         about |= {"trimmed": NEWEST not in found, "label": one_line(label, 80) or about["label"]}

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from functools import cache
+from itertools import chain
 from typing import Self
 
 import torch
@@ -26,7 +27,16 @@ class LanguageModel(nn.Module, ABC):
     Args:
         config: sizes and architecture; `vocab_size` must be at least 2.
         seed: for the first weights and for dropout, which have a generator of their own.
+
+    Attributes:
+        COMPILED: what of it is compiled on a CPU, in a few words; empty: nothing.
+        ON_GPU: what it is computed by on a GPU, likewise.
+        MINDS_PRECISION: on a CPU its products are in `precision` by its own doing; others are cast by torch's autocast.
     """
+
+    COMPILED = ""
+    ON_GPU = "torch's operations"
+    MINDS_PRECISION = False
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
@@ -80,6 +90,11 @@ class LanguageModel(nn.Module, ABC):
         return cls.products(config)
 
     @classmethod
+    def waits(cls, config: ModelConfig, seq_len: int) -> int:
+        """How often a batch waits for a layer in the forward pass: once, or for every token where a layer needs it."""
+        return config.num_layers
+
+    @classmethod
     def kept(cls, config: ModelConfig) -> int:
         """Numbers a token that a training keeps for the way back, the logits among them.
 
@@ -92,13 +107,26 @@ class LanguageModel(nn.Module, ABC):
         """How many numbers are learned."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    @property
+    def device(self) -> torch.device:
+        """Where its numbers are."""
+        return next(chain(self.parameters(), self.buffers())).device
+
+    def check(self) -> None:
+        """Look at numbers that came from a file: of the right type, and finite, but from anyone.
+
+        Raises:
+            ValueError: they make no sense in this model.
+        """
+
 
 @cache
 def matrices(kind: type[LanguageModel], config: ModelConfig) -> tuple[Tensor, ...]:
     """The shapes (on torch's meta device) of all that a model of this class multiplies with."""
     model = kind.outline(config)
     tables = [part.weight for part in model.modules() if isinstance(part, nn.Embedding)]
-    looked_up = {id(table) for table in tables} - {id(part.weight) for part in model.modules() if isinstance(part, nn.Linear)}
+    used = [part.weight for part in model.modules() if isinstance(part, nn.Linear)]
+    looked_up = {id(table) for table in tables} - {id(weight) for weight in used}  # tied weights are both
     return tuple(one for one in model.parameters() if one.dim() > 1 and id(one) not in looked_up)
 
 

@@ -47,6 +47,9 @@ class MinGRUModel(ResidualModel):
     Its state are the recurrence's, (L, B, H), and what the convolution still needs, (L, B, TAPS - 1, H).
     """
 
+    COMPILED = "the recurrence"
+    ON_GPU = "a parallel scan"
+
     def block(self) -> Block:
         return Block(self.config.hidden_size)
 

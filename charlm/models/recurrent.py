@@ -19,6 +19,9 @@ KEPT = 5
 class RecurrentModel(NeuralModel):
     """What the three share. Parameters have torch's names: `embed.weight`, `rnn.weight_ih_l0`, `fc.weight`"""
 
+    COMPILED = "steps"
+    ON_GPU = "cuDNN's layers"
+    MINDS_PRECISION = True
     CELL: Callable[..., nn.RNNBase]
     STEPS: Cell
     NUM_STATES = 1
@@ -49,6 +52,10 @@ class RecurrentModel(NeuralModel):
     def step_products(cls, config: ModelConfig) -> int:
         """Those of a layer with its own past: the next step waits for them."""
         return cls.STEPS.gates * config.hidden_size**2
+
+    @classmethod
+    def waits(cls, config: ModelConfig, seq_len: int) -> int:
+        return config.num_layers * seq_len
 
     @classmethod
     def kept(cls, config: ModelConfig) -> int:

@@ -3,11 +3,11 @@
 A text's state and characters are the same bit for bit whether it is written alone or beside others.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from charlm.models.choosing import choose
+from charlm.models.choosing import Settings, choose
 from charlm.models.compiled import compiled, inlined, is_wanted, sigmoid, tanh
 from charlm.models.language_model import LanguageModel
 from charlm.models.product import add_products, padded_rows
@@ -16,14 +16,6 @@ from charlm.models.weights import GRU_GATES, LSTM_GATES, Weights, weights_of
 
 Array = np.ndarray[Any, Any]
 CHOOSE = -1  # in place of a given token; also what stands where none could be chosen
-
-
-class Settings(NamedTuple):
-    """How each row draws, (B,) each; temperature 0 takes the likeliest."""
-
-    temperature: Array
-    top_k: Array
-    top_p: Array
 
 
 @inlined
@@ -124,22 +116,23 @@ def step(w: Weights, ids: Array, state: Array, vectors: Array, gates: Array, pas
 
 @compiled
 def write(
-    w: Weights, settings: Settings, ids: Array, given: Array, draws: Array, state: Array,
+    w: Weights, settings: Settings, ids: Array, given: Array, draws: Array, recent: Array, state: Array,
     vectors: Array, gates: Array, past: Array, logits: Array, work: Array, order: Array, written: Array,
 ) -> None:  # fmt: skip
     """Read ids (B,), and then, `written.shape[1]` times, set and read the next token: the given one, else a chosen one.
 
-    Given tokens (B, T) are -1 where one is to be chosen, with the number in draws (B, T). A row whose logits are beyond
-    all numbers has -1 in written (B, T) and goes on with token 0.
+    Given tokens (B, T) are -1 where one is to be chosen, with the number in draws (B, T). Recent ids (B, N), the oldest
+    first, make room for those that are read. A row whose logits are beyond all numbers has -1 in written (B, T) and
+    goes on with token 0.
     """
     size = w.table.shape[0]
     for t in range(written.shape[1]):
         step(w, ids, state, vectors, gates, past, logits)
         for b in range(ids.shape[0]):
+            recent[b, t % recent.shape[1]] = ids[b]
             chosen = given[b, t]
             if chosen < 0:
-                how = settings.temperature[b], settings.top_k[b], settings.top_p[b]
-                chosen = choose(logits[b, :size], draws[b, t], how[0], how[1], how[2], work, order)
+                chosen = choose(settings, b, logits[b, :size], recent[b], draws[b, t], work, order)
             written[b, t] = chosen
             ids[b] = max(chosen, 0)
 
@@ -175,7 +168,9 @@ class Stepper:
         step(self.weights, ids.astype(np.int64), state, vectors, gates, past, logits)
         return logits[: len(ids), : self.vocab_size], state[:, :, : len(ids)]
 
-    def write(self, settings: Settings, ids: Array, given: Array, draws: Array, state: Array) -> tuple[Array, Array]:
+    def write(
+        self, settings: Settings, ids: Array, given: Array, draws: Array, state: Array, recent: Array
+    ) -> tuple[Array, Array]:
         """Read ids (B,), then T times read the next token, given or chosen.
 
         Args:
@@ -184,6 +179,7 @@ class Stepper:
             given: (B, T) int64, the tokens that come next; -1 where one is to be chosen.
             draws: (B, T) float64 in [0, 1), for the choices.
             state: (S, L, B, H) before `ids`.
+            recent: (B, N) int64, read before `ids`, the oldest first, -1 in front where there are fewer.
 
         Returns:
             The tokens after `ids`, (B, T), the last ones not read yet; CHOOSE from where logits were beyond numbers.
@@ -191,8 +187,9 @@ class Stepper:
         """
         rows = len(ids)
         state, written = self._padded(state), np.empty(given.shape, np.int64)
-        work, order = np.empty((2, self.vocab_size)), np.empty(self.vocab_size, np.int64)
-        write(self.weights, settings, ids.copy(), given, draws, state, *self._room(rows), work, order, written)
+        work, order = np.empty((3, self.vocab_size)), np.empty(self.vocab_size, np.int64)
+        read = ids.copy(), given, draws, recent.copy(), state
+        write(self.weights, settings, *read, *self._room(rows), work, order, written)
         return written, state[:, :, :rows]
 
     def _padded(self, state: Array) -> Array:

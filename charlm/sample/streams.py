@@ -1,7 +1,8 @@
 """Texts in the making, and what writes them: several beside each other, as rows of one batch."""
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -10,66 +11,118 @@ import torch
 from charlm.config import SampleConfig
 from charlm.errors import JobError
 from charlm.models import LanguageModel
-from charlm.models.stepping import CHOOSE, Settings, Stepper, can_step
-from charlm.sample.choice import BEYOND_NUMBERS, Logits, choose
-from charlm.tokenizer import CharTokenizer
+from charlm.models.choosing import NOTHING, Settings
+from charlm.models.stepping import CHOOSE, Stepper
+from charlm.sample.choice import BEYOND_NUMBERS, REMEMBERED, Logits, choose
+from charlm.sample.ending import Ending
+from charlm.tokenizer import Speller, Tokenizer
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def first_id(tokenizer: CharTokenizer) -> int:
-    """What stands before an empty prompt, unseen: a line end, else a space, else the first token."""
-    known = [token for token in ("\n", " ") if not tokenizer.unknown(token)]
-    return int(tokenizer.encode(known[0])[0]) if known else 0
+def first_id(tokenizer: Tokenizer) -> int:
+    """What stands before an empty prompt, unseen: a line end, else a space, else the first token that is known."""
+    for blank in ("\n", " "):
+        ids = tokenizer.encode(blank, skip_unknown=True)
+        if len(ids) and ids[0] != tokenizer.unk_id:
+            return int(ids[0])
+    return 1 if tokenizer.unk_id == 0 else 0
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> Ids:
+    """What a model reads of a prompt, at least one token; what has no id is skipped."""
+    ids = tokenizer.read(prompt).astype(np.int64)
+    return ids if len(ids) else np.array([first_id(tokenizer)])
 
 
 @dataclass(eq=False)
 class Stream:
-    """One text in the making, a row of a batch.
+    """One text in the making.
 
     Attributes:
+        tokenizer: the model's.
         unread: ids the model has not read yet, at least one.
-        config: how it draws.
+        config: how it is written.
         rng: its own.
         left: tokens still to be written.
-        state: of the model after all that was read, in the writer's form; None before the first.
+        speller: what each further token adds to the text.
+        banned: an id that is never chosen.
+        ending: looks out for stop strings.
+        recent: the ids that were read last.
+        state: of what writes it, after all that was read; None before the first.
         error: why it cannot go on.
     """
 
+    tokenizer: Tokenizer
     unread: Ids
     config: SampleConfig
     rng: np.random.Generator
     left: int
+    speller: Speller
+    banned: int | None
+    ending: Ending
+    recent: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     state: Any = None
     error: str = ""
 
     @classmethod
-    def start(cls, tokenizer: CharTokenizer, prompt: str, config: SampleConfig, seed: int | None = None) -> Self:
-        """A text after `prompt`, whose unknown characters are skipped; `seed` instead of the config's if given."""
-        ids = tokenizer.encode(prompt, skip_unknown=True).astype(np.int64)
-        ids = ids if len(ids) else np.array([first_id(tokenizer)])
-        rng = np.random.default_rng(config.seed if seed is None else seed)
-        return cls(ids, config, rng, config.length)
+    def start(
+        cls, tokenizer: Tokenizer, prompt: str, config: SampleConfig, seed: int | None = None, written: str = ""
+    ) -> Self:
+        """A text after `prompt`.
+
+        Args:
+            tokenizer: the model's.
+            prompt: read first; what has no id is skipped.
+            config: how it is written.
+            seed: instead of the config's, if given.
+            written: what has been written after the prompt before: the stream goes on as if it had never stopped.
+        """
+        prompted = prompt_ids(tokenizer, prompt)
+        read = tokenizer.read(prompt + written).astype(np.int64)
+        ids = read if len(tokenizer.read(prompt)) else np.concatenate([prompted, read])
+        bits = np.random.PCG64(config.seed if seed is None else seed)
+        bits.advance(max(0, len(ids) - len(prompted)))  # a number was drawn for each of them
+        rng, speller = np.random.Generator(bits), tokenizer.speller(prompt + written)
+        banned = None if config.allow_unk else tokenizer.unk_id
+        return cls(tokenizer, ids, config, rng, config.length, speller, banned, Ending(config.stop))
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to write, or it failed."""
         return self.left == 0 or bool(self.error)
 
-    def take(self, chosen: Ids) -> Ids:
-        """Note what was chosen for it, from CHOOSE on nothing; returns what of it belongs to the text."""
+    def take(self, chosen: Ids) -> str:
+        """Note what was chosen for it, from CHOOSE on nothing; returns what that adds to the text."""
         chosen = chosen[: self.left]
         valid = chosen[: int(np.argmax(chosen == CHOOSE))] if CHOOSE in chosen else chosen
-        self.error = BEYOND_NUMBERS if len(valid) < len(chosen) else ""
         self.left -= len(valid)
-        return valid
+        piece = self.ending.take("".join(map(self.speller.take, valid.tolist())))
+        if self.ending.found:
+            self.left = 0
+            return piece
+        self.error = BEYOND_NUMBERS if len(valid) < len(chosen) else ""
+        return piece + (self.ending.rest() if self.done else "")
 
 
 class Writer(Protocol):
-    """A model that writes several texts beside each other."""
+    """What writes several texts beside each other."""
 
-    def write(self, streams: Sequence[Stream], steps: int) -> list[Ids]:
-        """Let each read or write up to `steps` tokens; returns what each has newly written."""
+    def write(self, streams: Sequence[Stream], steps: int) -> list[str]:
+        """Let each read or write up to `steps` tokens; returns what that adds to each text."""
+
+
+class Reader(Protocol):
+    """A model that reads, for who chooses the tokens; states are its own matter."""
+
+    def initial_state(self) -> Any:
+        """The state of one row before the first token."""
+
+    def read(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
+        """Ids (B, T) and the state before them -> logits after the last ones (B, V) and the state after them."""
+
+    def select(self, state: Any, rows: Ids) -> Any:
+        """The state of these rows, of which one may be named several times."""
 
 
 class CompiledWriter:
@@ -82,7 +135,21 @@ class CompiledWriter:
     def __init__(self, model: LanguageModel) -> None:
         self._stepper = Stepper(model)
 
-    def write(self, streams: Sequence[Stream], steps: int) -> list[Ids]:
+    def initial_state(self) -> Any:
+        """See Reader."""
+        return self._stepper.initial_state(1)
+
+    def read(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
+        """See Reader."""
+        for column in ids.T:
+            logits, state = self._stepper.logits(column, state)
+        return logits, state
+
+    def select(self, state: Any, rows: Ids) -> Any:
+        """See Reader."""
+        return state[:, :, rows]
+
+    def write(self, streams: Sequence[Stream], steps: int) -> list[str]:
         """See Writer."""
         steps = min(steps, max(len(stream.unread) - 1 + stream.left for stream in streams))
         given, draws = np.full((len(streams), steps), CHOOSE), np.zeros((len(streams), steps))
@@ -91,23 +158,39 @@ class CompiledWriter:
             given[row, :count] = stream.unread[1 : count + 1]
             draws[row, count:] = stream.rng.random(steps - count)
         ids = np.array([stream.unread[0] for stream in streams])
-        start = self._stepper.initial_state(1)[:, :, 0]
+        start = self.initial_state()[:, :, 0]
         states = [start if stream.state is None else stream.state for stream in streams]
-        settings = _settings([stream.config for stream in streams])
-        written, state = self._stepper.write(settings, ids, given, draws, np.stack(states, axis=2))
+        how = _settings(streams), ids, given, draws, np.stack(states, axis=2), _recent(streams)
+        written, state = self._stepper.write(*how)
         for row, stream in enumerate(streams):
             rest = stream.unread[steps:]
+            stream.recent.extend([stream.unread[0], *written[row, :-1]])
             stream.unread, stream.state = rest if len(rest) else written[row, -1:], state[:, :, row]
         return [
             stream.take(written[row, count:]) for row, (stream, count) in enumerate(zip(streams, known, strict=True))
         ]
 
 
-def _settings(configs: Sequence[SampleConfig]) -> Settings:
+def _settings(streams: Sequence[Stream]) -> Settings:
     """How each row draws, for the compiled loops."""
-    temperatures = [0.0 if config.greedy else config.temperature for config in configs]
-    top_k, top_p = [config.top_k for config in configs], [config.top_p for config in configs]
-    return Settings(np.array(temperatures), np.array(top_k, np.int64), np.array(top_p))
+    configs = [stream.config for stream in streams]
+    banned = [NOTHING if stream.banned is None else stream.banned for stream in streams]
+    return Settings(
+        np.array([0.0 if config.greedy else config.temperature for config in configs]),
+        np.array([config.top_k for config in configs], np.int64),
+        np.array([config.top_p for config in configs]),
+        np.array([config.min_p for config in configs]),
+        np.array([config.repetition_penalty for config in configs]),
+        np.array(banned, np.int64),
+    )
+
+
+def _recent(streams: Sequence[Stream]) -> Ids:
+    """The ids each row has read last, (B, REMEMBERED), the oldest first."""
+    recent = np.full((len(streams), REMEMBERED), NOTHING)
+    for row, stream in zip(recent, streams, strict=True):
+        row[REMEMBERED - len(stream.recent) :] = stream.recent
+    return recent
 
 
 class TorchWriter:
@@ -118,45 +201,54 @@ class TorchWriter:
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
-        self._device = next(model.parameters()).device
+        self._device = model.device
         self._together = self._device.type == "cuda"
 
+    def initial_state(self) -> Any:
+        """See Reader."""
+        return self._model.initial_state(1)
+
     @torch.inference_mode()
-    def write(self, streams: Sequence[Stream], steps: int) -> list[Ids]:
+    def read(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
+        """See Reader."""
+        logits, state = self._model(torch.from_numpy(ids).to(self._device), state)
+        return logits[:, -1].float().cpu().numpy(), state
+
+    def select(self, state: Any, rows: Ids) -> Any:
+        """See Reader."""
+        chosen = torch.from_numpy(rows).to(self._device)
+        return tuple(part.index_select(1, chosen) for part in state)
+
+    def write(self, streams: Sequence[Stream], steps: int) -> list[str]:
         """See Writer."""
         for stream in streams:
             if len(stream.unread) > 1:
-                self._read([stream], stream.unread[None, :-1])
+                self._step([stream], stream.unread[None, :-1])
                 stream.unread = stream.unread[-1:]
         batches = [streams] if self._together else [[stream] for stream in streams]
         written: dict[Stream, list[int]] = {stream: [] for stream in streams}
         for batch in batches:
             for _ in range(min(steps, max(stream.left for stream in batch))):
-                logits = self._read(batch, np.array([stream.unread for stream in batch]))
+                logits = self._step(batch, np.array([stream.unread for stream in batch]))
                 for stream, row in zip(batch, logits, strict=True):
                     written[stream].append(_chosen(row, stream))
                     stream.unread = np.array([max(written[stream][-1], 0)])
         return [stream.take(np.array(ids, np.int64)) for stream, ids in written.items()]
 
-    def _read(self, batch: Sequence[Stream], ids: Ids) -> Logits:
+    def _step(self, batch: Sequence[Stream], ids: Ids) -> Logits:
         """Ids (B, T) -> logits after the last ones (B, V); the streams' states are those after them."""
-        states = [self._model.initial_state(1) if stream.state is None else stream.state for stream in batch]
-        state = tuple(torch.cat(parts, dim=1) for parts in zip(*states, strict=True))
-        logits, state = self._model(torch.from_numpy(ids).to(self._device), state)
+        states = [self.initial_state() if stream.state is None else stream.state for stream in batch]
+        state = tuple(torch.cat(parts, dim=1) for parts in zip(*states, strict=True)) if len(batch) > 1 else states[0]
+        logits, state = self.read(ids, state)
         for row, stream in enumerate(batch):
             stream.state = tuple(part[:, row : row + 1] for part in state)
-        return logits[:, -1].float().cpu().numpy()
+            stream.recent.extend(ids[row].tolist())
+        return logits
 
 
 def _chosen(logits: Logits, stream: Stream) -> int:
     """The next token of a stream; CHOOSE if there is none to be had."""
     try:
-        return choose(logits, stream.config, stream.rng)
+        return choose(logits, stream.config, stream.rng, list(stream.recent), stream.banned)
     except JobError:
         return CHOOSE
-
-
-def writer_for(model: LanguageModel) -> Writer:
-    """The quickest way to write with a model as it is now; puts it into evaluation mode."""
-    model.eval()
-    return CompiledWriter(model) if can_step(model) else TorchWriter(model)

@@ -9,25 +9,26 @@ from charlm.device import all_threads
 from charlm.errors import JobError
 from charlm.models import LanguageModel
 from charlm.models.product import ROWS
-from charlm.sample.streams import CompiledWriter, Stream, Writer, writer_for
+from charlm.sample.streams import Stream, Writer
+from charlm.sample.writers import writer_for
 from charlm.shards import team
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Tokenizer
 
 Key = TypeVar("Key", bound=Hashable)
-# Characters computed in one call: the first ones soon, later ones with little said between them.
+# Tokens computed in one call: the first ones soon, later ones with little said between them.
 FIRST_STEPS, MOST_STEPS = 8, 64
 
 
 def generate(
-    model: LanguageModel, tokenizer: CharTokenizer, prompt: str = "", config: SampleConfig | None = None
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str = "", config: SampleConfig | None = None
 ) -> Iterator[str]:
-    """Yield the text after `prompt`, a character at a time; the same seed and settings give the same text.
+    """Yield the text after `prompt`, a token at a time; the same seed and settings give the same text.
 
     Args:
         model: put into evaluation mode; as it is when the first character is asked for.
         tokenizer: the model's own.
-        prompt: read first; characters the model does not know are skipped.
-        config: length, temperature, top_k, top_p, greedy, seed.
+        prompt: read first; characters the model does not know are skipped, words are read as unknown.
+        config: how it is written; one text, whatever its `samples`: for several see `generate_many`.
 
     Raises:
         JobError: the model's numbers grew beyond all bounds.
@@ -35,15 +36,15 @@ def generate(
     stream = Stream.start(tokenizer, prompt, config or SampleConfig())
     writer, steps = writer_for(model), FIRST_STEPS
     while not stream.done:
-        for ids in writer.write([stream], steps):
-            yield from (tokenizer.tokens[chosen] for chosen in ids)
+        for piece in writer.write([stream], steps):
+            yield from piece
         steps = min(2 * steps, MOST_STEPS)
     if stream.error:
         raise JobError(stream.error)
 
 
 def generate_many(
-    model: LanguageModel, tokenizer: CharTokenizer, prompts: Sequence[str], config: SampleConfig | None = None
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], config: SampleConfig | None = None
 ) -> list[str]:
     """The texts after many prompts, written at once; each as `generate` writes it alone, with config.seed + its place.
 
@@ -59,22 +60,22 @@ def generate_many(
     config, writer = config or SampleConfig(), writer_for(model)
     seeds = range(config.seed, config.seed + len(prompts))
     streams = [Stream.start(tokenizer, prompt, config, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
-    parts = max(1, min(all_threads(), len(streams) // ROWS)) if isinstance(writer, CompiledWriter) else 1
+    parts = max(1, min(all_threads(), len(streams) // ROWS)) if writer.is_compiled else 1
     with team(parts) as share_out:
-        texts = list(share_out(partial(_write_all, writer, tokenizer), [streams[part::parts] for part in range(parts)]))
+        texts = list(share_out(partial(_write_all, writer), [streams[part::parts] for part in range(parts)]))
     error = next((stream.error for stream in streams if stream.error), "")
     if error:
         raise JobError(error)
     return [texts[place % parts][place // parts] for place in range(len(streams))]
 
 
-def _write_all(writer: Writer, tokenizer: CharTokenizer, streams: Sequence[Stream]) -> list[str]:
+def _write_all(writer: Writer, streams: Sequence[Stream]) -> list[str]:
     """The texts of these streams, written to their ends beside each other."""
-    texts: dict[Stream, list[str]] = {stream: [] for stream in streams}
+    texts = dict.fromkeys(streams, "")
     while writing := [stream for stream in streams if not stream.done]:
-        for stream, ids in zip(writing, writer.write(writing, MOST_STEPS), strict=True):
-            texts[stream] += (tokenizer.tokens[chosen] for chosen in ids)
-    return ["".join(pieces) for pieces in texts.values()]
+        for stream, piece in zip(writing, writer.write(writing, MOST_STEPS), strict=True):
+            texts[stream] += piece
+    return list(texts.values())
 
 
 def interleave(streams: Mapping[Key, Iterator[str]]) -> Iterator[tuple[Key, str]]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import SampleConfig
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
@@ -44,7 +44,7 @@ class OpenedModel:
         tokenizer: the model's own.
     """
 
-    def __init__(self, model: "LanguageModel", tokenizer: CharTokenizer) -> None:
+    def __init__(self, model: "LanguageModel", tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.texts: list[Text] = []  # unfinished ones, first come first
         self.began = self.due = 0.0  # when its last turn began, and when the next one may
@@ -111,11 +111,19 @@ class Scribe:
         self._rest_until = 0.0
         self._closing = False
 
-    def begin(self, opened: OpenedModel, prompt: str, config: SampleConfig) -> Text:
-        """Have a text written; it goes on until it is done, or the reader leaves."""
+    def begin(self, opened: OpenedModel, prompt: str, config: SampleConfig, sample: int = 0, before: str = "") -> Text:
+        """Have a text written; it goes on until it is done, or the reader leaves.
+
+        Args:
+            opened: the model that writes it.
+            prompt: read first.
+            config: how it is written.
+            sample: which of several texts it is; each has a seed of its own.
+            before: what is written of it already, read again.
+        """
         from charlm.sample import Stream
 
-        text = Text(opened, Stream.start(opened.tokenizer, prompt, config))
+        text = Text(opened, Stream.start(opened.tokenizer, prompt, config, config.seed + sample, before))
         with self._changed:
             if self._closing:
                 self._end(text, CLOSED)
@@ -231,8 +239,10 @@ class Scribe:
 
     def _write(self, opened: OpenedModel, rows: list[Text], most: int) -> list[str]:
         """As many tokens of each text as fit into a turn; returns what is new in each."""
-        steps = max(1, min(most, int(TURN_SECONDS / (opened.token_seconds * len(rows)))))
+        streams = [text.stream for text in rows]
+        width = sum(stream.config.beams for stream in streams)
+        steps = max(1, min(most, int(TURN_SECONDS / (opened.token_seconds * width))))
         began = time.monotonic()
-        written = opened.writer.write([text.stream for text in rows], steps)
-        opened.token_seconds = (time.monotonic() - began) / (steps * len(rows))
-        return ["".join(opened.tokenizer.tokens[chosen] for chosen in ids) for ids in written]
+        pieces = opened.writer.write(streams, steps)
+        opened.token_seconds = (time.monotonic() - began) / (steps * width)
+        return pieces

@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,9 @@ from charlm.dataset import fitted_sizes
 from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.run import Run
 from charlm.runs import RunStore
-from charlm.serving.drafts import Draft, drafted
+from charlm.serving.drafts import Begun, Draft, drafted
 from charlm.serving.scribe import OpenedModel, Scribe, Text
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
@@ -55,7 +56,7 @@ class Serving:
         self._models: OrderedDict[tuple[str, int], OpenedModel] = OrderedDict()
         self._lexicons: OrderedDict[str, frozenset[str]] = OrderedDict()
 
-    def open(self, run: Run) -> "tuple[LanguageModel, CharTokenizer]":
+    def open(self, run: Run) -> "tuple[LanguageModel, Tokenizer]":
         """The run's best model and its tokenizer; opened anew when a running training has improved it.
 
         Raises:
@@ -75,43 +76,60 @@ class Serving:
             return self._models[key]
 
     def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[Draft]:
-        """The text of one run, as it grows.
+        """The text of one run, as it grows; all samples of it.
 
         Raises:
             CheckpointError: the run has no weights.
         """
         for drafts in self.compare([run], prompt, config):
             draft = drafts[run.run_id]
-            if draft.error:
+            if all(one.error for one in draft.samples):
                 raise CorpusError(draft.error)
             yield draft
 
-    def compare(self, runs: Sequence[Run], prompt: str, config: SampleConfig) -> Iterator[dict[str, Draft]]:
+    def compare(
+        self, runs: Sequence[Run], prompt: str, config: SampleConfig, begun: Mapping[str, Sequence[Begun]] | None = None
+    ) -> Iterator[dict[str, Draft]]:
         """The texts of several runs side by side, as they grow; what fails in one is said in its draft only.
+
+        Args:
+            runs: up to 6.
+            prompt: the same for all.
+            config: how they write.
+            begun: by run id, texts to be gone on with for another length, instead of new ones after the prompt.
 
         Raises:
             ConfigError: no run, more than 6, or one twice.
         """
         check_compared(runs)
         drafts: dict[str, Draft] = {}
-        texts: dict[str, Text] = {}
+        texts: dict[str, list[Text]] = {}
         self._count(1)
         try:
             for run in runs:
                 try:
-                    opened = self._open(run)
-                    skipped = opened.tokenizer.unknown(prompt)
-                    kept = "".join(character for character in prompt if character not in set(skipped))
-                    texts[run.run_id] = self._scribe.begin(opened, kept, config)
-                    drafts[run.run_id] = Draft(kept, skipped=skipped)
+                    starts = (begun or {}).get(run.run_id) or [Begun(prompt, "", at) for at in range(config.samples)]
+                    drafts[run.run_id], texts[run.run_id] = self._begin(self._open(run), starts, config)
                 except CharLMError as error:
                     drafts[run.run_id] = Draft(prompt, done=True, error=str(error))
-            for _ in self._flushes(texts):
-                drafts |= {run_id: drafted(drafts[run_id], text) for run_id, text in texts.items()}
+            for _ in self._flushes([text for many in texts.values() for text in many]):
+                drafts |= {run_id: drafted(drafts[run_id], many) for run_id, many in texts.items()}
                 yield dict(drafts)
         finally:
             self._count(-1)
-            self._scribe.leave(texts.values())
+            self._scribe.leave([text for many in texts.values() for text in many])
+
+    def _begin(self, opened: OpenedModel, starts: Sequence[Begun], config: SampleConfig) -> tuple[Draft, list[Text]]:
+        """Have the samples of one model written."""
+        drafts, texts = [], []
+        for start in starts:
+            skipped = opened.tokenizer.unknown(start.prompt)
+            left_out = set(skipped) if opened.tokenizer.unk_id is None else set()  # an unknown word is read as such
+            known = replace(start, prompt="".join(one for one in start.prompt if one not in left_out))
+            prompt, before = known.end()
+            texts.append(self._scribe.begin(opened, prompt, config, start.sample, before))
+            drafts.append(Draft(known.prompt, start.text, skipped, before=start.text))
+        return replace(drafts[0], more=tuple(drafts[1:])), texts
 
     def _count(self, change: int) -> None:
         with self._lock:
@@ -122,19 +140,19 @@ class Serving:
         pieces = PACED_PIECES if self._is_training() else PIECES
         return min(max(FLUSH_SECONDS, self._readers / pieces), SLOWEST_FLUSH)
 
-    def _flushes(self, texts: Mapping[str, Text]) -> Iterator[None]:
+    def _flushes(self, texts: Sequence[Text]) -> Iterator[None]:
         """Each time that new text is to be handed on: when all texts have begun, then about every `_flush_seconds`."""
 
         def have_begun() -> bool:
-            return all(text.text or text.done for text in texts.values())
+            return all(text.text or text.done for text in texts)
 
         def are_done() -> bool:
-            return all(text.done for text in texts.values())
+            return all(text.done for text in texts)
 
-        self._scribe.wait(texts.values(), have_begun, BEGIN_SECONDS)
+        self._scribe.wait(texts, have_begun, BEGIN_SECONDS)
         while not are_done():
             yield
-            self._scribe.wait(texts.values(), are_done, self._flush_seconds())
+            self._scribe.wait(texts, are_done, self._flush_seconds())
         yield
 
     def lexicon(self, run: Run) -> frozenset[str]:

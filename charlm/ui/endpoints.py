@@ -9,11 +9,12 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from charlm.catalog import entries, is_at_hand, load_corpus
-from charlm.config import CorpusConfig, reject_unknown
+from charlm.config import CorpusConfig, SampleConfig, reject_unknown
 from charlm.errors import CharLMError
 from charlm.exchange.exports import find_format
 from charlm.presets import from_options
 from charlm.run import Run
+from charlm.serving import Draft
 from charlm.serving.service import check_number
 from charlm.ui.arguments import corpus_of, options_of, path_in, sampling_of, text_of, texts_of, whole_of
 from charlm.ui.common import Services
@@ -173,24 +174,30 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
     @_spoken_stream
     def generate(
         run_id: str, prompt: str = "", length: int = 500, options: dict[str, Any] | None = None
-    ) -> Iterator[str]:
-        """The prompt and the text so far, as it grows."""
+    ) -> Iterator[str | list[str]]:
+        """The prompt and the text so far, as it grows; a list of them where options ask for several samples."""
         run, config = services.store.get(run_id), sampling_of(length, options)
         for draft in services.serving.generate(run, text_of(prompt), config):
-            yield draft.prompt + draft.text
+            yield _told(draft, config)
 
     @_spoken_stream
     def compare(
         run_ids: list[str], prompt: str = "", length: int = 500, options: dict[str, Any] | None = None
-    ) -> Iterator[dict[str, str]]:
-        """The prompt and the text so far of each run, by run id, as they grow."""
+    ) -> Iterator[dict[str, Any]]:
+        """The prompt and the text so far of each run, by run id, as they grow; lists of them for several samples."""
         ids = texts_of(run_ids, "run_ids")
         check_number(len(ids))
-        found = [services.store.get(run_id) for run_id in ids]
-        for drafts in services.serving.compare(found, text_of(prompt), sampling_of(length, options)):
-            yield {run_id: draft.error or draft.prompt + draft.text for run_id, draft in drafts.items()}
+        found, config = [services.store.get(run_id) for run_id in ids], sampling_of(length, options)
+        for drafts in services.serving.compare(found, text_of(prompt), config):
+            yield {run_id: _told(draft, config) for run_id, draft in drafts.items()}
 
     return [generate, compare]
+
+
+def _told(draft: Draft, config: SampleConfig) -> str | list[str]:
+    """Prompt and text of a draft, or why there is none; of several samples all."""
+    texts = [one.error or one.prompt + one.text for one in draft.samples]
+    return texts if config.samples > 1 else texts[0]
 
 
 def _exchange(services: Services) -> list[Callable[..., Any]]:

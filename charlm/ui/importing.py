@@ -53,7 +53,7 @@ def imported_html(run: Any) -> str:
     """What the new run is, and what can be done with it next."""
     model = run.model_config
     kind = ARCH_NAMES.get(run.arch, run.arch)
-    what = f"{kind}, {count(model.num_layers, 'layer')} of {model.hidden_size}, {count(model.vocab_size, 'character')}"
+    what = f"{kind}, {model.shape}, {count(model.vocab_size, 'character')}"
     return told_html(
         f"Imported {run.label}: {what}. Below it can be forked, to train it further, and scored on a text.",
         action("compare", "Compare it", run=run.run_id),

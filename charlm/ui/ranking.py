@@ -28,7 +28,9 @@ class Writing:
 
 
 def shape(run: Any) -> str:
-    """`2 × 128`: layers and hidden units."""
+    """`2 × 128`: layers and hidden units; of an n-gram its order."""
+    if run.model_config.is_counted:
+        return str(run.model_config.shape)
     return f"{run.model_config.num_layers} × {run.model_config.hidden_size}"
 
 

@@ -62,6 +62,11 @@ def is_forkable(run: Any) -> bool:
 
 def fork_hint(run: Any) -> str:
     """What a fork is, and which weights it goes on from."""
+    if run.model_config.is_counted:
+        said = (
+            "A new run that counts another text on top of what this one has counted; characters new to it are skipped."
+        )
+        return section(f"Fork {run.label}", said)
     which = "best" if run.shipped or run.trimmed else "newest"
     return section(
         f"Fork {run.label}",
@@ -80,12 +85,14 @@ def fork_name(run: Any) -> str:
 
 
 def model_sentence(run: Any) -> str:
-    """`LSTM, 2 layers of 512, dropout 0.3. Best at step 980.`"""
+    """`LSTM, 2 layers of 512, dropout 0.3. Best at step 980.`, `n-gram, order 7, 505,508 tokens counted.`"""
     model = run.model_config
     kind = ARCH_NAMES.get(run.arch, run.arch)
     bend = f" ({model.nonlinearity})" if run.arch == "rnn" else ""
     best = f" Best at step {whole(run.best_step)}." if run.best_val_loss is not None and run.step else ""
-    return f"{kind}{bend}, {count(model.num_layers, 'layer')} of {model.hidden_size}, dropout {model.dropout:g}.{best}"
+    if model.is_counted:
+        return f"{kind}, {model.shape}, {whole(model.counted)} tokens to count.{best}"
+    return f"{kind}{bend}, {model.shape}, dropout {model.dropout:g}.{best}"
 
 
 def _lines(run: Any) -> list[tuple[str, str]]:
@@ -110,6 +117,8 @@ def _lines(run: Any) -> list[tuple[str, str]]:
 def training_sentence(run: Any) -> str:
     """`30 epochs, batch 128 × 100, learning rate 0.001, clip 5, seed 7`."""
     train = run.train_config
+    if run.model_config.is_counted:
+        return "counted in one pass over the text"
     budget = [f"{train.epochs:g} epochs"] if train.epochs else []
     budget += [f"{whole(train.steps)} steps"] if train.steps else []
     budget += [f"{train.minutes:g} minutes"] if train.minutes else []

@@ -165,12 +165,15 @@ def _wire_name(panel: Panel, listing: Listing, find: Callable[[str], Any]) -> No
 def _wire_fork(panel: Panel, services: Services, shared: Shared, find: Callable[[str], Any]) -> None:
     def ask(message: str, chosen: Chosen | None) -> dict[Any, Any]:
         run = find(message)
-        texts = [*([SAME_TEXT] if run.corpus else []), *picker_choices(chosen)]
+        counted = run.model_config.is_counted
+        texts = [*([SAME_TEXT] if run.corpus and not counted else []), *picker_choices(chosen)]
         return {
             panel.fork_column: gr.update(visible=True), panel.name_row: gr.update(visible=False),
-            panel.fork_hint: run_details.fork_hint(run), panel.rate: run.train_config.learning_rate,
+            panel.fork_hint: run_details.fork_hint(run),
+            panel.rate: gr.update(value=run.train_config.learning_rate, visible=not counted),
             panel.text: gr.update(choices=texts, value=texts[0][1]),
-            panel.steps: run_details.fork_steps(run), panel.fork_name: run_details.fork_name(run),
+            panel.steps: gr.update(value=run_details.fork_steps(run), visible=not counted),
+            panel.fork_name: run_details.fork_name(run),
         }  # fmt: skip
 
     def start(message: str, text: str, rate: float | None, steps: int | None, label: str) -> tuple[Any, ...]:

@@ -115,7 +115,8 @@ def _actions(run: Any) -> str:
         names.append(("open", "Why?", ""))
     elif run.status not in AT_WORK and run.has_learned:
         names.append(("compare", "Compare", ""))
-    if run.status in RESUMABLE and not run.shipped and not run.trimmed:
+    complete = run.status == "finished" and run.model_config.is_counted
+    if run.status in RESUMABLE and not (run.shipped or run.trimmed or complete):
         more = resume_options(run).get("steps")
         names.append(("resume", "Resume", f"{numbers.count(more, 'step')} more" if more else ""))
     links = [action(name, label, why, run=run.run_id) for name, label, why in names]

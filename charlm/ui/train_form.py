@@ -16,7 +16,7 @@ from charlm.ui.common import facts, notice
 from charlm.ui.corpora import Chosen, chosen_options, corpus_choices, open_corpus
 
 FOLDS: dict[str, tuple[str, ...]] = {
-    "model": ("hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "init", "tie_weights"),
+    "model": ("hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "init", "tie_weights", "order"),
     "training": (
         "steps", "epochs", "minutes", "seq_len", "batch_size", "learning_rate", "schedule", "warmup_steps", "grad_clip",
         "weight_decay", "patience", "eval_every",
@@ -29,6 +29,7 @@ LABELS = {
     "eval_every": "Validate every",
     "num_layers": "Layers",
     "nonlinearity": "RNN bend",
+    "order": "n-gram order",
 }
 
 
@@ -183,12 +184,12 @@ def estimate_html(
 
 
 def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct: int, limits: Limits | None) -> str:
-    from charlm.dataset import cut_of
+    from charlm.dataset import character_sizes, cut_of
     from charlm.estimate import check_memory, count_parameters, memory_bytes, this_machine, training_seconds
 
-    cut = cut_of(characters, config.train, config.corpus)
+    cut = cut_of(character_sizes(characters, config.corpus), config.train, config.corpus)
     train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
-    models = [config.model.fitted(arch, distinct, cut.seq_len) for arch in archs]
+    models = [config.model.sized(arch, distinct, cut.train, cut.seq_len) for arch in archs]
     for model in models:
         check_memory(model, train, racers=len(models))
     counts, train_chars = [count_parameters(model) for model in models], cut.train

@@ -45,11 +45,12 @@ class Allowance:
         Raises:
             LimitError: names the first limit that is exceeded, and the way out.
         """
+        from charlm.entry import tokenizer_for
         from charlm.estimate import count_parameters  # torch takes seconds: not before it is needed
-        from charlm.tokenizer import CharTokenizer
 
-        model = replace(config.model, vocab_size=CharTokenizer.fit(corpus.text).vocab_size)
-        models = (replace(model, arch=arch) for arch in archs)
+        check_text_size(self._limits, utf8_size(corpus.text))  # before its words are counted
+        vocab_size = tokenizer_for(corpus, config.model, config.corpus).vocab_size
+        models = (config.model.sized(arch, vocab_size, len(corpus.text), config.train.seq_len) for arch in archs)
         counted = ((one, count_parameters(one)) for one in models)  # not before the rest has passed
         check_new(self._limits, utf8_size(corpus.text), config.train, counted)
 

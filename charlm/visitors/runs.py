@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from charlm.config import ModelConfig
 from charlm.corpus import Corpus
 from charlm.errors import CheckpointError, LimitError
-from charlm.limits import ELSEWHERE, Limits, Visitor, check_text_size, utf8_size
+from charlm.limits import ELSEWHERE, Limits, Visitor, check_model, check_text_size, utf8_size
 from charlm.run import Run
 from charlm.runs import RunStore, no_run
 
@@ -78,8 +79,13 @@ class VisitorRuns:
         self.check_room(1)
         if corpus is not None:
             check_text_size(self._limits, utf8_size(corpus.text))
+
+        def accept(model: ModelConfig) -> None:
+            if model.is_counted:  # small files make large tables
+                check_model(self._limits, model, 0)
+
         most = self._limits.checkpoint_bytes
-        return import_file(self._store, path, corpus=corpus, pickles=False, most_bytes=most, **options)
+        return import_file(self._store, path, corpus=corpus, pickles=False, most_bytes=most, accept=accept, **options)
 
     def rename(self, run: Run, label: str) -> None:
         """As `RunStore.rename`."""

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from charlm.config import SampleConfig
 from charlm.errors import LimitError
 from charlm.limits import ELSEWHERE, Visitor, check_sampling, check_text_size, utf8_size
 from charlm.run import Run
-from charlm.serving import Draft, Serving
+from charlm.serving import Begun, Draft, Serving
 from charlm.visitors.runs import Who
 
 EVALUATION_SECONDS = 60.0  # set aside for scoring a text; what it took is what counts
@@ -44,18 +44,21 @@ class VisitorServing:
             LimitError: too long, too often, or too many write just now.
         """
         check_sampling(self._limits, prompt, config)
-        with self._place(1):
+        with self._place(1, config.rows):
             yield from self._serving.generate(run, prompt, config)
 
-    def compare(self, runs: Sequence[Run], prompt: str, config: SampleConfig) -> Iterator[dict[str, Draft]]:
-        """As `Serving.compare`; it counts as one generation.
+    def compare(
+        self, runs: Sequence[Run], prompt: str, config: SampleConfig, begun: Mapping[str, Sequence[Begun]] | None = None
+    ) -> Iterator[dict[str, Draft]]:
+        """As `Serving.compare`; it counts as one generation, or as many as there are samples of one model, or beams.
 
         Raises:
             LimitError: too long, too often, or too many write just now.
         """
+        samples = max([config.samples, *map(len, (begun or {}).values())])
         check_sampling(self._limits, prompt, config)
-        with self._place(len(runs)):
-            yield from self._serving.compare(runs, prompt, config)
+        with self._place(len(runs), samples * config.beams):
+            yield from self._serving.compare(runs, prompt, config, begun)
 
     def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
         """As `Serving.evaluate`, one at a time; its seconds count as training.
@@ -97,15 +100,15 @@ class VisitorServing:
                 self._scorers.discard(visitor.key)
 
     @contextmanager
-    def _place(self, texts: int) -> Iterator[None]:
-        """A place among those who write, and one of the visitor's generations."""
-        visitor = someone(self._who)
+    def _place(self, models: int, rows: int) -> Iterator[None]:
+        """Places among those who write, so many for each model, and as many of the visitor's generations."""
+        visitor, texts = someone(self._who), models * rows
         with self._lock:
             if self._writing + texts > self._limits.together_writing:
                 raise LimitError(
                     f"{self._writing} texts are being written just now; try again in some seconds, or {ELSEWHERE}"
                 )
-            self._accounts.take_text(visitor)
+            self._accounts.take_text(visitor, rows)
             self._writing += texts
         try:
             yield

@@ -177,7 +177,7 @@ def test_logs_are_written_anew_row_by_row(store: RunStore, packed: Path) -> None
      ({"best.safetensors": None}, "no best.safetensors"), ({"run.json": None}, "no run.json"),
      ({"run.json": b"[]"}, "does not hold an object"), ({"run.json": b"{}"}, "is missing"),
      ({"run.json": b" " * (2 << 20)}, "more than 1,048,576 bytes"), ({"run.json": b"[" * 10_000}, "nested deeper"),
-     ({"tokenizer.json": b'{"tokens": ["a", "b"]}'}, "its tokenizer has 2 characters"),
+     ({"tokenizer.json": b'{"tokens": ["a", "b"]}'}, "its tokenizer has 2 tokens"),
      ({"tokenizer.json": b" " * 100_000}, "more than it needs"), ({"best.safetensors": b"x" * 90}, "cut off"),
      ({"best.safetensors": b"x" * (2 << 20)}, "its model takes"), ({"resume.safetensors": b"x" * 90}, "cut off"),
      ({"last.safetensors": b""}, "cut off"), ({"metrics.jsonl": b"x" * (2 << 20)}, "a line of more than"),

@@ -20,8 +20,7 @@ from charlm.checkpoint import check_place, load_training, load_weights, weights_
 from charlm.cli.report import facts_of, row_of
 from charlm.config import CorpusConfig
 from charlm.corpus import read_corpus, table_columns
-from charlm.dataset import cut_of
-from charlm.entry import dataset_of
+from charlm.entry import corpus_cut, dataset_of
 from charlm.exchange.imports import import_file
 from charlm.exchange.run_zip import read_zip, write_zip
 from charlm.jobs import Jobs
@@ -119,7 +118,7 @@ def _weights(ground: Ground) -> None:
 def _training(ground: Ground) -> None:
     run = ground.run
     model, state = load_training(run.folder, run.model_config, run.train_config)
-    cut = cut_of(len(small_corpus().text), run.train_config, run.corpus_config)
+    cut, _ = corpus_cut(small_corpus(), run.tokenizer(), run.train_config, run.corpus_config)
     check_place(state, cut.batch_size, cut.steps_per_epoch)
     for _ in zip(range(2), train(model, ground.dataset, run.train_config, state), strict=False):
         pass

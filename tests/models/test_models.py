@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from charlm.config import ARCHITECTURES, ARCHS, ModelConfig
+from charlm.config import ARCHITECTURES, ARCHS, RACE_ARCHS, ModelConfig
 from charlm.errors import ConfigError
 from charlm.models import LanguageModel, build_model, model_class
 
@@ -25,7 +25,7 @@ def test_every_architecture_has_a_class() -> None:
     assert all(issubclass(model_class(arch), LanguageModel) for arch in ARCHS)
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", RACE_ARCHS)
 @pytest.mark.parametrize("settings", [{}, {"nonlinearity": "relu"}, {"init": "torch"}, {"init": "notebook"}])
 def test_without_embedding_it_is_torchs_module_on_one_hot_input(arch: str, settings: dict[str, str]) -> None:
     model = model_of(arch, **settings)
@@ -38,7 +38,7 @@ def test_without_embedding_it_is_torchs_module_on_one_hot_input(arch: str, setti
     torch.testing.assert_close(model(ids())[0], model.fc(hidden), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", RACE_ARCHS)
 def test_with_embedding_it_is_torchs_module_on_vectors(arch: str) -> None:
     model = model_of(arch, embed_dim=5)
     state = {name[4:]: value for name, value in model.state_dict().items() if name.startswith("rnn.")}
@@ -59,7 +59,7 @@ def test_state_carries_over(arch: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", RACE_ARCHS)
 def test_all_parameters_learn(arch: str) -> None:
     model = model_of(arch, embed_dim=4).train()
     model(ids())[0].square().sum().backward()

@@ -11,8 +11,10 @@ import torch
 
 from charlm.config import ModelConfig
 from charlm.models import LanguageModel, build_model
+from charlm.models.choosing import NOTHING, Settings
 from charlm.models.compiled import is_wanted
-from charlm.models.stepping import CHOOSE, Settings, Stepper, can_step
+from charlm.models.stepping import CHOOSE, Stepper, can_step
+from charlm.sample.choice import REMEMBERED
 
 compiled_only = pytest.mark.skipif(not is_wanted(), reason="compiled only")
 ARCHS = [("lstm", "tanh"), ("gru", "tanh"), ("rnn", "tanh"), ("rnn", "relu")]
@@ -27,6 +29,15 @@ SHAPES = [
 def built(arch: str = "lstm", nonlinearity: str = "tanh", **shape: int) -> LanguageModel:
     config = ModelConfig(arch=arch, nonlinearity=nonlinearity, vocab_size=19, dropout=0.3, init="torch", **shape)
     return build_model(config, 5).eval()
+
+
+def drawn(rows: int, temperature: float, top_k: int = 0, penalty: float = 1.0) -> Settings:
+    numbers = (temperature, top_k, 1.0, 0.0, penalty, NOTHING)
+    return Settings(*(np.full(rows, number) for number in numbers))
+
+
+def unread(rows: int) -> np.ndarray:
+    return np.full((rows, REMEMBERED), NOTHING)
 
 
 def walked(stepper: Stepper, ids: np.ndarray) -> np.ndarray:
@@ -64,10 +75,10 @@ def test_a_row_is_the_same_alone_and_in_company(arch: str, nonlinearity: str) ->
 @compiled_only
 def test_what_is_given_is_read_and_what_is_chosen_is_read_too() -> None:
     model = built("gru", hidden_size=16, num_layers=2)
-    stepper, greedy = Stepper(model), Settings(np.zeros(2), np.zeros(2, np.int64), np.ones(2))
+    stepper, greedy = Stepper(model), drawn(2, 0.0)
     ids, given = np.array([3, 4]), np.full((2, 8), CHOOSE)
     given[0, :3] = 5, 6, 7
-    written, state = stepper.write(greedy, ids, given, np.zeros((2, 8)), stepper.initial_state(2))
+    written, state = stepper.write(greedy, ids, given, np.zeros((2, 8)), stepper.initial_state(2), unread(2))
     assert written[0, :3].tolist() == [5, 6, 7]
     for row, start in enumerate(ids):
         read = torch.tensor([[start, *written[row, :-1]]])
@@ -79,18 +90,36 @@ def test_what_is_given_is_read_and_what_is_chosen_is_read_too() -> None:
 
 
 @compiled_only
+def test_it_remembers_what_it_read_last_and_no_more() -> None:
+    """A penalty that rules all recent tokens out: none comes back before it is forgotten."""
+    model = built(hidden_size=16, num_layers=1)
+    with torch.no_grad():
+        model.get_parameter("fc.bias").add_(100.0)
+    stepper, memory = Stepper(model), 5
+    given = np.full((1, 40), CHOOSE)
+    given[0, :2] = 7, 8
+    recent = np.array([[NOTHING, NOTHING, 3, 4, 5]])
+    read = np.array([6]), given, np.zeros((1, 40)), stepper.initial_state(1), recent
+    written, _ = stepper.write(drawn(1, 0.0, penalty=5.0), *read)
+    whole = [3, 4, 5, 6, *written[0]]
+    assert whole[3:6] == [6, 7, 8] and recent.tolist() == [[NOTHING, NOTHING, 3, 4, 5]]
+    assert all(whole[place] not in whole[max(0, place - memory) : place] for place in range(6, len(whole)))
+    assert len(set(whole[-20:])) == memory + 1
+
+
+@compiled_only
 def test_rows_beyond_numbers_stop_alone() -> None:
     model = built("rnn", "relu", hidden_size=16, num_layers=1)
     with torch.no_grad():
         weight = model.get_parameter("rnn.weight_ih_l0")  # (H, V)
         weight[:, 3] = torch.inf
-    how = Settings(np.ones(2), np.ones(2, np.int64), np.ones(2))
+    how = drawn(2, 1.0, top_k=1)
     stepper = Stepper(model)
     given = np.full((2, 5), CHOOSE)
     given[:, 0] = 3, 4
-    written, _ = stepper.write(how, np.array([1, 1]), given, np.zeros((2, 5)), stepper.initial_state(2))
+    written, _ = stepper.write(how, np.array([1, 1]), given, np.zeros((2, 5)), stepper.initial_state(2), unread(2))
     assert written[0].tolist() == [3] + [CHOOSE] * 4
-    alone, _ = stepper.write(how, np.array([1]), given[1:], np.zeros((1, 5)), stepper.initial_state(1)[:, :, :1])
+    alone, _ = stepper.write(how, np.array([1]), given[1:], np.zeros((1, 5)), stepper.initial_state(1), unread(1))
     assert CHOOSE not in written[1] and np.array_equal(written[1], alone[0])
 
 

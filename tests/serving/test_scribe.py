@@ -83,6 +83,24 @@ def test_texts_of_one_model_share_a_batch_and_join_midway(writing: Scribe) -> No
     assert {rows for _, rows, _ in writer.calls} >= {1, 4}
 
 
+def test_a_search_takes_the_time_of_as_many_texts_as_it_has_beams(writing: Scribe) -> None:
+    steps = []
+    for beams in (1, 8):
+        writer = FakeWriter()
+        model = opened(writer)
+        model.token_seconds = scribe.TURN_SECONDS / 16
+        finish(writing, writing.begin(model, "", SampleConfig(length=64, beams=beams)))
+        steps.append(writer.calls[0][2])
+    assert steps == [16, 2]
+
+
+def test_searches_and_drawn_texts_share_a_model(writing: Scribe) -> None:
+    configs = [SampleConfig(length=50, seed=seed, beams=1 + seed % 3, stop=("cc",)) for seed in range(6)]
+    model = opened()
+    texts = [writing.begin(model, "ab", config) for config in configs]
+    assert finish(writing, *texts) == [alone("ab", config) for config in configs]
+
+
 def test_what_does_not_fit_waits_first_come_first_served(writing: Scribe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scribe, "MOST_ROWS", 2)
     writer = FakeWriter()

@@ -192,14 +192,32 @@ def test_the_fold_is_named_by_the_settings() -> None:
     assert sampling.settings_title(SampleConfig(top_k=5)) == "500 characters · temperature 0.8 · top-k 5 · seed 7"
     assert sampling.settings_title(SampleConfig(greedy=True)).startswith("500 characters · greedy")
     assert "top-p 0.9" in sampling.settings_title(SampleConfig(top_p=0.9))
+    config = SampleConfig(length=1, min_p=0.05, repetition_penalty=1.2, stop=("\n\n", "b"), samples=3, allow_unk=True)
+    assert sampling.settings_title(config, "token") == (
+        "1 token · temperature 0.8 · min-p 0.05 · repetition penalty 1.2 · "
+        'stops before "\\n\\n" and 1 more · 3 samples · unknown words allowed · seed 7'
+    )
+    searched = sampling.settings_title(SampleConfig(beams=4, stop=("x" * 50,)))
+    assert searched == '500 characters · beam search, 4 beams · stops before "xxxxxxxxxxxxxxx…"'
 
 
 def test_presets_fill_prompt_and_controls() -> None:
     prompt, values = sampling.preset_values("notebook")
     config = sampling.sample_config(values)
     assert (prompt, config.length, config.top_k) == ("story", 500, 5)
+    emptied = [
+        None if name == "temperature" else value for name, value in zip(SampleConfig.names(), values, strict=True)
+    ]
     with pytest.raises(ConfigError, match="temperature"):
-        sampling.sample_config((500, None, 0, 1.0, False, 7))
+        sampling.sample_config(emptied)
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"stop": ("\n\n", "a\\n", "<b>"), "beams": 3}, {"samples": 4, "min_p": 0.1, "allow_unk": True}]
+)
+def test_controls_show_the_settings_and_give_them_back(how: dict[str, Any]) -> None:
+    config = SampleConfig(**how)
+    assert sampling.sample_config(sampling.control_values(config)) == config
 
 
 # --- imported models -------------------------------------------------------------------------------------------------

@@ -196,6 +196,18 @@ def test_options_may_be_text(address: str, client: Client, pets: Any) -> None:
     assert event == "complete" and json.loads(told)[0].startswith("The ")
 
 
+def test_several_samples_come_as_lists(client: Client, run_id: str) -> None:
+    options = {"seed": 5, "samples": 2, "stop": ["never"]}
+    texts = client.predict(run_id, "The ", 20, options, api_name="/generate")
+    alone = [client.predict(run_id, "The ", 20, {"seed": seed}, api_name="/generate") for seed in (5, 6)]
+    assert texts == alone and alone[0] != alone[1]
+    assert client.predict([run_id], "The ", 20, options, api_name="/compare") == {run_id: alone}
+    assert list(client.submit(run_id, "The ", 20, options, api_name="/generate"))[-1] == alone
+    stop = alone[0][10:13]
+    stopped = client.predict(run_id, "The ", 20, {"seed": 5, "stop": stop}, api_name="/generate")
+    assert stopped == "The " + alone[0].removeprefix("The ").partition(stop)[0]
+
+
 # --- wrong calls -----------------------------------------------------------------------------------------------------
 
 
@@ -280,6 +292,9 @@ def run_id(services: Services, tmp_path_factory: pytest.TempPathFactory) -> str:
      ("generate", ["a", 0], "length 0 is outside"), ("generate", ["a", 10**9], "outside 1 to 100,000"),
      ("generate", ["a", 10**400], "length"), ("generate", ["a", 5, {"temperature": 0}], "temperature 0"),
      ("generate", ["a", 5, {"heat": 1}], "unknown setting"), ("generate", ["a", 5, {"seed": -1}], "seed -1"),
+     ("generate", ["a", 5, {"stop": 5}], "stop must be a text or a list"),
+     ("generate", ["a", 5, {"beams": 9}], "beams 9 is outside 1 to 8"),
+     ("generate", ["a", 5, {"samples": 2, "greedy": True}], "ask for 1 sample"),
      ("generate", ["a", 5, "x"], "JSON object"), ("resume", [{"steps": "x"}], "steps must be a number"),
      ("resume", [{"hidden_size": 9}], "unknown setting"), ("resume", [], "say how many more"),
      ("export", ["tar"], "a run can be exported as zip, torch"), ("export", [5], "format must be text"),

@@ -21,7 +21,7 @@ def configured(preset: str = "quick", chosen: Any = None, **changes: Any) -> Any
 
 
 def test_every_setting_of_a_training_has_its_control() -> None:
-    left_out = {"arch", "level", "vocab_size", "beta2"}
+    left_out = {"arch", "level", "vocab_size", "beta2", "counted"}
     fields = {*config_class("hidden_size").names(), *config_class("steps").names()}
     assert fields - left_out == set(NAMES) and len(NAMES) == len(set(NAMES))
 

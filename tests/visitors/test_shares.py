@@ -17,7 +17,7 @@ from charlm.jobs import Jobs
 from charlm.limits import Limits, Visitor
 from charlm.run import Run
 from charlm.runs import RunStore
-from charlm.serving import Serving
+from charlm.serving import Begun, Serving
 from charlm.ui.lab import PublicLab
 from charlm.visitors import VisitorJobs, VisitorRuns, VisitorServing
 from tests.training import begin, settings, small_corpus, store_in, trained, wait_for
@@ -85,6 +85,22 @@ def test_so_many_write_at_once(place: Callable[..., Place]) -> None:
         next(lab.serving.generate(run, "The", SampleConfig(length=5)))
     first.close()
     assert list(lab.serving.generate(run, "The", SampleConfig(length=5)))[-1].done
+
+
+def test_samples_and_beams_count_as_so_many_texts(place: Callable[..., Place]) -> None:
+    lab = place(together_writing=4, texts_a_minute=6)
+    [run] = trained(lab.store, "rnn")
+    with pytest.raises(LimitError, match="samples times beams is 7, more than the 6 of this public Space; ask for few"):
+        next(lab.serving.generate(run, "The", SampleConfig(length=5, samples=7)))
+    with pytest.raises(LimitError, match="0 texts are being written just now"):
+        next(lab.serving.compare([run], "The", SampleConfig(length=5, beams=5)))
+    assert len(list(lab.serving.generate(run, "The", SampleConfig(length=5, samples=4)))[-1].samples) == 4
+    begun = {run.run_id: [Begun("The", " cat", at) for at in range(3)]}
+    with pytest.raises(LimitError, match="3 at once are more than is left of your 6 generations a minute; wait"):
+        next(lab.serving.compare([run], "", SampleConfig(length=5), begun))
+    assert list(lab.serving.generate(run, "The", SampleConfig(length=5, beams=2)))[-1].done
+    with pytest.raises(LimitError, match="that were your 6 generations a minute"):
+        next(lab.serving.generate(run, "The", SampleConfig(length=5)))
 
 
 def exported(store: RunStore, path: Path) -> Run:

@@ -1,31 +1,22 @@
-"""Text to ids and back. A character tokenizer numbers the distinct characters of a text in code point order."""
+"""Characters to ids and back, numbered in code point order."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
 
 from charlm.errors import CheckpointError, CorpusError
+from charlm.tokenizer.interface import IdArray, Tokenizer, id_type
 
-# The smallest of uint8, uint16 and int32 that holds the vocabulary.
-IdArray = np.ndarray[Any, np.dtype[np.integer[Any]]]
 # Characters worked on at a time: what is made of them stays in the processor's cache, whatever the text's length.
 _BLOCK = 1 << 16
 
 
-def id_type(vocab_size: int) -> np.dtype[np.integer[Any]]:
-    """The smallest of uint8, uint16 and int32 that holds `vocab_size` different ids."""
-    return np.dtype(np.uint8 if vocab_size <= 1 << 8 else np.uint16 if vocab_size <= 1 << 16 else np.int32)
-
-
-def most_tokenizer_bytes(vocab_size: int) -> int:
-    """How long a tokenizer.json may be: a character takes 12 bytes at most, and as much again for what is around it."""
-    return 1024 + 24 * vocab_size
-
-
-def _blocks(text: str) -> Iterator[str]:
-    for start in range(0, len(text), _BLOCK):
-        yield text[start : start + _BLOCK]
+def _blocks(text: str, start: int = 0, end: int | None = None) -> Iterator[str]:
+    end = len(text) if end is None else end
+    for place in range(start, end, _BLOCK):
+        yield text[place : min(place + _BLOCK, end)]
 
 
 def _code_points(text: str) -> np.ndarray[Any, np.dtype[np.unsignedinteger[Any]]]:
@@ -51,7 +42,14 @@ def _distinct(text: str) -> set[str]:
     return {*narrow.decode("latin-1"), *map(chr, np.flatnonzero(wide))}
 
 
-class CharTokenizer:
+class CharSpeller:
+    """Writes a text on, a character at a time."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self.take = tokens.__getitem__
+
+
+class CharTokenizer(Tokenizer):
     """One id a character.
 
     Args:
@@ -74,17 +72,8 @@ class CharTokenizer:
         """The tokenizer of all characters in `text`."""
         return cls(sorted(_distinct(text)))
 
-    @property
-    def vocab_size(self) -> int:
-        """How many ids there are."""
-        return len(self.tokens)
-
     def encode(self, text: str, skip_unknown: bool = False) -> IdArray:
-        """Ids of `text`, (N,).
-
-        Raises:
-            CorpusError: a character is not known and `skip_unknown` is off.
-        """
+        """See Tokenizer."""
         ids = np.empty(len(text), dtype=id_type(self.vocab_size))
         end = 0
         for block in self.encode_blocks(text, skip_unknown):
@@ -92,15 +81,21 @@ class CharTokenizer:
             end += len(block)
         return ids[:end]
 
-    def encode_blocks(self, text: str, skip_unknown: bool = False) -> Iterator[IdArray]:
-        """As `encode`, a block of the text at a time; no more memory than for a block is taken."""
-        for block in _blocks(text):
+    def encode_blocks(
+        self, text: str, skip_unknown: bool = False, start: int = 0, end: int | None = None
+    ) -> Iterator[IdArray]:
+        """See Tokenizer."""
+        for block in _blocks(text, start, end):
             ids = self._lookup(block)
             if ids.max() == self.vocab_size:
                 if not skip_unknown:
                     raise CorpusError(f"this model does not know {', '.join(map(repr, self.unknown(text)[:8]))}")
                 ids = ids[ids < self.vocab_size]
             yield ids.astype(id_type(self.vocab_size), copy=False)
+
+    def count(self, text: str, start: int = 0, end: int | None = None) -> int:
+        """See Tokenizer; nothing needs to be read for it."""
+        return (len(text) if end is None else end) - start
 
     def _lookup(self, text: str) -> IdArray:
         """Ids, and `vocab_size` for unknown characters."""
@@ -118,9 +113,13 @@ class CharTokenizer:
             found.update(dict.fromkeys(map(block.__getitem__, places)))
         return list(found)
 
-    def to_dict(self) -> dict[str, Any]:
-        """What tokenizer.json holds."""
-        return {"level": self.level, "tokens": self.tokens}
+    def speller(self, before: str = "") -> CharSpeller:
+        """See Tokenizer."""
+        return CharSpeller(self.tokens)
+
+    def to_file(self) -> bytes:
+        """See Tokenizer."""
+        return json.dumps({"level": self.level, "tokens": self.tokens}, ensure_ascii=False).encode()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

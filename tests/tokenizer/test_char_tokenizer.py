@@ -1,13 +1,15 @@
 """Characters to ids and back."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import tokenizer as module
 from charlm.errors import CheckpointError, CorpusError
 from charlm.tokenizer import CharTokenizer, id_type
+from charlm.tokenizer import characters as module
 
 # Python keeps a text in 1, 2 or 4 bytes a character; half characters (lone surrogates) are characters too.
 KINDS = [st.text(st.characters(max_codepoint=top), min_size=1) for top in (0x7F, 0xFF, 0xFFFF)]
@@ -32,7 +34,7 @@ def test_round_trip(text: str) -> None:
     assert tokenizer.decode(ids) == text
     assert tokenizer.tokens == sorted(set(text))
     if not any("\ud800" <= character <= "\udfff" for character in text):
-        assert CharTokenizer.from_dict(tokenizer.to_dict()).tokens == tokenizer.tokens
+        assert CharTokenizer.from_dict(json.loads(tokenizer.to_file())).tokens == tokenizer.tokens
     assert [*np.concatenate([*tokenizer.encode_blocks(text)])] == [*ids]
 
 

@@ -1,0 +1,152 @@
+"""The n-gram as an architecture: it is counted, not trained, and its weights are the tokens it has counted."""
+
+from dataclasses import replace
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from charlm.config import ModelConfig
+from charlm.models.kneser_ney import Array, KneserNey
+from charlm.models.language_model import LanguageModel, State
+
+# Numbers of a block of probabilities over all tokens, and tokens of one whose cost is looked up: neither takes much.
+BLOCK, READ = 1 << 22, 1 << 16
+# Bytes of the tables for each k-gram, and for each token while they are made; seconds for each token and level.
+GRAM_BYTES, COUNTING_BYTES, LEVEL_SECONDS = 20, 48, 1.2e-7
+SLICES = 12  # parts that a text is counted in, with a validation after each
+
+
+class NGramModel(LanguageModel):
+    """Interpolated modified Kneser-Ney (models/kneser_ney.py) of `config.order` over the tokens it has counted.
+
+    The tables are made of `ids` when they are first needed, so that a file holds one small number a token and its
+    shape follows from `config.counted`. The state is the numbers of the last 1 to order - 1 tokens as k-grams, 0 where
+    they were not met; it is worth nothing any more once the model has counted on.
+
+    Attributes:
+        ids: (config.counted,) in the smallest type; the first `seen` are counted.
+        seen: how many, int64.
+    """
+
+    ids: Tensor
+    seen: Tensor
+
+    def __init__(self, config: ModelConfig, seed: int = 0) -> None:
+        super().__init__(config, seed)
+        kind = torch.uint8 if config.vocab_size <= 1 << 8 else torch.uint16 if config.vocab_size <= 1 << 16 else None
+        self.register_buffer("ids", torch.zeros(config.counted, dtype=kind or torch.int32))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    @cached_property
+    def tables(self) -> KneserNey:
+        """Made of what was counted so far."""
+        return KneserNey(self._counted(), self.config.vocab_size, self.config.order)
+
+    def _counted(self, last: int | None = None) -> Array:
+        """The tokens counted so far, or the last ones of them."""
+        seen = int(self.seen)
+        first = 0 if last is None else max(0, seen - last)
+        counted: Array = self.ids[first:seen].cpu().numpy()
+        return counted
+
+    def count(self, ids: Array) -> float:
+        """Count more tokens and make the tables anew.
+
+        Returns:
+            What predicting them cost before, in nats per token.
+        """
+        before, seen = self._counted(self.config.order - 1), int(self.seen)
+        cost = self._cost_of(np.concatenate([before, ids]).astype(np.int64), len(before))
+        self.ids[seen : seen + len(ids)] = torch.from_numpy(ids.astype(before.dtype))
+        self.seen += len(ids)
+        vars(self).pop("tables", None)
+        self.tables  # noqa: B018  made now, so that this time counts as counting
+        return cost / len(ids)
+
+    def grow(self, more: int) -> None:
+        """Make room to count so many tokens more."""
+        seen = int(self.seen)
+        self.config = replace(self.config, counted=seen + more)
+        self.ids = torch.cat([self.ids[:seen], self.ids.new_zeros(more)])
+
+    def _cost_of(self, ids: Array, known: int) -> float:
+        """Nats of all tokens but the first `known`."""
+        tables, cost = self.tables, 0.0
+        ends = tables.read(ids[None, :known], tables.initial(1))[:, :, -1]
+        for first in range(known, len(ids), READ):
+            block = ids[None, first : first + READ]
+            after = tables.read(block, ends)
+            cost -= float(np.log(tables.probabilities(after[:, :, :-1], block)).sum())
+            ends = after[:, :, -1]
+        return cost
+
+    def initial_state(self, batch_size: int) -> State:
+        return (self.seen.new_zeros((1, batch_size, self.config.order - 1)),)
+
+    def _read(self, ids: Tensor, state: State | None) -> tuple[Array, State]:
+        """The ends after each of ids (B, T), (order, B, T), and the state after the last."""
+        before = self.tables.initial(len(ids))
+        if state is not None:
+            before[1:] = state[0][0].t().cpu().numpy()
+        after = self.tables.read(ids.cpu().numpy(), before)
+        return after[:, :, 1:], (torch.from_numpy(after[1:, :, -1].T[None].copy()).to(ids.device),)
+
+    @torch.no_grad()
+    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """As every model's; the logits are logarithms of probabilities."""
+        ends, state = self._read(ids, state)
+        flat, vocab_size = ends.reshape(len(ends), -1), self.config.vocab_size
+        logits = np.empty((ids.numel(), vocab_size), np.float32)
+        for first in range(0, len(logits), BLOCK // vocab_size + 1):
+            part = slice(first, first + BLOCK // vocab_size + 1)
+            np.log(self.tables.distributions(flat[:, part]), out=logits[part], casting="same_kind")
+        return torch.from_numpy(logits).to(ids.device).view(*ids.shape, vocab_size), state
+
+    @torch.no_grad()
+    def loss(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """As every model's; only the targets' probabilities are looked up."""
+        ends, state = self._read(ids, state)
+        wanted = targets.cpu().numpy()
+        counts = wanted >= 0
+        p = self.tables.probabilities(ends[:, counts], wanted[counts])
+        return torch.tensor(-np.log(p).sum(), dtype=torch.float32, device=ids.device), state
+
+    def check(self) -> None:
+        if not 0 <= int(self.seen) <= self.config.counted:
+            raise ValueError(f"it says that it has counted {int(self.seen):,} of {self.config.counted:,} tokens")
+        ids = self._counted()
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self.config.vocab_size:
+            raise ValueError(f"it has counted tokens that are none of its {self.config.vocab_size:,}")
+
+    @property
+    def num_parameters(self) -> int:
+        """How many tokens it holds: all that it knows follows from them."""
+        return self.config.counted
+
+    @classmethod
+    def products(cls, config: ModelConfig) -> int:
+        return 0
+
+    @classmethod
+    def kept(cls, config: ModelConfig) -> int:
+        return 0
+
+    @classmethod
+    def training_bytes(cls, config: ModelConfig) -> int:
+        """The most that counting takes: no text has more different k-grams than places, nor than there can be."""
+        grams = sum(min(config.vocab_size**k, config.counted) for k in range(1, config.order + 1))
+        return COUNTING_BYTES * config.counted + GRAM_BYTES * grams
+
+    @classmethod
+    def training_seconds(cls, config: ModelConfig) -> float:
+        """About what counting takes: the tables are made anew after each slice."""
+        return LEVEL_SECONDS * config.counted * config.order * (SLICES + 1) / 2
+
+
+def slice_ends(steps: int) -> list[int]:
+    """The steps after which an n-gram's slices end, of so many in the text."""
+    ends = [round(steps * part / SLICES) for part in range(SLICES + 1)]
+    return [end for before, end in pairwise(ends) if end > before]

@@ -1,0 +1,133 @@
+"""Words to ids and back."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+from charlm.errors import CheckpointError, ConfigError
+from charlm.tokenizer.hugging import HuggingTokenizer, blocks, package
+from charlm.tokenizer.interface import IdArray
+from charlm.tokenizer.joining import Joiner
+
+UNKNOWN, LINE_END = "<unk>", "<eos>"
+# A longer word is unknown: it is no word, and the file of a vocabulary has an end.
+MOST_WORD = 64
+LETTER = r"[\p{L}\p{M}\p{N}]"
+CLITIC = rf"['’](?i:s|t|re|ve|ll|d|m)(?!{LETTER})"
+# Within a word: an apostrophe that begins no clitic, a hyphen, a full stop; and between digits what they are parted by.
+INNER = rf"(?:(?!{CLITIC})['’]|[-.]|(?<=\p{{N}})[,:](?=\p{{N}}))"
+# A word, or what is none: the unknown, WikiText's joints, a clitic, a line end, a row of the same sign, one sign.
+APART = rf"<unk>|@[-,.]@|{CLITIC}|{LETTER}+(?:{INNER}{LETTER}+)*|\n|([-.*=~!?])\1{{0,31}}|[^\s]"
+RULES = ("lower", "cased", "spaces")
+
+
+class WordTokenizer(HuggingTokenizer):
+    """One id a word or sign; `<unk>`, id 0, for all that are not in the vocabulary.
+
+    Args:
+        tokens: the distinct words; their positions are their ids, the first is `<unk>`.
+        rule: where a text is cut: `lower` and `cased` keep signs and line ends apart from words, the first after
+            turning capitals into small letters; `spaces` takes what stands between blanks, and `<eos>` for a line end.
+    """
+
+    level = "word"
+    unk_id = 0
+
+    def __init__(self, tokens: Sequence[str], rule: str) -> None:
+        self.tokens, self.rule = list(tokens), rule
+        ids = {token: place for place, token in enumerate(self.tokens)}
+        if len(ids) < len(self.tokens) or self.tokens[:1] != [UNKNOWN]:
+            raise CheckpointError(f"a word tokenizer needs distinct words, the first of them {UNKNOWN}")
+        if not all(0 < len(token) <= MOST_WORD for token in self.tokens):
+            raise CheckpointError(f"a word tokenizer has words of 1 to {MOST_WORD} characters")
+        super().__init__(_engine(rule, ids))
+
+    @classmethod
+    def fit(cls, text: str, rule: str, min_count: int = 1, most: int = 0, end: int | None = None) -> Self:
+        """The tokenizer of a text's words.
+
+        Args:
+            text: with the words.
+            rule: see the class.
+            min_count: how often a word must occur.
+            most: tokens of the vocabulary, `<unk>` included, rarer ones left out; 0: no limit.
+            end: where the part ends that is counted.
+
+        Raises:
+            ConfigError: no word is left.
+        """
+        engine = _engine(rule, {UNKNOWN: 0})
+        trainer = package().trainers.WordLevelTrainer(
+            vocab_size=len(text) + 1, min_frequency=min_count, special_tokens=[], show_progress=False
+        )
+        engine.train_from_iterator(blocks(text, 0, end), trainer)
+        counted = engine.get_vocab()  # numbered from the most frequent on, equally frequent ones by the alphabet
+        words = [word for word in sorted(counted, key=counted.get) if word != UNKNOWN and len(word) <= MOST_WORD]
+        if not words:
+            raise ConfigError(f"no word occurs {min_count} times in the training part; make min_count smaller")
+        return cls([UNKNOWN, *(words[: most - 1] if most else words)], rule)
+
+    def words(self, text: str) -> Iterator[str]:
+        """The words of a text, whether they have an id or not."""
+        cut, change = self.engine.pre_tokenizer, self.engine.normalizer
+        for block in blocks(text):
+            yield from (word for word, _ in cut.pre_tokenize_str(change.normalize_str(block) if change else block))
+
+    def read(self, prompt: str) -> IdArray:
+        """See Tokenizer; by `spaces`, signs are taken off an unknown word, as people type them at it."""
+        if self.rule != "spaces":
+            return super().read(prompt)
+        known, apart = set(self.tokens), _cut("cased")
+        taken = (
+            [word] if word in known else [part for part, _ in apart.pre_tokenize_str(word)]
+            for word in self.words(prompt)
+        )
+        return self.encode(" ".join(part for parts in taken for part in parts))
+
+    def unknown(self, text: str) -> list[str]:
+        """See Tokenizer."""
+        known = set(self.tokens)
+        return list(dict.fromkeys(word for word in self.words(text) if word not in known))
+
+    def speller(self, before: str = "") -> "WordSpeller":
+        """See Tokenizer."""
+        joiner = Joiner(capitals=self.rule == "lower")
+        for word in self.words(before):
+            joiner.take(word)
+        joiner.rest(before)
+        return WordSpeller(self.tokens, joiner)
+
+
+class WordSpeller:
+    """Writes a text on, a word at a time.
+
+    Args:
+        tokens: in the order of their ids.
+        joiner: stands at the end of what is written.
+    """
+
+    def __init__(self, tokens: Sequence[str], joiner: Joiner) -> None:
+        self._tokens, self._joiner = tokens, joiner
+
+    def take(self, chosen: int) -> str:
+        """See Speller."""
+        return self._joiner.take(self._tokens[chosen])
+
+
+def _cut(rule: str) -> Any:
+    """What cuts a text into words."""
+    pre_tokenizers = package().pre_tokenizers
+    if rule == "spaces":
+        return pre_tokenizers.WhitespaceSplit()
+    return pre_tokenizers.Split(package().Regex(APART), "removed", invert=True)
+
+
+def _engine(rule: str, ids: dict[str, int]) -> Any:
+    """The package's tokenizer of a rule and a vocabulary."""
+    tokenizers = package()
+    engine = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token=UNKNOWN))
+    engine.pre_tokenizer = _cut(rule)
+    if rule == "spaces":
+        engine.normalizer = tokenizers.normalizers.Replace("\n", f" {LINE_END} ")
+    elif rule == "lower":
+        engine.normalizer = tokenizers.normalizers.Lowercase()
+    return engine
