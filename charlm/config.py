@@ -23,7 +23,6 @@ class Architecture:
         colour: everywhere.
         source: where its class stands: "module:Class" in charlm/models.
         counted: it is counted in one pass over the text, not trained: no batches, no steps to choose, no layers.
-        embeds: every token has a vector, of hidden_size units where embed_dim is 0.
         attends: it looks back on `context` tokens, in `num_heads` ways.
     """
 
@@ -31,7 +30,6 @@ class Architecture:
     colour: str
     source: str
     counted: bool = False
-    embeds: bool = False
     attends: bool = False
 
 
@@ -41,8 +39,8 @@ ARCHITECTURES = {
     "lstm": Architecture("LSTM", "#0072B2", "recurrent:LSTMModel"),
     "gru": Architecture("GRU", "#009E73", "recurrent:GRUModel"),
     "rnn": Architecture("RNN", "#D55E00", "recurrent:RNNModel"),
-    "transformer": Architecture("Transformer", "#CC79A7", "transformer:TransformerModel", embeds=True, attends=True),
-    "mingru": Architecture("minGRU", "#56B4E9", "mingru:MinGRUModel", embeds=True),
+    "transformer": Architecture("Transformer", "#CC79A7", "transformer:TransformerModel", attends=True),
+    "mingru": Architecture("minGRU", "#56B4E9", "mingru:MinGRUModel"),
     "ngram": Architecture("n-gram", "#7F7F7F", "ngram:NGramModel", counted=True),
 }
 ARCHS = tuple(ARCHITECTURES)
@@ -170,8 +168,7 @@ class ModelConfig(Config):
 
     arch: str = setting(
         "lstm",
-        "LSTM and GRU have gates that keep memory, minGRU simpler ones; RNN is the plain recurrence; a Transformer looks "
-        "back on what it has read; ngram is counted, not trained",
+        "Gates keep memory (LSTM, GRU, minGRU), or none (RNN); a Transformer looks back; an n-gram is counted",
         choices=ARCHS,
     )
     nonlinearity: str = setting("tanh", "What bends a plain RNN's sum; others ignore it", choices=("tanh", "relu"))
@@ -208,7 +205,9 @@ class ModelConfig(Config):
     context: int = setting(
         0, "Tokens a Transformer looks back on; 0: as many as seq_len", low=0, high=4096, unit="tokens"
     )
-    num_heads: int = setting(4, "Looks that a Transformer's layer takes at once; must divide hidden_size", low=1, high=64)
+    num_heads: int = setting(
+        4, "Ways in which a Transformer's layer looks back; must divide hidden_size", low=1, high=64, unit="heads"
+    )
     init: str = setting(
         "tuned",
         "First weights: tuned (orthogonal memory, open forget gate), torch's own, or the notebook's",
@@ -227,8 +226,7 @@ class ModelConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         arch = ARCHITECTURES[self.arch]
-        vector = self.embed_dim or (self.hidden_size if arch.embeds else 0)
-        if self.tie_weights and vector != self.hidden_size:
+        if self.tie_weights and self.embed_dim != self.hidden_size:
             raise ConfigError(
                 f"tie_weights needs embed_dim equal to hidden_size; they are {self.embed_dim} and {self.hidden_size}"
             )
@@ -236,8 +234,8 @@ class ModelConfig(Config):
             fitting = [str(heads) for heads in range(1, 65) if self.hidden_size % (2 * heads) == 0]
             way_out = f"num_heads may be {', '.join(fitting)}" if fitting else "choose an even hidden_size"
             raise ConfigError(
-                f"num_heads {self.num_heads} does not divide hidden_size {self.hidden_size} into heads of an even size, "
-                f"as a {arch.name} needs; {way_out}"
+                f"num_heads {self.num_heads} does not divide hidden_size {self.hidden_size} into heads of an even "
+                f"size, as a {arch.name} needs; {way_out}"
             )
 
     @property

@@ -70,10 +70,14 @@ def choose(model: ModelConfig, batch_size: int, name: str = "auto", precision: s
         return Device(kind, 1, dtype, (f"a GPU: {made.ON_GPU}, {_name(dtype)}",))
     threads, why_threads = _threads(product, batch_size)
     dtype, why_dtype = _dtype(product, precision)
-    loops = f"{made.COMPILED} compiled by numba" if made.COMPILED else "torch's operations, all tokens of a batch at once"
-    if made.COMPILED and not is_wanted():
-        loops = f"{made.COMPILED} by torch's operations: numba is missing or switched off"
-    return Device(kind, threads, dtype, (why_threads, why_dtype, loops))
+    return Device(kind, threads, dtype, (why_threads, why_dtype, _loops(made.COMPILED)))
+
+
+def _loops(what: str) -> str:
+    """What goes through a sequence, of which `what` may be compiled."""
+    if not what:
+        return "torch's operations, all tokens of a batch at once"
+    return f"{what} compiled by numba" if is_wanted() else f"{what} by torch's operations: numba is missing or off"
 
 
 def _threads(product: int, batch_size: int) -> tuple[int, str]:

@@ -9,12 +9,15 @@ import psutil
 import torch
 
 from charlm.config import ModelConfig, TrainConfig
+from charlm.dataset import MAX_ROWS
 from charlm.device import choose
 from charlm.errors import ConfigError
 from charlm.models import LanguageModel, build_model, model_class
 from charlm.models.ngram import NGramModel
 
 FLOAT = 4  # bytes
+# Copies of a state that are there at a time: before and after a batch, and what layers join with what is new.
+STATES = 4
 # Share of the free memory a training may plan for.
 MEMORY_SHARE = 0.8
 
@@ -37,7 +40,9 @@ def memory_bytes(config: ModelConfig, train: TrainConfig) -> int:
     threads = choose(config, train.batch_size, "cpu").threads
     weights = (4 + 3 * threads) * count_parameters(config)
     a_token = model_class(config.arch).kept(config)
-    return FLOAT * (weights + train.batch_size * train.seq_len * a_token)
+    a_row = sum(part.numel() for part in shape_of(config).initial_state(1))
+    rows = STATES * max(train.batch_size, MAX_ROWS)  # a validation may have more of them
+    return FLOAT * (weights + train.batch_size * train.seq_len * a_token + rows * a_row)
 
 
 def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

@@ -29,6 +29,9 @@ OTHERS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("rnn",), {"batch_size": 1, "seq_len": 3}),
     (("lstm",), {"precision": "bfloat16"}),
     (("lstm",), {"batch_size": 30, "seq_len": 40}),  # one step an epoch
+    (("transformer",), {"context": 14, "num_heads": 2, "embed_dim": 5}),
+    (("mingru",), {"embed_dim": 8, "tie_weights": True, "num_layers": 1, "precision": "bfloat16"}),
+    (("mingru", "transformer"), {"num_layers": 1, "schedule": "plateau"}),
     (("lstm", "gru", "rnn"), {"dropout": 0.3}),
     (("gru", "lstm"), {"schedule": "plateau", "learning_rate": 0.1}),
     (("rnn", "gru"), {"schedule": "constant", "embed_dim": 8, "tie_weights": True}),

@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from charlm.config import ModelConfig
 from charlm.models.language_model import State
 from charlm.models.residual import ResidualModel, Wide
 from charlm.models.scan import scan
@@ -47,6 +46,7 @@ class MinGRUModel(ResidualModel):
     Its state are the recurrence's, (L, B, H), and what the convolution still needs, (L, B, TAPS - 1, H).
     """
 
+    KEPT = 30
     COMPILED = "the recurrence"
     ON_GPU = "a parallel scan"
 

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,14 @@ class ResidualModel(NeuralModel):
     """Blocks whose outputs are added to their inputs, each behind a norm of its own (pre-norm, Xiong et al. 2020).
 
     Without `embed_dim` vectors are as long as a layer is wide; shorter or longer ones are first turned into such.
+
+    Attributes:
+        KEPT: tensors of H a token and layer that a training keeps, its gradients among them.
+        blocks: a list of what `block` makes.
     """
+
+    KEPT: int
+    blocks: Any
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -41,7 +49,11 @@ class ResidualModel(NeuralModel):
         if not self.fc.weight.is_meta:
             self._initialise()
         if config.tie_weights:
-            self.fc.weight = self.embed.weight
+            self.embed.weight = self.fc.weight  # whose first numbers are small, as logits want them
+
+    @classmethod
+    def kept(cls, config: ModelConfig) -> int:
+        return config.num_layers * config.hidden_size * cls.KEPT + 4 * config.vocab_size
 
     @abstractmethod
     def block(self) -> nn.Module:

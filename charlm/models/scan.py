@@ -30,6 +30,7 @@ def scan(sums: Tensor, before: Tensor) -> Tensor:
     Returns:
         (B, T, H).
     """
+    sums = sums.to(before.dtype)  # a product may have been made in fewer bits
     if is_wanted() and sums.device.type == "cpu":
         return Scan.apply(sums, before)
     states = []

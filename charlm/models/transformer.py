@@ -39,11 +39,18 @@ class TransformerModel(ResidualModel):
     a training carries them from batch to batch: it computes the very function that writes.
     """
 
+    KEPT = 46
+
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
-        self.window = (config.context or TrainConfig.field("seq_len").default) - 1
+        self.window = (config.context or TrainConfig().seq_len) - 1
         self.piece = max(LEAST_PIECE, min(self.window + 1, MOST_PIECE))
         self.turns: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    @classmethod
+    def products(cls, config: ModelConfig) -> int:
+        """Those with matrices, and with the keys and values of twice the context, of which a mask hides half."""
+        return super().products(config) + 4 * config.num_layers * config.hidden_size * config.context
 
     def block(self) -> Block:
         return Block(self.config.hidden_size)
@@ -141,5 +148,5 @@ def sight(filled: Tensor, steps: int, window: int) -> tuple[int, Tensor | None]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs of units (j, j + D / 2) of x (.., T, D) by their angles: cos, cos and -sin, sin of them, (T, D)."""
+    """Turn the pairs of units (j, j + D / 2) of x (.., T, D) by angles: cos, cos and -sin, sin of them, (T, D) each."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)

@@ -12,6 +12,7 @@ from charlm.errors import JobError, LimitError
 from charlm.limits import (
     ELSEWHERE,
     Visitor,
+    check_context,
     check_model,
     check_new,
     check_text_size,
@@ -59,6 +60,7 @@ class Allowance:
         from charlm.estimate import count_parameters
 
         check_model(self._limits, run.model_config, count_parameters(run.model_config))
+        check_context(self._limits, run.model_config, run.train_config.batch_size)
         check_training(self._limits, replace(run.train_config, steps=0, epochs=1.0, minutes=0.0))
         check_text_size(self._limits, utf8_size(corpus.text if corpus else own_text(run)))
 
