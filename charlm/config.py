@@ -259,14 +259,11 @@ class ModelConfig(Config):
             train_tokens: of its training part, which an n-gram counts; it may have been told to count more.
             seq_len: tokens it is trained on at a time, and so many a Transformer looks back on if nothing else is said.
         """
+        sized = dataclasses.replace(self, arch=arch, vocab_size=vocab_size)  # refuses what is none
         about = ARCHITECTURES[arch]
-        return dataclasses.replace(
-            self,
-            arch=arch,
-            vocab_size=vocab_size,
-            counted=(self.counted or train_tokens) if about.counted else 0,
-            context=self.context or (seq_len if about.attends else 0),
-        )
+        counted = (self.counted or train_tokens) if about.counted else 0
+        context = self.context or (seq_len if about.attends else 0)
+        return dataclasses.replace(sized, counted=counted, context=context)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,10 @@ from charlm.ui.common import facts, notice
 from charlm.ui.corpora import Chosen, chosen_options, corpus_choices, open_corpus
 
 FOLDS: dict[str, tuple[str, ...]] = {
-    "model": ("hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "init", "tie_weights", "order"),
+    "model": (
+        "hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "num_heads", "context", "init",
+        "tie_weights", "order",
+    ),
     "training": (
         "steps", "epochs", "minutes", "seq_len", "batch_size", "learning_rate", "schedule", "warmup_steps", "grad_clip",
         "weight_decay", "patience", "eval_every",
@@ -29,6 +32,8 @@ LABELS = {
     "eval_every": "Validate every",
     "num_layers": "Layers",
     "nonlinearity": "RNN bend",
+    "num_heads": "Transformer heads",
+    "context": "Transformer context",
     "order": "n-gram order",
 }
 
