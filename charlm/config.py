@@ -244,6 +244,11 @@ class ModelConfig(Config):
         return ARCHITECTURES[self.arch].counted
 
     @property
+    def window(self) -> int:
+        """Tokens before the newest that a Transformer looks back on."""
+        return (self.context or TrainConfig().seq_len) - 1
+
+    @property
     def shape(self) -> str:
         """`2 layers of 128`, or what its size is in other words."""
         if self.is_counted:

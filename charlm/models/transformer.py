@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charlm.config import ModelConfig, TrainConfig
+from charlm.config import ModelConfig
 from charlm.models.language_model import State
 from charlm.models.residual import ResidualModel, Wide
 
@@ -43,14 +43,14 @@ class TransformerModel(ResidualModel):
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
-        self.window = (config.context or TrainConfig().seq_len) - 1
+        self.window = config.window
         self.piece = max(LEAST_PIECE, min(self.window + 1, MOST_PIECE))
         self.turns: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @classmethod
     def products(cls, config: ModelConfig) -> int:
         """Those with matrices, and with the keys and values of twice the context, of which a mask hides half."""
-        return super().products(config) + 4 * config.num_layers * config.hidden_size * config.context
+        return super().products(config) + 4 * config.num_layers * config.hidden_size * (config.window + 1)
 
     def block(self) -> Block:
         return Block(self.config.hidden_size)
