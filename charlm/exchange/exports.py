@@ -51,11 +51,17 @@ def _network(write: Callable[..., None], archs: Collection[str], **options: Any)
 
 FORMATS: Sequence[Format] = (
     Format("zip", ".zip", "the whole run folder, to go on elsewhere", write_zip),
-    Format("torch", ".torch.zip", "a state_dict for plain torch, with the lines that load it", _network(write_torch, LINES)),
-    Format("udacity", ".net", "the dict of Udacity's character-RNN notebooks; LSTM only", _network(write_udacity, ARCHS)),
+    Format(
+        "torch", ".torch.zip", "a state_dict for plain torch, with the lines that load it", _network(write_torch, LINES)
+    ),
+    Format(
+        "udacity", ".net", "the dict of Udacity's character-RNN notebooks; LSTM only", _network(write_udacity, ARCHS)
+    ),
     Format("onnx", ".onnx", "one step as a graph, for other languages and runtimes", _network(write_onnx, STEPS)),
     Format("html", ".html", "one page that writes offline, in any browser", _network(write_page, PAGES, bits=16)),
-    Format("html8", ".html", "the same page in half the size, a little less exact", _network(write_page, PAGES, bits=8)),
+    Format(
+        "html8", ".html", "the same page in half the size, a little less exact", _network(write_page, PAGES, bits=8)
+    ),
 )
 
 

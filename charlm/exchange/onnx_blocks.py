@@ -98,7 +98,9 @@ class TransformerStep(BlockStep):
 
     def mix(self, x: str, at: str, *before: str) -> tuple[str, ...]:
         width = self.config.hidden_size // self.config.num_heads
-        parts = self.op("Reshape", self.linear(x, f"{at}.qkv.weight"), self.numbers(-1, 3, self.config.num_heads, width))
+        parts = self.op(
+            "Reshape", self.linear(x, f"{at}.qkv.weight"), self.numbers(-1, 3, self.config.num_heads, width)
+        )
         query, key, value = (self.op("Squeeze", part, self.numbers(1)) for part in self.split(parts, 3))  # (B, N, D)
         keys, values = self.joined(before[0], self._unit(key)), self.joined(before[1], value)  # (B, W + 1, N, D)
         cos, sin = self._angles()

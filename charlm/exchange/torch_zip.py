@@ -9,6 +9,7 @@ from charlm.config import ARCH_NAMES
 from charlm.exchange.torch_lines import readme
 from charlm.run import Run
 
+
 def write_torch(run: Run, path: Path) -> None:
     """Put the best weights as model.pt, with model.json and README.txt, into a zip.
 

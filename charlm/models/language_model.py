@@ -1,5 +1,6 @@
 """What every architecture offers, so that training, sampling and comparing need not know which one it is."""
 
+import math
 from abc import ABC, abstractmethod
 from functools import cache
 from itertools import chain
@@ -142,6 +143,20 @@ class NeuralModel(LanguageModel):
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         features, state = self.features(ids, state)
         return F.linear(features, self.fc.weight.to(features.dtype), self.fc.bias.to(features.dtype)), state
+
+    @torch.no_grad()
+    def draw_weights(self) -> None:
+        """First weights as torch draws them, but from the model's own generator: those of linear layers, embeddings.
+
+        The last thing that a subclass's __init__ does, unless it has a better idea.
+        """
+        for part in self.modules():
+            if isinstance(part, nn.Embedding) and not part.weight.is_meta:
+                part.weight.normal_(generator=self.generator)
+            elif isinstance(part, nn.Linear) and not part.weight.is_meta:
+                bound = 1.0 / math.sqrt(part.in_features)
+                for parameter in part.parameters():
+                    parameter.uniform_(-bound, bound, generator=self.generator)
 
     def drop(self, x: Tensor) -> Tensor:
         """Inverted dropout (Srivastava et al. 2014); nothing outside training.

@@ -69,9 +69,11 @@ class MinGRUModel(ResidualModel):
             ends.append((states[:, -1], end))
         return self.norm(x), tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
-    def _tune(self) -> None:
+    @torch.no_grad()
+    def draw_weights(self) -> None:
         """As in any of these models; the convolution begins with what is there now, and a little of what was."""
-        super()._tune()
+        super().draw_weights()
         for block in self.blocks:
-            block.conv.weight.normal_(0.0, 1.0 / math.sqrt(TAPS), generator=self.generator)
-            block.conv.weight[-1] += 1.0
+            if not block.conv.weight.is_meta:
+                block.conv.weight.normal_(0.0, 1.0 / math.sqrt(TAPS), generator=self.generator)
+                block.conv.weight[-1] += 1.0

@@ -46,8 +46,7 @@ class ResidualModel(NeuralModel):
         self.blocks = nn.ModuleList(self.block() for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(size)
         self.fc = nn.Linear(size, config.vocab_size)
-        if not self.fc.weight.is_meta:
-            self._initialise()
+        self.draw_weights()
         if config.tie_weights:
             self.embed.weight = self.fc.weight  # whose first numbers are small, as logits want them
 
@@ -64,31 +63,22 @@ class ResidualModel(NeuralModel):
         x = self.embed(ids)
         return self.drop(x if self.widen is None else self.widen(x))
 
-    @torch.no_grad()
-    def _initialise(self) -> None:
-        """First weights from the model's own generator: as torch draws them, or tuned.
+    def draw_weights(self) -> None:
+        """First weights, as `config.init` says.
 
-        Tuned ones keep the variance of what they multiply, what blocks add is the less the more of them there are
-        (Radford et al. 2019), and logits begin small. Recurrent notebooks have nothing to say about blocks: their
-        weights are torch's here.
+        Tuned ones keep the variance of what they multiply, and what blocks add is the less the more of them there are
+        (Radford et al. 2019). The recurrent notebook has nothing to say about blocks: weights are torch's then.
         """
-        tuned = self.config.init == "tuned"
-        for name, parameter in self.named_parameters():
-            bound = 1.0 / math.sqrt(parameter.shape[-1])
-            if name == "embed.weight":
-                parameter.normal_(0.0, 1.0, generator=self.generator)
-            elif parameter.dim() > 1 and tuned:
-                parameter.normal_(0.0, bound, generator=self.generator)
-            elif "norm" not in name:
-                parameter.uniform_(-bound, bound, generator=self.generator)
-        if tuned:
+        super().draw_weights()
+        if self.config.init == "tuned" and not self.fc.weight.is_meta:
             self._tune()
 
+    @torch.no_grad()
     def _tune(self) -> None:
-        """Small sums and logits, zero biases."""
         for name, parameter in self.named_parameters():
+            if name.endswith(".bias"):
+                parameter.zero_()
+            elif parameter.dim() > 1 and name not in ("embed.weight", "fc.weight"):
+                parameter.normal_(0.0, 1.0 / math.sqrt(parameter.shape[1]), generator=self.generator)
             if name.endswith((".out.weight", ".down.weight")):
                 parameter.div_(math.sqrt(2 * self.config.num_layers))
-            elif name.endswith(".bias"):
-                parameter.zero_()
-        self.fc.weight.mul_(0.2)
