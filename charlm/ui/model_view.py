@@ -95,7 +95,7 @@ def layer_rows(model: "LanguageModel", batch_size: int, seq_len: int) -> list[tu
         return f"({batch_size}, {seq_len}, {width})"
 
     arch, ids = ARCH_NAMES.get(model.config.arch, model.config.arch), f"({batch_size}, {seq_len}) ids"
-    rows = []
+    rows: list[tuple[str, str, str, int]] = []
     for key, weights in _parts(model).items():
         part, _, layer = key.partition(".")
         width, out = _widths(part, weights, model.config)

@@ -19,7 +19,8 @@ from tests.exchange.models import made_run
 
 ARCHS: list[dict[str, Any]] = [
     {"arch": "lstm"}, {"arch": "gru"}, {"arch": "rnn"}, {"arch": "rnn", "nonlinearity": "relu"}, {"arch": "mingru"},
-    {"arch": "transformer"}, {"arch": "transformer", "context": 9}, {"arch": "transformer", "context": 1, "num_heads": 2},
+    {"arch": "transformer"}, {"arch": "transformer", "context": 9},
+    {"arch": "transformer", "context": 1, "num_heads": 2},
 ]  # fmt: skip
 INPUTS: list[dict[str, Any]] = [{}, {"embed_dim": 5}, {"embed_dim": 8, "tie_weights": True}]
 
