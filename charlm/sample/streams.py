@@ -222,7 +222,7 @@ class TorchWriter:
         """See Reader."""
         return self._model.initial_state(1)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def read(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
         """See Reader."""
         logits, state = self._model(torch.from_numpy(ids).to(self._device), state)
@@ -251,9 +251,9 @@ class TorchWriter:
 
     def _step(self, batch: Sequence[Stream], ids: Ids) -> Logits:
         """Ids (B, T) -> logits after the last ones (B, V); the streams' states are those after them."""
-        start = self.initial_state()
-        states = [start if stream.state is None else stream.state for stream in batch]
-        logits, state = self.read(ids, tuple(torch.cat(parts, dim=1) for parts in zip(*states, strict=True)))
+        states = [self.initial_state() if stream.state is None else stream.state for stream in batch]
+        state = tuple(torch.cat(parts, dim=1) for parts in zip(*states, strict=True)) if len(batch) > 1 else states[0]
+        logits, state = self.read(ids, state)
         for row, stream in enumerate(batch):
             stream.state = tuple(part[:, row : row + 1] for part in state)
             stream.recent.extend(ids[row].tolist())

@@ -28,7 +28,10 @@ from charlm.ui.common import facts, notice
 from charlm.ui.corpora import Chosen, chosen_options, chosen_tokens, corpus_choices, open_corpus
 
 FOLDS: dict[str, tuple[str, ...]] = {
-    "model": ("hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "init", "tie_weights", "order"),
+    "model": (
+        "hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "num_heads", "context", "init",
+        "tie_weights", "order",
+    ),
     "heart": (
         "locked_dropout", "output_dropout", "input_dropout", "embed_dropout", "weight_dropout", "weight_decay",
     ),
@@ -44,6 +47,8 @@ LABELS = {
     "eval_every": "Validate every",
     "num_layers": "Layers",
     "nonlinearity": "RNN bend",
+    "num_heads": "Transformer heads",
+    "context": "Transformer context",
     "order": "n-gram order",
 }
 
@@ -247,7 +252,7 @@ def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: L
 
     cut = cut_of(size.tokens, config.train, config.corpus, config.model.level)
     train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
-    models = [config.model.sized(arch, size.distinct, cut.train) for arch in archs]
+    models = [config.model.sized(arch, size.distinct, cut.train, cut.seq_len) for arch in archs]
     for model in models:
         check_memory(model, train, racers=len(models))
     counts, tokens = [count_parameters(model) for model in models], cut.train
