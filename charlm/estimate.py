@@ -1,7 +1,7 @@
 """What a training will take before it is started: parameters, memory, time. Formulas, checked against real runs."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -90,6 +90,8 @@ class Machine:
         """Expected seconds of one training step."""
         tokens, threads = train.batch_size * train.seq_len, choose(config, train.batch_size, "cpu").threads
         fixed = model_class(config.arch).waits(config, train.seq_len) * self.per_step
+        if train.softmax_samples and are_many(config.vocab_size):
+            config = replace(config, vocab_size=min(config.vocab_size, train.softmax_samples))
         return fixed + tokens * _products(config) * self.per_product / threads
 
 

@@ -220,4 +220,6 @@ def fitted(limits: Limits, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     most = {name: getattr(limits, name) for name in ("hidden_size", "num_layers", "order", "steps")}
     most["length"] = limits.characters
+    if values.get("tie_weights"):
+        most["embed_dim"] = limits.hidden_size  # which it is equal to
     return {name: min(value, most[name]) if name in most else value for name, value in values.items()}

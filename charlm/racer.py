@@ -208,8 +208,8 @@ class Racer:
                 "train_loss": metrics.train_loss,
                 "chars_per_second": round(metrics.chars_per_second, 1),
             }
-            if metrics.val_loss is not None:
-                progress["val_loss"] = metrics.val_loss
+            losses = {"val_loss": metrics.val_loss, "test_loss": metrics.test_loss}
+            progress |= {name: loss for name, loss in losses.items() if loss is not None}
         return progress
 
     def _note(self) -> None:

@@ -17,6 +17,7 @@ NO_PROGRESS: dict[str, Any] = {
     "epoch": 0.0,
     "train_loss": None,
     "val_loss": None,
+    "test_loss": None,
     "best_val_loss": None,
     "best_step": 0,
     "seconds": 0.0,

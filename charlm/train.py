@@ -14,7 +14,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from charlm.config import ModelConfig, TrainConfig
-from charlm.dataset import Dataset, validation_row_count
+from charlm.dataset import MIN_HELD_OUT, Dataset, validation_row_count
 from charlm.device import choose
 from charlm.errors import JobError
 from charlm.evaluate import evaluate
@@ -142,6 +142,8 @@ def train(
 ) -> Iterator[Metrics]:
     """Train, one Metrics a step; `val_loss` is set at every validation and at the end.
 
+    Where a validation ends an epoch and the text has a test part, `test_loss` is set, too.
+
     Between two steps `state` and `model` are consistent: save them then, or stop iterating for good.
 
     An n-gram takes the steps of a slice at once, each of them as much text as a batch; its training loss is that of
@@ -260,10 +262,23 @@ def _measured(
 ) -> Metrics:
     """The Metrics of a step whose validation is due."""
     assert state.unjudged is not None
+    test_loss = None
+    if state.batch == 0 and len(dataset.test_ids) >= MIN_HELD_OUT:  # an epoch has ended
+        test_loss = _scored(model, dataset.test_ids, state, halted)
     val_loss = validate(model, dataset, state, halted)
     loss, norm, rate = state.unjudged
     state.unjudged = None
-    return Metrics(state.step, _epoch(state, dataset), loss, val_loss, rate, norm, speed, state.seconds)
+    return Metrics(state.step, _epoch(state, dataset), loss, val_loss, rate, norm, speed, state.seconds, test_loss)
+
+
+def _scored(model: LanguageModel, ids: IdArray, state: TrainState, halted: Callable[[], bool]) -> float:
+    """The loss over a held-out text; its time counts as the training's own."""
+    began = time.perf_counter()
+    model.zero_grad()  # the last step's gradients would but take room
+    threads = choose(model.config, validation_row_count(len(ids))).threads
+    loss = evaluate(model, ids, threads=threads, halted=halted).nats_per_token
+    state.seconds += time.perf_counter() - began
+    return loss
 
 
 def validate(
@@ -274,10 +289,7 @@ def validate(
     Raises:
         Halted: `halted` said so; `state` has judged nothing.
     """
-    began = time.perf_counter()
-    threads = choose(model.config, validation_row_count(len(dataset.val_ids))).threads
-    loss = evaluate(model, dataset.val_ids, threads=threads, halted=halted).nats_per_token
-    state.seconds += time.perf_counter() - began
+    loss = _scored(model, dataset.val_ids, state, halted)
     if not math.isfinite(loss):
         rate = state.optimizer.defaults["lr"] if state.optimizer is not None else 0.0
         raise _diverged("validation loss", loss, state.step, rate)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -104,6 +105,14 @@ def test_train_prints_one_object_and_leaves_a_run(
     assert {"run.json", "tokenizer.json", "metrics.jsonl", "best.safetensors", "last.safetensors"} <= {
         path.name for path in (tmp_path / "runs" / result["run_id"]).iterdir()
     }
+
+
+def test_words_are_told_in_perplexity_and_the_test_part_too(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*TINY, "--level", "word", "--test-fraction", "0.2", "--steps", "0", "--epochs", "5", "--json"]
+    assert main(["train", book, *words]) == 0
+    out, err = capsys.readouterr()
+    assert len(re.findall(r", perplexity [\d.,]+, test perplexity [\d.,]+", err)) == 5
+    assert json.loads(out.splitlines()[-1])["test_loss"] > 0
 
 
 def test_a_given_option_wins_over_the_preset_and_the_rest_stays(book: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from charlm.cli.report import bits_of, note
+from charlm.cli.report import bits_of, note, perplexities
 
 if TYPE_CHECKING:
     from charlm.race import Racer
@@ -96,7 +96,7 @@ def line_of(racer: "Racer", row: dict[str, Any]) -> str:
     """A validation in a line."""
     return (
         f"{racer.run.label}: step {row['step']:,}{planned(racer)}, train loss {row['train_loss']:.3f}, "
-        f"validation loss {row['val_loss']:.3f}{bits_of(racer.run, row['val_loss'])}, "
+        f"validation loss {row['val_loss']:.3f}{bits_of(racer.run, row['val_loss'])}{perplexities(racer.run, row)}, "
         f"{row['chars_per_second']:,.0f} chars/s{left(racer)}"
     )
 

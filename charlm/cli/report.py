@@ -62,6 +62,7 @@ def result_of(run: Any) -> dict[str, Any]:
         "status": run.status,
         "best_val_loss": run.best_val_loss,
         "best_step": run.best_step,
+        "test_loss": run.progress["test_loss"],
         "steps": run.step,
         "chars_per_second": run.chars_per_second,
         "seconds": run.seconds,
@@ -137,6 +138,14 @@ def bits_of(run: Any, loss: float) -> str:
     """A loss of a run in bits per character, in brackets; empty where it is not known how many characters it is of."""
     bits = run.bits_per_char(loss)
     return "" if bits is None else f" ({bits:.2f} bits per character)"
+
+
+def perplexities(run: Any, row: Mapping[str, Any]) -> str:
+    """Of a validation of words or subwords, and of the test part where it was scored, as they follow in a line."""
+    shown = {"": None if run.level == "char" else row["val_loss"], "test ": row.get("test_loss")}
+    return "".join(
+        f", {which}perplexity {math.exp(min(loss, 700.0)):,.1f}" for which, loss in shown.items() if loss is not None
+    )
 
 
 def print_result(run: Any) -> None:

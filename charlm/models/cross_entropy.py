@@ -6,17 +6,21 @@ they are forgotten (Wijmans et al. 2024, Cut your losses in large-vocabulary lan
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from charlm.models import softmax_compiled
 from charlm.models.recurrence import How
 
 # Distinct tokens from which logits are computed in chunks; with fewer they take little memory.
 MANY_TOKENS = 1_024
 # Logits at a time, and those of them that become probabilities at a time, which stay in the cache.
-CHUNK, BLOCK = 1 << 24, 1 << 18
+CHUNK, BLOCK = 1 << 23, 1 << 18
+# Rows of the weights whose gradients of a chunk are computed at a time.
+PRODUCT_ROWS = 2_048
 # Tokens are drawn by their frequency to this power (Mikolov et al. 2013), so that rare ones come up, too.
 SMOOTHING = 0.75
 
@@ -58,7 +62,7 @@ class CrossEntropy(Function):
         for first in range(0, len(x), rows):
             part = x[first : first + rows]
             logits = torch.mm(part, w.t(), out=room[: len(part) * len(w)].view(len(part), -1))  # (n, V)
-            total += _losses(logits, bias, targets[first : first + rows], keep)
+            total += _losses(how, logits, bias, targets[first : first + rows], keep)
             if gradients is not None:  # the logits have become their own
                 gradients.add(first, logits)
         if again:
@@ -89,28 +93,32 @@ class _Gradients:
         self.dbias += torch.mm(logits.new_ones(1, len(logits)), logits)[0]
         if self.dweight.dtype == logits.dtype:
             self.dweight.addmm_(logits.t(), part)
-        else:  # halves of a number are added up as whole ones
-            self.dweight += torch.mm(logits.t(), part)
+            return
+        for of_some in range(0, len(self.dweight), PRODUCT_ROWS):  # halves of a number are added up as whole ones
+            some = slice(of_some, of_some + PRODUCT_ROWS)
+            self.dweight[some] += torch.mm(logits[:, some].t(), part)
 
 
-def _losses(logits: Tensor, bias: Tensor, targets: Tensor, into_gradients: bool) -> Tensor:
+def _losses(how: How, logits: Tensor, bias: Tensor, targets: Tensor, into_gradients: bool) -> Tensor | float:
     """The summed loss of logits (n, V) without bias; they become their own gradients if that is wanted."""
+    if how.compiled and bias.dtype == torch.float32 and not logits.is_cuda:
+        exps = np.empty(len(bias), np.float32)
+        return softmax_compiled.losses(how.view(logits), bias.detach().numpy(), targets.numpy(), exps, into_gradients)
     total = torch.zeros((), dtype=torch.float64, device=logits.device)
     rows = max(1, BLOCK // len(bias))
     for first in range(0, len(logits), rows):
         block, wanted = logits[first : first + rows], targets[first : first + rows, None]
         counts = wanted >= 0
         wanted = wanted.clamp(min=0)
-        exps = block + bias  # (r, V) in full
-        highest = exps.amax(1, keepdim=True)
-        exps -= highest
-        chosen = exps.gather(1, wanted)
-        sums = exps.exp_().sum(1, keepdim=True)
+        shares = block + bias  # (r, V) in full
+        shares -= shares.amax(1, keepdim=True)
+        chosen = shares.gather(1, wanted)
+        sums = shares.exp_().sum(1, keepdim=True)
         total += ((sums.log() - chosen) * counts).sum(dtype=torch.float64)
         if into_gradients:
-            exps *= counts / sums
-            exps.scatter_add_(1, wanted, -counts.to(exps.dtype))
-            block.copy_(exps)
+            shares *= counts / sums
+            shares.scatter_add_(1, wanted, -counts.to(shares.dtype))
+            block.copy_(shares)
     return total
 
 

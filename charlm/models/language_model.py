@@ -33,6 +33,7 @@ class LanguageModel(nn.Module, ABC):
     Attributes:
         precision: number format of the products while training, and of the output's where tokens are many; None: as
             the weights are.
+        scores_in: that of an evaluation where tokens are many; None: as the weights are.
         COMPILED: what of it is compiled on a CPU, in a few words; empty: nothing.
         ON_GPU: what it is computed by on a GPU, likewise.
         MINDS_PRECISION: on a CPU its products are in `precision` by its own doing; others are cast by torch's autocast.
@@ -50,6 +51,7 @@ class LanguageModel(nn.Module, ABC):
         self.generator = torch.Generator().manual_seed(seed)
         self.workspace = Buffers()
         self.precision: torch.dtype | None = None
+        self.scores_in: torch.dtype | None = None
 
     @abstractmethod
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -157,9 +159,8 @@ class NeuralModel(LanguageModel):
             return super().loss(ids, targets, state)
         features, state = self.features(ids, state)
         flat, targets = features.flatten(0, 1), targets.reshape(-1)
-        how = How.best(self.precision or self.fc.weight.dtype, self.workspace)
         drawn = self.sampler.draw(targets, self.generator) if self.sampler and self.training else None
-        return output_loss(how, flat, self.fc, targets, drawn), state
+        return output_loss(self.how(), flat, self.fc, targets, drawn), state
 
     @torch.no_grad()
     def draw_weights(self) -> None:
@@ -197,6 +198,6 @@ class NeuralModel(LanguageModel):
         return x * mask.div_(1.0 - share)
 
     def how(self) -> How:
-        """How to compute on a CPU: in `precision` while training, else as the weights are."""
-        dtype = next(self.parameters()).dtype
-        return How.best(self.precision if self.training and self.precision else dtype, self.workspace)
+        """How to compute on a CPU: in `precision` while training, in `scores_in` else."""
+        wanted = self.precision if self.training else self.scores_in
+        return How.best(wanted or next(self.parameters()).dtype, self.workspace)

@@ -28,6 +28,7 @@ TERMS = {
     "Best val. loss": "The lowest loss on held-out text so far; the weights of that step are kept. In nats.",
     "Train loss": "The same surprise on the text it is learning from. Far below the validation loss means: by heart.",
     "Perplexity": "The loss as a number of choices: 4 means as unsure as when picking among 4 equal tokens.",
+    "Test perplexity": "That of the text's test part after the newest epoch. It is told, and nothing is chosen by it.",
     "Bits/char": "The loss in bits for each character: how many yes-or-no questions it still takes. Lower is better; "
     "this can be compared whatever a model's tokens are.",
     "bits/char": "The loss in bits for each character: how many yes-or-no questions it still takes. Lower is better; "

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
 
 HEAD = ("Val. loss", "Train loss", "Perplexity", "Bits/char", "Grad. norm", "Chars/s", "Own time")
+TESTED = "Test perplexity"  # where a text has a test part
 PHONE_COLUMNS = (0, 1, 4, 7)
 TIE = 0.0005  # nats: what three decimals cannot show
 ROUNDED = 1e-5  # nats: a log has seven digits
@@ -189,10 +190,15 @@ class View:
         lines = []
         for place, run in enumerate(self.runs):
             state, loss = self.states[run.run_id], by_steps.get(run.run_id)
+            tested = [numbers.perplexity(state.get("test_loss"))] if self._tested else []
             clock = [numbers.nats(by_seconds.get(run.run_id))] if len(self.runs) > 1 else []
             rank = order.index(run.run_id) if run.run_id in order else len(order)
-            lines.append((rank, [place, *self._cells(run, state, loss), *clock]))
+            lines.append((rank, [place, *self._cells(run, state, loss), *tested, *clock]))
         return [cells for _, cells in sorted(lines, key=lambda line: line[0])]
+
+    @cached_property
+    def _tested(self) -> bool:
+        return any(run.corpus.get("test_tokens") for run in self.runs)
 
     def _cells(self, run: Run, state: Mapping[str, Any], loss: float | None) -> list[str]:
         norm = self.courses[run.run_id].last.get("grad_norm")
@@ -225,7 +231,8 @@ class View:
             name = f"{swatch(run.arch)}{model_name(self.called[run.run_id], shape(run))}"
             lines.append([Cell(html=name), Cell(loss, strong=True), *others])
         first, *last = self.limits
-        return table((first, *HEAD, *last), lines, keep=PHONE_COLUMNS, kind="standing", id="train-table")
+        tested = (TESTED,) if self._tested else ()
+        return table((first, *HEAD, *tested, *last), lines, keep=PHONE_COLUMNS, kind="standing", id="train-table")
 
     def sample(self, place: int) -> str:
         """The column of what a run wrote last."""

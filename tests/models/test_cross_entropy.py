@@ -1,5 +1,6 @@
 """The loss in chunks is torch's cross-entropy, its gradients too; drawn tokens stand for all of them on average."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,15 +12,20 @@ from torch import nn
 
 from charlm.config import ModelConfig
 from charlm.models import LanguageModel, NeuralModel, build_model, cross_entropy
+from charlm.models.compiled import is_wanted
 from charlm.models.cross_entropy import MANY_TOKENS, CrossEntropy, Sampler, output_loss
 from charlm.models.recurrence import Buffers, How
 from charlm.shards import Shards
 
-N, D, V = 13, 6, 50
+N, D, V = 13, 6, 300  # more than the lanes of a compiled loop, and no multiple
 
 
-def how(dtype: torch.dtype = torch.float32) -> How:
-    return How(dtype, Buffers(), False)
+@pytest.fixture(params=["compiled", "torch"])
+def how(request: pytest.FixtureRequest) -> Callable[..., How]:
+    """Of a number format: by a compiled loop, and by torch's operations."""
+    if request.param == "compiled" and not is_wanted():
+        pytest.skip("nothing is compiled here")
+    return lambda dtype=torch.float32: How(dtype, Buffers(), request.param == "compiled")
 
 
 def layer(dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
@@ -41,7 +47,9 @@ def usual(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, want
 
 @pytest.mark.parametrize("ignored", [0, 2, N])
 @pytest.mark.parametrize(("chunk", "block"), [(V, 1), (4 * V, 3 * V), (10**6, 10**6)])
-def test_loss_and_gradients_are_torchs(chunk: int, block: int, ignored: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_and_gradients_are_torchs(
+    how: Any, chunk: int, block: int, ignored: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cross_entropy, "CHUNK", chunk)
     monkeypatch.setattr(cross_entropy, "BLOCK", block)
     leaves, wanted = layer(), targets(ignored)
@@ -54,7 +62,7 @@ def test_loss_and_gradients_are_torchs(chunk: int, block: int, ignored: int, mon
         assert torch.equal(CrossEntropy.apply(how(), False, *leaves, wanted), mine)
 
 
-def test_products_in_bfloat16_come_close() -> None:
+def test_products_in_bfloat16_come_close(how: Any) -> None:
     leaves, wanted = layer(), targets()
     mine, other = CrossEntropy.apply(how(torch.bfloat16), True, *leaves, wanted), usual(*leaves, wanted)
     assert mine.dtype == torch.float32 and mine.item() == pytest.approx(other.item(), rel=1e-2)
@@ -62,7 +70,7 @@ def test_products_in_bfloat16_come_close() -> None:
         assert one.dtype == torch.float32 and (one - two).abs().max() < 0.02 * two.abs().max()
 
 
-def test_a_logit_far_beyond_the_others_is_no_infinite_loss() -> None:
+def test_a_logit_far_beyond_the_others_is_no_infinite_loss(how: Any) -> None:
     features, weight, bias = layer()
     bias = bias.detach() * 0
     bias[0] = 500.0
@@ -70,7 +78,7 @@ def test_a_logit_far_beyond_the_others_is_no_infinite_loss() -> None:
     assert torch.isfinite(loss) and loss > 400 * N
 
 
-def test_it_is_differentiated_once() -> None:
+def test_it_is_differentiated_once(how: Any) -> None:
     loss = CrossEntropy.apply(how(), True, *layer(), targets())
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="once"):
@@ -83,10 +91,10 @@ def test_the_logits_of_a_batch_are_never_there(monkeypatch: pytest.MonkeyPatch) 
     largest = 0
     losses = cross_entropy._losses
 
-    def watched(logits: torch.Tensor, *others: Any) -> torch.Tensor:
+    def watched(how: How, logits: torch.Tensor, *others: Any) -> torch.Tensor | float:
         nonlocal largest
         largest = max(largest, logits.numel())
-        return losses(logits, *others)
+        return losses(how, logits, *others)
 
     monkeypatch.setattr(cross_entropy, "_losses", watched)
     model, (ids, wanted) = many(embed_dim=4), batch()
@@ -172,7 +180,7 @@ def test_targets_are_drawn_for_certain_and_found() -> None:
         assert not raised[places].any() and (raised >= 0).all()
 
 
-def test_drawn_tokens_stand_for_all_on_average() -> None:
+def test_drawn_tokens_stand_for_all_on_average(how: Any) -> None:
     """The sum of the drawn tokens' raised exponentials is that of all, and so is the gradient, to a small bias."""
     features, weight, bias = (0.5 * part.detach().double() for part in layer())
     wanted, generator = targets(ignored=0), torch.Generator().manual_seed(2)

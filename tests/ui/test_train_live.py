@@ -155,6 +155,15 @@ def test_who_is_ahead_by_the_clock_and_that_training_goes_on(services: Services,
     assert "At equal seconds of its own GRU is ahead." in lead and "Training goes on when you close this page." in lead
 
 
+def test_a_text_with_a_test_part_has_its_perplexity_in_the_table(services: Services, watch: Watch) -> None:
+    [run] = entered(services.store, "lstm", test_fraction=0.2)
+    logged(run, {50: 2.0})
+    assert "Test perplexity" in watch.look_at([run]).body and watch.look_at([run]).rows[0][-1] == "—"
+    run.update({"test_loss": math.log(7.0)})
+    assert watch.look_at([run]).rows[0][-1] == "7.00"
+    assert "Test perplexity" not in watch.look_at(race(services, {50: 2.0})).body
+
+
 def sample(run: Run, step: int, text: str, prompt: str = "The ") -> None:
     run.sample_log.append({"step": step, "prompt": prompt, "text": text})
 
