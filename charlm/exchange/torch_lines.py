@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 ABOUT = """\
-A {name} that reads and writes text. model.pt is its state_dict, model.json says what it is: the sizes, and the tokens in
-the order of their ids. Of a model on words or subwords there is also tokenizer.json:
+A {name} that reads and writes text. model.pt is its state_dict, model.json says what it is: the sizes, and the tokens
+in the order of their ids. Of a model on words or subwords there is also tokenizer.json:
 tokenizers.Tokenizer.from_file("tokenizer.json").encode("a text").ids. Run in this folder, these lines make the model;
 ids are (batch, time), logits (batch, time, V). What it returns beside the logits goes in with the ids that come next.
 
