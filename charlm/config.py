@@ -16,17 +16,21 @@ from charlm.errors import ConfigError
 
 @dataclass(frozen=True)
 class Architecture:
-    """How an architecture is called and shown.
+    """How an architecture is called and shown, and what settings must know of it.
 
     Attributes:
+        name: as it is shown.
+        colour: everywhere.
         source: where its class stands: "module:Class" in charlm/models.
         counted: it is counted in one pass over the text, not trained: no batches, no steps to choose, no layers.
+        attends: it looks back on `context` tokens, in `num_heads` ways.
     """
 
     name: str
     colour: str
     source: str
     counted: bool = False
+    attends: bool = False
 
 
 # A new architecture is one line here and one file in charlm/models. Colours are Okabe and Ito's, told apart by
@@ -35,6 +39,8 @@ ARCHITECTURES = {
     "lstm": Architecture("LSTM", "#0072B2", "recurrent:LSTMModel"),
     "gru": Architecture("GRU", "#009E73", "recurrent:GRUModel"),
     "rnn": Architecture("RNN", "#D55E00", "recurrent:RNNModel"),
+    "transformer": Architecture("Transformer", "#CC79A7", "transformer:TransformerModel", attends=True),
+    "mingru": Architecture("minGRU", "#56B4E9", "mingru:MinGRUModel"),
     "ngram": Architecture("n-gram", "#7F7F7F", "ngram:NGramModel", counted=True),
 }
 ARCHS = tuple(ARCHITECTURES)
@@ -46,6 +52,11 @@ LEVEL_NAMES = {"char": "characters", "word": "words", "bpe": "subwords"}
 LEVELS = tuple(LEVEL_NAMES)
 # The settings that decide what a text's tokens are.
 TOKEN_SETTINGS = ("level", "words", "min_count", "vocab_size")
+
+
+def is_counted(arch: str) -> bool:
+    """Whether an architecture is counted in one pass over a text, not trained."""
+    return arch in ARCHITECTURES and ARCHITECTURES[arch].counted
 
 
 def setting(
@@ -166,12 +177,10 @@ class ModelConfig(Config):
 
     arch: str = setting(
         "lstm",
-        "LSTM and GRU have gates that keep memory; RNN is the plain recurrence; ngram is counted, not trained",
+        "Gates keep memory (LSTM, GRU, minGRU), or none (RNN); a Transformer looks back; an n-gram is counted",
         choices=ARCHS,
     )
-    nonlinearity: str = setting(
-        "tanh", "What bends a plain RNN's sum; LSTM and GRU ignore it", choices=("tanh", "relu")
-    )
+    nonlinearity: str = setting("tanh", "What bends a plain RNN's sum; others ignore it", choices=("tanh", "relu"))
     level: str = setting(
         "char", "What one token is: a character, a word, or a subword (byte-pair encoding)", choices=LEVELS
     )
@@ -190,10 +199,14 @@ class ModelConfig(Config):
         high=1_000_000,
     )
     embed_dim: int = setting(
-        0, "Length of a token's vector; 0: each token looks up its own input weights", low=0, high=4096, unit="units"
+        0,
+        "Length of a token's vector; 0: each token looks up its own input weights, or a vector as wide as the layers",
+        low=0,
+        high=4096,
+        unit="units",
     )
-    hidden_size: int = setting(128, "Units of memory in each layer", low=1, high=4096, unit="units")
-    num_layers: int = setting(2, "Recurrent layers on top of each other", low=1, high=8, unit="layers")
+    hidden_size: int = setting(128, "Units in each layer", low=1, high=4096, unit="units")
+    num_layers: int = setting(2, "Layers on top of each other", low=1, high=8, unit="layers")
     dropout: float = setting(
         0.1, "Share of units silenced while training, against learning by heart", low=0.0, high=0.95
     )
@@ -207,6 +220,12 @@ class ModelConfig(Config):
     )
     locked_dropout: bool = setting(False, "Dropout silences the same units at all steps of a sequence")
     tie_weights: bool = setting(False, "Output weights are the embedding's; needs embed_dim = hidden_size")
+    context: int = setting(
+        0, "Tokens a Transformer looks back on; 0: as many as seq_len", low=0, high=4096, unit="tokens"
+    )
+    num_heads: int = setting(
+        4, "Ways in which a Transformer's layer looks back; must divide hidden_size", low=1, high=64, unit="heads"
+    )
     init: str = setting(
         "tuned",
         "First weights: tuned (orthogonal memory, open forget gate), torch's own, xavier's, or the notebook's",
@@ -224,6 +243,7 @@ class ModelConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        arch = ARCHITECTURES[self.arch]
         if self.tie_weights and self.embed_dim != self.hidden_size:
             raise ConfigError(
                 f"tie_weights needs embed_dim equal to hidden_size; they are {self.embed_dim} and {self.hidden_size}"
@@ -234,6 +254,13 @@ class ModelConfig(Config):
             raise ConfigError(
                 f"input_dropout {self.input_dropout} silences numbers of vectors, and embed_dim 0 makes none; "
                 "give an embed_dim, or use embed_dropout, which silences whole tokens"
+            )
+        if arch.attends and self.hidden_size % (2 * self.num_heads):
+            fitting = [str(heads) for heads in range(1, 65) if self.hidden_size % (2 * heads) == 0]
+            way_out = f"num_heads may be {', '.join(fitting)}" if fitting else "choose an even hidden_size"
+            raise ConfigError(
+                f"num_heads {self.num_heads} does not divide hidden_size {self.hidden_size} into heads of an even "
+                f"size, as a {arch.name} needs; {way_out}"
             )
 
     @property
@@ -250,7 +277,12 @@ class ModelConfig(Config):
     @property
     def is_counted(self) -> bool:
         """Whether it is counted in one pass, not trained."""
-        return ARCHITECTURES[self.arch].counted
+        return is_counted(self.arch)
+
+    @property
+    def window(self) -> int:
+        """Tokens before the newest that a Transformer looks back on."""
+        return (self.context or TrainConfig().seq_len) - 1
 
     @property
     def shape(self) -> str:
@@ -259,16 +291,20 @@ class ModelConfig(Config):
             return f"order {self.order}"
         return f"{self.num_layers} layer{'' if self.num_layers == 1 else 's'} of {self.hidden_size}"
 
-    def sized(self, arch: str, vocab_size: int, train_tokens: int) -> Self:
+    def sized(self, arch: str, vocab_size: int, train_tokens: int, seq_len: int) -> Self:
         """These settings for one architecture and a text.
 
         Args:
             arch: lstm, gru and so on.
             vocab_size: of the text.
             train_tokens: of its training part, which an n-gram counts; it may have been told to count more.
+            seq_len: tokens it is trained on at a time, and so many a Transformer looks back on if nothing else is said.
         """
-        sized = dataclasses.replace(self, arch=arch, vocab_size=vocab_size)
-        return dataclasses.replace(sized, counted=(self.counted or train_tokens) if sized.is_counted else 0)
+        sized = dataclasses.replace(self, arch=arch, vocab_size=vocab_size)  # refuses what is none
+        about = ARCHITECTURES[arch]
+        counted = (self.counted or train_tokens) if about.counted else 0
+        context = self.context or (seq_len if about.attends else 0)
+        return dataclasses.replace(sized, counted=counted, context=context)
 
 
 @dataclass(frozen=True)

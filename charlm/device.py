@@ -63,16 +63,21 @@ def choose(model: ModelConfig, batch_size: int, name: str = "auto", precision: s
         ConfigError: cuda is asked for and not there.
     """
     kind = device_for(name)
-    product = batch_size * model_class(model.arch).step_products(model)
+    made = model_class(model.arch)
+    product = batch_size * made.step_products(model)
     if kind == "cuda":
         dtype = torch.float32 if precision == "float32" or not torch.cuda.is_bf16_supported() else torch.bfloat16
-        return Device(kind, 1, dtype, (f"a GPU: cuDNN's layers, {_name(dtype)}",))
+        return Device(kind, 1, dtype, (f"a GPU: {made.ON_GPU}, {_name(dtype)}",))
     threads, why_threads = _threads(product, batch_size)
     dtype, why_dtype = _dtype(product, precision)
-    loops = (
-        "steps compiled by numba" if is_wanted() else "steps by torch's operations: numba is missing or switched off"
-    )
-    return Device(kind, threads, dtype, (why_threads, why_dtype, loops))
+    return Device(kind, threads, dtype, (why_threads, why_dtype, _loops(made.COMPILED)))
+
+
+def _loops(what: str) -> str:
+    """What goes through a sequence, of which `what` may be compiled."""
+    if not what:
+        return "torch's operations, all tokens of a batch at once"
+    return f"{what} compiled by numba" if is_wanted() else f"{what} by torch's operations: numba is missing or off"
 
 
 def _threads(product: int, batch_size: int) -> tuple[int, str]:

@@ -54,7 +54,7 @@ def enter(
             f"counted {config.model.counted:,} does not fit: an n-gram of this text counts {cut.train:,} tokens; leave "
             "it 0"
         )
-    models = [config.model.sized(arch, tokenizer.vocab_size, cut.train) for arch in archs]
+    models = [config.model.sized(arch, tokenizer.vocab_size, cut.train, cut.seq_len) for arch in archs]
     fitted = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
     for model in models:
         check_memory(model, fitted, racers=len(models))

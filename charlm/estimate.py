@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from charlm.config import ModelConfig, TrainConfig
+from charlm.dataset import MAX_ROWS
 from charlm.device import choose
 from charlm.errors import ConfigError
 from charlm.models import LanguageModel, build_model, model_class
@@ -16,6 +17,8 @@ from charlm.models.cross_entropy import CHUNK, are_many
 from charlm.models.ngram import NGramModel
 
 FLOAT = 4  # bytes
+# Copies of a state that are there at a time: before and after a batch, and what layers join with what is new.
+STATES = 4
 # Share of the free memory a training may plan for.
 MEMORY_SHARE = 0.8
 
@@ -38,7 +41,10 @@ def memory_bytes(config: ModelConfig, train: TrainConfig) -> int:
     threads, many = choose(config, train.batch_size, "cpu").threads, are_many(config.vocab_size)
     weights = (4 + (2 if many else 3) * threads) * count_parameters(config)
     a_token = model_class(config.arch).kept(config)
-    return FLOAT * (weights + train.batch_size * train.seq_len * a_token + (threads * CHUNK if many else 0))
+    a_row = sum(part.numel() for part in shape_of(config).initial_state(1))
+    rows = STATES * max(train.batch_size, MAX_ROWS)  # a validation may have more of them
+    kept = train.batch_size * train.seq_len * a_token + rows * a_row
+    return FLOAT * (weights + kept + (threads * CHUNK if many else 0))
 
 
 def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -83,7 +89,7 @@ class Machine:
     def step_seconds(self, config: ModelConfig, train: TrainConfig) -> float:
         """Expected seconds of one training step."""
         tokens, threads = train.batch_size * train.seq_len, choose(config, train.batch_size, "cpu").threads
-        fixed = train.seq_len * config.num_layers * self.per_step
+        fixed = model_class(config.arch).waits(config, train.seq_len) * self.per_step
         if train.softmax_samples and are_many(config.vocab_size):
             config = replace(config, vocab_size=min(config.vocab_size, train.softmax_samples))
         return fixed + tokens * _products(config) * self.per_product / threads

@@ -33,11 +33,13 @@ class Limits:
     """The table. What has no `together` in front counts for one visitor."""
 
     parameters: int = limit(1_000_000, "size of a model", "parameters")
-    hidden_size: int = limit(256, "units of memory in a layer", "units")
-    num_layers: int = limit(2, "recurrent layers", "layers")
+    hidden_size: int = limit(256, "units in a layer", "units")
+    num_layers: int = limit(2, "layers", "layers")
     vocab_size: int = limit(20_000, "distinct tokens", "tokens")
     order: int = limit(8, "an n-gram's longest entry", "tokens")
     counted: int = limit(2_000_000, "what an n-gram has counted", "tokens")
+    ladder_tokens: int = limit(600_000, "what is counted of a text for its n-gram ladder", "tokens")
+    context: int = limit(512, "tokens that a Transformer looks back on", "tokens")
     tokens_a_step: int = limit(16_384, "batch_size times seq_len", "tokens")
     steps: int = limit(2_000, "steps of a run", "steps")
     run_minutes: float = limit(5.0, "training time of a run", "minutes")
@@ -48,6 +50,7 @@ class Limits:
     characters: int = limit(1_000, "a generated text", "characters")
     prompt: int = limit(2_000, "a prompt", "characters")
     texts_a_minute: int = limit(10, "generations within a minute; each sample and each beam is one", "generations")
+    looks_a_minute: int = limit(30, "texts whose next tokens are shown, within a minute", "texts")
     uploads_an_hour: int = limit(30, "uploaded files within an hour", "files")
     downloads_an_hour: int = limit(60, "files made for download within an hour", "files")
     starts_an_hour: int = limit(30, "trainings begun within an hour", "trainings")
@@ -120,6 +123,22 @@ def check_model(limits: Limits, model: ModelConfig, parameters: int) -> None:
     refuse_above(parameters, limits.parameters, f"the {ARCH_NAMES[model.arch]} has {{}} parameters", "make it smaller")
 
 
+def check_context(limits: Limits, model: ModelConfig, rows: int = 1) -> None:
+    """Refuse a model whose state would take too much memory, whatever the size of its weights.
+
+    Args:
+        limits: the table.
+        model: may look back on what it has read.
+        rows: that are read side by side.
+
+    Raises:
+        LimitError: see `refuse_above`.
+    """
+    said = "context (seq_len, if it is 0) is {}"
+    refuse_above(model.context, limits.context, said, "choose a shorter one")
+    refuse_above(rows * model.context, limits.tokens_a_step, f"batch_size times {said}", "choose smaller ones")
+
+
 def check_training(limits: Limits, train: TrainConfig) -> None:
     """Refuse a training whose steps are too many, too long or too wide.
 
@@ -173,6 +192,7 @@ def check_new(limits: Limits, size: int, train: TrainConfig, models: Iterable[tu
     check_training(limits, train)
     for model, parameters in models:
         check_model(limits, model, parameters)
+        check_context(limits, model, train.batch_size)
 
 
 def utf8_size(text: str) -> int:

@@ -73,7 +73,7 @@ class Racer:
         config = run.train_config
         self.tokenizer = run.tokenizer()
         self.dataset = dataset
-        self.device = device_for(config.device)
+        self.device = "cpu" if run.model_config.is_counted else device_for(config.device)
         first = self.tokenizer.decode(dataset.train_ids[:1].tolist())
         self.prompt = first if self.tokenizer.unknown("The ") else "The "
         self.best_val_loss, self.best_step = math.inf, 0  # of all validations; the state's are the schedule's own

@@ -99,9 +99,9 @@ def _backpropagate(
 ) -> tuple[float, State, tuple[Tensor, ...]]:
     """A part's share of the mean loss over `tokens`, its state at the end, and its gradients."""
     inputs, targets, state = part
-    half = inputs.is_cuda and model.precision == torch.bfloat16
+    half = model.precision == torch.bfloat16 and (inputs.is_cuda or not model.MINDS_PRECISION)
     with torch.enable_grad():
-        with torch.autocast("cuda", torch.bfloat16, enabled=half):
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
             total, end = model.loss(inputs, targets, state)
         loss = total / tokens
         grads = torch.autograd.grad(loss, parameters)

@@ -28,7 +28,7 @@ from charlm.checkpoint import (
     save_weights,
     weights_about,
 )
-from charlm.config import ARCHS, RACE_ARCHS, ModelConfig, TrainConfig
+from charlm.config import ARCHS, ModelConfig, TrainConfig
 from charlm.dataset import Dataset
 from charlm.errors import CheckpointError
 from charlm.models import build_model
@@ -36,6 +36,7 @@ from charlm.tokenizer import CharTokenizer
 from charlm.train import TrainState, train
 from tests.fuzz.guard import memory, reset_peak
 from tests.sealing import sealed
+from tests.training import TRAINED
 
 TEXT = "a fox met a hen and the hen met a fox. " * 20
 TOKENIZER = CharTokenizer.fit(TEXT)
@@ -64,7 +65,7 @@ def test_plain_torch_loads_them(tmp_path: Path) -> None:
     fc.load_state_dict({name[3:]: value for name, value in tensors.items() if name.startswith("fc.")})
 
 
-@pytest.mark.parametrize("arch", RACE_ARCHS)
+@pytest.mark.parametrize("arch", TRAINED)
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "plateau"])
 def test_a_restored_training_goes_on_exactly(arch: str, schedule: str, tmp_path: Path) -> None:
     model_config, config = replace(CONFIG, arch=arch), replace(TRAIN, schedule=schedule)

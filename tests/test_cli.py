@@ -211,6 +211,15 @@ def read_terminal(side: int) -> bytes:
 # --- evaluate, generate, compare -------------------------------------------------------------------------------------
 
 
+def test_inspect_shows_the_ladder_that_a_run_stands_on(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    [facts] = answer(capsys, "inspect", "ladder", run_id)
+    assert facts["run_id"] == run_id and len(facts["ladder"]["orders"]) == 12 and 0 <= facts["worth"] <= 12
+    assert main(["inspect", "ladder", run_id]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("uniform", "12-gram", "xz"))
+    assert "inspect knows ladder, not 'nothing'" in refusal(capsys, "inspect", "nothing", run_id)
+
+
 def test_evaluate_scores_the_held_out_part(run_id: str, book: str, capsys: pytest.CaptureFixture[str]) -> None:
     scores = answer(capsys, "evaluate", run_id)
     shown = answer(capsys, "runs", "show", run_id)

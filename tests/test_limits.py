@@ -11,6 +11,7 @@ from charlm.errors import ConfigError, LimitError
 from charlm.limits import (
     ELSEWHERE,
     Limits,
+    check_context,
     check_model,
     check_sampling,
     check_text_size,
@@ -86,6 +87,19 @@ def test_a_step_is_never_wider_than_allowed(batch_size: int, seq_len: int) -> No
     else:
         with pytest.raises(LimitError, match="batch_size times seq_len"):
             check_training(LIMITS, config)
+
+
+def test_a_state_is_bounded_whatever_the_weights() -> None:
+    def look_back(context: int, rows: int = 1) -> None:
+        check_context(LIMITS, ModelConfig(arch="transformer", context=context), rows)
+
+    look_back(LIMITS.context)
+    look_back(64, LIMITS.tokens_a_step // 64)
+    with pytest.raises(LimitError, match=r"context \(seq_len, if it is 0\) is 513, more than the 512"):
+        look_back(LIMITS.context + 1)
+    with pytest.raises(LimitError, match=r"batch_size times context .* is 16,640"):
+        look_back(65, 256)
+    check_context(LIMITS, ModelConfig(arch="lstm"), 4096)
 
 
 def test_presets_are_cut_and_the_rest_stays() -> None:

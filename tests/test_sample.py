@@ -103,7 +103,7 @@ def plainly_written(pair: Pair, prompt: str, config: SampleConfig) -> str:
 @pytest.mark.parametrize("how", HOWS)
 def test_it_is_the_plain_loop(arch: str, how: dict[str, object]) -> None:
     tokenizer = CharTokenizer.fit("abcdefgh \n")
-    model = build_model(ModelConfig(arch=arch, vocab_size=10, hidden_size=12, init="torch"), 4)
+    model = build_model(ModelConfig(arch=arch, vocab_size=10, hidden_size=16, init="torch"), 4)
     for prompt, length in (("a", 1), ("abc", 100), ("fed gab " * 40, 70)):
         config = SampleConfig(length=length, seed=9, **how)  # type: ignore[arg-type]
         expected = plainly_written((model, tokenizer), prompt, config)

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from charlm.config import CorpusConfig
+from charlm.config import ARCHITECTURES, CorpusConfig
 from charlm.corpus import Corpus, corpus_from_text
 from charlm.entry import enter, reopen
 from charlm.jobs import Jobs
@@ -29,6 +29,7 @@ SMALL: dict[str, Any] = {
     "eval_every": 4,
 }
 DEADLINE = 60.0
+TRAINED = tuple(arch for arch, about in ARCHITECTURES.items() if not about.counted)
 
 
 def small_corpus(text: str = TEXT, name: str = "pets.txt") -> Corpus:

@@ -1,14 +1,17 @@
 """What a run can leave as: a format has a name, a file suffix, and a function that writes the file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from charlm.config import ARCHS
 from charlm.errors import CheckpointError, ConfigError
-from charlm.exchange.onnx_step import write_onnx
+from charlm.exchange.onnx_step import STEPS, write_onnx
+from charlm.exchange.page import ARCHS as PAGES
 from charlm.exchange.page import write_page
 from charlm.exchange.run_zip import write_zip
+from charlm.exchange.torch_lines import LINES
 from charlm.exchange.torch_zip import write_torch
 from charlm.exchange.udacity import write_udacity
 from charlm.run import Run
@@ -31,12 +34,16 @@ class Format:
     write: Callable[[Run, Path], None]
 
 
-def _network(write: Callable[..., None], **options: Any) -> Callable[[Run, Path], None]:
-    """`write` with these options, for runs that are networks."""
+def _network(write: Callable[..., None], archs: Collection[str], **options: Any) -> Callable[[Run, Path], None]:
+    """`write` with these options, for runs that are networks of these architectures."""
 
     def write_network(run: Run, path: Path) -> None:
         if run.model_config.is_counted:
             raise CheckpointError(f"{run.label} is an n-gram, a table of counts and no network; export it as zip")
+        if run.arch not in archs:
+            raise CheckpointError(
+                f"{run.label} has the architecture {run.arch}, for which this format has no lines; export it as zip"
+            )
         write(run, path, **options)
 
     return write_network
@@ -44,11 +51,17 @@ def _network(write: Callable[..., None], **options: Any) -> Callable[[Run, Path]
 
 FORMATS: Sequence[Format] = (
     Format("zip", ".zip", "the whole run folder, to go on elsewhere", write_zip),
-    Format("torch", ".torch.zip", "a state_dict for plain torch, with the lines that load it", _network(write_torch)),
-    Format("udacity", ".net", "the dict of Udacity's character-RNN notebooks; LSTM only", _network(write_udacity)),
-    Format("onnx", ".onnx", "one step as a graph, for other languages and runtimes", _network(write_onnx)),
-    Format("html", ".html", "one page that writes offline, in any browser", _network(write_page, bits=16)),
-    Format("html8", ".html", "the same page in half the size, a little less exact", _network(write_page, bits=8)),
+    Format(
+        "torch", ".torch.zip", "a state_dict for plain torch, with the lines that load it", _network(write_torch, LINES)
+    ),
+    Format(
+        "udacity", ".net", "the dict of Udacity's character-RNN notebooks; LSTM only", _network(write_udacity, ARCHS)
+    ),
+    Format("onnx", ".onnx", "one step as a graph, for other languages and runtimes", _network(write_onnx, STEPS)),
+    Format("html", ".html", "one page that writes offline, in any browser", _network(write_page, PAGES, bits=16)),
+    Format(
+        "html8", ".html", "the same page in half the size, a little less exact", _network(write_page, PAGES, bits=8)
+    ),
 )
 
 

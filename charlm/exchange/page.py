@@ -17,7 +17,8 @@ from charlm.run import Run
 from charlm.symbols import called, visible
 
 SOURCE = Path(__file__).parent / "page_source"
-SCRIPTS = ("model.js", "writer.js", "page.js")
+SCRIPTS = ("model.js", "blocks.js", "writer.js", "page.js")
+ARCHS = ("lstm", "gru", "rnn", "transformer", "mingru")  # that the scripts compute
 PLACE = re.compile(r"\{\{(\w+)\}\}")
 # The browser runs this page's script, and nothing else; it lets nothing in or out.
 POLICY = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
@@ -91,6 +92,8 @@ def _described(run: Run, weights: Sequence[Packed]) -> dict[str, Any]:
         "nonlinearity": model.nonlinearity,
         "hidden_size": model.hidden_size,
         "num_layers": model.num_layers,
+        "num_heads": model.num_heads,
+        "context": model.window + 1,
         "tokens": tokenizer.tokens,
         "signs": {place: [sign, called(token)] for place, (token, sign) in signs if sign != token},
         "first": first_id(tokenizer),

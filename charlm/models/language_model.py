@@ -1,7 +1,10 @@
 """What every architecture offers, so that training, sampling and comparing need not know which one it is."""
 
+import math
 from abc import ABC, abstractmethod
+from functools import cache
 from itertools import chain
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +15,9 @@ from charlm.errors import ConfigError
 from charlm.models.compiled import is_wanted
 from charlm.models.cross_entropy import Sampler, are_many, output_loss
 from charlm.models.recurrence import Buffers, Dropout, How
+
+# How often what goes into a matrix and comes out of it is kept, before it is bent, after that, and its gradient.
+KEPT = 4
 
 # What a model remembers between calls, as tensors whose dimension 1 is the batch: (L, B, H) each.
 State = tuple[Tensor, ...]
@@ -25,9 +31,17 @@ class LanguageModel(nn.Module, ABC):
         seed: for the first weights and for dropout, which have a generator of their own.
 
     Attributes:
-        precision: number format of the products while training; None: as the weights are.
+        precision: number format of the products while training, and of the output's where tokens are many; None: as
+            the weights are.
         scores_in: that of an evaluation where tokens are many; None: as the weights are.
+        COMPILED: what of it is compiled on a CPU, in a few words; empty: nothing.
+        ON_GPU: what it is computed by on a GPU, likewise.
+        MINDS_PRECISION: on a CPU its products are in `precision` by its own doing; others are cast by torch's autocast.
     """
+
+    COMPILED = ""
+    ON_GPU = "torch's operations"
+    MINDS_PRECISION = False
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
@@ -63,9 +77,18 @@ class LanguageModel(nn.Module, ABC):
         return F.cross_entropy(flat, targets.reshape(-1), ignore_index=-1, reduction="sum"), state
 
     @classmethod
-    @abstractmethod
+    def outline(cls, config: ModelConfig) -> Self:
+        """A model without its numbers (torch's meta device): takes no memory, has all shapes."""
+        with torch.device("meta"):
+            return cls(config)
+
+    @classmethod
     def products(cls, config: ModelConfig) -> int:
-        """Multiplications a token takes in the forward pass."""
+        """Multiplications a token takes in the forward pass.
+
+        As far as shapes tell: it meets every number of a matrix once, those of an embedding not at all.
+        """
+        return sum(matrix.numel() for matrix in matrices(cls, config))
 
     @classmethod
     def step_products(cls, config: ModelConfig) -> int:
@@ -73,9 +96,17 @@ class LanguageModel(nn.Module, ABC):
         return cls.products(config)
 
     @classmethod
-    @abstractmethod
+    def waits(cls, config: ModelConfig, seq_len: int) -> int:
+        """How often a batch waits for a layer in the forward pass: once, or for every token where a layer needs it."""
+        return config.num_layers
+
+    @classmethod
     def kept(cls, config: ModelConfig) -> int:
-        """Numbers a token that a training keeps for the way back, the logits among them."""
+        """Numbers a token that a training keeps for the way back, the logits among them.
+
+        As far as shapes tell: what goes into every matrix and comes out of it, some times over.
+        """
+        return KEPT * sum(sum(matrix.shape) for matrix in matrices(cls, config))
 
     @property
     def num_parameters(self) -> int:
@@ -87,12 +118,25 @@ class LanguageModel(nn.Module, ABC):
         """Where its numbers are."""
         return next(chain(self.parameters(), self.buffers())).device
 
+    def prepare(self) -> None:
+        """Do now what the first call would have to do; nothing where there is nothing to do."""
+
     def check(self) -> None:
         """Look at numbers that came from a file: of the right type, and finite, but from anyone.
 
         Raises:
             ValueError: they make no sense in this model.
         """
+
+
+@cache
+def matrices(kind: type[LanguageModel], config: ModelConfig) -> tuple[Tensor, ...]:
+    """The shapes (on torch's meta device) of all that a model of this class multiplies with."""
+    model = kind.outline(config)
+    tables = [part.weight for part in model.modules() if isinstance(part, nn.Embedding)]
+    used = [part.weight for part in model.modules() if isinstance(part, nn.Linear)]
+    looked_up = {id(table) for table in tables} - {id(weight) for weight in used}  # tied weights are both
+    return tuple(one for one in model.parameters() if one.dim() > 1 and id(one) not in looked_up)
 
 
 class NeuralModel(LanguageModel):
@@ -117,6 +161,20 @@ class NeuralModel(LanguageModel):
         flat, targets = features.flatten(0, 1), targets.reshape(-1)
         drawn = self.sampler.draw(targets, self.generator) if self.sampler and self.training else None
         return output_loss(self.how(), flat, self.fc, targets, drawn), state
+
+    @torch.no_grad()
+    def draw_weights(self) -> None:
+        """First weights as torch draws them, but from the model's own generator: those of linear layers, embeddings.
+
+        The last thing that a subclass's __init__ does, unless it has a better idea.
+        """
+        for part in self.modules():
+            if isinstance(part, nn.Embedding) and not part.weight.is_meta:
+                part.weight.normal_(generator=self.generator)
+            elif isinstance(part, nn.Linear) and not part.weight.is_meta:
+                bound = 1.0 / math.sqrt(part.in_features)
+                for parameter in part.parameters():
+                    parameter.uniform_(-bound, bound, generator=self.generator)
 
     def drop(self, x: Tensor, share: float | None = None, locked: bool = False) -> Tensor:
         """Inverted dropout (Srivastava et al. 2014); nothing outside training.

@@ -20,6 +20,9 @@ KEPT = 5
 class RecurrentModel(NeuralModel):
     """What the three share. Parameters have torch's names: `embed.weight`, `rnn.weight_ih_l0`, `fc.weight`"""
 
+    COMPILED = "steps"
+    ON_GPU = "cuDNN's layers"
+    MINDS_PRECISION = True
     CELL: Callable[..., nn.RNNBase]
     STEPS: Cell
     NUM_STATES = 1
@@ -51,6 +54,10 @@ class RecurrentModel(NeuralModel):
         """Those of a layer with its own past: the next step waits for them. Where tokens are many, their logits'."""
         logits = config.hidden_size * config.vocab_size if are_many(config.vocab_size) else 0
         return max(cls.STEPS.gates * config.hidden_size**2, logits)
+
+    @classmethod
+    def waits(cls, config: ModelConfig, seq_len: int) -> int:
+        return config.num_layers * seq_len
 
     @classmethod
     def kept(cls, config: ModelConfig) -> int:

@@ -17,11 +17,13 @@ from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.run import Run
 from charlm.runs import RunStore
 from charlm.serving.drafts import Begun, Draft, drafted
+from charlm.serving.ladders import Ladders
 from charlm.serving.scribe import OpenedModel, Scribe, Text
 from charlm.tokenizer import Tokenizer
 from charlm.tokenizer.interface import without_halves
 
 if TYPE_CHECKING:
+    from charlm.analysis.next_tokens import Outlook
     from charlm.models import LanguageModel
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ SLOWEST_FLUSH = 2.0
 BEGIN_SECONDS = 2.0
 # Models and lexicons kept in memory.
 WARM = 12
+READ_BACK = 64_000  # characters of what stands before a text whose next tokens are asked for
 MAX_COMPARED = 6
 
 
@@ -45,10 +48,16 @@ class Serving:
     Args:
         store: where the runs are.
         is_training: whether a training runs in this process and should get most of the machine.
+        ladder_tokens: the most tokens that are counted for an n-gram ladder; 0: as many as are usual.
+
+    Attributes:
+        ladders: what the texts of runs cost without a network.
     """
 
-    def __init__(self, store: RunStore, is_training: Callable[[], bool] = lambda: False) -> None:
-        self.store = store
+    def __init__(
+        self, store: RunStore, is_training: Callable[[], bool] = lambda: False, ladder_tokens: int = 0
+    ) -> None:
+        self.store, self.ladders = store, Ladders(ladder_tokens)
         self._lock = threading.Lock()
         self._is_training = is_training
         self._readers = 0
@@ -169,6 +178,36 @@ class Serving:
             while len(self._lexicons) > WARM:
                 self._lexicons.popitem(last=False)
         return words
+
+    def next_tokens(self, run: Run, prompt: str, text: str, config: SampleConfig, count: int) -> "Outlook":
+        """What the run's model expects at each place of the end of a text, and after it.
+
+        Args:
+            run: its best weights are used.
+            prompt: stands before the text.
+            text: its places are looked at, if it is long those at its end.
+            config: how it would be drawn.
+            count: tokens kept of each place.
+
+        Raises:
+            CheckpointError: the run has no weights.
+            JobError: the model's numbers grew beyond all bounds.
+        """
+        from charlm.analysis.next_tokens import next_tokens
+
+        model, tokenizer = self.open(run)
+        return next_tokens(model, tokenizer, prompt[-READ_BACK:], text, config, count)
+
+    def with_token(self, run: Run, begun: Begun, place: int, token: int) -> tuple[Begun, int]:
+        """A text with another token at a place, nothing after it, and how many tokens that took off.
+
+        Raises:
+            ConfigError: there is no such place or token.
+        """
+        from charlm.analysis.next_tokens import with_token
+
+        text, left = with_token(self.open(run)[1], begun.prompt, begun.text, place, token)
+        return replace(begun, text=text), left
 
     def evaluate(
         self, run: Run, text: str | None = None, split: str = "", held_out: tuple[int, int] | None = None

@@ -177,14 +177,19 @@ def columns(many: Sequence[Column]) -> str:
     return f'<div class="cols n{len(many)}">{"".join(column(one) for one in many)}</div>'
 
 
+def exact(text: str) -> str:
+    """Text escaped so that a page can read it off again: a browser makes other line ends its own."""
+    return escape(text).replace("\r", "&#13;")
+
+
 def marked_text(prompt: str, text: str, spans: Sequence[tuple[int, int]] = (), writing: bool = False) -> str:
     """A model's text: the prompt grey, the words at `spans` (start, end in `text`) wavy, a caret while it writes."""
-    parts = [f'<span class="prompt">{escape(prompt)}</span>'] if prompt else []
+    parts = [f'<span class="prompt">{exact(prompt)}</span>'] if prompt else []
     at = 0
     for start, end in spans:
-        parts += [escape(text[at:start]), f"<u>{escape(text[start:end])}</u>"]
+        parts += [exact(text[at:start]), f"<u>{exact(text[start:end])}</u>"]
         at = end
-    parts.append(escape(text[at:]))
+    parts.append(exact(text[at:]))
     return "".join(parts) + ('<i class="caret"></i>' if writing else "")
 
 

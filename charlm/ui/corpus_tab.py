@@ -27,7 +27,7 @@ def build(services: Services, shared: Shared) -> None:
         with gr.Column(min_width=320):
             guessing = _html(section("What guessing would cost"), "guessing")
     characters = _html("", "characters")
-    with gr.Accordion("What the model sees", open=False, elem_id="corpus-sees", elem_classes="fold"):
+    with gr.Accordion("What the model sees", open=False, elem_id="corpus-sees", elem_classes="fold section-fold"):
         model = _html("", "model")
     view = View(head, waiting, begins, guessing, characters, model)
     _wire(form, view, services, shared)

@@ -1,8 +1,8 @@
 """What the Corpus tab shows of a text: its finding, facts, beginning, guessing costs and characters, as HTML."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charlm.config import ARCH_NAMES, LEVEL_NAMES, CorpusConfig
 from charlm.plots import arch_colour
@@ -13,17 +13,14 @@ from charlm.ui.common import bars, facts, heading, notice, section
 from charlm.ui.reading import Reading
 from charlm.ui.verdict import flattery
 
+if TYPE_CHECKING:
+    from charlm.analysis.baselines import Baselines
+
 BEGINS = 1100  # characters shown
 COMMON = 40
 RARE = 10  # a character met fewer times than this is rare
 RARE_SHOWN = 60
-GUESSES = {
-    "uniform": "Uniform: every character equally likely",
-    "order0": "Letter frequencies (order 0)",
-    "gzip": "gzip",
-    "xz": "xz",
-    "order3": "Three characters back (order 3)",
-}
+GRAMS = {1: "letter frequencies", 4: "three characters back"}
 
 
 def head_html(reading: Reading) -> str:
@@ -81,26 +78,34 @@ def beginning_html(reading: Reading) -> str:
     return section("How it begins") + f'<div class="begins{faded}" tabindex="0">{escape(shown)}</div>'
 
 
-def guessing_html(reading: Reading, costs: Mapping[str, float] | None, runs: Sequence[Any]) -> str:
+def guessing_html(reading: Reading, costs: "Baselines | None", runs: Sequence[Any]) -> str:
     """Sorted bars: guessing in grey, the best runs in colour.
 
     Args:
-        costs: bits per character by way of guessing; None: still being computed; {}: nothing is held out.
+        reading: the text.
+        costs: what was measured; None: it is being measured, if anything is held out.
         runs: the best run of each architecture on this split.
     """
     title = "What guessing would cost"
+    if not reading.val_chars:
+        why = "Hold out a share of a longer text, and its end shows what guessing costs and what a model gains."
+        return section(title) + notice("Nothing is held out.", why)
     if costs is None:
         waiting = notice("Counting and compressing…", "The bars come in a few seconds.")
         return section(title, "Bits per character on the held-out part.") + waiting
-    if not costs:
-        why = "Hold out a share of a longer text, and its end shows what guessing costs and what a model gains."
-        return section(title) + notice("Nothing is held out.", why)
-    rows = [(GUESSES[name], cost, numbers.bits(cost), "") for name, cost in costs.items()]
+    rows = [(name, (bits := costs.bits(loss)), numbers.bits(bits), "") for name, loss in guesses(costs)]
     rows += [_run_bar(run) for run in runs]
     under = "Bits per character on the held-out part. A model is worth training when its bar is shorter."
     rows.sort(key=lambda row: -row[1])
     told = flattery(runs) if runs else "No model has been trained on this text yet."
     return section(title, under) + bars(rows) + (f'<p class="hint">{escape(told)}</p>' if told else "")
+
+
+def guesses(costs: "Baselines") -> list[tuple[str, float]]:
+    """Ways of guessing with their losses: of the n-grams the first, a middle one, and the best."""
+    orders = sorted({1, min(4, costs.best), costs.best})
+    grams = [(f"{order}-gram: {GRAMS.get(order, 'the best one')}", costs.orders[order - 1]) for order in orders]
+    return [("Uniform: every character equally likely", costs.uniform), ("gzip", costs.gzip), ("xz", costs.xz), *grams]
 
 
 def _run_bar(run: Any) -> tuple[str, float, str, str]:

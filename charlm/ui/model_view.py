@@ -1,5 +1,7 @@
 """What the model sees of a text: tokens as ids, a batch, its layers, and three words explained; as HTML."""
 
+import math
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -21,6 +23,8 @@ BETWEEN = {"char": "", "word": "·", "bpe": "|"}  # what parts the tokens of a r
 BEGINS = 2000  # characters that hold the first tokens
 ROWS = 3  # of the batch
 LAYER_HEAD = ("Layer", "In", "Out", "Parameters")
+# What a model's parts are called, where it is not a layer of its architecture.
+NAMED = {"embed": "embedding", "widen": "widening", "fc": "linear"}
 
 
 def model_html(reading: Reading) -> str:
@@ -105,26 +109,43 @@ def layers_html(reading: Reading, config: ModelConfig) -> str:
 
 
 def layer_rows(model: "LanguageModel", batch_size: int, seq_len: int) -> list[tuple[str, str, str, int]]:
-    """(name, shape in, shape out, parameters) of every layer, read off the model's own weights."""
-    weights = {name: tuple(one.shape) for name, one in model.named_parameters()}
-    sizes = {name: one.numel() for name, one in model.named_parameters()}
+    """(name, shape in, shape out, parameters) of every layer, read off the model's own weights, whatever it is."""
 
     def shape(width: int) -> str:
         return f"({batch_size}, {seq_len}, {width})"
 
-    ids = f"({batch_size}, {seq_len}) ids"
-    rows = []
-    if "embed.weight" in weights:
-        rows.append(("embedding", ids, shape(weights["embed.weight"][1]), sizes["embed.weight"]))
-    arch = ARCH_NAMES.get(model.config.arch, model.config.arch)
-    for layer in range(model.config.num_layers):
-        own = sum(size for name, size in sizes.items() if name.startswith("rnn.") and name.endswith(f"_l{layer}"))
-        width, hidden = weights[f"rnn.weight_ih_l{layer}"][1], weights[f"rnn.weight_hh_l{layer}"][1]
-        inputs = ids if layer == 0 and not rows else shape(width)
-        rows.append((f"{arch}, layer {layer + 1}", inputs, shape(hidden), own))
-    out, hidden = weights.get("fc.weight", weights.get("embed.weight", (0, 0)))
-    rows.append(("linear", shape(hidden), shape(out), sizes.get("fc.weight", 0) + sizes["fc.bias"]))
+    arch, ids = ARCH_NAMES.get(model.config.arch, model.config.arch), f"({batch_size}, {seq_len}) ids"
+    rows: list[tuple[str, str, str, int]] = []
+    for key, weights in _parts(model).items():
+        part, _, layer = key.partition(".")
+        width, out = _widths(part, weights, model.config)
+        name = f"{arch}, layer {int(layer) + 1}" if layer else NAMED.get(part, part)
+        is_first = not rows and (part == "embed" or width == model.config.vocab_size)
+        rows.append((name, ids if is_first else shape(width), shape(out), sum(map(math.prod, weights))))
     return rows
+
+
+def _parts(model: "LanguageModel") -> dict[str, list[tuple[int, ...]]]:
+    """The shapes of the weights of each part: `embed`, `blocks.0`, `rnn.1` and so on."""
+    parts: dict[str, list[tuple[int, ...]]] = {}
+    for name, weight in model.named_parameters():
+        part, _, rest = name.partition(".")
+        layer = re.match(r"(\d+)\.|\w+_l(\d+)$", rest)
+        key = f"{part}.{layer[1] or layer[2]}" if layer else part
+        parts.setdefault(key, []).append(tuple(weight.shape))
+    return parts
+
+
+def _widths(part: str, weights: Sequence[tuple[int, ...]], config: ModelConfig) -> tuple[int, int]:
+    """How many numbers a token has before a part and after it."""
+    matrices = [shape for shape in weights if len(shape) > 1]
+    if part == "fc":
+        return (matrices[0][1] if matrices else config.hidden_size), config.vocab_size
+    if part == "embed":
+        return 1, matrices[0][1]
+    if not matrices:
+        return weights[0][0], weights[0][0]
+    return matrices[0][1], config.hidden_size if part == "rnn" else matrices[-1][0]
 
 
 def words_html(model: ModelConfig, reading: Reading) -> str:

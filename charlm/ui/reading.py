@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charlm.analysis.characters import count_characters
 from charlm.catalog import data_dir, entries
@@ -20,6 +20,9 @@ from charlm.tokenizer import IdArray, Tokenizer
 from charlm.ui.corpora import open_corpus
 from charlm.ui.uploads import open_upload
 from charlm.ui.verdict import AT_WORK
+
+if TYPE_CHECKING:
+    from charlm.analysis.baselines import Baselines
 
 KEPT_TEXTS = 2  # they may be large
 KEPT_COSTS = 64
@@ -118,7 +121,7 @@ def _is_table(filename: str) -> bool:
 
 
 class Readings:
-    """The texts read last, and the costs of guessing them, kept so that looking again costs nothing.
+    """The texts read last, and what they cost without a network, kept so that looking again costs nothing.
 
     Args:
         limits: of a public Space.
@@ -128,7 +131,7 @@ class Readings:
         self._limits = limits
         self._open = lru_cache(KEPT_TEXTS)(open_text)
         self._read = lru_cache(KEPT_TEXTS)(self._reading)
-        self._costs: OrderedDict[tuple[Any, ...], dict[str, float]] = OrderedDict()
+        self._costs: OrderedDict[tuple[Any, ...], Baselines] = OrderedDict()
 
     def read(self, value: str, config: CorpusConfig, model: ModelConfig | None = None) -> Reading:
         """A text as a model reads it.
@@ -150,20 +153,20 @@ class Readings:
             check_tokens(self._limits, opened.corpus.text, model)
         return read_opened(opened, model)
 
-    def known_costs(self, reading: Reading) -> dict[str, float] | None:
-        """Bits per character of guessing, if they were computed already; {} where nothing is held out."""
-        return self._costs.get(_split(reading)) if reading.val_chars else {}
+    def known_costs(self, reading: Reading) -> "Baselines | None":
+        """What guessing costs, if it was measured already."""
+        return self._costs.get((*_split(reading), reading.model))
 
-    def costs(self, reading: Reading) -> dict[str, float]:
-        """Bits per character of guessing the held-out part; takes seconds the first time."""
+    def costs(self, reading: Reading) -> "Baselines | None":
+        """What guessing the held-out part costs; takes seconds the first time. None where nothing is held out."""
         known = self.known_costs(reading)
-        if known is None:
-            from charlm.analysis.guessing import guessing_costs  # loads xz, which the page's start does without
+        if known is None and reading.val_chars:
+            from charlm.analysis.baselines import measure  # loads torch, which the page's start does without
 
             train, end = reading.train_chars, reading.train_chars + reading.val_chars
-            text = reading.corpus.text
-            known = guessing_costs(text[:train], text[train:end], len(reading.counts))
-            self._costs[_split(reading)] = known
+            ids, text = (reading.dataset.train_ids, reading.dataset.val_ids), reading.corpus.text
+            known = measure(ids, (text[:train], text[train:end]), reading.tokenizer.vocab_size)
+            self._costs[*_split(reading), reading.model] = known
             if len(self._costs) > KEPT_COSTS:
                 self._costs.popitem(last=False)
         return known

@@ -91,7 +91,7 @@ def model_sentence(run: Any) -> str:
     bend = f" ({model.nonlinearity})" if run.arch == "rnn" else ""
     best = f" Best at step {whole(run.best_step)}." if run.best_val_loss is not None and run.step else ""
     if model.is_counted:
-        return f"{kind}{_reads(model)}, {model.shape}, {whole(model.counted)} tokens to count.{best}"
+        return f"{kind}{_reads(model)}, {model.shape}, counts {whole(model.counted)} tokens.{best}"
     return f"{kind}{bend}{_reads(model)}, {model.shape}, dropout {model.dropout:g}.{best}"
 
 
@@ -118,7 +118,7 @@ def _lines(run: Any) -> list[tuple[str, str]]:
         ("Corpus", text if corpus else "unknown: score it on a text to see how it does"),
         ("Best loss", loss if run.best_val_loss is not None else "not measured yet"),
         *([] if came_untrained(run) else trained),
-        ("Parameters", whole(run.num_parameters)),
+        ("Parameters", whole(run.num_parameters) + (", the tokens it counts" if run.model_config.is_counted else "")),
     ]
 
 

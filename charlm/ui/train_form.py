@@ -16,6 +16,7 @@ from charlm.config import (
     CorpusConfig,
     ModelConfig,
     TrainConfig,
+    is_counted,
 )
 from charlm.dataset import Sizes
 from charlm.encoding import text_sizes, token_sizes, tokenizer_for
@@ -27,7 +28,10 @@ from charlm.ui.common import facts, notice
 from charlm.ui.corpora import Chosen, chosen_options, chosen_tokens, corpus_choices, open_corpus
 
 FOLDS: dict[str, tuple[str, ...]] = {
-    "model": ("hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "init", "tie_weights", "order"),
+    "model": (
+        "hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "num_heads", "context", "init",
+        "tie_weights", "order",
+    ),
     "heart": (
         "locked_dropout", "output_dropout", "input_dropout", "embed_dropout", "weight_dropout", "weight_decay",
     ),
@@ -43,6 +47,8 @@ LABELS = {
     "eval_every": "Validate every",
     "num_layers": "Layers",
     "nonlinearity": "RNN bend",
+    "num_heads": "Transformer heads",
+    "context": "Transformer context",
     "order": "n-gram order",
 }
 
@@ -124,13 +130,16 @@ def build(chosen: Chosen | None = None) -> Form:
     return Form(corpus, preset, archs, estimates, button, folds, tuple(controls))
 
 
-def fold_title(key: str, values: Mapping[str, Any]) -> str:
+def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -> str:
     """A fold's title states its values: `Model: 2 layers of 128, dropout 0.1`."""
     if key == "model":
         layers = numbers.count(int(values["num_layers"] or 0), "layer")
+        network = f"{layers} of {values['hidden_size']}, dropout {values['dropout']:g}"
+        parts = [network] if not archs or not all(map(is_counted, archs)) else []
+        parts += [f"{values['order']}-gram"] if any(map(is_counted, archs)) else []
         level = LEVEL_NAMES.get(values.get("level", "char"), "characters")
-        reads = f", reads {level}" if level != "characters" else ""
-        return f"Model: {layers} of {values['hidden_size']}, dropout {values['dropout']:g}{reads}"
+        parts += [f"reads {level}"] if level != "characters" else []
+        return f"Model: {', '.join(parts)}"
     if key == "training":
         budget = ", ".join(_amount(values[name], name) for name in BUDGETS if values[name])
         return f"Training: {budget or 'no end'}, {values['batch_size']} × {values['seq_len']}, {values['schedule']}"
@@ -243,7 +252,7 @@ def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: L
 
     cut = cut_of(size.tokens, config.train, config.corpus, config.model.level)
     train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
-    models = [config.model.sized(arch, size.distinct, cut.train) for arch in archs]
+    models = [config.model.sized(arch, size.distinct, cut.train, cut.seq_len) for arch in archs]
     for model in models:
         check_memory(model, train, racers=len(models))
     counts, tokens = [count_parameters(model) for model in models], cut.train
@@ -252,11 +261,12 @@ def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: L
     most = 60.0 * limits.run_minutes if limits else math.inf
     seconds = sum(min(most, training_seconds(this_machine(), model, train, tokens)) for model in models)
     memory = sum(memory_bytes(model, train) for model in models)
-    largest = counts.index(max(counts))
+    largest = max(range(len(archs)), key=lambda place: (not is_counted(archs[place]), counts[place]))
     who = f", {ARCH_NAMES[archs[largest]]}"
+    what = "tokens to count" if is_counted(archs[largest]) else "parameters"
     return facts(
         [
-            (numbers.whole(counts[largest]), f"parameters{who}"),
+            (numbers.whole(counts[largest]), f"{what}{who}"),
             (numbers.duration(seconds), "expected" + (", all together" if len(archs) > 1 else "")),
             (f"{counts[largest] / max(tokens, 1):.2f}", f"per {unit_of(config.model.level)[:-1]}{who}"),
             (numbers.size(memory), "memory at most"),

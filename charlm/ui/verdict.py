@@ -38,8 +38,13 @@ def loss_unit(runs: Sequence[Any]) -> tuple[str, list[float]]:
     return "bits per character", [run.bits_per_char(1.0) or math.nan for run in runs]
 
 
-def verdict(runs: Sequence[Any]) -> tuple[str, str]:
-    """The Compare tab's heading and the line under it, from what was measured in training."""
+def verdict(runs: Sequence[Any], worth: str = "") -> tuple[str, str]:
+    """The Compare tab's heading and the line under it, from what was measured in training.
+
+    Args:
+        runs: which.
+        worth: a sentence that says where they stand on the n-gram ladder, if that is known.
+    """
     if not runs:
         return "Which model writes best?", "Choose one to six models below, then press Generate."
     measured = [(run.bits_per_char(run.best_val_loss), name, run) for run, name in zip(runs, names(runs), strict=True)]
@@ -47,11 +52,11 @@ def verdict(runs: Sequence[Any]) -> tuple[str, str]:
     if not ranked:
         return "No loss has been measured yet.", _how_to_measure(runs)
     if len(ranked) == 1:
-        return _alone(ranked[0])
+        return _alone(ranked[0], worth)
     judged = [run for _, _, run in ranked]
     if not same_text(judged):
         return _not_fair(ranked)
-    reasons = [_ground(judged), _size_of_lead(ranked), _fairness(judged), flattery(judged)]
+    reasons = [_ground(judged), _size_of_lead(ranked), worth, _fairness(judged), flattery(judged)]
     return _winner(ranked), " ".join(reasons).replace("  ", " ").strip()
 
 
@@ -66,11 +71,11 @@ def same_text(runs: Sequence[Any]) -> bool:
     return len({(run.corpus.get("sha256"), run.corpus.get("val_chars")) for run in runs}) == 1
 
 
-def _alone(entry: tuple[Any, str, Any]) -> tuple[str, str]:
+def _alone(entry: tuple[Any, str, Any], worth: str) -> tuple[str, str]:
     cost, name, run = entry
     guess = _uniform_bits(run)
     against = f" Guessing every character equally likely would cost {bits(guess)}." if guess else ""
-    told = [f"{_ground([run])}{against}", flattery([run]), "Add a second model to compare."]
+    told = [f"{_ground([run])}{against}", worth, flattery([run]), "Add a second model to compare."]
     return f"{name} needs {bits(cost)} bits per character.", " ".join(filter(None, told))
 
 
@@ -128,6 +133,13 @@ def _fairness(runs: Sequence[Any]) -> str:
         return "Training goes on, so this may change."
     if any(run.imported and not run.step for run in runs):
         return "Not all of them were trained here."
+    trained = [run for run in runs if not run.model_config.is_counted]
+    counted = "The n-gram counted the text once." if len(trained) < len(runs) else ""
+    return f"{counted} {_same_training(trained) if len(trained) > 1 else ''}".strip()
+
+
+def _same_training(runs: Sequence[Any]) -> str:
+    """Whether runs that learned in steps did so on the same batches."""
     steps = sorted({run.step for run in runs})
     if len(steps) > 1:
         return f"They trained for {whole(steps[0])} to {whole(steps[-1])} steps, so look at the curves too."

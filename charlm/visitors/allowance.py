@@ -12,6 +12,7 @@ from charlm.errors import JobError, LimitError
 from charlm.limits import (
     ELSEWHERE,
     Visitor,
+    check_context,
     check_model,
     check_new,
     check_text_size,
@@ -52,7 +53,7 @@ class Allowance:
         check_text_size(self._limits, utf8_size(corpus.text))  # before its words are counted
         check_tokens(self._limits, corpus.text, config.model)
         vocab_size = tokenizer_for(corpus, config.model, config.corpus).vocab_size
-        models = (config.model.sized(arch, vocab_size, len(corpus.text)) for arch in archs)
+        models = (config.model.sized(arch, vocab_size, len(corpus.text), config.train.seq_len) for arch in archs)
         counted = ((one, count_parameters(one)) for one in models)  # not before the rest has passed
         check_new(self._limits, utf8_size(corpus.text), config.train, counted)
 
@@ -61,6 +62,7 @@ class Allowance:
         from charlm.estimate import count_parameters
 
         check_model(self._limits, run.model_config, count_parameters(run.model_config))
+        check_context(self._limits, run.model_config, run.train_config.batch_size)
         check_training(self._limits, replace(run.train_config, steps=0, epochs=1.0, minutes=0.0))
         check_text_size(self._limits, utf8_size(corpus.text if corpus else own_text(run)))
 

@@ -7,7 +7,7 @@ from typing import Any
 from charlm.config import ModelConfig
 from charlm.corpus import Corpus
 from charlm.errors import CheckpointError, LimitError
-from charlm.limits import ELSEWHERE, Limits, Visitor, check_model, check_text_size, utf8_size
+from charlm.limits import ELSEWHERE, Limits, Visitor, check_context, check_model, check_text_size, utf8_size
 from charlm.run import Run
 from charlm.runs import RunStore, no_run
 
@@ -81,6 +81,7 @@ class VisitorRuns:
             check_text_size(self._limits, utf8_size(corpus.text))
 
         def accept(model: ModelConfig) -> None:
+            check_context(self._limits, model)
             if model.is_counted:  # small files make large tables
                 check_model(self._limits, model, 0)
 

@@ -67,6 +67,10 @@ MODELS: list[dict[str, Any]] = [
     {"arch": "lstm", "hidden_size": 1, "num_layers": 8, "embed_dim": 7},
     {"arch": "gru", "hidden_size": 6, "num_layers": 1, "embed_dim": 3},
     {"arch": "gru", "hidden_size": 9, "num_layers": 2, "embed_dim": 9, "tie_weights": True},
+    {"arch": "mingru", "hidden_size": 17, "num_layers": 2},
+    {"arch": "mingru", "hidden_size": 9, "num_layers": 1, "embed_dim": 9, "tie_weights": True},
+    {"arch": "transformer", "hidden_size": 24, "num_layers": 2},
+    {"arch": "transformer", "hidden_size": 12, "num_layers": 3, "context": 7, "num_heads": 3, "embed_dim": 5},
 ]
 
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from charlm.config import ModelConfig
 from charlm.errors import CheckpointError, ConfigError
 from charlm.exchange.exports import FORMATS, find_format
-from charlm.exchange.torch_zip import README
 from charlm.run import Run
 from charlm.runs import RunStore
 from tests.exchange.models import made_run
 
 ARCHS: list[dict[str, Any]] = [
-    {"arch": "lstm"}, {"arch": "gru"}, {"arch": "rnn"}, {"arch": "rnn", "nonlinearity": "relu"},
+    {"arch": "lstm"}, {"arch": "gru"}, {"arch": "rnn"}, {"arch": "rnn", "nonlinearity": "relu"}, {"arch": "mingru"},
+    {"arch": "transformer"}, {"arch": "transformer", "context": 9},
+    {"arch": "transformer", "context": 1, "num_heads": 2},
 ]  # fmt: skip
 INPUTS: list[dict[str, Any]] = [{}, {"embed_dim": 5}, {"embed_dim": 8, "tie_weights": True}]
 
@@ -59,12 +59,16 @@ def test_the_lines_in_the_readme_make_the_model(
         archive.extractall(tmp_path / "unpacked")
     monkeypatch.chdir(tmp_path / "unpacked")
     readme = Path("README.txt").read_text(encoding="utf-8")
-    assert readme == README
     names: dict[str, Any] = {}
     exec(readme[readme.index("import json") :], names)
     ids = some_ids(run, 3, 40)
     with torch.no_grad():
-        assert torch.allclose(names["model"](ids)[0], our_logits(run, ids), atol=1e-4)
+        whole, _ = names["model"](ids)
+        first, state = names["model"](ids[:, :7])
+        second, state = names["model"](ids[:, 7:8], state)
+        rest, _ = names["model"](ids[:, 8:], state)
+    assert torch.allclose(whole, our_logits(run, ids), atol=1e-4)
+    assert torch.allclose(torch.cat([first, second, rest], dim=1), whole, atol=1e-4)
     assert json.loads(Path("model.json").read_text(encoding="utf-8"))["tokens"] == run.tokenizer().tokens
 
 
@@ -127,18 +131,19 @@ def test_onnx_takes_the_same_200_steps(
     assert json.loads(session.get_modelmeta().custom_metadata_map["tokens"]) == run.tokenizer().tokens
     for rows in (1, 3):
         ids = some_ids(run, rows, 200)
-        worst = (onnx_logits(session, run.model_config, ids) - our_logits(run, ids)).abs().max().item()
+        worst = (onnx_logits(session, ids) - our_logits(run, ids)).abs().max().item()
         assert worst < 1e-4
 
 
-def onnx_logits(session: Any, config: ModelConfig, ids: Tensor) -> Tensor:
+def onnx_logits(session: Any, ids: Tensor) -> Tensor:
     """Logits (B, T, V) of ids (B, T), a step at a time."""
-    states = [one.name for one in session.get_inputs()[1:]]
-    state = {name: np.zeros((config.num_layers, len(ids), config.hidden_size), np.float32) for name in states}
+    sizes = {one.name: [len(ids) if size == "B" else size for size in one.shape] for one in session.get_inputs()[1:]}
+    whole = {one.name for one in session.get_inputs() if one.type == "tensor(int64)"}
+    state = {name: np.zeros(size, np.int64 if name in whole else np.float32) for name, size in sizes.items()}
     steps = []
     for column in ids.t():
         logits, *ends = session.run(None, {"ids": column.numpy(), **state})
-        state = dict(zip(states, ends, strict=True))
+        state = dict(zip(sizes, ends, strict=True))
         steps.append(torch.from_numpy(logits))
     return torch.stack(steps, dim=1)
 

@@ -7,6 +7,7 @@ from torch import nn
 from charlm.config import ARCHITECTURES, ARCHS, RACE_ARCHS, ModelConfig
 from charlm.errors import ConfigError
 from charlm.models import LanguageModel, build_model, model_class
+from tests.training import TRAINED
 
 V, H, L = 11, 8, 2
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -59,7 +60,7 @@ def test_state_carries_over(arch: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("arch", RACE_ARCHS)
+@pytest.mark.parametrize("arch", TRAINED)
 def test_all_parameters_learn(arch: str) -> None:
     model = model_of(arch, embed_dim=4).train()
     model(ids())[0].square().sum().backward()

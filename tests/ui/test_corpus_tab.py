@@ -191,8 +191,8 @@ def test_bars_come_after_and_are_kept(desk: Desk, brought: Any, monkeypatch: pyt
     chosen = shown[desk.shared.corpus]
     assert "Counting" in shown[desk.view.guessing]
     bars = desk.guess(chosen)
-    assert bars.index("Uniform") < bars.index("order 0") and "xz" in bars
-    monkeypatch.setattr("charlm.analysis.guessing.guessing_costs", lambda *_: pytest.fail("counted twice"))
+    assert bars.index("Uniform") < bars.index("1-gram: letter frequencies") and "xz" in bars
+    monkeypatch.setattr("charlm.analysis.baselines.measure", lambda *_: pytest.fail("counted twice"))
     assert desk.show(chosen)[desk.view.guessing] == bars
 
 

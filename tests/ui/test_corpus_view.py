@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from charlm.config import CorpusConfig, ModelConfig
+from charlm.analysis.baselines import Baselines
+from charlm.config import ARCH_NAMES, CorpusConfig, ModelConfig
 from charlm.estimate import shape_of
 from charlm.plots import arch_colour
 from charlm.symbols import called, visible, visible_line
@@ -14,8 +15,10 @@ from charlm.ui.corpus_desk import bring
 from charlm.ui.corpus_form import NAMES
 from charlm.ui.reading import Reading, Readings, best_runs
 from charlm.ui.uploads import pasted_text
+from tests.training import TRAINED
 from tests.ui.runs import FakeRun
 
+COSTS = Baselines(uniform=3.0, gzip=2.0, xz=0.4, orders=(1.0, 0.6, 0.3, 0.31), tokens_per_char=1.0, whole=True)
 STORY = "A fox met a hen.\n\tThe hen ran home; the fox sat down & sang. " * 40
 
 
@@ -47,13 +50,14 @@ def test_the_best_run_of_each_architecture_on_the_same_split_gets_a_bar() -> Non
     ]
     best = best_runs(reading, runs)
     assert best == [runs[1]]
-    shown = corpus_view.guessing_html(reading, {"uniform": 4.0, "order3": 0.1}, best)
-    assert shown.index("Uniform") < shown.index("LSTM, best run here") < shown.index("order 3")
+    shown = corpus_view.guessing_html(reading, COSTS, best)
+    bars = ("Uniform", "gzip", "1-gram: letter frequencies", "LSTM, best run here", "xz", "3-gram: the best one")
+    assert sorted(bars, key=shown.index) == list(bars)
     assert arch_colour("lstm") in shown and "0.72" in shown
 
 
 def test_without_a_run_the_bars_say_so() -> None:
-    assert "No model has been trained" in corpus_view.guessing_html(reading_of(STORY), {"uniform": 4.0}, [])
+    assert "No model has been trained" in corpus_view.guessing_html(reading_of(STORY), COSTS, [])
 
 
 def test_a_test_tail_and_a_shrunk_batch_are_facts() -> None:
@@ -84,15 +88,16 @@ def test_rare_characters_are_named_and_many_are_cut_short() -> None:
     assert "No character is rare" in corpus_view.rare_html([("e", 50)])
 
 
-@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("embed", [{}, {"embed_dim": 16}, {"embed_dim": 24, "hidden_size": 24, "tie_weights": True}])
+@pytest.mark.parametrize("arch", TRAINED)
+@pytest.mark.parametrize("embed", [{}, {"embed_dim": 12}, {"embed_dim": 24, "hidden_size": 24, "tie_weights": True}])
 def test_the_layers_add_up_to_the_model(arch: str, embed: dict[str, Any]) -> None:
-    sizes: dict[str, Any] = {"arch": arch, "vocab_size": 30, "hidden_size": 20, "num_layers": 3}
+    sizes: dict[str, Any] = {"arch": arch, "vocab_size": 30, "hidden_size": 16, "num_layers": 3}
     model = shape_of(ModelConfig(**sizes | embed))
     rows = model_view.layer_rows(model, 4, 5)
     assert sum(count for *_, count in rows) == model.num_parameters
     assert rows[0][1] == "(4, 5) ids" and rows[-1][2] == "(4, 5, 30)"
-    assert len(rows) == 4 + bool(embed)
+    assert sum(name.startswith(f"{ARCH_NAMES[arch]}, layer") for name, *_ in rows) == 3
+    assert ("embedding" in rows[0][0]) == (bool(embed) or "embed.weight" in dict(model.named_parameters()))
     for before, after in itertools.pairwise(rows):
         assert before[2] == after[1]
 

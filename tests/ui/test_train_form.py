@@ -144,6 +144,21 @@ def test_what_cannot_be_trained_is_said_before_train_is_pressed(how: dict[str, A
     assert said in html and "<script>" not in html and 'class="notice' in html
 
 
+def test_an_ngram_is_told_by_its_order_and_its_tokens() -> None:
+    filled = values("quick", order=5)
+    assert fold_title("model", filled, ["ngram"]) == "Model: 5-gram"
+    assert fold_title("model", filled, ["lstm", "ngram"]) == "Model: 2 layers of 128, dropout 0.1, 5-gram"
+    assert fold_title("model", filled, ["lstm"]) == "Model: 2 layers of 128, dropout 0.1"
+
+    def size_of(*_: Any) -> tuple[int, int]:
+        return 10_000, 40
+
+    alone = train_form.estimate_html(size_of, None, "x", "quick", ["ngram"], *filled.values())
+    assert "9,000</b><span>tokens to count, n-gram" in alone
+    raced = train_form.estimate_html(size_of, None, "x", "quick", ["ngram", "rnn"], *filled.values())
+    assert "parameters, RNN" in raced
+
+
 def test_a_public_space_counts_no_words_of_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_form, "open_corpus", lambda _, config: corpus_from_text(TEXT, "a", config))
     monkeypatch.setattr(train_form, "tokenizer_for", lambda *_: pytest.fail("counted"))

@@ -1,5 +1,5 @@
 "use strict";
-// A recurrent model of the next character: weights decoded once, its steps as plain loops over typed arrays.
+// A model of the next character: weights decoded once, its steps as plain loops over typed arrays.
 // Numbers are only added, subtracted, multiplied and divided, which every machine does alike to the last bit;
 // Math.exp and Math.tanh may differ, and with them, in the end, the text.
 
@@ -108,19 +108,16 @@ const CELLS = {
   relu: { gates: 1, step(a, b, h) { for (let i = 0; i < h.length; i++) h[i] = Math.max(0, a[i] + b[i]); } },
 };
 
-/** The model; `about` is what stands in the page's JSON, `view` the bytes of its weights. */
-class Model {
-  constructor(about, view) {
-    this.tokens = about.tokens;
-    this.first = about.first; // stands before an empty text, unseen
-    this.ids = new Map(about.tokens.map((token, id) => [token, id]));
-    this.weights = tensorsOf(about.tensors, view);
+/** LSTM, GRU and RNN. */
+class Recurrent {
+  constructor(about, weights) {
+    this.weights = weights;
     this.cell = CELLS[about.arch === "rnn" ? about.nonlinearity : about.arch];
     this.size = about.hidden_size;
+    this.count = about.tokens.length;
     this.layers = Array.from({ length: about.num_layers }, (_, layer) => this.layer(layer));
-    this.embedding = this.weights["embed.weight"];
-    this.vector = this.embedding && new Float64Array(this.embedding.length / this.tokens.length);
-    this.output = this.weights["fc.weight"] || this.embedding; // tied
+    this.embedding = weights["embed.weight"];
+    this.vector = this.embedding && new Float64Array(this.embedding.length / this.count);
     this.sums = [new Float64Array(this.cell.gates * this.size), new Float64Array(this.cell.gates * this.size)];
   }
 
@@ -131,10 +128,46 @@ class Model {
     return { input, state, inputBias, stateBias };
   }
 
-  /** The state before the first character, all zero: h and c of each layer. */
+  /** h and c of each layer. */
   start() {
     return this.layers.map(() => ({ h: new Float64Array(this.size), c: new Float64Array(this.size) }));
   }
+
+  /** Read one character: changes `state`, returns what the logits are made of. */
+  step(state, id) {
+    const [fromInput, fromState] = this.sums;
+    let x = this.vector;
+    if (x) x.set(this.embedding.subarray(id * x.length, (id + 1) * x.length));
+    this.layers.forEach((layer, place) => {
+      if (x) product(fromInput, layer.input, x, layer.inputBias);
+      else this.lookUp(fromInput, layer, id);
+      const { h, c } = state[place];
+      product(fromState, layer.state, h, layer.stateBias);
+      this.cell.step(fromInput, fromState, h, c);
+      x = h;
+    });
+    return x;
+  }
+
+  /** Without an embedding a character's input is its column of the first layer's weights. */
+  lookUp(out, layer, id) {
+    for (let row = 0; row < out.length; row++) out[row] = layer.input[row * this.count + id] + layer.inputBias[row];
+  }
+}
+
+/** The model; `about` is what stands in the page's JSON, `view` the bytes of its weights. */
+class Model {
+  constructor(about, view) {
+    this.tokens = about.tokens;
+    this.first = about.first; // stands before an empty text, unseen
+    this.ids = new Map(about.tokens.map((token, id) => [token, id]));
+    this.weights = tensorsOf(about.tensors, view);
+    this.net = new ({ transformer: Transformer, mingru: MinGRU }[about.arch] || Recurrent)(about, this.weights);
+    this.output = this.weights["fc.weight"] || this.weights["embed.weight"]; // tied
+  }
+
+  /** The state before the first character, all zero. */
+  start() { return this.net.start(); }
 
   /** Ids of a text's characters, at least one, and the characters it does not know, each once. */
   encode(text) {
@@ -148,25 +181,8 @@ class Model {
 
   /** Read one character: changes `state`, returns a logit for each token. */
   step(state, id) {
-    const [fromInput, fromState] = this.sums;
-    let x = this.vector;
-    if (x) x.set(this.embedding.subarray(id * x.length, (id + 1) * x.length));
-    this.layers.forEach((layer, place) => {
-      if (x) product(fromInput, layer.input, x, layer.inputBias);
-      else this.lookUp(fromInput, layer, id);
-      const { h, c } = state[place];
-      product(fromState, layer.state, h, layer.stateBias);
-      this.cell.step(fromInput, fromState, h, c);
-      x = h;
-    });
     const logits = new Float64Array(this.tokens.length);
-    product(logits, this.output, x, this.weights["fc.bias"]);
+    product(logits, this.output, this.net.step(state, id), this.weights["fc.bias"]);
     return logits;
-  }
-
-  /** Without an embedding a character's input is its column of the first layer's weights. */
-  lookUp(out, layer, id) {
-    const count = this.tokens.length;
-    for (let row = 0; row < out.length; row++) out[row] = layer.input[row * count + id] + layer.inputBias[row];
   }
 }

@@ -1,0 +1,79 @@
+"""minGRU: a gated recurrence whose gates read the input alone, so that a sequence can be taken at once."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from charlm.models.language_model import State
+from charlm.models.residual import ResidualModel, Wide
+from charlm.models.scan import scan
+
+TAPS = 4  # tokens that the short convolution sees
+WIDER = 2  # of the block's second half, beside hidden_size
+
+
+class Taps(nn.Module):
+    """A causal convolution of every unit by itself: the weighted sum of its last TAPS values."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(TAPS, size))
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, T, H) after past (B, TAPS - 1, H) -> (B, T, H), and the last values for the next call."""
+        steps, x = x.shape[1], torch.cat((past, x), dim=1)
+        total = x[:, :steps] * self.weight[0]
+        for tap in range(1, TAPS):
+            total = torch.addcmul(total, x[:, tap : tap + steps], self.weight[tap])
+        return total, x[:, steps:]
+
+
+class Block(nn.Module):
+    """The recurrence behind a short convolution, and a wider layer."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(size)
+        self.conv = Taps(size)
+        self.gates = nn.Linear(size, 2 * size)  # of the update gate, and of the candidates
+        self.wide = Wide(size, WIDER)
+
+
+class MinGRUModel(ResidualModel):
+    """minGRU (Feng et al. 2024) in the blocks of their language models: convolution, recurrence, wider layer.
+
+    Its state are the recurrence's, (L, B, H), and what the convolution still needs, (L, B, TAPS - 1, H).
+    """
+
+    KEPT = 30
+    COMPILED = "the recurrence"
+    ON_GPU = "a parallel scan"
+
+    def block(self) -> Block:
+        return Block(self.config.hidden_size)
+
+    def initial_state(self, batch_size: int) -> State:
+        layers, size = self.config.num_layers, self.config.hidden_size
+        new = self.fc.weight.new_zeros
+        return new(layers, batch_size, size), new(layers, batch_size, TAPS - 1, size)
+
+    def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        hidden, seen = self.initial_state(len(ids)) if state is None else state
+        x, ends = self.embedded(ids), []
+        for block, before, past in zip(self.blocks, hidden, seen, strict=True):
+            mixed, end = block.conv(block.norm(x), past)
+            states = scan(block.gates(mixed), before)
+            x = x + self.drop(states)
+            x = x + self.drop(block.wide(x))
+            ends.append((states[:, -1], end))
+        return self.norm(x), tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+
+    @torch.no_grad()
+    def draw_weights(self) -> None:
+        """As in any of these models; the convolution begins with what is there now, and a little of what was."""
+        super().draw_weights()
+        for block in self.blocks:
+            if not block.conv.weight.is_meta:
+                block.conv.weight.normal_(0.0, 1.0 / math.sqrt(TAPS), generator=self.generator)
+                block.conv.weight[-1] += 1.0
