@@ -16,7 +16,7 @@ from charlm.estimate import (
     memory_bytes,
     training_seconds,
 )
-from charlm.models import build_model
+from charlm.models import build_model, model_class
 
 MODEL = ModelConfig(vocab_size=30, hidden_size=16, num_layers=3)
 TRAIN = TrainConfig(steps=100, batch_size=32, seq_len=64)
@@ -67,6 +67,12 @@ def test_time_follows_the_smallest_budget() -> None:
     assert seconds(steps=100, epochs=2) == pytest.approx(22 * step)
     assert seconds(minutes=1) == 60.0
     assert seconds(steps=100, minutes=1) == seconds(steps=100) < 60.0
+
+
+@pytest.mark.parametrize("arch", [arch for arch in ARCHS if arch != "ngram"])
+def test_of_many_tokens_no_logits_are_kept(arch: str) -> None:
+    sizes = {"arch": arch, "hidden_size": 16, "num_heads": 4, "embed_dim": 16}
+    assert model_class(arch).kept(ModelConfig(vocab_size=50_000, **sizes)) < 50_000
 
 
 def test_many_tokens_take_neither_their_logits_memory_nor_with_drawn_ones_their_time() -> None:

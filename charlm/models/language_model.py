@@ -104,9 +104,11 @@ class LanguageModel(nn.Module, ABC):
     def kept(cls, config: ModelConfig) -> int:
         """Numbers a token that a training keeps for the way back, the logits among them.
 
-        As far as shapes tell: what goes into every matrix and comes out of it, some times over.
+        As far as shapes tell: what goes into every matrix and comes out of it, some times over; of many tokens, no
+        logits.
         """
-        return KEPT * sum(sum(matrix.shape) for matrix in matrices(cls, config))
+        logits = config.vocab_size if are_many(config.vocab_size) else 0
+        return KEPT * (sum(sum(matrix.shape) for matrix in matrices(cls, config)) - logits)
 
     @property
     def num_parameters(self) -> int:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.config import ModelConfig
+from charlm.models.cross_entropy import are_many, kept
 from charlm.models.language_model import NeuralModel
 
 
@@ -41,7 +42,7 @@ class ResidualModel(NeuralModel):
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
         size, length = config.hidden_size, config.embed_dim or config.hidden_size
-        self.embed = nn.Embedding(config.vocab_size, length)
+        self.embed = nn.Embedding(config.vocab_size, length, sparse=are_many(config.vocab_size))
         self.widen = nn.Linear(length, size, bias=False) if length != size else None
         self.blocks = nn.ModuleList(self.block() for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(size)
@@ -52,7 +53,7 @@ class ResidualModel(NeuralModel):
 
     @classmethod
     def kept(cls, config: ModelConfig) -> int:
-        return config.num_layers * config.hidden_size * cls.KEPT + 4 * config.vocab_size
+        return config.num_layers * config.hidden_size * cls.KEPT + kept(config.vocab_size, config.hidden_size)
 
     @abstractmethod
     def block(self) -> nn.Module:

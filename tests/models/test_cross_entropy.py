@@ -130,7 +130,16 @@ def gradients(model: LanguageModel, count: int) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("settings", [{"embed_dim": 4}, {"embed_dim": 4, "tie_weights": True}, {}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"embed_dim": 4},
+        {"embed_dim": 4, "tie_weights": True},
+        {},
+        {"arch": "transformer", "num_heads": 2},
+        {"arch": "mingru", "embed_dim": 4, "tie_weights": True},
+    ],
+)
 def test_shards_give_the_usual_gradients_of_many_tokens(settings: dict[str, Any], count: int) -> None:
     model, (ids, wanted) = many(**settings).train(), batch()
     logits, _ = model(ids)
