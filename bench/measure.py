@@ -112,6 +112,18 @@ def alternate(sides: Mapping[str, Side], rounds: int, warm_up: int = 1) -> dict[
     return results
 
 
+def with_memory(play: Callable[[], Round]) -> Callable[[], Round]:
+    """A round that tells the most memory its process has taken so far, too."""
+    import resource
+
+    scale = 1e6 if sys.platform == "darwin" else 1e3
+
+    def measured() -> Round:
+        return {**play(), "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale}
+
+    return measured
+
+
 @contextlib.contextmanager
 def busy_core(busy: bool = True) -> Iterator[None]:
     """Keep one core busy with another process, as a web server and its visitors do."""

@@ -4,24 +4,26 @@ Each side runs in a process of its own, in turn, on batches of random characters
 process on one core against ours alone; peak memory is that of the whole process after the rounds.
 """
 
-import resource
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from bench.measure import Row, Side, alternate, busy_core
+from bench.measure import Row, Side, alternate, busy_core, with_memory
 
 ARCHS = ("lstm", "gru", "rnn")
 NOTEBOOK: dict[str, Any] = {"vocab_size": 77, "hidden_size": 512, "num_layers": 2, "batch_size": 128, "seq_len": 100}
 # The preset `quick` trains with these.
 QUICK: dict[str, Any] = {"vocab_size": 77, "hidden_size": 128, "num_layers": 2, "batch_size": 16, "seq_len": 64}
+# The preset `tiny`: a row of a batch, of which calls cost more than what they do.
+ONE_ROW: dict[str, Any] = {"vocab_size": 77, "hidden_size": 128, "num_layers": 2, "batch_size": 1, "seq_len": 20}
 TINY: dict[str, Any] = {"vocab_size": 20, "hidden_size": 16, "num_layers": 2, "batch_size": 4, "seq_len": 10}
 
 
 def measure(quick: bool = False) -> list[Row]:
     """Rates of both sides for each architecture, ours beside a busy core, and memory."""
-    sizes = [("tiny", TINY, 2)] if quick else [("2x512, 128x100", NOTEBOOK, 1), ("2x128, 16x64", QUICK, 20)]
+    usual = [("2x512, 128x100", NOTEBOOK, 1), ("2x128, 16x64", QUICK, 20), ("2x128, 1x20", ONE_ROW, 400)]
+    sizes = [("tiny", TINY, 2)] if quick else usual
     rounds, rows = (1 if quick else 5), []
     for name, options, steps in sizes:
         for arch in ARCHS[: 1 if quick else None]:
@@ -71,7 +73,7 @@ def measured_usual(**options: Any) -> Callable[[], dict[str, float]]:
     """The tutorial's side."""
     from bench.usual_training import trainer
 
-    return _with_memory(trainer(**options))
+    return with_memory(trainer(**options))
 
 
 def measured_ours(arch: str, steps: int, batch_size: int, seq_len: int, **sizes: Any) -> Callable[[], dict[str, float]]:
@@ -94,13 +96,4 @@ def measured_ours(arch: str, steps: int, batch_size: int, seq_len: int, **sizes:
             next(training)
         return {"chars_per_second": steps * batch_size * seq_len / (time.perf_counter() - began)}
 
-    return _with_memory(play)
-
-
-def _with_memory(play: Callable[[], dict[str, float]]) -> Callable[[], dict[str, float]]:
-    scale = 1e6 if sys.platform == "darwin" else 1e3
-
-    def measured() -> dict[str, float]:
-        return {**play(), "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale}
-
-    return measured
+    return with_memory(play)

@@ -73,7 +73,8 @@ class Accounts:
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits, self._clock = limits, clock
         self._lock = threading.Lock()
-        self._texts, self._uploads = Window(MINUTE, clock), Window(HOUR, clock)
+        self._texts, self._looks = Window(MINUTE, clock), Window(MINUTE, clock)
+        self._uploads = Window(HOUR, clock)
         self._downloads, self._starts = Window(HOUR, clock), Window(HOUR, clock)
         self._grants: dict[str, list[Grant]] = {}
 
@@ -84,6 +85,14 @@ class Accounts:
             LimitError: the visitor, or all of that address together, had theirs; says how long to wait.
         """
         self._take(self._texts, visitor, self.limits.texts_a_minute, "generations a minute", many)
+
+    def take_look(self, visitor: Visitor) -> None:
+        """Count a text whose next tokens are shown.
+
+        Raises:
+            LimitError: as for `take_text`.
+        """
+        self._take(self._looks, visitor, self.limits.looks_a_minute, "looks at next tokens a minute")
 
     def take_upload(self, visitor: Visitor) -> None:
         """Count an uploaded file.

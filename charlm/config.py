@@ -47,7 +47,16 @@ ARCHS = tuple(ARCHITECTURES)
 ARCH_NAMES = {arch: one.name for arch, one in ARCHITECTURES.items()}
 # What a race is between unless told otherwise.
 RACE_ARCHS = ("lstm", "gru", "rnn")
-LEVELS = ("char", "word", "bpe")
+# What a token is, and what the tokens of a level are called.
+LEVEL_NAMES = {"char": "characters", "word": "words", "bpe": "subwords"}
+LEVELS = tuple(LEVEL_NAMES)
+# The settings that decide what a text's tokens are.
+TOKEN_SETTINGS = ("level", "words", "min_count", "vocab_size")
+
+
+def is_counted(arch: str) -> bool:
+    """Whether an architecture is counted in one pass over a text, not trained."""
+    return arch in ARCHITECTURES and ARCHITECTURES[arch].counted
 
 
 def setting(
@@ -201,6 +210,15 @@ class ModelConfig(Config):
     dropout: float = setting(
         0.1, "Share of units silenced while training, against learning by heart", low=0.0, high=0.95
     )
+    output_dropout: float = setting(-1.0, "The same before the output alone; -1: as dropout", low=-1.0, high=0.95)
+    input_dropout: float = setting(0.0, "The same on the tokens' vectors; needs embed_dim", low=0.0, high=0.95)
+    embed_dropout: float = setting(
+        0.0, "Share of all tokens that one batch does not see, wherever they stand", low=0.0, high=0.95
+    )
+    weight_dropout: float = setting(
+        0.0, "Share of the weights between a layer's steps left out of one batch (DropConnect)", low=0.0, high=0.95
+    )
+    locked_dropout: bool = setting(False, "Dropout silences the same units at all steps of a sequence")
     tie_weights: bool = setting(False, "Output weights are the embedding's; needs embed_dim = hidden_size")
     context: int = setting(
         0, "Tokens a Transformer looks back on; 0: as many as seq_len", low=0, high=4096, unit="tokens"
@@ -210,8 +228,8 @@ class ModelConfig(Config):
     )
     init: str = setting(
         "tuned",
-        "First weights: tuned (orthogonal memory, open forget gate), torch's own, or the notebook's",
-        choices=("tuned", "torch", "notebook"),
+        "First weights: tuned (orthogonal memory, open forget gate), torch's own, xavier's, or the notebook's",
+        choices=("tuned", "torch", "xavier", "notebook"),
     )
 
     order: int = setting(
@@ -230,6 +248,13 @@ class ModelConfig(Config):
             raise ConfigError(
                 f"tie_weights needs embed_dim equal to hidden_size; they are {self.embed_dim} and {self.hidden_size}"
             )
+        if -1.0 < self.output_dropout < 0.0:
+            raise ConfigError(f"output_dropout {self.output_dropout} is neither a share from 0 to 0.95 nor -1")
+        if self.input_dropout and not self.embed_dim:
+            raise ConfigError(
+                f"input_dropout {self.input_dropout} silences numbers of vectors, and embed_dim 0 makes none; "
+                "give an embed_dim, or use embed_dropout, which silences whole tokens"
+            )
         if arch.attends and self.hidden_size % (2 * self.num_heads):
             fitting = [str(heads) for heads in range(1, 65) if self.hidden_size % (2 * heads) == 0]
             way_out = f"num_heads may be {', '.join(fitting)}" if fitting else "choose an even hidden_size"
@@ -239,9 +264,20 @@ class ModelConfig(Config):
             )
 
     @property
+    def dropout_before_output(self) -> float:
+        """What `output_dropout` stands for."""
+        return self.dropout if self.output_dropout < 0.0 else self.output_dropout
+
+    @property
+    def tokenization(self) -> "ModelConfig":
+        """Only what decides what a text's tokens are; all else is the default."""
+        telling = {"char": ("vocab_size",), "word": TOKEN_SETTINGS, "bpe": ("level", "vocab_size")}[self.level]
+        return ModelConfig(**{name: getattr(self, name) for name in telling})
+
+    @property
     def is_counted(self) -> bool:
         """Whether it is counted in one pass, not trained."""
-        return ARCHITECTURES[self.arch].counted
+        return is_counted(self.arch)
 
     @property
     def window(self) -> int:
@@ -275,7 +311,7 @@ class ModelConfig(Config):
 class TrainConfig(Config):
     """How it is trained. The budget is whichever of epochs, steps and minutes is reached first; 0 sets no limit."""
 
-    seq_len: int = setting(64, "Characters read before the weights are mended", low=1, high=4096, unit="characters")
+    seq_len: int = setting(64, "Tokens read before the weights are mended", low=1, high=4096, unit="tokens")
     batch_size: int = setting(16, "Places in the text read side by side", low=1, high=4096, unit="rows")
     learning_rate: float = setting(1e-2, "How far one step moves the weights", low=1e-7, high=10.0)
     schedule: str = setting(
@@ -292,6 +328,13 @@ class TrainConfig(Config):
     grad_clip: float = setting(1.0, "Longest gradient allowed, as an L2 norm; 0: no limit", low=0.0, high=1e6)
     weight_decay: float = setting(0.0, "Pull of the weights towards zero (AdamW)", low=0.0, high=10.0)
     beta2: float = setting(0.99, "How long Adam remembers the size of gradients", low=0.5, high=0.99999)
+    softmax_samples: int = setting(
+        0,
+        "Tokens that a step's targets are told from, drawn by their frequency; 0: all, as in every validation",
+        low=0,
+        high=1_000_000,
+        unit="tokens",
+    )
     patience: int = setting(
         0,
         "Evaluations without a better validation loss before stopping; 0: never",

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from charlm.config import CorpusConfig, TrainConfig
-from charlm.corpus import Corpus
 from charlm.errors import CorpusError
 from charlm.tokenizer import IdArray, Tokenizer, id_type
 
@@ -62,14 +61,6 @@ def character_sizes(characters: int, cleaning: CorpusConfig, held_out: tuple[int
     return _fitted((characters - sum(held_out), *held_out))
 
 
-def text_sizes(corpus: Corpus, cleaning: CorpusConfig, tokenizer: Tokenizer) -> Sizes:
-    """As `character_sizes`; a validation part in which there is no token to predict goes to training, too."""
-    train, val, test = character_sizes(len(corpus.text), cleaning, corpus.held_out)
-    if val and tokenizer.count(corpus.text, train, train + val) < 2:
-        return train + val, 0, test
-    return train, val, test
-
-
 def ids_of(
     text: str,
     tokenizer: Tokenizer,
@@ -102,6 +93,8 @@ def ids_of(
             for block in blocks:
                 file.write(block.data)  # not through the map: a full disk would end the process there
             file.flush()
+            if not file.tell():  # blanks only; an empty file cannot be mapped
+                return np.empty(0, kind)
             return np.frombuffer(mmap.mmap(file.fileno(), file.tell()), dtype=kind)
     except OSError as error:
         raise CorpusError(
@@ -171,16 +164,6 @@ class Cut:
                 f"a batch of {batch_size} x {seq_len} needs {batch_size * seq_len + 1:,} {unit}, the training part "
                 f"has {targets + 1:,}: trained with {self.batch_size} x {self.seq_len}"
             )
-
-
-def token_sizes(corpus: Corpus, sizes: Sizes, tokenizer: Tokenizer) -> Sizes:
-    """How many tokens the parts of a text have, each encoded by itself."""
-    train, val, _ = sizes
-    ends = (train, train + val, len(corpus.text))
-    first, second, third = (
-        tokenizer.count(corpus.text, start, end) for start, end in zip((0, *ends), ends, strict=False)
-    )
-    return first, second, third
 
 
 def unit_of(level: str) -> str:

@@ -7,63 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from charlm.catalog import data_dir, is_changed, recall, remember
-from charlm.config import CorpusConfig, ModelConfig, TrainConfig, reject_unknown
+from charlm.config import LEVEL_NAMES, ModelConfig, TrainConfig, reject_unknown
 from charlm.corpus import Corpus
-from charlm.dataset import Cut, Dataset, Sizes, character_sizes, cut_of, ids_of, text_sizes, token_sizes
+from charlm.dataset import Cut, Sizes, character_sizes, cut_of
 from charlm.device import device_for
+from charlm.encoding import check_vocabulary, corpus_cut, tokenizer_for
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.estimate import check_memory, count_parameters
 from charlm.presets import BUDGETS, RESUMABLE, RunConfig
 from charlm.run import ACTIVE, MAX_LABEL, Run, clean_label
 from charlm.runs import RunStore
-from charlm.tokenizer import Tokenizer, fit_tokenizer
-
-
-def dataset_of(tokenizer: Tokenizer, corpus: Corpus, train: TrainConfig, cleaning: CorpusConfig) -> Dataset:
-    """The corpus as a training reads it; `corpus` is not needed any more then.
-
-    Raises:
-        CorpusError: see `charlm.dataset.ids_of`.
-    """
-    sizes, folder = text_sizes(corpus, cleaning, tokenizer), data_dir()
-    held_out, test = sizes[0], sizes[0] + sizes[1]
-    if tokenizer.level == "char":  # one array: characters are the same wherever a text is cut
-        ids = ids_of(corpus.text, tokenizer, folder)
-        parts = ids[:held_out], ids[held_out:test], ids[test:]
-        return Dataset(parts, train.batch_size, train.seq_len, cleaning.val_fraction)
-    ends = ((0, held_out), (held_out, test), (test, len(corpus.text)))
-    first, second, third = (ids_of(corpus.text, tokenizer, folder, start=start, end=end) for start, end in ends)
-    return Dataset((first, second, third), train.batch_size, train.seq_len, cleaning.val_fraction, characters=sizes)
-
-
-def tokenizer_for(corpus: Corpus, model: ModelConfig, cleaning: CorpusConfig) -> Tokenizer:
-    """The tokenizer of a text: of all its characters, or of the words or subwords of its training part.
-
-    Raises:
-        ConfigError: a setting leaves no vocabulary, or it is not that of this text.
-    """
-    tokenizer = fit_tokenizer(corpus.text, model, character_sizes(len(corpus.text), cleaning, corpus.held_out)[0])
-    if model.level == "char":
-        check_vocabulary(tokenizer, model)
-    return tokenizer
-
-
-def check_vocabulary(tokenizer: Tokenizer, model: ModelConfig) -> None:
-    """Refuse a number of tokens that the tokenizer does not have."""
-    if model.vocab_size not in (0, tokenizer.vocab_size):
-        raise ConfigError(
-            f"vocab_size {model.vocab_size} does not fit: this corpus has {tokenizer.vocab_size} distinct ones"
-        )
-
-
-def corpus_cut(corpus: Corpus, tokenizer: Tokenizer, train: TrainConfig, cleaning: CorpusConfig) -> tuple[Cut, Sizes]:
-    """How a text is cut with these settings, and how many characters each part has.
-
-    Raises:
-        CorpusError: see `Cut`.
-    """
-    sizes = text_sizes(corpus, cleaning, tokenizer)
-    return cut_of(token_sizes(corpus, sizes, tokenizer), train, cleaning, tokenizer.level), sizes
+from charlm.tokenizer import Tokenizer
 
 
 def enter(
@@ -106,11 +60,11 @@ def enter(
         check_memory(model, fitted, racers=len(models))
     remember(corpus, data_dir())
     group = secrets.token_hex(5) if len(archs) > 1 else ""
+    facts = corpus_facts(corpus, tokenizer, cut, sizes)
     runs: list[Run] = []
     try:
         for model in models:
-            about = describe(config, model, _label(corpus, config, model, group))
-            about |= corpus_facts(corpus, model, cut, sizes)
+            about = describe(config, model, _label(corpus, config, model, group)) | facts
             about |= {"group": group, "ancestry": list(ancestry), "message": "; ".join(cut.notes)}
             runs.append(store.create(about, tokenizer))
     except CheckpointError:
@@ -132,19 +86,23 @@ def describe(config: RunConfig, model: ModelConfig, label: str) -> dict[str, Any
     }
 
 
-def corpus_facts(corpus: Corpus, model: ModelConfig, cut: Cut, sizes: Sizes) -> dict[str, Any]:
+def corpus_facts(corpus: Corpus, tokenizer: Tokenizer, cut: Cut, sizes: Sizes) -> dict[str, Any]:
     """The part of run.json that says which text it is about, and how much of it.
 
     Args:
         corpus: the text.
-        model: with the size of its vocabulary.
+        tokenizer: what it is read with.
         cut: its parts in tokens.
         sizes: its parts in characters.
     """
     train, val, test = sizes
-    counts = {"characters": len(corpus.text), "distinct": model.vocab_size}
+    counts = {"characters": len(corpus.text), "distinct": tokenizer.vocab_size}
     counts |= {"train_chars": train, "val_chars": val or train, "test_chars": test}
     counts |= {"train_tokens": cut.train, "val_tokens": cut.val or cut.train, "test_tokens": cut.test}
+    if tokenizer.unk_id is not None:
+        start = train if val else 0
+        blocks = tokenizer.encode_blocks(corpus.text, start=start, end=train + val)
+        counts["val_unknown"] = sum(int((block == tokenizer.unk_id).sum()) for block in blocks)
     own = {"held_out": list(corpus.held_out)} if corpus.held_out else {}
     return {"corpus": {"name": corpus.name, "key": corpus.key, "sha256": corpus.sha256, **counts, **own}}
 
@@ -154,7 +112,8 @@ def _label(corpus: Corpus, config: RunConfig, model: ModelConfig, group: str) ->
     label = clean_label(config.train.label)
     if not label:
         slug = re.sub(r"\W+", "-", corpus.name.rsplit(".", 1)[0]).strip("-").lower()
-        return f"{model.arch}-{corpus.key or slug}"
+        level = "" if model.level == "char" else f"{LEVEL_NAMES[model.level]}-"
+        return f"{model.arch}-{level}{corpus.key or slug}"
     return f"{label[: MAX_LABEL - 1 - len(model.arch)]}-{model.arch}" if group else label
 
 
@@ -184,7 +143,7 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
         raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
     corpus = text_of(run, corpus)
     config = replace(run.train_config, **extended(_done(run), options))
-    cut, _ = corpus_cut(corpus, run.tokenizer(), config, run.corpus_config)
+    cut = _cut(run, corpus, config)
     check_memory(run.model_config, replace(config, batch_size=cut.batch_size, seq_len=cut.seq_len))
     run.hold()
     try:
@@ -194,6 +153,14 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
         raise
     run.train_config = config
     return corpus
+
+
+def _cut(run: Run, corpus: Corpus, config: TrainConfig) -> Cut:
+    """How a run's text is cut; characters are counted without its tokenizer."""
+    if run.level == "char":
+        sizes = character_sizes(len(corpus.text), run.corpus_config, corpus.held_out)
+        return cut_of(sizes, config, run.corpus_config)
+    return corpus_cut(corpus, run.tokenizer(), config, run.corpus_config)[0]
 
 
 def check_options(run: Run, options: Mapping[str, Any], known: tuple[str, ...]) -> None:

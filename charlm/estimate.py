@@ -1,7 +1,7 @@
 """What a training will take before it is started: parameters, memory, time. Formulas, checked against real runs."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from charlm.dataset import MAX_ROWS
 from charlm.device import choose
 from charlm.errors import ConfigError
 from charlm.models import LanguageModel, build_model, model_class
+from charlm.models.cross_entropy import CHUNK, are_many
 from charlm.models.ngram import NGramModel
 
 FLOAT = 4  # bytes
@@ -37,12 +38,13 @@ def memory_bytes(config: ModelConfig, train: TrainConfig) -> int:
     """Peak memory of a training: weights, gradients, Adam's moments, a thread's copies, what a forward pass keeps."""
     if config.is_counted:
         return NGramModel.training_bytes(config)
-    threads = choose(config, train.batch_size, "cpu").threads
-    weights = (4 + 3 * threads) * count_parameters(config)
+    threads, many = choose(config, train.batch_size, "cpu").threads, are_many(config.vocab_size)
+    weights = (4 + (2 if many else 3) * threads) * count_parameters(config)
     a_token = model_class(config.arch).kept(config)
     a_row = sum(part.numel() for part in shape_of(config).initial_state(1))
     rows = STATES * max(train.batch_size, MAX_ROWS)  # a validation may have more of them
-    return FLOAT * (weights + train.batch_size * train.seq_len * a_token + rows * a_row)
+    kept = train.batch_size * train.seq_len * a_token + rows * a_row
+    return FLOAT * (weights + kept + (threads * CHUNK if many else 0))
 
 
 def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -88,6 +90,8 @@ class Machine:
         """Expected seconds of one training step."""
         tokens, threads = train.batch_size * train.seq_len, choose(config, train.batch_size, "cpu").threads
         fixed = model_class(config.arch).waits(config, train.seq_len) * self.per_step
+        if train.softmax_samples and are_many(config.vocab_size):
+            config = replace(config, vocab_size=min(config.vocab_size, train.softmax_samples))
         return fixed + tokens * _products(config) * self.per_product / threads
 
 

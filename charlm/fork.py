@@ -10,7 +10,8 @@ from charlm.alphabet import known_part
 from charlm.checkpoint import check_place, has_training, load_training, save_training, weights_about
 from charlm.config import ModelConfig, TrainConfig
 from charlm.corpus import Corpus
-from charlm.entry import check_options, corpus_cut, enter, extended, text_of
+from charlm.encoding import corpus_cut
+from charlm.entry import check_options, enter, extended, text_of
 from charlm.errors import CheckpointError, JobError
 from charlm.files import write_atomically
 from charlm.models import LanguageModel, build_model
@@ -62,7 +63,8 @@ def _fine_tuned(store: RunStore, parent: Run, options: Mapping[str, Any], corpus
     """The fork on another text: the parent's best weights, and everything else from the beginning."""
     model = _best(parent)
     if isinstance(model, NGramModel):
-        model.grow(cut_of(len(corpus.text), parent.train_config, parent.corpus_config).train)
+        cut, _ = corpus_cut(corpus, parent.tokenizer(), parent.train_config, parent.corpus_config)
+        model.grow(cut.train)
     state = TrainState.start(model, parent.train_config)
     config = replace(parent.train_config, **_settings(parent, state, options))
     run = _descend(store, parent, corpus, config, parent.best_step, model.config)

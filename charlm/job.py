@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 # A step that takes longer than this shows that it is being worked on.
 SLOW_SECONDS = 1.0
 STATUS_NUMBERS = (
-    "step", "total_steps", "epoch", "train_loss", "val_loss", "best_val_loss", "best_step", "chars_per_second",
-    "seconds",
+    "step", "total_steps", "epoch", "train_loss", "val_loss", "test_loss", "best_val_loss", "best_step",
+    "chars_per_second", "seconds",
 )  # fmt: skip
 
 

@@ -35,10 +35,12 @@ class Limits:
     parameters: int = limit(1_000_000, "size of a model", "parameters")
     hidden_size: int = limit(256, "units in a layer", "units")
     num_layers: int = limit(2, "layers", "layers")
+    vocab_size: int = limit(20_000, "distinct tokens", "tokens")
     order: int = limit(8, "an n-gram's longest entry", "tokens")
     counted: int = limit(2_000_000, "what an n-gram has counted", "tokens")
+    ladder_tokens: int = limit(600_000, "what is counted of a text for its n-gram ladder", "tokens")
     context: int = limit(512, "tokens that a Transformer looks back on", "tokens")
-    tokens_a_step: int = limit(16_384, "batch_size times seq_len", "characters")
+    tokens_a_step: int = limit(16_384, "batch_size times seq_len", "tokens")
     steps: int = limit(2_000, "steps of a run", "steps")
     run_minutes: float = limit(5.0, "training time of a run", "minutes")
     day_minutes: float = limit(15.0, "training and scoring within 24 hours", "minutes")
@@ -48,6 +50,7 @@ class Limits:
     characters: int = limit(1_000, "a generated text", "characters")
     prompt: int = limit(2_000, "a prompt", "characters")
     texts_a_minute: int = limit(10, "generations within a minute; each sample and each beam is one", "generations")
+    looks_a_minute: int = limit(30, "texts whose next tokens are shown, within a minute", "texts")
     uploads_an_hour: int = limit(30, "uploaded files within an hour", "files")
     downloads_an_hour: int = limit(60, "files made for download within an hour", "files")
     starts_an_hour: int = limit(30, "trainings begun within an hour", "trainings")
@@ -110,6 +113,7 @@ def check_model(limits: Limits, model: ModelConfig, parameters: int) -> None:
     Raises:
         LimitError: see `refuse_above`.
     """
+    refuse_above(model.vocab_size, limits.vocab_size, "vocab_size is {}", "choose fewer tokens, or a larger min_count")
     if model.is_counted:
         refuse_above(model.order, limits.order, "order is {}", "choose a lower one")
         refuse_above(model.counted, limits.counted, "the n-gram counts {} tokens", "choose a shorter text")
@@ -156,6 +160,22 @@ def check_text_size(limits: Limits, size: int) -> None:
     refuse_above(size, limits.corpus_bytes, "the text has {} bytes", "choose a shorter one")
 
 
+def check_tokens(limits: Limits, text: str, model: ModelConfig) -> None:
+    """Refuse a vocabulary that would take too long to be found in a text.
+
+    Args:
+        limits: the table.
+        text: to be read.
+        model: what a token is, and how many are asked for.
+
+    Raises:
+        LimitError: see `refuse_above`.
+    """
+    refuse_above(model.vocab_size, limits.vocab_size, "vocab_size is {}", "choose fewer tokens")
+    if model.level != "char":
+        check_text_size(limits, utf8_size(text))
+
+
 def check_new(limits: Limits, size: int, train: TrainConfig, models: Iterable[tuple[ModelConfig, int]]) -> None:
     """Refuse a training that no visitor may begin.
 
@@ -200,4 +220,6 @@ def fitted(limits: Limits, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     most = {name: getattr(limits, name) for name in ("hidden_size", "num_layers", "order", "steps")}
     most["length"] = limits.characters
+    if values.get("tie_weights"):
+        most["embed_dim"] = limits.hidden_size  # which it is equal to
     return {name: min(value, most[name]) if name in most else value for name, value in values.items()}

@@ -19,7 +19,10 @@ TEXTS = ("prompt", "text")  # columns of samples
 
 @dataclass(frozen=True)
 class Metrics:
-    """One step of a training. Losses are nats per token; `seconds` is the run's own time, without pauses."""
+    """One step of a training. Losses are nats per token; `seconds` is the run's own time, without pauses.
+
+    `test_loss` is there at an epoch's end if the text has a test part; nothing is decided by it.
+    """
 
     step: int
     epoch: float
@@ -29,10 +32,12 @@ class Metrics:
     grad_norm: float
     chars_per_second: float
     seconds: float
+    test_loss: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """A row for JSON; numbers keep seven significant digits, and none is NaN or infinite."""
-        return {name: _short(value) for name, value in asdict(self).items()}
+        """A row for JSON; numbers keep seven digits, none is NaN or infinite. A test loss only if there is one."""
+        row = {name: _short(value) for name, value in asdict(self).items()}
+        return row if row["test_loss"] is not None else {name: row[name] for name in row if name != "test_loss"}
 
 
 MEASURES = tuple(field.name for field in fields(Metrics) if field.name != "step")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from charlm.config import ARCHITECTURES
+from charlm.config import ARCHITECTURES, is_counted
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -18,6 +18,7 @@ DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 MAX_POINTS = 1200
 MAX_MARKERS = 300  # validations; more would be a band
 LABEL_GAP = 15  # px between two names at the line ends
+REACH = 0.35  # share of the curves' range that a level may lie below it and still be drawn
 By = Literal["step", "seconds"]
 
 
@@ -48,6 +49,22 @@ class Curve:
     span: tuple[float, float, float] | None = None
 
 
+@dataclass(frozen=True)
+class Level:
+    """A loss that needs no training, drawn as a dashed line: what it is called, and nats per token."""
+
+    name: str
+    value: float
+
+
+def scaled(rows: Sequence[Mapping[str, Any]], factor: float) -> Sequence[Mapping[str, Any]]:
+    """Rows with their losses in another unit, a `factor` of it each."""
+    if factor == 1.0:
+        return rows
+    losses = ("train_loss", "val_loss")
+    return [{**row, **{name: row[name] * factor for name in losses if _finite(row.get(name))}} for row in rows]
+
+
 def loss_figure(curves: Sequence[Curve], **options: Any) -> "Figure":
     """`loss_plot` as a plotly Figure, for notebooks and files."""
     import plotly.graph_objects as go  # takes a second
@@ -61,8 +78,10 @@ def loss_plot(
     by: By = "step",
     log: bool = False,
     uniform: float | None = None,
+    levels: Sequence[Level] = (),
     height: int = 330,
     live: bool = False,
+    unit: str = "nats per character",
 ) -> dict[str, Any]:
     """Loss curves as plotly's JSON: training thin and faint, validation bold with markers, the kept step ringed.
 
@@ -72,21 +91,27 @@ def loss_plot(
         curves: the runs, in drawing order.
         by: x axis: steps, or the seconds each run itself computed.
         log: logarithmic loss axis.
-        uniform: the loss ln V of guessing, in nats; drawn dashed.
+        uniform: the loss ln V of guessing, in nats; drawn dotted.
+        levels: other losses to compare with; those far from the curves are left out.
         height: of the whole figure, px.
         live: points will be added in the page: the axes follow them.
+        unit: of the losses.
     """
-    low, high = loss_range(curves, uniform)
+    levels = near(curves, uniform, levels)
+    low, high = loss_range(curves, uniform, levels)
     layout = _layout(by, log, (low, high), height)
     names = end_labels(curves, log=log, span=(low, high), height=height)
     end = max((row[by] for curve in curves for row in curve.rows), default=None)
     layout["xaxis"]["range"] = [0, end or 1]
     if live:
-        _follow(layout, [] if log or uniform is None else [high])
+        kept = [level.value for level in levels] + ([] if uniform is None else [high])
+        _follow(layout, [] if log else kept)
     layout["margin"]["r"] = 16 + max((8 * len(short(curve.name)) for curve in curves), default=0)
-    layout["annotations"] = [*names, _axis_title(), *_uniform_label(uniform, log), *_no_curve(curves, live)]
+    layout["annotations"] = [*names, _axis_title(unit), *_uniform_label(uniform, log), *_no_curve(curves, live)]
+    layout["annotations"] += _level_labels(levels, log)
+    layout["shapes"] = [_line(level.name, level.value, "dash") for level in levels]
     if uniform is not None:
-        layout["shapes"] = [_uniform_line(uniform)]
+        layout["shapes"].append(_line("uniform", uniform, "dot"))
     traces = [trace for curve, dash in _dashed(curves) for trace in _traces(curve, dash, by)]
     return {"data": traces, "layout": layout}
 
@@ -98,8 +123,22 @@ def _follow(layout: dict[str, Any], highest: list[float]) -> None:
         layout[axis] |= {"autorange": True, "autorangeoptions": {"include": included}}
 
 
-def loss_range(curves: Sequence[Curve], uniform: float | None = None) -> tuple[float, float]:
-    """The losses worth showing: the steep start is cut, the uniform line is not."""
+def near(curves: Sequence[Curve], uniform: float | None, levels: Sequence[Level]) -> list[Level]:
+    """The levels that can be drawn without pressing the curves flat."""
+    low, high = loss_range(curves, uniform)
+    return [level for level in levels if low - REACH * (high - low) <= level.value <= high]
+
+
+def loss_range(
+    curves: Sequence[Curve], uniform: float | None = None, levels: Sequence[Level] = ()
+) -> tuple[float, float]:
+    """The losses worth showing: the steep start is cut, the uniform line and the levels are not."""
+    low, high = _curve_range(curves, uniform)
+    lowest = min((level.value for level in levels), default=low)
+    return min(low, max(lowest - 0.08 * (high - lowest), 0.5 * lowest)), high
+
+
+def _curve_range(curves: Sequence[Curve], uniform: float | None) -> tuple[float, float]:
     spans = [curve.span or _span(curve.rows) for curve in curves]
     lows, highs, tops = ([span[i] for span in spans if math.isfinite(span[i])] for i in range(3))
     if not lows:
@@ -201,11 +240,11 @@ def _xy(rows: Sequence[Mapping[str, Any]], loss: str, by: By) -> dict[str, list[
 
 
 def _dashed(curves: Sequence[Curve]) -> list[tuple[Curve, str]]:
-    """Each curve with its dash: solid for the first of an architecture."""
+    """Each curve with its dash: solid for the first of an architecture, but for n-grams, which are no networks."""
     seen: dict[str, int] = {}
     pairs = []
     for curve in curves:
-        place = seen.get(curve.arch, 0)
+        place = seen.get(curve.arch, 2 if is_counted(curve.arch) else 0)
         seen[curve.arch] = place + 1
         pairs.append((curve, DASHES[place % len(DASHES)]))
     return pairs
@@ -241,18 +280,32 @@ def _end_label(curve: Curve, place: tuple[float, float] | None) -> dict[str, Any
     }  # fmt: skip
 
 
-def _axis_title() -> dict[str, Any]:
+def _axis_title(unit: str) -> dict[str, Any]:
     return {
-        "name": "axis", "text": "loss, nats per character", "x": 0, "xref": "paper", "xanchor": "left", "xshift": -34,
+        "name": "axis", "text": f"loss, {unit}", "x": 0, "xref": "paper", "xanchor": "left", "xshift": -34,
         "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 10, "showarrow": False,
     }  # fmt: skip
 
 
-def _uniform_line(uniform: float) -> dict[str, Any]:
+def _line(name: str, loss: float, dash: str) -> dict[str, Any]:
+    """A line across the plot."""
     return {
-        "name": "uniform", "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": uniform, "y1": uniform,
-        "line": {"width": 1.5, "dash": "dot", "color": BASELINE_COLOUR},
+        "name": name, "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": loss, "y1": loss,
+        "line": {"width": 1.5, "dash": dash, "color": BASELINE_COLOUR},
     }  # fmt: skip
+
+
+def _level_labels(levels: Sequence[Level], log: bool) -> list[dict[str, Any]]:
+    """At the left, where curves are high: the lowest one's name under its line, the others' above theirs."""
+    lowest = min((level.value for level in levels), default=0.0)
+    return [
+        {
+            "name": level.name, "text": level.name, "x": 0, "xref": "paper", "xanchor": "left", "xshift": 4,
+            "y": _decades(level.value) if log else level.value, "showarrow": False,
+            "yanchor": "top" if len(levels) > 1 and level.value == lowest else "bottom",
+        }
+        for level in levels
+    ]  # fmt: skip
 
 
 def _uniform_label(uniform: float | None, log: bool) -> list[dict[str, Any]]:

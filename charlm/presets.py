@@ -37,12 +37,73 @@ PRESETS: dict[str, dict[str, Any]] = {
         "drop_newlines": True,
         "separator": "space",
     },
+    # A class assignment: one row, plain Adam, LSTM against GRU.
+    "tiny": {
+        "hidden_size": 128,
+        "num_layers": 2,
+        "dropout": 0.0,
+        "init": "torch",
+        "seq_len": 20,
+        "batch_size": 1,
+        "learning_rate": 2e-3,
+        "schedule": "constant",
+        "warmup_steps": 0,
+        "beta2": 0.999,
+        "steps": 0,
+        "epochs": 100.0,
+    },
+    # Words as AWD-LSTM regularises them (Merity et al. 2018), with AdamW and few passes; targets told from drawn words.
+    "words": {
+        "level": "word",
+        "words": "spaces",
+        "hidden_size": 400,
+        "embed_dim": 400,
+        "tie_weights": True,
+        "init": "xavier",
+        "dropout": 0.3,
+        "output_dropout": 0.4,
+        "input_dropout": 0.3,
+        "embed_dropout": 0.1,
+        "weight_dropout": 0.3,
+        "locked_dropout": True,
+        "seq_len": 35,
+        "batch_size": 64,
+        "learning_rate": 4e-3,
+        "warmup_steps": 200,
+        "weight_decay": 0.01,
+        "grad_clip": 0.25,
+        "softmax_samples": 4096,
+        "steps": 0,
+        "epochs": 12.0,
+    },
+    # A tutorial's LSTM of words, setting by setting.
+    "wikitext-2": {
+        "level": "word",
+        "words": "lower",
+        "hidden_size": 512,
+        "embed_dim": 800,
+        "num_layers": 2,
+        "dropout": 0.65,
+        "init": "xavier",
+        "seq_len": 50,
+        "batch_size": 128,
+        "learning_rate": 1e-3,
+        "schedule": "constant",
+        "warmup_steps": 0,
+        "beta2": 0.999,
+        "steps": 0,
+        "epochs": 50.0,
+        "test_fraction": 0.1,
+    },
 }
 PRESET_HINTS = {
     "quick": "a minute or two each on two cores",
     "balanced": "a better model in about ten minutes each",
     "quality": "the best of the three; half an hour or more each",
     "notebook": "the Grimm notebook's own settings: 2 x 512, 30 epochs",
+    "tiny": "a class assignment's settings: 2 x 128, one row of 20 characters, 100 epochs",
+    "words": "words instead of characters, silenced in many ways; an hour on WikiText-2",
+    "wikitext-2": "a tutorial's LSTM of words: vectors of 800, 2 x 512, 50 epochs; hours, better overnight",
 }
 # What a preset says about sampling, for the Compare tab. A length counts tokens: 100 are as many words to a model of
 # words, and a line to one of characters.
@@ -63,6 +124,18 @@ class RunConfig:
     train: TrainConfig
     corpus: CorpusConfig
     preset: str = "quick"
+
+
+def level_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes with a level unless told otherwise: so many tokens need an embedding, which is the output's, too.
+
+    Args:
+        values: settings by name, of whatever kind: the config classes check them.
+    """
+    size = values.get("hidden_size", ModelConfig().hidden_size)
+    if values.get("level") not in ("word", "bpe") or "embed_dim" in values or not isinstance(size, int):
+        return {}
+    return {"embed_dim": size, "tie_weights": True}
 
 
 def option_names() -> tuple[str, ...]:
@@ -91,6 +164,7 @@ def from_options(options: Mapping[str, Any], preset: str = "quick") -> RunConfig
     if any(given.get(name) for name in BUDGETS):
         values.update(dict.fromkeys(BUDGETS, 0))
     values.update(given)
+    values = {**level_settings(values), **values}
 
     def part(cls: Any) -> Any:
         return cls(**{name: value for name, value in values.items() if name in cls.names()})

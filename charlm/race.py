@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from charlm.corpus import Corpus
-from charlm.entry import dataset_of
+from charlm.encoding import dataset_of
 from charlm.errors import CharLMError, Halted, JobError
 from charlm.racer import Control, Racer
 from charlm.run import Run

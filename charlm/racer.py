@@ -73,7 +73,7 @@ class Racer:
         config = run.train_config
         self.tokenizer = run.tokenizer()
         self.dataset = dataset
-        self.device = device_for(config.device)
+        self.device = "cpu" if run.model_config.is_counted else device_for(config.device)
         first = self.tokenizer.decode(dataset.train_ids[:1].tolist())
         self.prompt = first if self.tokenizer.unknown("The ") else "The "
         self.best_val_loss, self.best_step = math.inf, 0  # of all validations; the state's are the schedule's own
@@ -208,8 +208,8 @@ class Racer:
                 "train_loss": metrics.train_loss,
                 "chars_per_second": round(metrics.chars_per_second, 1),
             }
-            if metrics.val_loss is not None:
-                progress["val_loss"] = metrics.val_loss
+            losses = {"val_loss": metrics.val_loss, "test_loss": metrics.test_loss}
+            progress |= {name: loss for name, loss in losses.items() if loss is not None}
         return progress
 
     def _note(self) -> None:

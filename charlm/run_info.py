@@ -17,6 +17,7 @@ NO_PROGRESS: dict[str, Any] = {
     "epoch": 0.0,
     "train_loss": None,
     "val_loss": None,
+    "test_loss": None,
     "best_val_loss": None,
     "best_step": 0,
     "seconds": 0.0,
@@ -29,7 +30,8 @@ LINES = {"label": MAX_LABEL, "message": 1_000, "preset": 40, "group": 40, "devic
 TIMES = ("created", "updated")
 CORPUS_LINES = {"name": 200, "key": 40, "sha256": 64}
 CORPUS_COUNTS = (
-    "characters", "distinct", "train_chars", "val_chars", "test_chars", "train_tokens", "val_tokens", "test_tokens"
+    "characters", "distinct", "train_chars", "val_chars", "test_chars", "train_tokens", "val_tokens", "test_tokens",
+    "val_unknown",
 )  # fmt: skip
 MOST_ANCESTORS = 100
 MOST_NAMES = 40  # of versions, mends and the like

@@ -31,6 +31,7 @@ class Shards:
     def __init__(self, model: LanguageModel, count: int) -> None:
         self.model, self.count = model, count
         self._parameters = list(model.parameters())
+        self._of_rows: set[Tensor] = set()  # those that a step's gradient is of some rows of
         self._replicas = [_replica(model) for _ in range(count)]
         self._pool = ThreadPoolExecutor(count, "shard", torch.set_num_threads, (1,)) if count > 1 else None
 
@@ -46,10 +47,11 @@ class Shards:
             The loss in nats per token, and the state after the batch, detached.
         """
         state = self.model.initial_state(len(inputs)) if hidden is None else hidden
+        self._clear()
         if self._pool is None or len(inputs) < self.count:
             part = inputs, targets, state
             loss, end, grads = _backpropagate(self.model, part, self._parameters, inputs.numel())
-            self._set(grads)
+            self._set([grads])
             return loss, end
         for replica in self._replicas:
             replica.train(self.model.training)
@@ -58,12 +60,23 @@ class Shards:
         parts = list(zip(inputs.chunk(self.count), targets.chunk(self.count), states, strict=True))
         work = partial(_backpropagate, parameters=self._parameters, tokens=inputs.numel())
         losses, ends, grads_of = zip(*self._pool.map(work, self._replicas, parts), strict=True)
-        self._set([_total(each) for each in zip(*grads_of, strict=True)])
+        self._set(grads_of)
         return math.fsum(losses), tuple(torch.cat(each, dim=1) for each in zip(*ends, strict=True))
 
-    def _set(self, grads: Any) -> None:
-        for parameter, grad in zip(self._parameters, grads, strict=True):
-            parameter.grad = grad
+    def _clear(self) -> None:
+        """Forget the last step's gradients, but for those of some rows only: their tensors are used again."""
+        for parameter in self._parameters:
+            if parameter not in self._of_rows:
+                parameter.grad = None
+
+    def _set(self, grads_of: Sequence[tuple[Tensor, ...]]) -> None:
+        """Give each parameter the sum of its gradients, one of each shard."""
+        for parameter, *grads in zip(self._parameters, *grads_of, strict=True):
+            if grads[0].is_sparse:
+                before = parameter.grad
+                grads.insert(0, torch.zeros_like(parameter) if before is None else before.zero_())
+                self._of_rows.add(parameter)
+            parameter.grad = _total(grads)
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +108,7 @@ def _backpropagate(
     return loss.item(), tuple(part.detach() for part in end), grads
 
 
-def _total(tensors: tuple[Tensor, ...]) -> Tensor:
+def _total(tensors: Sequence[Tensor]) -> Tensor:
     """Their sum, in the first one."""
     first, *others = tensors
     for other in others:

@@ -23,6 +23,8 @@ class CatalogEntry:
         book: the book's name in the package's file; "" for a download.
         begins: where the book's text begins; "" for right after the marker.
         text_sha256: of the corpus as default settings make it; "" if that is the file as it is.
+        parts: keys of the entries that its training, validation and test part are; its text is one after the other,
+            and has no file of its own.
         note: what a user should know before training on it.
         listed: shown in the catalog; official held-out files are only found by their key.
         language: of the text.
@@ -40,6 +42,7 @@ class CatalogEntry:
     book: str = ""
     begins: str = ""
     text_sha256: str = ""
+    parts: tuple[str, ...] = ()
     note: str = ""
     listed: bool = True
     language: str = "English"
@@ -126,11 +129,22 @@ ENTRIES = (
         text_sha256="4bea0bef9d842f7ba5ac7d6311ed6713ce087031b79b4a1eb082f94b610ca9a0",
         url=f"{_GITHUB}/AllenDowney/CompStats/4882a55bf9573fa7f76fada14d5fbf16169caaaa/pg2591.txt",
     ),
-    # Only the official training file: its tail is our validation text, and the official validation and test
-    # files stay unseen, to evaluate on by their own keys.
+    # The benchmark with its own split; its three files are found by their own keys, too.
     CatalogEntry(
         "wikitext-2",
         "WikiText-2",
+        "Wikipedia, gathered by Stephen Merity and others",
+        "2016",
+        "CC BY-SA",
+        "",
+        13_175_278,
+        "7e3e19cec8a54d5265044cb5a7881042b8acfc664cc0e9c798509172aa0f3af2",
+        parts=("wikitext-2-train", "wikitext-2-valid", "wikitext-2-test"),
+        note="With the benchmark's own validation and test part; its words stand between blanks.",
+    ),
+    CatalogEntry(
+        "wikitext-2-train",
+        "WikiText-2 (training)",
         "Wikipedia, gathered by Stephen Merity and others",
         "2016",
         "CC BY-SA",
@@ -138,7 +152,7 @@ ENTRIES = (
         10_797_148,
         "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
         url=f"{_WIKITEXT}/train.txt",
-        note="The training file; evaluate on wikitext-2-valid and wikitext-2-test.",
+        listed=False,
     ),
     CatalogEntry(
         "wikitext-2-valid",

@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
 from charlm.config import ModelConfig, TrainConfig
-from charlm.dataset import Dataset, validation_row_count
+from charlm.dataset import MIN_HELD_OUT, Dataset, validation_row_count
 from charlm.device import choose
 from charlm.errors import JobError
 from charlm.evaluate import evaluate
 from charlm.metrics import Metrics
-from charlm.models import LanguageModel, State
+from charlm.models import LanguageModel, NeuralModel, State
+from charlm.models.cross_entropy import Sampler, are_many
 from charlm.models.ngram import NGramModel, slice_ends
 from charlm.shards import Shards
 from charlm.tokenizer import IdArray
@@ -140,6 +142,8 @@ def train(
 ) -> Iterator[Metrics]:
     """Train, one Metrics a step; `val_loss` is set at every validation and at the end.
 
+    Where a validation ends an epoch and the text has a test part, `test_loss` is set, too.
+
     Between two steps `state` and `model` are consistent: save them then, or stop iterating for good.
 
     An n-gram takes the steps of a slice at once, each of them as much text as a batch; its training loss is that of
@@ -164,6 +168,7 @@ def train(
     interval = evaluation_interval(config, dataset.steps_per_epoch)
     device = choose(model.config, dataset.batch_size, model.device.type, config.precision)
     model.precision = device.dtype
+    _sample(model, dataset, config)
     model.train()
     speed, used = 0.0, progress(config, dataset, state)
     if state.unjudged is not None:
@@ -190,6 +195,14 @@ def train(
                     break
 
 
+def _sample(model: LanguageModel, dataset: Dataset, config: TrainConfig) -> None:
+    """Let the model's training steps draw the tokens that targets are told from, if that is wanted and spares work."""
+    size, all_tokens = config.softmax_samples, model.config.vocab_size
+    if isinstance(model, NeuralModel) and are_many(all_tokens):
+        counts = np.bincount(dataset.train_ids, minlength=all_tokens)
+        model.sampler = Sampler(torch.from_numpy(counts), size) if 0 < size < all_tokens else None
+
+
 def _count(model: NGramModel, dataset: Dataset, state: TrainState, halted: Callable[[], bool]) -> Iterator[Metrics]:
     """Count the training text on from where the state stands, slice by slice, with a validation after each."""
     if not model.config.counted:
@@ -209,7 +222,7 @@ def _count(model: NGramModel, dataset: Dataset, state: TrainState, halted: Calla
         except MemoryError:
             raise JobError(f"out of memory; choose an order below {model.config.order}, or a shorter text") from None
         taken = time.perf_counter() - began
-        speed = (last - first) / taken
+        speed = (last - first) * dataset.chars_per_token / taken
         _advance(state, dataset, loss, taken, end - state.step)
         state.unjudged = loss, 0.0, 0.0
         yield _without_rate(_measured(model, dataset, state, speed, halted))
@@ -249,10 +262,23 @@ def _measured(
 ) -> Metrics:
     """The Metrics of a step whose validation is due."""
     assert state.unjudged is not None
+    test_loss = None
+    if state.batch == 0 and len(dataset.test_ids) >= MIN_HELD_OUT:  # an epoch has ended
+        test_loss = _scored(model, dataset.test_ids, state, halted)
     val_loss = validate(model, dataset, state, halted)
     loss, norm, rate = state.unjudged
     state.unjudged = None
-    return Metrics(state.step, _epoch(state, dataset), loss, val_loss, rate, norm, speed, state.seconds)
+    return Metrics(state.step, _epoch(state, dataset), loss, val_loss, rate, norm, speed, state.seconds, test_loss)
+
+
+def _scored(model: LanguageModel, ids: IdArray, state: TrainState, halted: Callable[[], bool]) -> float:
+    """The loss over a held-out text; its time counts as the training's own."""
+    began = time.perf_counter()
+    model.zero_grad()  # the last step's gradients would but take room
+    threads = choose(model.config, validation_row_count(len(ids))).threads
+    loss = evaluate(model, ids, threads=threads, halted=halted).nats_per_token
+    state.seconds += time.perf_counter() - began
+    return loss
 
 
 def validate(
@@ -263,10 +289,7 @@ def validate(
     Raises:
         Halted: `halted` said so; `state` has judged nothing.
     """
-    began = time.perf_counter()
-    threads = choose(model.config, validation_row_count(len(dataset.val_ids))).threads
-    loss = evaluate(model, dataset.val_ids, threads=threads, halted=halted).nats_per_token
-    state.seconds += time.perf_counter() - began
+    loss = _scored(model, dataset.val_ids, state, halted)
     if not math.isfinite(loss):
         rate = state.optimizer.defaults["lr"] if state.optimizer is not None else 0.0
         raise _diverged("validation loss", loss, state.step, rate)

@@ -44,10 +44,21 @@ def times(take: Callable[[Visitor], None], visitor: Visitor, most: int = 10_000)
     return most
 
 
+def test_many_at_once_wait_until_so_many_are_forgotten(accounts: Accounts, clock: Clock) -> None:
+    for _ in range(4):
+        clock.now += 10
+        accounts.take_text(ANN, 2)
+    with pytest.raises(LimitError, match="4 at once are more than is left of your 10 generations a minute; wait 30 s"):
+        accounts.take_text(ANN, 4)
+    accounts.take_text(ANN, 2)
+    with pytest.raises(LimitError, match="that were your 10 generations a minute; wait 30 s"):
+        accounts.take_text(ANN)
+
+
 @pytest.mark.parametrize(
     ("what", "most", "seconds"),
     [("text", "texts_a_minute", MINUTE), ("upload", "uploads_an_hour", HOUR), ("download", "downloads_an_hour", HOUR),
-     ("start", "starts_an_hour", HOUR)],
+     ("start", "starts_an_hour", HOUR), ("look", "looks_a_minute", MINUTE)],
 )  # fmt: skip
 def test_a_window_closes_and_opens_again(
     what: str, most: str, seconds: float, accounts: Accounts, clock: Clock

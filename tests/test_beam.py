@@ -10,6 +10,7 @@ import torch
 from charlm.config import ARCHS, ModelConfig, SampleConfig
 from charlm.errors import JobError
 from charlm.models import LanguageModel, build_model
+from charlm.models.ngram import NGramModel
 from charlm.runs import RunStore
 from charlm.sample import Stream, generate, generate_many, writer_for
 from charlm.sample.beam import likeliest
@@ -21,8 +22,11 @@ from charlm.tokenizer import CharTokenizer
 
 def built(letters: str, arch: str = "lstm", seed: int = 5) -> tuple[LanguageModel, CharTokenizer]:
     tokenizer = CharTokenizer.fit(letters)
-    config = ModelConfig(arch=arch, vocab_size=len(letters), hidden_size=16, num_layers=2, init="torch")
+    config = ModelConfig(arch=arch, vocab_size=len(letters), hidden_size=16, num_layers=2, init="torch", counted=200)
     model = build_model(config, seed)
+    if isinstance(model, NGramModel):
+        model.count(np.random.default_rng(seed).integers(0, len(letters), 200).astype(np.uint8))
+        return model, tokenizer
     with torch.no_grad():
         model.get_parameter("fc.weight").mul_(40.0)
     return model, tokenizer

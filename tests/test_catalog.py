@@ -2,9 +2,11 @@
 
 import errno
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,7 +55,8 @@ def test_every_entry_is_complete() -> None:
     for entry in ENTRIES:
         assert len(entry.sha256) == 64
         assert entry.licence and entry.author and entry.size
-        assert bool(entry.url) != bool(entry.book)
+        assert [bool(entry.url), bool(entry.book), bool(entry.parts)].count(True) == 1
+        assert entry.size == sum(catalog.find_entry(part).size for part in entry.parts) or not entry.parts
 
 
 def test_options_clean_a_catalog_text() -> None:
@@ -96,12 +99,33 @@ def test_a_wrong_file_in_the_folder_is_not_taken(tmp_path: Path) -> None:
 
 
 @NEEDS_FILES
-@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry.url], ids=lambda entry: entry.key)
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if not entry.book], ids=lambda entry: entry.key)
 def test_files_are_found_by_their_content(entry: catalog.CatalogEntry, tmp_path: Path) -> None:
     corpus = catalog.load_corpus(entry.key, PLAIN, tmp_path)
     assert corpus.sha256 == (entry.text_sha256 or entry.sha256)
     assert (corpus.name, corpus.key, corpus.about) == (entry.title, entry.key, entry.about)
     assert catalog.recall(corpus.sha256, tmp_path) == corpus
+
+
+@NEEDS_FILES
+def test_a_benchmark_brings_its_own_split(tmp_path: Path) -> None:
+    corpus = catalog.load_corpus("wikitext-2", PLAIN, tmp_path)
+    assert (len(corpus.text), corpus.held_out) == (13_155_647, (1_120_192, 1_255_018))
+    assert corpus.sha256 == catalog.find_entry("wikitext-2").sha256
+    assert catalog.recall(corpus.sha256, tmp_path) == corpus
+    small = catalog.load_corpus("wikitext-2", CorpusConfig(drop_newlines=True), tmp_path)
+    assert small.held_out == (1_120_192 - 3760, 1_255_018 - 4358) and "36,718 line ends" in small.repairs[0]
+
+
+def test_a_texts_own_split_is_kept(tmp_path: Path) -> None:
+    corpus = replace(corpus_from_text("abcdef" * 20, "a", PLAIN), held_out=(30, 20))
+    catalog.remember(corpus, tmp_path)
+    assert catalog.recall(corpus.sha256, tmp_path) == corpus
+    for odd in ([30], [30, 91], [30, -1], ["30", 20], "30", {"a": 1}, None):
+        about = tmp_path / "texts" / f"{corpus.sha256}.json"
+        about.write_text(json.dumps({"name": "a", "held_out": odd}))
+        recalled = catalog.recall(corpus.sha256, tmp_path)
+        assert recalled is not None and recalled.held_out is None
 
 
 @NEEDS_FILES

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,6 +107,14 @@ def test_train_prints_one_object_and_leaves_a_run(
     }
 
 
+def test_words_are_told_in_perplexity_and_the_test_part_too(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*TINY, "--level", "word", "--test-fraction", "0.2", "--steps", "0", "--epochs", "5", "--json"]
+    assert main(["train", book, *words]) == 0
+    out, err = capsys.readouterr()
+    assert len(re.findall(r", perplexity [\d.,]+, test perplexity [\d.,]+", err)) == 5
+    assert json.loads(out.splitlines()[-1])["test_loss"] > 0
+
+
 def test_a_given_option_wins_over_the_preset_and_the_rest_stays(book: str, capsys: pytest.CaptureFixture[str]) -> None:
     made = answer(capsys, "train", book, *TINY, "--preset", "balanced", "--no-lf", "--tie-weights", "--embed-dim", "8")
     shown = answer(capsys, "runs", "show", made["run_id"])
@@ -200,6 +209,15 @@ def read_terminal(side: int) -> bytes:
 
 
 # --- evaluate, generate, compare -------------------------------------------------------------------------------------
+
+
+def test_inspect_shows_the_ladder_that_a_run_stands_on(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    [facts] = answer(capsys, "inspect", "ladder", run_id)
+    assert facts["run_id"] == run_id and len(facts["ladder"]["orders"]) == 12 and 0 <= facts["worth"] <= 12
+    assert main(["inspect", "ladder", run_id]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("uniform", "12-gram", "xz"))
+    assert "inspect knows ladder, not 'nothing'" in refusal(capsys, "inspect", "nothing", run_id)
 
 
 def test_evaluate_scores_the_held_out_part(run_id: str, book: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -520,3 +538,27 @@ def test_texts_go_through_pipes_as_utf8(tmp_path: Path) -> None:
     run = json.loads(made.stdout)["run_id"]
     done = run_program("generate", run, "--prompt", "äö", "--length", "20", env=env)
     assert done.stdout.decode("utf-8").startswith("äö") and done.stderr == b""
+
+
+@pytest.mark.parametrize("level", [("word", "--words", "cased", "--min-count", "1"), ("bpe", "--vocab-size", "260")])
+def test_words_and_subwords_are_trained_scored_and_written(
+    level: tuple[str, ...], book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = answer(capsys, "train", book, *TINY, "--level", *level, "--test-fraction", "0.2", "--label", "mine")
+    shown = answer(capsys, "runs", "show", made["run_id"])
+    assert shown["model"]["level"] == level[0] and shown["corpus"]["test_tokens"] > 0
+    scores = answer(capsys, "evaluate", "mine", "--split", "test")
+    assert scores["split"] == "test" and scores["tokens"] == shown["corpus"]["test_tokens"] - 1
+    assert scores["bits_per_char"] < scores["nats_per_token"] / 0.69
+    main(["generate", "mine", "--prompt", "the zebra", "--length", "5"])
+    out, err = capsys.readouterr()
+    assert out.startswith("the zebra") and ("mine does not know and reads as <unk>: 'zebra'" in err) == (
+        level[0] == "word"
+    )
+    main(["runs", "list"])
+    assert ("words" if level[0] == "word" else "subwords") in capsys.readouterr().out
+
+
+def test_a_level_that_is_none_is_said(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "level 'words' is not one of: char, word, bpe" in refusal(capsys, "train", book, "--level", "words")
+    assert "no word occurs 999 times" in refusal(capsys, "train", book, *TINY, "--level", "word", "--min-count", "999")

@@ -13,7 +13,7 @@ from charlm.config import ModelConfig, TrainConfig
 from charlm.dataset import Cut, Dataset, ids_of, split_sizes, validation_rows
 from charlm.errors import CorpusError
 from charlm.models import build_model
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizer import CharTokenizer, fit_tokenizer
 from charlm.train import train
 
 
@@ -132,6 +132,24 @@ def test_mapped_ids_are_the_same(text: str, tmp_path: Path) -> None:
     ids = ids_of(text, tokenizer, tmp_path / "data", mapped_from=1)
     assert ids.dtype == tokenizer.encode(text).dtype and np.array_equal(ids, tokenizer.encode(text))
     assert ids.base is not None and list((tmp_path / "data").iterdir()) == []  # no name: nothing can be left over
+
+
+@pytest.mark.parametrize("config", [ModelConfig(level="word"), ModelConfig(level="bpe", vocab_size=300)])
+def test_mapped_ids_of_a_parts_words_are_the_same(config: ModelConfig, tmp_path: Path) -> None:
+    tokenizer = fit_tokenizer(LONG, config, len(LONG))
+    ids = ids_of(LONG, tokenizer, tmp_path, mapped_from=1, start=100, end=900)
+    assert ids.base is not None and np.array_equal(ids, tokenizer.encode(LONG[100:900])) and not [*tmp_path.iterdir()]
+    assert np.array_equal(ids, ids_of(LONG, tokenizer, tmp_path, start=100, end=900))
+    if config.level == "word":
+        assert len(ids_of("     ", tokenizer, tmp_path, mapped_from=1)) == 0
+
+
+def test_parts_are_cut_as_they_come() -> None:
+    parts = numbered(100), numbered(10), numbered(7)
+    data = Dataset(parts, 2, 10, characters=(500, 50, 35))
+    assert (data.train, data.val, data.test, data.chars_per_token) == (100, 10, 7, 5.0)
+    assert all(mine is given for mine, given in zip((data.train_ids, data.val_ids, data.test_ids), parts, strict=True))
+    assert "tokens" in Dataset(parts, 50, 10, characters=(500, 50, 35)).notes[0]
 
 
 def test_few_ids_need_no_file(tmp_path: Path) -> None:

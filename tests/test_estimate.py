@@ -67,3 +67,14 @@ def test_time_follows_the_smallest_budget() -> None:
     assert seconds(steps=100, epochs=2) == pytest.approx(22 * step)
     assert seconds(minutes=1) == 60.0
     assert seconds(steps=100, minutes=1) == seconds(steps=100) < 60.0
+
+
+def test_many_tokens_take_neither_their_logits_memory_nor_with_drawn_ones_their_time() -> None:
+    many, train = replace(MODEL, vocab_size=30_000, embed_dim=16), replace(TRAIN, batch_size=128, seq_len=512)
+    logits = 4 * train.batch_size * train.seq_len * many.vocab_size
+    assert memory_bytes(many, train) < 0.1 * logits
+    machine = Machine(per_product=1e-9, per_step=1e-6)
+    drawn = machine.step_seconds(many, replace(train, softmax_samples=1_000))
+    assert drawn < 0.2 * machine.step_seconds(many, train)
+    few = replace(train, softmax_samples=10)
+    assert machine.step_seconds(MODEL, few) == machine.step_seconds(MODEL, train)

@@ -56,3 +56,18 @@ def test_bits_per_character_count_characters_not_tokens() -> None:
 def test_one_token_cannot_be_scored() -> None:
     with pytest.raises(CorpusError, match="at least 2"):
         evaluate(build_model(ModelConfig(vocab_size=V, hidden_size=4)), text(1))
+
+
+def test_many_tokens_in_bfloat16_cost_the_same_to_0002_nats() -> None:
+    many = 1500
+    model = build_model(ModelConfig(vocab_size=many, hidden_size=32, embed_dim=16), 1)
+    with torch.no_grad():
+        model.get_parameter("fc.weight").mul_(20.0)  # some tokens are far likelier than others, as in a trained model
+    ids = np.random.default_rng(0).integers(0, many, 4000).astype(np.int32)
+    losses = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model.precision = dtype
+        losses[dtype] = evaluate(model, ids).nats_per_token
+    assert losses[torch.float32] != losses[torch.bfloat16]
+    assert abs(losses[torch.float32] - losses[torch.bfloat16]) < 0.002
+    assert model.scores_in is None  # what else is computed with the model is as precise as before

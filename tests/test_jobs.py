@@ -67,8 +67,8 @@ def test_a_training_from_queue_to_end(jobs: Jobs) -> None:
     [run_id] = begin(jobs)
     state = until(jobs, run_id, "finished")
     assert set(state) == {
-        "run_id", "status", "step", "total_steps", "epoch", "train_loss", "val_loss", "best_val_loss", "best_step",
-        "chars_per_second", "seconds", "eta_seconds", "position", "message", "metrics", "sample",
+        "run_id", "status", "step", "total_steps", "epoch", "train_loss", "val_loss", "test_loss", "best_val_loss",
+        "best_step", "chars_per_second", "seconds", "eta_seconds", "position", "message", "metrics", "sample",
     }  # fmt: skip
     assert state["step"] == state["total_steps"] == 12 and state["best_val_loss"] <= state["val_loss"]
     assert [row["step"] for row in state["metrics"]] == list(range(1, 13)) and len(state["sample"]) == 20

@@ -13,7 +13,7 @@ LAYERS = (
     {"errors", "files", "memory", "bounded_json", "json_walk"},
     {"config", "presets", "escapes"},
     {"alphabet", "corpus", "catalog", "tokenizer", "cleaning", "decoding", "records", "sources", "symbols", "tables"},
-    {"models", "dataset", "plots"},
+    {"models", "dataset", "encoding", "plots"},
     {"device", "estimate", "evaluate", "metrics", "course", "shards"},
     {"train", "sample", "checkpoint", "tensor_file", "tensor_header"},
     {"run", "runs", "run_info", "analysis"},

@@ -15,6 +15,7 @@ from charlm.limits import (
     check_model,
     check_sampling,
     check_text_size,
+    check_tokens,
     check_training,
     fitted,
     is_public,
@@ -64,6 +65,18 @@ def test_what_is_beyond_is_refused_with_value_limit_and_way_out() -> None:
         check_text_size(LIMITS, 2_000_001)
     said = str(refused.value)
     assert "2,000,001" in said and "2,000,000" in said and "shorter" in said and ELSEWHERE in said
+
+
+def test_words_of_a_long_text_are_not_even_counted() -> None:
+    long, word = "a " * (LIMITS.corpus_bytes // 2 + 1), ModelConfig(level="word")
+    check_tokens(LIMITS, long, ModelConfig())
+    check_tokens(LIMITS, long[:-2], ModelConfig(level="word", vocab_size=LIMITS.vocab_size))
+    with pytest.raises(LimitError, match="the text has 2,000,002 bytes"):
+        check_tokens(LIMITS, long, word)
+    with pytest.raises(LimitError, match="vocab_size is 20,001"):
+        check_tokens(LIMITS, "a", ModelConfig(level="bpe", vocab_size=20_001))
+    with pytest.raises(LimitError, match=r"vocab_size is 20,001.*larger min_count"):
+        check_model(LIMITS, ModelConfig(level="word", vocab_size=20_001), 1)
 
 
 @given(st.integers(1, 4096), st.integers(1, 4096))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from charlm.plots import Curve, arch_colour, end_labels, loss_figure, loss_range, short, spread, thinned
+from charlm.plots import Curve, Level, arch_colour, end_labels, loss_figure, loss_range, short, spread, thinned
 
 
 def rows(last: int = 40, offset: float = 0.0) -> list[dict[str, Any]]:
@@ -146,3 +146,20 @@ def test_a_name_is_no_markup_to_plotly() -> None:
     """Hover texts show a trace's name, and plotly reads links and tags in it."""
     figure = loss_figure([curve(name="<a href='https://canary.invalid'>&amp;</a>")])
     assert {trace.name for trace in figure.data} == {"&lt;a href='https://canary.invalid'&gt;&amp;amp;&lt;/a&gt;"}
+
+
+def test_levels_are_lines_with_names_where_they_leave_the_curves_room() -> None:
+    low = min(row["val_loss"] for row in rows() if row["val_loss"] is not None)
+    levels = [Level("best n-gram", 0.9 * low), Level("xz", low), Level("far", -100.0), Level("high", 90.0)]
+    plain, figure = loss_figure([curve()]), loss_figure([curve()], levels=levels)
+    assert [(line.name, line.y0, line.line.dash) for line in figure.layout.shapes] == [
+        ("best n-gram", 0.9 * low, "dash"), ("xz", low, "dash")
+    ]  # fmt: skip
+    assert figure.layout.yaxis.range[0] < 0.9 * low and figure.layout.yaxis.range[1] == plain.layout.yaxis.range[1]
+    notes = {note.name: note for note in figure.layout.annotations}
+    assert notes["best n-gram"].yanchor == "top" and notes["xz"].yanchor == "bottom" and "far" not in notes
+    live = loss_figure([curve()], levels=levels, live=True).layout
+    assert {0.9 * low, low} <= set(live.yaxis.autorangeoptions.include)
+    logarithmic = loss_figure([curve()], levels=levels, log=True)
+    note = next(note for note in logarithmic.layout.annotations if note.name == "xz")
+    assert note.y == pytest.approx(math.log10(low)) and logarithmic.layout.shapes[1].y0 == low

@@ -29,6 +29,18 @@ OTHERS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("rnn",), {"batch_size": 1, "seq_len": 3}),
     (("lstm",), {"precision": "bfloat16"}),
     (("lstm",), {"batch_size": 30, "seq_len": 40}),  # one step an epoch
+    (
+        ("lstm", "gru", "rnn"),
+        {
+            "embed_dim": 6,
+            "output_dropout": 0.4,
+            "input_dropout": 0.3,
+            "embed_dropout": 0.2,
+            "weight_dropout": 0.5,
+            "locked_dropout": True,
+        },
+    ),
+    (("gru",), {"embed_dropout": 0.2, "weight_dropout": 0.5, "init": "xavier"}),
     (("transformer",), {"context": 14, "num_heads": 2, "embed_dim": 5}),
     (("mingru",), {"embed_dim": 8, "tie_weights": True, "num_layers": 1, "precision": "bfloat16"}),
     (("mingru", "transformer"), {"num_layers": 1, "schedule": "plateau"}),
@@ -82,6 +94,23 @@ def test_200_steps_are_100_and_100(case: tuple[tuple[str, ...], dict[str, Any]],
         assert [row["val_loss"] for row in run.metrics() if row["step"] in regular and row["step"] != 100] == [
             row["val_loss"] for row in whole.metrics() if row["step"] != 100
         ]
+
+
+@pytest.mark.parametrize("changed", [{}, {"tie_weights": True}, {"softmax_samples": 50, "tie_weights": True}])
+def test_a_training_of_many_tokens_goes_on_where_it_was(changed: dict[str, Any], store: RunStore) -> None:
+    """Their loss is computed in chunks, and among tokens that are drawn."""
+    text = "".join(chr(0x4E00 + place * place % 1499) for place in range(1499)) * 2
+    text += "".join(map(chr, range(0x4E00, 0x4E00 + 1499)))
+    options: dict[str, Any] = {"embed_dim": 8, "weight_dropout": 0.3, "steps": 24, "eval_every": 9, **changed}
+    [whole] = trained(store, "lstm", text=text, **options)
+    assert whole.model_config.vocab_size == 1499
+    racers, control = line_up(entered(store, "lstm", text=text, **options), small_corpus(text)), Control()
+    run_race(racers, control, until(13, "interrupted", racers, control))
+    half = store.get(racers[0].run.run_id)
+    assert half.step == 13
+    [run] = resumed(store, half)
+    assert_same_training(run, whole)
+    assert untimed(run.metrics()) == untimed(whole.metrics())
 
 
 @pytest.mark.parametrize("step", [1, 7, 33, 34, 40, 99])

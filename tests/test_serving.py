@@ -217,7 +217,7 @@ def test_scores_of_other_texts(store: RunStore, runs: list[Run]) -> None:
     serving = Serving(store)
     scores = serving.evaluate(runs[0], "The <cat>!")
     assert scores["split"] == "all" and scores["skipped"] == 3 and scores["tokens"] == 6
-    with pytest.raises(CorpusError, match="at least 2 known characters; this text has 0"):
+    with pytest.raises(CorpusError, match="at least 2 known tokens; this text has 0"):
         serving.evaluate(runs[0], "日本語")
     with pytest.raises(ConfigError, match="'half' is not one of"):
         serving.evaluate(runs[0], TEXT, "half")

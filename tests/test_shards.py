@@ -45,6 +45,18 @@ def test_gradients_are_those_of_the_whole_batch(arch: str, rows: int, count: int
 
 
 @pytest.mark.parametrize("count", [1, 3])
+def test_every_dropout_is_drawn_anew_by_each_shard_and_repeats_with_the_seed(count: int) -> None:
+    inputs, targets = batch(6)
+    everything = {"input_dropout": 0.2, "embed_dropout": 0.2, "weight_dropout": 0.5, "locked_dropout": True}
+    losses = []
+    for _ in range(2):
+        config = ModelConfig(vocab_size=V, embed_dim=4, hidden_size=6, dropout=0.5, **everything)  # type: ignore[arg-type]
+        with Shards(build_model(config, 3).train(), count) as shards:
+            losses.append([shards.gradients(inputs, targets, None)[0] for _ in range(3)])
+    assert losses[0] == losses[1] and len(set(losses[0])) == 3
+
+
+@pytest.mark.parametrize("count", [1, 3])
 def test_dropout_is_drawn_anew_each_step_and_the_same_from_the_same_seed(count: int) -> None:
     inputs, targets = batch(6)
     losses = []

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from charlm.config import ModelConfig, TrainConfig
 from charlm.dataset import Dataset
 from charlm.errors import JobError
+from charlm.metrics import Metrics
 from charlm.models import LanguageModel, build_model
 from charlm.tokenizer import CharTokenizer
 from charlm.train import TrainState, evaluation_interval, learning_rate, total_steps, train
@@ -147,6 +148,27 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_way_out(wrong: float) ->
         next(steps)
     after = model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items() if name != "fc.bias")
+
+
+def test_a_test_part_is_scored_at_each_epochs_end_and_decides_nothing() -> None:
+    tokenizer = CharTokenizer.fit(TEXT)
+    ids = tokenizer.encode(TEXT)
+    config = replace(CONFIG, steps=0, epochs=2.0, eval_every=0)
+
+    def rows_and_state(data: Dataset) -> tuple[list[Metrics], TrainState]:
+        model = model_of(tokenizer.vocab_size)
+        state = TrainState.start(model, config)
+        return list(train(model, data, config, state)), state
+
+    rows, state = rows_and_state(Dataset(ids, 4, 16, val_fraction=0.1, test_fraction=0.1))
+    tested = [row for row in rows if row.test_loss is not None]
+    assert [row.epoch for row in tested] == [1.0, 2.0] and all(row.val_loss is not None for row in tested)
+    assert "test_loss" in tested[0].to_dict() and "test_loss" not in rows[0].to_dict()
+    assert state.best_val_loss == min(row.val_loss for row in rows if row.val_loss is not None)
+    parts = ids[: len(ids) * 8 // 10], ids[len(ids) * 8 // 10 : len(ids) * 9 // 10]
+    others, _ = rows_and_state(Dataset((*parts, ids[:200]), 4, 16))
+    assert [row.val_loss for row in others] == [row.val_loss for row in rows]
+    assert not any(row.test_loss for row in rows_and_state(Dataset((*parts, ids[:1]), 4, 16))[0])
 
 
 def test_text_learned_by_heart(lstm_text: str) -> None:

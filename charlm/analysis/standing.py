@@ -17,8 +17,14 @@ def common_limit(runs: Mapping[str, Rows], by: str) -> float:
     return min((rows[-1][by] if rows else 0.0 for rows in runs.values()), default=0.0)
 
 
-def standing(runs: Mapping[str, Rows], by: str) -> list[tuple[str, float]]:
-    """Keys with their best validation loss at the common limit of `by`, best first; runs without one are left out."""
-    limit = common_limit(runs, by)
+def standing(runs: Mapping[str, Rows], by: str, limit: float | None = None) -> list[tuple[str, float]]:
+    """Keys with their best validation loss up to a limit of `by`, best first; runs without one are left out.
+
+    Args:
+        runs: rows by key.
+        by: "step" or "seconds".
+        limit: None: how far all of them have come.
+    """
+    limit = common_limit(runs, by) if limit is None else limit
     scored = [(key, best_until(rows, by, limit)) for key, rows in runs.items()]
     return sorted(((key, loss) for key, loss in scored if loss is not None), key=lambda entry: entry[1])

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from charlm.cli.options import Json, RunsDir, RunToken, readable
-from charlm.cli.report import bits, note, print_json
+from charlm.cli.report import note, print_json
 from charlm.cli.texts import open_corpus
 from charlm.config import CorpusConfig, ModelConfig
 from charlm.errors import CheckpointError, ConfigError
@@ -60,7 +60,8 @@ def import_run(
         print_json(brought(run))
         return
     print(run.run_id)
-    cost = "" if run.best_val_loss is None else f", {bits(run.best_val_loss):.2f} bits per character on {corpus}"
+    bits = run.bits_per_char(run.best_val_loss)
+    cost = "" if bits is None else f", {bits:.2f} bits per character on {corpus}"
     note(f"{run.label}: {run.arch}, {run.num_parameters:,} parameters{cost}")
 
 

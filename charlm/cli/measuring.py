@@ -9,7 +9,7 @@ import typer
 
 from charlm.cli.options import Json
 from charlm.cli.report import note, print_json, print_table
-from charlm.config import ARCHITECTURES, ARCHS, ModelConfig
+from charlm.config import ARCHS, ModelConfig, is_counted
 from charlm.errors import ConfigError
 
 BENCHES = Path(__file__).resolve().parents[2] / "bench"
@@ -76,7 +76,7 @@ def _tell_device(json: bool) -> None:
 
     told: list[dict[str, Any]] = []
     for hidden, batch in SHOWN:
-        for arch in (arch for arch in ARCHS if not ARCHITECTURES[arch].counted):
+        for arch in (arch for arch in ARCHS if not is_counted(arch)):
             chosen = choose(ModelConfig(arch=arch, vocab_size=77, hidden_size=hidden), batch)
             sizes = {"arch": arch, "hidden_size": hidden, "batch_size": batch}
             dtype = str(chosen.dtype).removeprefix("torch.")

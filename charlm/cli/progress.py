@@ -1,12 +1,11 @@
 """A training's progress on stderr: a line per validation, and on a terminal a bar per model."""
 
-import math
 import sys
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from charlm.cli.report import note
+from charlm.cli.report import bits_of, note, perplexities
 
 if TYPE_CHECKING:
     from charlm.race import Racer
@@ -95,10 +94,9 @@ def open_bars() -> Any:
 
 def line_of(racer: "Racer", row: dict[str, Any]) -> str:
     """A validation in a line."""
-    bits = row["val_loss"] / math.log(2)
     return (
         f"{racer.run.label}: step {row['step']:,}{planned(racer)}, train loss {row['train_loss']:.3f}, "
-        f"validation loss {row['val_loss']:.3f} ({bits:.2f} bits per character), "
+        f"validation loss {row['val_loss']:.3f}{bits_of(racer.run, row['val_loss'])}{perplexities(racer.run, row)}, "
         f"{row['chars_per_second']:,.0f} chars/s{left(racer)}"
     )
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from charlm.config import LEVEL_NAMES
+
 WIDE = 500  # columns of a table that goes into a file or a pipe, so that nothing is cut
 
 
@@ -51,11 +53,6 @@ def shown(value: Any) -> str:
     return f"{value:,.3f}" if isinstance(value, float) else f"{value}"
 
 
-def bits(loss: float | None) -> float | None:
-    """Nats per token of a character model as bits per character."""
-    return None if loss is None else loss / math.log(2)
-
-
 def result_of(run: Any) -> dict[str, Any]:
     """What a training came to, as `--json` prints it."""
     return {
@@ -65,6 +62,7 @@ def result_of(run: Any) -> dict[str, Any]:
         "status": run.status,
         "best_val_loss": run.best_val_loss,
         "best_step": run.best_step,
+        "test_loss": run.progress["test_loss"],
         "steps": run.step,
         "chars_per_second": run.chars_per_second,
         "seconds": run.seconds,
@@ -107,8 +105,10 @@ def row_of(run: Any) -> dict[str, Any]:
         "run": run.run_id,
         "label": run.label,
         "arch": run.arch,
+        "tokens": LEVEL_NAMES[run.level],
         "corpus": run.corpus.get("name", ""),
         "best_val_loss": run.best_val_loss,
+        "bits_per_char": run.bits_per_char(run.best_val_loss),
         "steps": run.step,
         "seconds": round(run.seconds),
         "MB": round(run.size_bytes / 1e6, 1),
@@ -125,7 +125,7 @@ def ranking(runs: Iterable[Any]) -> list[dict[str, Any]]:
             "run": run.run_id,
             "label": run.label,
             "best_val_loss": run.best_val_loss,
-            "bits_per_char": bits(run.best_val_loss),
+            "bits_per_char": run.bits_per_char(run.best_val_loss),
             "best_step": run.best_step,
             "seconds": round(run.seconds, 1),
             "chars_per_second": round(run.chars_per_second),
@@ -134,10 +134,24 @@ def ranking(runs: Iterable[Any]) -> list[dict[str, Any]]:
     ]
 
 
+def bits_of(run: Any, loss: float) -> str:
+    """A loss of a run in bits per character, in brackets; empty where it is not known how many characters it is of."""
+    bits = run.bits_per_char(loss)
+    return "" if bits is None else f" ({bits:.2f} bits per character)"
+
+
+def perplexities(run: Any, row: Mapping[str, Any]) -> str:
+    """Of a validation of words or subwords, and of the test part where it was scored, as they follow in a line."""
+    shown = {"": None if run.level == "char" else row["val_loss"], "test ": row.get("test_loss")}
+    return "".join(
+        f", {which}perplexity {math.exp(min(loss, 700.0)):,.1f}" for which, loss in shown.items() if loss is not None
+    )
+
+
 def print_result(run: Any) -> None:
     """A finished training in two lines: what came out, what to do next."""
     best = "no validation yet" if run.best_val_loss is None else f"validation loss {run.best_val_loss:.3f}"
     if run.best_val_loss is not None:
-        best += f" ({bits(run.best_val_loss):.2f} bits per character) at step {run.best_step:,}"
+        best += f"{bits_of(run, run.best_val_loss)} at step {run.best_step:,}"
     print(f"{run.label}: {best}; {run.step:,} steps in {run.seconds:.1f} s")
     print(f"python -m charlm generate {run.run_id}")

@@ -157,8 +157,9 @@ def evaluate(
 
     store = RunStore(runs_dir)
     found = store.find(run)
-    text = open_corpus(corpus, found.corpus_config).text if corpus else None  # cleaned as the run's own text was
-    scores = Serving(store).evaluate(found, text, split)
+    other = open_corpus(corpus, found.corpus_config) if corpus else None  # cleaned as the run's own text was
+    given = (other.text, split, other.held_out) if other else (None, split)
+    scores = Serving(store).evaluate(found, *given)
     if json:
         print_json(scores)
     else:

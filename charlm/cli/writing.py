@@ -1,6 +1,5 @@
 """generate and compare: text out of trained runs."""
 
-import math
 import sys
 from typing import Any
 
@@ -28,17 +27,20 @@ def drawn(draft: Any) -> dict[str, Any]:
         "prompt": draft.prompt,
         "text": draft.text,
         "skipped": list(draft.skipped),
+        "unknown": list(draft.unknown),
         "chars_per_second": draft.chars_per_second,
         **({"error": draft.error} if draft.error else {}),
     }
 
 
 def say_skipped(label: str, draft: Any) -> None:
-    """Name the prompt's characters that the model never saw, or why it wrote nothing; stdout is for text alone."""
+    """Name what of the prompt the model never saw, or why it wrote nothing; stdout is for text alone."""
     if draft.error:
         note(f"{label} could not write: {draft.error}")
     if draft.skipped:
         note(f"{label} does not know and skipped: {' '.join(repr(char) for char in draft.skipped)}")
+    if draft.unknown:
+        note(f"{label} does not know and reads as <unk>: {' '.join(map(repr, draft.unknown))}")
 
 
 @takes(SampleConfig)
@@ -120,6 +122,5 @@ def about(run: Any) -> dict[str, Any]:
 
 def headline(run: Any) -> str:
     """The run's label with what it costs the model to guess unseen text."""
-    if run.best_val_loss is None:
-        return run.label
-    return f"{run.label} · {run.best_val_loss / math.log(2):.2f} bits per character"
+    bits = run.bits_per_char(run.best_val_loss)
+    return run.label if bits is None else f"{run.label} · {bits:.2f} bits per character"

@@ -131,7 +131,8 @@ def _made(store: RunStore, path: Path, found: Imported, label: str, corpus: Corp
 def _measured(found: Imported, config: RunConfig, corpus: Corpus) -> tuple[dict[str, Any], dict[str, Any]]:
     """The loss on the text's held-out part, and the text as run.json names it."""
     from charlm.catalog import data_dir, remember
-    from charlm.entry import corpus_cut, corpus_facts, dataset_of
+    from charlm.encoding import corpus_cut, dataset_of
+    from charlm.entry import corpus_facts
     from charlm.evaluate import evaluate
 
     corpus = known_part(corpus, found.tokenizer)
@@ -141,7 +142,7 @@ def _measured(found: Imported, config: RunConfig, corpus: Corpus) -> tuple[dict[
     remember(corpus, data_dir())
     message = "; ".join([*corpus.repairs, *(note for note in cut.notes if "validation" in note)])
     return {"best_val_loss": loss, "val_loss": loss}, {
-        "message": message, **corpus_facts(corpus, found.model.config, cut, sizes)
+        "message": message, **corpus_facts(corpus, found.tokenizer, cut, sizes)
     }  # fmt: skip
 
 

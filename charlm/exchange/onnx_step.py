@@ -19,7 +19,8 @@ def write_onnx(run: Run, path: Path) -> None:
     Inputs are `ids` (B,) of int64 and the state, zeros at first; outputs are `logits` (B, V) and the new state, each
     part under its name with _out behind it. The state is `h`, (L, B, H), for an LSTM `c` likewise; for a minGRU `seen`,
     (L, B, 3, H); for a Transformer `keys` and `values`, (L, B, W, N, D), and `filled`, (1, B) of int64. The metadata
-    hold the characters as a JSON list, `tokens`.
+    hold the tokens as a JSON list, `tokens`, and of words and subwords the whole `tokenizer.json`, which the package
+    tokenizers reads.
 
     Raises:
         CheckpointError: onnx is not installed, or the run has no weights that can be read.
@@ -33,7 +34,10 @@ def write_onnx(run: Run, path: Path) -> None:
         STEPS[run.arch](run.model_config, weights).graph(run.run_id),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="charlm",
     )  # fmt: skip
-    about = {"tokens": json.dumps(run.tokenizer().tokens), "label": run.label, "arch": run.arch}
+    tokenizer = run.tokenizer()
+    about = {"tokens": json.dumps(tokenizer.tokens), "label": run.label, "arch": run.arch, "level": run.level}
+    if run.level != "char":
+        about["tokenizer.json"] = tokenizer.to_file().decode()
     onnx.helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))

@@ -3,14 +3,14 @@
 import base64
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from charlm.config import ARCH_NAMES, ARCHITECTURES, ModelConfig, SampleConfig
+from charlm.config import ARCH_NAMES, ARCHITECTURES, LEVEL_NAMES, ModelConfig, SampleConfig
+from charlm.errors import CheckpointError
 from charlm.exchange.packing import Bits, Packed, pack
 from charlm.plots import arch_colour
 from charlm.run import Run
@@ -40,8 +40,13 @@ def write_page(run: Run, path: Path, bits: Bits = 16) -> None:
         bits: of a weight; 8 halves the file, at the price of a little accuracy.
 
     Raises:
-        CheckpointError: the run has no weights, or they are too large for 16 bits.
+        CheckpointError: the run has no weights, they are too large for 16 bits, or its tokens are no characters.
     """
+    if run.level != "char":
+        raise CheckpointError(
+            f"{run.label} reads {LEVEL_NAMES[run.level]}, and the page can take a prompt apart into characters only; "
+            "export it as torch or onnx, with its tokenizer.json"
+        )
     model = run.load_model()
     twice = {"fc.weight"} if run.model_config.tie_weights else set()  # it is embed.weight then
     weights = [pack(name, tensor.numpy(), bits) for name, tensor in model.state_dict().items() if name not in twice]
@@ -116,7 +121,7 @@ def _told(run: Run, num_parameters: int, bits: Bits) -> dict[str, str]:
     return {
         "label": escape(run.label),
         "about": escape(f"{_kind(run)}, {layers} of {model.hidden_size}, {num_parameters:,} parameters.{corpus}"),
-        "figure": _figure(run.best_val_loss),
+        "figure": _figure(run.bits_per_char(run.best_val_loss)),
         "arch": escape(_kind(run)),
         "parameters": f"{num_parameters:,}",
         "bits": str(bits),
@@ -130,11 +135,9 @@ def _kind(run: Run) -> str:
     return f"{name} ({run.model_config.nonlinearity})" if run.arch == "rnn" else name
 
 
-def _figure(loss: float | None) -> str:
+def _figure(bits: float | None) -> str:
     """Bits per character, if they were measured."""
-    if loss is None:
-        return ""
-    return f'<p class="figure"><b>{loss / math.log(2):.2f}</b> bits/char</p>'
+    return "" if bits is None else f'<p class="figure"><b>{bits:.2f}</b> bits/char</p>'
 
 
 def _control(name: str, vocab_size: int) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 ABOUT = """\
-A {name} that reads and writes characters. model.pt is its state_dict, model.json says what it is: the sizes, and the
-characters in the order of their ids. Run in this folder, these lines make the model; ids are (batch, time), logits
-(batch, time, V). What it returns beside the logits goes in with the ids that come next.
+A {name} that reads and writes text. model.pt is its state_dict, model.json says what it is: the sizes, and the tokens
+in the order of their ids. Of a model on words or subwords there is also tokenizer.json:
+tokenizers.Tokenizer.from_file("tokenizer.json").encode("a text").ids. Run in this folder, these lines make the model;
+ids are (batch, time), logits (batch, time, V). What it returns beside the logits goes in with the ids that come next.
 
 import json
 import torch

@@ -11,7 +11,7 @@ from charlm.run import Run
 
 
 def write_torch(run: Run, path: Path) -> None:
-    """Put the best weights as model.pt, with model.json and README.txt, into a zip.
+    """Put the best weights as model.pt, with model.json, README.txt and for words the tokenizer.json, into a zip.
 
     Raises:
         CheckpointError: the run has no weights that can be read.
@@ -20,10 +20,11 @@ def write_torch(run: Run, path: Path) -> None:
 
     weights = io.BytesIO()
     torch.save(dict(run.load_model().state_dict()), weights)
+    tokenizer = run.tokenizer()
     about = {
         "label": run.label,
         "model": {**run.model_config.to_dict(), "context": run.model_config.window + 1},
-        "tokens": run.tokenizer().tokens,
+        "tokens": tokenizer.tokens,
         "val_loss": run.best_val_loss,
         "corpus": run.corpus.get("name"),
     }
@@ -31,3 +32,5 @@ def write_torch(run: Run, path: Path) -> None:
         archive.writestr("README.txt", readme(run.arch, ARCH_NAMES[run.arch]))
         archive.writestr("model.json", json.dumps(about, ensure_ascii=False, indent=1))
         archive.writestr("model.pt", weights.getvalue())
+        if run.level != "char":
+            archive.writestr("tokenizer.json", tokenizer.to_file())

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from charlm.config import LEVEL_NAMES
 from charlm.errors import CheckpointError
 from charlm.run import Run
 
@@ -13,6 +14,10 @@ def write_udacity(run: Run, path: Path) -> None:
         CheckpointError: the run is no LSTM over one-hot characters, or has no weights that can be read.
     """
     config = run.model_config
+    if config.level != "char":
+        raise CheckpointError(
+            f"{run.label} reads {LEVEL_NAMES[config.level]}, and the notebook's class characters; export it as torch"
+        )
     if config.arch != "lstm" or config.embed_dim:
         what = f"an embedding of {config.embed_dim}" if config.embed_dim else f"the architecture {config.arch}"
         raise CheckpointError(

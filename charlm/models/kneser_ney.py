@@ -71,26 +71,33 @@ def grams(ids: Array, vocab_size: int, order: int) -> Iterator[Grams]:
         order: at least 1.
     """
     numbers, before, contexts = np.full(len(ids) + 1, EMPTY, np.int32), None, 1  # numbers: of the gram at each place
+    places = np.arange(len(ids) + 1, dtype=np.int32)  # in the order of their numbers
     for k in range(1, order + 1):
-        keys = numbers[: max(0, len(ids) + 1 - k)].astype(np.int64) * vocab_size + ids[k - 1 :]
-        longer, distinct, occurrences, places = _numbered(keys)
+        places = places[places <= len(ids) - k]
+        keys = numbers[places] * np.int64(vocab_size) + ids[places + (k - 1)]
+        rank = np.argsort(keys, kind="stable")  # quick where much is in order already, as places are
+        places, keys = places[rank], keys[rank]
+        longer, starts = _numbered(places, keys)
         if before is not None:
-            yield before._replace(continuations=_continuations(numbers, places, len(before.keys)))
-        before, contexts, numbers = Grams(distinct, occurrences, None, contexts), len(distinct), longer
+            yield before._replace(continuations=_continuations(numbers, places[starts], len(before.keys)))
+        before = Grams(keys[starts], np.diff(starts, append=len(keys)), None, contexts)
+        contexts, numbers = len(starts), longer
     if before is not None:
         yield before
 
 
-def _numbered(keys: Array) -> tuple[Array, Array, Array, Array]:
-    """The number of each key from 1 in their order; the different keys, how often each occurs and where it does."""
-    order = np.argsort(keys)
-    ordered = keys[order]
+def _numbered(places: Array, keys: Array) -> tuple[Array, Array]:
+    """The number of the key at each place, from 1 in their order; and where in the order each begins.
+
+    Args:
+        places: 0 to N - 1 in the order of their keys.
+        keys: in their order.
+    """
     first = np.ones(len(keys), bool)
-    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    np.not_equal(keys[1:], keys[:-1], out=first[1:])
     numbers = np.empty(len(keys), np.int32)
-    numbers[order] = np.cumsum(first, dtype=np.int32)
-    starts = np.flatnonzero(first)
-    return numbers, ordered[starts], np.diff(starts, append=len(keys)), order[starts]
+    numbers[places] = np.cumsum(first, dtype=np.int32)
+    return numbers, np.flatnonzero(first)
 
 
 def _continuations(numbers: Array, places: Array, size: int) -> Array:

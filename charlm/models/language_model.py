@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from charlm.config import ModelConfig
 from charlm.errors import ConfigError
 from charlm.models.compiled import is_wanted
+from charlm.models.cross_entropy import Sampler, are_many, output_loss
 from charlm.models.recurrence import Buffers, Dropout, How
 
 # How often what goes into a matrix and comes out of it is kept, before it is bent, after that, and its gradient.
@@ -30,6 +31,9 @@ class LanguageModel(nn.Module, ABC):
         seed: for the first weights and for dropout, which have a generator of their own.
 
     Attributes:
+        precision: number format of the products while training, and of the output's where tokens are many; None: as
+            the weights are.
+        scores_in: that of an evaluation where tokens are many; None: as the weights are.
         COMPILED: what of it is compiled on a CPU, in a few words; empty: nothing.
         ON_GPU: what it is computed by on a GPU, likewise.
         MINDS_PRECISION: on a CPU its products are in `precision` by its own doing; others are cast by torch's autocast.
@@ -47,6 +51,7 @@ class LanguageModel(nn.Module, ABC):
         self.generator = torch.Generator().manual_seed(seed)
         self.workspace = Buffers()
         self.precision: torch.dtype | None = None
+        self.scores_in: torch.dtype | None = None
 
     @abstractmethod
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -113,6 +118,9 @@ class LanguageModel(nn.Module, ABC):
         """Where its numbers are."""
         return next(chain(self.parameters(), self.buffers())).device
 
+    def prepare(self) -> None:
+        """Do now what the first call would have to do; nothing where there is nothing to do."""
+
     def check(self) -> None:
         """Look at numbers that came from a file: of the right type, and finite, but from anyone.
 
@@ -135,6 +143,7 @@ class NeuralModel(LanguageModel):
     """A model whose last layer is linear: `fc`, which a subclass makes, from features to logits."""
 
     fc: nn.Linear
+    sampler: Sampler | None = None  # draws the tokens that a training step's softmax is among; None: all
 
     @abstractmethod
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -143,6 +152,15 @@ class NeuralModel(LanguageModel):
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         features, state = self.features(ids, state)
         return F.linear(features, self.fc.weight.to(features.dtype), self.fc.bias.to(features.dtype)), state
+
+    def loss(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """See `LanguageModel.loss`; where tokens are many, logits are never all in memory."""
+        if not are_many(self.config.vocab_size):
+            return super().loss(ids, targets, state)
+        features, state = self.features(ids, state)
+        flat, targets = features.flatten(0, 1), targets.reshape(-1)
+        drawn = self.sampler.draw(targets, self.generator) if self.sampler and self.training else None
+        return output_loss(self.how(), flat, self.fc, targets, drawn), state
 
     @torch.no_grad()
     def draw_weights(self) -> None:
@@ -158,23 +176,28 @@ class NeuralModel(LanguageModel):
                 for parameter in part.parameters():
                     parameter.uniform_(-bound, bound, generator=self.generator)
 
-    def drop(self, x: Tensor) -> Tensor:
+    def drop(self, x: Tensor, share: float | None = None, locked: bool = False) -> Tensor:
         """Inverted dropout (Srivastava et al. 2014); nothing outside training.
 
         The mask comes from the model's own generator on a CPU, from torch's global one on a GPU.
+
+        Args:
+            x: (..., H).
+            share: of its numbers to silence; None: the config's `dropout`.
+            locked: one mask for all places of dimension 0, the steps of a sequence (Gal and Ghahramani 2016).
         """
-        keep = 1.0 - self.config.dropout
-        if not self.training or keep == 1.0:
+        share = self.config.dropout if share is None else share
+        if not self.training or share == 0.0:
             return x
         if x.is_cuda:
-            return F.dropout(x, self.config.dropout)
+            return x * F.dropout(torch.ones_like(x[:1]), share) if locked else F.dropout(x, share)
         if is_wanted():
             seed = int(torch.randint(2**32, (), generator=self.generator))
-            return Dropout.apply(self.how(), x, self.config.dropout, seed)
-        mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
-        return x * mask.div_(keep)
+            return Dropout.apply(self.how(), x, share, seed, locked)
+        mask = torch.empty_like(x[:1] if locked else x).bernoulli_(1.0 - share, generator=self.generator)
+        return x * mask.div_(1.0 - share)
 
     def how(self) -> How:
-        """How to compute on a CPU: in `precision` while training, else as the weights are."""
-        dtype = next(self.parameters()).dtype
-        return How.best(self.precision if self.training and self.precision else dtype, self.workspace)
+        """How to compute on a CPU: in `precision` while training, in `scores_in` else."""
+        wanted = self.precision if self.training else self.scores_in
+        return How.best(wanted or next(self.parameters()).dtype, self.workspace)

@@ -24,6 +24,8 @@ from charlm.models.product import COLUMNS, multiply, tile
 
 # Products with one matrix from which laying it out anew pays.
 TILED_USES = 4
+# Rows of a batch up to which all steps are one compiled loop: a call costs as much as what it does.
+FEW_ROWS = 4
 # Rows (steps x batch) that the products over a whole sequence take at a time.
 PIECE_ROWS = 512
 
@@ -59,6 +61,11 @@ class Cell:
         module: Any = steps_compiled if compiled else steps_torch
         return getattr(module, f"{self.name}_forward"), getattr(module, f"{self.name}_backward")
 
+    @property
+    def kind(self) -> int:
+        """What the compiled loops over steps call it."""
+        return steps_compiled.KINDS.index(self.name)
+
 
 LSTM = Cell("lstm", gates=4, kept=4, states=2)  # Hochreiter and Schmidhuber 1997, with Gers' forget gate
 GRU = Cell("gru", gates=3, kept=4)  # Cho et al. 2014, in torch's form: reset gate after the product
@@ -81,6 +88,10 @@ class How:
         compiled = is_wanted()
         avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
         return cls(dtype, buffers, compiled, compiled and avx2 and dtype == torch.float32)
+
+    def in_one(self, rows: int) -> bool:
+        """Whether all steps of a training's batch of so many rows are one compiled loop."""
+        return self.compiled and rows <= FEW_ROWS and self.dtype == torch.float32
 
     def view(self, tensor: Tensor) -> Any:
         """The tensor as the steps want it: a numpy array, bfloat16 as its 16 bits; or itself."""
@@ -140,15 +151,9 @@ class Layer(Function):
         extra[0] = states[-1]
         bias, bias_past = _biases(cell, bias_ih, bias_hh)
         past = torch.empty(batch, cell.gates * hidden, dtype=how.dtype)
-        across = Factor(weight_hh.t(), how, steps)  # (H, G*H)
-        forward, view, h = cell.steps(how.compiled)[0], how.view, list(map(across.operand, hs.unbind(0)))
-        product = across.operand(past)
-        fixed = tuple(map(view, (bias, bias_past, past, gates, hs, extra)))
+        advance = _forward(cell, how, weight_hh.t(), keep, (bias, bias_past, past, gates, hs, extra))
         for first, source, rows in _sources(inputs, weight_ih, how):
-            looked_up = view(source)
-            for t, picked in enumerate(map(view, rows), first):
-                across.multiply(h[t], product)
-                forward(t, t if keep else 0, looked_up, picked, *fixed)
+            advance(first, source, rows)
         ctx.cell, ctx.how, ctx.kept = cell, how, (gates, hs, extra) if keep else None
         ctx.save_for_backward(inputs, weight_ih, weight_hh)
         last = [hs[steps].to(full, copy=True), extra[steps].clone()]
@@ -166,19 +171,75 @@ class Layer(Function):
         grad, dh = grads[0].to(how.dtype).contiguous(), grads[1].to(how.dtype, copy=True)
         carry = grads[2].clone() if cell.states > 1 else torch.zeros(batch, hidden, dtype=full)
         down = _Down(inputs, weight_ih, weight_hh, how)
-        back, view = cell.steps(how.compiled)[1], how.view
-        fixed = tuple(map(view, (grad, dh, carry, gates, hs, extra, down.d, down.dpast, down.into)))
-        weight, rows = Factor(weight_hh, how, steps), list(map(view, down.rows))
-        dpast, dstate = list(map(weight.operand, down.dpast.unbind(0))), weight.operand(dh)
+        tensors = grad, dh, carry, gates, hs, extra, down.d, down.dpast, down.into
+        retreat = _backward(cell, how, weight_hh, down.rows, tensors)
         for first in range((steps - 1) // down.piece * down.piece, -1, -down.piece):
             last = min(first + down.piece, steps)
-            for t in range(last - 1, first - 1, -1):
-                back(t, t - first, *fixed, rows[t])
-                weight.multiply(dpast[t - first], dstate)
+            retreat(first, last)
             down.add(first, last, hs)
         how.buffers.give(gates, hs, extra)
         dstates = [dh.to(full) + carry] if cell is GRU else [dh.to(full), carry][: cell.states]
         return None, None, None, down.dinputs, down.dweight_ih, down.dweight_hh, down.dbias, down.dbias_past, *dstates
+
+
+def _forward(
+    cell: Cell, how: How, weight: Tensor, keep: bool, tensors: tuple[Tensor, ...]
+) -> Callable[[int, Tensor, Tensor], None]:
+    """A function (first step, source, rows) that takes the steps for whose input part the rows stand.
+
+    Args:
+        cell: which architecture.
+        how: number format.
+        weight: (H, G*H) recurrent.
+        keep: what a backward pass needs.
+        tensors: bias, bias_past, past, gates, hs, extra of the steps.
+    """
+    past, hs, view = tensors[2], tensors[4], how.view
+    fixed = tuple(map(view, tensors))
+    if keep and how.in_one(len(past)):
+        matrix = view(weight.contiguous())
+        return lambda first, source, rows: steps_compiled.forward_steps(
+            cell.kind, first, keep, matrix, view(source), view(rows), *fixed
+        )
+    across = Factor(weight, how, len(hs) - 1)
+    step, h, product = cell.steps(how.compiled)[0], list(map(across.operand, hs.unbind(0))), across.operand(past)
+
+    def one_by_one(first: int, source: Tensor, rows: Tensor) -> None:
+        looked_up = view(source)
+        for t, picked in enumerate(map(view, rows), first):
+            across.multiply(h[t], product)
+            step(t, t if keep else 0, looked_up, picked, *fixed)
+
+    return one_by_one
+
+
+def _backward(
+    cell: Cell, how: How, weight: Tensor, rows: Tensor, tensors: tuple[Tensor, ...]
+) -> Callable[[int, int], None]:
+    """A function (first, last) that goes back over the steps from before `last` to `first`.
+
+    Args:
+        cell: which architecture.
+        how: number format.
+        weight: (G*H, H) recurrent.
+        rows: (T, B) where the input parts' gradients are added up.
+        tensors: grad, dh, carry, gates, hs, extra, d, dpast, into of the steps.
+    """
+    dh, dpast, view = tensors[1], tensors[7], how.view
+    fixed = tuple(map(view, tensors))
+    if how.in_one(len(dh)):
+        matrix, picked = view(weight), view(rows)
+        return lambda first, last: steps_compiled.backward_steps(cell.kind, first, last, matrix, picked, *fixed)
+    across = Factor(weight, how, len(rows))
+    step, each = cell.steps(how.compiled)[1], list(map(view, rows))
+    products, dstate = list(map(across.operand, dpast.unbind(0))), across.operand(dh)
+
+    def one_by_one(first: int, last: int) -> None:
+        for t in range(last - 1, first - 1, -1):
+            step(t, t - first, *fixed, each[t])
+            across.multiply(products[t - first], dstate)
+
+    return one_by_one
 
 
 class _Down:
@@ -194,7 +255,7 @@ class _Down:
         gru = width == 3 * weight_hh.shape[1]
         self.dpast = torch.empty_like(self.d) if gru else self.d
         self.into = torch.zeros(weight_ih.shape[1] if ids else 1, width, dtype=full)
-        self.rows = list(inputs if ids else torch.zeros(steps, batch, dtype=torch.int64))
+        self.rows = inputs if ids else torch.zeros(steps, batch, dtype=torch.int64)
         self._dbias_past = torch.zeros(width, dtype=full) if gru else None
         self.dweight_hh = torch.zeros_like(weight_hh)
         self._dweight = None if ids else torch.zeros_like(weight_ih)
@@ -279,20 +340,30 @@ class Dropout(Function):
     """Inverted dropout (Srivastava et al. 2014) without a mask: a hash of seed and place decides, again in backward."""
 
     @staticmethod
-    def forward(ctx: Any, how: How, x: Tensor, share: float, seed: int) -> Tensor:
-        """`x` (..., H) with about `share` of its numbers zero and the others larger."""
-        ctx.how, ctx.share, ctx.seed = how, share, seed
-        return _dropped(how, x, share, seed)
+    def forward(ctx: Any, how: How, x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
+        """`x` (..., H) with about `share` of its numbers zero and the others larger.
+
+        Args:
+            ctx: autograd's.
+            how: number format.
+            x: what is to be thinned out.
+            share: 0 to below 1.
+            seed: 32 bits.
+            locked: the same numbers fall at every place of dimension 0 (Gal and Ghahramani 2016).
+        """
+        ctx.how, ctx.others = how, (share, seed, locked)
+        return _dropped(how, x, *ctx.others)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """The same places, the same factor."""
-        return None, _dropped(ctx.how, grads[0], ctx.share, ctx.seed), None, None
+        return None, _dropped(ctx.how, grads[0], *ctx.others), None, None, None
 
 
-def _dropped(how: How, x: Tensor, share: float, seed: int) -> Tensor:
+def _dropped(how: How, x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
     x = x.contiguous()
-    out = torch.empty_like(x)
-    flat, threshold = (-1, x.shape[-1]), int(share * 2**32)
-    steps_compiled.drop(how.view(x.view(flat)), how.view(out.view(flat)), seed, threshold, 1.0 / (1.0 - share))
+    out, flat = torch.empty_like(x), (-1, x.shape[-1])
+    period = (x[0] if locked else x).view(flat).shape[0]
+    views = how.view(x.view(flat)), how.view(out.view(flat))
+    steps_compiled.drop(*views, seed, int(share * 2**32), 1.0 / (1.0 - share), period)
     return out

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.config import ModelConfig
+from charlm.models.cross_entropy import are_many, kept
 from charlm.models.language_model import NeuralModel, State
 from charlm.models.recurrence import GRU, LSTM, RELU, RNN, Cell, Layer
 
@@ -50,8 +51,9 @@ class RecurrentModel(NeuralModel):
 
     @classmethod
     def step_products(cls, config: ModelConfig) -> int:
-        """Those of a layer with its own past: the next step waits for them."""
-        return cls.STEPS.gates * config.hidden_size**2
+        """Those of a layer with its own past: the next step waits for them. Where tokens are many, their logits'."""
+        logits = config.hidden_size * config.vocab_size if are_many(config.vocab_size) else 0
+        return max(cls.STEPS.gates * config.hidden_size**2, logits)
 
     @classmethod
     def waits(cls, config: ModelConfig, seq_len: int) -> int:
@@ -59,7 +61,8 @@ class RecurrentModel(NeuralModel):
 
     @classmethod
     def kept(cls, config: ModelConfig) -> int:
-        return config.num_layers * config.hidden_size * (cls.STEPS.gates + KEPT) + 4 * config.vocab_size
+        layers = config.num_layers * config.hidden_size * (cls.STEPS.gates + KEPT)
+        return layers + 3 * config.embed_dim + kept(config.vocab_size, config.hidden_size)
 
     def initial_state(self, batch_size: int) -> State:
         shape = (self.config.num_layers, batch_size, self.config.hidden_size)
@@ -67,40 +70,75 @@ class RecurrentModel(NeuralModel):
 
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         state = self.initial_state(ids.shape[0]) if state is None else state
-        run = self._cudnn if ids.is_cuda else self._layers
-        hidden, state = run(ids.t(), state)  # (T, B, H)
-        return self.drop(hidden).transpose(0, 1), state  # (B, T, H)
+        one_call = ids.is_cuda and not (self.training and (self.config.locked_dropout or self.config.weight_dropout))
+        hidden, state = (self._cudnn if one_call else self._layers)(ids.t(), state)  # (T, B, H)
+        return self._drop(hidden, self.config.dropout_before_output).transpose(0, 1), state  # (B, T, H)
+
+    def _drop(self, x: Tensor, share: float) -> Tensor:
+        """Dropout of (T, B, ..), locked to a sequence if the config says so."""
+        return self.drop(x, share, self.config.locked_dropout)
 
     def _layers(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """The layers one by one through recurrence.py; ids (T, B)."""
+        """The layers one by one; ids (T, B)."""
         ends = []
-        x = F.embedding(ids, self.embed.weight) if self.embed is not None else ids.contiguous()
+        x, seen = self._inputs(ids)
         for layer in range(self.config.num_layers):
-            weights = [getattr(self.rnn, f"{name}_l{layer}") for name in PARAMETERS]
-            before = [part[layer] for part in state]
-            x, *end = Layer.apply(self._cell(), self.how(), torch.is_grad_enabled(), x, *weights, *before)
-            x = self.drop(x) if layer + 1 < self.config.num_layers else x
+            weights = self._weights(layer, seen)
+            x, *end = self._layer(x, weights, [part[layer] for part in state])
+            x = self._drop(x, self.config.dropout) if layer + 1 < self.config.num_layers else x
             ends.append(end)
         return x, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+
+    def _inputs(self, ids: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the first layer reads, (T, B) or (T, B, E), and what its lookup is yet to be multiplied with, (1, V)."""
+        share, vocab_size = self.config.embed_dropout, self.config.vocab_size
+        seen = self.drop(self.fc.weight.new_ones(vocab_size, 1), share) if share and self.training else None
+        if self.embed is None and not ids.is_cuda:
+            return ids.contiguous(), None if seen is None else seen.t()
+        # On a GPU, an id without an embedding looks up its row of the unit matrix. Of many tokens a batch has few: the
+        # others' vectors then have no gradient, instead of one of zeros.
+        table = self.embed.weight if self.embed is not None else torch.eye(vocab_size, device=ids.device)
+        x = F.embedding(ids, table, sparse=are_many(vocab_size))
+        return self._drop(x if seen is None else x * seen[ids], self.config.input_dropout), None
+
+    def _weights(self, layer: int, seen: Tensor | None) -> list[Tensor]:
+        """A layer's weights for one batch: without the recurrent ones that DropConnect (Wan et al. 2013) leaves out."""
+        weight_ih, weight_hh, *biases = (getattr(self.rnn, f"{name}_l{layer}") for name in PARAMETERS)
+        weight_ih = weight_ih * seen if layer == 0 and seen is not None else weight_ih
+        return [weight_ih, self.drop(weight_hh, self.config.weight_dropout), *biases]
+
+    def _layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
+        """A layer over (T, B, ..), the states before it (B, H) each."""
+        if not x.is_cuda:
+            return Layer.apply(self._cell(), self.how(), torch.is_grad_enabled(), x, *weights, *before)
+        return self._torchs_layer(x, weights, before)
+
+    def _torchs_layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
+        """The same by torch's own function: cuDNN on a GPU."""
+        states = [part[None] for part in before]
+        function = getattr(torch, self.rnn.mode.lower())
+        out, *end = function(
+            x, states if self.NUM_STATES > 1 else states[0], weights, True, 1, 0.0, self.training, False, False
+        )
+        return out, *(part[0].to(before[0].dtype) for part in end)
 
     def _cell(self) -> Cell:
         """Which steps recurrence.py takes."""
         return self.STEPS
 
     def _cudnn(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """The layers through torch's module, cuDNN on a GPU; its dropout draws from torch's global generator.
-
-        Each id looks up its vector; without an embedding that is its row of the unit matrix.
-        """
+        """All layers in one call of torch's module, cuDNN on a GPU; its dropout draws from torch's global generator."""
         self.rnn.dropout = self.config.dropout if self.training and self.config.num_layers > 1 else 0.0
-        table = self.embed.weight if self.embed is not None else torch.eye(self.config.vocab_size, device=ids.device)
-        x, end = self.rnn(F.embedding(ids, table), state if self.NUM_STATES > 1 else state[0])
-        return x, tuple(part.to(table.dtype) for part in (end if self.NUM_STATES > 1 else (end,)))
+        x, end = self.rnn(self._inputs(ids)[0], state if self.NUM_STATES > 1 else state[0])
+        return x, tuple(part.to(state[0].dtype) for part in (end if self.NUM_STATES > 1 else (end,)))
 
     @torch.no_grad()
     def _initialise(self) -> None:
         """First weights from the model's own generator, as `config.init` says."""
         hidden, tuned = self.config.hidden_size, self.config.init == "tuned"
+        if self.config.init == "xavier":
+            self._balance()
+            return
         bound = 1.0 / math.sqrt(hidden)
         for name, parameter in self.named_parameters():
             if name == "embed.weight":
@@ -112,6 +150,17 @@ class RecurrentModel(NeuralModel):
         if self.config.init == "notebook":
             self.fc.weight.uniform_(-1.0, 1.0, generator=self.generator)
             self.fc.bias.zero_()
+
+    def _balance(self) -> None:
+        """As tutorials do: small vectors, weights that keep variances (Glorot and Bengio 2010), orthogonal memory."""
+        for name, parameter in self.named_parameters():
+            if "bias" in name:
+                parameter.zero_()
+            elif name == "embed.weight":
+                parameter.uniform_(-0.1, 0.1, generator=self.generator)
+            else:
+                draw = nn.init.orthogonal_ if "weight_hh" in name else nn.init.xavier_uniform_
+                draw(parameter, generator=self.generator)
 
     def _tune(self, hidden: int) -> None:
         """Orthogonal recurrent weights (Saxe et al. 2014), wide lookup weights, zero biases."""

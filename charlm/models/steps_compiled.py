@@ -197,15 +197,81 @@ def relu_backward(
         add_row(into[rows[b]], e)
 
 
+@inlined
+def multiply_few(x: Array, w: Array, y: Array) -> None:
+    """y (B, N) = x (B, K) times w (K, N), for a few rows: four rows of w at a time."""
+    inputs, columns = w.shape
+    whole = inputs // 4 * 4
+    for b in range(x.shape[0]):
+        row = y[b]
+        for j in range(columns):
+            row[j] = 0
+        for k in range(0, whole, 4):
+            f, g, h, i = x[b, k], x[b, k + 1], x[b, k + 2], x[b, k + 3]
+            u, v, p, q = w[k], w[k + 1], w[k + 2], w[k + 3]
+            for j in range(columns):
+                row[j] = row[j] + f * u[j] + g * v[j] + h * p[j] + i * q[j]
+        for k in range(whole, inputs):
+            u, f = w[k], x[b, k]
+            for j in range(columns):
+                row[j] += f * u[j]
+
+
+# What `forward_steps` and `backward_steps` call the cells.
+KINDS = ("lstm", "gru", "rnn", "relu")
+
+
 @compiled
-def drop(values: Array, out: Array, seed: int, threshold: int, scale: float) -> None:
+def forward_steps(
+    kind: int, first: int, keep: bool, weight: Array, source: Array, rows: Array, bias: Array, bias_past: Array,
+    past: Array, gates: Array, hs: Array, extra: Array,
+) -> None:  # fmt: skip
+    """The steps from `first` on, one for each of rows (S, B), with their products: of few rows a call costs as much as
+    what it does."""
+    for k in range(rows.shape[0]):
+        t = first + k
+        slot = t if keep else 0
+        multiply_few(hs[t], weight, past)
+        if kind == 0:
+            lstm_forward(t, slot, source, rows[k], bias, bias_past, past, gates, hs, extra)
+        elif kind == 1:
+            gru_forward(t, slot, source, rows[k], bias, bias_past, past, gates, hs, extra)
+        elif kind == 2:
+            rnn_forward(t, slot, source, rows[k], bias, bias_past, past, gates, hs, extra)
+        else:
+            relu_forward(t, slot, source, rows[k], bias, bias_past, past, gates, hs, extra)
+
+
+@compiled
+def backward_steps(
+    kind: int, first: int, last: int, weight: Array, rows: Array, grad: Array, dh: Array, carry: Array, gates: Array,
+    hs: Array, extra: Array, d: Array, dpast: Array, into: Array,
+) -> None:  # fmt: skip
+    """The steps from before `last` back to `first`; rows (T, B)."""
+    for t in range(last - 1, first - 1, -1):
+        k = t - first
+        if kind == 0:
+            lstm_backward(t, k, grad, dh, carry, gates, hs, extra, d, dpast, into, rows[t])
+        elif kind == 1:
+            gru_backward(t, k, grad, dh, carry, gates, hs, extra, d, dpast, into, rows[t])
+        elif kind == 2:
+            rnn_backward(t, k, grad, dh, carry, gates, hs, extra, d, dpast, into, rows[t])
+        else:
+            relu_backward(t, k, grad, dh, carry, gates, hs, extra, d, dpast, into, rows[t])
+        multiply_few(dpast[k], weight, dh)
+
+
+@compiled
+def drop(values: Array, out: Array, seed: int, threshold: int, scale: float, period: int) -> None:
     """Inverted dropout of (N, H): what falls is decided by a hash of seed and place, so backward needs no mask.
+
+    Rows `period` apart lose the same.
 
     The hash is a 32-bit integer mix in the manner of MurmurHash3's last step.
     """
     width, salt, least = values.shape[1], np.uint32(seed), np.uint32(threshold)
     for row in range(values.shape[0]):
-        x, y, first = values[row], out[row], np.uint32(row * width)
+        x, y, first = values[row], out[row], np.uint32(row % period * width)
         for j in range(width):
             mixed = np.uint32(np.uint32(np.uint32(j) + first) * np.uint32(0x9E3779B1)) ^ salt
             mixed = np.uint32((mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x85EBCA6B))

@@ -35,6 +35,22 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> Ids:
     return ids if len(ids) else np.array([first_id(tokenizer)])
 
 
+def text_ids(tokenizer: Tokenizer, prompt: str, text: str) -> tuple[Ids, Ids]:
+    """What a model reads of a prompt, and what it has written of a text after it.
+
+    Where the tokens of both together are none of the prompt's, for a word goes on across the border, each is by itself.
+    """
+    before, whole = prompt_ids(tokenizer, prompt), tokenizer.read(prompt + text).astype(np.int64)
+    if np.array_equal(whole[: len(before)], before) and len(tokenizer.read(prompt)):
+        return before, whole[len(before) :]
+    return before, tokenizer.read(text).astype(np.int64)
+
+
+def banned_id(tokenizer: Tokenizer, config: SampleConfig) -> int | None:
+    """The token that stands for unknown ones, unless it may be written; None where there is none."""
+    return None if config.allow_unk else tokenizer.unk_id
+
+
 @dataclass(eq=False)
 class Stream:
     """One text in the making.
@@ -78,14 +94,12 @@ class Stream:
             seed: instead of the config's, if given.
             written: what has been written after the prompt before: the stream goes on as if it had never stopped.
         """
-        prompted = prompt_ids(tokenizer, prompt)
-        read = tokenizer.read(prompt + written).astype(np.int64)
-        ids = read if len(tokenizer.read(prompt)) else np.concatenate([prompted, read])
+        before, ids = text_ids(tokenizer, prompt, written)
         bits = np.random.PCG64(config.seed if seed is None else seed)
-        bits.advance(max(0, len(ids) - len(prompted)))  # a number was drawn for each of them
+        bits.advance(len(ids))  # a number was drawn for each of them
         rng, speller = np.random.Generator(bits), tokenizer.speller(prompt + written)
-        banned = None if config.allow_unk else tokenizer.unk_id
-        return cls(tokenizer, ids, config, rng, config.length, speller, banned, Ending(config.stop))
+        unread, banned = np.concatenate([before, ids]), banned_id(tokenizer, config)
+        return cls(tokenizer, unread, config, rng, config.length, speller, banned, Ending(config.stop))
 
     @property
     def done(self) -> bool:

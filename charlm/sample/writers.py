@@ -33,4 +33,5 @@ class ModelWriter:
 def writer_for(model: LanguageModel) -> ModelWriter:
     """The quickest way to write with a model as it is now; puts it into evaluation mode."""
     model.eval()
+    model.prepare()
     return ModelWriter(CompiledWriter(model) if can_step(model) else TorchWriter(model))

@@ -38,6 +38,7 @@ class Draft:
         prompt: what the model knows of the prompt.
         text: what is written.
         skipped: the characters of the prompt that the model does not know.
+        unknown: the words of the prompt that are not in its vocabulary; it reads each as `<unk>`.
         before: how the text began, where it is one that goes on.
         chars_per_second: how fast it is written.
         done: whether nothing is to be added.
@@ -48,6 +49,7 @@ class Draft:
     prompt: str
     text: str = ""
     skipped: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
     before: str = ""
     chars_per_second: float = 0.0
     done: bool = False

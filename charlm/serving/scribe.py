@@ -219,6 +219,8 @@ class Scribe:
         error, pieces, training = "", [""] * len(rows), False
         try:
             training = self._is_training()
+            opened.writer  # noqa: B018  made ready first, which is no writing
+            began = time.monotonic()
             pieces = self._write(opened, rows, PACED_STEPS if training else MOST_STEPS)
         except Exception as problem:
             log.exception("a model failed to write")

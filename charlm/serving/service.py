@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.analysis.words import lexicon
 from charlm.catalog import data_dir, recall
-from charlm.config import SampleConfig
-from charlm.dataset import fitted_sizes
+from charlm.config import CorpusConfig, SampleConfig
+from charlm.dataset import character_sizes
 from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.run import Run
 from charlm.runs import RunStore
 from charlm.serving.drafts import Begun, Draft, drafted
+from charlm.serving.ladders import Ladders
 from charlm.serving.scribe import OpenedModel, Scribe, Text
 from charlm.tokenizer import Tokenizer
+from charlm.tokenizer.interface import without_halves
 
 if TYPE_CHECKING:
+    from charlm.analysis.next_tokens import Outlook
     from charlm.models import LanguageModel
 
 log = logging.getLogger(__name__)
@@ -35,6 +38,7 @@ SLOWEST_FLUSH = 2.0
 BEGIN_SECONDS = 2.0
 # Models and lexicons kept in memory.
 WARM = 12
+READ_BACK = 64_000  # characters of what stands before a text whose next tokens are asked for
 MAX_COMPARED = 6
 
 
@@ -44,10 +48,16 @@ class Serving:
     Args:
         store: where the runs are.
         is_training: whether a training runs in this process and should get most of the machine.
+        ladder_tokens: the most tokens that are counted for an n-gram ladder; 0: as many as are usual.
+
+    Attributes:
+        ladders: what the texts of runs cost without a network.
     """
 
-    def __init__(self, store: RunStore, is_training: Callable[[], bool] = lambda: False) -> None:
-        self.store = store
+    def __init__(
+        self, store: RunStore, is_training: Callable[[], bool] = lambda: False, ladder_tokens: int = 0
+    ) -> None:
+        self.store, self.ladders = store, Ladders(ladder_tokens)
         self._lock = threading.Lock()
         self._is_training = is_training
         self._readers = 0
@@ -123,12 +133,10 @@ class Serving:
         """Have the samples of one model written."""
         drafts, texts = [], []
         for start in starts:
-            skipped = opened.tokenizer.unknown(start.prompt)
-            left_out = set(skipped) if opened.tokenizer.unk_id is None else set()  # an unknown word is read as such
-            known = replace(start, prompt="".join(one for one in start.prompt if one not in left_out))
-            prompt, before = known.end()
+            draft = draft_of(opened.tokenizer, start)
+            prompt, before = replace(start, prompt=draft.prompt).end()
             texts.append(self._scribe.begin(opened, prompt, config, start.sample, before))
-            drafts.append(Draft(known.prompt, start.text, skipped, before=start.text))
+            drafts.append(draft)
         return replace(drafts[0], more=tuple(drafts[1:])), texts
 
     def _count(self, change: int) -> None:
@@ -171,31 +179,67 @@ class Serving:
                 self._lexicons.popitem(last=False)
         return words
 
-    def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
-        """The run's scores over a text; characters it does not know are counted and skipped.
+    def next_tokens(self, run: Run, prompt: str, text: str, config: SampleConfig, count: int) -> "Outlook":
+        """What the run's model expects at each place of the end of a text, and after it.
+
+        Args:
+            run: its best weights are used.
+            prompt: stands before the text.
+            text: its places are looked at, if it is long those at its end.
+            config: how it would be drawn.
+            count: tokens kept of each place.
+
+        Raises:
+            CheckpointError: the run has no weights.
+            JobError: the model's numbers grew beyond all bounds.
+        """
+        from charlm.analysis.next_tokens import next_tokens
+
+        model, tokenizer = self.open(run)
+        return next_tokens(model, tokenizer, prompt[-READ_BACK:], text, config, count)
+
+    def with_token(self, run: Run, begun: Begun, place: int, token: int) -> tuple[Begun, int]:
+        """A text with another token at a place, nothing after it, and how many tokens that took off.
+
+        Raises:
+            ConfigError: there is no such place or token.
+        """
+        from charlm.analysis.next_tokens import with_token
+
+        text, left = with_token(self.open(run)[1], begun.prompt, begun.text, place, token)
+        return replace(begun, text=text), left
+
+    def evaluate(
+        self, run: Run, text: str | None = None, split: str = "", held_out: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
+        """The run's scores over a text; characters it does not know are counted and skipped, words read as unknown.
 
         Args:
             run: its best weights are used.
             text: any text; None: the run's own corpus.
             split: val, test or all, cut as the run was; "": val of its own corpus, all of another text.
+            held_out: characters of the validation and test part that another text came with.
 
         Raises:
             ConfigError: no such split.
-            CorpusError: fewer than 2 known characters, or the run's own corpus is no longer at hand.
+            CorpusError: fewer than 2 known tokens, or the run's own corpus is no longer at hand.
         """
         from charlm.evaluate import evaluate
 
         split = split or ("val" if text is None else "all")
-        text = part_of(self._own_text(run) if text is None else text, split, run)
+        held_out = run.held_out if text is None else held_out
+        text = part_of(self._own_text(run) if text is None else text, split, run.corpus_config, held_out)
         model, tokenizer = self.open(run)
         ids = tokenizer.encode(text, skip_unknown=True)
-        result = evaluate(model, ids)
+        skipped = len(text) - len(ids) if tokenizer.level == "char" else 0
+        result = evaluate(model, ids, len(text) - skipped)
         return {
             "nats_per_token": result.nats_per_token,
             "bits_per_char": result.bits_per_char,
             "perplexity": result.perplexity,
             "tokens": result.tokens,
-            "skipped": len(text) - len(ids),
+            "skipped": skipped,
+            "unknown": int((ids == tokenizer.unk_id).sum()) if tokenizer.unk_id is not None else 0,
             "split": split,
         }
 
@@ -252,8 +296,24 @@ def check_number(compared: int) -> None:
         raise ConfigError(f"choose 1 to {MAX_COMPARED} models to compare, not {compared}")
 
 
-def part_of(text: str, split: str, run: Run) -> str:
-    """The part of a text that `split` (val, test or all) names, cut with the run's own fractions.
+def draft_of(tokenizer: Tokenizer, start: Begun) -> Draft:
+    """A text that is about to be written, or gone on with: the prompt without the characters that are not known."""
+    unknown, text = tokenizer.unknown(start.prompt), start.text
+    if tokenizer.level != "char":
+        return Draft(without_halves(start.prompt), text, unknown=unknown, before=text)
+    left_out = set(unknown)
+    prompt = "".join(character for character in start.prompt if character not in left_out)
+    return Draft(prompt, text, skipped=unknown, before=text)
+
+
+def part_of(text: str, split: str, cleaning: CorpusConfig, held_out: tuple[int, int] | None = None) -> str:
+    """The part of a text that a name stands for.
+
+    Args:
+        text: the whole.
+        split: val, test or all.
+        cleaning: with the fractions.
+        held_out: see `charlm.dataset.character_sizes`.
 
     Raises:
         ConfigError: no such split.
@@ -263,11 +323,9 @@ def part_of(text: str, split: str, run: Run) -> str:
         raise ConfigError(f"split {split!r} is not one of: val, test, all")
     if split == "all":
         return text
-    train, val, test = fitted_sizes(len(text), run.corpus_config.val_fraction, run.corpus_config.test_fraction)
+    train, val, test = character_sizes(len(text), cleaning, held_out)
     if split == "test":
         if not test:
-            raise CorpusError(
-                f"test_fraction is {run.corpus_config.test_fraction}: there is no test tail; use split val"
-            )
+            raise CorpusError(f"test_fraction is {cleaning.test_fraction}: there is no test tail; use split val")
         return text[len(text) - test :]
     return text[train : train + val] if val else text[:train]  # as in training: its own validation if too short

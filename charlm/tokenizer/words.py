@@ -39,6 +39,7 @@ class WordTokenizer(HuggingTokenizer):
             raise CheckpointError(f"a word tokenizer needs distinct words, the first of them {UNKNOWN}")
         if not all(0 < len(token) <= MOST_WORD for token in self.tokens):
             raise CheckpointError(f"a word tokenizer has words of 1 to {MOST_WORD} characters")
+        self._known = frozenset(self.tokens)
         super().__init__(_engine(rule, ids))
 
     @classmethod
@@ -72,21 +73,22 @@ class WordTokenizer(HuggingTokenizer):
         for block in blocks(text):
             yield from (word for word, _ in cut.pre_tokenize_str(change.normalize_str(block) if change else block))
 
+    def typed(self, prompt: str) -> Iterator[str]:
+        """The words of a prompt; by `spaces`, signs are taken off an unknown one, as people type them at it."""
+        apart = _cut("cased")
+        for word in self.words(prompt):
+            if self.rule == "spaces" and word not in self._known and word != LINE_END:
+                yield from (part for part, _ in apart.pre_tokenize_str(word))
+            else:
+                yield word
+
     def read(self, prompt: str) -> IdArray:
-        """See Tokenizer; by `spaces`, signs are taken off an unknown word, as people type them at it."""
-        if self.rule != "spaces":
-            return super().read(prompt)
-        known, apart = set(self.tokens), _cut("cased")
-        taken = (
-            [word] if word in known else [part for part, _ in apart.pre_tokenize_str(word)]
-            for word in self.words(prompt)
-        )
-        return self.encode(" ".join(part for parts in taken for part in parts))
+        """See Tokenizer and `typed`."""
+        return self.encode(" ".join(self.typed(prompt))) if self.rule == "spaces" else self.encode(prompt)
 
     def unknown(self, text: str) -> list[str]:
-        """See Tokenizer."""
-        known = set(self.tokens)
-        return list(dict.fromkeys(word for word in self.words(text) if word not in known))
+        """See Tokenizer and `typed`."""
+        return list(dict.fromkeys(word for word in self.typed(text) if word not in self._known))
 
     def speller(self, before: str = "") -> "WordSpeller":
         """See Tokenizer."""

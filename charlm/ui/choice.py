@@ -22,20 +22,25 @@ def comparable(runs: Sequence[Any]) -> list[Any]:
 
 
 def default_runs(runs: Sequence[Any]) -> list[str]:
-    """Ids of the newest finished LSTM, GRU and RNN on one corpus, else the shipped ones, else the newest run."""
+    """Ids of the newest finished LSTM, GRU and RNN on the same tokens, else the shipped ones, else the newest run."""
     usable = [run for run in comparable(runs) if run.status not in AT_WORK]
     own = [run for run in usable if not run.shipped and run.best_val_loss is not None]
     for group in (own, [run for run in usable if run.shipped]):
-        for corpus in dict.fromkeys(run.corpus.get("sha256") for run in group):
-            trio = _newest_of_each(group, corpus)
+        for ground in dict.fromkeys(map(_ground, group)):
+            trio = _newest_of_each([run for run in group if _ground(run) == ground])
             if len(trio) == len(RACE_ARCHS):
                 return trio
     return [run.run_id for run in usable[:1]]
 
 
-def _newest_of_each(runs: Sequence[Any], corpus: Any) -> list[str]:
-    """The newest run of each of RACE_ARCHS on one corpus, in their order."""
-    found = {run.arch: run.run_id for run in reversed(runs) if run.corpus.get("sha256") == corpus}
+def _ground(run: Any) -> tuple[Any, str]:
+    """What it was trained on: the text, and what its tokens are."""
+    return run.corpus.get("sha256"), run.level
+
+
+def _newest_of_each(runs: Sequence[Any]) -> list[str]:
+    """The newest run of each of RACE_ARCHS, in their order."""
+    found = {run.arch: run.run_id for run in reversed(runs)}
     return [found[arch] for arch in RACE_ARCHS if arch in found]
 
 

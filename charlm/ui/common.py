@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 
 # What a newcomer may not know, explained where the word stands.
 TERMS = {
-    "Validation loss": "How surprised the model is, on average, by each next character of text it never trained on. "
-    "In nats; lower is better.",
-    "Val. loss": "How surprised the model is, on average, by each next character of text it never trained on. "
-    "In nats; lower is better.",
+    "Validation loss": "How surprised the model is, on average, by each next token (a character, a word or a subword) "
+    "of text it never trained on. In nats; lower is better.",
+    "Val. loss": "How surprised the model is, on average, by each next token (a character, a word or a subword) of "
+    "text it never trained on. In nats; lower is better.",
     "Best val. loss": "The lowest loss on held-out text so far; the weights of that step are kept. In nats.",
     "Train loss": "The same surprise on the text it is learning from. Far below the validation loss means: by heart.",
-    "Perplexity": "The loss as a number of choices: 4 means as unsure as when picking among 4 equal characters.",
-    "Bits/char": "The loss in bits: how many yes-or-no questions each next character still takes. Lower is better.",
-    "bits/char": "The loss in bits: how many yes-or-no questions each next character still takes. Lower is better.",
+    "Perplexity": "The loss as a number of choices: 4 means as unsure as when picking among 4 equal tokens.",
+    "Test perplexity": "That of the text's test part after the newest epoch. It is told, and nothing is chosen by it.",
+    "Bits/char": "The loss in bits for each character: how many yes-or-no questions it still takes. Lower is better; "
+    "this can be compared whatever a model's tokens are.",
+    "bits/char": "The loss in bits for each character: how many yes-or-no questions it still takes. Lower is better; "
+    "this can be compared whatever a model's tokens are.",
     "Grad. norm": "How long the last gradient was; it is cut at the gradient clip.",
     "Chars/s": "Characters read a second while training.",
     "Own time": "Seconds this model itself has computed, without the others' turns.",
@@ -174,14 +177,19 @@ def columns(many: Sequence[Column]) -> str:
     return f'<div class="cols n{len(many)}">{"".join(column(one) for one in many)}</div>'
 
 
+def exact(text: str) -> str:
+    """Text escaped so that a page can read it off again: a browser makes other line ends its own."""
+    return escape(text).replace("\r", "&#13;")
+
+
 def marked_text(prompt: str, text: str, spans: Sequence[tuple[int, int]] = (), writing: bool = False) -> str:
     """A model's text: the prompt grey, the words at `spans` (start, end in `text`) wavy, a caret while it writes."""
-    parts = [f'<span class="prompt">{escape(prompt)}</span>'] if prompt else []
+    parts = [f'<span class="prompt">{exact(prompt)}</span>'] if prompt else []
     at = 0
     for start, end in spans:
-        parts += [escape(text[at:start]), f"<u>{escape(text[start:end])}</u>"]
+        parts += [exact(text[at:start]), f"<u>{exact(text[start:end])}</u>"]
         at = end
-    parts.append(escape(text[at:]))
+    parts.append(exact(text[at:]))
     return "".join(parts) + ('<i class="caret"></i>' if writing else "")
 
 

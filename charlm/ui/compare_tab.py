@@ -1,25 +1,28 @@
 """Compare: who won and by how much, one prompt for up to six models, their curves and ranking."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from charlm.errors import CharLMError
+from charlm.ui import desk, ladder_view, next_panel
 from charlm.ui import sampling as fold
 from charlm.ui.choice import MOST, asked, comparable, default_runs, found_runs, run_choices
 from charlm.ui.common import Services, Shared, heading, plot_data, section, toast
 from charlm.ui.files import click_js
 from charlm.ui.ranking import ranking_csv, ranking_table
-from charlm.ui.verdict import names, verdict
-from charlm.ui.writing import resting_columns, stream_columns
+from charlm.ui.verdict import loss_unit, names, same_tokens, verdict
+from charlm.ui.writing import resting_columns
 
-WRITING = 64  # pages in which texts are written at the same time; a page takes a thread only when it is handed new text
-# When a job begins or ends, the picker learns of it without a reload.
-JOB_JS = """
-const tell = (event) => { if (!event.detail.first && element.isConnected) trigger('refresh', {}); };
-window.addEventListener('charlm:job', tell);
+COLUMNS_JS = (Path(__file__).parent / "compare.js").read_text(encoding="utf-8")
+# What a text costs without a network may be on its way; then it is asked for again in a moment.
+WAITING_JS = """
+const ask = () => { if (element.isConnected && element.querySelector('[data-waiting]')) trigger('refresh', {}); };
+new MutationObserver(() => setTimeout(ask, 1200)).observe(element, { childList: true, subtree: true });
 """
 
 
@@ -28,14 +31,13 @@ class CompareTab:
     """The components that others read or write."""
 
     verdict: gr.HTML
-    prompt: gr.Textbox
     models: gr.Dropdown
-    generate: gr.Button
-    stop: gr.Button
-    sampling: fold.Sampling
+    desk: desk.Desk
     columns: gr.HTML
     plot: gr.Plot
     ranking: gr.HTML
+    fold: gr.Accordion
+    ladder: gr.HTML
     csv: gr.Button
     csv_file: gr.DownloadButton
 
@@ -44,30 +46,27 @@ def build(services: Services, shared: Shared) -> CompareTab:
     """The tab's components and their wiring; call inside its gr.Tab."""
     tab = _components(services)
     _wire_choice(tab, services, shared)
-    _wire_writing(tab, services)
+    desk.wire(tab.desk, tab.models, tab.columns, services)
+    _wire_csv(tab, services)
     return tab
 
 
 def _components(services: Services) -> CompareTab:
     runs = services.store.list()
     chosen = found_runs(services.store, default_runs(runs))
-    prompt_text, _ = fold.preset_values(next(iter(fold.SAMPLE_PRESETS)))
-    head = gr.HTML(heading(*verdict(chosen)), elem_id="compare-verdict", apply_default_css=False)
+    head = gr.HTML(heading(*verdict(chosen)), elem_id="compare-verdict", js_on_load=WAITING_JS, apply_default_css=False)
     with gr.Row(elem_id="compare-bar", elem_classes="bar-line"):
-        prompt = gr.Textbox(
-            prompt_text, label="Prompt", lines=1, max_lines=4, max_length=2000, elem_id="compare-prompt", scale=5,
-            placeholder="Empty works too", html_attributes=gr.InputHTMLAttributes(spellcheck=False),
-        )  # fmt: skip
+        prompt = desk.prompt_box()
         models = gr.Dropdown(
             run_choices(comparable(runs)), value=[run.run_id for run in chosen], multiselect=True, max_choices=MOST,
             label="Models", elem_id="compare-models", scale=6,
         )  # fmt: skip
-        generate = gr.Button("Generate", variant="primary", elem_id="compare-generate", scale=0, min_width=120)
-        stop = gr.Button("Stop", elem_id="compare-stop", visible=False, scale=0, min_width=120)
+        buttons = desk.buttons()
     settings = fold.build()
     columns = gr.HTML(
-        resting_columns(chosen, {}), elem_id="compare-columns", js_on_load=JOB_JS, apply_default_css=False
+        resting_columns(chosen, {}), elem_id="compare-columns", js_on_load=COLUMNS_JS, apply_default_css=False
     )
+    writing = desk.Desk(prompt, *buttons, settings, *desk.hidden(), next_panel.build(services))
     with gr.Row(elem_classes="halves"):
         with gr.Column(min_width=320):
             gr.HTML(
@@ -80,18 +79,29 @@ def _components(services: Services) -> CompareTab:
             ranking = gr.HTML(ranking_table(chosen), elem_id="compare-ranking", apply_default_css=False)
             csv = gr.Button("Download CSV", size="sm", elem_id="compare-csv", elem_classes="quiet")
             csv_file = gr.DownloadButton("CSV", visible="hidden", elem_id="compare-csv-file")
-    return CompareTab(head, prompt, models, generate, stop, settings, columns, plot, ranking, csv, csv_file)
+    with gr.Accordion(
+        ladder_view.TITLE, open=False, elem_id="compare-rungs", elem_classes="fold section-fold"
+    ) as rungs:
+        ladder = gr.HTML("", elem_id="compare-ladder", apply_default_css=False)
+    return CompareTab(head, models, writing, columns, plot, ranking, rungs, ladder, csv, csv_file)
 
 
-def loss_plot(runs: list[Any]) -> Any:
-    """The chosen runs' curves in one figure; None without runs."""
-    from charlm.plots import Curve, loss_plot
+def loss_plot(runs: list[Any], baselines: Any = None) -> Any:
+    """The chosen runs' curves in one figure, with what their text costs without a network; None without runs.
+
+    Where their tokens differ it is in bits per character, and without those lines.
+    """
+    from charlm.plots import Curve, loss_plot, scaled
 
     if not runs:
         return None
-    called = zip(runs, names(runs), strict=True)
-    curves = [Curve(run.run_id, name, run.arch, run.course().rows, run.best_step) for run, name in called]
-    return plot_data(loss_plot(curves))
+    unit, factors = loss_unit(runs)
+    curves = [
+        Curve(run.run_id, name, run.arch, scaled(run.course().rows, factor), run.best_step)
+        for run, name, factor in zip(runs, names(runs), factors, strict=True)
+    ]
+    levels = ladder_view.levels(baselines) if same_tokens(runs) else ()
+    return plot_data(loss_plot(curves, unit=unit, levels=levels))
 
 
 def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
@@ -112,56 +122,46 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
     def take(message: str) -> Any:
         return picker(asked(message).get("runs", []))
 
-    def show(ids: list[str]) -> tuple[str, str, str]:
+    def show(ids: list[str]) -> tuple[str, str, str, Any]:
         runs = found_runs(store, ids)
         lexicons = {run.run_id: serving.lexicon(run) for run in runs}
-        return heading(*verdict(runs)), resting_columns(runs, lexicons), ranking_table(runs)
+        return head(runs), resting_columns(runs, lexicons), ranking_table(runs), gr.update(visible=False)
 
-    def draw(ids: list[str]) -> Any:
-        return loss_plot(found_runs(store, ids))
+    def worth(runs: list[Any]) -> str:
+        return ladder_view.sentence(serving.ladders.of(runs), ladder_view.networks(runs, names(runs)))
+
+    def head(runs: list[Any]) -> str:
+        said = heading(*verdict(runs, worth(runs)))
+        return said + (f'<i data-waiting="{time.time_ns()}"></i>' if serving.ladders.is_coming(runs) else "")
+
+    def draw(ids: list[str]) -> tuple[Any, ...]:
+        runs = found_runs(store, ids)
+        known, coming = serving.ladders.of(runs), serving.ladders.is_coming(runs)
+        html = ladder_view.ladder_html(known, coming, runs, names(runs))
+        return loss_plot(runs, known), gr.update(label=ladder_view.title(worth(runs))), html
+
+    def look_again(ids: list[str]) -> tuple[Any, ...]:
+        runs = found_runs(store, ids)
+        rest = [gr.skip()] * len(drawn) if serving.ladders.is_coming(runs) else draw(ids)
+        return head(runs), *rest
 
     def redraw(event: Any) -> None:
         event.then(show, tab.models, shown, queue=False, **quiet)
-        event.then(draw, tab.models, tab.plot, queue=False, **quiet)
+        event.then(draw, tab.models, drawn, queue=False, **quiet)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown = [tab.verdict, tab.columns, tab.ranking]
+    shown = [tab.verdict, tab.columns, tab.ranking, tab.desk.more]
+    drawn = [tab.plot, tab.fold, tab.ladder]
     redraw(shared.page.load(open_with, None, tab.models, queue=False, **quiet))
     redraw(shared.compare.change(take, shared.compare, tab.models, queue=False, **quiet))
     tab.models.input(show, tab.models, shown, queue=False, trigger_mode="always_last", **quiet)
-    tab.models.input(draw, tab.models, tab.plot, queue=False, trigger_mode="always_last", **quiet)
+    tab.models.input(draw, tab.models, drawn, queue=False, trigger_mode="always_last", **quiet)
+    tab.verdict.refresh(look_again, tab.models, [tab.verdict, *drawn], queue=False, **quiet)
     tab.columns.refresh(offer, tab.models, tab.models, queue=False, **quiet)
 
 
-def _wire_writing(tab: CompareTab, services: Services) -> None:
-    """Generate, Stop, the sampling fold and the CSV."""
-    controls = list(tab.sampling.controls)
-
-    def write(ids: list[str], prompt: str, *values: Any) -> Iterator[tuple[Any, Any, Any]]:
-        try:
-            runs = found_runs(services.store, ids)
-            config = fold.sample_config(values)
-            if not runs:
-                raise gr.Error("Choose at least one model.", print_exception=False)
-            yield gr.skip(), gr.update(visible=False), gr.update(visible=True)
-            for html in stream_columns(services.serving, runs, prompt or "", config):
-                yield html, gr.skip(), gr.skip()
-        except CharLMError as error:
-            gr.Warning(toast(error), title="Nothing was written")
-        yield gr.skip(), gr.update(visible=True), gr.update(visible=False)
-
-    def rest() -> tuple[Any, Any]:
-        return gr.update(visible=True), gr.update(visible=False)
-
-    def retitle(*values: Any) -> Any:
-        try:
-            return gr.update(label=fold.settings_title(fold.sample_config(values)))
-        except CharLMError as error:
-            return gr.update(label=str(error))
-
-    def fill(name: str) -> list[Any]:
-        prompt, values = fold.preset_values(name)
-        return [prompt, *values]
+def _wire_csv(tab: CompareTab, services: Services) -> None:
+    """The ranking as a file."""
 
     def save(ids: list[str]) -> str:
         try:
@@ -169,14 +169,5 @@ def _wire_writing(tab: CompareTab, services: Services) -> None:
         except CharLMError as error:
             raise gr.Error(toast(error), print_exception=False) from error
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    buttons = [tab.generate, tab.stop]
-    started = gr.on(
-        [tab.generate.click, tab.prompt.submit],
-        write, [tab.models, tab.prompt, *controls], [tab.columns, *buttons], concurrency_limit=WRITING, **quiet,
-    )  # fmt: skip
-    tab.stop.click(rest, None, buttons, cancels=[started], queue=False, **quiet)
-    gr.on([control.change for control in controls], retitle, controls, tab.sampling.fold, queue=False, **quiet)
-    tab.sampling.preset.input(fill, tab.sampling.preset, [tab.prompt, *controls], queue=False, **quiet)
-    pressed = tab.csv.click(save, tab.models, tab.csv_file, **quiet)
+    pressed = tab.csv.click(save, tab.models, tab.csv_file, show_progress="hidden", api_visibility="private")
     pressed.then(None, js=click_js("compare-csv-file"))

@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 from charlm.catalog import data_dir, entries, load_corpus, recall
-from charlm.config import CorpusConfig
+from charlm.config import TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.corpus import Corpus
 from charlm.errors import CorpusError
 from charlm.ui.uploads import open_upload
 
 # What BrowserState holds of a chosen text: {"key": of the catalog or "", "source": key of an upload or "", "sha256" of
-# the cleaned text, "name", "config": CorpusConfig fields, "own": [{"value", "name"}] of the visitor's latest uploads}.
+# the cleaned text, "name", "config": CorpusConfig fields, "tokens": ModelConfig fields that say what a token is, "own":
+# [{"value", "name"}] of the visitor's latest uploads}.
 Chosen = Mapping[str, Any]
 
 
@@ -40,11 +41,20 @@ def chosen_value(chosen: Chosen | None) -> str:
 
 def chosen_options(chosen: Chosen | None) -> dict[str, Any]:
     """The cleaning and splitting that was set in the Corpus tab: only what differs from the defaults."""
-    config = (chosen or {}).get("config") or {}
-    if not isinstance(config, Mapping):
+    return _unusual(chosen, "config", CorpusConfig().to_dict())
+
+
+def chosen_tokens(chosen: Chosen | None) -> dict[str, Any]:
+    """What the Corpus tab set a token to be: only what differs from the defaults."""
+    usual = ModelConfig().to_dict()
+    return _unusual(chosen, "tokens", {name: usual[name] for name in TOKEN_SETTINGS})
+
+
+def _unusual(chosen: Chosen | None, part: str, usual: Mapping[str, Any]) -> dict[str, Any]:
+    given = (chosen or {}).get(part) or {}
+    if not isinstance(given, Mapping):
         return {}
-    plain = CorpusConfig().to_dict()
-    return {name: value for name, value in config.items() if name in plain and value != plain[name]}
+    return {name: value for name, value in given.items() if name in usual and value != usual[name]}
 
 
 def open_corpus(value: str, config: CorpusConfig) -> Corpus:

@@ -1,26 +1,27 @@
 """The Corpus tab's handlers: each opens a text and shows it; one that cannot be opened leaves the former in place."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gradio as gr
 
 from charlm.catalog import DEFAULT_KEY, data_dir
-from charlm.config import CorpusConfig
+from charlm.config import TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.corpus import read_bytes
 from charlm.errors import CharLMError
 from charlm.limits import check_text_size
 from charlm.ui import corpus_view
 from charlm.ui.common import Services, Shared, toast
-from charlm.ui.corpora import Chosen, chosen_options, chosen_value, own_texts
-from charlm.ui.corpus_form import Form, corpus_config, option_updates, picker_choices
+from charlm.ui.corpora import Chosen, chosen_options, chosen_tokens, chosen_value, own_texts
+from charlm.ui.corpus_form import Form, option_updates, picker_choices, settings_of
 from charlm.ui.reading import Reading, Readings, best_runs
 from charlm.ui.uploads import Upload, keep_upload, open_upload, pasted_text, usual_column, wordiest_column
 
 KEPT_NAMES = 5  # own texts that the picker goes on listing
-# A picker's value, and how its text is cleaned.
-Wanted = tuple[str, CorpusConfig]
+# A picker's value, how its text is cleaned, and what a token of it is.
+Wanted = tuple[str, CorpusConfig, ModelConfig]
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,15 @@ class Desk:
         """Another text of the picker, with the options as they are; the picker also changes with every upload."""
         if value == chosen_value(chosen):
             return {self.form.picker: gr.skip()}
-        return self._take(chosen, lambda: (value, fitting(open_upload(value, data_dir()), options)))
+        return self._take(chosen, lambda: (value, *fitting(open_upload(value, data_dir()), options)))
 
     def clean(self, chosen: Chosen | None, *options: Any) -> dict[Any, Any]:
-        """The same text with other options, made anew from its raw bytes."""
-        return self._take(chosen, lambda: (chosen_value(chosen), corpus_config(options)))
+        """The same text with other options, made anew from its raw bytes; a number field asks also when it is left."""
+        former = self._former(chosen)
+        with suppress(CharLMError):
+            if settings_of(options) == (former.config, former.model):
+                return {self.form.picker: gr.skip()}
+        return self._take(chosen, lambda: (chosen_value(chosen), *settings_of(options)))
 
     def upload(self, chosen: Chosen | None, path: str, *options: Any) -> dict[Any, Any]:
         """A file; `path` is gradio's own copy of it."""
@@ -108,7 +113,8 @@ class Desk:
     def _former(self, chosen: Chosen | None, warn: bool = False) -> Reading:
         """The text that was chosen; the default one where it is gone."""
         try:
-            return self.readings.read(chosen_value(chosen), CorpusConfig(**chosen_options(chosen)))
+            config, model = CorpusConfig(**chosen_options(chosen)), ModelConfig(**chosen_tokens(chosen))
+            return self.readings.read(chosen_value(chosen), config, model)
         except CharLMError as error:
             if warn:
                 gr.Warning(toast(error), title="The default text instead")
@@ -129,7 +135,7 @@ class Desk:
         """Picker, fold and options as they belong to `reading`."""
         form = self.form
         title = corpus_view.options_title(reading.config, reading.table)
-        options = option_updates(reading.config, reading.columns, reading.table)
+        options = option_updates(reading.config, reading.model, reading.columns, reading.table)
         return {
             form.picker: gr.update(choices=picker_choices(chosen), value=reading.value),
             form.fold: gr.update(label=title),
@@ -143,19 +149,20 @@ def bring(upload: Upload, options: Sequence[Any]) -> Wanted:
     Raises:
         CharLMError: it holds no text to train on, or an option is out of range.
     """
-    config = fitting(upload, options)
+    config, model = fitting(upload, options)
     upload.read(config)
-    return keep_upload(upload, data_dir()), config
+    return keep_upload(upload, data_dir()), config, model
 
 
-def fitting(upload: Upload | None, options: Sequence[Any]) -> CorpusConfig:
+def fitting(upload: Upload | None, options: Sequence[Any]) -> tuple[CorpusConfig, ModelConfig]:
     """The options for another text. A column belongs to one table only; where none has a usual name, the one with
     the most text is taken."""
-    config = replace(corpus_config(options), column="")
+    config, model = settings_of(options)
+    config = replace(config, column="")
     columns = upload.columns() if upload else []
     if upload and len(columns) > 1 and not usual_column(columns):
-        return replace(config, column=wordiest_column(upload, config))
-    return config
+        return replace(config, column=wordiest_column(upload, config)), model
+    return config, model
 
 
 def choice_of(reading: Reading, chosen: Chosen | None) -> dict[str, Any]:
@@ -170,5 +177,6 @@ def choice_of(reading: Reading, chosen: Chosen | None) -> dict[str, Any]:
         "sha256": corpus.sha256,
         "name": corpus.name,
         "config": reading.config.to_dict(),
+        "tokens": {name: getattr(reading.model, name) for name in TOKEN_SETTINGS},
         "own": [{"value": value, "name": name} for value, name in list(own.items())[:KEPT_NAMES]],
     }

@@ -1,4 +1,4 @@
-"""The controls of the Corpus tab: picker, upload, paste, and the fold whose title states the options."""
+"""The controls of the Corpus tab: picker, upload, paste, tokens, and the fold whose title states the options."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,19 @@ from typing import Any
 import gradio as gr
 
 from charlm.catalog import entries, is_at_hand
-from charlm.config import CorpusConfig
+from charlm.config import LEVEL_NAMES, TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.corpus import SUFFIXES
 from charlm.ui import numbers
 from charlm.ui.corpora import Chosen, corpus_choices, own_texts
 from charlm.ui.corpus_view import options_title
 from charlm.ui.uploads import usual_column
 
-NAMES = CorpusConfig.names()
+# The options: how a text is cleaned and split, then what its tokens are.
+CLEANING = CorpusConfig.names()
+NAMES = (*CLEANING, *TOKEN_SETTINGS)
+# Those of the tokens that count at each level.
+TELLING = {"char": ("level",), "word": TOKEN_SETTINGS, "bpe": ("level", "vocab_size")}
+LEVEL_CHOICES = [(name.capitalize(), level) for level, name in LEVEL_NAMES.items()]
 TABLE_NAMES = ("column", "separator")
 LABELS = {
     "separator": "Between rows",
@@ -25,13 +30,17 @@ LABELS = {
     "strip_gutenberg": "Strip Project Gutenberg",
     "val_fraction": "Held out",
     "test_fraction": "Test tail",
+    "level": "Read as",
+    "words": "A word is",
+    "min_count": "Least count",
+    "vocab_size": "Vocabulary",
 }
 MOST_PASTED = 5_000_000
 
 
 @dataclass(frozen=True)
 class Form:
-    """The controls; `options` stand in the order of CorpusConfig's fields."""
+    """The controls; `options` stand in the order of NAMES."""
 
     picker: gr.Dropdown
     upload: gr.UploadButton
@@ -65,45 +74,56 @@ def build() -> Form:
         with gr.Row(elem_classes="buttons"):
             use = gr.Button("Use this text", size="sm", elem_id="corpus-use")
             cancel = gr.Button("Cancel", size="sm", elem_id="corpus-paste-cancel")
+    with gr.Row(elem_id="corpus-tokens", elem_classes="settings"):
+        tokens = [control(name) for name in TOKEN_SETTINGS]
     with (
         gr.Accordion(options_title(CorpusConfig()), open=False, elem_id="corpus-options", elem_classes="fold") as fold,
         gr.Row(elem_classes="settings"),
     ):
-        options = tuple(control(name) for name in NAMES)
+        options = (*(control(name) for name in CLEANING), *tokens)
     return Form(picker, upload, paste, train, panel, pasted, use, cancel, fold, options)
 
 
 def control(name: str) -> Any:
-    """The component of an option: label, hint, choices and range come from CorpusConfig."""
-    field = CorpusConfig.field(name)
+    """The component of an option: label, hint, choices and range come from its config class."""
+    field = (CorpusConfig if name in CLEANING else ModelConfig).field(name)
     default: Any = field.default
     meta, label = field.metadata, LABELS.get(name, name.capitalize())
     shared: dict[str, Any] = {"label": label, "info": meta["hint"], "elem_id": f"corpus-{name.replace('_', '-')}"}
     if name == "column":
         return gr.Dropdown([("by itself", "")], value="", visible=False, **shared)
+    if name == "level":
+        return gr.Radio(LEVEL_CHOICES, value=default, elem_classes="segmented", **shared)
     if meta["choices"]:
         return gr.Radio(list(meta["choices"]), value=default, visible=False, elem_classes="segmented", **shared)
+    if type(default) is int:
+        return gr.Number(default, precision=0, visible=False, **shared)
     if isinstance(default, bool):
         return gr.Checkbox(default, **shared)
     return gr.Slider(meta["low"], meta["high"], default, step=0.01, **shared)
 
 
-def corpus_config(values: Sequence[Any]) -> CorpusConfig:
-    """The options' values, in field order, as a checked config; what was emptied takes its default.
+def settings_of(values: Sequence[Any]) -> tuple[CorpusConfig, ModelConfig]:
+    """The options' values, in the order of NAMES, as checked configs; what was emptied takes its default.
 
     Raises:
         ConfigError: a value is out of range.
     """
     given = {name: value for name, value in zip(NAMES, values, strict=True) if value is not None}
-    return CorpusConfig(**given)
+    tokens = {name: given.pop(name) for name in TOKEN_SETTINGS if name in given}
+    return CorpusConfig(**given), ModelConfig(**tokens).tokenization
 
 
-def option_updates(config: CorpusConfig, columns: Sequence[str] = (), table: bool = False) -> list[Any]:
-    """Updates that put `config` into the options; column and separator show for tables only."""
-    values = config.to_dict()
+def option_updates(
+    config: CorpusConfig, model: ModelConfig, columns: Sequence[str] = (), table: bool = False
+) -> list[Any]:
+    """Updates that put the configs into the options; column and separator show for tables only."""
+    values = config.to_dict() | model.to_dict()
     column = gr.update(choices=column_choices(columns), value=values["column"], visible=bool(columns))
     separator = gr.update(value=values["separator"], visible=table)
-    return [column, separator, *(gr.update(value=values[name]) for name in NAMES if name not in TABLE_NAMES)]
+    cleaning = [gr.update(value=values[name]) for name in CLEANING if name not in TABLE_NAMES]
+    tokens = [gr.update(value=values[name], visible=name in TELLING[model.level]) for name in TOKEN_SETTINGS]
+    return [column, separator, *cleaning, *tokens]
 
 
 def column_choices(columns: Sequence[str]) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from charlm.ui import corpus_form
 from charlm.ui.common import Services, Shared, facts, heading, section
 from charlm.ui.corpus_desk import Desk, View
 from charlm.ui.corpus_form import Form
+from charlm.ui.reading import Readings
 
 FACTS = ("characters", "distinct", "words", "to train on", "held out", "steps an epoch")
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -26,7 +27,7 @@ def build(services: Services, shared: Shared) -> None:
         with gr.Column(min_width=320):
             guessing = _html(section("What guessing would cost"), "guessing")
     characters = _html("", "characters")
-    with gr.Accordion("What the model sees", open=False, elem_id="corpus-sees", elem_classes="fold"):
+    with gr.Accordion("What the model sees", open=False, elem_id="corpus-sees", elem_classes="fold section-fold"):
         model = _html("", "model")
     view = View(head, waiting, begins, guessing, characters, model)
     _wire(form, view, services, shared)
@@ -36,9 +37,16 @@ def _html(value: str, name: str) -> gr.HTML:
     return gr.HTML(value, elem_id=f"corpus-{name}", apply_default_css=False)
 
 
+def _changes(option: Any) -> list[Any]:
+    """When an option has its new value: a slider when it is let go, a number when it is typed whole."""
+    if isinstance(option, gr.Number):
+        return [option.submit, option.blur]
+    return [option.release if isinstance(option, gr.Slider) else option.input]
+
+
 def _wire(form: Form, view: View, services: Services, shared: Shared) -> None:
     """Every way to a text ends in the same outputs; then the fold and the slow bars follow."""
-    desk = Desk(form, view, services, shared)
+    desk = Desk(form, view, services, shared, Readings(services.limits))
     outputs = [shared.corpus, form.picker, form.panel, form.pasted, form.fold, *form.options]
     outputs += [view.head, view.facts, view.begins, view.guessing, view.characters]
     busy: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": view.facts, "api_visibility": "private"}
@@ -54,7 +62,7 @@ def _wire(form: Form, view: View, services: Services, shared: Shared) -> None:
     follow(form.picker.change(desk.pick, [shared.corpus, form.picker, *options], outputs, **busy))
     follow(form.upload.upload(desk.upload, [shared.corpus, form.upload, *options], outputs, **busy))
     follow(form.use.click(desk.paste, [shared.corpus, form.pasted, *options], outputs, **busy))
-    changed = [one.release if isinstance(one, gr.Slider) else one.input for one in options]
+    changed = [event for one in options for event in _changes(one)]
     follow(gr.on(changed, desk.clean, [shared.corpus, *options], outputs, trigger_mode="always_last", **busy))
     form.train.click(desk.train, shared.corpus, [shared.corpus, shared.tabs], **QUIET)
     form.paste.click(lambda: gr.update(visible=True), None, form.panel, queue=False, **QUIET)

@@ -1,28 +1,26 @@
 """What the Corpus tab shows of a text: its finding, facts, beginning, guessing costs and characters, as HTML."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from charlm.config import ARCH_NAMES, CorpusConfig
+from charlm.config import ARCH_NAMES, LEVEL_NAMES, CorpusConfig
 from charlm.plots import arch_colour
 from charlm.symbols import called, visible
+from charlm.tokenizer.words import UNKNOWN
 from charlm.ui import numbers
 from charlm.ui.common import bars, facts, heading, notice, section
-from charlm.ui.numbers import bits_of
 from charlm.ui.reading import Reading
+from charlm.ui.verdict import flattery
+
+if TYPE_CHECKING:
+    from charlm.analysis.baselines import Baselines
 
 BEGINS = 1100  # characters shown
 COMMON = 40
 RARE = 10  # a character met fewer times than this is rare
 RARE_SHOWN = 60
-GUESSES = {
-    "uniform": "Uniform: every character equally likely",
-    "order0": "Letter frequencies (order 0)",
-    "gzip": "gzip",
-    "xz": "xz",
-    "order3": "Three characters back (order 3)",
-}
+GRAMS = {1: "letter frequencies", 4: "three characters back"}
 
 
 def head_html(reading: Reading) -> str:
@@ -38,17 +36,38 @@ def repaired(repairs: Sequence[str]) -> str:
 def facts_html(reading: Reading) -> str:
     """The six facts, a seventh for a test tail, and what had to be adapted to a short text."""
     data = reading.dataset
-    pairs = [
-        (numbers.whole(len(reading.corpus.text)), "characters"),
-        (numbers.whole(reading.tokenizer.vocab_size), "distinct"),
-        (numbers.whole(reading.words), "words"),
-        (numbers.whole(reading.train_chars), "to train on"),
-        (numbers.whole(reading.val_chars), "held out"),
-    ]
+    pairs = _of_characters(reading) if reading.model.level == "char" else _of_tokens(reading)
     pairs += [(numbers.whole(len(data.test_ids)), "kept for a test")] if len(data.test_ids) else []
     pairs += [(numbers.whole(data.steps_per_epoch), f"steps an epoch, {data.batch_size} × {data.seq_len}")]
     notes = "".join(f'<p class="hint">{escape(note[:1].upper() + note[1:])}.</p>' for note in data.notes)
     return facts(pairs) + notes
+
+
+def _of_characters(reading: Reading) -> list[tuple[str, str]]:
+    return [
+        (numbers.whole(len(reading.corpus.text)), "characters"),
+        (numbers.whole(reading.tokenizer.vocab_size), "distinct"),
+        (numbers.whole(reading.word_count), "words"),
+        (numbers.whole(reading.train_chars), "to train on"),
+        (numbers.whole(reading.val_chars), "held out"),
+    ]
+
+
+def _of_tokens(reading: Reading) -> list[tuple[str, str]]:
+    """The same of words and subwords; of words also how many the vocabulary does not have."""
+    data = reading.dataset
+    pairs = [
+        (numbers.whole(reading.tokens), "tokens"),
+        (numbers.whole(reading.tokenizer.vocab_size), "in the vocabulary"),
+        (f"{data.chars_per_token:.2f}", "characters a token"),
+    ]
+    if reading.tokenizer.unk_id is None:
+        return [*pairs, (numbers.whole(data.train), "to train on"), (numbers.whole(data.val), "held out")]
+    return [
+        *pairs,
+        (numbers.percent(1 - reading.unknown_share(data.val_ids)), "of held-out tokens known"),
+        (numbers.percent(reading.unknown_share(data.train_ids)), f"{UNKNOWN} in the training part"),
+    ]
 
 
 def beginning_html(reading: Reading) -> str:
@@ -59,31 +78,41 @@ def beginning_html(reading: Reading) -> str:
     return section("How it begins") + f'<div class="begins{faded}" tabindex="0">{escape(shown)}</div>'
 
 
-def guessing_html(reading: Reading, costs: Mapping[str, float] | None, runs: Sequence[Any]) -> str:
+def guessing_html(reading: Reading, costs: "Baselines | None", runs: Sequence[Any]) -> str:
     """Sorted bars: guessing in grey, the best runs in colour.
 
     Args:
-        costs: bits per character by way of guessing; None: still being computed; {}: nothing is held out.
+        reading: the text.
+        costs: what was measured; None: it is being measured, if anything is held out.
         runs: the best run of each architecture on this split.
     """
     title = "What guessing would cost"
+    if not reading.val_chars:
+        why = "Hold out a share of a longer text, and its end shows what guessing costs and what a model gains."
+        return section(title) + notice("Nothing is held out.", why)
     if costs is None:
         waiting = notice("Counting and compressing…", "The bars come in a few seconds.")
         return section(title, "Bits per character on the held-out part.") + waiting
-    if not costs:
-        why = "Hold out a share of a longer text, and its end shows what guessing costs and what a model gains."
-        return section(title) + notice("Nothing is held out.", why)
-    rows = [(GUESSES[name], cost, numbers.bits(cost), "") for name, cost in costs.items()]
+    rows = [(name, (bits := costs.bits(loss)), numbers.bits(bits), "") for name, loss in guesses(costs)]
     rows += [_run_bar(run) for run in runs]
     under = "Bits per character on the held-out part. A model is worth training when its bar is shorter."
     rows.sort(key=lambda row: -row[1])
-    absent = '<p class="hint">No model has been trained on this text yet.</p>' if not runs else ""
-    return section(title, under) + bars(rows) + absent
+    told = flattery(runs) if runs else "No model has been trained on this text yet."
+    return section(title, under) + bars(rows) + (f'<p class="hint">{escape(told)}</p>' if told else "")
+
+
+def guesses(costs: "Baselines") -> list[tuple[str, float]]:
+    """Ways of guessing with their losses: of the n-grams the first, a middle one, and the best."""
+    orders = sorted({1, min(4, costs.best), costs.best})
+    grams = [(f"{order}-gram: {GRAMS.get(order, 'the best one')}", costs.orders[order - 1]) for order in orders]
+    return [("Uniform: every character equally likely", costs.uniform), ("gzip", costs.gzip), ("xz", costs.xz), *grams]
 
 
 def _run_bar(run: Any) -> tuple[str, float, str, str]:
-    cost = bits_of(run.best_val_loss) or 0.0
-    return f"{ARCH_NAMES.get(run.arch, run.arch)}, best run here", cost, numbers.bits(cost), arch_colour(run.arch)
+    cost = run.bits_per_char(run.best_val_loss) or 0.0
+    level = "" if run.level == "char" else f" on {LEVEL_NAMES[run.level]}"
+    name = f"{ARCH_NAMES.get(run.arch, run.arch)}{level}, best run here"
+    return name, cost, numbers.bits(cost), arch_colour(run.arch)
 
 
 def characters_html(reading: Reading) -> str:

@@ -10,7 +10,7 @@ from gradio.data_classes import FileData
 
 from charlm.catalog import entries, is_at_hand, load_corpus
 from charlm.config import CorpusConfig, SampleConfig, reject_unknown
-from charlm.errors import CharLMError
+from charlm.errors import CharLMError, ConfigError
 from charlm.exchange.exports import find_format
 from charlm.presets import from_options
 from charlm.run import Run
@@ -22,6 +22,7 @@ from charlm.ui.importing import bring_run
 
 AT_ONCE = 8  # calls of one endpoint served at the same time
 WRITING = 64  # texts
+MOST_LISTED = 1000  # next tokens
 
 
 def build(services: Services) -> None:
@@ -191,7 +192,21 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
         for drafts in services.serving.compare(found, text_of(prompt), config):
             yield {run_id: _told(draft, config) for run_id, draft in drafts.items()}
 
-    return [generate, compare]
+    @_spoken
+    def next_tokens(run_id: str, text: str = "", options: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """What may come after a text, the likeliest first: token, probability as drawn, raw: the model's own.
+
+        Options: those of a generation, and count: how many tokens, 12 if left out.
+        """
+        run, given = services.store.get(run_id), options_of(options)
+        count = whole_of(given.pop("count", 12), "count")
+        if not 1 <= count <= MOST_LISTED:
+            raise ConfigError(f"count {count:,} is outside 1 to {MOST_LISTED}")
+        config = SampleConfig.from_dict(given)
+        place = services.serving.next_tokens(run, text_of(text, "text"), "", config, count).places[-1]
+        return [{"token": one.shown, "probability": one.chance, "raw": one.raw} for one in place.likeliest]
+
+    return [generate, compare, next_tokens]
 
 
 def _told(draft: Draft, config: SampleConfig) -> str | list[str]:
@@ -233,10 +248,12 @@ def _summary(run: Run) -> dict[str, Any]:
         "run_id": run.run_id,
         "label": run.label,
         "arch": run.arch,
+        "level": run.level,
         "corpus": run.corpus.get("name", ""),
         "status": run.status,
         "step": run.step,
         "best_val_loss": run.best_val_loss,
+        "bits_per_char": run.bits_per_char(run.best_val_loss),
         "seconds": run.seconds,
         "num_parameters": run.num_parameters,
         "shipped": run.shipped,

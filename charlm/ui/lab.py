@@ -50,7 +50,7 @@ class PublicLab(Lab):
         limits = limits or Limits()
         self.store = RunStore(owner=owner)
         self.jobs = Jobs(self.store, limits.together_trainings)
-        self.serving = Serving(self.store, self.jobs.is_training)
+        self.serving = Serving(self.store, self.jobs.is_training, limits.ladder_tokens)
         accounts = Accounts(limits)
         runs = VisitorRuns(self.store, who, limits)
         jobs = VisitorJobs(self.jobs, runs, who, accounts)

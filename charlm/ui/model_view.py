@@ -1,4 +1,4 @@
-"""What the model sees of a text: characters as ids, a batch, its layers, and three words explained; as HTML."""
+"""What the model sees of a text: tokens as ids, a batch, its layers, and three words explained; as HTML."""
 
 import math
 import re
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from charlm.config import ARCH_NAMES, ModelConfig
+from charlm.config import ARCH_NAMES, LEVEL_NAMES, ModelConfig
 from charlm.presets import PRESETS, from_options
 from charlm.symbols import visible, visible_line
 from charlm.ui import numbers
@@ -16,9 +16,12 @@ from charlm.ui.reading import Reading
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
 
-CELLS = 84  # characters shown with their ids
+# Tokens shown with their ids, and of a row of the batch.
+CELLS = {"char": 84, "word": 32, "bpe": 42}
+WIDE = {"char": 52, "word": 11, "bpe": 16}
+BETWEEN = {"char": "", "word": "·", "bpe": "|"}  # what parts the tokens of a row
+BEGINS = 2000  # characters that hold the first tokens
 ROWS = 3  # of the batch
-WIDE = 52  # characters of a row
 LAYER_HEAD = ("Layer", "In", "Out", "Parameters")
 # What a model's parts are called, where it is not a layer of its architecture.
 NAMED = {"embed": "embedding", "widen": "widening", "fc": "linear"}
@@ -26,7 +29,7 @@ NAMED = {"embed": "embedding", "widen": "widening", "fc": "linear"}
 
 def model_html(reading: Reading) -> str:
     """All of the fold; loads torch for the layers' shapes."""
-    config = from_options({"vocab_size": reading.tokenizer.vocab_size})
+    config = from_options({"level": reading.model.level, "vocab_size": reading.tokenizer.vocab_size})
     return (
         ids_html(reading)
         + f'<div class="sees"><div>{batch_html(reading)}</div><div>{layers_html(reading, config.model)}</div></div>'
@@ -35,30 +38,45 @@ def model_html(reading: Reading) -> str:
 
 
 def ids_html(reading: Reading) -> str:
-    """The first characters, each over its id."""
-    text = reading.corpus.text[:CELLS]
-    cells = "".join(
-        f"<div><b>{escape(visible(character))}</b><span>{number}</span></div>"
-        for character, number in zip(text, reading.tokenizer.encode(text).tolist(), strict=True)
-    )
-    told = "Each character is a number; the model reads numbers and must name the next one."
+    """The first tokens, each over its id."""
+    tokenizer, level = reading.tokenizer, reading.model.level
+    ids = tokenizer.encode(reading.corpus.text[:BEGINS]).tolist()[: CELLS[level]]
+    cells = "".join(f"<div><b>{escape(_sign(tokenizer.tokens[one]))}</b><span>{one}</span></div>" for one in ids)
+    told = f"Each {unit(level)} is a number; the model reads numbers and must name the next one."
     return f'<p class="hint">{told}</p><div class="ids">{cells}</div>'
+
+
+def unit(level: str) -> str:
+    """What one token is called."""
+    return LEVEL_NAMES[level][:-1]
+
+
+def _sign(token: str) -> str:
+    """A token as something that can be seen."""
+    return visible(token) if len(token) == 1 else visible_line(token)
+
+
+def _row(reading: Reading, ids: Sequence[int]) -> str:
+    """The first tokens of a row, what parts them between."""
+    level = reading.model.level
+    return BETWEEN[level].join(visible_line(reading.tokenizer.tokens[one]) for one in ids[: WIDE[level]])
 
 
 def batch_html(reading: Reading) -> str:
     """Rows of the first batch of an epoch: what goes in, and what must come out."""
     inputs, targets = next(reading.dataset.batches(0))  # (B, T) each
     rows = "".join(
-        _pair(visible_line(reading.tokenizer.decode(ins[:WIDE])), visible_line(reading.tokenizer.decode(outs[:WIDE])))
+        _pair(_row(reading, ins), _row(reading, outs))
         for ins, outs in zip(inputs[:ROWS].tolist(), targets[:ROWS].tolist(), strict=True)
     )
     height, width = inputs.shape
+    level = reading.model.level
     part = (
-        f"The first {min(WIDE, width)} of {width} characters of {min(ROWS, height)} of {numbers.count(height, 'row')}."
+        f"The first {min(WIDE[level], width)} of {width} {LEVEL_NAMES[level]} of {min(ROWS, height)} of "
+        f"{numbers.count(height, 'row')}."
     )
-    return (
-        section("A batch", f"Targets are the inputs, one character later. {part}") + f'<div class="batch">{rows}</div>'
-    )
+    said = f"Targets are the inputs, one {unit(level)} later. {part}"
+    return section("A batch", said) + f'<div class="batch">{rows}</div>'
 
 
 def _pair(inputs: str, targets: str) -> str:
@@ -76,7 +94,9 @@ def layers_html(reading: Reading, config: ModelConfig) -> str:
     data = reading.dataset
     rows = layer_rows(model, data.batch_size, data.seq_len)
     rows_at = numbers.count(data.batch_size, "row")
-    under = f"{rows_at} of {data.seq_len} characters at a time; the {next(iter(PRESETS))} preset."
+    under = (
+        f"{rows_at} of {data.seq_len} {LEVEL_NAMES[reading.model.level]} at a time; the {next(iter(PRESETS))} preset."
+    )
     note = (
         ""
         if config.embed_dim
@@ -131,23 +151,23 @@ def _widths(part: str, weights: Sequence[tuple[int, ...]], config: ModelConfig) 
 def words_html(model: ModelConfig, reading: Reading) -> str:
     """Hidden state, truncated backpropagation and top-k in plain words, with this model's numbers."""
     data = reading.dataset
-    memory = numbers.count(model.num_layers, "layer")
+    memory, one = numbers.count(model.num_layers, "layer"), unit(reading.model.level)
     words: Sequence[tuple[str, str]] = (
         (
             "Hidden state",
             f"What the model remembers of all it has read: {model.hidden_size} numbers in each of {memory}, renewed at "
-            "every character. An LSTM keeps a second set, its cell, which gates guard against being overwritten. "
-            "Nothing else is carried from one character to the next.",
+            f"every {one}. An LSTM keeps a second set, its cell, which gates guard against being overwritten. "
+            f"Nothing else is carried from one {one} to the next.",
         ),
         (
             "Truncated backpropagation",
-            f"After every {data.seq_len} characters the model's mistakes are traced back, character by character, and "
+            f"After every {data.seq_len} {one}s the model's mistakes are traced back, {one} by {one}, and "
             "the weights are mended. The tracing stops at the start of the piece, to save time and memory; the hidden "
             "state is carried on into the next piece, so that the memory reaches further back than the tracing.",
         ),
         (
             "Top-k",
-            f"When it writes, the model gives each of the {model.vocab_size} characters a probability, and one is "
+            f"When it writes, the model gives each of the {model.vocab_size:,} {one}s a probability, and one is "
             "drawn. With top-k 5, only the five likeliest take part: fewer slips, less surprise. 0 lets all take part.",
         ),
     )

@@ -86,10 +86,5 @@ def day(created: str, now: datetime | None = None) -> str:
     return "yesterday" if days == 1 else f"{then.day} {then:%b %Y}"
 
 
-def bits_of(loss: float | None) -> float | None:
-    """Nats as bits."""
-    return loss / math.log(2) if _finite(loss) else None  # type: ignore[operator]
-
-
 def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)

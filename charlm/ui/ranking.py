@@ -6,17 +6,27 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from charlm.config import ARCH_NAMES
+from charlm.config import ARCH_NAMES, LEVEL_NAMES
 from charlm.ui import numbers
 from charlm.ui.common import Cell, swatch, table
 from charlm.ui.csv_text import csv_text
-from charlm.ui.numbers import bits_of
 from charlm.ui.run_details import came_untrained
-from charlm.ui.verdict import names
+from charlm.ui.verdict import names, same_tokens
 
 HEAD = ("Model", "Val. loss", "Perplexity", "Bits/char", "Steps", "Trained", "Parameters")
 PHONE_COLUMNS = (0, 1, 3, 5)
-CSV_HEAD = ("label", "arch", "corpus", "val_loss", "perplexity", "bits_per_char", "steps", "seconds", "parameters")
+CSV_HEAD = (
+    "label",
+    "arch",
+    "corpus",
+    "val_loss",
+    "perplexity",
+    "bits_per_char",
+    "steps",
+    "seconds",
+    "parameters",
+    "tokens",
+)
 
 
 @dataclass(frozen=True)
@@ -43,9 +53,10 @@ def number_columns(runs: Sequence[Any], writing: Mapping[str, Writing]) -> dict[
     """The six rows of every run, by run id; the best value of a row is marked when there is something to beat."""
     seen = [writing.get(run.run_id, Writing()) for run in runs]
     losses = [run.best_val_loss for run in runs]
+    comparable = 1 if same_tokens(runs) else 0
     measures: list[tuple[str, list[Any], Any, int]] = [
-        ("Validation loss", losses, numbers.nats, 1),
-        ("Perplexity", losses, numbers.perplexity, 1),
+        ("Validation loss", losses, numbers.nats, comparable),
+        ("Perplexity", losses, numbers.perplexity, comparable),
         ("Words not in the corpus", [one.unknown_share for one in seen], numbers.percent, 1),
         ("Parameters", [run.num_parameters for run in runs], numbers.whole, 1),
         ("Training time", [trained(run)[1] for run in runs], numbers.duration, 1),
@@ -60,7 +71,7 @@ def number_columns(runs: Sequence[Any], writing: Mapping[str, Writing]) -> dict[
 
 
 def best_of(values: Sequence[float | None], sign: int) -> set[int]:
-    """Places of the smallest (sign 1) or largest (-1) value; none if fewer than two differ."""
+    """Places of the smallest (sign 1) or largest (-1) value; none if fewer than two differ, or the sign is 0."""
     known = [(sign * value, place) for place, value in enumerate(values) if value is not None and math.isfinite(value)]
     if len({value for value, _ in known}) < 2:
         return set()
@@ -69,8 +80,9 @@ def best_of(values: Sequence[float | None], sign: int) -> set[int]:
 
 
 def by_loss(runs: Sequence[Any]) -> list[Any]:
-    """Runs by validation loss, those without one last."""
-    return sorted(runs, key=lambda run: math.inf if run.best_val_loss is None else run.best_val_loss)
+    """Runs by validation loss in bits per character, which all tokens can be compared in; those without one last."""
+    bits = {run.run_id: run.bits_per_char(run.best_val_loss) for run in runs}
+    return sorted(runs, key=lambda run: math.inf if bits[run.run_id] is None else bits[run.run_id])
 
 
 def ranking_table(runs: Sequence[Any]) -> str:
@@ -84,7 +96,7 @@ def ranking_table(runs: Sequence[Any]) -> str:
                 name,
                 Cell(numbers.nats(run.best_val_loss), strong=True),
                 numbers.perplexity(run.best_val_loss),
-                numbers.bits(bits_of(run.best_val_loss)),
+                numbers.bits(run.bits_per_char(run.best_val_loss)),
                 numbers.whole(trained(run)[0]),
                 numbers.duration(trained(run)[1]),
                 numbers.whole(run.num_parameters),
@@ -105,8 +117,14 @@ def ranking_csv(runs: Sequence[Any]) -> str:
         loss, name = run.best_val_loss, str(run.corpus.get("name", ""))
         losses: list[float | None] = [None] * 3
         if loss is not None:
-            losses = [round(loss, 6), float(f"{math.exp(min(loss, 700)):.6g}"), round(loss / math.log(2), 6)]
+            bits = run.bits_per_char(loss)
+            losses = [
+                round(loss, 6),
+                float(f"{math.exp(min(loss, 700)):.6g}"),
+                None if bits is None else round(bits, 6),
+            ]
         text = (run.label, ARCH_NAMES.get(run.arch, run.arch), name)
         steps, seconds = trained(run)
-        rows.append([*text, *losses, steps, None if seconds is None else round(seconds, 3), run.num_parameters])
+        taken = None if seconds is None else round(seconds, 3)
+        rows.append([*text, *losses, steps, taken, run.num_parameters, LEVEL_NAMES[run.level]])
     return csv_text(rows)

@@ -4,12 +4,12 @@ from collections.abc import Collection
 from html import escape
 from typing import Any
 
-from charlm.config import ARCH_NAMES
+from charlm.config import ARCH_NAMES, LEVEL_NAMES, ModelConfig
 from charlm.run import MAX_LABEL
 from charlm.ui import numbers
 from charlm.ui.common import action, notice, section
 from charlm.ui.mending import trouble
-from charlm.ui.numbers import MISSING, bits, bits_of, count, whole
+from charlm.ui.numbers import MISSING, bits, count, whole
 from charlm.ui.origin import chain
 from charlm.ui.verdict import AT_WORK
 
@@ -91,13 +91,21 @@ def model_sentence(run: Any) -> str:
     bend = f" ({model.nonlinearity})" if run.arch == "rnn" else ""
     best = f" Best at step {whole(run.best_step)}." if run.best_val_loss is not None and run.step else ""
     if model.is_counted:
-        return f"{kind}, {model.shape}, {whole(model.counted)} tokens to count.{best}"
-    return f"{kind}{bend}, {model.shape}, dropout {model.dropout:g}.{best}"
+        return f"{kind}{_reads(model)}, {model.shape}, counts {whole(model.counted)} tokens.{best}"
+    return f"{kind}{bend}{_reads(model)}, {model.shape}, dropout {model.dropout:g}.{best}"
+
+
+def _reads(model: ModelConfig) -> str:
+    """` on 4,000 words (lower)`; empty for characters."""
+    if model.level == "char":
+        return ""
+    rule = f" ({model.words})" if model.level == "word" else ""
+    return f" on {model.vocab_size:,} {LEVEL_NAMES[model.level]}{rule}"
 
 
 def _lines(run: Any) -> list[tuple[str, str]]:
     corpus = run.corpus
-    loss = f"{numbers.nats(run.best_val_loss)} nats, {bits(bits_of(run.best_val_loss))} bits per character"
+    loss = f"{numbers.nats(run.best_val_loss)} nats, {bits(run.bits_per_char(run.best_val_loss))} bits per character"
     speed = f", {whole(run.chars_per_second)} characters/s" if run.chars_per_second else ""
     text = f"{corpus.get('name', MISSING)}, {whole(corpus.get('characters'))} characters"
     came = [("Imported", f"{run.imported.get('file', MISSING)} ({run.imported.get('format', MISSING)})")]
@@ -110,7 +118,7 @@ def _lines(run: Any) -> list[tuple[str, str]]:
         ("Corpus", text if corpus else "unknown: score it on a text to see how it does"),
         ("Best loss", loss if run.best_val_loss is not None else "not measured yet"),
         *([] if came_untrained(run) else trained),
-        ("Parameters", whole(run.num_parameters)),
+        ("Parameters", whole(run.num_parameters) + (", the tokens it counts" if run.model_config.is_counted else "")),
     ]
 
 
@@ -130,11 +138,13 @@ def training_sentence(run: Any) -> str:
 def evaluation(run: Any, name: str, text: str, measured: dict[str, Any]) -> str:
     """How a run does on another text, against its own held-out loss."""
     cost = measured["bits_per_char"]
-    own = bits_of(run.best_val_loss)
+    own = run.bits_per_char(run.best_val_loss)
     cut = f"the last {whole(MOST_CHARACTERS)} of " if len(text) > MOST_CHARACTERS else ""
     skipped = measured.get("skipped") or 0
     number = skipped if isinstance(skipped, int) else len(skipped)
-    unknown = f" {count(number, 'character')} it does not know skipped." if number else ""
+    left_out = f" {count(number, 'character')} it does not know skipped." if number else ""
+    words = measured.get("unknown") or 0
+    unknown = f"{left_out} {count(words, 'word')} it does not know read as <unk>." if words else left_out
     beside = f" On its own held-out text: {bits(own)}." if own is not None else ""
     body = (
         f"Perplexity {numbers.perplexity(measured['nats_per_token'])}, measured on {cut}{whole(len(text))} characters."

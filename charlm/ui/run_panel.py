@@ -87,7 +87,7 @@ def _buttons() -> tuple[Any, ...]:
     from charlm import catalog
 
     gr.HTML(
-        section("Evaluate on another corpus", "Characters the model does not know are counted and skipped."),
+        section("Evaluate on another corpus", "Characters it does not know are skipped, words read as unknown."),
         apply_default_css=False,
     )
     texts = [(entry.title, entry.key) for entry in catalog.entries()]

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from charlm.config import ARCH_NAMES
+from charlm.config import ARCH_NAMES, LEVEL_NAMES
 from charlm.ui import numbers
 from charlm.ui.common import Cell, action, heading, notice, swatch, table
-from charlm.ui.numbers import bits_of
 from charlm.ui.origin import origin_line, origin_sentence
 from charlm.ui.run_details import came_untrained, resume_options
 from charlm.ui.verdict import AT_WORK
@@ -77,7 +76,7 @@ def _row(run: Any, word: str) -> list[Cell | str]:
         str(run.corpus.get("name", numbers.MISSING)),
         Cell(html=_status(run, word)),
         Cell(numbers.nats(run.best_val_loss), strong=True),
-        numbers.bits(bits_of(run.best_val_loss)),
+        numbers.bits(run.bits_per_char(run.best_val_loss)),
         numbers.MISSING if came_untrained(run) else numbers.whole(run.step),
         numbers.MISSING if came_untrained(run) else numbers.duration(run.seconds),
         Cell(html=f'<span class="grey">{escape(_started(run))}</span>'),
@@ -88,6 +87,7 @@ def _row(run: Any, word: str) -> list[Cell | str]:
 def _name(run: Any) -> str:
     """Swatch and label as a button that opens the details, then the architecture; under it where it comes from."""
     arch = ARCH_NAMES.get(run.arch, run.arch)
+    arch = arch if run.level == "char" else f"{arch} on {LEVEL_NAMES[run.level]}"
     return (
         f'<span class="named">{swatch(run.arch)}<button type="button" class="name" data-act="open" '
         f'data-run="{escape(run.run_id)}"><b>{escape(run.label)}</b></button> '

@@ -117,7 +117,6 @@ def _control(name: str, value: Any) -> Any:
     if isinstance(value, bool):
         return gr.Checkbox(value, label=label, info=info, elem_id=elem_id)
     if name == "stop":
-        return gr.Textbox(
-            value, label=label, info=f"{info}. One a line; \\n is a line end", lines=1, max_lines=4, elem_id=elem_id
-        )
+        info = f"{info}. One a line; \\n is a line end"
+        return gr.Textbox(value, label=label, info=info, lines=2, max_lines=4, elem_id="compare-stop-before")
     return gr.Number(value, precision=0, label=label, info=info, elem_id=elem_id)

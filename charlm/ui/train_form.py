@@ -7,22 +7,37 @@ from typing import Any
 
 import gradio as gr
 
-from charlm.config import ARCH_NAMES, ARCHS, RACE_ARCHS, Config, CorpusConfig, ModelConfig, TrainConfig
+from charlm.config import (
+    ARCH_NAMES,
+    ARCHS,
+    LEVEL_NAMES,
+    RACE_ARCHS,
+    Config,
+    CorpusConfig,
+    ModelConfig,
+    TrainConfig,
+    is_counted,
+)
+from charlm.dataset import Sizes
+from charlm.encoding import text_sizes, token_sizes, tokenizer_for
 from charlm.errors import CharLMError
-from charlm.limits import Limits, check_new, fitted
+from charlm.limits import Limits, check_new, check_tokens, fitted
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
 from charlm.ui import numbers
 from charlm.ui.common import facts, notice
-from charlm.ui.corpora import Chosen, chosen_options, corpus_choices, open_corpus
+from charlm.ui.corpora import Chosen, chosen_options, chosen_tokens, corpus_choices, open_corpus
 
 FOLDS: dict[str, tuple[str, ...]] = {
     "model": (
         "hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "num_heads", "context", "init",
         "tie_weights", "order",
     ),
+    "heart": (
+        "locked_dropout", "output_dropout", "input_dropout", "embed_dropout", "weight_dropout", "weight_decay",
+    ),
     "training": (
         "steps", "epochs", "minutes", "seq_len", "batch_size", "learning_rate", "schedule", "warmup_steps", "grad_clip",
-        "weight_decay", "patience", "eval_every",
+        "patience", "eval_every", "softmax_samples",
     ),
     "name": ("label", "seed", "device", "precision"),
 }  # fmt: skip
@@ -115,15 +130,32 @@ def build(chosen: Chosen | None = None) -> Form:
     return Form(corpus, preset, archs, estimates, button, folds, tuple(controls))
 
 
-def fold_title(key: str, values: Mapping[str, Any]) -> str:
+def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -> str:
     """A fold's title states its values: `Model: 2 layers of 128, dropout 0.1`."""
     if key == "model":
         layers = numbers.count(int(values["num_layers"] or 0), "layer")
-        return f"Model: {layers} of {values['hidden_size']}, dropout {values['dropout']:g}"
+        network = f"{layers} of {values['hidden_size']}, dropout {values['dropout']:g}"
+        parts = [network] if not archs or not all(map(is_counted, archs)) else []
+        parts += [f"{values['order']}-gram"] if any(map(is_counted, archs)) else []
+        level = LEVEL_NAMES.get(values.get("level", "char"), "characters")
+        parts += [f"reads {level}"] if level != "characters" else []
+        return f"Model: {', '.join(parts)}"
     if key == "training":
         budget = ", ".join(_amount(values[name], name) for name in BUDGETS if values[name])
         return f"Training: {budget or 'no end'}, {values['batch_size']} × {values['seq_len']}, {values['schedule']}"
+    if key == "heart":
+        return f"Against learning by heart: {_more_than_dropout(values)}"
     return f"Name, seed and device{': ' + values['label'] if values['label'] else ''}"
+
+
+def _more_than_dropout(values: Mapping[str, Any]) -> str:
+    """`locked dropout, weight dropout 0.5`, or that there is nothing else."""
+    said = ["locked dropout"] if values["locked_dropout"] else []
+    for name in FOLDS["heart"]:
+        field, value = config_class(name).field(name), values[name]
+        if not isinstance(field.default, bool) and value not in (None, field.default):
+            said.append(f"{name.replace('_', ' ')} {value:g}")
+    return ", ".join(said) or "dropout alone"
 
 
 def _amount(value: float, unit: str) -> str:
@@ -144,23 +176,49 @@ def run_config(preset: str, values: Sequence[Any], chosen: Chosen | None) -> Run
     """
     fallback = dict(zip(NAMES, preset_values(preset), strict=True))
     given = {name: fallback[name] if value is None else value for name, value in zip(NAMES, values, strict=True)}
-    return from_options({**given, **chosen_options(chosen)}, preset)
+    tokens = chosen_tokens(chosen)
+    if level_of(preset, tokens) != "char" and not given["embed_dim"]:  # of so many tokens each needs a vector
+        given = {name: value for name, value in given.items() if name not in ("embed_dim", "tie_weights")}
+    return from_options({**given, **tokens, **chosen_options(chosen)}, preset)
 
 
-def text_size(value: str, config: CorpusConfig) -> tuple[int, int]:
-    """Characters and distinct characters of the text behind a picker's value.
+def level_of(preset: str, tokens: Mapping[str, Any]) -> str:
+    """The level that the Corpus tab set, else the preset's; what a browser holds may be anything."""
+    return str({"level": "char", **PRESETS.get(preset, {}), **tokens}["level"])
+
+
+@dataclass(frozen=True)
+class TextSize:
+    """What an estimate needs to know of a text: its characters, the tokens of its parts, and how many distinct ones."""
+
+    characters: int
+    tokens: Sizes
+    distinct: int
+
+
+def text_size(value: str, config: CorpusConfig, model: ModelConfig, limits: Limits | None = None) -> TextSize:
+    """The size of the text behind a picker's value.
+
+    Args:
+        value: of the picker.
+        config: how the text is cleaned and split.
+        model: what its tokens are.
+        limits: of a public Space.
 
     Raises:
         CorpusError: it cannot be opened.
+        LimitError: its tokens may not be counted here.
     """
-    from charlm.tokenizer import CharTokenizer
-
-    text = open_corpus(value, config).text
-    return len(text), CharTokenizer.fit(text).vocab_size
+    corpus = open_corpus(value, config)
+    if limits is not None:
+        check_tokens(limits, corpus.text, model)
+    tokenizer = tokenizer_for(corpus, model, config)
+    tokens = token_sizes(corpus, text_sizes(corpus, config, tokenizer), tokenizer)
+    return TextSize(len(corpus.text), tokens, tokenizer.vocab_size)
 
 
 def estimate_html(
-    size_of: Callable[[str, CorpusConfig], tuple[int, int]],
+    size_of: Callable[[str, CorpusConfig, ModelConfig], TextSize],
     chosen: Chosen | None,
     corpus: str,
     preset: str,
@@ -168,7 +226,7 @@ def estimate_html(
     *values: Any,
     limits: Limits | None = None,
 ) -> str:
-    """Parameters, time, parameters a character, memory; or what does not fit, in a sentence.
+    """Parameters, time, parameters a token, memory; or what does not fit, in a sentence.
 
     Args:
         size_of: `text_size`, or a memory of it: this is asked at every change of a field.
@@ -183,33 +241,34 @@ def estimate_html(
         return notice("No architecture chosen.", "Choose one to train it alone, or several to let them race.")
     try:
         config = run_config(preset, values, chosen)
-        return _estimate(config, archs, *size_of(corpus, config.corpus), limits)
+        return _estimate(config, archs, size_of(corpus, config.corpus, config.model.tokenization), limits)
     except CharLMError as error:
         return notice("This cannot be trained yet.", str(error), "error")
 
 
-def _estimate(config: RunConfig, archs: Sequence[str], characters: int, distinct: int, limits: Limits | None) -> str:
-    from charlm.dataset import character_sizes, cut_of
+def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: Limits | None) -> str:
+    from charlm.dataset import cut_of, unit_of
     from charlm.estimate import check_memory, count_parameters, memory_bytes, this_machine, training_seconds
 
-    cut = cut_of(character_sizes(characters, config.corpus), config.train, config.corpus)
+    cut = cut_of(size.tokens, config.train, config.corpus, config.model.level)
     train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
-    models = [config.model.sized(arch, distinct, cut.train, cut.seq_len) for arch in archs]
+    models = [config.model.sized(arch, size.distinct, cut.train, cut.seq_len) for arch in archs]
     for model in models:
         check_memory(model, train, racers=len(models))
-    counts, train_chars = [count_parameters(model) for model in models], cut.train
+    counts, tokens = [count_parameters(model) for model in models], cut.train
     if limits is not None:
-        check_new(limits, characters, config.train, zip(models, counts, strict=True))
+        check_new(limits, size.characters, config.train, zip(models, counts, strict=True))
     most = 60.0 * limits.run_minutes if limits else math.inf
-    seconds = sum(min(most, training_seconds(this_machine(), model, train, train_chars)) for model in models)
+    seconds = sum(min(most, training_seconds(this_machine(), model, train, tokens)) for model in models)
     memory = sum(memory_bytes(model, train) for model in models)
-    largest = counts.index(max(counts))
+    largest = max(range(len(archs)), key=lambda place: (not is_counted(archs[place]), counts[place]))
     who = f", {ARCH_NAMES[archs[largest]]}"
+    what = "tokens to count" if is_counted(archs[largest]) else "parameters"
     return facts(
         [
-            (numbers.whole(counts[largest]), f"parameters{who}"),
+            (numbers.whole(counts[largest]), f"{what}{who}"),
             (numbers.duration(seconds), "expected" + (", all together" if len(archs) > 1 else "")),
-            (f"{counts[largest] / max(train_chars, 1):.2f}", f"per character{who}"),
+            (f"{counts[largest] / max(tokens, 1):.2f}", f"per {unit_of(config.model.level)[:-1]}{who}"),
             (numbers.size(memory), "memory at most"),
         ]
     )

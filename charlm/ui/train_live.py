@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charlm.course import Row
-from charlm.plots import By, Curve, end_places, loss_plot, loss_range
+from charlm.plots import By, Curve, end_places, loss_plot, scaled
 from charlm.run import Run
 from charlm.ui.train_view import View, mark
+from charlm.ui.verdict import loss_unit, same_tokens
 
 HEIGHT = 330
 MOST = 12  # runs a page may ask for at once
 # Points that a tick adds to a plot, all runs together: the most that take no more than ROOM bytes.
 POINTS, ROOM = (48, 36, 24, 15), 420
-ROUNDED = 1e-5  # nats: a log has seven digits
 DIGITS = 3  # of a loss; a pixel is about 0.01 nats
 
 
-def figure(view: View, overlay: Sequence[Run] = (), by: By = "step", log: bool = False) -> dict[str, Any]:
+def figure(
+    view: View, overlay: Sequence[Run] = (), by: By = "step", log: bool = False, shared: bool = True
+) -> dict[str, Any]:
     """The whole plot. `layout.meta` tells the page what it shows, so that it can ask for what is missing.
 
     Args:
@@ -26,42 +28,35 @@ def figure(view: View, overlay: Sequence[Run] = (), by: By = "step", log: bool =
         overlay: earlier runs, laid under them.
         by: x axis.
         log: logarithmic loss axis.
+        shared: the overlay was measured on the same text, so that the view's other lines hold for it.
     """
     earlier = [run for run in overlay if run.run_id not in view.called]
-    faded = [Curve(run.run_id, run.label, run.arch, run.course().rows, run.best_step, faded=True) for run in earlier]
-    live = bool(view.active)
-    plot = loss_plot([*faded, *_curves(view)], by=by, log=log, uniform=_uniform(view), height=HEIGHT, live=live)
+    faded = [
+        Curve(run.run_id, run.label, run.arch, scaled(run.course().rows, _factor(view, run)), run.best_step, faded=True)
+        for run in earlier
+    ]
+    levels, (unit, _) = view.levels if shared else (), loss_unit(view.runs)
+    plot = loss_plot(
+        [*faded, *view.curves], by=by, log=log, uniform=view.uniform, levels=levels, height=HEIGHT,
+        live=bool(view.active), unit=unit,
+    )  # fmt: skip
     meta = {"runs": list(view.called), "since": _since(view), "key": view.key, "by": by, "log": log}
     plot["layout"]["meta"] = meta
     return plot
 
 
-def _curves(view: View) -> list[Curve]:
-    curves = []
-    for run in view.runs:
-        best = _best(view, run)
-        name, course = view.called[run.run_id], view.courses[run.run_id]
-        curves.append(Curve(run.run_id, name, run.arch, course.rows, best["step"] if best else None, span=course.span))
-    return curves
-
-
-def _best(view: View, run: Run) -> Row | None:
-    """The validation whose weights are kept; the newest low may be so before it is noted as the best."""
-    state, lows = view.states[run.run_id], view.courses[run.run_id].lows
-    known = math.inf if state["best_val_loss"] is None else state["best_val_loss"]
-    if lows and lows[-1]["val_loss"] <= known + ROUNDED:
-        return lows[-1]
-    return next((row for row in lows if row["step"] == state["best_step"]), None)
+def _factor(view: View, earlier: Run) -> float:
+    """What a nat of an earlier run is worth here: where tokens differ, as much text for as much text."""
+    first = next(iter(view.runs), earlier)
+    if same_tokens([first, earlier]):
+        return 1.0
+    own, other = first.bits_per_char(1.0), earlier.bits_per_char(1.0)
+    return other / own if own and other else math.nan
 
 
 def _since(view: View) -> list[int]:
     """The last step of each run, -1 before the first."""
     return [view.courses[run.run_id].last.get("step", -1) for run in view.runs]
-
-
-def _uniform(view: View) -> float | None:
-    sizes = [run.model_config.vocab_size for run in view.runs[:1]]
-    return math.log(sizes[0]) if sizes and sizes[0] > 1 else None
 
 
 def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +107,7 @@ def _additions(view: View, run: Run, since: float, by: By, most: int) -> list[An
     fresh = course.since(since)
     train = [row for row in fresh if row["train_loss"] is not None]
     val = [row for row in fresh if row["val_loss"] is not None]
-    best = _best(view, run) if val else None
+    best = view.best(run) if val else None
     return [
         _flat(few(train, most), "train_loss", by),
         _flat(few(val, max(1, most // 2)), "val_loss", by),
@@ -138,8 +133,7 @@ def _flat(rows: Sequence[Row], loss: str, by: By) -> list[float]:
 
 
 def _ends(view: View, log: bool) -> list[list[float] | None]:
-    curves = _curves(view)
-    places = end_places(curves, log=log, span=loss_range(curves, _uniform(view)), height=HEIGHT)
+    places = end_places(view.curves, log=log, span=view.span, height=HEIGHT)
     return [[round(place[0], DIGITS), round(place[1], 1)] if place else None for place in places]
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from charlm.errors import CharLMError
 from charlm.limits import Limits
 from charlm.plots import By
 from charlm.presets import PRESET_HINTS
-from charlm.ui import train_form, train_live
+from charlm.ui import ladder_view, train_form, train_live
 from charlm.ui.choice import MOST_MESSAGE, asked, run_title
 from charlm.ui.common import ACTIONS_JS, Services, Shared, plot_data, swatch_css, toast
-from charlm.ui.corpora import Chosen, chosen_value, corpus_choices, open_corpus
+from charlm.ui.corpora import Chosen, chosen_tokens, chosen_value, corpus_choices, open_corpus
 from charlm.ui.train_form import FOLDS, NAMES, Form
 from charlm.ui.watch import Watches
 
@@ -52,6 +52,8 @@ class Live:
     overlay: gr.Dropdown
     plot: gr.Plot
     body: gr.HTML
+    fold: gr.Accordion
+    ladder: gr.HTML
     wanted: gr.Textbox
 
 
@@ -85,8 +87,10 @@ def _live() -> Live:
         )
     plot = gr.Plot(show_label=False, container=False, elem_id="train-plot")
     body = gr.HTML("", elem_id="train-live", js_on_load=LIVE_JS, apply_default_css=False)
+    with gr.Accordion(ladder_view.TITLE, open=False, elem_id="train-rungs", elem_classes="fold section-fold") as fold:
+        ladder = gr.HTML("", elem_id="train-ladder", apply_default_css=False)
     wanted = gr.Textbox("[]", visible="hidden", elem_id="train-wanted")
-    return Live(head, by, scale, overlay, plot, body, wanted)
+    return Live(head, by, scale, overlay, plot, body, fold, ladder, wanted)
 
 
 def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
@@ -98,9 +102,10 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
         hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}{cut}")
         return [hint, *values]
 
-    def retitle(*values: Any) -> list[Any]:
+    def retitle(chosen: Chosen | None, preset: str, archs: Sequence[str], *values: Any) -> list[Any]:
         filled = {name: 0 if value is None else value for name, value in zip(NAMES, values, strict=True)}
-        return [gr.update(label=train_form.fold_title(key, filled)) for key in FOLDS]
+        filled["level"] = train_form.level_of(preset, chosen_tokens(chosen))
+        return [gr.update(label=train_form.fold_title(key, filled, archs)) for key in FOLDS]
 
     def rename(archs: Sequence[str]) -> Any:
         return gr.update(value="Train" if len(archs) < 2 else "Race", interactive=bool(archs))
@@ -108,11 +113,18 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
     def estimate(*inputs: Any) -> str:
         return train_form.estimate_html(size_of, *inputs, limits=limits)
 
-    size_of = lru_cache(KEPT_SIZES)(train_form.text_size)
+    size_of = lru_cache(KEPT_SIZES)(partial(train_form.text_size, limits=limits))
     controls = list(form.controls)
     folds = [form.folds[key] for key in FOLDS]
     form.preset.input(fill, form.preset, [form.preset, *controls], **QUIET)
-    gr.on([one.change for one in controls], retitle, controls, folds, trigger_mode="always_last", **QUIET)
+    gr.on(
+        [shared.own.select, form.archs.change, *(one.change for one in controls)],
+        retitle,
+        [shared.corpus, form.preset, form.archs, *controls],
+        folds,
+        trigger_mode="always_last",
+        **QUIET,
+    )
     gr.on(
         [shared.own.select, *(one.change for one in form.inputs)],
         estimate,
@@ -131,7 +143,16 @@ def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches)
         watch = watches.own()
         view = watch.look(train_live.wishes({"wanted": _ids(wanted)}))
         earlier = watch.found([overlay] if overlay else [])
-        return plot_data(train_live.figure(view, earlier, by, scale == "log")) if view.runs else None
+        if not view.runs:
+            return None
+        shared = ladders.of([*view.runs, *earlier]) is not None
+        return plot_data(train_live.figure(view, earlier, by, scale == "log", shared))
+
+    def climb(wanted: str) -> tuple[Any, str]:
+        view = watches.own().look(train_live.wishes({"wanted": _ids(wanted)}))
+        called = [view.called[run.run_id] for run in view.runs]
+        html = ladder_view.ladder_html(view.baselines, ladders.is_coming(view.runs), view.runs, called)
+        return gr.update(label=ladder_view.title(view.worth)), html
 
     def offer(overlay: str) -> Any:
         runs = [run for run in services.store.list() if run.best_val_loss is not None]
@@ -152,6 +173,9 @@ def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches)
             return gr.skip()
         return json.dumps([state["run_id"]])
 
+    ladders = services.serving.ladders
+    for climbed in (live.fold.expand, live.wanted.change, live.body.redraw):
+        climbed(climb, live.wanted, [live.fold, live.ladder], trigger_mode="always_last", **QUIET)
     inputs = [live.by, live.scale, live.overlay, live.wanted]
     changes = [live.by.change, live.scale.change, live.overlay.input, live.wanted.change]
     for drawn in (
@@ -182,7 +206,8 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
         return gr.update(choices=corpus_choices(chosen), value=chosen_value(chosen))
 
     started = form.start.click(
-        start, [shared.corpus, *form.inputs], live.wanted, concurrency_limit=4, **TOLD,
+        start, [shared.corpus, *form.inputs], live.wanted, concurrency_limit=4, api_visibility="private",
+        show_progress="minimal", show_progress_on=form.estimates,  # a long text's words take seconds to count
     )  # fmt: skip
     started.success(None, js="() => { window.dispatchEvent(new Event('charlm:wake')); }")
     gr.on([shared.page.load, shared.corpus.change], take, shared.corpus, form.corpus, **QUIET)

@@ -1,25 +1,32 @@
 """What the Train tab says of its runs at one moment: the finding, the table, the samples."""
 
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charlm.analysis.standing import Rows, common_limit, standing
-from charlm.course import Course
+from charlm.course import Course, Row
+from charlm.plots import Curve, Level, loss_range, near
 from charlm.run import ACTIVE, Run
-from charlm.ui import numbers
+from charlm.ui import ladder_view, numbers
 from charlm.ui.common import Cell, Column, column, columns, heading, marked_text, section, swatch, table
 from charlm.ui.mending import trouble
 from charlm.ui.origin import origin_sentence
 from charlm.ui.ranking import model_name, shape
 from charlm.ui.verdict import AT_WORK, names
 
+if TYPE_CHECKING:
+    from charlm.analysis.baselines import Baselines
+
 HEAD = ("Val. loss", "Train loss", "Perplexity", "Bits/char", "Grad. norm", "Chars/s", "Own time")
+TESTED = "Test perplexity"  # where a text has a test part
 PHONE_COLUMNS = (0, 1, 4, 7)
 TIE = 0.0005  # nats: what three decimals cannot show
+ROUNDED = 1e-5  # nats: a log has seven digits
 
 
 def mark(value: Any) -> str:
@@ -55,12 +62,14 @@ class View:
         states: per run id, `Jobs.state`.
         courses: per run id, what is logged.
         samples: per run id, what it wrote last.
+        baselines: of the text that all of them share; None: not known yet, or they share none.
     """
 
     runs: Sequence[Run]
     states: Mapping[str, Mapping[str, Any]]
     courses: Mapping[str, Course]
     samples: Mapping[str, Written]
+    baselines: "Baselines | None" = None
 
     @cached_property
     def called(self) -> dict[str, str]:
@@ -76,7 +85,42 @@ class View:
     def key(self) -> str:
         """Changes when the page has to be made anew: other runs or names, a beginning, an end, a failure."""
         failures = [self.states[run.run_id]["message"] for run in self._failed]
-        return mark([self.called, self.active, failures]) if self.runs else ""
+        lines = [level.name for level in near(self.curves, self.uniform, self.levels)]
+        return mark([self.called, self.active, failures, lines]) if self.runs else ""
+
+    @cached_property
+    def curves(self) -> list[Curve]:
+        """The runs as a plot draws them."""
+        curves = []
+        for run in self.runs:
+            best, course = self.best(run), self.courses[run.run_id]
+            step = best["step"] if best else None
+            curves.append(Curve(run.run_id, self.called[run.run_id], run.arch, course.rows, step, span=course.span))
+        return curves
+
+    def best(self, run: Run) -> Row | None:
+        """The validation whose weights are kept; the newest low may be so before it is noted as the best."""
+        state, lows = self.states[run.run_id], self.courses[run.run_id].lows
+        known = math.inf if state["best_val_loss"] is None else state["best_val_loss"]
+        if lows and lows[-1]["val_loss"] <= known + ROUNDED:
+            return lows[-1]
+        return next((row for row in lows if row["step"] == state["best_step"]), None)
+
+    @cached_property
+    def uniform(self) -> float | None:
+        """What guessing costs, ln V."""
+        sizes = [run.model_config.vocab_size for run in self.runs[:1]]
+        return math.log(sizes[0]) if sizes and sizes[0] > 1 else None
+
+    @cached_property
+    def levels(self) -> list[Level]:
+        """The other losses that need no training."""
+        return ladder_view.levels(self.baselines)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The losses that the plot shows."""
+        return loss_range(self.curves, self.uniform, near(self.curves, self.uniform, self.levels))
 
     @cached_property
     def title(self) -> str:
@@ -108,6 +152,7 @@ class View:
         if len(self._by_seconds) > 1:
             verb = "is" if self._at_work else "was"
             parts.append(f"At equal seconds of its own {self.called[self._by_seconds[0][0]]} {verb} ahead.")
+        parts += filter(None, [self.worth])
         states = self.states.values()
         if self._at_work:
             parts.append("Training goes on when you close this page.")
@@ -117,6 +162,13 @@ class View:
             parts.append(f"{', '.join(dict.fromkeys(state['status'] for state in states)).capitalize()}.")
         told = [state["message"] for state in states if state["message"] and state["status"] != "failed"]
         return " ".join([*parts, *dict.fromkeys(map(_sentence, told))])
+
+    @cached_property
+    def worth(self) -> str:
+        """`LSTM is worth a 6-gram.`; empty as long as nothing is known."""
+        best = [(run, self.states[run.run_id]["best_val_loss"]) for run in self.runs]
+        networks = [(run, loss) for run, loss in best if loss is not None and not run.model_config.is_counted]
+        return ladder_view.sentence(self.baselines, [(self.called[run.run_id], loss) for run, loss in networks])
 
     @cached_property
     def head(self) -> str:
@@ -138,10 +190,15 @@ class View:
         lines = []
         for place, run in enumerate(self.runs):
             state, loss = self.states[run.run_id], by_steps.get(run.run_id)
+            tested = [numbers.perplexity(state.get("test_loss"))] if self._tested else []
             clock = [numbers.nats(by_seconds.get(run.run_id))] if len(self.runs) > 1 else []
             rank = order.index(run.run_id) if run.run_id in order else len(order)
-            lines.append((rank, [place, *self._cells(run, state, loss), *clock]))
+            lines.append((rank, [place, *self._cells(run, state, loss), *tested, *clock]))
         return [cells for _, cells in sorted(lines, key=lambda line: line[0])]
+
+    @cached_property
+    def _tested(self) -> bool:
+        return any(run.corpus.get("test_tokens") for run in self.runs)
 
     def _cells(self, run: Run, state: Mapping[str, Any], loss: float | None) -> list[str]:
         norm = self.courses[run.run_id].last.get("grad_norm")
@@ -149,7 +206,7 @@ class View:
             numbers.nats(loss),
             numbers.nats(state["train_loss"]),
             numbers.perplexity(loss),
-            numbers.bits(numbers.bits_of(loss)),
+            numbers.bits(run.bits_per_char(loss)),
             numbers.bits(norm),
             numbers.whole(state["chars_per_second"]),
             f"{state['seconds'] or 0:,.1f} s",
@@ -174,7 +231,8 @@ class View:
             name = f"{swatch(run.arch)}{model_name(self.called[run.run_id], shape(run))}"
             lines.append([Cell(html=name), Cell(loss, strong=True), *others])
         first, *last = self.limits
-        return table((first, *HEAD, *last), lines, keep=PHONE_COLUMNS, kind="standing", id="train-table")
+        tested = (TESTED,) if self._tested else ()
+        return table((first, *HEAD, *tested, *last), lines, keep=PHONE_COLUMNS, kind="standing", id="train-table")
 
     def sample(self, place: int) -> str:
         """The column of what a run wrote last."""
@@ -201,15 +259,18 @@ class View:
         return {run.run_id: self.courses[run.run_id].standing for run in runs}
 
     def _limit(self, by: str) -> float:
-        return common_limit(self._contenders, by)
+        """How far all have come; an n-gram, which counts the text once, holds nobody up."""
+        counted = {run.run_id for run in self.runs if run.model_config.is_counted}
+        trained = {run_id: rows for run_id, rows in self._contenders.items() if run_id not in counted}
+        return common_limit(trained or self._contenders, by)
 
     @cached_property
     def _by_steps(self) -> list[tuple[str, float]]:
-        return standing(self._contenders, "step")
+        return standing(self._contenders, "step", self._limit("step"))
 
     @cached_property
     def _by_seconds(self) -> list[tuple[str, float]]:
-        return standing(self._contenders, "seconds")
+        return standing(self._contenders, "seconds", self._limit("seconds"))
 
 
 def _sentence(message: str) -> str:

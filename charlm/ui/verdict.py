@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from charlm.config import ARCH_NAMES
-from charlm.ui.numbers import MISSING, bits, bits_of, count, listed, whole
+from charlm.config import ARCH_NAMES, LEVEL_NAMES
+from charlm.ui.numbers import MISSING, bits, count, listed, percent, whole
 
 TIE = 0.005  # bits per character: less is nothing
 SMALL = 0.05
@@ -13,25 +13,50 @@ AT_WORK = ("queued", "running", "paused")
 
 
 def names(runs: Sequence[Any]) -> list[str]:
-    """What to call each run here: its architecture, or its label where two share an architecture."""
-    archs = [run.arch for run in runs]
-    return [ARCH_NAMES.get(run.arch, run.arch) if archs.count(run.arch) == 1 else run.label for run in runs]
+    """What to call each run here: its architecture, what it reads if that differs; its label if two share both."""
+    mixed = len({run.level for run in runs}) > 1
+    kinds = [f"{ARCH_NAMES.get(run.arch, run.arch)}{f' on {LEVEL_NAMES[run.level]}' if mixed else ''}" for run in runs]
+    return [kind if kinds.count(kind) == 1 else run.label for kind, run in zip(kinds, runs, strict=True)]
 
 
-def verdict(runs: Sequence[Any]) -> tuple[str, str]:
-    """The Compare tab's heading and the line under it, from what was measured in training."""
+def same_tokens(runs: Sequence[Any]) -> bool:
+    """Whether the losses are of the same tokens, so that they can be compared in nats; characters are always such."""
+    return len({_tokens(run) for run in runs}) < 2
+
+
+def _tokens(run: Any) -> tuple[Any, ...]:
+    if run.level == "char":
+        return ("char",)
+    model = run.model_config
+    return run.level, model.words, model.vocab_size, run.corpus.get("sha256")
+
+
+def loss_unit(runs: Sequence[Any]) -> tuple[str, list[float]]:
+    """The unit in which losses of these runs are drawn together, and what one nat per token of each run is in it."""
+    if same_tokens(runs):
+        return f"nats per {'character' if all(run.level == 'char' for run in runs) else 'token'}", [1.0] * len(runs)
+    return "bits per character", [run.bits_per_char(1.0) or math.nan for run in runs]
+
+
+def verdict(runs: Sequence[Any], worth: str = "") -> tuple[str, str]:
+    """The Compare tab's heading and the line under it, from what was measured in training.
+
+    Args:
+        runs: which.
+        worth: a sentence that says where they stand on the n-gram ladder, if that is known.
+    """
     if not runs:
         return "Which model writes best?", "Choose one to six models below, then press Generate."
-    measured = [(bits_of(run.best_val_loss), name, run) for run, name in zip(runs, names(runs), strict=True)]
+    measured = [(run.bits_per_char(run.best_val_loss), name, run) for run, name in zip(runs, names(runs), strict=True)]
     ranked = sorted(((cost, name, run) for cost, name, run in measured if cost is not None), key=lambda entry: entry[0])
     if not ranked:
         return "No loss has been measured yet.", _how_to_measure(runs)
     if len(ranked) == 1:
-        return _alone(ranked[0])
+        return _alone(ranked[0], worth)
     judged = [run for _, _, run in ranked]
     if not same_text(judged):
         return _not_fair(ranked)
-    reasons = [_ground(judged), _size_of_lead(ranked), _fairness(judged)]
+    reasons = [_ground(judged), _size_of_lead(ranked), worth, _fairness(judged), flattery(judged)]
     return _winner(ranked), " ".join(reasons).replace("  ", " ").strip()
 
 
@@ -46,11 +71,12 @@ def same_text(runs: Sequence[Any]) -> bool:
     return len({(run.corpus.get("sha256"), run.corpus.get("val_chars")) for run in runs}) == 1
 
 
-def _alone(entry: tuple[Any, str, Any]) -> tuple[str, str]:
+def _alone(entry: tuple[Any, str, Any], worth: str) -> tuple[str, str]:
     cost, name, run = entry
     guess = _uniform_bits(run)
     against = f" Guessing every character equally likely would cost {bits(guess)}." if guess else ""
-    return f"{name} needs {bits(cost)} bits per character.", f"{_ground([run])}{against} Add a second model to compare."
+    told = [f"{_ground([run])}{against}", worth, flattery([run]), "Add a second model to compare."]
+    return f"{name} needs {bits(cost)} bits per character.", " ".join(filter(None, told))
 
 
 def _not_fair(ranked: Sequence[tuple[Any, str, Any]]) -> tuple[str, str]:
@@ -107,15 +133,43 @@ def _fairness(runs: Sequence[Any]) -> str:
         return "Training goes on, so this may change."
     if any(run.imported and not run.step for run in runs):
         return "Not all of them were trained here."
+    trained = [run for run in runs if not run.model_config.is_counted]
+    counted = "The n-gram counted the text once." if len(trained) < len(runs) else ""
+    return f"{counted} {_same_training(trained) if len(trained) > 1 else ''}".strip()
+
+
+def _same_training(runs: Sequence[Any]) -> str:
+    """Whether runs that learned in steps did so on the same batches."""
     steps = sorted({run.step for run in runs})
     if len(steps) > 1:
         return f"They trained for {whole(steps[0])} to {whole(steps[-1])} steps, so look at the curves too."
     views = {(run.train_config.batch_size, run.train_config.seq_len, run.train_config.seed) for run in runs}
-    if len(views) > 1:
+    if len(views) > 1 or not same_tokens(runs):
         return f"All took {count(steps[0], 'step')}, on different batches."
     return f"All saw the same {whole(steps[0])} batches."
 
 
+def flattery(runs: Sequence[Any]) -> str:
+    """Why the bits of word models are lower than they should be: what they need not write; empty if there is none."""
+    words = [run for run in runs if run.level == "word"]
+    shares = [share for run in words if (share := unknown_share(run))]
+    lowered = any(run.model_config.words == "lower" and not run.corpus_config.lowercase for run in words)
+    if not shares and not lowered:
+        return ""
+    most = f"{'up to ' if len(set(shares)) > 1 else ''}{percent(max(shares))}" if shares else ""
+    rare = f"a rare word, {most} of the held-out ones, costs them only one <unk>" if shares else ""
+    case = "capitals need not be written" if lowered else ""
+    return f"Bits of models on words are flattered: {' and '.join(filter(None, (rare, case)))}."
+
+
+def unknown_share(run: Any) -> float | None:
+    """Which share of the held-out tokens was `<unk>`; None where that was not counted."""
+    unknown, tokens = run.corpus.get("val_unknown"), run.corpus.get("val_tokens")
+    return unknown / tokens if unknown is not None and tokens else None
+
+
 def _uniform_bits(run: Any) -> float | None:
+    if run.level != "char":
+        return None
     distinct = run.corpus.get("distinct") or 0
     return math.log2(distinct) if distinct > 1 else None

@@ -73,7 +73,8 @@ class Watch:
         """What there is to say of these runs now."""
         states = {run.run_id: self.services.jobs.state(run) for run in runs}  # first: what follows is not older
         courses = {run.run_id: run.course() for run in runs}
-        return View(runs, states, courses, {run.run_id: self._sample(run) for run in runs})
+        samples = {run.run_id: self._sample(run) for run in runs}
+        return View(runs, states, courses, samples, self.services.serving.ladders.of(runs))
 
     def shown(self, wanted: Sequence[str] = ()) -> list[Run]:
         """The wanted runs with their race, else those at work, else the last, else the shipped."""

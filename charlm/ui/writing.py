@@ -6,59 +6,66 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from charlm.analysis.words import unknown_words
-from charlm.config import ARCH_NAMES, SampleConfig
+from charlm.config import ARCH_NAMES
+from charlm.serving import Draft
 from charlm.ui import numbers
 from charlm.ui.common import Column, columns, marked_text, notice
-from charlm.ui.numbers import bits_of
 from charlm.ui.ranking import Writing, number_columns, shape
 from charlm.ui.verdict import names
 
 FLUSH_SECONDS = 0.05  # serving hands texts on at about this pace
 BEGUN_WORD = re.compile(r"[^\W\d_]+$")
 NO_LEXICON: frozenset[str] = frozenset()
+NOTHING: Mapping[str, Any] = {"prompt": "", "text": "", "note": ""}
 
 
 def resting_columns(runs: Sequence[Any], lexicons: Mapping[str, frozenset[str]]) -> str:
     """Before Generate: the last sample of each run's training, so that the page never opens empty."""
     if not runs:
         return notice("No model chosen.", "Pick one to six in Models; the three that come with the app are at its end.")
-    drafts = {run.run_id: _last_sample(run) for run in runs}
-    return _draw(runs, drafts, lexicons)
+    return _draw(runs, {run.run_id: [_last_sample(run)] for run in runs}, lexicons)
 
 
 def written_columns(
-    runs: Sequence[Any], drafts: Mapping[str, Any], lexicons: Mapping[str, frozenset[str]], writing: bool
+    runs: Sequence[Any], drafts: Mapping[str, Draft], lexicons: Mapping[str, frozenset[str]], writing: bool
 ) -> str:
     """The columns for the drafts so far; `writing` shows a caret where a model is not done."""
-    shown = {run_id: _shown(draft, writing) for run_id, draft in drafts.items()}
+    shown = {run_id: [_shown(one, writing) for one in draft.samples] for run_id, draft in drafts.items()}
     return _draw(runs, shown, lexicons)
 
 
 def stream_columns(
-    serving: Any, runs: Sequence[Any], prompt: str, config: SampleConfig, flush: float = FLUSH_SECONDS
+    serving: Any, runs: Sequence[Any], drafts: Iterator[Mapping[str, Draft]], flush: float = FLUSH_SECONDS
 ) -> Iterator[str]:
-    """All columns, about every `flush` seconds; more rarely when drawing long texts takes long itself."""
+    """All columns, about every `flush` seconds; more rarely when drawing long texts takes long itself.
+
+    Args:
+        serving: knows the words of a run's corpus.
+        runs: a column for each.
+        drafts: what their models write, as it grows.
+        flush: seconds.
+    """
     lexicons = {run.run_id: serving.lexicon(run) for run in runs}
-    drafts: Mapping[str, Any] = {}
+    state: Mapping[str, Draft] = {}
     due = 0.0
-    for drafts in serving.compare(runs, prompt, config):
+    for state in drafts:
         now = time.monotonic()
         if now < due:
             continue
-        yield written_columns(runs, drafts, lexicons, writing=True)
+        yield written_columns(runs, state, lexicons, writing=True)
         due = now + max(flush, 6 * (time.monotonic() - now))
-    yield written_columns(runs, drafts, lexicons, writing=False)
+    yield written_columns(runs, state, lexicons, writing=False)
 
 
-def _shown(draft: Any, writing: bool) -> dict[str, Any]:
+def _shown(draft: Draft, writing: bool) -> dict[str, Any]:
     """A draft as plain values; one that failed says so in its own column."""
     return {
         "prompt": draft.prompt,
         "text": draft.text,
-        "note": skipped_note(draft.skipped),
-        "speed": draft.chars_per_second if draft.text else None,
+        "note": skipped_note(draft.skipped) or unknown_note(draft.unknown),
+        "speed": draft.chars_per_second or None,
         "writing": writing and not draft.done,
-        "error": getattr(draft, "error", ""),
+        "error": draft.error,
     }
 
 
@@ -76,28 +83,36 @@ def _last_sample(run: Any) -> dict[str, Any]:
 
 def skipped_note(skipped: Sequence[str]) -> str:
     """Which prompt characters this model never saw."""
-    distinct = list(dict.fromkeys(skipped))
-    if not distinct:
-        return ""
-    named = " ".join(_visible(character) for character in distinct[:12])
-    more = f" and {len(distinct) - 12} more" if len(distinct) > 12 else ""
-    return f"Skipped, never seen in its corpus: {named}{more}"
+    return f"Skipped, never seen in its corpus: {_named(skipped)}" if skipped else ""
+
+
+def unknown_note(unknown: Sequence[str]) -> str:
+    """Which prompt words are not in this model's vocabulary."""
+    return f"Read as <unk>, not in its vocabulary: {_named(unknown)}" if unknown else ""
+
+
+def _named(unseen: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(unseen))
+    named = " ".join(_visible(one) for one in distinct[:12])
+    return named + (f" and {len(distinct) - 12} more" if len(distinct) > 12 else "")
 
 
 def _visible(character: str) -> str:
     return {" ": "space", "\n": "line end", "\t": "tab"}.get(character, character)
 
 
-def _draw(runs: Sequence[Any], drafts: Mapping[str, Mapping[str, Any]], lexicons: Mapping[str, frozenset[str]]) -> str:
+def _draw(
+    runs: Sequence[Any], drafts: Mapping[str, Sequence[Mapping[str, Any]]], lexicons: Mapping[str, frozenset[str]]
+) -> str:
     """Texts marked, shares and speeds measured, everything put into columns."""
-    marked, writing = {}, {}
+    texts, writing = {}, {}
     for run in runs:
-        draft = drafts.get(run.run_id, {"prompt": "", "text": "", "note": ""})
-        spans, share = _unknown(draft, lexicons.get(run.run_id, NO_LEXICON))
-        marked[run.run_id] = _text_html(draft, spans)
-        writing[run.run_id] = Writing(share, draft.get("speed"))
+        samples = drafts.get(run.run_id) or [NOTHING]
+        judged = [_unknown(one, lexicons.get(run.run_id, NO_LEXICON)) for one in samples]
+        texts[run.run_id] = _texts_html(samples, judged)
+        speeds = [one.get("speed") for one in samples]
+        writing[run.run_id] = Writing(_mean([share for _, share in judged]), _mean(speeds))
     rows = number_columns(runs, writing)
-    called = names(runs)
     return columns(
         [
             Column(
@@ -107,15 +122,20 @@ def _draw(runs: Sequence[Any], drafts: Mapping[str, Mapping[str, Any]], lexicons
                 subtitle=shape(run)
                 if name in ARCH_NAMES.values()
                 else f"{ARCH_NAMES.get(run.arch, run.arch)} {shape(run)}",
-                figure=numbers.bits(bits_of(run.best_val_loss)),
+                figure=numbers.bits(run.bits_per_char(run.best_val_loss)),
                 unit="bits/char",
-                text_html=marked[run.run_id],
-                note=str(drafts.get(run.run_id, {}).get("note", "")),
+                text_html=texts[run.run_id],
+                note=str((drafts.get(run.run_id) or [NOTHING])[0].get("note", "")),
                 numbers=rows[run.run_id],
             )
-            for run, name in zip(runs, called, strict=True)
+            for run, name in zip(runs, names(runs), strict=True)
         ]
     )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _unknown(draft: Mapping[str, Any], lexicon: frozenset[str]) -> tuple[Sequence[tuple[int, int]], float | None]:
@@ -127,6 +147,18 @@ def _unknown(draft: Mapping[str, Any], lexicon: frozenset[str]) -> tuple[Sequenc
     prefix = begun.group() if begun and text[:1].isalpha() else ""
     spans, share = unknown_words(prefix + text, lexicon, ended=not draft.get("writing"))
     return [(max(start - len(prefix), 0), end - len(prefix)) for start, end in spans], share
+
+
+def _texts_html(samples: Sequence[Mapping[str, Any]], judged: Sequence[tuple[Sequence[Any], float | None]]) -> str:
+    """The text, or all samples under each other, each with its number and its share of unknown words."""
+    texts = [_text_html(one, spans) for one, (spans, _) in zip(samples, judged, strict=True)]
+    if len(texts) == 1:
+        return texts[0]
+    shares = ["" if share is None else f" · {numbers.percent(share)} of words not in the corpus" for _, share in judged]
+    return "".join(
+        f'<p class="sample"><b>{place}</b>{share}</p><div class="one">{text}</div>'
+        for place, (text, share) in enumerate(zip(texts, shares, strict=True), 1)
+    )
 
 
 def _text_html(draft: Mapping[str, Any], spans: Sequence[tuple[int, int]]) -> str:

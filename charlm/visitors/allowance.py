@@ -16,6 +16,7 @@ from charlm.limits import (
     check_model,
     check_new,
     check_text_size,
+    check_tokens,
     check_training,
     refuse_above,
     utf8_size,
@@ -46,10 +47,11 @@ class Allowance:
         Raises:
             LimitError: names the first limit that is exceeded, and the way out.
         """
-        from charlm.entry import tokenizer_for
+        from charlm.encoding import tokenizer_for
         from charlm.estimate import count_parameters  # torch takes seconds: not before it is needed
 
         check_text_size(self._limits, utf8_size(corpus.text))  # before its words are counted
+        check_tokens(self._limits, corpus.text, config.model)
         vocab_size = tokenizer_for(corpus, config.model, config.corpus).vocab_size
         models = (config.model.sized(arch, vocab_size, len(corpus.text), config.train.seq_len) for arch in archs)
         counted = ((one, count_parameters(one)) for one in models)  # not before the rest has passed

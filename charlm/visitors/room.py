@@ -56,7 +56,7 @@ def _runs(store: RunStore) -> Iterator[Kept]:
 def _texts(store: RunStore, data: Path) -> Iterator[Kept]:
     at_work = {str(run.corpus.get("sha256")) for run in store.list() if run.status in ACTIVE}
     names: dict[Path, list[Path]] = {}
-    for file in (file for folder in ("uploads", "texts", "catalog") for file in _entries(data / folder)):
+    for file in (file for folder in ("uploads", "texts", "catalog", "ladders") for file in _entries(data / folder)):
         names.setdefault(file.with_suffix(""), []).append(file)
     return (_kept(files) for stem, files in names.items() if stem.name not in at_work)
 

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charlm.accounts import Accounts
 from charlm.catalog import data_dir, recall
@@ -12,8 +12,11 @@ from charlm.config import SampleConfig
 from charlm.errors import LimitError
 from charlm.limits import ELSEWHERE, Visitor, check_sampling, check_text_size, utf8_size
 from charlm.run import Run
-from charlm.serving import Begun, Draft, Serving
+from charlm.serving import Begun, Draft, Ladders, Serving
 from charlm.visitors.runs import Who
+
+if TYPE_CHECKING:
+    from charlm.analysis.next_tokens import Outlook
 
 EVALUATION_SECONDS = 60.0  # set aside for scoring a text; what it took is what counts
 MOST_SCORERS = 4  # visitors whose text is scored, or waits for that; each of them takes a thread
@@ -60,6 +63,19 @@ class VisitorServing:
         with self._place(len(runs), samples * config.beams):
             yield from self._serving.compare(runs, prompt, config, begun)
 
+    def next_tokens(self, run: Run, prompt: str, text: str, config: SampleConfig, count: int) -> "Outlook":
+        """As `Serving.next_tokens`.
+
+        Raises:
+            LimitError: looked at too often.
+        """
+        self._accounts.take_look(someone(self._who))
+        return self._serving.next_tokens(run, prompt, text, config, count)
+
+    def with_token(self, run: Run, begun: Begun, place: int, token: int) -> tuple[Begun, int]:
+        """As `Serving.with_token`."""
+        return self._serving.with_token(run, begun, place, token)
+
     def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
         """As `Serving.evaluate`, one at a time; its seconds count as training.
 
@@ -75,6 +91,11 @@ class VisitorServing:
                 return self._serving.evaluate(run, text, split)
             finally:
                 self._accounts.settle(visitor, EVALUATION, time.monotonic() - began)
+
+    @property
+    def ladders(self) -> Ladders:
+        """As `Serving.ladders`."""
+        return self._serving.ladders
 
     def lexicon(self, run: Run) -> frozenset[str]:
         """As `Serving.lexicon`."""

@@ -281,6 +281,15 @@ def descriptions(real: Members) -> Members:
     def spelled(*tokens: str) -> bytes:
         return zipped({**real, "tokenizer.json": json.dumps({"level": "char", "tokens": tokens}).encode()})
 
+    def listed(tokens: list[str], merges: list[list[str]], level: str, regex: bool = False) -> bytes:
+        model = {"type": "BPE" if level == "bpe" else "WordLevel", "unk_token": "<unk>", "merges": merges}
+        held: dict[str, Any] = {"model": {**model, "vocab": {token: place for place, token in enumerate(tokens)}}}
+        if regex:  # which would take forever, if it were used; the weights are of other sizes
+            held["normalizer"] = {"type": "Replace", "pattern": {"Regex": "(a|a|aa)+$"}, "content": "a" * 10**4}
+        other = {**info, "model": {**info["model"], "level": level, "embed_dim": 3}}
+        told = {"run.json": json.dumps(other).encode(), "tokenizer.json": json.dumps(held).encode()}
+        return zipped({**real, **told})
+
     deep = b'{"label":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
     absurd = {**info["model"], "hidden_size": 4096, "num_layers": 8}
     return {
@@ -297,6 +306,11 @@ def descriptions(real: Members) -> Members:
         "tokens-half.zip": spelled(*tokens[:-1], "\ud800"), "tokens-too-few.zip": spelled(*tokens[:-1]),
         "tokens-too-many.zip": spelled(*tokens, "\u0416"),
         "tokens-of-10-mb.zip": spelled(*(chr(256 + n) for n in range(50_000))),
+        "words-with-a-regex.zip": listed(["<unk>", *map(str, range(len(tokens) - 1))], [], "word", regex=True),
+        "words-without-unknown.zip": listed(tokens, [], "word"),
+        "words-too-long.zip": listed(["<unk>", *(str(n) * 99 for n in range(len(tokens) - 1))], [], "word"),
+        "merges-of-nothing.zip": listed(tokens, [["ab", "c"]], "bpe"),
+        "merges-that-grow.zip": listed(tokens, [["a" * 2**n, "a" * 2**n] for n in range(8)], "bpe"),
     }  # fmt: skip
 
 

@@ -38,6 +38,9 @@ REASONS = {
     "run-json-deep.zip": "nested deeper", "run-json-nan.zip": "no number",
     "run-json-unknown-setting.zip": "unknown setting", "run-json-absurd-model.zip": "this model",
     "tokens-half.zip": "half", "tokens-too-many.zip": "its tokenizer has",
+    "words-with-a-regex.zip": "this model", "words-without-unknown.zip": "the first of them <unk>",
+    "words-too-long.zip": "words of 1 to 64", "merges-of-nothing.zip": "joins tokens that it does not have",
+    "merges-that-grow.zip": "distinct tokens of up to 32 bytes",
     "gzip-bomb.txt.gz": "more than 2,097,152 bytes",
     "gzip-in-gzip.txt.gz": "binary file", "json-deep.json": "nested too deeply", "pickle-renamed.txt": "binary file",
 }  # fmt: skip

@@ -64,6 +64,19 @@ def test_the_curves_are_drawn(page: Any) -> None:
     assert page.evaluate("document.querySelector('#compare-plot .js-plotly-plot').data.length") >= 3
 
 
+def test_the_ngram_ladder_comes_by_itself(page: Any) -> None:
+    page.locator("#compare-verdict", has_text="worth a 5-gram").wait_for()
+    page.wait_for_function("document.querySelector('#compare-plot .js-plotly-plot')?.layout.shapes?.length === 2")
+    page.locator("#compare-rungs", has_text="worth a 5-gram").get_by_role("button").first.click()
+    bars = page.locator("#compare-ladder .bars > div")
+    bars.first.wait_for()
+    assert bars.count() == 18 and "12-gram" in bars.all_inner_texts()[-1]
+    choose_tab(page, "Train")
+    page.locator("#train-rungs").get_by_role("button").first.click()
+    page.locator("#train-ladder .bars > div").first.wait_for()
+    page.locator("#train-rungs", has_text="worth a 5-gram").wait_for()
+
+
 def test_the_ranking_can_be_kept(page: Any) -> None:
     with page.expect_download() as waiting:
         page.locator("#compare-csv").click()

@@ -165,6 +165,15 @@ def test_compare_writes_them_and_draws_them(listener: Listener, planted: list[st
         page.locator("#compare-generate").wait_for(state="visible")
         page.wait_for_timeout(500)
         listener.silent("generated text")
+    page.locator("#compare-stop").wait_for(state="detached")
+    page.locator("#compare-next-fold").get_by_role("button").first.click()
+    page.locator("#compare-next .next-bars li").first.wait_for()
+    page.locator("#compare-next .next-text").focus()
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("2")
+    page.locator("#compare-next.stale").wait_for(state="detached")
+    listener.silent("what next")
     page.locator("#compare-plot .js-plotly-plot").wait_for()
     for x in (0.3, 0.6, 0.9):  # hover texts
         box = page.locator("#compare-plot .js-plotly-plot").bounding_box()

@@ -19,7 +19,7 @@ from tests.faults.outcome import content, rows, same
 from tests.faults.zygote import SETTINGS, Zygote
 from tests.training import store_in, trained
 
-FIELDS = (("lstm",), ("gru",), ("rnn",), ("lstm", "gru"), ("rnn", "lstm"))
+FIELDS = (("lstm",), ("gru",), ("rnn",), ("lstm", "gru"), ("rnn", "lstm"), ("ngram", "gru"))
 
 
 @pytest.fixture

@@ -15,18 +15,23 @@ from typing import Any
 
 import torch
 
+from charlm import bounded_json
+from charlm.analysis.baselines import Baselines
 from charlm.catalog import recall, remember
 from charlm.checkpoint import check_place, load_training, load_weights, weights_about
 from charlm.cli.report import facts_of, row_of
-from charlm.config import CorpusConfig
+from charlm.config import CorpusConfig, ModelConfig
 from charlm.corpus import read_corpus, table_columns
-from charlm.entry import corpus_cut, dataset_of
+from charlm.encoding import corpus_cut, dataset_of
+from charlm.errors import CheckpointError
 from charlm.exchange.imports import import_file
 from charlm.exchange.run_zip import read_zip, write_zip
 from charlm.jobs import Jobs
-from charlm.run import Run
+from charlm.limits import Limits, check_model
+from charlm.run import Run, read_json
 from charlm.runs import RunStore
 from charlm.serving import Serving
+from charlm.tokenizer import fit_tokenizer, most_tokenizer_bytes, read_tokenizer
 from charlm.train import train
 from charlm.ui.common import Services
 from charlm.ui.compare_tab import run_choices
@@ -42,7 +47,7 @@ from charlm.ui.watch import Watch
 from charlm.ui.writing import resting_columns
 from tests.attacks.make import Payload, real_run
 from tests.fuzz.foreign import checkpoints, read_foreign, torch_saved
-from tests.training import small_corpus, store_in
+from tests.training import TEXT, small_corpus, store_in, trained
 
 MOST_BYTES = 2 << 20  # what a text or a zip may unpack to here
 ROWS = [{"text": "a fox met a hen", "n": 1}, {"text": "grün, “größer”; ł", "n": None}, {"text": "", "n": [1, {"a": 2}]}]
@@ -62,8 +67,12 @@ class Ground:
         self.run.update(status="failed", message="why", mend={"learning_rate": 0.1}, ancestry=[
             {"run_id": made.run_id, "label": "x", "step": 3, "why": "fork"}])  # fmt: skip
         (made.folder / ".lock").touch()
-        self.services = Services(self.store, Jobs(self.store), Serving(self.store))
+        serving = Serving(self.store)
+        serving.ladders._ask = lambda *_: None  # type: ignore[method-assign]  # nothing is measured beside the reading
+        self.services = Services(self.store, Jobs(self.store), serving)
         self.dataset = dataset_of(made.tokenizer(), small_corpus(), made.train_config, made.corpus_config)
+        small = {"hidden_size": 4, "num_layers": 1, "steps": 4, "eval_every": 2}
+        [self.words] = trained(store_in(home / "words"), "gru", level="word", **small)
 
     def put(self, name: str, data: bytes) -> Callable[[], None]:
         """Replace a file of the run; the answer puts it back."""
@@ -152,9 +161,66 @@ def _shown(ground: Ground) -> None:
 
 
 def _zip_files(ground: Ground) -> Files:
-    path = ground.home / "run.zip"
-    write_zip(ground.run, path)
-    return {"run.zip": path.read_bytes()}
+    paths = {run: ground.home / name for run, name in ((ground.run, "run.zip"), (ground.words, "words.zip"))}
+    for run, path in paths.items():
+        write_zip(run, path)
+    return {path.name: path.read_bytes() for path in paths.values()}
+
+
+# What tokens a tokenizer.json may hold, by its name here.
+TOKENS = {
+    "lower.json": ModelConfig(level="word"),
+    "spaces.json": ModelConfig(level="word", words="spaces", min_count=1),
+    "subwords.json": ModelConfig(level="bpe", vocab_size=280),
+}
+
+
+def _token_files(ground: Ground) -> Files:
+    text = small_corpus().text
+    return {name: fit_tokenizer(text, config, len(text)).to_file() for name, config in TOKENS.items()}
+
+
+def _tokens(ground: Ground, name: str, data: bytes) -> None:
+    """A tokenizer.json of words or subwords, of as many as the model is said to have."""
+    text = small_corpus().text
+    size = fit_tokenizer(text, TOKENS[name], len(text)).vocab_size
+    config = ModelConfig.from_dict({**TOKENS[name].to_dict(), "vocab_size": size})
+    path = ground.home / name
+    path.write_bytes(data)
+    tokenizer = read_tokenizer(read_json(path, most_tokenizer_bytes(size, config.level)), config)
+    ids = tokenizer.encode(text)
+    assert tokenizer.vocab_size == len(tokenizer.tokens) == size and ids.max() < size
+    f"{tokenizer.decode(ids)}{tokenizer.tokens}{tokenizer.unknown(text)}".encode()
+
+
+def _ngram_files(ground: Ground) -> Files:
+    [run] = trained(store_in(ground.home / "counted"), "ngram", order=3, text=TEXT[:400])
+    path = ground.home / "ngram.zip"
+    write_zip(run, path)
+    return {"ngram.zip": path.read_bytes()}
+
+
+def _read_ngram(store: RunStore, path: Path) -> Run:
+    run = read_zip(store, path, MOST_BYTES, accept=lambda model: check_model(Limits(), model, 0))
+    ids = torch.zeros(1, 3, dtype=torch.long)
+    run.load_model().loss(ids, ids)
+    return run
+
+
+def _ladders(_: Ground) -> Files:
+    known = Baselines(uniform=4.0, gzip=3.0, xz=2.0, orders=(3.5, 2.5, 1.5), tokens_per_char=1.0, whole=True)
+    return {"ladder.json": json.dumps(known.to_dict()).encode()}
+
+
+def _ladder(ground: Ground, name: str, data: bytes) -> None:
+    path = ground.home / name
+    path.write_bytes(data)
+    try:
+        found = Baselines.from_dict(bounded_json.read(path, MOST_BYTES))
+    except ValueError as error:  # it is measured anew
+        raise CheckpointError(str(error)) from error
+    json.dumps(found.to_dict(), allow_nan=False)
+    assert 0 <= found.worth(2.0) <= len(found.orders) and found.bits(found.orders[found.best - 1]) >= 0
 
 
 def coming_in(read: Callable[[RunStore, Path], Run]) -> Callable[[Ground, str, bytes], Any]:
@@ -234,8 +300,11 @@ READERS: Sequence[Reader] = (
     Reader("training state", _of_run("resume.safetensors"), _in_run(_training)),
     Reader("run.json", _of_run("run.json"), _in_run(_shown)),
     Reader("tokenizer.json", _of_run("tokenizer.json"), _in_run(lambda ground: ground.run.tokenizer())),
+    Reader("words and subwords", _token_files, _tokens),
     Reader("logs", _of_run("metrics.jsonl", "samples.jsonl"), _in_run(_shown)),
     Reader("run zip", _zip_files, coming_in(lambda store, path: read_zip(store, path, MOST_BYTES))),
+    Reader("n-gram zip", _ngram_files, coming_in(_read_ngram)),
+    Reader("ladder", _ladders, _ladder),
     Reader("corpus", _texts, _text),
     Reader("upload's json", _uploads, _upload),
     Reader("text's json", _remembered, _recalled),

@@ -134,6 +134,27 @@ def test_tiled_products_come_as_close(name: str, rows: int) -> None:
         assert (one - two).abs().max() <= 1e-5 * (1 + two.abs().max())
 
 
+@pytest.mark.skipif(not is_wanted(), reason="nothing is compiled here")
+@pytest.mark.parametrize("looked_up", [False, True])
+@pytest.mark.parametrize("rows", [1, 3, recurrence.FEW_ROWS, recurrence.FEW_ROWS + 1])
+@pytest.mark.parametrize("name", CELLS)
+def test_few_rows_in_one_loop_come_as_close(
+    name: str, rows: int, looked_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recurrence, "PIECE_ROWS", 2 * rows)
+    torch.manual_seed(6)
+    cell, ids = CELLS[name](), torch.randint(D, (T, rows))
+    numbers = nn.functional.one_hot(ids, D).float().requires_grad_()
+    state = tuple(torch.randn(rows, H, requires_grad=True) for _ in range(2 if name == "lstm" else 1))
+    leaves = [*([] if looked_up else [numbers]), *state, *weights(cell)]
+    how = How(torch.float32, Buffers(), True)
+    assert how.in_one(rows) is (rows <= recurrence.FEW_ROWS)
+    mine = ours(how, cell, ids if looked_up else numbers, state)
+    other = theirs(cell, numbers, state)
+    for one, two in zip(mine + gradients(mine, leaves), other + gradients(other, leaves), strict=True):
+        assert (one - two).abs().max() <= 1e-5 * (1 + two.abs().max())
+
+
 @pytest.mark.parametrize("cell", [LSTM, GRU, RNN])
 def test_gradients_by_finite_differences(how: How, cell: Cell) -> None:
     torch.manual_seed(2)
@@ -180,8 +201,8 @@ def test_buffers_are_used_again(how: How) -> None:
     assert len(set(places)) <= 2  # the LSTM's hidden states and cells have one shape, and take turns
 
 
-def dropped(x: torch.Tensor, share: float, seed: int) -> torch.Tensor:
-    return Dropout.apply(How(x.dtype, Buffers(), True), x, share, seed)
+def dropped(x: torch.Tensor, share: float, seed: int, locked: bool = False) -> torch.Tensor:
+    return Dropout.apply(How(x.dtype, Buffers(), True), x, share, seed, locked)
 
 
 @pytest.mark.skipif(not is_wanted(), reason="nothing is compiled here")

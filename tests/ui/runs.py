@@ -8,6 +8,7 @@ from typing import Any
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.course import Course
 from charlm.errors import CheckpointError
+from charlm.run import Run
 
 SHERLOCK = {"name": "Sherlock Holmes", "sha256": "aa", "key": "sherlock", "characters": 561676, "distinct": 78,
             "val_chars": 56168}  # fmt: skip
@@ -44,6 +45,8 @@ class FakeRun:
     spare_bytes: int = 0
     info: dict[str, Any] = field(default_factory=dict)
     imported: dict[str, Any] = field(default_factory=dict)
+    level: str = "char"
+    bits_per_char = Run.bits_per_char
 
     @property
     def has_learned(self) -> bool:
@@ -51,7 +54,7 @@ class FakeRun:
 
     def __post_init__(self) -> None:
         self.label = self.label or self.run_id
-        self.model_config = ModelConfig(arch=self.arch)
+        self.model_config = ModelConfig(arch=self.arch, level=self.level)
         self.train_config = TrainConfig(seed=self.seed)
         self.corpus_config = CorpusConfig()
 

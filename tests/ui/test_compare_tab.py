@@ -3,45 +3,34 @@
 import csv
 import io
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from charlm.config import SampleConfig
 from charlm.errors import ConfigError
+from charlm.serving import Draft
 from charlm.ui import choice, sampling
 from charlm.ui.csv_text import plain_cell
 from charlm.ui.ranking import Writing, best_of, number_columns, ranking_csv, ranking_table
-from charlm.ui.verdict import names, verdict
-from charlm.ui.writing import resting_columns, skipped_note, stream_columns
-from tests.ui.runs import AUNT, FakeRun, FakeStore, trio
+from charlm.ui.verdict import loss_unit, names, verdict
+from charlm.ui.writing import resting_columns, skipped_note, stream_columns, written_columns
+from tests.ui.runs import AUNT, SHERLOCK, FakeRun, FakeStore, trio
 
 LN2 = math.log(2)
 
 
-@dataclass
-class FakeDraft:
-    prompt: str = ""
-    text: str = ""
-    skipped: list[str] = field(default_factory=list)
-    chars_per_second: float = 2000.0
-    done: bool = False
-    error: str = ""
-
-
 class FakeServing:
-    """Hands on prepared drafts."""
-
-    def __init__(self, *steps: dict[str, FakeDraft]) -> None:
-        self.steps = steps
+    """Knows some words."""
 
     def lexicon(self, run: FakeRun) -> frozenset[str]:
         return frozenset({"holmes", "had", "the"})
 
-    def compare(self, runs: list[FakeRun], prompt: str, config: SampleConfig) -> Iterator[dict[str, FakeDraft]]:
-        yield from self.steps
+
+def streamed(runs: list[FakeRun], *steps: dict[str, Draft], flush: float = 0) -> list[str]:
+    """The columns at these steps."""
+    return list(stream_columns(FakeServing(), runs, iter(steps), flush))
 
 
 def test_the_winner_and_its_leads() -> None:
@@ -132,24 +121,36 @@ def test_columns_rest_on_what_training_wrote() -> None:
 
 
 def test_streaming_marks_unknown_words_and_ends_without_caret() -> None:
-    half = {"a": FakeDraft("Holmes", " had the stant and", [])}
-    full = {"a": FakeDraft("Holmes", " had the stant and<b>", [], done=True)}
-    first, *_, last = stream_columns(FakeServing(half, full), [FakeRun("a")], "Holmes", SampleConfig(), flush=0)
+    half = {"a": Draft("Holmes", " had the stant and")}
+    full = {"a": Draft("Holmes", " had the stant and<b>", done=True)}
+    first, *_, last = streamed([FakeRun("a")], half, full)
     assert "<u>stant</u>" in first and "<u>and</u>" not in first and 'class="caret"' in first
     assert "<u>and</u>&lt;" in last and "<b>" not in last.split("text")[1] and "caret" not in last
 
 
 def test_a_word_that_the_prompt_began_is_judged_whole() -> None:
-    (html,) = set(
-        stream_columns(FakeServing({"a": FakeDraft("Hol", "mes", done=True)}), [FakeRun("a")], "Hol", SampleConfig())
-    )
+    (html,) = set(streamed([FakeRun("a")], {"a": Draft("Hol", "mes", done=True)}))
     assert "<u>" not in html and "0.0 %" in html
 
 
 def test_one_column_may_fail_alone() -> None:
-    drafts = {"a": FakeDraft(error="no <weights>", done=True), "b": FakeDraft("", "the", done=True)}
-    html = list(stream_columns(FakeServing(drafts), [FakeRun("a"), FakeRun("b", "gru")], "", SampleConfig()))[-1]
+    drafts = {"a": Draft("", error="no <weights>", done=True), "b": Draft("", "the", done=True)}
+    html = streamed([FakeRun("a"), FakeRun("b", "gru")], drafts)[-1]
     assert "no &lt;weights&gt;" in html and "the" in html and 'role="alert"' in html
+
+
+def test_samples_stand_under_each_other_with_their_numbers() -> None:
+    more = (Draft("P", " stant<b>", done=True), Draft("P", error="<i>", done=True))
+    html = streamed([FakeRun("a")], {"a": Draft("P", " had the", done=True, more=more)})[-1]
+    for place, share in ((1, " · 0.0 % of"), (2, " · 100.0 % of"), (3, "</p>")):
+        assert f'<p class="sample"><b>{place}</b>{share}' in html
+    assert html.count('<div class="one">') == 3 and "50.0 %" in html and "<u>b</u>&gt;" in html and "<i>" not in html
+    assert 'class="one"' not in streamed([FakeRun("a")], {"a": Draft("P", "the", done=True)})[-1]
+
+
+def test_a_page_can_read_its_texts_off_itself() -> None:
+    html = streamed([FakeRun("a")], {"a": Draft("P\r", "the\r\n\ta", done=True)})[-1]
+    assert "P&#13;</span>" in html and "the&#13;\n\t" in html
 
 
 def test_skipped_characters_are_named_once() -> None:
@@ -245,6 +246,59 @@ def test_a_measured_import_is_ranked_without_steps_and_time() -> None:
     assert rows["Training time"] == "—" and rows["Validation loss"] == "1.300"
     best = {name: mark for name, _, mark in number_columns([measured, FakeRun("a")], {})["m"]}
     assert best["Validation loss"] and not best["Training time"]
-    assert ranking_csv([measured]).splitlines()[1].endswith(',"","",284238')
+    assert ranking_csv([measured]).splitlines()[1].endswith(',"","",284238,"characters"')
     assert ">—<" in ranking_table([measured]) and ranking_table([brought()])
     assert "Not measured: it came without a text" in resting_columns([brought()], {})
+
+
+# --- other tokens ----------------------------------------------------------------------------------------------------
+
+
+def on_words(run_id: str = "w", loss: float = 4.0, **more: Any) -> FakeRun:
+    """A run whose held-out words are 5.6 characters each, of which one of twenty is unknown."""
+    corpus = {**SHERLOCK, "val_tokens": 10_000, "val_unknown": 500, **more}
+    return FakeRun(run_id, "lstm", loss, level="word", corpus=corpus)
+
+
+def test_bits_of_other_tokens_are_compared_by_the_character() -> None:
+    words, characters = on_words(), FakeRun("c", "lstm", 1.357)
+    assert words.bits_per_char(4.0) == pytest.approx(4.0 * 10_000 / 56_168 / math.log(2))
+    title, sentence = verdict([characters, words])
+    assert title == "LSTM on words wins, 0.93 bits per character ahead of LSTM on characters."
+    assert sentence.endswith(
+        "Bits of models on words are flattered: a rare word, 5.0 % of the held-out ones, costs them only one <unk> and "
+        "capitals need not be written."
+    )
+    assert "All took 3,000 steps, on different batches." in sentence
+    table = ranking_table([characters, words])
+    assert table.index("LSTM on words") < table.index("LSTM on characters"), "by bits, though its loss is larger"
+    best = {name: mark for name, _, mark in number_columns([characters, words], {})["c"]}
+    assert not best["Validation loss"] and not best["Perplexity"], "nats of other tokens are no contest"
+    assert ranking_csv([characters, words]).splitlines()[1].startswith('"w","LSTM","Sherlock Holmes",4.0,54.5982,1.02')
+
+
+def test_the_flattery_is_said_where_there_is_some() -> None:
+    assert "flattered" not in verdict([FakeRun("a"), FakeRun("b", "gru")])[1]
+    exact = on_words(val_unknown=0)
+    exact.model_config = replace(exact.model_config, words="cased")
+    assert "flattered" not in verdict([exact])[1]
+    assert "up to 9.0 %" in verdict([on_words(), on_words("x", val_unknown=900)])[1]
+    assert "Guessing every character" not in verdict([on_words()])[1], "its choices are words"
+
+
+def test_curves_of_other_tokens_are_drawn_in_bits_per_character() -> None:
+    unit, factors = loss_unit([FakeRun("c"), on_words()])
+    assert unit == "bits per character" and factors == [
+        pytest.approx(1 / math.log(2)),
+        pytest.approx(10_000 / 56_168 / math.log(2)),
+    ]
+    assert loss_unit([FakeRun("c"), FakeRun("d", corpus=AUNT)]) == ("nats per character", [1.0, 1.0])
+    assert loss_unit([on_words(), on_words("x")])[0] == "nats per token"
+    unknown = on_words()
+    unknown.corpus = {}
+    assert math.isnan(loss_unit([FakeRun("c"), unknown])[1][1]) and "—" in ranking_table([unknown])
+
+
+def test_unknown_words_of_a_prompt_are_named() -> None:
+    html = written_columns([FakeRun("a")], {"a": Draft("x", "y", unknown=["<b>zebra", "qua"])}, {}, writing=False)
+    assert "Read as &lt;unk&gt;, not in its vocabulary: &lt;b&gt;zebra qua" in html

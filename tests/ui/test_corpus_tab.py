@@ -4,6 +4,7 @@ import gzip
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,17 +13,20 @@ import gradio as gr
 import pytest
 
 from charlm.catalog import data_dir
-from charlm.config import CorpusConfig
+from charlm.config import TOKEN_SETTINGS, CorpusConfig, ModelConfig
+from charlm.limits import Limits
 from charlm.presets import from_options
 from charlm.ui import corpus_form, corpus_view
 from charlm.ui.common import Services, Shared
-from charlm.ui.corpora import chosen_options, chosen_value, corpus_choices, open_corpus
+from charlm.ui.corpora import chosen_options, chosen_tokens, chosen_value, corpus_choices, open_corpus
 from charlm.ui.corpus_desk import Desk, View
+from charlm.ui.corpus_form import CLEANING, NAMES
+from charlm.ui.reading import Readings
 from charlm.ui.uploads import open_upload
 
 STORY = "A fox met a hen by the gate.\r\nThe hen ran home; the fox sat down and sang.\r\n" * 12
-DEFAULTS = tuple(CorpusConfig().to_dict().values())
-NAMES = CorpusConfig.names()
+USUAL = CorpusConfig().to_dict() | ModelConfig().to_dict()
+DEFAULTS = tuple(USUAL[name] for name in NAMES)
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def brought(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
 
 def with_options(**changed: Any) -> tuple[Any, ...]:
     """The options' values in the order of the controls."""
-    return tuple((CorpusConfig().to_dict() | changed).values())
+    return tuple((USUAL | changed)[name] for name in NAMES)
 
 
 def option(desk: Desk, shown: dict[Any, Any], name: str) -> dict[str, Any]:
@@ -187,8 +191,8 @@ def test_bars_come_after_and_are_kept(desk: Desk, brought: Any, monkeypatch: pyt
     chosen = shown[desk.shared.corpus]
     assert "Counting" in shown[desk.view.guessing]
     bars = desk.guess(chosen)
-    assert bars.index("Uniform") < bars.index("order 0") and "xz" in bars
-    monkeypatch.setattr("charlm.analysis.guessing.guessing_costs", lambda *_: pytest.fail("counted twice"))
+    assert bars.index("Uniform") < bars.index("1-gram: letter frequencies") and "xz" in bars
+    monkeypatch.setattr("charlm.analysis.baselines.measure", lambda *_: pytest.fail("counted twice"))
     assert desk.show(chosen)[desk.view.guessing] == bars
 
 
@@ -278,7 +282,8 @@ def test_the_fold_states_the_options() -> None:
 
 def test_every_option_has_a_label_and_the_hint_of_its_field(desk: Desk) -> None:
     for name, control in zip(NAMES, desk.form.options, strict=True):
-        assert control.label and control.info == CorpusConfig.field(name).metadata["hint"]
+        config = CorpusConfig if name in CLEANING else ModelConfig
+        assert control.label and control.info == config.field(name).metadata["hint"]
         assert control.elem_id == f"corpus-{name.replace('_', '-')}"
 
 
@@ -298,3 +303,75 @@ def test_the_tab_is_imported_without_torch_and_plotly() -> None:
     code = "import sys, charlm.ui.corpus_tab; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert not {"torch", "plotly", "pooch"} & set(done.stdout.split())
+
+
+# --- tokens ----------------------------------------------------------------------------------------------------------
+
+
+def test_words_have_their_facts_and_their_settings(desk: Desk, brought: Any, warnings: list[str]) -> None:
+    chosen = brought("tale.txt", STORY)[desk.shared.corpus]
+    shown = desk.clean(chosen, *with_options(level="word"))
+    facts = shown[desk.view.facts]
+    for said in ("tokens", "in the vocabulary", "characters a token", "of held-out tokens known", "&lt;unk&gt; in the"):
+        assert said in facts
+    assert all(option(desk, shown, name)["visible"] for name in TOKEN_SETTINGS)
+    words = shown[desk.shared.corpus]
+    assert words["tokens"]["level"] == "word" and words["sha256"] == chosen["sha256"]
+    rare = desk.clean(words, *with_options(level="word", min_count=13))
+    assert "<b>17</b><span>in the vocabulary" in facts and "<b>17</b>" not in rare[desk.view.facts]
+    refused = desk.clean(words, *with_options(level="word", min_count=10**6))
+    assert "no word occurs 1000000 times" in warnings[0] and option(desk, refused, "min_count")["value"] == 2
+    sees = desk.explain(words)
+    assert "Each word is a number" in sees and "one word later" in sees and "<b>fox</b>" in sees
+
+
+def test_subwords_have_no_unknown(desk: Desk, brought: Any) -> None:
+    chosen = brought("tale.txt", STORY)[desk.shared.corpus]
+    shown = desk.clean(chosen, *with_options(level="bpe", vocab_size=290))
+    facts = shown[desk.view.facts]
+    assert "<b>290</b><span>in the vocabulary" in facts and "held out" in facts and "unk" not in facts
+    seen = {name: option(desk, shown, name)["visible"] for name in TOKEN_SETTINGS}
+    assert seen == {"level": True, "words": False, "min_count": False, "vocab_size": True}
+    assert "Each subword is a number" in desk.explain(shown[desk.shared.corpus])
+    back = desk.clean(shown[desk.shared.corpus], *DEFAULTS)
+    assert "distinct" in back[desk.view.facts] and back[desk.shared.corpus]["tokens"]["level"] == "char"
+
+
+def test_the_tokens_are_kept_with_the_text_and_go_to_train(desk: Desk, brought: Any) -> None:
+    chosen = brought("tale.txt", STORY, level="word", words="cased")[desk.shared.corpus]
+    assert chosen_tokens(chosen) == {"level": "word", "words": "cased"}
+    anew = Desk(desk.form, desk.view, desk.services, desk.shared)
+    assert "of held-out tokens known" in anew.show(chosen)[desk.view.facts]
+    handed, _ = desk.train(chosen)
+    assert chosen_tokens(handed) == chosen_tokens(chosen)
+
+
+@pytest.mark.parametrize("tokens", [{"level": "letters"}, {"level": []}, {"min_count": -1}, "x", {"odd": 1}, None])
+def test_forged_tokens_give_way(desk: Desk, tokens: Any, warnings: list[str]) -> None:
+    shown = desk.show({"key": "sherlock", "tokens": tokens})
+    assert "561,676" in shown[desk.view.facts]
+
+
+def test_leaving_a_number_field_as_it_was_reads_nothing(desk: Desk, brought: Any) -> None:
+    chosen = brought("tale.txt", STORY, level="word")[desk.shared.corpus]
+    assert desk.clean(chosen, *with_options(level="word")) == {desk.form.picker: gr.skip()}
+    assert desk.shared.corpus in desk.clean(chosen, *with_options(level="word", min_count=3))
+
+
+@pytest.mark.parametrize("level", ["word", "bpe"])
+def test_words_of_a_text_are_never_markup(desk: Desk, brought: Any, level: str) -> None:
+    hurt = "<img src=x onerror=alert(1)>&<script>${alert(1)}</script>\"' "
+    shown = brought("<b>zz.txt", hurt * 40, level=level, words="spaces")
+    shown[desk.view.model] = desk.explain(shown[desk.shared.corpus])
+    for place in (desk.view.head, desk.view.facts, desk.view.begins, desk.view.characters, desk.view.model):
+        for piece in ("<img", "<script", "<b>zz"):
+            assert piece not in shown[place]
+
+
+def test_a_public_space_counts_no_words_of_a_long_text(desk: Desk, warnings: list[str]) -> None:
+    public = replace(desk, readings=Readings(Limits(corpus_bytes=1000)))
+    assert "561,676" in public.show(None)[desk.view.facts]
+    shown = public.clean(None, *with_options(level="word"))
+    assert "the text has 561,676 bytes" in warnings[0] and desk.view.facts not in shown
+    public.clean(None, *with_options(level="bpe", vocab_size=30_000))
+    assert "vocab_size is 30,000" in warnings[1]

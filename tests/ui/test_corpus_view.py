@@ -1,27 +1,31 @@
 """The Corpus tab's HTML: bars of runs, characters made visible, layers that add up."""
 
 import itertools
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from charlm.analysis.baselines import Baselines
 from charlm.config import ARCH_NAMES, CorpusConfig, ModelConfig
 from charlm.estimate import shape_of
 from charlm.plots import arch_colour
 from charlm.symbols import called, visible, visible_line
 from charlm.ui import corpus_view, model_view
 from charlm.ui.corpus_desk import bring
-from charlm.ui.reading import Reading, Readings, best_runs, read_text
+from charlm.ui.corpus_form import NAMES
+from charlm.ui.reading import Reading, Readings, best_runs
 from charlm.ui.uploads import pasted_text
 from tests.training import TRAINED
+from tests.ui.runs import FakeRun
 
+COSTS = Baselines(uniform=3.0, gzip=2.0, xz=0.4, orders=(1.0, 0.6, 0.3, 0.31), tokens_per_char=1.0, whole=True)
 STORY = "A fox met a hen.\n\tThe hen ran home; the fox sat down & sang. " * 40
 
 
 def reading_of(text: str, **options: Any) -> Reading:
     """A text read as the tab reads a pasted one."""
-    return read_text(*bring(pasted_text(text), tuple((CorpusConfig().to_dict() | options).values())))
+    values = CorpusConfig().to_dict() | ModelConfig().to_dict() | options
+    return Readings().read(*bring(pasted_text(text), tuple(values[name] for name in NAMES)))
 
 
 def run_on(reading: Reading, arch: str, loss: float | None, status: str = "finished", **other: Any) -> Any:
@@ -31,7 +35,7 @@ def run_on(reading: Reading, arch: str, loss: float | None, status: str = "finis
         "train_chars": reading.train_chars,
         "val_chars": reading.val_chars,
     }
-    return SimpleNamespace(arch=arch, best_val_loss=loss, status=status, corpus=corpus | other)
+    return FakeRun(arch, arch, loss, status=status, corpus=corpus | other)
 
 
 def test_the_best_run_of_each_architecture_on_the_same_split_gets_a_bar() -> None:
@@ -46,13 +50,14 @@ def test_the_best_run_of_each_architecture_on_the_same_split_gets_a_bar() -> Non
     ]
     best = best_runs(reading, runs)
     assert best == [runs[1]]
-    shown = corpus_view.guessing_html(reading, {"uniform": 4.0, "order3": 0.1}, best)
-    assert shown.index("Uniform") < shown.index("LSTM, best run here") < shown.index("order 3")
+    shown = corpus_view.guessing_html(reading, COSTS, best)
+    bars = ("Uniform", "gzip", "1-gram: letter frequencies", "LSTM, best run here", "xz", "3-gram: the best one")
+    assert sorted(bars, key=shown.index) == list(bars)
     assert arch_colour("lstm") in shown and "0.72" in shown
 
 
 def test_without_a_run_the_bars_say_so() -> None:
-    assert "No model has been trained" in corpus_view.guessing_html(reading_of(STORY), {"uniform": 4.0}, [])
+    assert "No model has been trained" in corpus_view.guessing_html(reading_of(STORY), COSTS, [])
 
 
 def test_a_test_tail_and_a_shrunk_batch_are_facts() -> None:

@@ -23,12 +23,12 @@ from tests.training import SMALL, TEXT, store_in, trained, wait_for
 
 NAMES = (
     "corpora", "runs", "evaluate", "limits", "train", "race", "status", "pause", "stop", "resume", "fork", "retry",
-    "queue", "move", "generate", "compare", "export", "import_run",
+    "queue", "move", "generate", "compare", "next_tokens", "export", "import_run",
 )  # fmt: skip
 # What stands after the first input of a raw call that leaves it out.
 REST: dict[str, tuple[Any, ...]] = {
     "status": (-1,), "evaluate": ("", None), "resume": (None,), "generate": ("", 500, None),
-    "compare": ("", 500, None), "export": ("zip",), "import_run": (None, None),
+    "compare": ("", 500, None), "next_tokens": ("", None), "export": ("zip",), "import_run": (None, None),
 }  # fmt: skip
 SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 8, "eval_every": 4}
 
@@ -208,6 +208,16 @@ def test_several_samples_come_as_lists(client: Client, run_id: str) -> None:
     assert stopped == "The " + alone[0].removeprefix("The ").partition(stop)[0]
 
 
+def test_what_may_come_next(client: Client, run_id: str) -> None:
+    listed = client.predict(run_id, "The ca", {"temperature": 0.5, "count": 1000}, api_name="/next_tokens")
+    assert sum(one["probability"] for one in listed) == pytest.approx(1) == sum(one["raw"] for one in listed)
+    assert [one["raw"] for one in listed] == sorted((one["raw"] for one in listed), reverse=True)
+    first = client.predict(run_id, "The ca", 1, {"greedy": True}, api_name="/generate")
+    assert first == "The ca" + listed[0]["token"] and set(listed[0]) == {"token", "probability", "raw"}
+    assert len(client.predict(run_id, api_name="/next_tokens")) == min(12, len(listed))
+    assert client.predict(run_id, "日本" * 50_000, {"top_k": 1}, api_name="/next_tokens")[0]["probability"] == 1
+
+
 # --- wrong calls -----------------------------------------------------------------------------------------------------
 
 
@@ -266,7 +276,7 @@ def test_wrong_racers(archs: Any, address: str) -> None:
     refusal(address, "race", "sherlock", None, archs, SOON)
 
 
-@pytest.mark.parametrize("name", ["status", "pause", "stop", "resume", "evaluate", "generate", "export"])
+@pytest.mark.parametrize("name", ["status", "pause", "stop", "resume", "evaluate", "generate", "export", "next_tokens"])
 @pytest.mark.parametrize("run_id", ["none", "", "../x", "\0", 5, None, [], {"run_id": 1}, "x" * 10_000, "<script>"])
 def test_runs_that_are_none(name: str, run_id: Any, address: str) -> None:
     assert "there is no run" in refusal(address, name, run_id)
@@ -292,6 +302,9 @@ def run_id(services: Services, tmp_path_factory: pytest.TempPathFactory) -> str:
      ("generate", ["a", 0], "length 0 is outside"), ("generate", ["a", 10**9], "outside 1 to 100,000"),
      ("generate", ["a", 10**400], "length"), ("generate", ["a", 5, {"temperature": 0}], "temperature 0"),
      ("generate", ["a", 5, {"heat": 1}], "unknown setting"), ("generate", ["a", 5, {"seed": -1}], "seed -1"),
+     ("next_tokens", [5], "text must be text"), ("next_tokens", ["a", {"count": 0}], "count 0 is outside 1 to 1000"),
+     ("next_tokens", ["a", {"count": "x"}], "count must be a whole number"),
+     ("next_tokens", ["a", {"heat": 1}], "unknown setting"), ("next_tokens", ["a", {"top_p": 2}], "top_p 2"),
      ("generate", ["a", 5, {"stop": 5}], "stop must be a text or a list"),
      ("generate", ["a", 5, {"beams": 9}], "beams 9 is outside 1 to 8"),
      ("generate", ["a", 5, {"samples": 2, "greedy": True}], "ask for 1 sample"),

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from charlm.config import SampleConfig
 from charlm.ui.lab import PublicLab
+from charlm.ui.sampling import control_values
 from charlm.ui.uploads import keep_upload, pasted_text
 from tests.training import wait_for
 from tests.ui.strangers import SOON, TRACES, Bare, file_data, stranger
@@ -112,11 +114,25 @@ def test_no_button_of_anothers_run_works(
     assert unchanged(lab, victim)
 
 
+def test_no_text_of_anothers_model_is_changed_or_gone_on_with(
+    lab: PublicLab, address: str, public_demo: Any, victim: dict[str, Any]
+) -> None:
+    kept, texts = victim["kept"], {victim["kept"]: [["The", " mat"]], "sherlock-rnn": [["The", " mat"]]}
+    order = {"run": kept, "sample": 0, "place": 1, "token": 3, "texts": texts}
+    [index] = [index for index, one in public_demo.fns.items() if any(name == "take" for _, name in one.targets)]
+    for wrong in ({}, {"run": "sherlock-rnn"}, {"sample": 9}, {"token": 10**9}, {"place": -1}, {"texts": "x"}):
+        for ids in ([kept], ["sherlock-rnn"]):
+            inputs = [ids, *control_values(SampleConfig(length=20))]
+            assert_quiet(ask(stranger(address), index, inputs, {**order, **wrong}), victim, [ids, order])
+    said = ask(stranger(address), index, [["sherlock-rnn"], *inputs[1:]], {**order, "run": "sherlock-rnn"})
+    assert "sherlock-rnn" in said and "Nothing was written" not in said
+
+
 @pytest.mark.parametrize("run_id", IDS)
 def test_odd_ids_are_runs_that_never_were(run_id: str, address: str) -> None:
     guest = stranger(address)
     for name, *rest in (("status", -1), ("stop",), ("resume", {}), ("fork", {}, "", None), ("retry",),
-                        ("evaluate", "", {}), ("generate", "", 5, {})):  # fmt: skip
+                        ("evaluate", "", {}), ("generate", "", 5, {}), ("next_tokens", "", {})):  # fmt: skip
         said = guest.refused(name, run_id, *rest)
         assert not any(trace in said for trace in TRACES), (name, said)
         assert "there is no run" in said or "null" in said or said == "None", (name, said)
@@ -129,7 +145,8 @@ def test_components_on_the_server_know_their_visitor(address: str, public_demo: 
     for key, block in public_demo.blocks.items():
         own = [getattr(one, "__name__", str(one)) for one in getattr(block, "server_fns", None) or []]
         for name in {*own, "__class__"}:
-            for data in ({"train": {"key": victim["kept"], "wanted": [victim["kept"]]}}, [victim["kept"]]):
+            look = {"run": victim["kept"], "text": ["The", "mat"], "how": "{}"}
+            for data in ({"train": {"key": victim["kept"], "wanted": [victim["kept"]]}}, [victim["kept"]], look):
                 body = {"component_id": key, "fn_name": name, "session_hash": "same", "data": data}
                 answer = guest.post("component_server", body)
                 found += answer.status_code == 200

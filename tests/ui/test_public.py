@@ -68,6 +68,7 @@ FORGED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "num_layers": ("/train", ("", None, "rnn", {"num_layers": 3})),
     "parameters": ("/train", ("", None, "lstm", {"hidden_size": 256, "embed_dim": 1024, "num_layers": 2})),
     "tokens_a_step": ("/train", ("", None, "rnn", {"batch_size": 4096, "seq_len": 10})),
+    "vocab_size": ("/train", ("", None, "rnn", {"level": "bpe", "vocab_size": 20_001})),
     "steps": ("/train", ("", None, "rnn", {"steps": 2001})),
     "run_minutes": ("/train", ("", None, "rnn", {"minutes": 5.1, "steps": 0})),
     "characters": ("/generate", ("sherlock-rnn", "", 1001, {})),

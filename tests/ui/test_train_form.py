@@ -1,11 +1,13 @@
 """The Train form's pure parts: fold titles, controls to configs, estimates."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from charlm.corpus import corpus_from_text
 from charlm.errors import CharLMError, ConfigError
+from charlm.limits import Limits
 from charlm.presets import PRESETS, from_options
 from charlm.ui import train_form
 from charlm.ui.train_form import FOLDS, NAMES, config_class, fold_title, preset_values, run_config
@@ -21,7 +23,8 @@ def configured(preset: str = "quick", chosen: Any = None, **changes: Any) -> Any
 
 
 def test_every_setting_of_a_training_has_its_control() -> None:
-    left_out = {"arch", "level", "vocab_size", "beta2", "counted"}
+    # tokens are the Corpus tab's
+    left_out = {"arch", "level", "words", "min_count", "vocab_size", "beta2", "counted"}
     fields = {*config_class("hidden_size").names(), *config_class("steps").names()}
     assert fields - left_out == set(NAMES) and len(NAMES) == len(set(NAMES))
 
@@ -75,10 +78,27 @@ def test_what_the_corpus_tab_chose_counts() -> None:
       "Training: 1 epoch, 2.5 minutes, 8 × 9, plateau"),
      ("training", {"steps": 0, "epochs": 0, "minutes": 0, "batch_size": 8, "seq_len": 9, "schedule": "cosine"},
       "Training: no end, 8 × 9, cosine"),
+     ("heart", {}, "Against learning by heart: dropout alone"),
+     ("heart", {"locked_dropout": True, "weight_dropout": 0.5, "output_dropout": 0.0},
+      "Against learning by heart: locked dropout, output dropout 0, weight dropout 0.5"),
      ("name", {"label": ""}, "Name, seed and device"), ("name", {"label": "<b>"}, "Name, seed and device: <b>")],
 )  # fmt: skip
 def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], title: str) -> None:
     assert fold_title(key, values(**changes)) == title
+
+
+def test_words_from_the_corpus_tab_need_a_vector_each() -> None:
+    chosen = {"key": "sherlock", "tokens": {"level": "word", "min_count": 3, "odd": 1}}
+    model = configured(chosen=chosen).model
+    assert (model.level, model.min_count, model.embed_dim, model.tie_weights) == ("word", 3, 128, True)
+    assert configured("balanced", chosen=chosen).model.embed_dim == 256
+    own = configured(chosen=chosen, embed_dim=32).model
+    assert (own.embed_dim, own.tie_weights) == (32, False)
+    assert fold_title("model", values(level="word")) == "Model: 2 layers of 128, dropout 0.1, reads words"
+    assert train_form.level_of("quick", {"level": ["x"]}) == "['x']"
+    assert fold_title("model", values(level="['x']")) == "Model: 2 layers of 128, dropout 0.1"
+    with pytest.raises(ConfigError, match="level"):
+        configured(chosen={"tokens": {"level": "letters"}})
 
 
 def test_titles_of_emptied_fields() -> None:
@@ -92,10 +112,12 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr("charlm.estimate.this_machine", lambda: Machine(1e-9, 1e-6))
 
-    def estimate(text: str = TEXT, archs: Any = ("lstm",), preset: str = "quick", **changes: Any) -> str:
+    def estimate(
+        text: str = TEXT, archs: Any = ("lstm",), preset: str = "quick", chosen: Any = None, **changes: Any
+    ) -> str:
         monkeypatch.setattr(train_form, "open_corpus", lambda _, config: corpus_from_text(text, "<i>", config))
         return train_form.estimate_html(
-            train_form.text_size, None, "any", preset, archs, *values(preset, **changes).values()
+            train_form.text_size, chosen, "any", preset, archs, *values(preset, **changes).values()
         )
 
     return estimate
@@ -104,7 +126,10 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_estimates(estimated: Any) -> None:
     html = estimated(archs=["lstm", "gru"])
     assert "parameters, LSTM" in html and "all together" in html and "memory at most" in html
-    assert "all together" not in estimated()
+    assert "all together" not in estimated() and "per character, LSTM" in estimated()
+    words = estimated(chosen={"tokens": {"level": "word"}})
+    assert "per token, LSTM" in words
+    assert "<b>266,127</b>" in words  # 15 tokens with a vector of 128 each, tied, 2 layers of 128
 
 
 @pytest.mark.parametrize(
@@ -117,3 +142,26 @@ def test_estimates(estimated: Any) -> None:
 def test_what_cannot_be_trained_is_said_before_train_is_pressed(how: dict[str, Any], said: str, estimated: Any) -> None:
     html = estimated(**how)
     assert said in html and "<script>" not in html and 'class="notice' in html
+
+
+def test_an_ngram_is_told_by_its_order_and_its_tokens() -> None:
+    filled = values("quick", order=5)
+    assert fold_title("model", filled, ["ngram"]) == "Model: 5-gram"
+    assert fold_title("model", filled, ["lstm", "ngram"]) == "Model: 2 layers of 128, dropout 0.1, 5-gram"
+    assert fold_title("model", filled, ["lstm"]) == "Model: 2 layers of 128, dropout 0.1"
+
+    def size_of(*_: Any) -> tuple[int, int]:
+        return 10_000, 40
+
+    alone = train_form.estimate_html(size_of, None, "x", "quick", ["ngram"], *filled.values())
+    assert "9,000</b><span>tokens to count, n-gram" in alone
+    raced = train_form.estimate_html(size_of, None, "x", "quick", ["ngram", "rnn"], *filled.values())
+    assert "parameters, RNN" in raced
+
+
+def test_a_public_space_counts_no_words_of_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_form, "open_corpus", lambda _, config: corpus_from_text(TEXT, "a", config))
+    monkeypatch.setattr(train_form, "tokenizer_for", lambda *_: pytest.fail("counted"))
+    size_of = partial(train_form.text_size, limits=Limits(corpus_bytes=100))
+    html = train_form.estimate_html(size_of, {"tokens": {"level": "bpe"}}, "any", "quick", ["gru"], *values().values())
+    assert "the text has" in html and "bytes" in html

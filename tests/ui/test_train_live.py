@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from charlm import files
+from charlm.analysis.baselines import Baselines
 from charlm.jobs import Jobs
 from charlm.run import Run
 from charlm.serving import Serving
@@ -91,6 +92,53 @@ def test_a_racer_that_failed_does_not_hold_the_others_back(services: Services, w
     assert "At step 100" in body and body.index("LSTM") < body.index("GRU") < body.index("RNN")
 
 
+def test_an_ngram_that_has_counted_its_text_holds_nobody_back(services: Services, watch: Watch) -> None:
+    ngram, lstm = entered(services.store, "ngram", "lstm")
+    logged(ngram, {10: 2.5, 34: 2.1})
+    logged(lstm, {10: 3.0, 30: 2.6, 100: 2.0}, "running")
+    view = watch.look_at([ngram, lstm])
+    assert view.title == "LSTM leads by 0.100 nats after 100 of 100 steps" and "At step 100" in view.body
+    early = watch.look_at([ngram, logged(entered(services.store)[0], {10: 2.0})])
+    assert early.title == "LSTM won by 0.500 nats after 10 steps"  # what the n-gram had not counted yet does not help
+
+
+def ladder_of(*orders: float, xz: float = 2.0) -> Baselines:
+    return Baselines(uniform=4.0, gzip=3.0, xz=xz, orders=orders, tokens_per_char=1.0, whole=True)
+
+
+def test_a_ladder_that_comes_is_drawn_and_told(
+    services: Services, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = race(services, {50: 2.0}, {50: 2.6}, status="running")
+    page = Page(watch)
+    page.tick()
+    assert not shapes(watch.look()) - {"uniform"}
+    monkeypatch.setattr(services.serving.ladders, "of", lambda runs: ladder_of(2.8, 2.2, 1.9) if runs else None)
+    told = page.tick()
+    assert told["redraw"] and "LSTM is worth a 2-gram, GRU a 1-gram." in told["head"]
+    view = watch.look()
+    assert shapes(view) == {"uniform", "best n-gram", "xz"} and "redraw" not in page.tick()
+    assert {line["name"] for line in train_live.figure(view, shared=False)["layout"]["shapes"]} == {"uniform"}
+    assert [run.run_id for run in view.runs] == [run.run_id for run in runs]
+
+
+def test_lines_far_from_the_curves_wait_until_these_come_near(
+    services: Services, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services.serving.ladders, "of", lambda runs: ladder_of(2.5, 0.5))
+    [run] = race(services, {10: 2.9}, status="running")
+    page = Page(watch)
+    page.tick()
+    assert "best n-gram" not in shapes(watch.look())
+    run.log.append(row(20, 1.1))
+    told = page.tick()
+    assert told["redraw"] and "best n-gram" in shapes(watch.look())
+
+
+def shapes(view: View) -> set[str]:
+    return {line["name"] for line in train_live.figure(view)["layout"]["shapes"]}
+
+
 def test_all_failed_and_none(services: Services, watch: Watch) -> None:
     view = watch.look_at(race(services, {10: 3.0}, {10: 2.0}, status="failed", message=""))
     assert view.title == "GRU won by 1.000 nats after 10 steps"
@@ -105,6 +153,15 @@ def test_who_is_ahead_by_the_clock_and_that_training_goes_on(services: Services,
     logged(gru, {10: 2.4, 20: 2.3}, "running")
     lead = watch.look_at([lstm, gru]).lead
     assert "At equal seconds of its own GRU is ahead." in lead and "Training goes on when you close this page." in lead
+
+
+def test_a_text_with_a_test_part_has_its_perplexity_in_the_table(services: Services, watch: Watch) -> None:
+    [run] = entered(services.store, "lstm", test_fraction=0.2)
+    logged(run, {50: 2.0})
+    assert "Test perplexity" in watch.look_at([run]).body and watch.look_at([run]).rows[0][-1] == "—"
+    run.update({"test_loss": math.log(7.0)})
+    assert watch.look_at([run]).rows[0][-1] == "7.00"
+    assert "Test perplexity" not in watch.look_at(race(services, {50: 2.0})).body
 
 
 def sample(run: Run, step: int, text: str, prompt: str = "The ") -> None:
@@ -286,7 +343,7 @@ def test_earlier_runs_lie_under_the_new_ones_and_the_uniform_line_is_named(servi
     figure = train_live.figure(view, watch.found([one.run_id, "../gone"]))
     assert {trace["meta"]["run"] for trace in figure["data"]} >= {one.run_id, two.run_id}
     assert figure["layout"]["meta"]["runs"] == [two.run_id]
-    assert train_live._uniform(view) == math.log(two.model_config.vocab_size)
+    assert view.uniform == math.log(two.model_config.vocab_size)
 
 
 # --- how much, and how often -----------------------------------------------------------------------------------------
