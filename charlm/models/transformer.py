@@ -63,24 +63,23 @@ class TransformerModel(ResidualModel):
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         state = self.initial_state(len(ids)) if state is None else state
         parts = []
-        for piece in ids.split(self.piece, dim=1):
+        for piece in self.embedded(ids).split(self.piece, dim=1):
             part, state = self._read(piece, state)
             parts.append(part)
-        return torch.cat(parts, dim=1), state
+        return self.ended(torch.cat(parts, dim=1)), state
 
-    def _read(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Ids (B, T) -> features (B, T, H), all positions at once, and the next window."""
+    def _read(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """All blocks over x (B, T, H), all positions at once, and the next window."""
         keys, values, filled = state
-        filled, steps = filled.clamp(0, self.window), ids.shape[1]
+        filled, steps, ends = filled.clamp(0, self.window), x.shape[1], []
         first, mask = sight(filled[0], steps, self.window)
-        x, ends = self.embedded(ids), []
         for block, *past in zip(self.blocks, keys, values, strict=True):
             seen, *end = self._attend(block.qkv(block.norm(x)), past, first, mask)
-            x = x + self.drop(block.out(seen))
-            x = x + self.drop(block.wide(x))
+            x = x + self.silenced(block.out(seen))
+            x = x + self.silenced(block.wide(x))
             ends.append(end)
         kept = [torch.stack(parts).to(keys.dtype) for parts in zip(*ends, strict=True)]
-        return self.norm(x), (*kept, (filled + steps).clamp(max=self.window))
+        return x, (*kept, (filled + steps).clamp(max=self.window))
 
     def _attend(self, qkv: Tensor, past: list[Tensor], first: int, mask: Tensor | None) -> tuple[Tensor, ...]:
         """What every new token sees.
