@@ -8,8 +8,6 @@ import numpy as np
 
 from charlm.exchange.onnx_graph import StatePart, Step
 
-TAPS = 4
-BASE, SHARPNESS = 10_000.0, 1.5
 HIDDEN = -1e9  # the score of an empty place
 
 
@@ -65,11 +63,12 @@ class MinGRUStep(BlockStep):
     @property
     def state(self) -> Sequence[StatePart]:
         layers, size = self.config.num_layers, self.config.hidden_size
-        return [StatePart("h", (layers, "B", size)), StatePart("seen", (layers, "B", TAPS - 1, size))]
+        taps = len(self.weights["blocks.0.conv.weight"])
+        return [StatePart("h", (layers, "B", size)), StatePart("seen", (layers, "B", taps - 1, size))]
 
     def mix(self, x: str, at: str, *before: str) -> tuple[str, ...]:
         (h, seen), axis = before, self.numbers(1)
-        padded = self.joined(seen, x)  # (B, TAPS, H)
+        padded = self.joined(seen, x)  # (B, taps, H)
         mixed = self.op("ReduceSum", self.op("Mul", padded, self.weight(f"{at}.conv.weight")), axis, keepdims=0)
         gate, candidate = self.split(self.linear(mixed, f"{at}.gates.weight", f"{at}.gates.bias"), 2)
         is_high = self.op("GreaterOrEqual", candidate, self.number(0.0))
@@ -97,6 +96,8 @@ class TransformerStep(BlockStep):
         super().compute()
 
     def mix(self, x: str, at: str, *before: str) -> tuple[str, ...]:
+        from charlm.models.transformer import SHARPNESS  # loads torch: not before it is needed
+
         width = self.config.hidden_size // self.config.num_heads
         parts = self.op(
             "Reshape", self.linear(x, f"{at}.qkv.weight"), self.numbers(-1, 3, self.config.num_heads, width)
@@ -121,8 +122,9 @@ class TransformerStep(BlockStep):
 
     def _angles(self) -> tuple[Any, Any]:
         """Cosines and sines for every place of the window, (W + 1, 1, D)."""
-        pairs = self.config.hidden_size // self.config.num_heads // 2
-        angles = np.arange(self.config.window + 1)[:, None, None] * BASE ** (-np.arange(pairs) / pairs)
+        from charlm.models.transformer import speeds_of
+
+        angles = np.arange(self.config.window + 1)[:, None, None] * np.array(speeds_of(self.config))
         cos, sin = np.cos(angles), np.sin(angles)
         both = np.concatenate((cos, cos), axis=2), np.concatenate((-sin, sin), axis=2)
         return both[0].astype(np.float32), both[1].astype(np.float32)

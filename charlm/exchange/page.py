@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from charlm.config import ARCH_NAMES, LEVEL_NAMES, SampleConfig
+from charlm.config import ARCH_NAMES, ARCHITECTURES, LEVEL_NAMES, ModelConfig, SampleConfig
 from charlm.errors import CheckpointError
 from charlm.exchange.packing import Bits, Packed, pack
 from charlm.plots import arch_colour
@@ -92,12 +92,23 @@ def _described(run: Run, weights: Sequence[Packed]) -> dict[str, Any]:
         "nonlinearity": model.nonlinearity,
         "hidden_size": model.hidden_size,
         "num_layers": model.num_layers,
-        "num_heads": model.num_heads,
-        "context": model.window + 1,
+        **(_attention(model) if ARCHITECTURES[model.arch].attends else {}),
         "tokens": tokenizer.tokens,
         "signs": {place: [sign, called(token)] for place, (token, sign) in signs if sign != token},
         "first": first_id(tokenizer),
         "tensors": [{"name": one.name, "shape": one.shape, "kind": one.kind} for one in weights],
+    }
+
+
+def _attention(model: ModelConfig) -> dict[str, Any]:
+    """What a Transformer's shapes do not say."""
+    from charlm.models.transformer import SHARPNESS, speeds_of
+
+    return {
+        "num_heads": model.num_heads,
+        "context": model.window + 1,
+        "speeds": speeds_of(model),
+        "sharpness": SHARPNESS,
     }
 
 

@@ -64,7 +64,7 @@ class Block(nn.Module):
         (batch, time, size), width = x.shape, x.shape[2] // self.heads
         parts = self.qkv(self.norm(x)).view(batch, time, 3, self.heads, width)
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # (batch, heads, time, width)
-        query, key = (turned(F.layer_norm(part, (width,))) for part in (query, key))
+        query, key = (turned(F.layer_norm(part, (width,)), self.context) for part in (query, key))
         back = torch.arange(time)[:, None] - torch.arange(time)
         mask = (back >= 0) & (back < self.context)
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.5 / width**0.5)
@@ -72,9 +72,9 @@ class Block(nn.Module):
         return x + self.wide(x)
 
 
-def turned(x):
+def turned(x, context):
     pairs = x.shape[-1] // 2
-    angles = torch.arange(x.shape[-2])[:, None] * 10_000.0 ** (-torch.arange(pairs) / pairs)
+    angles = torch.arange(x.shape[-2])[:, None] * float(context) ** (-torch.arange(pairs) / pairs)
     (left, right), cos, sin = x.split(pairs, dim=-1), angles.cos(), angles.sin()
     return torch.cat((left * cos - right * sin, left * sin + right * cos), dim=-1)
 

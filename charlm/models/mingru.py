@@ -64,10 +64,10 @@ class MinGRUModel(ResidualModel):
         for block, before, past in zip(self.blocks, hidden, seen, strict=True):
             mixed, end = block.conv(block.norm(x), past)
             states = scan(block.gates(mixed), before)
-            x = x + self.drop(states)
-            x = x + self.drop(block.wide(x))
+            x = x + self.silenced(states)
+            x = x + self.silenced(block.wide(x))
             ends.append((states[:, -1], end))
-        return self.norm(x), tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+        return self.ended(x), tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
     @torch.no_grad()
     def draw_weights(self) -> None:

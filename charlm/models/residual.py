@@ -61,25 +61,50 @@ class ResidualModel(NeuralModel):
 
     def embedded(self, ids: Tensor) -> Tensor:
         """Ids (B, T) -> what the first block reads, (B, T, H)."""
-        x = self.embed(ids)
-        return self.drop(x if self.widen is None else self.widen(x))
+        share, many = self.config.embed_dropout, are_many(self.config.vocab_size)
+        x = F.embedding(ids, self.embed.weight, sparse=many)  # of many tokens a batch has few
+        if share and self.training:
+            x = x * self.drop(x.new_ones(self.config.vocab_size, 1), share)[ids]
+        x = self.silenced(x, self.config.input_dropout)
+        return x if self.widen is None else self.widen(x)
 
-    def draw_weights(self) -> None:
-        """First weights, as `config.init` says.
+    def silenced(self, x: Tensor, share: float | None = None) -> Tensor:
+        """Dropout of x (B, T, ..), the same units all along a sequence if the config says so."""
+        if not self.config.locked_dropout:
+            return self.drop(x, share)
+        return self.drop(x.transpose(0, 1), share, locked=True).transpose(0, 1)
 
-        Tuned ones keep the variance of what they multiply, and what blocks add is the less the more of them there are
-        (Radford et al. 2019). The recurrent notebook has nothing to say about blocks: weights are torch's then.
-        """
-        super().draw_weights()
-        if self.config.init == "tuned" and not self.fc.weight.is_meta:
-            self._tune()
+    def ended(self, x: Tensor) -> Tensor:
+        """What the last block gives -> what `fc` reads, (B, T, H) each."""
+        return self.silenced(self.norm(x), self.config.dropout_before_output)
 
     @torch.no_grad()
-    def _tune(self) -> None:
-        for name, parameter in self.named_parameters():
-            if name.endswith(".bias"):
-                parameter.zero_()
-            elif parameter.dim() > 1 and name not in ("embed.weight", "fc.weight"):
-                parameter.normal_(0.0, 1.0 / math.sqrt(parameter.shape[1]), generator=self.generator)
-            if name.endswith((".out.weight", ".down.weight")):
-                parameter.div_(math.sqrt(2 * self.config.num_layers))
+    def draw_weights(self) -> None:
+        """First weights, as `config.init` says: torch's, or better ones.
+
+        The recurrent notebook has nothing to say about blocks; weights are torch's then.
+        """
+        super().draw_weights()
+        if not self.fc.weight.is_meta and self.config.init in ("tuned", "xavier"):
+            for name, parameter in self.named_parameters():
+                if name.endswith(".bias"):
+                    parameter.zero_()
+                elif parameter.dim() > 1:
+                    (self._tune if self.config.init == "tuned" else self._balance)(name, parameter)
+
+    def _tune(self, name: str, weight: Tensor) -> None:
+        """The variance of what is multiplied is kept; what a block adds is the less the more of them there are.
+
+        See Radford et al. 2019, section 2.3.
+        """
+        if name not in ("embed.weight", "fc.weight"):
+            weight.normal_(0.0, 1.0 / math.sqrt(weight.shape[1]), generator=self.generator)
+        if name.endswith((".out.weight", ".down.weight")):
+            weight.div_(math.sqrt(2 * self.config.num_layers))
+
+    def _balance(self, name: str, weight: Tensor) -> None:
+        """As tutorials do: small vectors, weights that keep variances both ways (Glorot and Bengio 2010)."""
+        if name == "embed.weight":
+            weight.uniform_(-0.1, 0.1, generator=self.generator)
+        else:
+            nn.init.xavier_uniform_(weight, generator=self.generator)

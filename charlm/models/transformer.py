@@ -11,7 +11,6 @@ from charlm.models.language_model import State
 from charlm.models.residual import ResidualModel, Wide
 
 WIDER = 4  # of the block's second half, beside hidden_size
-BASE = 10_000.0  # the slowest pair of units turns by one in so many tokens, or a little fewer
 # Scores are at most this times sqrt(D), D the size of a head: queries and keys have a fixed length (QK-norm, Henry et
 # al. 2020), so that attention stays soft at the learning rates that recurrent layers like.
 SHARPNESS = 1.5
@@ -64,24 +63,23 @@ class TransformerModel(ResidualModel):
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         state = self.initial_state(len(ids)) if state is None else state
         parts = []
-        for piece in ids.split(self.piece, dim=1):
+        for piece in self.embedded(ids).split(self.piece, dim=1):
             part, state = self._read(piece, state)
             parts.append(part)
-        return torch.cat(parts, dim=1), state
+        return self.ended(torch.cat(parts, dim=1)), state
 
-    def _read(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Ids (B, T) -> features (B, T, H), all positions at once, and the next window."""
+    def _read(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """All blocks over x (B, T, H), all positions at once, and the next window."""
         keys, values, filled = state
-        filled, steps = filled.clamp(0, self.window), ids.shape[1]
+        filled, steps, ends = filled.clamp(0, self.window), x.shape[1], []
         first, mask = sight(filled[0], steps, self.window)
-        x, ends = self.embedded(ids), []
         for block, *past in zip(self.blocks, keys, values, strict=True):
             seen, *end = self._attend(block.qkv(block.norm(x)), past, first, mask)
-            x = x + self.drop(block.out(seen))
-            x = x + self.drop(block.wide(x))
+            x = x + self.silenced(block.out(seen))
+            x = x + self.silenced(block.wide(x))
             ends.append(end)
         kept = [torch.stack(parts).to(keys.dtype) for parts in zip(*ends, strict=True)]
-        return self.norm(x), (*kept, (filled + steps).clamp(max=self.window))
+        return x, (*kept, (filled + steps).clamp(max=self.window))
 
     def _attend(self, qkv: Tensor, past: list[Tensor], first: int, mask: Tensor | None) -> tuple[Tensor, ...]:
         """What every new token sees.
@@ -113,14 +111,23 @@ class TransformerModel(ResidualModel):
     def _turn(self, places: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """What `rotate` takes for so many places, (places, D) each."""
         if device not in self.turns:
-            pairs = self.config.hidden_size // self.config.num_heads // 2
-            speeds = BASE ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+            speeds = torch.tensor(speeds_of(self.config), dtype=torch.float64)
             angles = torch.arange(self.window + self.piece, dtype=torch.float64)[:, None] * speeds
             cos, sin = angles.cos(), angles.sin()
             both = torch.cat((cos, cos), dim=1), torch.cat((-sin, sin), dim=1)
             self.turns[device] = both[0].float().to(device), both[1].float().to(device)
         cos, sin = self.turns[device]
         return cos[:places], sin[:places]
+
+
+def speeds_of(config: ModelConfig) -> list[float]:
+    """By how much each pair of a head's units turns from token to token.
+
+    The fastest by one, the slowest by about one over the whole context (Su et al. have 10,000 tokens there, more than
+    most models here look back on).
+    """
+    pairs = config.hidden_size // config.num_heads // 2
+    return [(config.window + 1) ** (-pair / pairs) for pair in range(pairs)]
 
 
 def sight(filled: Tensor, steps: int, window: int) -> tuple[int, Tensor | None]:

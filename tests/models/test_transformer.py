@@ -12,7 +12,7 @@ from torch import Tensor
 from charlm.config import ModelConfig
 from charlm.errors import ConfigError
 from charlm.models import build_model
-from charlm.models.transformer import BASE, SHARPNESS, TransformerModel
+from charlm.models.transformer import SHARPNESS, TransformerModel
 
 V, H, L, N = 11, 8, 2, 2
 LONG = 40
@@ -29,12 +29,12 @@ def some_ids(rows: int = 2, steps: int = LONG) -> Tensor:
     return torch.randint(V, (rows, steps), generator=torch.Generator().manual_seed(5))
 
 
-def turned(x: Tensor, place: int) -> Tensor:
+def turned(x: Tensor, place: int, context: int) -> Tensor:
     """A head's query or key (D,) at its place in the text, pairs (j, j + D / 2) turned as Su et al. write."""
     half = len(x) // 2
     out = x.clone()
     for j in range(half):
-        angle = place * BASE ** (-j / half)
+        angle = place * context ** (-j / half)
         out[j] = x[j] * math.cos(angle) - x[j + half] * math.sin(angle)
         out[j + half] = x[j] * math.sin(angle) + x[j + half] * math.cos(angle)
     return out
@@ -56,7 +56,7 @@ def expected(model: TransformerModel, ids: Tensor, context: int) -> Tensor:
         for head in range(N):
             for t in range(len(ids)):
                 places = range(max(0, t - context + 1), t + 1)
-                scores = [turned(q[t, head], t) @ turned(k[s, head], s) for s in places]
+                scores = [turned(q[t, head], t, context) @ turned(k[s, head], s, context) for s in places]
                 shares = (torch.stack(scores) * SHARPNESS / math.sqrt(width)).softmax(0)
                 seen[t, head] = shares @ v[list(places), head]
         x = x + seen.flatten(1) @ w[f"{at}.out.weight"].t()

@@ -67,7 +67,10 @@ class Blocks {
 
 /** A short convolution, and h + z (g(c) - h). */
 class MinGRU extends Blocks {
-  fresh() { return { h: new Float64Array(this.size), seen: [1, 2, 3].map(() => new Float64Array(this.size)) }; }
+  fresh() {
+    const nothing = () => new Float64Array(this.size), taps = this.weights["blocks.0.conv.weight"].length / this.size;
+    return { h: nothing(), seen: Array.from({ length: taps - 1 }, nothing) };
+  }
 
   mix(name, x, state) {
     const taps = this.weights[`${name}.conv.weight`], padded = [...state.seen, x], n = this.size;
@@ -88,9 +91,7 @@ class Transformer extends Blocks {
     super(about, weights);
     this.heads = about.num_heads;
     this.width = this.size / this.heads;
-    const pairs = this.width / 2;
-    this.turns = Array.from({ length: about.context }, (_, back) =>
-      Array.from({ length: pairs }, (_, pair) => circle(-back * exp((-Math.LN10 * 4 * pair) / pairs))));
+    this.turns = Array.from({ length: about.context }, (_, back) => about.speeds.map((speed) => circle(-back * speed)));
   }
 
   fresh() { return { keys: [], values: [] }; }
@@ -126,6 +127,6 @@ class Transformer extends Blocks {
       const [cos, sin] = turns[pair], left = key[pair], right = key[pair + pairs];
       sum += query[pair] * (left * cos - right * sin) + query[pair + pairs] * (left * sin + right * cos);
     }
-    return (1.5 * sum) / Math.sqrt(this.width);
+    return (this.about.sharpness * sum) / Math.sqrt(this.width);
   }
 }
