@@ -1,11 +1,11 @@
 // Keeps the plot, the finding, the table and the samples up to date. What the plot shows stands in its own layout.meta,
-// so this script remembers nothing of it that a redraw or a reload could contradict.
+// so this script remembers nothing of it that a redraw or a reload could contradict, but where a reader has zoomed to.
 const MOST = { train: 4000, val: 1000 };  // points of a curve from which the plot is drawn anew, thinned
 const AWAY = 10000;  // ms without an answer after which it is drawn anew, too
 const PATIENCE = 5000;  // ms that a drawing which has been asked for may take
 const SHARE = 0.04;  // of the page's time may go into drawing; but new points come at least every SLOWEST ms
 const SLOWEST = 2000;
-let text = '', marks = [], heard = 0, drawn = 0, took = 0, asked = { key: '', at: -PATIENCE };
+let text = '', marks = [], heard = 0, drawn = 0, took = 0, asked = { key: '', at: -PATIENCE }, zoom = null;
 const plot = () => document.querySelector('#train-plot .js-plotly-plot');
 const wanted = () => {
   const field = document.querySelector('#train-wanted textarea, #train-wanted input');
@@ -24,8 +24,17 @@ const unpacked = (flat) => {
   }
   return [x, y];
 };
+// What the axes of a plot show that do not follow its curves any more; null if both do.
+const zoomed = (graph) => {
+  const away = ['xaxis', 'yaxis'].filter((axis) => graph?.layout?.[axis].autorange === false);
+  return away.length ? { graph, ranges: Object.fromEntries(away.map((axis) => [`${axis}.range`, [...graph.layout[axis].range]])) } : null;
+};
 // Points and names in one go: every call of Plotly draws the whole plot.
 const extend = (graph, state) => {
+  if (zoom && zoom.graph !== graph) {
+    Plotly.relayout(graph, zoom.ranges);
+    zoom = null;
+  }
   const { meta, annotations } = graph.layout;
   const xs = [], ys = [], indices = [];
   const draw = (index, x, y) => { indices.push(index); xs.push(x); ys.push(y); };
@@ -75,6 +84,7 @@ const take = (state) => {
   if (state.points && graph && window.Plotly && Plotly.update) extend(graph, state);
   else if ((state.redraw || state.points) && (asked.key !== text || performance.now() - asked.at > PATIENCE)) {
     asked = { key: text, at: performance.now() };
+    zoom = zoomed(graph) || zoom;  // one that waits to be put back outlives a second drawing
     trigger('redraw', {});
   }
 };
