@@ -40,7 +40,7 @@ def test_labels(label: str, labels: list[str], store: RunStore) -> None:
     assert [run.label for run in runs][: len(labels)] == labels
 
 
-@pytest.mark.parametrize("archs", [[], ["lstm", "lstm"], ["transformer"], [5], [["lstm"]], [None], [{}]])
+@pytest.mark.parametrize("archs", [[], ["lstm", "lstm"], ["perceptron"], [5], [["lstm"]], [None], [{}]])
 def test_architectures_that_are_none_are_refused_before_a_folder_is_made(archs: Any, store: RunStore) -> None:
     with pytest.raises(ConfigError):
         enter(store, small_corpus(), settings(), archs)

@@ -21,8 +21,9 @@ MANY_TOKENS = 1_024
 CHUNK, BLOCK = 1 << 23, 1 << 18
 # Rows of the weights whose gradients of a chunk are computed at a time.
 PRODUCT_ROWS = 2_048
-# Tokens are drawn by their frequency to this power (Mikolov et al. 2013), so that rare ones come up, too.
-SMOOTHING = 0.75
+# Tokens are drawn by their frequency to this power: rare ones come up, too, and the most frequent are among a batch's
+# targets anyway. After 120 steps on WikiText-2, 4,096 tokens drawn so do as well as 8,192 drawn by the power 0.75.
+SMOOTHING = 0.5
 
 
 def are_many(vocab_size: int) -> bool:

@@ -20,7 +20,7 @@ Pair = tuple[LanguageModel, CharTokenizer]
 
 
 def built(arch: str = "lstm") -> Pair:
-    return build_model(ModelConfig(arch=arch, vocab_size=10, hidden_size=12, init="torch"), 4), TOKENIZER
+    return build_model(ModelConfig(arch=arch, vocab_size=10, hidden_size=16, init="torch"), 4), TOKENIZER
 
 
 def logits_after(pair: Pair, text: str) -> np.ndarray:

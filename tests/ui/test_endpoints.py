@@ -249,7 +249,7 @@ def test_gradio_itself_refuses_a_path_that_claims_to_be_its_upload(address: str,
 
 @pytest.mark.parametrize(
     ("archs", "options", "said"),
-    [("transformer", {}, "transformer"), (5, {}, "arch must be text"), (["lstm"], {}, "arch"), ({}, {}, "arch"),
+    [("perceptron", {}, "perceptron"), (5, {}, "arch must be text"), (["lstm"], {}, "arch"), ({}, {}, "arch"),
      (None, {}, "arch"), ("lstm", "{", "options must be a JSON object"), ("lstm", "[" * 50_000, "JSON object"),
      ("lstm", [1], "JSON object, not list"), ("lstm", 7, "JSON object, not int"),
      ("lstm", {"hidden": 8}, "did you mean hidden_size?"), ("lstm", {"hidden_size": 0}, "hidden_size 0 is outside 1"),

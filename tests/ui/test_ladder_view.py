@@ -1,5 +1,6 @@
 """The n-gram ladder in words, lines and bars."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,10 +18,14 @@ def run(arch: str, loss: float | None, **other: Any) -> Any:
     corpus = {"name": "a <b>", "sha256": "x", "val_chars": 900, "distinct": 20}
     train = SimpleNamespace(batch_size=4, seq_len=8, seed=7)
     plain = {"status": "finished", "imported": {}, "step": 12, "label": f"{arch} <i>", "corpus": corpus}
-    model = SimpleNamespace(is_counted=arch == "ngram")
+    model, level = SimpleNamespace(is_counted=arch == "ngram"), {"level": "char", "bits_per_char": bits_per_char}
     return SimpleNamespace(**{
-        "arch": arch, "best_val_loss": loss, "model_config": model, "train_config": train, **plain, **other
+        "arch": arch, "best_val_loss": loss, "model_config": model, "train_config": train, **plain, **level, **other
     })  # fmt: skip
+
+
+def bits_per_char(loss: float | None) -> float | None:
+    return loss and loss / math.log(2)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from charlm.errors import CharLMError, ConfigError
 from charlm.limits import Limits
 from charlm.presets import PRESETS, from_options
 from charlm.ui import train_form
-from charlm.ui.train_form import FOLDS, NAMES, config_class, fold_title, preset_values, run_config
+from charlm.ui.train_form import FOLDS, NAMES, TextSize, config_class, fold_title, preset_values, run_config
 from tests.training import TEXT
 
 
@@ -150,8 +150,8 @@ def test_an_ngram_is_told_by_its_order_and_its_tokens() -> None:
     assert fold_title("model", filled, ["lstm", "ngram"]) == "Model: 2 layers of 128, dropout 0.1, 5-gram"
     assert fold_title("model", filled, ["lstm"]) == "Model: 2 layers of 128, dropout 0.1"
 
-    def size_of(*_: Any) -> tuple[int, int]:
-        return 10_000, 40
+    def size_of(*_: Any) -> TextSize:
+        return TextSize(10_000, (9_000, 1_000, 0), 40)
 
     alone = train_form.estimate_html(size_of, None, "x", "quick", ["ngram"], *filled.values())
     assert "9,000</b><span>tokens to count, n-gram" in alone
