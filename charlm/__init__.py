@@ -1,4 +1,4 @@
-"""CharLM Lab: train small recurrent language models and see how they differ.
+"""CharLM Lab: train small language models and see how they differ.
 
     >>> import charlm
     >>> run = charlm.load_run("sherlock-lstm")

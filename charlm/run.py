@@ -135,7 +135,7 @@ class Run:
 
     @property
     def arch(self) -> str:
-        """lstm, gru or rnn."""
+        """lstm, gru and so on, a key of `config.ARCHITECTURES`."""
         return self.model_config.arch
 
     @property

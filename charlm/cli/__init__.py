@@ -18,7 +18,7 @@ UsageMistake: Any = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="charlm",
-    help="Train small recurrent character models and see how LSTM, GRU and RNN differ.",
+    help="Train small language models and see how LSTM, GRU, RNN, Transformer and minGRU differ.",
     add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,

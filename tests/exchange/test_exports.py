@@ -107,7 +107,11 @@ def test_the_notebook_loads_its_own_format(store: RunStore, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"arch": "gru"}, "has the architecture gru"), ({"arch": "lstm", "embed_dim": 4}, "an embedding of 4")],
+    [
+        ({"arch": "gru"}, "has the architecture gru"),
+        ({"arch": "transformer"}, "has the architecture transformer"),
+        ({"arch": "lstm", "embed_dim": 4}, "an embedding of 4"),
+    ],
 )
 def test_the_notebooks_class_is_an_lstm_over_one_hot_characters(
     settings: dict[str, Any], said: str, store: RunStore, tmp_path: Path

@@ -154,6 +154,18 @@ def test_what_was_brought_along_is_not_trained_beyond_the_table(place: Callable[
     assert list(lab.serving.generate(made, "The", SampleConfig(length=5)))[-1].done  # but it writes
 
 
+def test_a_state_that_would_be_too_large_is_refused_at_the_door(place: Callable[..., Place], tmp_path: Path) -> None:
+    """How far a Transformer looks back takes nothing in its file, and much while it writes."""
+    [run] = trained(store_in(tmp_path / "elsewhere"), "transformer", context=12)
+    find_format("zip").write(run, tmp_path / "run.zip")
+    lab = place(context=11)
+    with pytest.raises((LimitError, CheckpointError), match="is 12, more than the 11"):
+        lab.runs.take_in(tmp_path / "run.zip")
+    assert not lab.store.list()
+    with pytest.raises(LimitError, match="is 12, more than the 11"):
+        lab.jobs.start(small_corpus(), settings(context=12), ["transformer"])
+
+
 def test_a_public_space_trains_one_at_a_time_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARLM_AT_ONCE", "8")
     lab = PublicLab()
