@@ -210,17 +210,10 @@ class ModelConfig(Config):
     dropout: float = setting(
         0.1, "Share of units silenced while training, against learning by heart", low=0.0, high=0.95
     )
-    output_dropout: float = setting(
-        -1.0, "The same before a recurrent model's output; -1: as dropout", low=-1.0, high=0.95
-    )
-    input_dropout: float = setting(
-        0.0, "The same on the vectors a recurrent model reads; needs embed_dim", low=0.0, high=0.95
-    )
+    output_dropout: float = setting(-1.0, "The same before the output alone; -1: as dropout", low=-1.0, high=0.95)
+    input_dropout: float = setting(0.0, "The same on the tokens' vectors; needs embed_dim", low=0.0, high=0.95)
     embed_dropout: float = setting(
-        0.0,
-        "Share of all tokens that a recurrent model does not see in one batch, wherever they stand",
-        low=0.0,
-        high=0.95,
+        0.0, "Share of all tokens that one batch does not see, wherever they stand", low=0.0, high=0.95
     )
     weight_dropout: float = setting(
         0.0,
@@ -228,9 +221,7 @@ class ModelConfig(Config):
         low=0.0,
         high=0.95,
     )
-    locked_dropout: bool = setting(
-        False, "A recurrent model's dropout silences the same units at all steps of a sequence"
-    )
+    locked_dropout: bool = setting(False, "Dropout silences the same units at all steps of a sequence")
     tie_weights: bool = setting(False, "Output weights are the embedding's; needs embed_dim = hidden_size")
     context: int = setting(
         0, "Tokens a Transformer looks back on; 0: as many as seq_len", low=0, high=4096, unit="tokens"

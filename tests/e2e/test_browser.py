@@ -216,6 +216,38 @@ def test_a_race_grows_survives_a_reload_and_stops(
     assert {run.status for run in runs} == {"stopped"} and all(run.best_val_loss for run in runs)
 
 
+def test_a_transformer_and_a_mingru_race_and_write(page: Any, services: Any, idle: None) -> None:
+    choose_tab(page, "Train")
+    boxes = page.locator("#train-archs")
+    for name in ("LSTM", "GRU", "RNN"):
+        boxes.get_by_label(name, exact=True).uncheck()
+    for name in ("Transformer", "minGRU"):
+        boxes.get_by_label(name, exact=True).check()
+    fill_form(page, hidden_size=12, num_layers=1, steps=6, eval_every=3, context=8)
+    page.locator("#train-estimates", has_text="num_heads may be 1, 2, 3, 6").wait_for()
+    fill_form(page, hidden_size=8, num_heads=2)
+    page.locator("#train-estimates", has_text="parameters").wait_for()
+    page.locator("#train-start", has_text="Race").click()
+    until(lambda: services.store.list()[0].arch in ("transformer", "mingru"))
+    until(lambda: {run.status for run in services.store.list()[:2]} == {"finished"})
+    runs = {run.arch: run for run in services.store.list()[:2]}
+    assert runs.keys() == {"transformer", "mingru"}
+    assert (runs["transformer"].model_config.context, runs["transformer"].model_config.num_heads) == (8, 2)
+    for name in ("Transformer", "minGRU"):
+        page.locator("#train-live .col", has_text=name).first.wait_for()
+
+    choose_tab(page, "Compare")
+    for run in runs.values():
+        field = page.locator("#compare-models input")
+        field.fill(run.label)
+        page.get_by_role("option", name=run.label).first.click()
+    page.locator("#compare-generate").click()
+    for run in runs.values():
+        column = page.locator(f"#compare-columns [data-run='{run.run_id}']")
+        column.wait_for()
+        until(lambda column=column: len(column.inner_text()) > 400)  # type: ignore[misc]
+
+
 RANGE = "document.querySelector('#train-plot .js-plotly-plot')?.layout.xaxis.range"
 
 
