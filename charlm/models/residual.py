@@ -61,8 +61,7 @@ class ResidualModel(NeuralModel):
 
     def embedded(self, ids: Tensor) -> Tensor:
         """Ids (B, T) -> what the first block reads, (B, T, H)."""
-        share, many = self.config.embed_dropout, are_many(self.config.vocab_size)
-        x = F.embedding(ids, self.embed.weight, sparse=many)  # of many tokens a batch has few
+        x, share = self.embed(ids), self.config.embed_dropout
         if share and self.training:
             x = x * self.drop(x.new_ones(self.config.vocab_size, 1), share)[ids]
         x = self.silenced(x, self.config.input_dropout)
