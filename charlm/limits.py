@@ -47,7 +47,7 @@ class Limits:
     runs: int = limit(3, "runs that are kept", "runs")
     corpus_bytes: int = limit(2_000_000, "a text, as UTF-8", "bytes")
     checkpoint_bytes: int = limit(15_000_000, "a run that is brought along", "bytes")
-    characters: int = limit(1_000, "a generated text", "characters")
+    length: int = limit(1_000, "a generated text", "tokens")
     prompt: int = limit(2_000, "a prompt", "characters")
     texts_a_minute: int = limit(10, "generations within a minute; each sample and each beam is one", "generations")
     looks_a_minute: int = limit(30, "texts whose next tokens are shown, within a minute", "texts")
@@ -206,7 +206,7 @@ def check_sampling(limits: Limits, prompt: str, config: SampleConfig) -> None:
     Raises:
         LimitError: see `refuse_above`.
     """
-    refuse_above(config.length, limits.characters, "length is {}", "ask for fewer characters")
+    refuse_above(config.length, limits.length, "length is {}", "ask for fewer tokens")
     refuse_above(len(prompt), limits.prompt, "the prompt has {} characters", "shorten it")
     refuse_above(config.rows, limits.texts_a_minute, "samples times beams is {}", "ask for fewer")
 
@@ -218,8 +218,7 @@ def fitted(limits: Limits, values: Mapping[str, Any]) -> dict[str, Any]:
         limits: the table.
         values: settings by name; of the known ones, those beyond their limit are changed.
     """
-    most = {name: getattr(limits, name) for name in ("hidden_size", "num_layers", "order", "steps")}
-    most["length"] = limits.characters
+    most = {name: getattr(limits, name) for name in ("hidden_size", "num_layers", "order", "steps", "length")}
     if values.get("tie_weights"):
         most["embed_dim"] = limits.hidden_size  # which it is equal to
     return {name: min(value, most[name]) if name in most else value for name, value in values.items()}

@@ -71,7 +71,7 @@ FORGED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "vocab_size": ("/train", ("", None, "rnn", {"level": "bpe", "vocab_size": 20_001})),
     "steps": ("/train", ("", None, "rnn", {"steps": 2001})),
     "run_minutes": ("/train", ("", None, "rnn", {"minutes": 5.1, "steps": 0})),
-    "characters": ("/generate", ("sherlock-rnn", "", 1001, {})),
+    "length": ("/generate", ("sherlock-rnn", "", 1001, {})),
     "prompt": ("/generate", ("sherlock-rnn", "x" * 2001, 10, {})),
     "corpus_bytes": ("/evaluate", ("sherlock-rnn", "x" * 2_000_001, {})),
     "runs": ("/race", ("", None, ["lstm", "gru", "rnn"], SOON)),
