@@ -57,7 +57,7 @@ def test_what_is_at_the_limit_passes() -> None:
     steps, minutes = LIMITS.steps, LIMITS.run_minutes
     check_training(LIMITS, TrainConfig(steps=steps, minutes=minutes, batch_size=256, seq_len=64))
     check_text_size(LIMITS, LIMITS.corpus_bytes)
-    check_sampling(LIMITS, "x" * LIMITS.prompt, SampleConfig(length=LIMITS.characters))
+    check_sampling(LIMITS, "x" * LIMITS.prompt, SampleConfig(length=LIMITS.length))
 
 
 def test_what_is_beyond_is_refused_with_value_limit_and_way_out() -> None:

@@ -82,10 +82,14 @@ class Trash:
 
 
 def build_listing(services: Services) -> Listing:
-    """Heading, filter, import, queue, table and the line that says what was done; call inside the tab."""
-    runs, jobs = services.store.list(), services.jobs
+    """Heading, filter, import, queue, table and the line that says what was done; call inside the tab.
+
+    The runs come when the tab is opened: a list of those that were there when the server began would change under the
+    visitor's hand, and the click go to another run.
+    """
+    jobs = services.jobs
     with gr.Row(elem_classes="head-line"):
-        head = gr.HTML(runs_heading(runs), elem_id="runs-head", apply_default_css=False)
+        head = gr.HTML(elem_id="runs-head", apply_default_css=False)
         wanted = gr.Textbox(
             show_label=False, label="Filter", placeholder="Filter by name, corpus or model",
             elem_id="runs-filter", scale=0, min_width=290,
@@ -104,7 +108,7 @@ def build_listing(services: Services) -> Listing:
             jobs.at_once, label=AT_ONCE_LABEL, info=AT_ONCE_HINT, precision=0, elem_id="runs-at-once", scale=0,
             min_width=230, visible=services.limits is None,
         )  # fmt: skip
-    table = gr.HTML(runs_table(runs), elem_id="runs-table", js_on_load=TABLE_JS, apply_default_css=False)
+    table = gr.HTML(elem_id="runs-table", js_on_load=TABLE_JS, apply_default_css=False)
     told = gr.HTML("", elem_id="runs-told", js_on_load=ACTIONS_JS, apply_default_css=False)
     return Listing(services, Disk(), head, wanted, upload, queue_row, queue, at_once, table, told)
 

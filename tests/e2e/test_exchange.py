@@ -8,13 +8,13 @@ import pytest
 
 from charlm.exchange.exports import FORMATS, find_format
 from charlm.runs import SHIPPED
-from tests.e2e.steps import choose_tab, finished_run, until
+from tests.e2e.steps import choose_tab, finished_run
 
 
 def open_run(page: Any, run_id: str) -> None:
     choose_tab(page, "Runs")
-    name, details = page.locator(f"#runs-table button.name[data-run='{run_id}']"), page.locator("#runs-details")
-    until(lambda: name.click() or page.wait_for_timeout(1500) or run_id in details.inner_text())  # the table may be new
+    page.locator(f"#runs-table button.name[data-run='{run_id}']").click()
+    page.locator("#runs-details", has_text=run_id).wait_for()
 
 
 def choose_format(page: Any, name: str) -> None:
