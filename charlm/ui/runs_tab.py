@@ -143,7 +143,9 @@ def _wire_looking(listing: Listing, trash: Trash, shared: Shared) -> None:
     def set_at_once(number: float | None, wanted: str) -> Changes:
         if number is not None:  # emptied to type another one
             told(lambda: jobs.set_at_once(number))
-        return listing.now(wanted)
+        changes = listing.now(wanted)
+        del changes[listing.queue_row]  # whoever types 12 has typed 1 before: the field stays
+        return changes
 
     quick: dict[str, Any] = {**QUIET, "queue": False}
     inputs = listing.filter

@@ -19,7 +19,8 @@ class Bare:
 
     def __init__(self, address: str, headers: dict[str, str] | None = None) -> None:
         self.address, self.headers = address, headers or {}
-        self._line = httpx.Client(timeout=60)
+        # A connection each: of those that it keeps, httpcore closes one now and then while another thread reads.
+        self._line = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
 
     def call(self, name: str, *data: Any) -> tuple[str, Any]:
         call = f"{self.address}/gradio_api/call/{name}"
