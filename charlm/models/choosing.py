@@ -10,6 +10,7 @@ from charlm.models.compiled import compiled, inlined
 Array = np.ndarray[Any, Any]
 BEYOND_NUMBERS = -1  # chosen where a logit is no finite number
 NUCLEUS = 32  # of so many likeliest tokens top-p's are mostly among
+ROUNDING = 1e-9  # what a share may lack and is reached all the same: the order of adding up shall not decide
 NOTHING = -1  # in place of an id: none was read yet, none is banned
 
 
@@ -80,7 +81,7 @@ def total(weights: Array) -> float:
 @inlined
 def nucleus(weights: Array, top_p: float, order: Array) -> int:
     """How many of the likeliest tokens, ranked in `order`, it takes to reach the share top_p."""
-    goal, size = top_p * total(weights), weights.shape[0]
+    goal, size = (top_p - ROUNDING) * total(weights), weights.shape[0]
     ranked = min(NUCLEUS, size)
     while True:
         rank(weights, ranked, order)

@@ -7,6 +7,7 @@ import numpy as np
 
 from charlm.config import SampleConfig
 from charlm.errors import JobError
+from charlm.models.choosing import ROUNDING
 
 Logits = np.ndarray[Any, np.dtype[np.float64]]
 BEYOND_NUMBERS = (
@@ -74,7 +75,7 @@ def probabilities(
     if config.top_p < 1.0:
         order = np.argsort(-weights, kind="stable")
         before = np.cumsum(weights[order]) - weights[order]
-        weights[order[before >= config.top_p]] = 0.0  # the likeliest always stays: nothing comes before it
+        weights[order[before >= config.top_p - ROUNDING]] = 0.0  # the likeliest always stays: nothing comes before it
         weights /= weights.sum()
     if config.min_p > 0.0:
         weights[weights < config.min_p * weights.max()] = 0.0

@@ -64,6 +64,13 @@ def test_equals_are_cut_in_their_order(how: dict[str, float]) -> None:
         check(logits, SampleConfig(temperature=1.0, **how))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("size", [10, 34, 68, 90])
+def test_a_share_that_is_reached_exactly_is_reached(size: int) -> None:
+    config = SampleConfig(temperature=1.0, top_p=0.5)
+    assert (probabilities(np.zeros(size, np.float32), config) > 0).sum() == size // 2
+    check(np.zeros(size, np.float32), config)
+
+
 def test_large_vocabularies_are_cut_as_well() -> None:
     logits = np.random.default_rng(1).standard_normal(3000).astype(np.float32)
     for how in ({"top_p": 0.3}, {"top_p": 0.99}, {"top_k": 200, "top_p": 0.8}):
