@@ -85,7 +85,7 @@ def most_weights_bytes(config: ModelConfig) -> int:
 
 
 def most_training_bytes(config: ModelConfig, train: TrainConfig) -> int:
-    """How long a file of a training state may be: weights, two moments of each, hidden state, random numbers."""
+    """How long a file of a training state may be: of each weight two moments and an average, hidden state, and so on."""
     hidden = sum(Entry.of(part).size for part in _outline(config).initial_state(train.batch_size))
     return 4 * most_weights_bytes(config) + hidden
 
@@ -96,6 +96,8 @@ def _state_tensors(model: LanguageModel, state: TrainState) -> dict[str, Tensor]
     for index, moments in (state.optimizer.state_dict()["state"] if state.optimizer is not None else {}).items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     tensors |= {f"hidden.{index}": part for index, part in enumerate(state.hidden or ())}
+    if state.average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
     return tensors | {"generator": model.generator.get_state()}
 
 
@@ -147,6 +149,8 @@ def _load_training(path: Path, config: ModelConfig, train: TrainConfig) -> tuple
             moments.setdefault(int(index), {})[moment] = tensor
         if state.optimizer is not None:
             state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
+        if state.average is not None:
+            state.average.load_state_dict(_under("average.", tensors))
         vars(state).update(_numbers(numbers))
         model.generator.set_state(tensors["generator"])
     except (KeyError, RuntimeError, ValueError) as error:
@@ -171,6 +175,8 @@ def _state_entries(model: LanguageModel, train: TrainConfig, held: Entries) -> E
         raise ValueError("it is not this run's training state")
     entries = {f"model.{name}": entry for name, entry in weights.items()}
     entries["generator"] = Entry.of(model.generator.get_state())
+    if train.weight_average and not model.config.is_counted:
+        entries |= {f"average.{name}": entry for name, entry in weights.items()}
     if any(name.startswith("optimizer.") for name in held):
         for index, parameter in enumerate(map(Entry.of, model.parameters())):
             moments = {"step": Entry("F32", ()), "exp_avg": parameter, "exp_avg_sq": parameter}

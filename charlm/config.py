@@ -331,6 +331,13 @@ class TrainConfig(Config):
     grad_clip: float = setting(1.0, "Longest gradient allowed, as an L2 norm; 0: no limit", low=0.0, high=1e6)
     weight_decay: float = setting(0.0, "Pull of the weights towards zero (AdamW)", low=0.0, high=10.0)
     beta2: float = setting(0.99, "How long Adam remembers the size of gradients", low=0.5, high=0.99999)
+    weight_average: float = setting(
+        0.0,
+        "What is validated, kept and written with is a running average of the weights, of which a step keeps this "
+        "share; 0: the weights themselves",
+        low=0.0,
+        high=0.99999,
+    )
     softmax_samples: int = setting(
         0,
         "Tokens that a step's targets are told from, drawn by their frequency; 0: all, as in every validation",

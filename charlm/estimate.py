@@ -35,16 +35,16 @@ def count_parameters(config: ModelConfig) -> int:
 
 
 def memory_bytes(config: ModelConfig, train: TrainConfig) -> int:
-    """Peak memory of a training: weights, gradients, Adam's moments, a thread's copies, what a forward pass keeps."""
+    """Peak memory of a training: weights with all that goes with each, a thread's copies, what a forward pass keeps."""
     if config.is_counted:
         return NGramModel.training_bytes(config)
     threads, many = choose(config, train.batch_size, "cpu").threads, are_many(config.vocab_size)
-    weights = (4 + (2 if many else 3) * threads) * count_parameters(config)
+    copies = 4 + bool(train.weight_average) + (2 if many else 3) * threads
     a_token = model_class(config.arch).kept(config)
     a_row = sum(part.numel() for part in shape_of(config).initial_state(1))
     rows = STATES * max(train.batch_size, MAX_ROWS)  # a validation may have more of them
     kept = train.batch_size * train.seq_len * a_token + rows * a_row
-    return FLOAT * (weights + kept + (threads * CHUNK if many else 0))
+    return FLOAT * (copies * count_parameters(config) + kept + (threads * CHUNK if many else 0))
 
 
 def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

@@ -111,6 +111,11 @@ class Racer:
         self.run.sample_log.cut(after=state.step)
         return model, state
 
+    @property
+    def learned(self) -> LanguageModel:
+        """What is validated, kept, and written with."""
+        return self.state.learned(self.model)
+
     def open(self) -> None:
         """Say in run.json that it runs."""
         about = {"status": "running", "message": "; ".join(self.dataset.notes), "mend": {}, "device": self.device}
@@ -181,13 +186,13 @@ class Racer:
         self._todo.append(self._write_sample)
 
     def _keep(self, val_loss: float) -> None:
-        save_weights(self.run.folder / "best.safetensors", self.model, step=self.state.step, val_loss=val_loss)
+        save_weights(self.run.folder / "best.safetensors", self.learned, step=self.state.step, val_loss=val_loss)
         self.best_val_loss, self.best_step = val_loss, self.state.step
 
     def _write_sample(self) -> None:
         pieces: list[str] = []
         with suppress(JobError):  # a model that cannot write yet may still learn to
-            for piece in generate(self.model, self.tokenizer, self.prompt, SAMPLE):
+            for piece in generate(self.learned, self.tokenizer, self.prompt, SAMPLE):
                 pieces.append(piece)
         self.model.train()
         self.run.sample_log.append({"step": self.state.step, "prompt": self.prompt, "text": "".join(pieces)})
@@ -221,7 +226,7 @@ class Racer:
         """Write all that resume needs, and the last weights."""
         began = time.monotonic()
         save_training(self.run.folder, self.model, self.state)
-        save_weights(self.run.folder / "last.safetensors", self.model, step=self.state.step)
+        save_weights(self.run.folder / "last.safetensors", self.learned, step=self.state.step)
         self._saved = time.monotonic()
         self._save_seconds = max(SAVE_SECONDS, (self._saved - began) / SAVE_SHARE)
 

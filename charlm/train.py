@@ -19,7 +19,7 @@ from charlm.device import choose
 from charlm.errors import JobError
 from charlm.evaluate import evaluate
 from charlm.metrics import Metrics
-from charlm.models import LanguageModel, NeuralModel, State
+from charlm.models import LanguageModel, NeuralModel, State, build_model
 from charlm.models.cross_entropy import Sampler, are_many
 from charlm.models.ngram import NGramModel, slice_ends
 from charlm.shards import Shards
@@ -29,6 +29,8 @@ from charlm.tokenizer import IdArray
 COSINE_FLOOR = 0.01
 # The plateau schedule halves the learning rate after this many evaluations without a better one.
 PLATEAU_PATIENCE = 2
+# A running average keeps at most (1 + step) / (WARMING + step) of itself: the first weights are soon out of it.
+WARMING = 10
 
 
 @dataclass
@@ -47,6 +49,7 @@ class TrainState:
     seconds: float = 0.0  # the training's own time, validation included
     validated_step: int = 0
     unjudged: tuple[float, float, float] | None = None  # loss, norm and rate of a step whose validation is still due
+    average: LanguageModel | None = None  # with the running average of the weights, where that is wanted
     loss_sum: float = 0.0  # training losses of the steps since `mean_loss` was last taken
     loss_count: int = 0
 
@@ -62,12 +65,18 @@ class TrainState:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        return cls(optimizer)
+        return cls(optimizer, average=twin(model) if config.weight_average else None)
+
+    def learned(self, model: LanguageModel) -> LanguageModel:
+        """What is validated and kept of a training of `model`: the average of its weights, or itself."""
+        return model if self.average is None else self.average
 
     def follow(self, model: LanguageModel) -> None:
         """Move to where the model's parameters were moved to: moments and hidden state belong beside them."""
         if self.hidden is not None:
             self.hidden = tuple(part.to(model.device) for part in self.hidden)
+        if self.average is not None:
+            self.average = self.average.to(model.device)
         if self.optimizer is not None and model.device.type != "cpu":
             self.optimizer.load_state_dict(self.optimizer.state_dict())  # puts what it loads beside the parameters
 
@@ -86,6 +95,13 @@ class TrainState:
         self.stale += 1
         if self.stale % PLATEAU_PATIENCE == 0:
             self.rate_scale *= 0.5
+
+
+def twin(model: LanguageModel) -> LanguageModel:
+    """A model of its own with the same weights, for evaluation."""
+    copied = build_model(model.config).to(model.device)
+    copied.load_state_dict(model.state_dict())
+    return copied.requires_grad_(False).eval()
 
 
 def planned_steps(model: ModelConfig, config: TrainConfig, steps_per_epoch: int) -> int | None:
@@ -276,7 +292,7 @@ def _scored(model: LanguageModel, ids: IdArray, state: TrainState, halted: Calla
     began = time.perf_counter()
     model.zero_grad()  # the last step's gradients would but take room
     threads = choose(model.config, validation_row_count(len(ids))).threads
-    loss = evaluate(model, ids, threads=threads, halted=halted).nats_per_token
+    loss = evaluate(state.learned(model), ids, threads=threads, halted=halted).nats_per_token
     state.seconds += time.perf_counter() - began
     return loss
 
@@ -311,8 +327,16 @@ def _step(
         what, wrong = ("gradient norm", norm) if math.isfinite(loss) else ("loss", loss)
         raise _diverged(what, wrong, state.step + 1, config.learning_rate)
     state.optimizer.step()
+    if state.average is not None:
+        _average(state.average, shards.model, min(config.weight_average, (1 + state.step) / (WARMING + state.step)))
     state.hidden = hidden
     return loss, norm
+
+
+@torch.no_grad()
+def _average(average: LanguageModel, model: LanguageModel, share: float) -> None:
+    """Keep so much of the running average and take the rest from the model's weights."""
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1.0 - share)
 
 
 def _diverged(what: str, value: float, step: int, rate: float) -> JobError:

@@ -67,8 +67,9 @@ def test_plain_torch_loads_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arch", TRAINED)
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "plateau"])
-def test_a_restored_training_goes_on_exactly(arch: str, schedule: str, tmp_path: Path) -> None:
-    model_config, config = replace(CONFIG, arch=arch), replace(TRAIN, schedule=schedule)
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_restored_training_goes_on_exactly(arch: str, schedule: str, average: float, tmp_path: Path) -> None:
+    model_config, config = replace(CONFIG, arch=arch), replace(TRAIN, schedule=schedule, weight_average=average)
     data = Dataset(TOKENIZER.encode(TEXT), config.batch_size, config.seq_len)
 
     def fresh() -> tuple[nn.Module, TrainState]:

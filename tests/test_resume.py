@@ -28,6 +28,8 @@ OTHERS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("gru",), {"patience": 9, "schedule": "plateau", "learning_rate": 0.3}),
     (("rnn",), {"batch_size": 1, "seq_len": 3}),
     (("lstm",), {"precision": "bfloat16"}),
+    (("gru", "transformer"), {"weight_average": 0.95}),
+    (("lstm",), {"weight_average": 0.9, "schedule": "plateau", "embed_dim": 8, "tie_weights": True}),
     (("lstm",), {"batch_size": 30, "seq_len": 40}),  # one step an epoch
     (
         ("lstm", "gru", "rnn"),

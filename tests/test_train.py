@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from charlm.config import ModelConfig, TrainConfig
 from charlm.dataset import Dataset
 from charlm.errors import JobError
+from charlm.evaluate import evaluate
 from charlm.metrics import Metrics
 from charlm.models import LanguageModel, build_model
 from charlm.tokenizer import CharTokenizer
@@ -78,6 +79,29 @@ def test_a_step_is_adams_on_the_clipped_gradient() -> None:
     assert row.grad_norm == pytest.approx(norm.item(), rel=1e-5)
     for name, value in reference.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_validated_is_the_running_average() -> None:
+    data, vocab = dataset()
+    config = replace(CONFIG, steps=8, eval_every=8, weight_average=0.7)
+    model = model_of(vocab, dropout=0.0)
+    state = TrainState.start(model, config)
+    mean = {name: value.clone() for name, value in model.state_dict().items()}
+    for row in train(model, data, config, state):
+        share = min(0.7, row.step / (row.step + 9))  # the first of them count for little
+        mean = {name: share * value + (1 - share) * model.state_dict()[name] for name, value in mean.items()}
+    assert state.average is not None and not state.average.training
+    for name, value in state.average.state_dict().items():
+        torch.testing.assert_close(value, mean[name])
+    ours, own = (evaluate(one, data.val_ids).nats_per_token for one in (state.average, model))
+    assert row.val_loss == pytest.approx(ours, rel=1e-6) != pytest.approx(own, rel=1e-3)
+
+
+def test_without_an_average_the_weights_themselves_are_validated() -> None:
+    data, vocab = dataset()
+    model = model_of(vocab)
+    state = TrainState.start(model, CONFIG)
+    assert state.average is None and state.learned(model) is model
 
 
 @pytest.mark.parametrize("arch", TRAINED)

@@ -37,7 +37,7 @@ FOLDS: dict[str, tuple[str, ...]] = {
     ),
     "training": (
         "steps", "epochs", "minutes", "seq_len", "batch_size", "learning_rate", "schedule", "warmup_steps", "grad_clip",
-        "patience", "eval_every", "softmax_samples",
+        "weight_average", "patience", "eval_every", "softmax_samples",
     ),
     "name": ("label", "seed", "device", "precision"),
 }  # fmt: skip
