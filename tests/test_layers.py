@@ -17,7 +17,7 @@ LAYERS = (
     {"device", "estimate", "evaluate", "metrics", "course", "shards"},
     {"train", "sample", "checkpoint", "tensor_file", "tensor_header"},
     {"run", "runs", "run_info", "analysis"},
-    {"experiment", "job", "jobs", "job_queue", "serving", "entry", "race", "racer", "fork", "exchange"}
+    {"experiment", "job", "jobs", "job_queue", "serving", "entry", "race", "racer", "fork", "exchange", "tutorials"}
     | {"limits", "accounts", "visitors"},
     {"ui"},
     {"app", "cli", "__main__"},

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from charlm.cli import exchanging, inspecting, listing, measuring, training, writing
+from charlm.cli import exchanging, inspecting, listing, measuring, reproducing, training, writing
 from charlm.cli.work import Terminated, handlers
 from charlm.errors import CharLMError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
-for module in (training, writing, exchanging, listing, inspecting, measuring):
+for module in (training, writing, exchanging, listing, inspecting, measuring, reproducing):
     module.add_to(app)
 
 
