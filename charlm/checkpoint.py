@@ -85,7 +85,7 @@ def most_weights_bytes(config: ModelConfig) -> int:
 
 
 def most_training_bytes(config: ModelConfig, train: TrainConfig) -> int:
-    """How long a file of a training state may be: of each weight two moments and an average, hidden state, and so on."""
+    """How long a file of a training state may be: of each weight two moments and an average, and the rest."""
     hidden = sum(Entry.of(part).size for part in _outline(config).initial_state(train.batch_size))
     return 4 * most_weights_bytes(config) + hidden
 

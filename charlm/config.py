@@ -333,8 +333,7 @@ class TrainConfig(Config):
     beta2: float = setting(0.99, "How long Adam remembers the size of gradients", low=0.5, high=0.99999)
     weight_average: float = setting(
         0.0,
-        "What is validated, kept and written with is a running average of the weights, of which a step keeps this "
-        "share; 0: the weights themselves",
+        "Share a step keeps of a running average of the weights, which is what is judged and kept; 0: none",
         low=0.0,
         high=0.99999,
     )

@@ -19,6 +19,9 @@ from charlm.run import ACTIVE, MAX_LABEL, Run, clean_label
 from charlm.runs import RunStore
 from charlm.tokenizer import Tokenizer
 
+# Characters of a text up to which it is looked through for what occurs late.
+MOST_LOOKED_AT = 1 << 23
+
 
 def enter(
     store: RunStore,
@@ -99,12 +102,21 @@ def corpus_facts(corpus: Corpus, tokenizer: Tokenizer, cut: Cut, sizes: Sizes) -
     counts = {"characters": len(corpus.text), "distinct": tokenizer.vocab_size}
     counts |= {"train_chars": train, "val_chars": val or train, "test_chars": test}
     counts |= {"train_tokens": cut.train, "val_tokens": cut.val or cut.train, "test_tokens": cut.test}
+    if tokenizer.level == "char" and val:
+        counts["val_unseen"] = unseen(corpus.text, tokenizer, train, train + val)
     if tokenizer.unk_id is not None:
         start = train if val else 0
         blocks = tokenizer.encode_blocks(corpus.text, start=start, end=train + val)
         counts["val_unknown"] = sum(int((block == tokenizer.unk_id).sum()) for block in blocks)
     own = {"held_out": list(corpus.held_out)} if corpus.held_out else {}
     return {"corpus": {"name": corpus.name, "key": corpus.key, "sha256": corpus.sha256, **counts, **own}}
+
+
+def unseen(text: str, tokenizer: Tokenizer, start: int, end: int) -> int:
+    """How many distinct characters of text[start:end] do not occur before it; 0 where that would take long to find."""
+    if len(text) > MOST_LOOKED_AT:
+        return 0
+    return sum(start <= text.find(sign) < end for sign in tokenizer.decode(range(tokenizer.vocab_size)))
 
 
 def _label(corpus: Corpus, config: RunConfig, model: ModelConfig, group: str) -> str:

@@ -23,11 +23,16 @@ CHUNK = 250
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores over `tokens` predicted tokens that stand for `characters` characters of text."""
+    """Scores over `tokens` predicted tokens that stand for `characters` characters of text.
+
+    `standard_error` is that of the loss, in nats per token, judged by how much the pieces of the text differ, so that
+    it minds that neighbours are alike; not a number where there is one piece only.
+    """
 
     nats_per_token: float
     tokens: int
     characters: float
+    standard_error: float = math.nan
 
     @property
     def perplexity(self) -> float:
@@ -74,7 +79,7 @@ def evaluate(
     if are_many(model.config.vocab_size):
         scorer.scores_in = model.precision or choose(model.config, validation_row_count(len(ids)), device.type).dtype
     states: Sequence[State | None] = [None] * threads
-    total = 0.0
+    blocks: list[tuple[float, int]] = []
     with team(threads) as share_out:
         for piece in validation_rows(ids, CHUNK):
             if halted():
@@ -83,11 +88,22 @@ def evaluate(
             inputs, targets = (torch.from_numpy(part).to(device).chunk(threads) for part in piece)  # (R / threads, C)
             scores = share_out(partial(_score, scorer), inputs, targets, states)
             losses, states = zip(*scores, strict=True)
-            total += math.fsum(losses)
+            blocks += zip(losses, (int((part >= 0).sum()) for part in targets), strict=True)
     model.train(was_training)
     tokens = len(ids) - 1
     predicted = tokens if characters is None else characters * tokens / len(ids)
-    return Evaluation(total / tokens, tokens, predicted)
+    return Evaluation(math.fsum(loss for loss, _ in blocks) / tokens, tokens, predicted, _standard_error(blocks))
+
+
+def _standard_error(blocks: Sequence[tuple[float, int]]) -> float:
+    """That of a ratio of sums, between clusters (Cochran 1977, 6.4): losses and tokens of each block."""
+    known = [block for block in blocks if block[1]]
+    if len(known) < 2:
+        return math.nan
+    tokens = sum(count for _, count in known)
+    mean = math.fsum(loss for loss, _ in known) / tokens
+    squares = math.fsum((loss - mean * count) ** 2 for loss, count in known)
+    return math.sqrt(squares * len(known) / (len(known) - 1)) / tokens
 
 
 @torch.no_grad()

@@ -15,13 +15,15 @@ from charlm.files import NoFile, append, open_plain, write_atomically
 BLOCK = 1 << 16  # bytes read at once from a log's end
 MOST_LINE = 1 << 20
 TEXTS = ("prompt", "text")  # columns of samples
+SELDOM = ("test_loss", "val_error")  # measures of some rows
 
 
 @dataclass(frozen=True)
 class Metrics:
     """One step of a training. Losses are nats per token; `seconds` is the run's own time, without pauses.
 
-    `test_loss` is there at an epoch's end if the text has a test part; nothing is decided by it.
+    `val_error` is the standard error of `val_loss`. `test_loss` is there at an epoch's end if the text has a test part;
+    nothing is decided by it.
     """
 
     step: int
@@ -33,11 +35,12 @@ class Metrics:
     chars_per_second: float
     seconds: float
     test_loss: float | None = None
+    val_error: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """A row for JSON; numbers keep seven digits, none is NaN or infinite. A test loss only if there is one."""
+        """A row for JSON; numbers keep seven digits, none is NaN or infinite. What is seldom there is left out."""
         row = {name: _short(value) for name, value in asdict(self).items()}
-        return row if row["test_loss"] is not None else {name: row[name] for name in row if name != "test_loss"}
+        return {name: value for name, value in row.items() if value is not None or name not in SELDOM}
 
 
 MEASURES = tuple(field.name for field in fields(Metrics) if field.name != "step")

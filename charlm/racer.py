@@ -257,14 +257,15 @@ class Racer:
         """A validation out of turn. The schedule (patience, plateau) never hears of it, or resuming would differ."""
         before = {name: getattr(self.state, name) for name in SCHEDULED}
         try:
-            val_loss = validate(self.model, self.dataset, self.state, lambda: self._control.interrupted)
+            scores = validate(self.model, self.dataset, self.state, lambda: self._control.interrupted)
             logged = self.run.log.rows(since=latest.step - 1)
             mean = logged[0].get("train_loss") if logged else round(self.state.mean_loss(), 6)
         except Halted:
             return
         finally:
             vars(self.state).update(before)
-        self.latest = replace(latest, val_loss=val_loss, seconds=self.state.seconds)
+        val_loss = scores.nats_per_token
+        self.latest = replace(latest, val_loss=val_loss, val_error=scores.standard_error, seconds=self.state.seconds)
         row = self.latest.to_dict() | {"train_loss": mean}
         if logged:  # one row a step
             self._todo.append(lambda: self.run.log.cut(after=latest.step - 1))

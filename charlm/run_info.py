@@ -31,7 +31,7 @@ TIMES = ("created", "updated")
 CORPUS_LINES = {"name": 200, "key": 40, "sha256": 64}
 CORPUS_COUNTS = (
     "characters", "distinct", "train_chars", "val_chars", "test_chars", "train_tokens", "val_tokens", "test_tokens",
-    "val_unknown",
+    "val_unknown", "val_unseen",
 )  # fmt: skip
 MOST_ANCESTORS = 100
 MOST_NAMES = 40  # of versions, mends and the like

@@ -17,7 +17,7 @@ from charlm.config import ModelConfig, TrainConfig
 from charlm.dataset import MIN_HELD_OUT, Dataset, validation_row_count
 from charlm.device import choose
 from charlm.errors import JobError
-from charlm.evaluate import evaluate
+from charlm.evaluate import Evaluation, evaluate
 from charlm.metrics import Metrics
 from charlm.models import LanguageModel, NeuralModel, State, build_model
 from charlm.models.cross_entropy import Sampler, are_many
@@ -280,37 +280,48 @@ def _measured(
     assert state.unjudged is not None
     test_loss = None
     if state.batch == 0 and len(dataset.test_ids) >= MIN_HELD_OUT:  # an epoch has ended
-        test_loss = _scored(model, dataset.test_ids, state, halted)
-    val_loss = validate(model, dataset, state, halted)
+        test_loss = _scored(model, dataset.test_ids, state, halted).nats_per_token
+    held_out = validate(model, dataset, state, halted)
     loss, norm, rate = state.unjudged
     state.unjudged = None
-    return Metrics(state.step, _epoch(state, dataset), loss, val_loss, rate, norm, speed, state.seconds, test_loss)
+    return Metrics(
+        state.step,
+        _epoch(state, dataset),
+        loss,
+        held_out.nats_per_token,
+        rate,
+        norm,
+        speed,
+        state.seconds,
+        test_loss,
+        held_out.standard_error,
+    )
 
 
-def _scored(model: LanguageModel, ids: IdArray, state: TrainState, halted: Callable[[], bool]) -> float:
-    """The loss over a held-out text; its time counts as the training's own."""
+def _scored(model: LanguageModel, ids: IdArray, state: TrainState, halted: Callable[[], bool]) -> Evaluation:
+    """A held-out text scored; the time counts as the training's own."""
     began = time.perf_counter()
     model.zero_grad()  # the last step's gradients would but take room
     threads = choose(model.config, validation_row_count(len(ids))).threads
-    loss = evaluate(state.learned(model), ids, threads=threads, halted=halted).nats_per_token
+    scores = evaluate(state.learned(model), ids, threads=threads, halted=halted)
     state.seconds += time.perf_counter() - began
-    return loss
+    return scores
 
 
 def validate(
     model: LanguageModel, dataset: Dataset, state: TrainState, halted: Callable[[], bool] = lambda: False
-) -> float:
-    """The loss over the whole held-out text, judged by `state`; its time counts as the training's own.
+) -> Evaluation:
+    """The whole held-out text scored, the loss judged by `state`; the time counts as the training's own.
 
     Raises:
         Halted: `halted` said so; `state` has judged nothing.
     """
-    loss = _scored(model, dataset.val_ids, state, halted)
-    if not math.isfinite(loss):
+    scores = _scored(model, dataset.val_ids, state, halted)
+    if not math.isfinite(scores.nats_per_token):
         rate = state.optimizer.defaults["lr"] if state.optimizer is not None else 0.0
-        raise _diverged("validation loss", loss, state.step, rate)
-    state.judge(loss)
-    return loss
+        raise _diverged("validation loss", scores.nats_per_token, state.step, rate)
+    state.judge(scores.nats_per_token)
+    return scores
 
 
 def _step(

@@ -70,12 +70,13 @@ class Tutorial:
 LAST_BATCH, BATCH_MEAN, TRAINING = "last validation batch, dropout on", "validation batches", "training batches"
 OURS = "whole held-out text"
 # The assignment came with a text of its own, which we do not have; this one is ours.
-ASSIGNMENT = """A text is a row of letters. A model reads the text one letter at a time and guesses the next letter of the
-text. When the guess is wrong, the model mends its weights a little, and reads on. After one pass it knows which letters
-the text likes best. After ten passes it knows the short words of the text. After a hundred passes it knows the text by
-heart: give it the beginning of a line, and it writes the rest of the line. That is no language yet. A long text has more
-in it than a small model can hold, so the model has to keep what is common and to forget what is rare. A short text like
-this text is held whole, and what the model writes is the text itself.
+ASSIGNMENT = """A text is a row of letters. A model reads the text one letter at a time and guesses the next letter
+of the text. When the guess is wrong, the model mends its weights a little, and reads on. After one
+pass it knows which letters the text likes best. After ten passes it knows the short words of the
+text. After a hundred passes it knows the text by heart: give it the beginning of a line, and it
+writes the rest of the line. That is no language yet. A long text has more in it than a small model
+can hold, so the model has to keep what is common and to forget what is rare. A short text like this
+text is held whole, and what the model writes is the text itself.
 """
 
 TUTORIALS: dict[str, Tutorial] = {
@@ -219,9 +220,7 @@ def comparison(tutorial: Tutorial, arch: str, entries: Sequence[Mapping[str, Any
     return rows
 
 
-def _rows(
-    arch: str, epoch: str, way: str, published: float | None, entry: Mapping[str, float]
-) -> list[dict[str, Any]]:
+def _rows(arch: str, epoch: str, way: str, published: float | None, entry: Mapping[str, float]) -> list[dict[str, Any]]:
     """Their way of measuring, and ours, for which nothing was published."""
     difference = None if published is None else entry[way] - published
     about = {"arch": arch, "epoch": epoch}

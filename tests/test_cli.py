@@ -122,6 +122,15 @@ def test_a_given_option_wins_over_the_preset_and_the_rest_stays(book: str, capsy
     assert shown["corpus_settings"]["lf"] is False and shown["preset"] == "balanced"
 
 
+def test_what_to_try_next_is_told_with_its_options(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    slow = ("--learning-rate", "1e-6", "--steps", "120", "--warmup-steps", "10")
+    assert main(["train", book, *TINY, *slow]) == 0
+    _, err = capsys.readouterr()
+    assert "After the first 110 steps the loss was" in err and "Try --learning-rate 5e-06." in err
+    assert main(["train", book, *TINY, *slow, "--json"]) == 0
+    assert "Try --" not in capsys.readouterr().err
+
+
 def test_same_seed_same_run(book: str, capsys: pytest.CaptureFixture[str]) -> None:
     losses = [answer(capsys, "train", book, *TINY, "--seed", seed)["best_val_loss"] for seed in ("3", "3", "4")]
     assert losses[0] == losses[1] != losses[2]

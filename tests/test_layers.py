@@ -16,7 +16,7 @@ LAYERS = (
     {"models", "dataset", "encoding", "plots"},
     {"device", "estimate", "evaluate", "metrics", "course", "shards"},
     {"train", "sample", "checkpoint", "tensor_file", "tensor_header"},
-    {"run", "runs", "run_info", "analysis"},
+    {"run", "runs", "run_info", "analysis", "advice"},
     {"experiment", "job", "jobs", "job_queue", "serving", "entry", "race", "racer", "fork", "exchange", "tutorials"}
     | {"limits", "accounts", "visitors"},
     {"ui"},

@@ -98,7 +98,7 @@ def test_what_is_validated_is_the_running_average() -> None:
 
 
 def test_without_an_average_the_weights_themselves_are_validated() -> None:
-    data, vocab = dataset()
+    _, vocab = dataset()
     model = model_of(vocab)
     state = TrainState.start(model, CONFIG)
     assert state.average is None and state.learned(model) is model

@@ -94,7 +94,9 @@ def test_all_are_listed_and_their_settings_known(capsys: pytest.CaptureFixture[s
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(TUTORIALS)
     for tutorial in TUTORIALS.values():
         assert tutorial.way in WAYS and all(figure.way == tutorial.way for figure in tutorial.figures)
-        assert from_options(dict(tutorial.options), tutorial.preset).train.schedule == "constant"  # more epochs may follow
+        assert (
+            from_options(dict(tutorial.options), tutorial.preset).train.schedule == "constant"
+        )  # more epochs may follow
 
 
 def test_batches_through_the_held_out_text_are_those_of_the_whole_where_they_fit() -> None:

@@ -28,7 +28,9 @@ def add_to(app: typer.Typer) -> None:
     )
 
 
-def reproduce(name: Name = "", epochs: Epochs = 0, arch: Arch = "", runs_dir: RunsDir = None, json: Json = False) -> None:
+def reproduce(
+    name: Name = "", epochs: Epochs = 0, arch: Arch = "", runs_dir: RunsDir = None, json: Json = False
+) -> None:
     from charlm.runs import RunStore
     from charlm.tutorials import TUTORIALS, comparison, measured
 

@@ -1,6 +1,6 @@
 """train, race, resume, fork, retry and evaluate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -134,7 +134,23 @@ def show_end(runs: Sequence[Any], json: bool) -> int:
         print_json(result_of(run))
     else:
         print_result(run)
+        for line in next_steps(run):
+            note(line)
     return exit_code([run])
+
+
+def next_steps(run: Any) -> list[str]:
+    """What to try next, each with the options that it takes."""
+    from charlm.advice import advise, training_of
+
+    told = advise(training_of(run, run.metrics(), run.status, run.total_steps)) if run.status != "failed" else []
+    return [f"{one.said}{f' Try {options}.' if (options := options_of(one.changes)) else ''}" for one in told]
+
+
+def options_of(changes: Mapping[str, Any]) -> str:
+    """`--hidden-size 192`: settings as one types them; what is 0 anyway needs no word."""
+    shown = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in changes.items() if value}
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in shown.items())
 
 
 def exit_code(runs: Sequence[Any]) -> int:

@@ -78,6 +78,8 @@ const take = (state) => {
     element.innerHTML = state.body;
   }
   tell(state);
+  const advised = element.querySelector('#train-advice');
+  if (state.advice !== undefined && advised) advised.innerHTML = state.advice;
   if (state.seen) marks = state.seen;
   if (state.rows) fill(state);
   const graph = plot();

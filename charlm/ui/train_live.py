@@ -65,7 +65,8 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         view: what there is to show.
         asked: `key`, `since`, `by` and `log` of the plot as it stands, without `since` if points can wait; `text`, the
-            key of head and body if it is another, and `seen`, the marks of the line under the finding and of samples.
+            key of head and body if it is another, and `seen`, the marks of the line under the finding, of the advice
+            and of samples.
 
     Returns:
         `redraw`: the plot shows what it should not: other runs, or steps that a resumed run takes anew; or a run began
@@ -73,7 +74,8 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
         in the order of the plot's meta, [x, loss, ..] of training (each x as what it is more than the one before), the
         same of validation, then of the ring if there is a validation, the newest step; and `ends`, the places of the
         names. `head` and `body` with their `text` key: HTML of what is new to the page;
-        else `title`, `lead` and `samples` {place: HTML}, as far as they changed. `limits` and `rows`: the table.
+        else `title`, `lead`, `advice` and `samples` {place: HTML}, as far as they changed. `limits` and `rows`: the
+        table.
     """
     told = _texts(view, asked)
     if not view.runs:
@@ -139,7 +141,7 @@ def _ends(view: View, log: bool) -> list[list[float] | None]:
 
 def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Head, table and samples, whole or what changed in them."""
-    marks = [mark(view.lead), *(view.samples[run.run_id].step for run in view.runs)]
+    marks = [mark(view.lead), mark(view.advised), *(view.samples[run.run_id].step for run in view.runs)]
     seen = asked.get("seen")
     told: dict[str, Any] = {"limits": view.limits, "rows": view.rows} if view.runs else {}
     if asked.get("text", asked.get("key")) != view.key or not isinstance(seen, list) or len(seen) != len(marks):
@@ -149,7 +151,9 @@ def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     told |= {"title": view.title, "seen": marks}
     if seen[0] != marks[0]:
         told["lead"] = view.lead
-    changed = [place for place in range(len(view.runs)) if seen[place + 1] != marks[place + 1]]
+    if seen[1] != marks[1]:
+        told["advice"] = view.advised
+    changed = [place for place in range(len(view.runs)) if seen[place + 2] != marks[place + 2]]
     return {**told, "samples": {str(place): view.sample(place) for place in changed}}
 
 

@@ -14,8 +14,9 @@ from charlm.config import ARCHS
 from charlm.errors import CharLMError
 from charlm.limits import Limits
 from charlm.plots import By
-from charlm.presets import PRESET_HINTS
+from charlm.presets import PRESET_HINTS, PRESETS
 from charlm.ui import ladder_view, train_form, train_live
+from charlm.ui.advice_view import form_values, opened_folds
 from charlm.ui.choice import MOST_MESSAGE, asked, run_title
 from charlm.ui.common import ACTIONS_JS, Services, Shared, plot_data, swatch_css, toast
 from charlm.ui.corpora import Chosen, chosen_tokens, chosen_value, corpus_choices, open_corpus
@@ -68,6 +69,7 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
     _wire_form(form, shared, services.limits)
     _wire_live(live, services, shared, watches)
     _wire_start(form, live, services, shared)
+    _wire_advice(form, live, watches)
 
 
 def _live() -> Live:
@@ -211,6 +213,25 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
     )  # fmt: skip
     started.success(None, js="() => { window.dispatchEvent(new Event('charlm:wake')); }")
     gr.on([shared.page.load, shared.corpus.change], take, shared.corpus, form.corpus, **QUIET)
+
+
+def _wire_advice(form: Form, live: Live, watches: Watches) -> None:
+    """A button under a piece of advice fills the form with the run's settings and what is to be changed of them."""
+    folds = [form.folds[key] for key in FOLDS]
+
+    def fill(event: gr.EventData) -> Any:
+        run_id, kind = str(event._data.get("run", "")), event._data.get("kind")
+        run, advice = watches.own().advised(run_id, kind)
+        if run is None or advice is None:
+            return gr.skip()
+        gr.Info(f"The form now says: {advice.deed}. Look it over, then press Train.")
+        opened = opened_folds(advice)
+        preset = run.preset if run.preset in PRESETS else gr.skip()
+        shown = [gr.update(open=True) if key in opened else gr.skip() for key in FOLDS]
+        return [preset, [run.arch], *form_values(run, advice), *shown]
+
+    filled = live.body.act(fill, None, [form.preset, form.archs, *form.controls, *folds], **TOLD)
+    filled.then(None, js="() => document.getElementById('train-form')?.scrollIntoView({ block: 'nearest' })")
 
 
 def _ids(wanted: str) -> list[str]:

@@ -4,15 +4,17 @@ import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from charlm.advice import Advice
 from charlm.analysis.standing import Rows, common_limit, standing
 from charlm.course import Course, Row
 from charlm.plots import Curve, Level, loss_range, near
 from charlm.run import ACTIVE, Run
 from charlm.ui import ladder_view, numbers
+from charlm.ui.advice_view import advice_html, chosen
 from charlm.ui.common import Cell, Column, column, columns, heading, marked_text, section, swatch, table
 from charlm.ui.mending import trouble
 from charlm.ui.origin import origin_sentence
@@ -63,6 +65,7 @@ class View:
         courses: per run id, what is logged.
         samples: per run id, what it wrote last.
         baselines: of the text that all of them share; None: not known yet, or they share none.
+        advice: per run id, what might be tried next.
     """
 
     runs: Sequence[Run]
@@ -70,6 +73,7 @@ class View:
     courses: Mapping[str, Course]
     samples: Mapping[str, Written]
     baselines: "Baselines | None" = None
+    advice: Mapping[str, Sequence[Advice]] = field(default_factory=dict)
 
     @cached_property
     def called(self) -> dict[str, str]:
@@ -222,7 +226,13 @@ class View:
             "A fresh sample at every validation. Wavy: words that are not in the corpus.",
         )
         samples = columns([self._column(run) for run in self.runs])
-        return f'{self._table()}<div class="writes">{title}<div class="swipe">{samples}</div></div>'
+        advised = f'<div id="train-advice">{self.advised}</div>'
+        return f'{self._table()}{advised}<div class="writes">{title}<div class="swipe">{samples}</div></div>'
+
+    @cached_property
+    def advised(self) -> str:
+        """What to try next, as HTML."""
+        return advice_html(chosen(self.advice, self.runs), self.called)
 
     def _table(self) -> str:
         lines: list[list[Cell | str]] = []

@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from charlm.advice import Advice, advise, training_of
 from charlm.config import ARCH_NAMES
+from charlm.course import Course
 from charlm.errors import CharLMError
 from charlm.run import Run
 from charlm.ui.common import Services
@@ -49,6 +51,7 @@ class Watch:
     def __init__(self, services: Services, fresh: float = FRESH_SECONDS) -> None:
         self.services, self.fresh = services, fresh
         self._open: dict[str, Run] = {}
+        self._advice: dict[str, tuple[Any, list[Advice]]] = {}  # by run id: when it was thought over, and what was said
         self._written: dict[str, tuple[Any, Written]] = {}  # by run id: the sample and what the page shows of it
         self._listed: tuple[Any, float, list[Run]] = (None, 0.0, [])
         self._views: dict[Any, tuple[float, asyncio.Task[View] | None]] = {}
@@ -74,7 +77,28 @@ class Watch:
         states = {run.run_id: self.services.jobs.state(run) for run in runs}  # first: what follows is not older
         courses = {run.run_id: run.course() for run in runs}
         samples = {run.run_id: self._sample(run) for run in runs}
-        return View(runs, states, courses, samples, self.services.serving.ladders.of(runs))
+        advice = {run.run_id: self._advise(run, states[run.run_id], courses[run.run_id]) for run in runs}
+        return View(runs, states, courses, samples, self.services.serving.ladders.of(runs), advice)
+
+    def _advise(self, run: Run, state: Mapping[str, Any], course: Course) -> list[Advice]:
+        """What may be said of a run, thought over anew when a validation has passed, or its state is another."""
+        validated = next((row["step"] for row in reversed(course.rows) if row["val_loss"] is not None), 0)
+        known = self._advice.get(run.run_id)
+        if known is None or known[0] != (validated, state["status"]):
+            told = (
+                []
+                if state["status"] == "failed"
+                else advise(training_of(run, course.rows, state["status"], run.total_steps))
+            )
+            known = self._advice[run.run_id] = (validated, state["status"]), told
+            while len(self._advice) > KEPT:
+                self._advice.pop(next(iter(self._advice)), None)
+        return known[1]
+
+    def advised(self, run_id: str, kind: Any) -> tuple[Run | None, Advice | None]:
+        """A run, and what was last said of it of this kind; None for what is gone."""
+        run, told = self._get(run_id), self._advice.get(run_id, (None, []))[1]
+        return run, next((advice for advice in told if advice.kind == kind), None)
 
     def shown(self, wanted: Sequence[str] = ()) -> list[Run]:
         """The wanted runs with their race, else those at work, else the last, else the shipped."""

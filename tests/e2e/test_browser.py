@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.acting import stage
-from tests.e2e.steps import SECOND, STORY, choose_tab, fill_form, finished_run, open_app, stop_all, until
+from tests.e2e.steps import SECOND, STORY, choose_tab, fill_form, finished_run, open_app, started, stop_all, until
 
 TABS = ("Compare", "Train", "Corpus", "Runs")
 
@@ -283,6 +283,20 @@ def test_a_server_without_the_route_is_asked_gradios_way(page: Any, server: str,
     begin_race(page)
     page.wait_for_function(f"({POINTS})() > 12")
     stop_all(page, services)
+
+
+def test_advice_fills_the_form_with_the_runs_settings_and_its_mend(page: Any, services: Any, idle: None) -> None:
+    [run_id] = started(services, learning_rate=1e-5, steps=160, warmup_steps=10, label="timid")
+    until(lambda: services.store.get(run_id).status == "finished")
+    choose_tab(page, "Train")
+    page.locator("#train-advice", has_text="a learning rate of 1e-05 is too low").wait_for()
+    page.locator("#train-advice").get_by_role("button", name="Learning rate 5e-05").click()
+    page.get_by_text("The form now says: Learning rate 5e-05.").wait_for()
+    page.wait_for_function("document.querySelector('#train-learning-rate input').value === '0.00005'")
+    page.locator("#train-fold-model").get_by_role("button").first.click()
+    assert page.locator("#train-hidden-size input").input_value() == "8"
+    checked = page.locator("#train-archs label:has(input:checked)")
+    assert checked.all_inner_texts() == ["GRU"]
 
 
 def test_a_history_of_100_000_points_is_opened(page: Any, services: Any) -> None:
