@@ -90,7 +90,7 @@ class Training:
         seen = [
             row["train_loss"] for row in self.rows if self._is_recent(row, newest) and _is_number(row["train_loss"])
         ]
-        return 1.0 - statistics.fmean(seen) / newest["val_loss"] if seen and newest["val_loss"] else 0.0
+        return 1.0 - statistics.fmean(seen) / newest["val_loss"] if seen else 0.0
 
     def _is_recent(self, row: Mapping[str, Any], newest: Mapping[str, Any]) -> bool:
         """Whether a row lies in the last tenth before a validation, or is it."""

@@ -1,6 +1,5 @@
 """Published tutorials as settings and figures, and how they measured: what `reproduce` trains and compares with."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from charlm.config import CorpusConfig
 from charlm.corpus import Corpus, corpus_from_text
 from charlm.dataset import Dataset
 from charlm.encoding import dataset_of
+from charlm.metrics import MetricsLog
 from charlm.models import LanguageModel
 from charlm.run import Run
 
@@ -27,13 +27,11 @@ class Figure:
     Attributes:
         arch: of the model.
         loss: what was published.
-        way: how it was measured, one of WAYS.
         epoch: after which; 0: the best of all.
     """
 
     arch: str
     loss: float
-    way: str
     epoch: int = 0
 
 
@@ -87,13 +85,13 @@ TUTORIALS: dict[str, Tutorial] = {
         30,
         LAST_BATCH,
         (
-            Figure("lstm", 2.80, LAST_BATCH, 1),
-            Figure("lstm", 2.32, LAST_BATCH, 2),
-            Figure("lstm", 2.16, LAST_BATCH, 3),
-            Figure("lstm", 1.479, LAST_BATCH, 30),
-            Figure("gru", 1.513, LAST_BATCH, 30),
-            Figure("gru", 1.501, LAST_BATCH),
-            Figure("rnn", 2.015, LAST_BATCH, 30),
+            Figure("lstm", 2.80, 1),
+            Figure("lstm", 2.32, 2),
+            Figure("lstm", 2.16, 3),
+            Figure("lstm", 1.479, 30),
+            Figure("gru", 1.513, 30),
+            Figure("gru", 1.501),
+            Figure("rnn", 2.015, 30),
         ),
         "notebook",
     ),
@@ -103,7 +101,7 @@ TUTORIALS: dict[str, Tutorial] = {
         ("lstm",),
         20,
         BATCH_MEAN,
-        (Figure("lstm", 1.3007, BATCH_MEAN, 20), Figure("lstm", 1.2917, BATCH_MEAN)),
+        (Figure("lstm", 1.3007, 20), Figure("lstm", 1.2917)),
         "notebook",
         {"dropout": 0.5, "init": "torch", "drop_newlines": False},
     ),
@@ -113,7 +111,7 @@ TUTORIALS: dict[str, Tutorial] = {
         ("lstm",),
         50,
         TRAINING,
-        (Figure("lstm", 3.41, TRAINING, 50),),
+        (Figure("lstm", 3.41, 50),),
         "wikitext-2",
     ),
     "tiny": Tutorial(
@@ -188,19 +186,26 @@ def measure(run: Run, corpus: Corpus, way: str) -> dict[str, Any]:
     data = dataset_of(run.tokenizer(), corpus, run.train_config, run.corpus_config)
     model = load_weights(run.folder / "last.safetensors", run.model_config)
     val_loss = next(row["val_loss"] for row in reversed(run.metrics()) if row.get("val_loss") is not None)
-    entry = {"epoch": epoch, OURS: val_loss, way: WAYS[way](run, model, data, epoch), "seconds": run.seconds}
-    path = run.folder / LOG
-    path.parent.mkdir(exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+    entry = {
+        "step": run.step,
+        "epoch": epoch,
+        OURS: val_loss,
+        way: WAYS[way](run, model, data, epoch),
+        "seconds": run.seconds,
+    }
+    log = _log(run)
+    log.path.parent.mkdir(exist_ok=True)
+    log.append(entry)
     return entry
 
 
 def measured(run: Run) -> list[dict[str, Any]]:
     """What `measure` noted, one entry an epoch."""
-    path = run.folder / LOG
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return list({entry["epoch"]: entry for entry in map(json.loads, lines)}.values())
+    return list({entry["epoch"]: entry for entry in _log(run).rows()}.values())
+
+
+def _log(run: Run) -> MetricsLog:
+    return MetricsLog(run.folder / LOG)
 
 
 def comparison(tutorial: Tutorial, arch: str, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -215,14 +220,17 @@ def comparison(tutorial: Tutorial, arch: str, entries: Sequence[Mapping[str, Any
         if entry["epoch"] in known or entry["epoch"] == last:
             rows += _rows(arch, str(entry["epoch"]), tutorial.way, known.get(entry["epoch"]), entry)
     if 0 in known and last >= tutorial.epochs:
-        best = {way: min(entry[way] for entry in entries) for way in (tutorial.way, OURS)}
+        best = {
+            way: min((entry[way] for entry in entries if entry[way] is not None), default=None)
+            for way in (tutorial.way, OURS)
+        }
         rows += _rows(arch, "best", tutorial.way, known[0], best)
     return rows
 
 
-def _rows(arch: str, epoch: str, way: str, published: float | None, entry: Mapping[str, float]) -> list[dict[str, Any]]:
+def _rows(arch: str, epoch: str, way: str, published: float | None, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Their way of measuring, and ours, for which nothing was published."""
-    difference = None if published is None else entry[way] - published
+    difference = None if published is None or entry[way] is None else entry[way] - published
     about = {"arch": arch, "epoch": epoch}
     return [
         {**about, "measured": way, "published": published, "ours": entry[way], "difference": difference},

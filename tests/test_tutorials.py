@@ -24,7 +24,7 @@ TEXT = "A fox met a hen by the gate. The hen ran home; the fox sat down and sang
 @pytest.fixture
 def fable(monkeypatch: pytest.MonkeyPatch) -> Tutorial:
     """A tutorial of seconds."""
-    figures = (Figure("gru", 2.5, LAST_BATCH, 1), Figure("gru", 2.0, LAST_BATCH, 3), Figure("gru", 1.9, LAST_BATCH))
+    figures = (Figure("gru", 2.5, 1), Figure("gru", 2.0, 3), Figure("gru", 1.9))
     small = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "drop_newlines": False}
     made = Tutorial("a fable", "fable.txt", ("gru", "rnn"), 3, LAST_BATCH, figures, "notebook", small, TEXT)
     monkeypatch.setitem(TUTORIALS, "fable", made)
@@ -75,6 +75,16 @@ def test_an_epoch_that_was_not_measured_is_measured(
     assert reproduced(capsys, tmp_path, "--arch", "rnn", "--epochs", "1") == rows
 
 
+def test_a_torn_last_line_is_measured_again(
+    fable: Tutorial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = reproduced(capsys, tmp_path, "--arch", "rnn", "--epochs", "1")
+    [run] = [run for run in RunStore(tmp_path).list() if not run.shipped]
+    path = run.folder / "analysis" / "reproduce.jsonl"
+    path.write_text(path.read_text()[:20])
+    assert reproduced(capsys, tmp_path, "--arch", "rnn", "--epochs", "1") == rows
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -93,7 +103,7 @@ def test_all_are_listed_and_their_settings_known(capsys: pytest.CaptureFixture[s
     assert main(["reproduce", "--json"]) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(TUTORIALS)
     for tutorial in TUTORIALS.values():
-        assert tutorial.way in WAYS and all(figure.way == tutorial.way for figure in tutorial.figures)
+        assert tutorial.way in WAYS and all(figure.arch in tutorial.archs for figure in tutorial.figures)
         assert (
             from_options(dict(tutorial.options), tutorial.preset).train.schedule == "constant"
         )  # more epochs may follow

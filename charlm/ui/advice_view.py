@@ -5,7 +5,6 @@ from html import escape
 from typing import Any
 
 from charlm.advice import MOST, Advice
-from charlm.config import CorpusConfig
 from charlm.ui.common import action, section
 from charlm.ui.train_form import FOLDS, NAMES
 
@@ -46,4 +45,4 @@ def form_values(run: Any, advice: Advice) -> list[Any]:
 
 def opened_folds(advice: Advice) -> set[str]:
     """Keys of the form's folds in which something changes."""
-    return {key for key, names in FOLDS.items() if set(names) & set(advice.changes) - set(CorpusConfig.names())}
+    return {key for key, names in FOLDS.items() if set(names) & set(advice.changes)}
