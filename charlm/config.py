@@ -318,9 +318,9 @@ class TrainConfig(Config):
     batch_size: int = setting(16, "Places in the text read side by side", low=1, high=4096, unit="rows")
     learning_rate: float = setting(1e-2, "How far one step moves the weights", low=1e-7, high=10.0)
     schedule: str = setting(
-        "cosine",
-        "How the learning rate falls: not at all, along a cosine after warm-up, or when validation stalls",
-        choices=("constant", "cosine", "plateau"),
+        "linear",
+        "How the learning rate falls after warm-up: not at all, straight to zero, along a cosine, on a plateau",
+        choices=("constant", "linear", "cosine", "plateau"),
     )
     warmup_steps: int = setting(
         50, "Steps in which the learning rate rises from zero", low=0, high=100_000, unit="steps"

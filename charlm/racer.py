@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from charlm.checkpoint import (
@@ -88,7 +89,9 @@ class Racer:
         self._steps = train(self.model, self.dataset, config, self.state, lambda: self._control.interrupted)
 
     def _begin(self) -> tuple[LanguageModel, TrainState]:
-        model = build_model(self.run.model_config, self.run.train_config.seed).to(self.device)
+        model = build_model(self.run.model_config, self.run.train_config.seed)
+        model.expect(np.bincount(self.dataset.train_ids, minlength=self.tokenizer.vocab_size))
+        model = model.to(self.device)
         return model, TrainState.start(model, self.run.train_config)
 
     def _restore(self) -> tuple[LanguageModel, TrainState]:

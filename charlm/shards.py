@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from charlm.models import LanguageModel, State
-from charlm.models.recurrence import Buffers
+from charlm.models.recurrence import Buffers, pack, place
 
 
 class Shards:
@@ -53,7 +53,10 @@ class Shards:
             loss, end, grads = _backpropagate(self.model, part, self._parameters, inputs.numel())
             self._set([grads])
             return loss, end
+        factors = self.model.shared_factors(inputs.shape[1], -(-len(inputs) // self.count))
+        packs = dict(zip(map(place, factors), self._pool.map(pack, factors), strict=True))
         for replica in self._replicas:
+            replica.packs = packs
             replica.train(self.model.training)
             replica.generator.manual_seed(int(torch.randint(2**62, (), generator=self.model.generator)))
         states = zip(*(part.chunk(self.count, dim=1) for part in state), strict=True)  # (L, B / count, H)

@@ -142,7 +142,9 @@ def learning_rate(config: TrainConfig, state: TrainState, used: float) -> float:
     rate = config.learning_rate
     if state.step < config.warmup_steps:
         rate *= (state.step + 1) / (config.warmup_steps + 1)
-    if config.schedule == "cosine":
+    if config.schedule == "linear":
+        rate *= 1.0 - used
+    elif config.schedule == "cosine":
         rate *= COSINE_FLOOR + (1.0 - COSINE_FLOOR) * 0.5 * (1.0 + math.cos(math.pi * used))
     elif config.schedule == "plateau":
         rate *= state.rate_scale

@@ -66,7 +66,7 @@ def test_plain_torch_loads_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arch", TRAINED)
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "plateau"])
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "plateau"])
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_a_restored_training_goes_on_exactly(arch: str, schedule: str, average: float, tmp_path: Path) -> None:
     model_config, config = replace(CONFIG, arch=arch), replace(TRAIN, schedule=schedule, weight_average=average)

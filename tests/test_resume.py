@@ -17,7 +17,7 @@ from tests.training import (
 )
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {"lstm": {}, "gru": {}, "rnn": {}, "rnn-relu": {"nonlinearity": "relu"}}
-SCHEDULES = ("constant", "cosine", "plateau")
+SCHEDULES = ("constant", "linear", "cosine", "plateau")
 OTHERS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("lstm",), {"embed_dim": 8, "tie_weights": True}),
     (("gru",), {"embed_dim": 5, "num_layers": 1, "dropout": 0.0}),

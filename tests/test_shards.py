@@ -44,6 +44,27 @@ def test_gradients_are_those_of_the_whole_batch(arch: str, rows: int, count: int
     assert not any(part.requires_grad for part in state)
 
 
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bfloat16 here")
+def test_what_is_laid_out_for_all_shards_is_that_step_s() -> None:
+    """The weights move between two steps: a matrix laid out for the first would give the second's old gradients."""
+    model, (inputs, targets) = model_of("lstm"), (part.repeat(1, 3) for part in batch(6))  # (6, 24)
+    model.precision = torch.bfloat16
+    assert model.shared_factors(inputs.shape[1], 3)
+    found = []
+    for count in (1, 2):
+        torch.manual_seed(0)
+        with Shards(model_of("lstm"), count) as shards:
+            shards.model.precision = torch.bfloat16
+            for _ in range(2):
+                shards.gradients(inputs, targets, None)
+                with torch.no_grad():
+                    for parameter in shards.model.parameters():
+                        parameter.sub_(parameter.grad, alpha=5.0)
+            found.append(grads_of(shards.model))
+    for alone, shared in zip(*found, strict=True):
+        torch.testing.assert_close(alone, shared, rtol=0.1, atol=2e-3)
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_every_dropout_is_drawn_anew_by_each_shard_and_repeats_with_the_seed(count: int) -> None:
     inputs, targets = batch(6)

@@ -139,6 +139,8 @@ def test_schedules() -> None:
     cosine = replace(CONFIG, schedule="cosine", learning_rate=1.0)
     rates = [learning_rate(cosine, state, used) for used in (0.0, 0.5, 1.0)]
     assert rates == pytest.approx([1.0, 0.505, 0.01])
+    linear = replace(cosine, schedule="linear")
+    assert [learning_rate(linear, state, used) for used in (0.0, 0.5, 1.0)] == [1.0, 0.5, 0.0]
     assert learning_rate(replace(cosine, schedule="constant"), state, 0.9) == 1.0
     state.step = 0
     assert learning_rate(replace(cosine, warmup_steps=9), state, 0.0) == pytest.approx(0.1)

@@ -14,7 +14,8 @@ from charlm.config import ModelConfig
 from charlm.errors import ConfigError
 from charlm.models.compiled import is_wanted
 from charlm.models.cross_entropy import Sampler, are_many, output_loss
-from charlm.models.recurrence import Buffers, Dropout, How
+from charlm.models.recurrence import Buffers, Dropout, How, Packs
+from charlm.tokenizer import IdArray
 
 # How often what goes into a matrix and comes out of it is kept, before it is bent, after that, and its gradient.
 KEPT = 4
@@ -50,6 +51,7 @@ class LanguageModel(nn.Module, ABC):
         self.config = config
         self.generator = torch.Generator().manual_seed(seed)
         self.workspace = Buffers()
+        self.packs: Packs = {}  # of the present weights; a training step's
         self.precision: torch.dtype | None = None
         self.scores_in: torch.dtype | None = None
 
@@ -75,6 +77,14 @@ class LanguageModel(nn.Module, ABC):
         logits, state = self(ids, state)
         flat = logits.flatten(0, 1).float()
         return F.cross_entropy(flat, targets.reshape(-1), ignore_index=-1, reduction="sum"), state
+
+    def expect(self, counts: IdArray) -> None:
+        """Learn how frequent each token is before a training begins, if it has a use for that."""
+        return
+
+    def shared_factors(self, uses: int, rows: int) -> list[Tensor]:
+        """Matrices that each shard of a batch multiplies `uses` times so many rows with, to be laid out once for all."""
+        return []
 
     @classmethod
     def outline(cls, config: ModelConfig) -> Self:
@@ -178,6 +188,17 @@ class NeuralModel(LanguageModel):
                 for parameter in part.parameters():
                     parameter.uniform_(-bound, bound, generator=self.generator)
 
+    @torch.no_grad()
+    def expect(self, counts: IdArray) -> None:
+        """Begin with each token as likely as it is frequent, by the output's bias (Karpathy 2019), if the init is tuned.
+
+        Args:
+            counts: of each token in the training text, (V,).
+        """
+        if self.config.init == "tuned":
+            shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
+            self.fc.bias.copy_(torch.from_numpy(shares).log())
+
     def drop(self, x: Tensor, share: float | None = None, locked: bool = False) -> Tensor:
         """Inverted dropout (Srivastava et al. 2014); nothing outside training.
 
@@ -202,4 +223,4 @@ class NeuralModel(LanguageModel):
     def how(self) -> How:
         """How to compute on a CPU: in `precision` while training, in `scores_in` else."""
         wanted = self.precision if self.training else self.scores_in
-        return How.best(wanted or next(self.parameters()).dtype, self.workspace)
+        return How.best(wanted or next(self.parameters()).dtype, self.workspace, self.packs)

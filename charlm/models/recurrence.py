@@ -10,7 +10,7 @@ All sequences are time-major: (T, B, ...).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,10 @@ from charlm.models import steps_compiled, steps_torch
 from charlm.models.compiled import is_wanted
 from charlm.models.product import COLUMNS, multiply, tile
 
-# Products with one matrix from which laying it out anew pays.
-TILED_USES = 4
+# Products with one matrix from which laying it out anew pays: in our tiles, and as oneDNN computes in bfloat16.
+TILED_USES, PACKED_USES = 4, 16
+# Rows of a product up to which the latter pays.
+PACKED_ROWS = 256
 # Rows of a batch up to which all steps are one compiled loop: a call costs as much as what it does.
 FEW_ROWS = 4
 # Rows (steps x batch) that the products over a whole sequence take at a time.
@@ -73,6 +75,23 @@ RNN = Cell("rnn", gates=1, kept=0)  # Elman 1990
 RELU = Cell("relu", gates=1, kept=0)  # the same with relu
 
 
+# Matrices as oneDNN computes with them, by where they stand and which way they are read.
+Packs = dict[tuple[int, ...], Tensor]
+
+
+def place(matrix: Tensor) -> tuple[int, ...]:
+    """What Packs knows a matrix by."""
+    return matrix.data_ptr(), *matrix.stride()
+
+
+def pack(matrix: Tensor) -> Tensor:
+    """A matrix (K, N) as oneDNN computes with it in bfloat16.
+
+    It does that for each product else, which of few rows takes longer than the product.
+    """
+    return torch.ops.mkldnn._reorder_linear_weight(matrix.t().bfloat16().contiguous(), FEW_ROWS)
+
+
 @dataclass(frozen=True)
 class How:
     """How to compute: the number format of products and kept sequences, and the tensors to use again."""
@@ -81,13 +100,20 @@ class How:
     buffers: Buffers
     compiled: bool
     tiled: bool = False  # our own products of few rows, instead of the library's
+    packed: bool = False  # oneDNN's products, a matrix laid out once for many of them
+    packs: Packs = field(default_factory=dict)  # what is laid out already
 
     @classmethod
-    def best(cls, dtype: torch.dtype, buffers: Buffers) -> "How":
+    def best(cls, dtype: torch.dtype, buffers: Buffers, packs: Packs) -> "How":
         """Compiled where that is to be had; tiled in float32 with AVX2, where few rows are slow in the library."""
         compiled = is_wanted()
         avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
-        return cls(dtype, buffers, compiled, compiled and avx2 and dtype == torch.float32)
+        packed = dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return cls(dtype, buffers, compiled, compiled and avx2 and dtype == torch.float32, packed, packs)
+
+    def packs_for(self, uses: int, rows: int) -> bool:
+        """Whether a matrix is laid out as oneDNN likes it, for so many products with so many rows."""
+        return self.packed and uses >= PACKED_USES and rows <= PACKED_ROWS
 
     def in_one(self, rows: int) -> bool:
         """Whether all steps of a training's batch of so many rows are one compiled loop."""
@@ -101,16 +127,20 @@ class How:
 
 
 class Factor:
-    """A matrix (K, N) that many rows are multiplied with: laid out in tiles, or as the library likes it."""
+    """A matrix (K, N) that so many rows are multiplied with, `uses` times: in tiles, or as the library likes it."""
 
-    def __init__(self, matrix: Tensor, how: How, uses: int) -> None:
+    def __init__(self, matrix: Tensor, how: How, uses: int, rows: int) -> None:
         inputs, columns = matrix.shape
-        self._tiles = None
-        if how.tiled and uses >= TILED_USES and columns % COLUMNS == 0:
+        self._tiles = self._packed = None
+        if how.packs_for(uses, rows):
+            packed = how.packs.get(place(matrix))
+            self._packed = pack(matrix) if packed is None else packed
+        elif how.tiled and uses >= TILED_USES and columns % COLUMNS == 0:
             self._tiles = np.empty((columns // COLUMNS, inputs, COLUMNS), np.float32)
             tile(matrix.numpy(), self._tiles)
-        else:  # copied, which products like better, only where many pay for it
-            self._matrix = matrix.to(how.dtype).contiguous() if uses > 1 else matrix.to(how.dtype)
+        else:  # copied, which products in float32 like better, only where many pay for it
+            copied = uses > 1 and how.dtype == torch.float32
+            self._matrix = matrix.contiguous() if copied else matrix.to(how.dtype)
 
     def operand(self, rows: Tensor) -> Any:
         """What `multiply` takes for rows, and for where the result goes."""
@@ -118,7 +148,9 @@ class Factor:
 
     def multiply(self, rows: Any, out: Any) -> None:
         """out (R, N) = rows (R, K) times the matrix."""
-        if self._tiles is None:
+        if self._packed is not None:
+            out.copy_(torch.ops.mkldnn._linear_pointwise(rows, self._packed, None, "none", [], ""))
+        elif self._tiles is None:
             torch.mm(rows, self._matrix, out=out)
         else:
             multiply(rows, self._tiles, out)
@@ -201,7 +233,7 @@ def _forward(
         return lambda first, source, rows: steps_compiled.forward_steps(
             cell.kind, first, keep, matrix, view(source), view(rows), *fixed
         )
-    across = Factor(weight, how, len(hs) - 1)
+    across = Factor(weight, how, len(hs) - 1, len(past))
     step, h, product = cell.steps(how.compiled)[0], list(map(across.operand, hs.unbind(0))), across.operand(past)
 
     def one_by_one(first: int, source: Tensor, rows: Tensor) -> None:
@@ -230,7 +262,7 @@ def _backward(
     if how.in_one(len(dh)):
         matrix, picked = view(weight), view(rows)
         return lambda first, last: steps_compiled.backward_steps(cell.kind, first, last, matrix, picked, *fixed)
-    across = Factor(weight, how, len(rows))
+    across = Factor(weight, how, *rows.shape)
     step, each = cell.steps(how.compiled)[1], list(map(view, rows))
     products, dstate = list(map(across.operand, dpast.unbind(0))), across.operand(dh)
 
@@ -257,30 +289,32 @@ class _Down:
         self.into = torch.zeros(weight_ih.shape[1] if ids else 1, width, dtype=full)
         self.rows = inputs if ids else torch.zeros(steps, batch, dtype=torch.int64)
         self._dbias_past = torch.zeros(width, dtype=full) if gru else None
-        self.dweight_hh = torch.zeros_like(weight_hh)
-        self._dweight = None if ids else torch.zeros_like(weight_ih)
+        self.dweight_hh: Tensor | None = None
+        self._dweight: Tensor | None = None
         self.dinputs = None if ids else torch.empty_like(inputs, dtype=how.dtype)
-        self._weight = None if ids else Factor(weight_ih, how, steps)
+        self._weight = None if ids else Factor(weight_ih, how, steps, self.piece * batch)
 
     def add(self, first: int, last: int, hs: Tensor) -> None:
         """Take in the steps from `first` to before `last`, which stand at the beginning of `d`."""
         count = last - first
         d, dpast = (part[:count].view(-1, part.shape[2]) for part in (self.d, self.dpast))
-        self._add_product(self.dweight_hh, dpast, hs[first:last])
+        self.dweight_hh = self._plus(self.dweight_hh, dpast, hs[first:last])
         if self._dbias_past is not None:
             self._dbias_past += dpast.sum(0, dtype=self._dbias_past.dtype)
-        if self.dinputs is not None and self._dweight is not None and self._weight is not None:
-            self._add_product(self._dweight, d, self.inputs[first:last].to(self.how.dtype))
+        if self.dinputs is not None and self._weight is not None:
+            self._dweight = self._plus(self._dweight, d, self.inputs[first:last].to(self.how.dtype))
             operand = self._weight.operand
             self._weight.multiply(operand(d), operand(self.dinputs[first:last].view(d.shape[0], -1)))
 
-    def _add_product(self, total: Tensor, left: Tensor, right: Tensor) -> None:
-        """total += left^T right; halves of a number are added up as whole ones."""
+    def _plus(self, total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
+        """total + left^T right; halves of a number are added up as whole ones."""
         right = right.reshape(left.shape[0], -1)
+        if total is None:
+            return (left.t() @ right).to(self.into.dtype)
         if total.dtype == left.dtype:
-            total.addmm_(left.t(), right)
-        else:
-            total += left.t() @ right
+            return total.addmm_(left.t(), right)
+        total += left.t() @ right
+        return total
 
     @property
     def dbias(self) -> Tensor:
@@ -319,7 +353,7 @@ def _sources(inputs: Tensor, weight_ih: Tensor, how: How) -> Any:
             yield 0, weight_ih.t().contiguous(), inputs
         return
     piece = min(max(1, PIECE_ROWS // batch), steps)
-    across = Factor(weight_ih.t(), how, steps)
+    across = Factor(weight_ih.t(), how, steps, piece * batch)
     source = torch.empty(piece * batch, weight_ih.shape[0], dtype=how.dtype)
     rows = torch.arange(piece * batch).view(piece, batch)
     for first in range(0, steps, piece):

@@ -16,6 +16,10 @@ PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 # Tensors of H a token and layer beside the gates: states and cells that are kept, dropout, gradients.
 KEPT = 5
 
+# Of the first weights: standard deviation of those that an id looks up, and how much wider than torch's those of the
+# layers above are.
+LOOKED_UP, ABOVE = 1.5, 3.0
+
 
 class RecurrentModel(NeuralModel):
     """What the three share. Parameters have torch's names: `embed.weight`, `rnn.weight_ih_l0`, `fc.weight`"""
@@ -63,6 +67,12 @@ class RecurrentModel(NeuralModel):
     def kept(cls, config: ModelConfig) -> int:
         layers = config.num_layers * config.hidden_size * (cls.STEPS.gates + KEPT)
         return layers + 3 * config.embed_dim + kept(config.vocab_size, config.hidden_size)
+
+    def shared_factors(self, uses: int, rows: int) -> list[Tensor]:
+        if self.config.weight_dropout or not self.how().packs_for(uses, rows):
+            return []
+        weights = [getattr(self.rnn, f"weight_hh_l{layer}").detach() for layer in range(self.config.num_layers)]
+        return [matrix for weight in weights for matrix in (weight.t(), weight)]
 
     def initial_state(self, batch_size: int) -> State:
         shape = (self.config.num_layers, batch_size, self.config.hidden_size)
@@ -163,15 +173,22 @@ class RecurrentModel(NeuralModel):
                 draw(parameter, generator=self.generator)
 
     def _tune(self, hidden: int) -> None:
-        """Orthogonal recurrent weights (Saxe et al. 2014), wide lookup weights, zero biases."""
+        """Orthogonal recurrent weights (Saxe et al. 2014), wide input weights, zero biases.
+
+        States are small at first: with torch's input weights it takes hundreds of steps until a layer above sees
+        anything in them. How wide pays was measured; see bench/RECIPES.md.
+        """
         for name, parameter in self.rnn.named_parameters():
             if "bias" in name:
                 parameter.zero_()
             elif "weight_hh" in name:
                 for gate in parameter.split(hidden):
                     nn.init.orthogonal_(gate, generator=self.generator)
-            elif name == "weight_ih_l0" and self.embed is None:
-                parameter.normal_(0.0, 0.5, generator=self.generator)
+            elif name == "weight_ih_l0":
+                if self.embed is None:
+                    parameter.normal_(0.0, LOOKED_UP, generator=self.generator)
+            else:
+                parameter.mul_(ABOVE)
         self.fc.bias.zero_()
 
 

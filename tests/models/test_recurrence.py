@@ -6,7 +6,7 @@ from torch import nn
 
 from charlm.models import recurrence
 from charlm.models.compiled import is_wanted
-from charlm.models.recurrence import GRU, LSTM, RELU, RNN, Buffers, Cell, Dropout, How, Layer
+from charlm.models.recurrence import GRU, LSTM, RELU, RNN, Buffers, Cell, Dropout, How, Layer, pack, place
 
 T, B, D, H = 5, 3, 4, 6  # steps, rows, inputs, units
 
@@ -132,6 +132,25 @@ def test_tiled_products_come_as_close(name: str, rows: int) -> None:
     other = theirs(cell, x, state)
     for one, two in zip(mine + gradients(mine, leaves), other + gradients(other, leaves), strict=True):
         assert (one - two).abs().max() <= 1e-5 * (1 + two.abs().max())
+
+
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bfloat16 here")
+@pytest.mark.parametrize("rows", [1, 5, 16])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
+def test_packed_products_come_as_close(name: str, shared: bool, rows: int) -> None:
+    torch.manual_seed(7)
+    cell = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[name](16, 48)
+    x = torch.randn(recurrence.PACKED_USES, rows, 16, requires_grad=True)
+    state = tuple(torch.randn(rows, 48) for _ in range(2 if name == "lstm" else 1))
+    leaves, weight = [x, *weights(cell)], cell.weight_hh_l0.detach()
+    packs = {place(matrix): pack(matrix) for matrix in (weight, weight.t())} if shared else {}
+    how = How(torch.bfloat16, Buffers(), is_wanted(), packed=True, packs=packs)
+    assert how.packs_for(len(x), rows) and not how.packs_for(len(x) - 1, rows)
+    mine, other = ours(how, cell, x, state), theirs(cell, x, state)
+    mine = (mine[0].float(), *mine[1:])
+    for one, two in zip(mine + gradients(mine, leaves), other + gradients(other, leaves), strict=True):
+        assert (one - two).abs().max() <= 0.05 * (1 + two.abs().max())
 
 
 @pytest.mark.skipif(not is_wanted(), reason="nothing is compiled here")
