@@ -83,7 +83,7 @@ class LanguageModel(nn.Module, ABC):
         return
 
     def shared_factors(self, uses: int, rows: int) -> list[Tensor]:
-        """Matrices that each shard of a batch multiplies `uses` times so many rows with, to be laid out once for all."""
+        """Matrices that every shard multiplies `uses` times so many rows with, to be laid out once for all shards."""
         return []
 
     @classmethod
@@ -190,7 +190,7 @@ class NeuralModel(LanguageModel):
 
     @torch.no_grad()
     def expect(self, counts: IdArray) -> None:
-        """Begin with each token as likely as it is frequent, by the output's bias (Karpathy 2019), if the init is tuned.
+        """Begin with each token as likely as it is frequent (Karpathy 2019), by the output's bias, if init is tuned.
 
         Args:
             counts: of each token in the training text, (V,).

@@ -6,7 +6,8 @@ from torch import nn
 
 from charlm.models import recurrence
 from charlm.models.compiled import is_wanted
-from charlm.models.recurrence import GRU, LSTM, RELU, RNN, Buffers, Cell, Dropout, How, Layer, pack, place
+from charlm.models.recurrence import GRU, LSTM, RELU, RNN, Buffers, Cell, Dropout, How, Layer, pack
+from charlm.models.recurrence import place as place_of
 
 T, B, D, H = 5, 3, 4, 6  # steps, rows, inputs, units
 
@@ -144,7 +145,7 @@ def test_packed_products_come_as_close(name: str, shared: bool, rows: int) -> No
     x = torch.randn(recurrence.PACKED_USES, rows, 16, requires_grad=True)
     state = tuple(torch.randn(rows, 48) for _ in range(2 if name == "lstm" else 1))
     leaves, weight = [x, *weights(cell)], cell.weight_hh_l0.detach()
-    packs = {place(matrix): pack(matrix) for matrix in (weight, weight.t())} if shared else {}
+    packs = {place_of(matrix): pack(matrix) for matrix in (weight, weight.t())} if shared else {}
     how = How(torch.bfloat16, Buffers(), is_wanted(), packed=True, packs=packs)
     assert how.packs_for(len(x), rows) and not how.packs_for(len(x) - 1, rows)
     mine, other = ours(how, cell, x, state), theirs(cell, x, state)
