@@ -22,6 +22,7 @@ class Architecture:
         name: as it is shown.
         colour: everywhere.
         source: where its class stands: "module:Class" in charlm/models.
+        learning_rate: that suits layers of RATED_SIZE; see bench/RECIPES.md.
         counted: it is counted in one pass over the text, not trained: no batches, no steps to choose, no layers.
         attends: it looks back on `context` tokens, in `num_heads` ways.
     """
@@ -29,6 +30,7 @@ class Architecture:
     name: str
     colour: str
     source: str
+    learning_rate: float = 3.5e-3
     counted: bool = False
     attends: bool = False
 
@@ -36,15 +38,17 @@ class Architecture:
 # A new architecture is one line here and one file in charlm/models. Colours are Okabe and Ito's, told apart by
 # colour-blind readers.
 ARCHITECTURES = {
-    "lstm": Architecture("LSTM", "#0072B2", "recurrent:LSTMModel"),
-    "gru": Architecture("GRU", "#009E73", "recurrent:GRUModel"),
-    "rnn": Architecture("RNN", "#D55E00", "recurrent:RNNModel"),
+    "lstm": Architecture("LSTM", "#0072B2", "recurrent:LSTMModel", 1e-2),
+    "gru": Architecture("GRU", "#009E73", "recurrent:GRUModel", 5e-3),
+    "rnn": Architecture("RNN", "#D55E00", "recurrent:RNNModel", 2e-3),
     "transformer": Architecture("Transformer", "#CC79A7", "transformer:TransformerModel", attends=True),
     "mingru": Architecture("minGRU", "#56B4E9", "mingru:MinGRUModel"),
     "ngram": Architecture("n-gram", "#7F7F7F", "ngram:NGramModel", counted=True),
 }
 ARCHS = tuple(ARCHITECTURES)
 ARCH_NAMES = {arch: one.name for arch, one in ARCHITECTURES.items()}
+# The width that `Architecture.learning_rate` is for, how fast a good one falls with it, and where it stops rising.
+RATED_SIZE, RATE_POWER, NARROWEST_RATED = 512, 0.75, 64
 # What a race is between unless told otherwise.
 RACE_ARCHS = ("lstm", "gru", "rnn")
 # What a token is, and what the tokens of a level are called.
@@ -316,7 +320,9 @@ class TrainConfig(Config):
 
     seq_len: int = setting(64, "Tokens read before the weights are mended", low=1, high=4096, unit="tokens")
     batch_size: int = setting(16, "Places in the text read side by side", low=1, high=4096, unit="rows")
-    learning_rate: float = setting(1e-2, "How far one step moves the weights", low=1e-7, high=10.0)
+    learning_rate: float = setting(
+        0.0, "How far one step moves the weights; 0: what suits the architecture and its size", low=0.0, high=10.0
+    )
     schedule: str = setting(
         "linear",
         "How the learning rate falls after warm-up: not at all, straight to zero, along a cosine, on a plateau",
@@ -369,6 +375,17 @@ class TrainConfig(Config):
         super().__post_init__()
         if not (self.epochs or self.steps or self.minutes):
             raise ConfigError("epochs, steps and minutes are all 0: give at least one, or training would never end")
+
+    def settled(self, model: ModelConfig) -> Self:
+        """These settings with the learning rate that suits a model, if none is set."""
+        return self if self.learning_rate else dataclasses.replace(self, learning_rate=suited_rate(model))
+
+
+def suited_rate(model: ModelConfig) -> float:
+    """A good learning rate for an architecture, smaller for wide layers, in two digits."""
+    width = max(model.hidden_size, NARROWEST_RATED)
+    rate = ARCHITECTURES[model.arch].learning_rate * (RATED_SIZE / width) ** RATE_POWER
+    return float(f"{rate:.2g}")
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def describe(config: RunConfig, model: ModelConfig, label: str) -> dict[str, Any
         "label": label[:MAX_LABEL],
         "preset": config.preset,
         "model": model.to_dict(),
-        "train": config.train.to_dict(),
+        "train": config.train.settled(model).to_dict(),
         "corpus_config": config.corpus.to_dict(),
         "num_parameters": count_parameters(model),
     }

@@ -18,7 +18,7 @@ from charlm.tokenizer import CharTokenizer
 from charlm.train import train
 
 MODEL = ModelConfig(vocab_size=70, hidden_size=128, dropout=0.1)
-TRAIN = TrainConfig(steps=2000, warmup_steps=50)
+TRAIN = TrainConfig(steps=2000, warmup_steps=50, learning_rate=1e-2)
 STEPS = range(10, 2001, 10)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.config import Config, CorpusConfig, ModelConfig, SampleConfig, TrainConfig
+from charlm.config import ARCHS, Config, CorpusConfig, ModelConfig, SampleConfig, TrainConfig, suited_rate
 from charlm.errors import ConfigError
 
 CLASSES: tuple[type[Config], ...] = (ModelConfig, TrainConfig, SampleConfig, CorpusConfig)
@@ -149,3 +149,11 @@ def test_numbers_beyond_all_measure_are_refused(value: int) -> None:
 def test_half_a_character_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"label .* half a character"):
         TrainConfig(label="a\ud800")
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_wide_layers_learn_slower(arch: str) -> None:
+    rates = [suited_rate(ModelConfig(arch=arch, hidden_size=size)) for size in (8, 64, 128, 512, 4096)]
+    assert rates[0] == rates[1] > rates[2] > rates[3] > rates[4] > 0
+    settled = TrainConfig().settled(ModelConfig(arch=arch, hidden_size=128))
+    assert settled.learning_rate == rates[2] and settled.settled(ModelConfig(hidden_size=512)) == settled

@@ -30,6 +30,14 @@ def test_a_race_makes_runs_of_one_group_and_one_text(store: RunStore) -> None:
     assert entered(store)[0].group == ""
 
 
+def test_each_architecture_learns_as_fast_as_suits_it_unless_told(store: RunStore) -> None:
+    runs = entered(store, "lstm", "gru", "rnn", learning_rate=0)
+    rates = [run.train_config.learning_rate for run in runs]
+    assert len(set(rates)) == 3 and min(rates) > 0
+    assert [run.info["train"]["learning_rate"] for run in runs] == rates  # whoever reads run.json knows it, too
+    assert [run.train_config.learning_rate for run in entered(store, "lstm", "rnn", learning_rate=0.3)] == [0.3, 0.3]
+
+
 @pytest.mark.parametrize(
     ("label", "labels"),
     [("", ["lstm-pets", "gru-pets"]), ("a/b", ["a/b-lstm", "a/b-gru"]), ("two\nlines", ["two lines-lstm"]),
@@ -93,6 +101,14 @@ def test_the_76_characters_are_learned_by_heart(store: RunStore, lstm_text: str)
 
 
 # --- going on --------------------------------------------------------------------------------------------------------
+
+
+def test_a_training_begins_with_how_often_each_character_occurs(store: RunStore) -> None:
+    [run] = entered(store, "gru", text="abababbbbb" * 40)
+    [racer] = line_up([run], small_corpus("abababbbbb" * 40))
+    shares = racer.model.fc.bias.softmax(-1).tolist()
+    assert run.tokenizer().encode("ab").tolist() == [0, 1] and shares == pytest.approx([0.3, 0.7], abs=0.01)
+    run.release()
 
 
 def test_a_budget_is_added_to_what_was_done(store: RunStore) -> None:

@@ -129,7 +129,15 @@ def test_what_cannot_be_forked(store: RunStore) -> None:
 
 def test_a_diverged_run_says_its_mend_and_the_retry_uses_it(store: RunStore) -> None:
     [failed] = trained(
-        store, "rnn", nonlinearity="relu", learning_rate=9.0, grad_clip=0, steps=200, schedule="constant"
+        store,
+        "rnn",
+        nonlinearity="relu",
+        learning_rate=9.0,
+        grad_clip=0,
+        steps=200,
+        seq_len=64,
+        seed=7,
+        schedule="constant",
     )
     assert failed.status == "failed" and "try a third of it (3)" in failed.message
     assert failed.mend == {"learning_rate": 3.0} and Run(failed.folder).mend == failed.mend

@@ -21,7 +21,7 @@ from charlm.train import TrainState, evaluation_interval, learning_rate, total_s
 from tests.training import TRAINED
 
 TEXT = "the fox and the hen met at the gate and sang until the moon came up over the hill. " * 12
-CONFIG = TrainConfig(seq_len=16, batch_size=4, steps=30, warmup_steps=2, eval_every=10)
+CONFIG = TrainConfig(seq_len=16, batch_size=4, steps=30, warmup_steps=2, eval_every=10, learning_rate=1e-2)
 
 
 def dataset(config: TrainConfig = CONFIG) -> tuple[Dataset, int]:

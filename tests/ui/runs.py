@@ -55,7 +55,7 @@ class FakeRun:
     def __post_init__(self) -> None:
         self.label = self.label or self.run_id
         self.model_config = ModelConfig(arch=self.arch, level=self.level)
-        self.train_config = TrainConfig(seed=self.seed)
+        self.train_config = TrainConfig(seed=self.seed, learning_rate=0.01)
         self.corpus_config = CorpusConfig()
 
     def samples(self) -> list[dict[str, Any]]:

@@ -201,7 +201,7 @@ def test_what_rests_is_measured_once() -> None:
 def test_details_speak_in_sentences() -> None:
     html = run_details.details(FakeRun("a", label="mine"))
     assert "LSTM, 2 layers of 128, dropout 0.1. Best at step 2,900." in html
-    assert "1,200 steps, batch 16 × 64, learning rate 0.01 cosine, clip 1, seed 7" in html
+    assert "1,200 steps, batch 16 × 64, learning rate 0.01 linear, clip 1, seed 7" in html
 
 
 def test_evaluation_stands_beside_the_runs_own_loss() -> None:
