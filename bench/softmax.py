@@ -80,7 +80,7 @@ def measured_ours(drawn: int = 0, **sizes: int) -> Callable[[], Round]:
     x, output, targets = _given(**sizes)
     dtype, count = torch.bfloat16 if matrix_instructions() else torch.float32, all_threads()
     sampler = Sampler(torch.bincount(targets, minlength=sizes["vocab_size"]), drawn) if drawn else None
-    hows = [How.best(dtype, Buffers()) for _ in range(count)]
+    hows = [How.best(dtype, Buffers(), {}) for _ in range(count)]
     generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
 
     def part(how: How, generator: torch.Generator, features: torch.Tensor, wanted: torch.Tensor) -> Any:
@@ -111,7 +111,7 @@ def _in_both_formats(sizes: dict[str, int]) -> tuple[list[float], list[float]]:
     x, output, targets = _given(**sizes)
     with torch.no_grad():
         half, full = (
-            output_loss(How.best(dtype, Buffers()), x, output, targets).item() / len(x)
+            output_loss(How.best(dtype, Buffers(), {}), x, output, targets).item() / len(x)
             for dtype in (torch.bfloat16, torch.float32)
         )
     return [half], [full]

@@ -17,7 +17,8 @@ from charlm.run import ACTIVE, Run
 
 MOST = 3  # sentences at once
 FIRST = 100  # steps that tell whether the learning rate is right
-WORSE = 1.15  # times the loss of guessing: no training gets there by itself
+WORSE = 1.3  # times the loss at the start: no training gets there by itself
+LEARNT = 0.85  # times the loss at the start: below, something was learned
 # Of the validation loss: what the training loss is below it where a text is learned by heart, and where both are equal.
 WIDE_GAP, NO_GAP = 0.12, 0.03
 RISEN = 0.02  # of the lowest validation loss: by how much the newest is above it
@@ -101,6 +102,11 @@ class Training:
         """The loss of choosing among all tokens at random."""
         return math.log(max(2, self.model.vocab_size))
 
+    @property
+    def start(self) -> float:
+        """Where a loss begins: that of guessing, or above it, where the first weights are wide."""
+        return max([self.guessing, *self.first_losses[:1]])
+
     @cached_property
     def first_losses(self) -> list[float]:
         """Training losses up to a hundred steps after the warm-up."""
@@ -162,7 +168,7 @@ def _rate_too_high(training: Training) -> Advice | None:
     norms = [row["grad_norm"] for row in later if _is_number(row.get("grad_norm"))]
     long = sum(norm > train.grad_clip for norm in norms) / len(norms) if norms and train.grad_clip else 0.0
     highest = max(training.first_losses, default=0.0)
-    if highest > WORSE * training.guessing:
+    if highest > WORSE * training.start:
         return Advice(
             "rate too high",
             f"Within the first {train.warmup_steps + FIRST} steps the loss rose to {highest:.1f}, far above guessing "
@@ -178,7 +184,7 @@ def _rate_too_high(training: Training) -> Advice | None:
             f"{train.learning_rate:g} is too high.",
             mended, deed, weight=9.0,
         )  # fmt: skip
-    if long > 0.5:
+    if long > 0.5 and newest < LEARNT * training.start:  # else gradients are as long as at first, whatever the rate
         return Advice(
             "rate too high",
             f"{long:.0%} of the gradients were longer than grad_clip {train.grad_clip:g} (half of them longer than "
@@ -198,19 +204,20 @@ def _smooth_ends(losses: Sequence[float], width: int = 10) -> tuple[float, float
 
 def _rate_too_low(training: Training) -> Advice | None:
     """After a hundred steps it has not got far from where guessing begins, and gets there evenly."""
-    steps, losses, guessing = training.train.warmup_steps + FIRST, training.first_losses, training.guessing
-    if training.rows[-1]["step"] < steps or not losses or max(losses) > WORSE * guessing:
+    steps, losses, start = training.train.warmup_steps + FIRST, training.first_losses, training.start
+    if training.rows[-1]["step"] < steps or not losses or max(losses) > WORSE * start:
         return None
-    won = 1.0 - losses[-1] / guessing
-    newest = training.rows[-1]["train_loss"]
-    if won > 0.15 or not _is_number(newest) or newest > losses[-1] + 0.05:
+    after = statistics.fmean(losses[-10:])
+    won = 1.0 - after / start
+    newest = [row["train_loss"] for row in training.rows[-10:] if _is_number(row["train_loss"])]
+    if won > 1.0 - LEARNT or not newest or statistics.fmean(newest) > after + 0.05:
         return None
     rate = training.train.learning_rate
     mended = {"learning_rate": rounded(min(rate * 5, 1.0))}
     return Advice(
         "rate too low",
-        f"After the first {steps} steps the loss was {losses[-1]:.2f}, only {max(won, 0.0):.0%} below guessing "
-        f"({guessing:.2f}): a learning rate of {rate:g} is too low.",
+        f"After the first {steps} steps the loss was {after:.2f}, only {max(won, 0.0):.0%} below its beginning "
+        f"({start:.2f}): a learning rate of {rate:g} is too low.",
         mended, f"Learning rate {mended['learning_rate']:g}", weight=8.0,
     )  # fmt: skip
 

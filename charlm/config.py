@@ -40,7 +40,7 @@ class Architecture:
 ARCHITECTURES = {
     "lstm": Architecture("LSTM", "#0072B2", "recurrent:LSTMModel", 1e-2),
     "gru": Architecture("GRU", "#009E73", "recurrent:GRUModel", 5e-3),
-    "rnn": Architecture("RNN", "#D55E00", "recurrent:RNNModel", 2e-3),
+    "rnn": Architecture("RNN", "#D55E00", "recurrent:RNNModel", 2.5e-3),
     "transformer": Architecture("Transformer", "#CC79A7", "transformer:TransformerModel", attends=True),
     "mingru": Architecture("minGRU", "#56B4E9", "mingru:MinGRUModel"),
     "ngram": Architecture("n-gram", "#7F7F7F", "ngram:NGramModel", counted=True),

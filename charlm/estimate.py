@@ -1,6 +1,7 @@
 """What a training will take before it is started: parameters, memory, time. Formulas, checked against real runs."""
 
 import time
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from charlm.models.ngram import NGramModel
 FLOAT = 4  # bytes
 # Copies of a state that are there at a time: before and after a batch, and what layers join with what is new.
 STATES = 4
+# Sizes tried for a number of parameters are multiples of this: products like it, and so do a Transformer's heads.
+WIDTHS = 16
 # Share of the free memory a training may plan for.
 MEMORY_SHARE = 0.8
 
@@ -32,6 +35,26 @@ def shape_of(config: ModelConfig) -> LanguageModel:
 def count_parameters(config: ModelConfig) -> int:
     """Numbers a model of `config` learns."""
     return shape_of(config).num_parameters
+
+
+def size_for(config: ModelConfig, parameters: int) -> int:
+    """The hidden_size with which a model of `config` has about so many parameters.
+
+    Args:
+        config: arch, vocab_size and the rest; an embedding of its own keeps its length.
+        parameters: wanted.
+
+    Returns:
+        A multiple of WIDTHS, 4096 at most.
+    """
+    sizes = range(WIDTHS, 4097, WIDTHS)
+
+    def count(size: int) -> int:
+        return count_parameters(replace(config, hidden_size=size))
+
+    above = min(bisect_left(sizes, parameters, key=count), len(sizes) - 1)
+    near = sizes[max(0, above - 1) : above + 1]
+    return min(near, key=lambda size: abs(count(size) - parameters))
 
 
 def memory_bytes(config: ModelConfig, train: TrainConfig) -> int:

@@ -17,8 +17,8 @@ FORKABLE = (*RESUMABLE, "warmup_steps", "weight_decay", "label")
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
-    "balanced": {"hidden_size": 256, "dropout": 0.2, "steps": 4000, "learning_rate": 7e-3},
-    "quality": {"hidden_size": 512, "dropout": 0.3, "steps": 8000, "learning_rate": 4e-3},
+    "balanced": {"hidden_size": 256, "dropout": 0.2, "steps": 4000},
+    "quality": {"hidden_size": 512, "dropout": 0.3, "steps": 8000},
     # The Grimm comparison of LSTM, GRU and RNN, setting by setting.
     "notebook": {
         "hidden_size": 512,
@@ -69,6 +69,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seq_len": 35,
         "batch_size": 64,
         "learning_rate": 4e-3,
+        "schedule": "cosine",
         "warmup_steps": 200,
         "weight_decay": 0.01,
         "grad_clip": 0.25,

@@ -337,7 +337,7 @@ def test_a_run_is_forked_trimmed_and_forked_again(run_id: str, capsys: pytest.Ca
     assert answer(capsys, "runs", "trim", "branch")["freed_bytes"] > 1000
     assert "fork it to go on" in refusal(capsys, "resume", "branch", "--steps", "1")
     assert answer(capsys, "fork", "branch", "--steps", "1")["label"] == "branch-fork"
-    assert "learning_rate" in refusal(capsys, "fork", run_id, "--learning-rate", "0")
+    assert "learning_rate" in refusal(capsys, "fork", run_id, "--learning-rate", "-1")
     assert "nothing to mend" in refusal(capsys, "retry", run_id)
 
 

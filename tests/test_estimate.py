@@ -14,9 +14,11 @@ from charlm.estimate import (
     count_parameters,
     free_memory,
     memory_bytes,
+    size_for,
     training_seconds,
 )
 from charlm.models import build_model, model_class
+from tests.training import TRAINED
 
 MODEL = ModelConfig(vocab_size=30, hidden_size=16, num_layers=3)
 TRAIN = TrainConfig(steps=100, batch_size=32, seq_len=64)
@@ -84,3 +86,14 @@ def test_many_tokens_take_neither_their_logits_memory_nor_with_drawn_ones_their_
     assert drawn < 0.2 * machine.step_seconds(many, train)
     few = replace(train, softmax_samples=10)
     assert machine.step_seconds(MODEL, few) == machine.step_seconds(MODEL, train)
+
+
+@pytest.mark.parametrize("arch", TRAINED)
+def test_a_size_for_so_many_parameters(arch: str) -> None:
+    config = ModelConfig(arch=arch, vocab_size=77)
+    size = size_for(config, 500_000)
+    counts = [count_parameters(replace(config, hidden_size=size + step)) for step in (-16, 0, 16)]
+    assert counts[1] == min(counts, key=lambda count: abs(count - 500_000)) and counts[1] == pytest.approx(
+        500_000, rel=0.1
+    )
+    assert size_for(config, 1) == 16 and size_for(config, 10**12) == 4096

@@ -38,7 +38,7 @@ def test_it_learns(arch: str) -> None:
     data, vocab = dataset()
     rows = list(train(model_of(vocab, arch=arch, dropout=0.0), data, replace(CONFIG, steps=60, learning_rate=0.02)))
     assert [row.step for row in rows] == list(range(1, 61))
-    assert rows[0].train_loss == pytest.approx(math.log(vocab), abs=0.4)
+    assert 0.8 * math.log(vocab) < rows[0].train_loss < math.log(vocab) + 1.0
     assert rows[-1].train_loss < 0.6 * rows[0].train_loss
     assert [row.step for row in rows if row.val_loss is not None] == [10, 20, 30, 40, 50, 60]
     assert all(row.chars_per_second > 0 and row.grad_norm > 0 for row in rows)

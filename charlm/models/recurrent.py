@@ -30,6 +30,7 @@ class RecurrentModel(NeuralModel):
     CELL: Callable[..., nn.RNNBase]
     STEPS: Cell
     NUM_STATES = 1
+    OUTPUT = 3.0  # how much wider than torch's the first weights of the output are, the more the smaller the states
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -173,7 +174,7 @@ class RecurrentModel(NeuralModel):
                 draw(parameter, generator=self.generator)
 
     def _tune(self, hidden: int) -> None:
-        """Orthogonal recurrent weights (Saxe et al. 2014), wide input weights, zero biases.
+        """Orthogonal recurrent weights (Saxe et al. 2014), wide weights between layers, zero biases.
 
         States are small at first: with torch's input weights it takes hundreds of steps until a layer above sees
         anything in them. How wide pays was measured; see bench/RECIPES.md.
@@ -189,6 +190,8 @@ class RecurrentModel(NeuralModel):
                     parameter.normal_(0.0, LOOKED_UP, generator=self.generator)
             else:
                 parameter.mul_(ABOVE)
+        if not are_many(self.config.vocab_size):
+            self.fc.weight.mul_(type(self).OUTPUT)
         self.fc.bias.zero_()
 
 
@@ -196,6 +199,7 @@ class LSTMModel(RecurrentModel):
     """Long short-term memory: a cell guarded by input, forget and output gates."""
 
     CELL, STEPS, NUM_STATES = nn.LSTM, LSTM, 2
+    OUTPUT = 6.0
 
     def _tune(self, hidden: int) -> None:
         """As the others, and the forget gate open at first (Jozefowicz et al. 2015)."""
@@ -214,6 +218,7 @@ class RNNModel(RecurrentModel):
     """The plain recurrence: the new state is one squashed sum of input and old state."""
 
     CELL, STEPS = nn.RNN, RNN
+    OUTPUT = 1.0
 
     def _cell_options(self) -> dict[str, str]:
         return {"nonlinearity": self.config.nonlinearity}
