@@ -58,3 +58,8 @@ def test_the_usual_side_goes_on_where_it_was(corpus: str, tmp_path: Path) -> Non
     assert second.epoch == 2 and second.seconds > first.seconds
     for one, two in zip(whole.net.state_dict().values(), second.net.state_dict().values(), strict=True):
         torch.testing.assert_close(one, two)
+
+
+def test_all_epochs_count_as_the_quickest() -> None:
+    entries = [{"epoch": n, "seconds": s, "loss": x} for n, s, x in ((1, 9.0, 2.0), (2, 13.0, 1.0), (3, 20.0, 1.5))]
+    assert time_to_quality.best_of(entries) == {"epoch": 2, "seconds": 8.0, "loss": 1.0}
