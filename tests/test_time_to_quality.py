@@ -18,9 +18,8 @@ TEXT = "the cat sat on the mat and a dog ran from the hen. " * 60
 def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in {"HIDDEN": 8, "ROWS": 4, "COLUMNS": 10, "EPOCHS": 3}.items():
         monkeypatch.setattr(usual_notebook, name, value)
-    monkeypatch.setattr(
-        time_to_quality, "RECIPE", {"hidden_size": 12, "epochs": 4, "batch_size": 4, "seq_len": 10, "eval_every": 30}
-    )
+    sizes = {"hidden_size": 12, "epochs": 4, "batch_size": 4, "seq_len": 10, "eval_every": 30}
+    monkeypatch.setitem(time_to_quality.RECIPES, "gru", sizes)
     path = tmp_path / "pets.txt"
     path.write_text(TEXT)
     return str(path)

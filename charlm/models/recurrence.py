@@ -105,11 +105,11 @@ class How:
 
     @classmethod
     def best(cls, dtype: torch.dtype, buffers: Buffers, packs: Packs) -> "How":
-        """Compiled where that is to be had; tiled in float32 with AVX2, where few rows are slow in the library."""
+        """Compiled where that is to be had; tiled in float32 with AVX, where few rows are slow in the library."""
         compiled = is_wanted()
-        avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
+        avx = torch.backends.cpu.get_cpu_capability().startswith("AVX")
         packed = dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        return cls(dtype, buffers, compiled, compiled and avx2 and dtype == torch.float32, packed, packs)
+        return cls(dtype, buffers, compiled, compiled and avx and dtype == torch.float32, packed, packs)
 
     def packs_for(self, uses: int, rows: int) -> bool:
         """Whether a matrix is laid out as oneDNN likes it, for so many products with so many rows."""
