@@ -222,8 +222,9 @@ def _read_csv(text: str, kind: str, name: str) -> Table:
     names = next(rows())
     if kind == "tsv" and len(names) > 1 and '"' in text:
         plain = partial(rows, csv.QUOTE_NONE)
-        if _are_quotes_plain(plain, rows, len(names)):
-            rows, names = plain, next(plain())
+        header = next(plain())
+        if not all(map(_stands_in_quotes, header)) and _are_quotes_plain(plain, rows, len(names)):
+            rows, names = plain, header
     if len(names) > MOST_COLUMNS:
         raise CorpusError(
             f"{name} has {len(names):,} columns; at most {MOST_COLUMNS:,} are read; rename it to .txt to read all"
@@ -231,6 +232,10 @@ def _read_csv(text: str, kind: str, name: str) -> Table:
     if next(itertools.islice(rows(), 1, None), None) is None:
         raise CorpusError(f"{name} has a header but no rows; its columns: {_listed(_column_names(names))}")
     return Table(_column_names(names), lambda: itertools.islice(rows(), 1, None))
+
+
+def _stands_in_quotes(cell: str) -> bool:
+    return len(cell) > 1 and cell[0] == cell[-1] == '"'
 
 
 def _are_quotes_plain(plain: CsvRows, quoted: CsvRows, width: int) -> bool:

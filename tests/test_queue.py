@@ -161,7 +161,8 @@ def test_fork_and_retry_go_through_the_queue(jobs: Jobs, store: RunStore) -> Non
     forked = jobs.fork(parent.run_id, {"steps": 4, "learning_rate": 0.001})
     until(jobs, forked["run_id"], "finished")
     assert jobs.status(forked["run_id"])["step"] == 16
-    [diverging] = begin(jobs, "rnn", nonlinearity="relu", learning_rate=9.0, grad_clip=0, schedule="constant")
+    hot = {"learning_rate": 9.0, "grad_clip": 0, "schedule": "constant", "seq_len": 64, "seed": 7, "steps": 200}
+    [diverging] = begin(jobs, "rnn", nonlinearity="relu", **hot)
     until(jobs, diverging, "failed")
     again = jobs.retry(diverging)
     wait_for(lambda: jobs.status(again["run_id"])["status"] in ("finished", "failed"))

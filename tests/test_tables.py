@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charlm import records
@@ -90,6 +90,7 @@ def test_what_is_no_json_is_refused(text: str) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.lists(WORDS, min_size=2, max_size=3), min_size=2, max_size=6), st.sampled_from(["csv", "tsv"]))
+@example([["", ""], ["", "\n", ""]], "tsv")
 def test_csv_gives_what_the_csv_module_gives(rows: list[list[str]], kind: str) -> None:
     file = io.StringIO(newline="")
     delimiter = "," if kind == "csv" else "\t"
