@@ -22,6 +22,8 @@ LONG_VALIDATION = 2_000_000
 # Validation rows (DESIGN.md): about this long, at least 1, at most 64.
 ROW_TOKENS = 6_000
 MAX_ROWS = 64
+# Ids that are counted at a time.
+COUNTED = 1 << 20
 # Ids that take this many bytes or more are kept in a file.
 MAPPED_FROM = 1 << 26
 
@@ -214,6 +216,13 @@ class Dataset(Cut):
         self.train_ids, val_ids, self.test_ids = parts
         self.val_ids = val_ids if self.val else self.train_ids
         self.chars_per_token = characters[0] / self.train if characters else 1.0
+
+    def counts(self, vocab_size: int) -> IdArray:
+        """How often each token occurs in the training part, (V,); counted in blocks, as numpy widens what it counts."""
+        counts = np.zeros(vocab_size, np.int64)
+        for start in range(0, len(self.train_ids), COUNTED):
+            counts += np.bincount(self.train_ids[start : start + COUNTED], minlength=vocab_size)
+        return counts
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[IdArray, IdArray]]:
         """Inputs and targets one later, (B, T) each, from batch `start` of `epoch` on.

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from charlm.checkpoint import (
@@ -90,7 +89,7 @@ class Racer:
 
     def _begin(self) -> tuple[LanguageModel, TrainState]:
         model = build_model(self.run.model_config, self.run.train_config.seed)
-        model.expect(np.bincount(self.dataset.train_ids, minlength=self.tokenizer.vocab_size))
+        model.expect(self.dataset.counts(self.tokenizer.vocab_size))
         model = model.to(self.device)
         return model, TrainState.start(model, self.run.train_config)
 

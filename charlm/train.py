@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
-import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
@@ -218,8 +217,8 @@ def _sample(model: LanguageModel, dataset: Dataset, config: TrainConfig) -> None
     """Let the model's training steps draw the tokens that targets are told from, if that is wanted and spares work."""
     size, all_tokens = config.softmax_samples, model.config.vocab_size
     if isinstance(model, NeuralModel) and are_many(all_tokens):
-        counts = np.bincount(dataset.train_ids, minlength=all_tokens)
-        model.sampler = Sampler(torch.from_numpy(counts), size) if 0 < size < all_tokens else None
+        wanted = 0 < size < all_tokens
+        model.sampler = Sampler(torch.from_numpy(dataset.counts(all_tokens)), size) if wanted else None
 
 
 def _count(model: NGramModel, dataset: Dataset, state: TrainState, halted: Callable[[], bool]) -> Iterator[Metrics]:

@@ -207,3 +207,10 @@ def test_a_validation_that_takes_minutes_is_said_with_the_way_out() -> None:
     assert not Cut(10_000_000, 16, 64, val_fraction=0.1).notes
     [note] = Cut(100_000_000, 16, 64, val_fraction=0.1).notes
     assert "10,000,000 held-out characters; a val_fraction of 0.02 would do" in note
+
+
+def test_tokens_are_counted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.dataset.COUNTED", 7)
+    ids = np.random.default_rng(0).integers(0, 5, 1000).astype(np.uint8)
+    data = Dataset(ids, 2, 5)
+    assert data.counts(6).tolist() == [int((ids[:900] == token).sum()) for token in range(6)]
