@@ -48,20 +48,31 @@ def weights_about(path: Path) -> dict[str, Any]:
         return {}
 
 
-def save_weights(path: Path, model: LanguageModel, **metadata: Any) -> None:
-    """Write a model's parameters under torch's own names, with its config and `metadata` beside them."""
-    write_tensors(path, model.state_dict(), {"config": model.config.to_dict(), **metadata})
+def save_weights(path: Path, model: LanguageModel, *, half: bool = False, **metadata: Any) -> None:
+    """Write a model's parameters under torch's own names, with its config and `metadata` beside them.
+
+    Args:
+        path: the file; its folder exists.
+        model: its weights.
+        half: in 16 bits (IEEE 754 binary16): half the file, and weights of up to 65,504 to about three digits.
+        metadata: what else is to be known, plain values.
+    """
+    tensors = model.state_dict()
+    if half:
+        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    write_tensors(path, tensors, {"config": model.config.to_dict(), **metadata})
 
 
 def load_weights(path: Path, config: ModelConfig, device: str = "cpu") -> LanguageModel:
-    """The model of `config` with the weights in `path`, in evaluation mode.
+    """The model of `config` with the weights in `path`, which may have 16 bits each there, in evaluation mode.
 
     Raises:
         CheckpointError: the file is missing or damaged, or its names, shapes or values are not this model's.
     """
     model = _outline(config)
-    tensors, _ = read_tensors(path, lambda held: _entries(model.state_dict()))
-    model.load_state_dict(tensors, assign=True)
+    tensors, _ = read_tensors(path, partial(_weight_entries, model))
+    whole = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()}
+    model.load_state_dict(whole, assign=True)
     try:
         model.check()
     except ValueError as error:
@@ -77,6 +88,13 @@ def _outline(config: ModelConfig) -> LanguageModel:
 
 def _entries(tensors: Mapping[str, Tensor]) -> dict[str, Entry]:
     return {name: Entry.of(tensor) for name, tensor in tensors.items()}
+
+
+def _weight_entries(model: LanguageModel, held: Entries) -> Entries:
+    """What a file of weights must hold; the 32-bit ones may have 16."""
+    entries = _entries(model.state_dict())
+    halves = {name: Entry("F16", entry.shape) for name, entry in entries.items() if entry.dtype == "F32"}
+    return entries | {name: half for name, half in halves.items() if held.get(name) == half}
 
 
 def most_weights_bytes(config: ModelConfig) -> int:

@@ -16,7 +16,14 @@ SEAL, UNSEALED = "sha256", "0" * 64
 ABOUT = "charlm"  # the header's entry for what is told beside the tensors
 MOST_HEADER = 1 << 20
 # Those that are written here.
-DTYPES = {torch.float32: "F32", torch.uint8: "U8", torch.uint16: "U16", torch.int32: "I32", torch.int64: "I64"}
+DTYPES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.uint8: "U8",
+    torch.uint16: "U16",
+    torch.int32: "I32",
+    torch.int64: "I64",
+}
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 

@@ -57,6 +57,29 @@ def test_weights_come_back(arch: str, extra: dict[str, object], tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors"]  # nothing left over
 
 
+@pytest.mark.parametrize("arch", ARCHS)
+def test_weights_of_16_bits_come_back_rounded_and_cost_half(arch: str, tmp_path: Path) -> None:
+    config = replace(CONFIG, arch=arch, hidden_size=64)
+    model = build_model(config, 1)
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    save_weights(whole, model)
+    save_weights(half, model, half=True, step=3)
+    weights = load_weights(half, config).state_dict()
+    assert weights_about(half)["step"] == 3
+    for name, tensor in model.state_dict().items():
+        assert weights[name].dtype == tensor.dtype
+        torch.testing.assert_close(weights[name], tensor, rtol=2**-10, atol=1e-7)
+    if not config.is_counted:
+        assert half.stat().st_size < 0.6 * whole.stat().st_size
+
+
+def test_other_types_than_16_bits_are_refused(tmp_path: Path) -> None:
+    weights = {name: tensor.double() for name, tensor in build_model(CONFIG).state_dict().items()}
+    save_file(weights, tmp_path / "best.safetensors")
+    with pytest.raises(CheckpointError, match=r"F64 .*this model needs F32"):
+        load_weights(tmp_path / "best.safetensors", CONFIG)
+
+
 def test_plain_torch_loads_them(tmp_path: Path) -> None:
     save_weights(tmp_path / "best.safetensors", build_model(CONFIG, 1))
     tensors = load_file(tmp_path / "best.safetensors")
