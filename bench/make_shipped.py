@@ -1,70 +1,89 @@
-"""Train the three runs that come with the app and put them into checkpoints/shipped/.
+"""Train the models that come with the app, and put them with their cards into checkpoints/shipped/.
 
-    python -m bench.make_shipped [--work FOLDER]
+    python -m bench.make_shipped [ARCH ..] [--work FOLDER]
 
-One race of LSTM, GRU and RNN on The Adventures of Sherlock Holmes, the same batches for all. What is begun in the
-work folder is resumed there.
+LSTM, GRU, RNN and Transformer of about as many parameters each, on The Adventures of Sherlock Holmes, with the settings
+of bench/how_far.py. What is begun in the work folder goes on there; what is finished is only published again. Weights
+are kept in 16 bits each; what that costs is measured and stands in the card.
 """
 
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+from bench.how_far import PARAMETERS, recipe
+from bench.model_card import card
+from bench.wikitext import train
 from charlm.catalog import DEFAULT_KEY, load_corpus
-from charlm.config import ARCHS
-from charlm.entry import enter, reopen
-from charlm.presets import from_options
-from charlm.race import Control, Racer, run_race
-from charlm.runs import SHIPPED, Run, RunStore
+from charlm.checkpoint import load_weights, save_weights, weights_about
+from charlm.dataset import Dataset
+from charlm.device import all_threads
+from charlm.evaluate import Evaluation, evaluate
+from charlm.models import LanguageModel
+from charlm.runs import SHIPPED, Run
 
-OPTIONS = {"hidden_size": 192, "dropout": 0.2, "steps": 4500, "learning_rate": 8e-3, "eval_every": 225}
-FILES = ("tokenizer.json", "metrics.jsonl", "samples.jsonl", "best.safetensors")
-MOST_BYTES = 6_000_000
+# Passes over the text, about ten minutes each on two cores.
+PASSES = {"lstm": 16, "gru": 16, "rnn": 16, "transformer": 16}
+FILES = ("tokenizer.json", "metrics.jsonl", "samples.jsonl")
+WEIGHTS, CARD = "best.safetensors", "README.md"
+MOST_BYTES, MOST_TOGETHER = 10_000_000, 32_000_000
+MOST_LOST = 0.002  # nats that 16 bits may cost
 
 
-def race(store: RunStore) -> list[Run]:
-    """The finished runs, in the order of ARCHS; trains what is missing, and says how it goes."""
-    config = from_options(OPTIONS)
-    corpus = load_corpus(DEFAULT_KEY, config.corpus)
-    begun = [run for run in store.list() if not run.shipped]
-    for run in begun:
-        if run.status != "finished":
-            reopen(run, {})
-    runs = begun or enter(store, corpus, config, ARCHS)
-    racers = [Racer(run, corpus, resume=bool(begun)) for run in runs if run.status != "finished"]
-
-    def report() -> None:
-        if all(racer.state.step % OPTIONS["eval_every"] == 0 for racer in racers):
-            losses = ", ".join(f"{racer.run.arch} {racer.state.best_val_loss:.3f}" for racer in racers)
-            print(f"step {racers[0].state.step}: {losses}", flush=True)
-
-    run_race(racers, Control(), report)
-    return [next(run for run in store.list() if run.arch == arch) for arch in ARCHS]
+def trained(arch: str, work: Path) -> Run:
+    """The finished run of an architecture: found, gone on with, or trained."""
+    options = {"epochs": PASSES[arch], "label": f"{DEFAULT_KEY}-{arch}"}
+    return train(work, DEFAULT_KEY, "quality", recipe(DEFAULT_KEY, arch, options, PARAMETERS))
 
 
 def publish(run: Run) -> int:
-    """Copy a run into checkpoints/shipped/ under a name of its own; returns its bytes."""
+    """Put a run into checkpoints/shipped/ under a name of its own; returns the bytes of its weights.
+
+    Raises:
+        SystemExit: its weights are too long, or cost too much in 16 bits.
+    """
     name = f"{DEFAULT_KEY}-{run.arch}"
     folder = SHIPPED / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for file in FILES:
         shutil.copy(run.folder / file, folder / file)
-    info = {**run.info, "run_id": name, "label": name, "message": ""}
+    model, path = run.load_model(), folder / WEIGHTS
+    told = weights_about(run.folder / WEIGHTS)
+    save_weights(path, model, half=True, step=told["step"], val_loss=told["val_loss"])
+    whole, half = measured(run, model), measured(run, load_weights(path, run.model_config))
+    info = {**run.info, "run_id": name, "label": name, "message": "", "group": ""}
     (folder / "run.json").write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return sum(file.stat().st_size for file in folder.iterdir())
+    (folder / CARD).write_text(card(run, whole, half), encoding="utf-8")
+    lost, size = half.nats_per_token - whole.nats_per_token, path.stat().st_size
+    print(f"{name}: {half.nats_per_token:.4f} nats, 16 bits cost {lost:+.6f}; {size:,} bytes")
+    if lost > MOST_LOST or size > MOST_BYTES:
+        raise SystemExit(f"{name}: 16 bits may cost {MOST_LOST}, its weights may take {MOST_BYTES:,} bytes")
+    return size
 
 
-def main() -> None:
+def measured(run: Run, model: LanguageModel) -> Evaluation:
+    """The loss over the whole held-out text."""
+    config = run.train_config
+    ids = run.tokenizer().encode(load_corpus(DEFAULT_KEY, run.corpus_config).text)
+    data = Dataset(ids, config.batch_size, config.seq_len, run.corpus_config.val_fraction)
+    return evaluate(model, data.val_ids, threads=all_threads())
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Train and publish."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archs", nargs="*", metavar="ARCH", help=f"of {', '.join(PASSES)} (default: all)")
     parser.add_argument("--work", type=Path, default=Path("checkpoints") / "making-shipped")
-    runs = race(RunStore(parser.parse_args().work))
-    size = sum(publish(run) for run in runs)
-    print(f"{size:,} bytes of at most {MOST_BYTES:,}")
-    if size > MOST_BYTES:
-        raise SystemExit("too large: choose a smaller hidden_size")
+    given = parser.parse_args(words)
+    for arch in given.archs or PASSES:
+        publish(trained(arch, given.work))
+    together = sum(path.stat().st_size for path in SHIPPED.glob(f"*/{WEIGHTS}"))
+    print(f"{together:,} bytes of at most {MOST_TOGETHER:,}")
+    if together > MOST_TOGETHER:
+        raise SystemExit("too large together: choose fewer parameters")
 
 
 if __name__ == "__main__":
