@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.wikitext import label_of, settings_of, train
+from bench.resumable import label_of, markdown, settings_of, train
 from charlm.cli.texts import open_corpus
 from charlm.config import ARCH_NAMES, ARCHITECTURES
 from charlm.encoding import corpus_cut, tokenizer_for
@@ -72,14 +72,14 @@ def finished(work: Path) -> list[Run]:
 
 def table(work: Path) -> str:
     """A line a run, in Markdown."""
-    rows = [list(HEAD), ["---"] * len(HEAD)]
+    rows = []
     for run in finished(work):
         model, config = run.model_config, run.train_config
         passes = next((row["epoch"] for row in run.metrics() if row["step"] == run.best_step), 0.0)
         settings = f"{model.num_layers} x {model.hidden_size}, dropout {model.dropout:g}, rate {config.learning_rate:g}"
         figures = [f"{config.minutes:g}", f"{run.best_val_loss:.4f}", f"{passes:.1f}", f"{run.num_parameters:,}"]
         rows.append([run.corpus["name"], ARCH_NAMES[run.arch], *figures, settings])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown(HEAD, rows)
 
 
 def draw(work: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.how_far import PARAMETERS, recipe
 from bench.model_card import card
-from bench.wikitext import train
+from bench.resumable import train
 from charlm.catalog import DEFAULT_KEY, load_corpus
 from charlm.checkpoint import load_weights, save_weights, weights_about
 from charlm.dataset import Dataset

@@ -1,9 +1,9 @@
 """A model's card: its data, recipe, curve, losses, samples and limits, in Markdown, from its run."""
 
 import math
-from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bench.resumable import markdown
 from charlm.config import ARCH_NAMES
 from charlm.evaluate import Evaluation
 from charlm.runs import Run
@@ -12,10 +12,11 @@ POINTS = 12  # of a curve
 SHOWN = 600  # characters of a sample
 # What is not said of a recipe: where it ran, what it is called, and what only decides when it is looked at.
 UNSAID = ("label", "device", "precision", "patience", "eval_every", "vocab_size", "level", "counted")
-LIMITS = """It has read one book of 1892, in English, and knows its {distinct} characters and nothing else: other letters
-cannot be in a prompt. It spells, and writes sentences that sound like the book's; it knows no facts, loses a sentence's
-thread within a line, and invents names. Parts of what it writes may stand in the book word for word. The book's views
-of people are those of its time, and the model has no others. It is made for comparing architectures, not for use."""
+LIMITS = """\
+It has read one book of 1892, in English, and knows its {distinct} characters and nothing else: no other can be in a
+prompt. It spells, and writes sentences that sound like the book's; it knows no facts, loses the thread of a sentence
+within a line, and invents names. Parts of what it writes may stand in the book word for word. The book's views of
+people are those of its time, and the model has no others. It is made for comparing architectures, not for use."""
 
 
 def card(run: Run, whole: Evaluation, half: Evaluation) -> str:
@@ -35,7 +36,7 @@ def card(run: Run, whole: Evaluation, half: Evaluation) -> str:
         f"`{facts['sha256']}`.",
         "Recipe": f"`python -m bench.make_shipped {run.arch}`, {run.info['progress']['seconds'] / 60:.1f} minutes of "
         f"its own.\n\n{_settings(run)}",
-        "Curve": _table(("passes", "minutes", "training loss", "validation loss"), _curve(run)),
+        "Curve": markdown(("passes", "minutes", "training loss", "validation loss"), _curve(run)),
         "Losses": f"On the whole held-out text, dropout off, in nats per character: {half.nats_per_token:.4f} "
         f"(standard error {half.standard_error:.4f}), that is {half.bits_per_char:.3f} bits per character, perplexity "
         f"{half.perplexity:.3f}.\nWith the weights in 32 bits as they were trained: {whole.nats_per_token:.4f}. "
@@ -65,11 +66,6 @@ def _curve(run: Run) -> list[list[str]]:
         [f"{row['epoch']:.1f}", f"{row['seconds'] / 60:.1f}", f"{row['train_loss']:.3f}", f"{row['val_loss']:.4f}"]
         for row in chosen
     ]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _sample(sample: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.wikitext import settings_of
+from bench.resumable import markdown, settings_of
 
 # What is said to our side; the rest is as every training here begins. One validation, at the end.
 SIZES = {"hidden_size": 512, "num_layers": 2, "dropout": 0, "batch_size": 32, "seq_len": 32, "eval_every": 10**6}
@@ -101,13 +101,13 @@ def train_ours(arch: str, corpus: str, work: Path, settings: Mapping[str, Any]) 
 
 def table(work: Path) -> str:
     """What is known, in Markdown."""
-    rows = [list(HEAD), ["---"] * len(HEAD)]
+    rows: list[list[str]] = []
     for log in sorted(work.glob("usual-*.jsonl")):
         arch = log.stem.removeprefix("usual-")
         usual = best_of(list(map(json.loads, log.read_text(encoding="utf-8").splitlines())))
         about = [arch, f"{usual['loss']:.4f}", f"{usual['epoch']}", f"{usual['seconds']:.0f}"]
         rows += [about + cells for cells in reached(work, arch, usual)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown(HEAD, rows)
 
 
 def best_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

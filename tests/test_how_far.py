@@ -79,6 +79,6 @@ def test_too_long_or_too_coarse_is_not_shipped(
     monkeypatch.setattr(make_shipped, "PARAMETERS", 20_000)
     monkeypatch.setattr(make_shipped, "PASSES", {"rnn": 0.02})
     for name, value in {"MOST_BYTES": 1000, "MOST_TOGETHER": 1000}.items():
-        with monkeypatch.context() as patched, pytest.raises(SystemExit, match="1,000 bytes|too large together"):
+        with monkeypatch.context() as patched, pytest.raises(SystemExit, match=r"1,000 bytes|too large together"):
             patched.setattr(make_shipped, name, value)
             make_shipped.main(["--work", str(tmp_path / "work")])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import wikitext
+from bench import resumable, wikitext
 from charlm.cli import main as charlm
 from charlm.runs import RunStore
 
@@ -43,24 +43,24 @@ def test_an_interrupted_training_goes_on(
     corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], single_steps: None
 ) -> None:
     given = ["words", *WORDS, "--work", str(tmp_path / "work"), "--corpus", corpus]
-    tell = wikitext.Reporter._tell
+    tell = resumable.Reporter._tell
 
-    def once(self: wikitext.Reporter, row: dict) -> None:
+    def once(self: resumable.Reporter, row: dict) -> None:
         tell(self, row)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(wikitext.Reporter, "_tell", once)
+    monkeypatch.setattr(resumable.Reporter, "_tell", once)
     with pytest.raises(KeyboardInterrupt):
         wikitext.main(given)
-    monkeypatch.setattr(wikitext.Reporter, "_tell", tell)
+    monkeypatch.setattr(resumable.Reporter, "_tell", tell)
     wikitext.main(given)
     rows = lines_of(capsys.readouterr().out)[2:]
     assert [row[0] for row in rows] == ["1.00", "2.00"]
 
 
 def test_the_command_it_prints_is_one(corpus: str, capsys: pytest.CaptureFixture[str]) -> None:
-    options = wikitext.settings_of([*WORDS, "steps=1", "epochs=0", "locked_dropout=false", "init=tuned"])
-    said = wikitext.command(corpus, "words", options)
+    options = resumable.settings_of([*WORDS, "steps=1", "epochs=0", "locked_dropout=false", "init=tuned"])
+    said = resumable.command(corpus, "words", options)
     assert "--no-locked-dropout" in said and "--init tuned" in said
     assert charlm([*said.split()[3:], "--json"]) == 0
     run = json.loads(capsys.readouterr().out.splitlines()[-1])
