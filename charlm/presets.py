@@ -98,9 +98,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 PRESET_HINTS = {
-    "quick": "a minute or two each on two cores",
-    "balanced": "a better model in about ten minutes each",
-    "quality": "the best of the three; half an hour or more each",
+    "quick": "about a minute for an LSTM: width and steps follow the text and this machine",
+    "balanced": "about six minutes for an LSTM, fewer on a short text",
+    "quality": "up to 25 minutes for an LSTM, fewer where more would be learning by heart",
     "notebook": "the Grimm notebook's own settings: 2 x 512, 30 epochs",
     "tiny": "a class assignment's settings: 2 x 128, one row of 20 characters, 100 epochs",
     "words": "words instead of characters, silenced in many ways; an hour on WikiText-2",
@@ -119,12 +119,13 @@ SAMPLE_PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything a training needs to know beside its text."""
+    """Everything a training needs to know beside its text; `given` names the settings that are not the preset's."""
 
     model: ModelConfig
     train: TrainConfig
     corpus: CorpusConfig
     preset: str = "quick"
+    given: frozenset[str] = frozenset()
 
 
 def level_settings(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,4 +171,4 @@ def from_options(options: Mapping[str, Any], preset: str = "quick") -> RunConfig
     def part(cls: Any) -> Any:
         return cls(**{name: value for name, value in values.items() if name in cls.names()})
 
-    return RunConfig(part(ModelConfig), part(TrainConfig), part(CorpusConfig), preset)
+    return RunConfig(part(ModelConfig), part(TrainConfig), part(CorpusConfig), preset, frozenset(given))

@@ -18,7 +18,7 @@ LAYERS = (
     {"train", "sample", "checkpoint", "tensor_file", "tensor_header"},
     {"run", "runs", "run_info", "analysis", "advice"},
     {"experiment", "job", "jobs", "job_queue", "serving", "entry", "race", "racer", "fork", "exchange", "tutorials"}
-    | {"limits", "accounts", "visitors"},
+    | {"limits", "accounts", "visitors", "sizing"},
     {"ui"},
     {"app", "cli", "__main__"},
 )

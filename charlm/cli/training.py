@@ -79,8 +79,9 @@ def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any
     corpus = open_corpus(token, config.corpus)
     from charlm.entry import enter  # only now, when the settings and the text are known to be good
     from charlm.runs import RunStore
+    from charlm.sizing import sized
 
-    return work(enter(RunStore(runs_dir), corpus, config, archs), corpus)
+    return work(enter(RunStore(runs_dir), corpus, sized(config, corpus), archs), corpus)
 
 
 @takes(TrainConfig, only=RESUMABLE)

@@ -16,9 +16,8 @@ PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 # Tensors of H a token and layer beside the gates: states and cells that are kept, dropout, gradients.
 KEPT = 5
 
-# Of the first weights: standard deviation of those that an id looks up, and how much wider than torch's those of the
-# layers above are.
-LOOKED_UP, ABOVE = 1.5, 3.0
+# Standard deviation of the first weights that an id looks up.
+LOOKED_UP = 1.5
 
 
 class RecurrentModel(NeuralModel):
@@ -30,7 +29,9 @@ class RecurrentModel(NeuralModel):
     CELL: Callable[..., nn.RNNBase]
     STEPS: Cell
     NUM_STATES = 1
-    OUTPUT = 3.0  # how much wider than torch's the first weights of the output are, the more the smaller the states
+    # Of the first weights: how much wider than torch's those of the layers above and of the output are, and how long
+    # the rows of the recurrent ones, which are orthogonal to each other.
+    ABOVE, OUTPUT, RECURRENT = 3.0, 3.0, 1.0
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -184,12 +185,12 @@ class RecurrentModel(NeuralModel):
                 parameter.zero_()
             elif "weight_hh" in name:
                 for gate in parameter.split(hidden):
-                    nn.init.orthogonal_(gate, generator=self.generator)
+                    nn.init.orthogonal_(gate, type(self).RECURRENT, generator=self.generator)
             elif name == "weight_ih_l0":
                 if self.embed is None:
                     parameter.normal_(0.0, LOOKED_UP, generator=self.generator)
             else:
-                parameter.mul_(ABOVE)
+                parameter.mul_(type(self).ABOVE)
         if not are_many(self.config.vocab_size):
             self.fc.weight.mul_(type(self).OUTPUT)
         self.fc.bias.zero_()
@@ -212,13 +213,14 @@ class GRUModel(RecurrentModel):
     """Gated recurrent unit: reset and update gates, no separate cell."""
 
     CELL, STEPS = nn.GRU, GRU
+    ABOVE, RECURRENT = 1.5, 0.7
 
 
 class RNNModel(RecurrentModel):
     """The plain recurrence: the new state is one squashed sum of input and old state."""
 
     CELL, STEPS = nn.RNN, RNN
-    OUTPUT = 1.0
+    OUTPUT, RECURRENT = 1.0, 0.9
 
     def _cell_options(self) -> dict[str, str]:
         return {"nonlinearity": self.config.nonlinearity}

@@ -16,6 +16,7 @@ from charlm.presets import from_options
 from charlm.run import Run
 from charlm.serving import Draft
 from charlm.serving.service import check_number
+from charlm.sizing import sized
 from charlm.ui.arguments import corpus_of, options_of, path_in, sampling_of, text_of, texts_of, whole_of
 from charlm.ui.common import Services
 from charlm.ui.importing import bring_run
@@ -100,7 +101,8 @@ def _training(services: Services) -> list[Callable[..., Any]]:
 
     def begin(corpus: str, file: Any, archs: list[str], options: Any) -> list[dict[str, Any]]:
         config = from_options(options_of(options))
-        ids = jobs.start(corpus_of(services, corpus, file, config.corpus), config, archs)
+        text = corpus_of(services, corpus, file, config.corpus)
+        ids = jobs.start(text, sized(config, text, services.limits), archs)
         states = [jobs.status(run_id) for run_id in ids]
         return [{name: state[name] for name in ("run_id", "status", "position")} for state in states]
 

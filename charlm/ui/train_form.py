@@ -23,6 +23,7 @@ from charlm.encoding import text_sizes, token_sizes, tokenizer_for
 from charlm.errors import CharLMError
 from charlm.limits import Limits, check_new, check_tokens, fitted
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
+from charlm.sizing import is_sized, sizes
 from charlm.ui import numbers
 from charlm.ui.common import facts, notice
 from charlm.ui.corpora import Chosen, chosen_options, chosen_tokens, corpus_choices, open_corpus
@@ -90,12 +91,42 @@ def control(name: str, value: Any) -> Any:
     return gr.Number(value, precision=0 if isinstance(field.default, int) else None, **shared)
 
 
-def preset_values(preset: str, limits: Limits | None = None) -> list[Any]:
-    """A preset's value for every control, in the order of NAMES; where there are limits, cut down to them."""
+def preset_values(preset: str, limits: Limits | None = None, tokens: int = 0) -> list[Any]:
+    """A preset's value for every control, in the order of NAMES.
+
+    Args:
+        preset: its name.
+        limits: where there are any, the values are cut down to them.
+        tokens: characters to train on, which `quick`, `balanced` and `quality` follow; 0: unknown, or not characters.
+    """
     config = from_options({}, preset)
     values = config.model.to_dict() | config.train.to_dict()
+    if tokens and is_sized(preset, config.model):
+        from charlm.estimate import this_machine
+
+        values |= sizes(preset, tokens, this_machine(), limits=limits)
     values = values if limits is None else fitted(limits, values)
     return [values[name] for name in NAMES]
+
+
+def tokens_to_learn(
+    size_of: Callable[[str, CorpusConfig, ModelConfig], "TextSize"], chosen: Chosen | None, corpus: str, preset: str
+) -> int:
+    """The training part of the text that is picked, in characters; 0 if it is read otherwise, or cannot be read.
+
+    Args:
+        size_of: `text_size`, or a memory of it.
+        chosen: what the Corpus tab chose.
+        corpus: the picker's value.
+        preset: its corpus settings count where the Corpus tab set nothing else.
+    """
+    try:
+        config = from_options({**chosen_tokens(chosen), **chosen_options(chosen)}, preset)
+        return (
+            size_of(corpus, config.corpus, config.model.tokenization).tokens[0] if is_sized(preset, config.model) else 0
+        )
+    except CharLMError:
+        return 0  # the estimates say why
 
 
 def build(chosen: Chosen | None = None) -> Form:

@@ -96,13 +96,20 @@ def _live() -> Live:
 
 
 def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
-    """Presets fill the form; folds and estimates follow every control."""
+    """Presets fill the form, as the text and the machine want them; folds and estimates follow every control."""
 
-    def fill(preset: str) -> list[Any]:
-        values = train_form.preset_values(preset, limits)
-        cut = "; cut down to this Space's limits" if values != train_form.preset_values(preset) else ""
+    def fill(chosen: Chosen | None, corpus: str, preset: str) -> list[Any]:
+        tokens = train_form.tokens_to_learn(size_of, chosen, corpus, preset)
+        values = train_form.preset_values(preset, limits, tokens)
+        cut = "; cut down to this Space's limits" if values != train_form.preset_values(preset, tokens=tokens) else ""
         hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}{cut}")
-        return [hint, *values]
+        return [values, hint, *values]
+
+    def refill(chosen: Chosen | None, corpus: str, preset: str, filled: list[Any], *values: Any) -> list[Any]:
+        """Of another text: what was changed by hand stays."""
+        filled_now, _, *new = fill(chosen, corpus, preset)
+        same = [one == other for one, other in zip(values, filled, strict=True)]
+        return [filled_now, *(value if kept else gr.skip() for value, kept in zip(new, same, strict=True))]
 
     def retitle(chosen: Chosen | None, preset: str, archs: Sequence[str], *values: Any) -> list[Any]:
         filled = {name: 0 if value is None else value for name, value in zip(NAMES, values, strict=True)}
@@ -118,7 +125,17 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
     size_of = lru_cache(KEPT_SIZES)(partial(train_form.text_size, limits=limits))
     controls = list(form.controls)
     folds = [form.folds[key] for key in FOLDS]
-    form.preset.input(fill, form.preset, [form.preset, *controls], **QUIET)
+    filled = gr.State(train_form.preset_values(next(iter(PRESETS))))
+    picked = [shared.corpus, form.corpus, form.preset]
+    form.preset.input(fill, picked, [filled, form.preset, *controls], **QUIET)
+    gr.on(
+        [shared.own.select, form.corpus.change],
+        refill,
+        [*picked, filled, *controls],
+        [filled, *controls],
+        trigger_mode="always_last",
+        **QUIET,
+    )
     gr.on(
         [shared.own.select, form.archs.change, *(one.change for one in controls)],
         retitle,

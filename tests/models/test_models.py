@@ -91,6 +91,8 @@ def test_tuned_weights_are_orthogonal_and_the_forget_gate_is_open() -> None:
     for gate in state["rnn.weight_hh_l0"].split(H):
         torch.testing.assert_close(gate @ gate.t(), torch.eye(H), rtol=1e-4, atol=1e-5)
     assert state["rnn.bias_ih_l1"].tolist() == [0.0] * H + [1.0] * H + [0.0] * 2 * H
+    for gate in model_of("gru").state_dict()["rnn.weight_hh_l1"].split(H):
+        torch.testing.assert_close(gate @ gate.t(), 0.7**2 * torch.eye(H), rtol=1e-4, atol=1e-5)
 
 
 def test_notebook_weights() -> None:

@@ -1,0 +1,83 @@
+"""Sizes of presets: larger with a faster machine, never more than is allowed, and what is given stays."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charlm.config import CorpusConfig
+from charlm.corpus import corpus_from_text
+from charlm.estimate import Machine, training_seconds
+from charlm.limits import Limits
+from charlm.presets import PRESETS, from_options
+from charlm.sizing import LEAST_PASSES, MOST_PASSES, SECONDS, WIDTHS, sized, sizes
+from tests.training import TEXT
+
+LAPTOP = Machine(per_product=2e-11, per_step=1e-5)
+SLOW = replace(LAPTOP, per_product=20 * LAPTOP.per_product)
+A_NOVEL = 500_000  # characters
+
+
+def test_longer_presets_are_no_smaller_and_take_more_steps() -> None:
+    quick, balanced, quality = (sizes(preset, A_NOVEL, LAPTOP) for preset in SECONDS)
+    assert quick["hidden_size"] <= balanced["hidden_size"] <= quality["hidden_size"]
+    assert quick["dropout"] <= balanced["dropout"] <= quality["dropout"]
+    seconds = [seconds_of(one, A_NOVEL) for one in (quick, balanced, quality)]
+    assert seconds == sorted(seconds) and seconds[0] < SECONDS["quick"] * 1.05
+
+
+def seconds_of(chosen: dict, tokens: int, machine: Machine = LAPTOP) -> float:
+    config = from_options(chosen)
+    return training_seconds(machine, replace(config.model, vocab_size=96), config.train, tokens)
+
+
+@pytest.mark.parametrize("preset", SECONDS)
+def test_a_slower_machine_trains_smaller_models(preset: str) -> None:
+    fast, slow = sizes(preset, A_NOVEL, LAPTOP), sizes(preset, A_NOVEL, SLOW)
+    assert slow["hidden_size"] <= fast["hidden_size"] and slow != fast
+
+
+@given(
+    preset=st.sampled_from(list(SECONDS)),
+    tokens=st.integers(1, 10**9),
+    speed=st.floats(1e-13, 1e-8),
+    public=st.booleans(),
+)
+def test_any_text_on_any_machine(preset: str, tokens: int, speed: float, public: bool) -> None:
+    limits, machine = Limits() if public else None, Machine(speed, 1e-6)
+    chosen = sizes(preset, tokens, machine, limits=limits)
+    assert chosen["hidden_size"] in WIDTHS and 0 <= chosen["dropout"] <= 0.5 and chosen["steps"] >= 1
+    config = from_options(chosen, preset)  # legal
+    if limits:
+        assert chosen["steps"] <= limits.steps and chosen["hidden_size"] <= limits.hidden_size
+    elif chosen["hidden_size"] > WIDTHS[-1]:
+        passes = chosen["steps"] * config.train.batch_size * config.train.seq_len / tokens
+        assert passes >= 0.9 * LEAST_PASSES
+    assert seconds_of(chosen, tokens, machine) < SECONDS[preset] * 1.06 or chosen["steps"] <= 200
+
+
+def test_a_short_text_is_not_read_for_ever() -> None:
+    chosen = sizes("quality", 60_000, LAPTOP)
+    assert chosen["steps"] * 16 * 64 / 60_000 == pytest.approx(MOST_PASSES, rel=0.1)
+    assert chosen["hidden_size"] == 512 and chosen["dropout"] == 0.4
+    assert sizes("quality", 20_000, LAPTOP)["hidden_size"] == 256
+    assert sizes("quality", 1_000, LAPTOP) == {"hidden_size": 128, "dropout": 0.4, "steps": 200}
+
+
+def test_what_is_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.estimate.this_machine", lambda: LAPTOP)
+    corpus = corpus_from_text(TEXT * 100, "pets.txt", CorpusConfig())
+    plain = sized(from_options({"preset": "balanced"}), corpus)
+    assert plain.model.hidden_size == 512 and plain.train.steps != PRESETS["balanced"]["steps"]
+    own = sized(from_options({"preset": "balanced", "hidden_size": 64, "dropout": 0.05, "epochs": 2}), corpus)
+    assert (own.model.hidden_size, own.model.dropout) == (64, 0.05)
+    assert (own.train.epochs, own.train.steps) == (2, 0)
+    assert sized(from_options({"steps": 7}), corpus).train.steps == 7
+
+
+@pytest.mark.parametrize("options", [{"preset": "notebook"}, {"preset": "tiny"}, {"level": "word"}])
+def test_other_presets_and_words_are_the_same_everywhere(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.estimate.this_machine", lambda: LAPTOP)
+    config = from_options(options)
+    assert sized(config, corpus_from_text(TEXT, "pets.txt", CorpusConfig())) == config
