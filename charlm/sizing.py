@@ -24,7 +24,7 @@ SHORTEST = {512: 50_000, 256: 10_000, 128: 0}  # tokens from which a width is wo
 LEAST_PASSES = 1.5
 # From here on a model learns its text by heart rather than better, whatever the dropout.
 MOST_PASSES = 8.0
-# The more often a text is read, the more dropout it takes: passes, and what suits them.
+# The more often a text is read, and the wider a model, the more dropout it takes: passes, and what suits the widest.
 PASSES, DROPOUTS = (1.5, 3.0, 6.0), (0.0, 0.2, 0.4)
 FEWEST_STEPS = 200
 VALIDATING = 1.1  # times what the steps alone take
@@ -81,7 +81,8 @@ def sizes(
             break
     passes = min(steps * passes_a_step, most)
     steps = max(passes / passes_a_step, FEWEST_STEPS)
-    new = {"hidden_size": width, "dropout": round(float(np.interp(passes, PASSES, DROPOUTS)), 2)}
+    dropout = float(np.interp(passes, PASSES, DROPOUTS)) * min(1.0, width / WIDTHS[0])
+    new = {"hidden_size": width, "dropout": round(dropout, 2)}
     if not any(given.get(name) for name in BUDGETS):
         new["steps"] = int(float(f"{steps:.2g}"))
     return {name: value for name, value in new.items() if name not in given}

@@ -116,10 +116,10 @@ def test_words_are_told_in_perplexity_and_the_test_part_too(book: str, capsys: p
 
 
 def test_a_given_option_wins_over_the_preset_and_the_rest_stays(book: str, capsys: pytest.CaptureFixture[str]) -> None:
-    made = answer(capsys, "train", book, *TINY, "--preset", "balanced", "--no-lf", "--tie-weights", "--embed-dim", "8")
+    made = answer(capsys, "train", book, *TINY, "--preset", "notebook", "--no-lf", "--tie-weights", "--embed-dim", "8")
     shown = answer(capsys, "runs", "show", made["run_id"])
-    assert shown["model"]["dropout"] == 0.2 and shown["model"]["hidden_size"] == 8 and shown["model"]["tie_weights"]
-    assert shown["corpus_settings"]["lf"] is False and shown["preset"] == "balanced"
+    assert shown["model"]["dropout"] == 0.3 and shown["model"]["hidden_size"] == 8 and shown["model"]["tie_weights"]
+    assert shown["corpus_settings"]["lf"] is False and shown["preset"] == "notebook"
 
 
 def test_what_to_try_next_is_told_with_its_options(book: str, capsys: pytest.CaptureFixture[str]) -> None:
