@@ -36,6 +36,13 @@ window.addEventListener('charlm:head', ({ detail }) => {
 });
 """
 )
+# What suits another text goes into the controls that stand as they were filled; what was changed by hand stays, also
+# what was changed while the server thought. An answer to a preset that is no longer picked changes nothing.
+REFILL_JS = """(suits, preset, filled, ...values) => {
+  const { preset: asked, values: suited } = JSON.parse(suits || '{}'), before = JSON.parse(filled);
+  if (asked !== preset) return [filled, ...values];
+  return [JSON.stringify(suited), ...values.map((value, place) => value === before[place] ? suited[place] : value)];
+}"""
 KEPT_SIZES = 32  # texts whose counts are remembered
 NO_OVERLAY = ("no overlay", "")
 # A toast reaches the page only from an event that went through the queue.
@@ -99,17 +106,17 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
     """Presets fill the form, as the text and the machine want them; folds and estimates follow every control."""
 
     def fill(chosen: Chosen | None, corpus: str, preset: str) -> list[Any]:
-        tokens = train_form.tokens_to_learn(size_of, chosen, corpus, preset)
-        values = train_form.preset_values(preset, limits, tokens)
-        cut = "; cut down to this Space's limits" if values != train_form.preset_values(preset, tokens=tokens) else ""
+        values, uncut = (suited(chosen, corpus, preset, most) for most in (limits, None))
+        cut = "; cut down to this Space's limits" if values != uncut else ""
         hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}{cut}")
-        return [values, hint, *values]
+        return [json.dumps(values), hint, *values]
 
-    def refill(chosen: Chosen | None, corpus: str, preset: str, filled: list[Any], *values: Any) -> list[Any]:
-        """Of another text: what was changed by hand stays."""
-        filled_now, _, *new = fill(chosen, corpus, preset)
-        same = [one == other for one, other in zip(values, filled, strict=True)]
-        return [filled_now, *(value if kept else gr.skip() for value, kept in zip(new, same, strict=True))]
+    def suit(chosen: Chosen | None, corpus: str, preset: str) -> str:
+        return json.dumps({"preset": preset, "values": suited(chosen, corpus, preset, limits)})
+
+    def suited(chosen: Chosen | None, corpus: str, preset: str, most: Limits | None) -> list[Any]:
+        tokens = train_form.tokens_to_learn(size_of, chosen, corpus, preset)
+        return train_form.preset_values(preset, most, tokens)
 
     def retitle(chosen: Chosen | None, preset: str, archs: Sequence[str], *values: Any) -> list[Any]:
         filled = {name: 0 if value is None else value for name, value in zip(NAMES, values, strict=True)}
@@ -125,17 +132,12 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
     size_of = lru_cache(KEPT_SIZES)(partial(train_form.text_size, limits=limits))
     controls = list(form.controls)
     folds = [form.folds[key] for key in FOLDS]
-    filled = gr.State(train_form.preset_values(next(iter(PRESETS))))
     picked = [shared.corpus, form.corpus, form.preset]
+    filled, suits = (gr.Textbox(visible="hidden", elem_id=f"train-{name}") for name in ("filled", "suits"))
+    filled.value = json.dumps(train_form.preset_values(next(iter(PRESETS))))
     form.preset.input(fill, picked, [filled, form.preset, *controls], **QUIET)
-    gr.on(
-        [shared.own.select, form.corpus.change],
-        refill,
-        [*picked, filled, *controls],
-        [filled, *controls],
-        trigger_mode="always_last",
-        **QUIET,
-    )
+    asked_for = gr.on([shared.own.select, form.corpus.change], suit, picked, suits, trigger_mode="always_last", **QUIET)
+    asked_for.then(None, [suits, form.preset, filled, *controls], [filled, *controls], js=REFILL_JS)
     gr.on(
         [shared.own.select, form.archs.change, *(one.change for one in controls)],
         retitle,

@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from bench.acting import stage
-from tests.e2e.steps import SECOND, STORY, choose_tab, fill_form, finished_run, open_app, started, stop_all, until
+from tests.e2e.steps import (
+    SECOND,
+    STORY,
+    choose_tab,
+    fill_form,
+    finished_run,
+    open_app,
+    set_number,
+    started,
+    stop_all,
+    until,
+)
 
 TABS = ("Compare", "Train", "Corpus", "Runs")
 
@@ -283,6 +294,23 @@ def test_a_server_without_the_route_is_asked_gradios_way(page: Any, server: str,
     begin_race(page)
     page.wait_for_function(f"({POINTS})() > 12")
     stop_all(page, services)
+
+
+def test_the_form_follows_the_text_and_leaves_what_was_set_by_hand(page: Any, services: Any, idle: None) -> None:
+    upload(page, "fox.txt", STORY.encode())
+    page.locator("#corpus-head", has_text="fox.txt").wait_for()
+    choose_tab(page, "Train")
+    page.locator("#train-fold-training", has_text="200 steps").wait_for()
+    page.locator("#train-fold-model").get_by_role("button", name="layers of 128").wait_for()  # 4,000 characters
+    page.locator("#train-fold-model").get_by_role("button").first.click()
+    set_number(page, "train-dropout", 0.45)
+    page.locator("#train-corpus input").click()
+    page.get_by_role("option", name="Sherlock Holmes").click()
+    page.locator("#train-fold-training", has_not_text="200 steps").wait_for()
+    page.locator("#train-fold-model").get_by_role("button", name="dropout 0.45").wait_for()
+    page.locator("#train-preset").get_by_text("notebook").click()
+    page.locator("#train-fold-model").get_by_role("button", name="2 layers of 512, dropout 0.3").wait_for()
+    page.locator("#train-fold-training", has_text="30 epochs").wait_for()
 
 
 def test_advice_fills_the_form_with_the_runs_settings_and_its_mend(page: Any, services: Any, idle: None) -> None:
