@@ -22,10 +22,11 @@ from charlm.presets import from_options
 from charlm.runs import Run, RunStore
 
 PARAMETERS = 3_400_000  # an LSTM of 2 x 512
-SHARED: dict[str, Any] = {"batch_size": 32, "seq_len": 64, "dropout": 0.5}
+SHARED: dict[str, Any] = {"batch_size": 16, "seq_len": 64, "dropout": 0.4, "weight_decay": 0.1}
 RECIPES: dict[str, dict[str, Any]] = {
-    "transformer": {"num_layers": 4, "num_heads": 4, "dropout": 0.2},
-    "mingru": {"dropout": 0.3},
+    "rnn": {"dropout": 0.2},
+    "transformer": {"num_layers": 4, "num_heads": 4, "context": 128, "dropout": 0.2},
+    "mingru": {"dropout": 0.2},
 }
 # As the Grimm notebook cleans its table, so that its figures stand beside ours.
 CLEANING: dict[str, dict[str, Any]] = {"grimm": {"drop_newlines": True, "separator": "space"}}
