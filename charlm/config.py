@@ -336,6 +336,7 @@ class TrainConfig(Config):
     minutes: float = setting(0.0, "Training time; 0: no limit", low=0.0, high=100_000.0, unit="minutes")
     grad_clip: float = setting(1.0, "Longest gradient allowed, as an L2 norm; 0: no limit", low=0.0, high=1e6)
     weight_decay: float = setting(0.0, "Pull of the weights towards zero (AdamW)", low=0.0, high=10.0)
+    beta1: float = setting(0.9, "How long Adam remembers gradients; 0.8 helps where steps are few", low=0.0, high=0.999)
     beta2: float = setting(0.99, "How long Adam remembers the size of gradients", low=0.5, high=0.99999)
     weight_average: float = setting(
         0.0,

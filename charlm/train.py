@@ -61,7 +61,7 @@ class TrainState:
         optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=config.learning_rate,
-            betas=(0.9, config.beta2),
+            betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
             fused=True,
         )

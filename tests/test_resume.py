@@ -22,7 +22,7 @@ OTHERS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("lstm",), {"embed_dim": 8, "tie_weights": True}),
     (("gru",), {"embed_dim": 5, "num_layers": 1, "dropout": 0.0}),
     (("rnn",), {"num_layers": 3, "dropout": 0.5}),
-    (("lstm",), {"init": "torch", "weight_decay": 0.1, "beta2": 0.9}),
+    (("lstm",), {"init": "torch", "weight_decay": 0.1, "beta1": 0.7, "beta2": 0.9}),
     (("gru",), {"init": "notebook", "grad_clip": 0, "warmup_steps": 150}),
     (("lstm",), {"steps": 0, "epochs": 6.1, "eval_every": 0}),
     (("gru",), {"patience": 9, "schedule": "plateau", "learning_rate": 0.3}),

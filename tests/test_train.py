@@ -73,7 +73,7 @@ def test_a_step_is_adams_on_the_clipped_gradient() -> None:
     loss = F.cross_entropy(logits.flatten(0, 1), torch.from_numpy(targets).long().reshape(-1))
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(reference.parameters(), config.grad_clip)
-    adam = torch.optim.Adam(reference.parameters(), lr=config.learning_rate, betas=(0.9, config.beta2))
+    adam = torch.optim.Adam(reference.parameters(), lr=config.learning_rate, betas=(config.beta1, config.beta2))
     adam.step()
     assert row.train_loss == pytest.approx(loss.item(), rel=1e-6)
     assert row.grad_norm == pytest.approx(norm.item(), rel=1e-5)

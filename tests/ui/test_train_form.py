@@ -24,7 +24,7 @@ def configured(preset: str = "quick", chosen: Any = None, **changes: Any) -> Any
 
 def test_every_setting_of_a_training_has_its_control() -> None:
     # tokens are the Corpus tab's
-    left_out = {"arch", "level", "words", "min_count", "vocab_size", "beta2", "counted"}
+    left_out = {"arch", "level", "words", "min_count", "vocab_size", "beta1", "beta2", "counted"}
     fields = {*config_class("hidden_size").names(), *config_class("steps").names()}
     assert fields - left_out == set(NAMES) and len(NAMES) == len(set(NAMES))
 
