@@ -22,7 +22,7 @@ NOTHING: Mapping[str, Any] = {"prompt": "", "text": "", "note": ""}
 def resting_columns(runs: Sequence[Any], lexicons: Mapping[str, frozenset[str]]) -> str:
     """Before Generate: the last sample of each run's training, so that the page never opens empty."""
     if not runs:
-        return notice("No model chosen.", "Pick one to six in Models; the three that come with the app are at its end.")
+        return notice("No model chosen.", "Pick one to six in Models; those that come with the app are at its end.")
     return _draw(runs, {run.run_id: [_last_sample(run)] for run in runs}, lexicons)
 
 

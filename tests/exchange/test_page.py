@@ -175,7 +175,8 @@ def test_the_page_names_nothing_outside_itself(shipped: Run, tmp_path: Path) -> 
 def test_the_page_says_what_it_is(shipped: Run, tmp_path: Path) -> None:
     page = page_of(shipped, tmp_path)
     assert "<title>sherlock-rnn</title>" in page and "--c: #D55E00" in page
-    assert "RNN (tanh), 2 layers of 192, 141,390 parameters. Learned from Sherlock Holmes." in page
+    size, parameters = shipped.model_config.hidden_size, f"{shipped.num_parameters:,}"
+    assert f"RNN (tanh), 2 layers of {size}, {parameters} parameters. Learned from Sherlock Holmes." in page
     assert "<b>2.19</b> bits/char" in page and "{{" not in page
     assert described(page)["signs"]["0"] == ["⏎", "line end"]
 
