@@ -53,10 +53,11 @@ def publish(run: Run) -> int:
     model, path = run.load_model(), folder / WEIGHTS
     told = weights_about(run.folder / WEIGHTS)
     save_weights(path, model, half=True, step=told["step"], val_loss=told["val_loss"])
-    whole, half = measured(run, model), measured(run, load_weights(path, run.model_config))
+    kept = load_weights(path, run.model_config)
+    whole, half = measured(run, model), measured(run, kept)
     info = {**run.info, "run_id": name, "label": name, "message": "", "group": ""}
     (folder / "run.json").write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / CARD).write_text(card(run, whole, half), encoding="utf-8")
+    (folder / CARD).write_text(card(run, kept, whole, half), encoding="utf-8")
     lost, size = half.nats_per_token - whole.nats_per_token, path.stat().st_size
     print(f"{name}: {half.nats_per_token:.4f} nats, 16 bits cost {lost:+.6f}; {size:,} bytes")
     if lost > MOST_LOST or size > MOST_BYTES:

@@ -1,17 +1,20 @@
 """A model's card: its data, recipe, curve, losses, samples and limits, in Markdown, from its run."""
 
 import math
-from typing import Any
 
 from bench.resumable import markdown
-from charlm.config import ARCH_NAMES
+from charlm.config import ARCH_NAMES, ModelConfig, SampleConfig, TrainConfig
 from charlm.evaluate import Evaluation
+from charlm.models import LanguageModel
 from charlm.runs import Run
+from charlm.sample import generate
 
 POINTS = 12  # of a curve
-SHOWN = 600  # characters of a sample
-# What is not said of a recipe: where it ran, what it is called, and what only decides when it is looked at.
-UNSAID = ("label", "device", "precision", "patience", "eval_every", "vocab_size", "level", "counted")
+PROMPT, LENGTH = "Holmes", 400  # of a sample
+TEMPERATURES = (0.5, 0.8, 1.1)
+# What is said of a recipe although it is the default, and what is not.
+SAID = ("num_layers", "batch_size", "seq_len", "schedule", "seed")
+UNSAID = ("arch", "label", "eval_every", "vocab_size", "steps")
 LIMITS = """\
 It has read one book of 1892, in English, and knows its {distinct} characters and nothing else: no other can be in a
 prompt. It spells, and writes sentences that sound like the book's; it knows no facts, loses the thread of a sentence
@@ -19,20 +22,22 @@ within a line, and invents names. Parts of what it writes may stand in the book 
 people are those of its time, and the model has no others. It is made for comparing architectures, not for use."""
 
 
-def card(run: Run, whole: Evaluation, half: Evaluation) -> str:
+def card(run: Run, model: LanguageModel, whole: Evaluation, half: Evaluation) -> str:
     """The card of a finished run.
 
     Args:
-        run: with its metrics and samples.
+        run: with its metrics.
+        model: what it has learned, as it is kept.
         whole: what its weights score on the held-out text as they were trained.
         half: the same in 16 bits, as they are kept.
     """
-    facts, model = run.corpus, run.model_config
+    facts, config = run.corpus, run.model_config
+    texts = {each: "".join(generate(model, run.tokenizer(), PROMPT, told(each))) for each in TEMPERATURES}
     sections = {
-        "": f"{ARCH_NAMES[run.arch]} of characters, {model.num_layers} layers of {model.hidden_size}, "
+        "": f"{ARCH_NAMES[run.arch]} of characters, {config.num_layers} layers of {config.hidden_size}, "
         f"{run.num_parameters:,} parameters.",
         "Data": f"{facts['name']}: {facts['characters']:,} characters, {facts['distinct']} distinct. The last "
-        f"{facts['val_chars']:,} are held out; no step of the training saw them. SHA-256 of the text:\n"
+        f"{facts['val_chars']:,} are held out; no step\nof the training saw them. SHA-256 of the text:\n"
         f"`{facts['sha256']}`.",
         "Recipe": f"`python -m bench.make_shipped {run.arch}`, {run.info['progress']['seconds'] / 60:.1f} minutes of "
         f"its own.\n\n{_settings(run)}",
@@ -41,7 +46,7 @@ def card(run: Run, whole: Evaluation, half: Evaluation) -> str:
         f"(standard error {half.standard_error:.4f}), that is {half.bits_per_char:.3f} bits per character, perplexity "
         f"{half.perplexity:.3f}.\nWith the weights in 32 bits as they were trained: {whole.nats_per_token:.4f}. "
         f"Guessing among {facts['distinct']}: {math.log(facts['distinct']):.4f}.",
-        "Samples": "\n\n".join(_sample(sample) for sample in run.samples()[-2:]),
+        "Samples": "\n\n".join(_sample(PROMPT + text, each) for each, text in texts.items()),
         "Limits": LIMITS.format(distinct=facts["distinct"]),
     }
     return "\n\n".join([f"# {run.label}", *(_section(*one) for one in sections.items())]) + "\n"
@@ -51,11 +56,17 @@ def _section(title: str, text: str) -> str:
     return f"## {title}\n\n{text}" if title else text
 
 
+def told(temperature: float) -> SampleConfig:
+    """How a sample is drawn."""
+    return SampleConfig(length=LENGTH, temperature=temperature)
+
+
 def _settings(run: Run) -> str:
-    """All that decides what the training does."""
+    """What differs from the defaults, and what one looks for first."""
     values = run.model_config.to_dict() | run.train_config.to_dict()
-    said = [f"{name} {value}" for name, value in values.items() if name not in UNSAID and value not in (0, "", False)]
-    return f"{', '.join(said)}."
+    usual = ModelConfig().to_dict() | TrainConfig().to_dict()
+    differs = [name for name, value in values.items() if value != usual[name] or name in SAID]
+    return ", ".join(f"{name.replace('_', ' ')} {values[name]}" for name in differs if name not in UNSAID) + "."
 
 
 def _curve(run: Run) -> list[list[str]]:
@@ -68,7 +79,6 @@ def _curve(run: Run) -> list[list[str]]:
     ]
 
 
-def _sample(sample: dict[str, Any]) -> str:
-    text = f"{sample['prompt']}{sample['text']}"[:SHOWN].strip()
-    quoted = "\n".join(f"> {line}".rstrip() for line in text.splitlines())
-    return f"After {sample['step']:,} steps, as the training showed it:\n\n{quoted}"
+def _sample(text: str, temperature: float) -> str:
+    quoted = "\n".join(f"> {line}".rstrip() for line in text.strip().splitlines())
+    return f"At temperature {temperature:g}, seed 7:\n\n{quoted}"
