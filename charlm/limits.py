@@ -32,9 +32,9 @@ def limit(value: float, what: str, unit: str) -> Any:
 class Limits:
     """The table. What has no `together` in front counts for one visitor."""
 
-    parameters: int = limit(1_000_000, "size of a model", "parameters")
-    hidden_size: int = limit(256, "units in a layer", "units")
-    num_layers: int = limit(2, "layers", "layers")
+    parameters: int = limit(4_000_000, "size of a model", "parameters")
+    hidden_size: int = limit(1_280, "units in a layer", "units")
+    num_layers: int = limit(4, "layers", "layers")
     vocab_size: int = limit(20_000, "distinct tokens", "tokens")
     order: int = limit(8, "an n-gram's longest entry", "tokens")
     counted: int = limit(2_000_000, "what an n-gram has counted", "tokens")

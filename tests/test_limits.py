@@ -103,6 +103,6 @@ def test_a_state_is_bounded_whatever_the_weights() -> None:
 
 
 def test_presets_are_cut_and_the_rest_stays() -> None:
-    values = {"hidden_size": 512, "num_layers": 1, "steps": 8000, "dropout": 0.3, "length": 5000}
-    expected = {"hidden_size": 256, "num_layers": 1, "steps": 2000, "dropout": 0.3, "length": 1000}
+    values = {"hidden_size": 2048, "num_layers": 1, "steps": 8000, "dropout": 0.3, "length": 5000}
+    expected = {"hidden_size": 1280, "num_layers": 1, "steps": 2000, "dropout": 0.3, "length": 1000}
     assert fitted(LIMITS, values) == expected

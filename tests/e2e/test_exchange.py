@@ -106,7 +106,7 @@ def test_a_checkpoint_from_elsewhere_is_trained_further(page: Any, services: Any
     find_format("udacity").write(Run(SHIPPED / "sherlock-lstm", shipped=True), path)
     before = {run.run_id for run in services.store.list()}
     import_files(page, path)
-    page.locator("#runs-told", has_text="Imported holmes: LSTM, 2 layers of 192, 78 characters").wait_for()
+    page.locator("#runs-told", has_text="Imported holmes: LSTM, 2 layers of 512, 78 characters").wait_for()
     [new] = {run.run_id for run in services.store.list()} - before
     page.locator("#runs-details", has_text="holmes.net (udacity)").wait_for()
     page.locator("#runs-told").get_by_role("button", name="Compare it").click()

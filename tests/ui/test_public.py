@@ -64,9 +64,9 @@ def test_the_queue_shows_ones_own_trainings(visit: Any, pets: Any, idle: None) -
 
 # What is asked for beyond a limit, by the limit's name: endpoint and inputs.
 FORGED: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "hidden_size": ("/train", ("", None, "rnn", {"hidden_size": 257})),
-    "num_layers": ("/train", ("", None, "rnn", {"num_layers": 3})),
-    "parameters": ("/train", ("", None, "lstm", {"hidden_size": 256, "embed_dim": 1024, "num_layers": 2})),
+    "hidden_size": ("/train", ("", None, "rnn", {"hidden_size": 1281})),
+    "num_layers": ("/train", ("", None, "rnn", {"num_layers": 5})),
+    "parameters": ("/train", ("", None, "lstm", {"hidden_size": 640, "num_layers": 2})),
     "tokens_a_step": ("/train", ("", None, "rnn", {"batch_size": 4096, "seq_len": 10})),
     "vocab_size": ("/train", ("", None, "rnn", {"level": "bpe", "vocab_size": 20_001})),
     "steps": ("/train", ("", None, "rnn", {"steps": 2001})),
@@ -196,5 +196,5 @@ def test_presets_are_cut_down_to_what_is_allowed() -> None:
 
     for preset in PRESETS:
         values = dict(zip(NAMES, preset_values(preset, Limits()), strict=True))
-        assert values["hidden_size"] <= 256 and values["steps"] <= 2000
+        assert values["hidden_size"] <= Limits().hidden_size and values["steps"] <= 2000
         ModelConfig.from_dict({name: value for name, value in values.items() if name in ModelConfig.names()})
