@@ -10,6 +10,7 @@ from bench import how_far, make_shipped
 from charlm.catalog import DEFAULT_KEY
 from charlm.checkpoint import load_weights
 from charlm.runs import Run
+from tests.training import lines_of
 
 SMALL = ["batch_size=4", "seq_len=8", "num_layers=1", "steps=12", "eval_every=4"]
 
@@ -19,10 +20,6 @@ def corpus(tmp_path: Path) -> str:
     path = tmp_path / "pets.txt"
     path.write_text("the cat sat on the mat and a dog ran from the hen. " * 30)
     return str(path)
-
-
-def lines_of(out: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if line.startswith("|")]
 
 
 def test_each_has_about_as_many_parameters(

@@ -8,6 +8,7 @@ import pytest
 from bench import resumable, wikitext
 from charlm.cli import main as charlm
 from charlm.runs import RunStore
+from tests.training import lines_of
 
 WORDS = ["hidden_size=8", "embed_dim=8", "batch_size=4", "seq_len=5", "epochs=2", "softmax_samples=0"]
 
@@ -17,10 +18,6 @@ def corpus(tmp_path: Path) -> str:
     path = tmp_path / "pets.txt"
     path.write_text("the cat sat on the mat \n a dog ran from the hen \n" * 20)
     return str(path)
-
-
-def lines_of(out: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if line.startswith("|")]
 
 
 def test_epochs_are_logged_with_both_perplexities(

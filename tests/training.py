@@ -40,6 +40,11 @@ def settings(**options: Any) -> RunConfig:
     return from_options({**SMALL, **options})
 
 
+def lines_of(out: str) -> list[list[str]]:
+    """The cells of the tables that a program printed in Markdown."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if line.startswith("|")]
+
+
 def store_in(folder: Path) -> RunStore:
     """A store without shipped runs."""
     return RunStore(folder / "runs", folder / "shipped")
