@@ -1,5 +1,7 @@
 """The background thread: queue, pause, stop and resume at every state, endings, failures."""
 
+import contextlib
+import functools
 import signal
 import subprocess
 import sys
@@ -318,6 +320,14 @@ def test_orders_from_everywhere_at_once(jobs: Jobs) -> None:
             except Exception as error:
                 errors.append(error)
 
+    def is_done(ids: list[str]) -> bool:
+        """An order to pause may be obeyed when all who gave it have gone: who is found paused goes on."""
+        for run_id in ids:
+            if jobs.status(run_id)["status"] == "paused":
+                with contextlib.suppress(JobError):
+                    jobs.resume(run_id)
+        return jobs.current() is None
+
     for _ in range(3):
         ids = begin(jobs, "lstm", "rnn", steps=20)
         threads = [threading.Thread(target=bother, args=(run_id, at)) for at, run_id in enumerate(ids * 2)]
@@ -325,10 +335,7 @@ def test_orders_from_everywhere_at_once(jobs: Jobs) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        for run_id in ids:
-            if jobs.status(run_id)["status"] == "paused":
-                jobs.resume(run_id)
-        idle(jobs)
+        wait_for(functools.partial(is_done, ids), "for the trainings to end")
     assert not errors
 
 
