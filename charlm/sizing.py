@@ -44,12 +44,12 @@ def sized(config: RunConfig, corpus: Corpus, limits: Limits | None = None) -> Ru
         corpus: on what.
         limits: of a public Space.
     """
-    if not is_sized(config.preset, config.model):
+    values = config.model.to_dict() | config.train.to_dict()
+    given = {name: values[name] for name in config.given if name in values}
+    if not is_sized(config.preset, config.model) or _is_decided(given):
         return config
     from charlm.estimate import this_machine  # torch takes seconds: not before it is needed
 
-    values = config.model.to_dict() | config.train.to_dict()
-    given = {name: values[name] for name in config.given if name in values}
     tokens = character_sizes(len(corpus.text), config.corpus, corpus.held_out or None)[0]
     new = sizes(config.preset, tokens, this_machine(), given, limits)
     model, train = ({name: new[name] for name in new if name in cls.names()} for cls in (ModelConfig, TrainConfig))
@@ -83,6 +83,14 @@ def sizes(
     steps = max(passes / passes_a_step, FEWEST_STEPS)
     dropout = float(np.interp(passes, PASSES, DROPOUTS)) * min(1.0, width / WIDTHS[0])
     new = {"hidden_size": width, "dropout": round(dropout, 2)}
-    if not any(given.get(name) for name in BUDGETS):
+    if not _has_budget(given):
         new["steps"] = int(float(f"{steps:.2g}"))
     return {name: value for name, value in new.items() if name not in given}
+
+
+def _has_budget(given: Mapping[str, Any]) -> bool:
+    return any(given.get(name) for name in BUDGETS)
+
+
+def _is_decided(given: Mapping[str, Any]) -> bool:
+    return {"hidden_size", "dropout"} <= given.keys() and _has_budget(given)

@@ -74,6 +74,9 @@ def test_what_is_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (own.model.hidden_size, own.model.dropout) == (64, 0.05)
     assert (own.train.epochs, own.train.steps) == (2, 0)
     assert sized(from_options({"steps": 7}), corpus).train.steps == 7
+    monkeypatch.setattr("charlm.estimate.this_machine", lambda: pytest.fail("nothing is left to be found"))
+    decided = from_options({"preset": "balanced", "hidden_size": 64, "dropout": 0.05, "epochs": 2})
+    assert sized(decided, corpus) == decided
 
 
 @pytest.mark.parametrize("options", [{"preset": "notebook"}, {"preset": "tiny"}, {"level": "word"}])
