@@ -1,25 +1,29 @@
 """How far each architecture goes: the best validation loss after so many minutes, all with as many parameters.
 
     python -m bench.how_far CORPUS ARCH MINUTES [SETTING=VALUE ..] [--parameters 3400000] [--work FOLDER]
-    python -m bench.how_far table | picture [--work FOLDER]
+    python -m bench.how_far table | picture
 
 CORPUS is a file or a name of the catalog. The minutes are the training's own, its validations (one a pass) counted.
-What was begun in the work folder goes on there, and what has come to its end is not trained again. `table` and
-`picture`, an SVG per corpus beside the runs, show what is there; cells that were not run are not in it.
+What was begun in the work folder goes on there, and what has come to its end is not trained again. Losses and curves
+are kept in bench/curves/how-far.jsonl (`--cells`); `table` and `picture`, an SVG per corpus beside it, show what stands
+there. Cells that were not run are not in it.
 """
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from bench.resumable import label_of, markdown, settings_of, train
+from bench.resumable import label_of, logged, markdown, settings_of, train
 from charlm.cli.texts import open_corpus
 from charlm.config import ARCH_NAMES, ARCHITECTURES
 from charlm.encoding import corpus_cut, tokenizer_for
 from charlm.estimate import size_for
 from charlm.presets import from_options
-from charlm.runs import Run, RunStore
+from charlm.runs import Run
 
 PARAMETERS = 3_400_000  # an LSTM of 2 x 512
 SHARED: dict[str, Any] = {"batch_size": 16, "seq_len": 64, "dropout": 0.4, "weight_decay": 0.1}
@@ -30,6 +34,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 # As the Grimm notebook cleans its table, so that its figures stand beside ours.
 CLEANING: dict[str, dict[str, Any]] = {"grimm": {"drop_newlines": True, "separator": "space"}}
+CELLS = Path(__file__).parent / "curves" / "how-far.jsonl"
 HEAD = ("corpus", "architecture", "minutes", "best loss", "after passes", "parameters", "settings")
 
 
@@ -42,14 +47,16 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="fields of the config classes")
     parser.add_argument("--parameters", type=int, default=PARAMETERS)
     parser.add_argument("--work", type=Path, default=Path("checkpoints") / "how-far")
+    parser.add_argument("--cells", type=Path, default=CELLS)
     given = parser.parse_args(words)
     if given.corpus == "picture":
-        draw(given.work)
+        draw(given.cells)
     elif given.corpus != "table":
         label = label_of(f"{Path(given.corpus).stem}-{given.arch}-{given.minutes:g}", given.settings)
         options = {"minutes": given.minutes, **settings_of(given.settings), "label": label}
-        train(given.work, given.corpus, "quality", recipe(given.corpus, given.arch, options, given.parameters))
-    print(table(given.work))
+        chosen = recipe(given.corpus, given.arch, options, given.parameters)
+        keep(cell(train(given.work, given.corpus, "quality", chosen)), given.cells)
+    print(table(given.cells))
 
 
 def recipe(corpus: str, arch: str, options: Mapping[str, Any], parameters: int) -> dict[str, Any]:
@@ -65,46 +72,69 @@ def recipe(corpus: str, arch: str, options: Mapping[str, Any], parameters: int) 
     return {**chosen, "hidden_size": size_for(model, parameters)}
 
 
-def finished(work: Path) -> list[Run]:
-    """The runs that have come to their end, by corpus, minutes and loss."""
-    runs = [run for run in RunStore(work).list() if run.status == "finished" and not run.shipped]
-    return sorted(runs, key=lambda run: (run.corpus["name"], run.train_config.minutes, run.best_val_loss or 0.0))
+def cell(run: Run) -> dict[str, Any]:
+    """What is kept of a finished run: `curve` holds own minutes, passes, training and validation loss of each."""
+    model, config = run.model_config, run.train_config
+    rows = [row for row in run.metrics() if row.get("val_loss") is not None]
+    shape = {"layers": model.num_layers, "width": model.hidden_size, "parameters": run.num_parameters}
+    recipe = {"dropout": model.dropout, "weight_decay": config.weight_decay, "learning_rate": config.learning_rate}
+    curve = [[row["seconds"] / 60, row["epoch"], row["train_loss"], row["val_loss"]] for row in rows]
+    return {
+        "corpus": run.corpus["name"],
+        "arch": run.arch,
+        "minutes": config.minutes,
+        "label": run.label,
+        **shape,
+        "batch": f"{config.batch_size} x {config.seq_len}",
+        **recipe,
+        "loss": run.best_val_loss,
+        "curve": [[round(figure, 4) for figure in point] for point in curve],
+    }
 
 
-def table(work: Path) -> str:
-    """A line a run, in Markdown."""
+def keep(new: Mapping[str, Any], path: Path) -> None:
+    """Put a cell to those that are kept, in place of one of the same settings."""
+    name = itemgetter("corpus", "label", "parameters")
+    rest = [one for one in logged(path) if name(one) != name(new)]
+    cells = sorted([*rest, new], key=itemgetter("corpus", "minutes", "loss"))
+    path.write_text("".join(json.dumps(one) + "\n" for one in cells), encoding="utf-8")
+
+
+def table(path: Path) -> str:
+    """A line a cell, in Markdown."""
     rows = []
-    for run in finished(work):
-        model, config = run.model_config, run.train_config
-        passes = next((row["epoch"] for row in run.metrics() if row["step"] == run.best_step), 0.0)
-        settings = f"{model.num_layers} x {model.hidden_size}, dropout {model.dropout:g}, rate {config.learning_rate:g}"
-        figures = [f"{config.minutes:g}", f"{run.best_val_loss:.4f}", f"{passes:.1f}", f"{run.num_parameters:,}"]
-        rows.append([run.corpus["name"], ARCH_NAMES[run.arch], *figures, settings])
+    for one in logged(path):
+        passes = min(one["curve"], key=itemgetter(3))[1]
+        figures = [f"{one['minutes']:g}", f"{one['loss']:.4f}", f"{passes:.1f}", f"{one['parameters']:,}"]
+        recipe = f"dropout {one['dropout']:g}, rate {one['learning_rate']:g}, decay {one['weight_decay']:g}"
+        settings = f"{one['layers']} x {one['width']}, {one['batch']}, {recipe}"
+        rows.append([one["corpus"], ARCH_NAMES[one["arch"]], *figures, settings])
     return markdown(HEAD, rows)
 
 
-def draw(work: Path) -> None:
-    """A picture for each corpus: validation losses by minutes, a line a run, as long as it was given."""
+def draw(path: Path) -> None:
+    """A picture for each corpus: validation losses by minutes, a line a cell, as long as it was given."""
     from matplotlib import pyplot
 
     pyplot.rcParams["svg.fonttype"] = "none"  # text stays text
-    runs = finished(work)
-    for name in sorted({run.corpus["name"] for run in runs}):
+    pyplot.rcParams["svg.hashsalt"] = "how-far"
+    for name, group in groupby(logged(path), key=itemgetter("corpus")):
+        cells = list(group)
         figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-        for run in [run for run in runs if run.corpus["name"] == name]:
-            rows = [row for row in run.metrics() if row.get("val_loss") is not None]
-            label = f"{ARCH_NAMES[run.arch]}, {run.train_config.minutes:g} min: {run.best_val_loss:.3f}"
-            minutes, losses = [row["seconds"] / 60 for row in rows], [row["val_loss"] for row in rows]
-            axes.plot(minutes, losses, marker=".", color=ARCHITECTURES[run.arch].colour, label=label)
-        lowest = min(run.best_val_loss for run in runs if run.corpus["name"] == name)
+        for one in cells:
+            minutes, _, _, losses = zip(*one["curve"], strict=True)
+            label = f"{ARCH_NAMES[one['arch']]}, {one['minutes']:g} min: {one['loss']:.3f}"
+            axes.plot(minutes, losses, marker=".", color=ARCHITECTURES[one["arch"]].colour, label=label)
+        lowest = min(one["loss"] for one in cells)
         axes.set(title=name, xlabel="own minutes", ylabel="validation loss, nats per character")
         axes.set_ylim(lowest - 0.03, lowest + 0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.2)
         axes.legend(frameon=False)
-        path = work / f"{name.lower().replace(' ', '-')}.svg"
-        figure.savefig(path, metadata={"Date": None})
-        print(path)
+        picture = path.parent / f"how-far-{name.lower().replace(' ', '-')}.svg"
+        figure.savefig(picture, metadata={"Date": None})
+        pyplot.close(figure)
+        print(picture)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def corpus(tmp_path: Path) -> str:
 def test_each_has_about_as_many_parameters(
     corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], single_steps: None
 ) -> None:
-    work = ["--work", str(tmp_path / "work"), "--parameters", "30000"]
+    work = ["--work", str(tmp_path / "work"), "--cells", str(tmp_path / "cells.jsonl"), "--parameters", "30000"]
     for arch in ("lstm", "rnn"):
         how_far.main([corpus, arch, "5", *SMALL, *work])
     out = capsys.readouterr().out
@@ -36,7 +36,7 @@ def test_each_has_about_as_many_parameters(
     assert {row[1] for row in rows} == {"LSTM", "RNN"} and {row[2] for row in rows} == {"5"}
     assert all(25_000 < int(row[5].replace(",", "")) < 35_000 for row in rows)
     how_far.main(["picture", *work])
-    picture = (tmp_path / "work" / "pets.txt.svg").read_text()
+    picture = (tmp_path / "how-far-pets.txt.svg").read_text()
     assert "LSTM, 5 min" in picture and "RNN, 5 min" in picture and "#0072b2" in picture.lower()
 
 
@@ -51,7 +51,8 @@ def test_models_are_published_in_16_bits_with_a_card(
 ) -> None:
     monkeypatch.setattr(make_shipped, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setattr(make_shipped, "PARAMETERS", 20_000)
-    monkeypatch.setattr(make_shipped, "PASSES", {"gru": 0.02})
+    monkeypatch.setattr(make_shipped, "ARCHS", ("gru",))
+    monkeypatch.setattr(make_shipped, "PASSES", 0.02)
     for _ in range(2):
         make_shipped.main(["--work", str(tmp_path / "work")])
     [folder] = (tmp_path / "shipped").iterdir()
@@ -74,7 +75,8 @@ def test_too_long_or_too_coarse_is_not_shipped(
 ) -> None:
     monkeypatch.setattr(make_shipped, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setattr(make_shipped, "PARAMETERS", 20_000)
-    monkeypatch.setattr(make_shipped, "PASSES", {"rnn": 0.02})
+    monkeypatch.setattr(make_shipped, "ARCHS", ("rnn",))
+    monkeypatch.setattr(make_shipped, "PASSES", 0.02)
     for name, value in {"MOST_BYTES": 1000, "MOST_TOGETHER": 1000}.items():
         with monkeypatch.context() as patched, pytest.raises(SystemExit, match=r"1,000 bytes|too large together"):
             patched.setattr(make_shipped, name, value)
