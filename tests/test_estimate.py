@@ -71,6 +71,14 @@ def test_time_follows_the_smallest_budget() -> None:
     assert seconds(steps=100, minutes=1) == seconds(steps=100) < 60.0
 
 
+def test_bfloat16_has_a_speed_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.device.matrix_instructions", lambda: ["avx512_bf16"])
+    wide, machine = replace(MODEL, hidden_size=512), Machine(1e-9, 0.0, per_half_product=5e-10)
+    whole = machine.step_seconds(wide, replace(TRAIN, precision="float32"))
+    assert machine.step_seconds(wide, TRAIN) == pytest.approx(whole / 2)
+    assert Machine(1e-9, 0.0).step_seconds(wide, TRAIN) == pytest.approx(whole)
+
+
 @pytest.mark.parametrize("arch", [arch for arch in ARCHS if arch != "ngram"])
 def test_of_many_tokens_no_logits_are_kept(arch: str) -> None:
     sizes = {"arch": arch, "hidden_size": 16, "num_heads": 4, "embed_dim": 16}
