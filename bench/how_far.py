@@ -35,6 +35,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 # As the Grimm notebook cleans its table, so that its figures stand beside ours.
 CLEANING: dict[str, dict[str, Any]] = {"grimm": {"drop_newlines": True, "separator": "space"}}
 CELLS = Path(__file__).parent / "curves" / "how-far.jsonl"
+TOLD = {"dropout": "dropout", "DropConnect": "weight_dropout", "rate": "learning_rate", "decay": "weight_decay"}
 HEAD = ("corpus", "architecture", "minutes", "best loss", "after passes", "parameters", "settings")
 
 
@@ -77,7 +78,7 @@ def cell(run: Run) -> dict[str, Any]:
     model, config = run.model_config, run.train_config
     rows = [row for row in run.metrics() if row.get("val_loss") is not None]
     shape = {"layers": model.num_layers, "width": model.hidden_size, "parameters": run.num_parameters}
-    recipe = {"dropout": model.dropout, "weight_decay": config.weight_decay, "learning_rate": config.learning_rate}
+    settings = model.to_dict() | config.to_dict()
     curve = [[row["seconds"] / 60, row["epoch"], row["train_loss"], row["val_loss"]] for row in rows]
     return {
         "corpus": run.corpus["name"],
@@ -86,7 +87,7 @@ def cell(run: Run) -> dict[str, Any]:
         "label": run.label,
         **shape,
         "batch": f"{config.batch_size} x {config.seq_len}",
-        **recipe,
+        **{name: settings[name] for name in TOLD.values()},
         "loss": run.best_val_loss,
         "curve": [[round(figure, 4) for figure in point] for point in curve],
     }
@@ -106,8 +107,8 @@ def table(path: Path) -> str:
     for one in logged(path):
         passes = min(one["curve"], key=itemgetter(3))[1]
         figures = [f"{one['minutes']:g}", f"{one['loss']:.4f}", f"{passes:.1f}", f"{one['parameters']:,}"]
-        recipe = f"dropout {one['dropout']:g}, rate {one['learning_rate']:g}, decay {one['weight_decay']:g}"
-        settings = f"{one['layers']} x {one['width']}, {one['batch']}, {recipe}"
+        recipe = [f"{name} {one[key]:g}" for name, key in TOLD.items() if one[key]]
+        settings = ", ".join([f"{one['layers']} x {one['width']}", one["batch"], *recipe])
         rows.append([one["corpus"], ARCH_NAMES[one["arch"]], *figures, settings])
     return markdown(HEAD, rows)
 
