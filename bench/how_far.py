@@ -11,6 +11,7 @@ there. Cells that were not run are not in it.
 
 import argparse
 import json
+import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -121,18 +122,19 @@ def draw(path: Path) -> None:
     pyplot.rcParams["svg.hashsalt"] = "how-far"
     for name, group in groupby(logged(path), key=itemgetter("corpus")):
         cells = list(group)
+        longest, lowest = max(one["minutes"] for one in cells), min(one["loss"] for one in cells)
         figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
         for one in cells:
             minutes, _, _, losses = zip(*one["curve"], strict=True)
             label = f"{ARCH_NAMES[one['arch']]}, {one['minutes']:g} min: {one['loss']:.3f}"
-            axes.plot(minutes, losses, marker=".", color=ARCHITECTURES[one["arch"]].colour, label=label)
-        lowest = min(one["loss"] for one in cells)
+            line = {"color": ARCHITECTURES[one["arch"]].colour, "linestyle": "-" if one["minutes"] == longest else "--"}
+            axes.plot(minutes, losses, marker=".", label=label, **line)
         axes.set(title=name, xlabel="own minutes", ylabel="validation loss, nats per character")
-        axes.set_ylim(lowest - 0.03, lowest + 0.6)
+        axes.set_ylim(lowest - 0.03, lowest + 0.4)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.2)
         axes.legend(frameon=False)
-        picture = path.parent / f"how-far-{name.lower().replace(' ', '-')}.svg"
+        picture = path.parent / f"how-far-{'-'.join(re.findall('[a-z0-9]+', name.lower()))}.svg"
         figure.savefig(picture, metadata={"Date": None})
         pyplot.close(figure)
         print(picture)

@@ -36,7 +36,7 @@ def test_each_has_about_as_many_parameters(
     assert {row[1] for row in rows} == {"LSTM", "RNN"} and {row[2] for row in rows} == {"5"}
     assert all(25_000 < int(row[5].replace(",", "")) < 35_000 for row in rows)
     how_far.main(["picture", *work])
-    picture = (tmp_path / "how-far-pets.txt.svg").read_text()
+    picture = (tmp_path / "how-far-pets-txt.svg").read_text()
     assert "LSTM, 5 min" in picture and "RNN, 5 min" in picture and "#0072b2" in picture.lower()
 
 
