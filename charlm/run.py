@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -342,6 +343,11 @@ class Run:
         except (OSError, ValueError, TypeError, KeyError) as error:  # Timeout is an OSError
             reason = getattr(error, "strerror", None) or error
             raise CheckpointError(f"run.json of {self.label} cannot be written: {reason}") from error
+        finally:
+            if not path.exists():  # deleted in the moment before the lock, which brought the folder back
+                with suppress(OSError):
+                    (self.folder / ".edit").unlink(missing_ok=True)
+                    self.folder.rmdir()
 
     def hold(self) -> None:
         """Mark the run as this process's own until `release`; a process that dies lets go by itself."""

@@ -15,7 +15,7 @@ import torch
 from charlm.checkpoint import save_weights
 from charlm.errors import CharLMError, CheckpointError, ConfigError, JobError
 from charlm.models import build_model
-from charlm.run import Run
+from charlm.run import Run, read_json
 from charlm.runs import RunStore, load_run
 from tests.training import entered, spoil, store_in, trained
 
@@ -291,6 +291,20 @@ def test_runs_made_at_once_are_all_different(store: RunStore, run: Run, request:
 # --- trash, leftovers, disk ------------------------------------------------------------------------------------------
 
 
+def test_what_is_deleted_in_the_moment_before_a_change_stays_away(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_and_lose(path: Path) -> dict:
+        info = read_json(path)
+        run.folder.rename(tmp_path / "elsewhere")
+        return info
+
+    monkeypatch.setattr("charlm.run.read_json", read_and_lose)
+    with pytest.raises(CheckpointError, match=r"has no run\.json"):
+        run.update(label="yours")
+    assert not run.folder.exists() and (tmp_path / "elsewhere" / "run.json").exists()
+
+
 def test_what_is_deleted_can_be_restored_until_the_trash_is_emptied(store: RunStore) -> None:
     first, second = trained(store, "rnn"), trained(store, "gru")
     before = {path.name: path.read_bytes() for path in first[0].folder.iterdir()}
@@ -403,7 +417,7 @@ def test_looking_at_a_run_does_not_change_it(store: RunStore, run: Run) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from charlm.run import Run
+from charlm.run import Run, read_json
 run = Run(Path(sys.argv[1]))
 run.hold()
 run.update(status="running")
