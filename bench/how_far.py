@@ -29,7 +29,7 @@ from charlm.runs import Run
 PARAMETERS = 3_400_000  # an LSTM of 2 x 512
 SHARED: dict[str, Any] = {"batch_size": 16, "seq_len": 64, "dropout": 0.4, "weight_decay": 0.1}
 RECIPES: dict[str, dict[str, Any]] = {
-    "gru": {"dropout": 0.2, "learning_rate": 0.0036},
+    "gru": {"dropout": 0.25, "weight_decay": 0.5, "learning_rate": 0.0036},
     "rnn": {"dropout": 0.2},
     "transformer": {"num_layers": 4, "num_heads": 4, "context": 128, "dropout": 0.2},
     "mingru": {"dropout": 0.2},

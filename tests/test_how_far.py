@@ -51,7 +51,8 @@ def test_models_are_published_in_16_bits_with_a_card(
 ) -> None:
     monkeypatch.setattr(make_shipped, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setattr(make_shipped, "PARAMETERS", 20_000)
-    monkeypatch.setattr(make_shipped, "PASSES", {"gru": 0.02})
+    monkeypatch.setattr(make_shipped, "ARCHS", ("gru",))
+    monkeypatch.setattr(make_shipped, "PASSES", 0.02)
     for _ in range(2):
         make_shipped.main(["--work", str(tmp_path / "work")])
     [folder] = (tmp_path / "shipped").iterdir()
@@ -74,7 +75,8 @@ def test_too_long_or_too_coarse_is_not_shipped(
 ) -> None:
     monkeypatch.setattr(make_shipped, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setattr(make_shipped, "PARAMETERS", 20_000)
-    monkeypatch.setattr(make_shipped, "PASSES", {"rnn": 0.02})
+    monkeypatch.setattr(make_shipped, "ARCHS", ("rnn",))
+    monkeypatch.setattr(make_shipped, "PASSES", 0.02)
     for name, value in {"MOST_BYTES": 1000, "MOST_TOGETHER": 1000}.items():
         with monkeypatch.context() as patched, pytest.raises(SystemExit, match=r"1,000 bytes|too large together"):
             patched.setattr(make_shipped, name, value)
