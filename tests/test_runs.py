@@ -417,7 +417,7 @@ def test_looking_at_a_run_does_not_change_it(store: RunStore, run: Run) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from charlm.run import Run, read_json
+from charlm.run import Run
 run = Run(Path(sys.argv[1]))
 run.hold()
 run.update(status="running")
