@@ -1,12 +1,12 @@
 """How far each architecture goes: the best validation loss after so many minutes, all with as many parameters.
 
-    python -m bench.how_far CORPUS ARCH MINUTES [SETTING=VALUE ..] [--parameters 3400000] [--work FOLDER]
+    python -m bench.how_far CORPUS ARCH MINUTES [SETTING=VALUE ..] [--work FOLDER]
     python -m bench.how_far table | picture
 
-CORPUS is a file or a name of the catalog. The minutes are the training's own, its validations (one a pass) counted.
-What was begun in the work folder goes on there, and what has come to its end is not trained again. Losses and curves
-are kept in bench/curves/how-far.jsonl (`--cells`); `table` and `picture`, an SVG per corpus beside it, show what stands
-there. Cells that were not run are not in it.
+CORPUS is a file or a name of the catalog. `parameters=7600000` is a setting, too: it decides the width. The minutes
+are the training's own, its validations (one a pass) counted. What was begun in the work folder goes on there, and what
+has come to its end is not trained again. Losses and curves are kept in bench/curves/how-far.jsonl (`--cells`); `table`
+and `picture`, an SVG per corpus beside it, show what stands there. Cells that were not run are not in it.
 """
 
 import argparse
@@ -47,8 +47,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("corpus", metavar="CORPUS", help="a file or a name of the catalog; or table, picture")
     parser.add_argument("arch", nargs="?", default="lstm", metavar="ARCH")
     parser.add_argument("minutes", nargs="?", type=float, default=10.0, metavar="MINUTES")
-    parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="fields of the config classes")
-    parser.add_argument("--parameters", type=int, default=PARAMETERS)
+    parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="fields of configs, or parameters")
     parser.add_argument("--work", type=Path, default=Path("checkpoints") / "how-far")
     parser.add_argument("--cells", type=Path, default=CELLS)
     given = parser.parse_args(words)
@@ -57,14 +56,15 @@ def main(words: Sequence[str] | None = None) -> None:
     elif given.corpus != "table":
         label = label_of(f"{Path(given.corpus).stem}-{given.arch}-{given.minutes:g}", given.settings)
         options = {"minutes": given.minutes, **settings_of(given.settings), "label": label}
-        chosen = recipe(given.corpus, given.arch, options, given.parameters)
+        chosen = recipe(given.corpus, given.arch, options)
         keep(cell(train(given.work, given.corpus, "quality", chosen)), given.cells)
     print(table(given.cells))
 
 
-def recipe(corpus: str, arch: str, options: Mapping[str, Any], parameters: int) -> dict[str, Any]:
+def recipe(corpus: str, arch: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """An architecture's settings with `options` over them, its width as so many parameters want it."""
     chosen = {"arch": arch, **SHARED, **RECIPES.get(arch, {}), **CLEANING.get(corpus, {}), **options}
+    parameters = chosen.pop("parameters", PARAMETERS)
     if "hidden_size" in chosen:
         return chosen
     config = from_options(chosen, "quality")

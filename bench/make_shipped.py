@@ -36,7 +36,7 @@ MOST_LOST = 0.002  # nats that 16 bits may cost
 def trained(arch: str, work: Path) -> Run:
     """The finished run of an architecture: found, gone on with, or trained."""
     options = {"epochs": PASSES, "label": f"{DEFAULT_KEY}-{arch}"}
-    return train(work, DEFAULT_KEY, "quality", recipe(DEFAULT_KEY, arch, options, PARAMETERS))
+    return train(work, DEFAULT_KEY, "quality", recipe(DEFAULT_KEY, arch, {"parameters": PARAMETERS, **options}))
 
 
 def publish(run: Run) -> int:

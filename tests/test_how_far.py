@@ -25,11 +25,12 @@ def corpus(tmp_path: Path) -> str:
 def test_each_has_about_as_many_parameters(
     corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], single_steps: None
 ) -> None:
-    work = ["--work", str(tmp_path / "work"), "--cells", str(tmp_path / "cells.jsonl"), "--parameters", "30000"]
+    work = ["--work", str(tmp_path / "work"), "--cells", str(tmp_path / "cells.jsonl")]
+    small = [*SMALL, "parameters=30000"]
     for arch in ("lstm", "rnn"):
-        how_far.main([corpus, arch, "5", *SMALL, *work])
+        how_far.main([corpus, arch, "5", *small, *work])
     out = capsys.readouterr().out
-    how_far.main([corpus, "rnn", "5", *SMALL, *work])  # nothing is trained twice
+    how_far.main([corpus, "rnn", "5", *small, *work])  # nothing is trained twice
     again = capsys.readouterr().out
     head, _, *rows = lines_of(again)
     assert head == list(how_far.HEAD) and lines_of(out)[-2:] == rows
@@ -41,9 +42,9 @@ def test_each_has_about_as_many_parameters(
 
 
 def test_a_setting_replaces_the_recipes(corpus: str) -> None:
-    chosen = how_far.recipe(corpus, "transformer", {"dropout": 0.1, "minutes": 3.0}, 50_000)
+    chosen = how_far.recipe(corpus, "transformer", {"dropout": 0.1, "minutes": 3.0, "parameters": 50_000})
     assert chosen["num_layers"] == 4 and chosen["dropout"] == 0.1 and chosen["hidden_size"] % 16 == 0
-    assert how_far.recipe(corpus, "lstm", {"hidden_size": 24}, 50_000)["hidden_size"] == 24
+    assert how_far.recipe(corpus, "lstm", {"hidden_size": 24})["hidden_size"] == 24
 
 
 def test_models_are_published_in_16_bits_with_a_card(
