@@ -173,6 +173,14 @@ def test_resume_goes_on(run_id: str, capsys: pytest.CaptureFixture[str]) -> None
     assert answer(capsys, "resume", run_id, "--steps", "5")["steps"] == 9
 
 
+def test_resume_tells_only_what_is_new(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", book, *TINY, "--eval-every", "2", "--label", "longer"]) == 0
+    capsys.readouterr()
+    assert main(["resume", "longer", "--steps", "4"]) == 0
+    told = re.findall(r"longer: step (\d+) of 8, ", capsys.readouterr().err)
+    assert told == ["6", "8"]
+
+
 def test_what_resume_takes_is_what_a_run_can_change(capsys: pytest.CaptureFixture[str]) -> None:
     main(["resume", "--help"])
     shown = capsys.readouterr().out

@@ -1,7 +1,7 @@
 """A training's progress on stderr: a line per validation, and on a terminal a bar per model."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,15 +15,16 @@ class Progress:
     """Shows racers as they train; silent until the first step, so that a refusal stays one line.
 
     Args:
+        begun: the step that each run goes on from, by run id; what was validated until there has been told.
         remarks: what was repaired in the text or adapted in the settings, said once the training has begun.
     """
 
-    def __init__(self, remarks: Sequence[str] = ()) -> None:
+    def __init__(self, begun: Mapping[str, int], remarks: Sequence[str] = ()) -> None:
         self._remarks = list(remarks)
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
         self._troubles: dict[str, str] = {}  # what was said last of each run that rests
-        self._told: dict[str, int] = {}  # the last validated step a line was printed for, by run
+        self._told = dict(begun)  # the last validated step a line was printed for, by run
 
     def __enter__(self) -> Self:
         return self
@@ -47,8 +48,8 @@ class Progress:
             self._move_bars(racers)
 
     def _tell_validations(self, racer: "Racer") -> None:
-        told = self._told.get(racer.run.run_id, -1)
-        if racer.state.validated_step <= max(told, 0):
+        told = self._told[racer.run.run_id]
+        if racer.state.validated_step <= told:
             return
         self._told[racer.run.run_id] = racer.state.validated_step
         for row in racer.run.metrics(since=told):

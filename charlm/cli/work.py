@@ -37,7 +37,8 @@ def work(runs: Sequence["Run"], corpus: "Corpus", resume: bool = False) -> list[
 
     control = Control()
     remarks = [*corpus.repairs, *([runs[0].message] if runs[0].message else [])]
-    with stops_between_steps(control), released(runs), Progress(() if resume else remarks) as progress:
+    begun = {run.run_id: run.step for run in runs}
+    with stops_between_steps(control), released(runs), Progress(begun, () if resume else remarks) as progress:
         racers = line_up(runs, corpus, resume)
         run_race(racers, control, lambda: progress.show(racers))
     return [Run(run.folder) for run in runs]
