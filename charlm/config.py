@@ -23,6 +23,7 @@ class Architecture:
         colour: everywhere.
         source: where its class stands: "module:Class" in charlm/models.
         learning_rate: that suits layers of RATED_SIZE; see bench/RECIPES.md.
+        dropout: how much it takes of the dropout that suits an LSTM.
         counted: it is counted in one pass over the text, not trained: no batches, no steps to choose, no layers.
         attends: it looks back on `context` tokens, in `num_heads` ways.
     """
@@ -31,6 +32,7 @@ class Architecture:
     colour: str
     source: str
     learning_rate: float = 3.5e-3
+    dropout: float = 0.5
     counted: bool = False
     attends: bool = False
 
@@ -38,8 +40,8 @@ class Architecture:
 # A new architecture is one line here and one file in charlm/models. Colours are Okabe and Ito's, told apart by
 # colour-blind readers.
 ARCHITECTURES = {
-    "lstm": Architecture("LSTM", "#0072B2", "recurrent:LSTMModel", 1e-2),
-    "gru": Architecture("GRU", "#009E73", "recurrent:GRUModel", 5e-3),
+    "lstm": Architecture("LSTM", "#0072B2", "recurrent:LSTMModel", 1e-2, dropout=1.0),
+    "gru": Architecture("GRU", "#009E73", "recurrent:GRUModel", 5e-3, dropout=0.6),
     "rnn": Architecture("RNN", "#D55E00", "recurrent:RNNModel", 2.5e-3),
     "transformer": Architecture("Transformer", "#CC79A7", "transformer:TransformerModel", attends=True),
     "mingru": Architecture("minGRU", "#56B4E9", "mingru:MinGRUModel"),

@@ -1,12 +1,13 @@
 """How large and how long `quick`, `balanced` and `quality` are: what a text's length and this machine's speed allow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charlm.config import ModelConfig, TrainConfig
+from charlm.config import ARCHITECTURES, ModelConfig, TrainConfig
 from charlm.corpus import Corpus
 from charlm.dataset import character_sizes
 from charlm.limits import Limits
@@ -24,7 +25,8 @@ SHORTEST = {512: 50_000, 256: 10_000, 128: 0}  # tokens from which a width is wo
 LEAST_PASSES = 1.2
 # From here on a model learns its text by heart rather than better, whatever the dropout.
 MOST_PASSES = 8.0
-# The more often a text is read, and the wider a model, the more dropout it takes: passes, and what suits the widest.
+# The more often a text is read, and the wider a model, the more dropout it takes: passes, and what suits the widest
+# LSTM. Others take less (`Architecture.dropout`).
 PASSES, DROPOUTS = (1.5, 3.0, 6.0), (0.0, 0.2, 0.4)
 FEWEST_STEPS = 200
 VALIDATING = 1.1  # times what the steps alone take
@@ -36,12 +38,13 @@ def is_sized(preset: str, model: ModelConfig) -> bool:
     return preset in SECONDS and model.level == "char"
 
 
-def sized(config: RunConfig, corpus: Corpus, limits: Limits | None = None) -> RunConfig:
+def sized(config: RunConfig, corpus: Corpus, archs: Sequence[str], limits: Limits | None = None) -> RunConfig:
     """Settings with those of the preset, where they are not `given`, made to fit a text and this machine.
 
     Args:
         config: what is to be trained.
         corpus: on what.
+        archs: that train or race on it.
         limits: of a public Space.
     """
     values = config.model.to_dict() | config.train.to_dict()
@@ -51,13 +54,18 @@ def sized(config: RunConfig, corpus: Corpus, limits: Limits | None = None) -> Ru
     from charlm.estimate import this_machine  # torch takes seconds: not before it is needed
 
     tokens = character_sizes(len(corpus.text), config.corpus, corpus.held_out or None)[0]
-    new = sizes(config.preset, tokens, this_machine(), given, limits)
+    new = sizes(config.preset, tokens, this_machine(), archs, given, limits)
     model, train = ({name: new[name] for name in new if name in cls.names()} for cls in (ModelConfig, TrainConfig))
     return replace(config, model=replace(config.model, **model), train=replace(config.train, **train))
 
 
 def sizes(
-    preset: str, tokens: int, machine: "Machine", given: Mapping[str, Any] | None = None, limits: Limits | None = None
+    preset: str,
+    tokens: int,
+    machine: "Machine",
+    archs: Sequence[str],
+    given: Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
 ) -> dict[str, Any]:
     """hidden_size, dropout and steps of a preset, as far as they are not given.
 
@@ -65,6 +73,7 @@ def sizes(
         preset: one of SECONDS.
         tokens: to train on.
         machine: how fast it is.
+        archs: that are to be trained; in a race all have one dropout, between what suits each.
         given: settings that are decided.
         limits: of a public Space.
     """
@@ -81,7 +90,8 @@ def sizes(
             break
     passes = min(steps * passes_a_step, most)
     steps = max(passes / passes_a_step, FEWEST_STEPS)
-    dropout = float(np.interp(passes, PASSES, DROPOUTS)) * min(1.0, width / WIDTHS[0])
+    shares = [about.dropout for arch, about in ARCHITECTURES.items() if arch in archs and not about.counted]
+    dropout = float(np.interp(passes, PASSES, DROPOUTS)) * min(1.0, width / WIDTHS[0]) * fmean(shares or [1.0])
     new = {"hidden_size": width, "dropout": round(dropout, 2)}
     if not _has_budget(given):
         new["steps"] = int(float(f"{steps:.2g}"))

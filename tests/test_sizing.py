@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.config import CorpusConfig
+from charlm.config import ARCHS, CorpusConfig
 from charlm.corpus import corpus_from_text
 from charlm.estimate import Machine, training_seconds
 from charlm.limits import Limits
@@ -17,10 +17,11 @@ from tests.training import TEXT
 LAPTOP = Machine(per_product=2e-11, per_step=1e-5)
 SLOW = replace(LAPTOP, per_product=20 * LAPTOP.per_product)
 A_NOVEL = 500_000  # characters
+LSTM = ("lstm",)
 
 
 def test_longer_presets_are_no_smaller_and_take_more_steps() -> None:
-    quick, balanced, quality = (sizes(preset, A_NOVEL, LAPTOP) for preset in SECONDS)
+    quick, balanced, quality = (sizes(preset, A_NOVEL, LAPTOP, LSTM) for preset in SECONDS)
     assert quick["hidden_size"] <= balanced["hidden_size"] <= quality["hidden_size"]
     assert quick["dropout"] <= balanced["dropout"] <= quality["dropout"]
     seconds = [seconds_of(one, A_NOVEL) for one in (quick, balanced, quality)]
@@ -34,7 +35,7 @@ def seconds_of(chosen: dict, tokens: int, machine: Machine = LAPTOP) -> float:
 
 @pytest.mark.parametrize("preset", SECONDS)
 def test_a_slower_machine_trains_smaller_models(preset: str) -> None:
-    fast, slow = sizes(preset, A_NOVEL, LAPTOP), sizes(preset, A_NOVEL, SLOW)
+    fast, slow = sizes(preset, A_NOVEL, LAPTOP, LSTM), sizes(preset, A_NOVEL, SLOW, LSTM)
     assert slow["hidden_size"] <= fast["hidden_size"] and slow != fast
 
 
@@ -43,10 +44,11 @@ def test_a_slower_machine_trains_smaller_models(preset: str) -> None:
     tokens=st.integers(1, 10**9),
     speed=st.floats(1e-13, 1e-8),
     public=st.booleans(),
+    archs=st.lists(st.sampled_from(ARCHS), unique=True),
 )
-def test_any_text_on_any_machine(preset: str, tokens: int, speed: float, public: bool) -> None:
+def test_any_text_on_any_machine(preset: str, tokens: int, speed: float, public: bool, archs: list[str]) -> None:
     limits, machine = Limits() if public else None, Machine(speed, 1e-6)
-    chosen = sizes(preset, tokens, machine, limits=limits)
+    chosen = sizes(preset, tokens, machine, archs, limits=limits)
     assert chosen["hidden_size"] in WIDTHS and 0 <= chosen["dropout"] <= 0.5 and chosen["steps"] >= 1
     config = from_options(chosen, preset)  # legal
     if limits:
@@ -58,29 +60,38 @@ def test_any_text_on_any_machine(preset: str, tokens: int, speed: float, public:
 
 
 def test_a_short_text_is_not_read_for_ever() -> None:
-    chosen = sizes("quality", 60_000, LAPTOP)
+    chosen = sizes("quality", 60_000, LAPTOP, LSTM)
     assert chosen["steps"] * 16 * 64 / 60_000 == pytest.approx(MOST_PASSES, rel=0.1)
     assert chosen["hidden_size"] == 512 and chosen["dropout"] == 0.4
-    assert sizes("quality", 20_000, LAPTOP)["hidden_size"] == 256
-    assert sizes("quality", 1_000, LAPTOP) == {"hidden_size": 128, "dropout": 0.1, "steps": 200}
+    assert sizes("quality", 20_000, LAPTOP, LSTM)["hidden_size"] == 256
+    assert sizes("quality", 1_000, LAPTOP, LSTM) == {"hidden_size": 128, "dropout": 0.1, "steps": 200}
+
+
+def test_dropout_suits_who_is_trained() -> None:
+    def dropout(*archs: str) -> float:
+        return sizes("quality", 60_000, LAPTOP, archs)["dropout"]
+
+    assert (dropout("lstm"), dropout("gru"), dropout("rnn")) == (0.4, 0.24, 0.2)
+    assert dropout("lstm", "gru") == 0.32 and dropout("lstm", "ngram") == 0.4  # nothing is dropped where one counts
+    assert dropout("ngram") == dropout() == 0.4
 
 
 def test_what_is_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlm.estimate.this_machine", lambda: LAPTOP)
     corpus = corpus_from_text(TEXT * 100, "pets.txt", CorpusConfig())
-    plain = sized(from_options({"preset": "balanced"}), corpus)
+    plain = sized(from_options({"preset": "balanced"}), corpus, LSTM)
     assert plain.model.hidden_size == 512 and plain.train.steps != PRESETS["balanced"]["steps"]
-    own = sized(from_options({"preset": "balanced", "hidden_size": 64, "dropout": 0.05, "epochs": 2}), corpus)
+    own = sized(from_options({"preset": "balanced", "hidden_size": 64, "dropout": 0.05, "epochs": 2}), corpus, LSTM)
     assert (own.model.hidden_size, own.model.dropout) == (64, 0.05)
     assert (own.train.epochs, own.train.steps) == (2, 0)
-    assert sized(from_options({"steps": 7}), corpus).train.steps == 7
+    assert sized(from_options({"steps": 7}), corpus, LSTM).train.steps == 7
     monkeypatch.setattr("charlm.estimate.this_machine", lambda: pytest.fail("nothing is left to be found"))
     decided = from_options({"preset": "balanced", "hidden_size": 64, "dropout": 0.05, "epochs": 2})
-    assert sized(decided, corpus) == decided
+    assert sized(decided, corpus, LSTM) == decided
 
 
 @pytest.mark.parametrize("options", [{"preset": "notebook"}, {"preset": "tiny"}, {"level": "word"}])
 def test_other_presets_and_words_are_the_same_everywhere(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlm.estimate.this_machine", lambda: LAPTOP)
     config = from_options(options)
-    assert sized(config, corpus_from_text(TEXT, "pets.txt", CorpusConfig())) == config
+    assert sized(config, corpus_from_text(TEXT, "pets.txt", CorpusConfig()), LSTM) == config

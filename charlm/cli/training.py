@@ -81,7 +81,7 @@ def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any
     from charlm.runs import RunStore
     from charlm.sizing import sized
 
-    return work(enter(RunStore(runs_dir), corpus, sized(config, corpus), archs), corpus)
+    return work(enter(RunStore(runs_dir), corpus, sized(config, corpus, archs), archs), corpus)
 
 
 @takes(TrainConfig, only=RESUMABLE)

@@ -102,7 +102,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
     def begin(corpus: str, file: Any, archs: list[str], options: Any) -> list[dict[str, Any]]:
         config = from_options(options_of(options))
         text = corpus_of(services, corpus, file, config.corpus)
-        ids = jobs.start(text, sized(config, text, services.limits), archs)
+        ids = jobs.start(text, sized(config, text, archs, services.limits), archs)
         states = [jobs.status(run_id) for run_id in ids]
         return [{name: state[name] for name in ("run_id", "status", "position")} for state in states]
 

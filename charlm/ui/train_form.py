@@ -91,20 +91,23 @@ def control(name: str, value: Any) -> Any:
     return gr.Number(value, precision=0 if isinstance(field.default, int) else None, **shared)
 
 
-def preset_values(preset: str, limits: Limits | None = None, tokens: int = 0) -> list[Any]:
+def preset_values(
+    preset: str, limits: Limits | None = None, tokens: int = 0, archs: Sequence[str] = RACE_ARCHS
+) -> list[Any]:
     """A preset's value for every control, in the order of NAMES.
 
     Args:
         preset: its name.
         limits: where there are any, the values are cut down to them.
         tokens: characters to train on, which `quick`, `balanced` and `quality` follow; 0: unknown, or not characters.
+        archs: that are to be trained.
     """
     config = from_options({}, preset)
     values = config.model.to_dict() | config.train.to_dict()
     if tokens and is_sized(preset, config.model):
         from charlm.estimate import this_machine
 
-        values |= sizes(preset, tokens, this_machine(), limits=limits)
+        values |= sizes(preset, tokens, this_machine(), archs, limits=limits)
     values = values if limits is None else fitted(limits, values)
     return [values[name] for name in NAMES]
 

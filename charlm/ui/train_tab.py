@@ -105,18 +105,18 @@ def _live() -> Live:
 def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
     """Presets fill the form, as the text and the machine want them; folds and estimates follow every control."""
 
-    def fill(chosen: Chosen | None, corpus: str, preset: str) -> list[Any]:
-        values, uncut = (suited(chosen, corpus, preset, most) for most in (limits, None))
+    def fill(chosen: Chosen | None, corpus: str, preset: str, archs: Sequence[str]) -> list[Any]:
+        values, uncut = (suited(chosen, corpus, preset, archs, most) for most in (limits, None))
         cut = "; cut down to this Space's limits" if values != uncut else ""
         hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}{cut}")
         return [json.dumps(values), hint, *values]
 
-    def suit(chosen: Chosen | None, corpus: str, preset: str) -> str:
-        return json.dumps({"preset": preset, "values": suited(chosen, corpus, preset, limits)})
+    def suit(chosen: Chosen | None, corpus: str, preset: str, archs: Sequence[str]) -> str:
+        return json.dumps({"preset": preset, "values": suited(chosen, corpus, preset, archs, limits)})
 
-    def suited(chosen: Chosen | None, corpus: str, preset: str, most: Limits | None) -> list[Any]:
+    def suited(chosen: Chosen | None, corpus: str, preset: str, archs: Sequence[str], most: Limits | None) -> list[Any]:
         tokens = train_form.tokens_to_learn(size_of, chosen, corpus, preset)
-        return train_form.preset_values(preset, most, tokens)
+        return train_form.preset_values(preset, most, tokens, archs)
 
     def retitle(chosen: Chosen | None, preset: str, archs: Sequence[str], *values: Any) -> list[Any]:
         filled = {name: 0 if value is None else value for name, value in zip(NAMES, values, strict=True)}
@@ -132,11 +132,12 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
     size_of = lru_cache(KEPT_SIZES)(partial(train_form.text_size, limits=limits))
     controls = list(form.controls)
     folds = [form.folds[key] for key in FOLDS]
-    picked = [shared.corpus, form.corpus, form.preset]
+    picked = [shared.corpus, form.corpus, form.preset, form.archs]
     filled, suits = (gr.Textbox(visible="hidden", elem_id=f"train-{name}") for name in ("filled", "suits"))
     filled.value = json.dumps(train_form.preset_values(next(iter(PRESETS))))
     form.preset.input(fill, picked, [filled, form.preset, *controls], **QUIET)
-    asked_for = gr.on([shared.own.select, form.corpus.change], suit, picked, suits, trigger_mode="always_last", **QUIET)
+    causes = [shared.own.select, form.corpus.change, form.archs.input]  # input: advice fills archs and all else itself
+    asked_for = gr.on(causes, suit, picked, suits, trigger_mode="always_last", **QUIET)
     asked_for.then(None, [suits, form.preset, filled, *controls], [filled, *controls], js=REFILL_JS)
     gr.on(
         [shared.own.select, form.archs.change, *(one.change for one in controls)],

@@ -301,15 +301,19 @@ def test_the_form_follows_the_text_and_leaves_what_was_set_by_hand(page: Any, se
     page.locator("#corpus-head", has_text="fox.txt").wait_for()
     choose_tab(page, "Train")
     page.locator("#train-fold-training", has_text="200 steps").wait_for()
-    page.locator("#train-fold-model").get_by_role("button", name="layers of 128").wait_for()  # 4,000 characters
-    page.locator("#train-fold-model").get_by_role("button").first.click()
+    model = page.locator("#train-fold-model")
+    model.get_by_role("button", name="layers of 128, dropout 0.07").wait_for()  # 4,000 characters
+    for arch in ("GRU", "RNN"):
+        page.locator("#train-archs").get_by_text(arch, exact=True).click()
+    model.get_by_role("button", name="dropout 0.1").wait_for()  # an LSTM takes more
+    model.get_by_role("button").first.click()
     set_number(page, "train-dropout", 0.45)
     page.locator("#train-corpus input").click()
     page.get_by_role("option", name="Sherlock Holmes").click()
     page.locator("#train-fold-training", has_not_text="200 steps").wait_for()
-    page.locator("#train-fold-model").get_by_role("button", name="dropout 0.45").wait_for()
+    model.get_by_role("button", name="dropout 0.45").wait_for()
     page.locator("#train-preset").get_by_text("notebook").click()
-    page.locator("#train-fold-model").get_by_role("button", name="2 layers of 512, dropout 0.3").wait_for()
+    model.get_by_role("button", name="2 layers of 512, dropout 0.3").wait_for()
     page.locator("#train-fold-training", has_text="30 epochs").wait_for()
 
 
