@@ -1,6 +1,7 @@
 """A hostile visitor of the public Space: all at once, without end, in loops; the others are still served."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from charlm.limits import Limits
+from charlm.serving import Serving
 from charlm.ui.lab import PublicLab
 from charlm.visitors.serving import MOST_SCORERS
 from tests.training import spoil, wait_for
@@ -149,13 +151,26 @@ def test_a_new_run_belongs_to_who_made_it(lab: PublicLab) -> None:
 
 
 def test_scoring_in_parallel_is_one_at_a_time(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, text = stranger(address), "The dog. " * 2_000
+    one, text = stranger(address), "The dog. " * 100
+    inside, together, whole = [], [], Serving.evaluate
+
+    def watched(*args: Any) -> dict[str, Any]:
+        inside.append(args)
+        together.append(len(inside))
+        time.sleep(0.2)  # so that all others come meanwhile
+        try:
+            return whole(*args)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(Serving, "evaluate", watched)
     said = at_once(lambda _: one.call("evaluate", "sherlock-rnn", text, {}), 6)
     assert [event for event, _ in said].count("complete") >= 1
     assert all("try again" in str(answer) for event, answer in said if event == "error")
     crowd = at_once(lambda _: stranger(address).call("evaluate", "sherlock-rnn", text, {}), MOST_SCORERS + 4)
     assert [event for event, _ in crowd].count("complete") >= MOST_SCORERS
     assert all("try again" in str(answer) for event, answer in crowd if event == "error")
+    assert set(together) == {1}
 
 
 def test_downloads_are_counted(lab: PublicLab, address: str) -> None:
