@@ -23,6 +23,7 @@ class Architecture:
         colour: everywhere.
         source: where its class stands: "module:Class" in charlm/models.
         learning_rate: that suits layers of RATED_SIZE; see bench/RECIPES.md.
+        rate_power: of the width, by which a good learning rate falls.
         dropout: how much it takes of the dropout that suits an LSTM.
         counted: it is counted in one pass over the text, not trained: no batches, no steps to choose, no layers.
         attends: it looks back on `context` tokens, in `num_heads` ways.
@@ -32,6 +33,7 @@ class Architecture:
     colour: str
     source: str
     learning_rate: float = 3.5e-3
+    rate_power: float = 0.75
     dropout: float = 0.5
     counted: bool = False
     attends: bool = False
@@ -43,14 +45,14 @@ ARCHITECTURES = {
     "lstm": Architecture("LSTM", "#0072B2", "recurrent:LSTMModel", 1e-2, dropout=1.0),
     "gru": Architecture("GRU", "#009E73", "recurrent:GRUModel", 5e-3, dropout=0.6),
     "rnn": Architecture("RNN", "#D55E00", "recurrent:RNNModel", 2.5e-3),
-    "transformer": Architecture("Transformer", "#CC79A7", "transformer:TransformerModel", attends=True),
+    "transformer": Architecture("Transformer", "#CC79A7", "transformer:TransformerModel", 1e-3, rate_power=1.25, attends=True),
     "mingru": Architecture("minGRU", "#56B4E9", "mingru:MinGRUModel"),
     "ngram": Architecture("n-gram", "#7F7F7F", "ngram:NGramModel", counted=True),
 }
 ARCHS = tuple(ARCHITECTURES)
 ARCH_NAMES = {arch: one.name for arch, one in ARCHITECTURES.items()}
-# The width that `Architecture.learning_rate` is for, how fast a good one falls with it, and where it stops rising.
-RATED_SIZE, RATE_POWER, NARROWEST_RATED = 512, 0.75, 64
+# The width that `Architecture.learning_rate` is for, and the one below which it does not rise any more.
+RATED_SIZE, NARROWEST_RATED = 512, 64
 # What a race is between unless told otherwise.
 RACE_ARCHS = ("lstm", "gru", "rnn")
 # What a token is, and what the tokens of a level are called.
@@ -386,8 +388,8 @@ class TrainConfig(Config):
 
 def suited_rate(model: ModelConfig) -> float:
     """A good learning rate for an architecture, smaller for wide layers, in two digits."""
-    width = max(model.hidden_size, NARROWEST_RATED)
-    rate = ARCHITECTURES[model.arch].learning_rate * (RATED_SIZE / width) ** RATE_POWER
+    about, width = ARCHITECTURES[model.arch], max(model.hidden_size, NARROWEST_RATED)
+    rate = about.learning_rate * (RATED_SIZE / width) ** about.rate_power
     return float(f"{rate:.2g}")
 
 
