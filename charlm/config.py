@@ -45,7 +45,7 @@ ARCHITECTURES = {
     "lstm": Architecture("LSTM", "#0072B2", "recurrent:LSTMModel", 1e-2, dropout=1.0),
     "gru": Architecture("GRU", "#009E73", "recurrent:GRUModel", 5e-3, dropout=0.6),
     "rnn": Architecture("RNN", "#D55E00", "recurrent:RNNModel", 2.5e-3),
-    "transformer": Architecture("Transformer", "#CC79A7", "transformer:TransformerModel", 1e-3, rate_power=1.25, attends=True),
+    "transformer": Architecture("Transformer", "#CC79A7", "transformer:TransformerModel", 1e-3, 1.25, attends=True),
     "mingru": Architecture("minGRU", "#56B4E9", "mingru:MinGRUModel"),
     "ngram": Architecture("n-gram", "#7F7F7F", "ngram:NGramModel", counted=True),
 }

@@ -129,7 +129,10 @@ TUTORIALS: dict[str, Tutorial] = {
 
 @torch.no_grad()
 def batch_losses(model: LanguageModel, data: Dataset) -> list[float]:
-    """The losses of batches through the held-out text, cut as for training, the state carried on; the rest is left out.
+    """The losses of batches through the held-out text as the tutorials cut it, the state carried on.
+
+    The text is laid in rows, what does not fill them left out; as the last target of a row, which the last batch has,
+    its first token comes again, which no model can know: with 100 steps about 0.05 nats more.
 
     Args:
         model: in the mode that it is to be measured in.
@@ -139,9 +142,9 @@ def batch_losses(model: LanguageModel, data: Dataset) -> list[float]:
         Nats per token of each batch; empty where the text has not one.
     """
     rows, width = data.batch_size, data.seq_len
-    row = (len(data.val_ids) - 1) // (rows * width) * width
-    ids = torch.from_numpy(data.val_ids[: rows * row + 1].astype("int64"))
-    inputs, targets = (part.view(rows, row) for part in (ids[:-1], ids[1:]))
+    row = len(data.val_ids) // (rows * width) * width
+    inputs = torch.from_numpy(data.val_ids[: rows * row].astype("int64")).view(rows, row)
+    targets = inputs.roll(-1, dims=1)
     state, losses = model.initial_state(rows), []
     for first in range(0, row, width):
         logits, state = model(inputs[:, first : first + width], state)
