@@ -19,8 +19,9 @@ MOST = 3  # sentences at once
 FIRST = 100  # steps that tell whether the learning rate is right
 WORSE = 1.3  # times the loss at the start: no training gets there by itself
 LEARNT = 0.85  # times the loss at the start: below, something was learned
-# Of the validation loss: what the training loss is below it where a text is learned by heart, and where both are equal.
-WIDE_GAP, NO_GAP = 0.12, 0.03
+# Of the validation loss: what the training loss is below it where a text is learned by heart, and where both are equal;
+# the best trainings of bench/RECIPES.md are up to 0.12 below.
+WIDE_GAP, NO_GAP = 0.15, 0.03
 RISEN = 0.02  # of the lowest validation loss: by how much the newest is above it
 # Tokens for each number learned, and the other way round, beyond which the two do not fit each other.
 LOPSIDED = 8.0
