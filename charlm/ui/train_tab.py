@@ -155,7 +155,7 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
         trigger_mode="always_last",
         **QUIET,
     )
-    gr.on([shared.own.select, form.archs.change], rename, form.archs, form.start, **QUIET)
+    gr.on([shared.own.select, form.archs.change], rename, form.archs, form.start, trigger_mode="always_last", **QUIET)
 
 
 def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches) -> None:
@@ -232,7 +232,8 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
         show_progress="minimal", show_progress_on=form.estimates,  # a long text's words take seconds to count
     )  # fmt: skip
     started.success(None, js="() => { window.dispatchEvent(new Event('charlm:wake')); }")
-    gr.on([shared.page.load, shared.corpus.change], take, shared.corpus, form.corpus, **QUIET)
+    taken = [shared.page.load, shared.corpus.change]
+    gr.on(taken, take, shared.corpus, form.corpus, trigger_mode="always_last", **QUIET)
 
 
 def _wire_advice(form: Form, live: Live, watches: Watches) -> None:
