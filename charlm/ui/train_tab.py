@@ -106,8 +106,9 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
     """Presets fill the form, as the text and the machine want them; folds and estimates follow every control."""
 
     def fill(chosen: Chosen | None, corpus: str, preset: str, archs: Sequence[str]) -> list[Any]:
-        values, uncut = (suited(chosen, corpus, preset, archs, most) for most in (limits, None))
-        cut = "; cut down to this Space's limits" if values != uncut else ""
+        values = suited(chosen, corpus, preset, archs, limits)
+        is_cut = limits is not None and values != suited(chosen, corpus, preset, archs, None)
+        cut = "; cut down to this Space's limits" if is_cut else ""
         hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}{cut}")
         return [json.dumps(values), hint, *values]
 

@@ -21,7 +21,7 @@ def written(services: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     page = request.getfixturevalue("page")
     page.locator("#compare-sampling").get_by_role("button").first.click()
     page.locator("#compare-length input[type=number]").wait_for()
-    page.wait_for_timeout(300)  # gradio loses what is typed in the very instant in which a fold opens
+    page.wait_for_timeout(300)  # what is typed right after a fold opens is lost now and then, why is not known
     set_number(page, "compare-length", LENGTH)
     page.locator("#compare-sampling", has_text=f"{LENGTH} characters").wait_for()
     page.locator("#compare-generate").click()

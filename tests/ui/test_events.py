@@ -3,7 +3,6 @@
 import json
 import secrets
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from charlm.ui.lab import PublicLab
 from charlm.ui.sampling import control_values
 from charlm.ui.uploads import keep_upload, pasted_text
 from tests.training import wait_for
-from tests.ui.strangers import SOON, TRACES, Bare, file_data, stranger
+from tests.ui.strangers import SOON, TRACES, Bare, at_once, file_data, stranger
 
 SECRET = "zebra-crossing"  # stands in all that belongs to the victim
 ACTS = (
@@ -93,15 +92,13 @@ def garbage(victim: dict[str, Any]) -> list[Any]:
 def test_no_event_answers_garbage_with_anothers_things(
     lab: PublicLab, address: str, public_demo: Any, victim: dict[str, Any], idle: None
 ) -> None:
+    values = garbage(victim)
     for index, function in public_demo.fns.items():
-
-        def answer(value: Any, index: int = index, places: int = len(function.inputs)) -> str:
-            return ask(stranger(address), index, [value] * places)
-
-        values = garbage(victim)
-        with ThreadPoolExecutor(len(values)) as pool:  # an answer takes gradio a twentieth of a second, mostly waiting
-            for value, said in zip(values, pool.map(answer, values), strict=True):
-                assert_quiet(said, victim, value)
+        sent = [[value] * len(function.inputs) for value in values]
+        # An answer takes gradio a twentieth of a second, mostly waiting.
+        said = at_once(lambda place, index=index, sent=sent: ask(stranger(address), index, sent[place]), len(values))
+        for value, answer in zip(values, said, strict=True):
+            assert_quiet(answer, victim, value)
     assert unchanged(lab, victim)
 
 

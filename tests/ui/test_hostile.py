@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,11 @@ from charlm.serving import Serving
 from charlm.ui.lab import PublicLab
 from charlm.visitors.serving import MOST_SCORERS
 from tests.training import spoil, wait_for
-from tests.ui.strangers import LONG, SHIPPED, SOON, Bare, stranger
+from tests.ui.strangers import LONG, SHIPPED, SOON, Bare, at_once, stranger
 
 LIMITS = Limits()
 # What lets a run go on, and what stands after run id and options.
 CONTINUED: tuple[tuple[Any, ...], ...] = (("resume",), ("fork", "", None))
-
-
-def at_once(what: Callable[[int], Any], times: int) -> list[Any]:
-    """The answers to so many requests in the same instant."""
-    with ThreadPoolExecutor(times) as pool:
-        return list(pool.map(what, range(times)))
 
 
 @pytest.fixture
