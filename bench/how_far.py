@@ -37,7 +37,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 # As the Grimm notebook cleans its table, so that its figures stand beside ours.
 CLEANING: dict[str, dict[str, Any]] = {"grimm": {"drop_newlines": True, "separator": "space"}}
 CELLS = Path(__file__).parent / "curves" / "how-far.jsonl"
-TOLD = {"dropout": "dropout", "DropConnect": "weight_dropout", "rate": "learning_rate", "decay": "weight_decay"}
+TOLD = {
+    "dropout": "dropout", "DropConnect": "weight_dropout", "rate": "learning_rate", "decay": "weight_decay",
+    "passes": "epochs",
+}  # fmt: skip
 HEAD = ("corpus", "architecture", "minutes", "best loss", "after passes", "parameters", "settings")
 
 
@@ -109,7 +112,7 @@ def table(path: Path) -> str:
     for one in logged(path):
         passes = min(one["curve"], key=itemgetter(3))[1]
         figures = [f"{one['minutes']:g}", f"{one['loss']:.4f}", f"{passes:.1f}", f"{one['parameters']:,}"]
-        recipe = [f"{name} {one[key]:g}" for name, key in TOLD.items() if one[key]]
+        recipe = [f"{name} {one[key]:g}" for name, key in TOLD.items() if one.get(key)]
         settings = ", ".join([f"{one['layers']} x {one['width']}", one["batch"], *recipe])
         rows.append([one["corpus"], ARCH_NAMES[one["arch"]], *figures, settings])
     return markdown(HEAD, rows)
