@@ -18,7 +18,7 @@ FORKABLE = (*RESUMABLE, "warmup_steps", "weight_decay", "label")
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
     "balanced": {"hidden_size": 256, "dropout": 0.2, "steps": 4000},
-    "quality": {"hidden_size": 512, "dropout": 0.3, "steps": 8000},
+    "quality": {"hidden_size": 512, "dropout": 0.3, "weight_decay": 0.1, "steps": 8000},
     # The Grimm comparison of LSTM, GRU and RNN, setting by setting.
     "notebook": {
         "hidden_size": 512,

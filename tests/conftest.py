@@ -24,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", type=int, default=12, metavar="N", help="trainings that tests/faults/test_kill.py kills"
     )
+    parser.addoption("--reloads", type=int, default=20, metavar="N", help="how often tests/e2e/test_reloads.py reloads")
     parser.addoption(
         "--all-faults", action="store_true", help="every error at every write, and 8 x 1,000 runs made at once"
     )

@@ -181,6 +181,15 @@ def test_resume_tells_only_what_is_new(book: str, capsys: pytest.CaptureFixture[
     assert told == ["6", "8"]
 
 
+def test_resume_tells_again_what_a_killed_process_had_not_saved(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = answer(capsys, "train", book, *TINY, "--eval-every", "2")["run_id"]
+    spoil(tmp_path / "runs" / made / "run.json", step=7)  # noted after the last save
+    assert main(["resume", made, "--steps", "4"]) == 0
+    assert re.findall(r": step (\d+) of ", capsys.readouterr().err)[:2] == ["6", "8"]
+
+
 def test_what_resume_takes_is_what_a_run_can_change(capsys: pytest.CaptureFixture[str]) -> None:
     main(["resume", "--help"])
     shown = capsys.readouterr().out

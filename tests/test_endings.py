@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
+from charlm.cli import main
 from charlm.runs import RunStore
-from tests.server import PATIENCE, ROOT, serving
+from tests.server import PATIENCE, ROOT, Server, serving
 from tests.training import TEXT, assert_same_training, wait_for
 
 OPTIONS: dict[str, Any] = {
     "hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 1_000_000, "eval_every": 100,
 }  # fmt: skip
-SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
 def short(steps: int) -> dict[str, Any]:
@@ -26,9 +27,8 @@ def short(steps: int) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize(("number", "code"), SIGNALS, ids=["SIGTERM", "Ctrl-C"])
-def test_a_server_that_is_ended_saves_and_the_next_one_goes_on(number: int, code: int, tmp_path: Path) -> None:
-    """A race and what waits behind it: interrupted, offered, and gone on with as the race it was."""
+def test_a_server_that_is_ended_saves_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    """A race and what waits behind it: interrupted, offered, gone on with as the race it was, and interrupted again."""
     from gradio_client import Client
 
     places = {"CHARLM_RUNS": str(tmp_path / "runs"), "CHARLM_DATA": str(tmp_path / "data")}
@@ -38,22 +38,28 @@ def test_a_server_that_is_ended_saves_and_the_next_one_goes_on(number: int, code
         race = [one["run_id"] for one in lab.predict("sherlock", None, ["gru", "rnn"], OPTIONS, api_name="/race")]
         waiting = lab.predict("sherlock", None, "lstm", short(5), api_name="/train")["run_id"]
         wait_for(lambda: store.get(race[1]).step > 60)
-        server.process.send_signal(number)
-        assert server.process.wait(PATIENCE) == code, server.log.read_text()
-        assert "Traceback" not in server.log.read_text()
+        end(server, signal.SIGTERM)
     ended = [store.get(run_id) for run_id in (*race, waiting)]
     assert [run.status for run in ended] == ["interrupted"] * 3
     assert all((run.folder / "resume.safetensors").exists() and run.step > 60 for run in ended[:2])
     with serving(tmp_path, **places) as server:
         lab = Client(server.address, verbose=False)
-        again = lab.predict(race[1], {}, api_name="/resume")
-        assert again["status"] in ("queued", "running")
-        wait_for(lambda: store.get(race[1]).step > ended[1].step)
-        lab.predict(race[1], api_name="/stop")
-        lab.predict(waiting, {}, api_name="/resume")
+        assert lab.predict(waiting, {}, api_name="/resume")["status"] in ("queued", "running")
         wait_for(lambda: store.get(waiting).status == "finished")
+        lab.predict(race[1], {}, api_name="/resume")
+        wait_for(lambda: store.get(race[1]).step > ended[1].step)
+        end(server, signal.SIGINT)
+    assert [store.get(run_id).status for run_id in race] == ["interrupted"] * 2
+    assert store.get(race[0]).step == ended[0].step
     steps = [row["step"] for row in store.get(race[1]).metrics()]
-    assert steps == sorted(set(steps)) and store.get(race[0]).status == "interrupted"
+    assert steps == sorted(set(steps)) and steps[-1] > ended[1].step
+
+
+def end(server: Server, number: int) -> None:
+    """Send a signal; the app's last word is no traceback, its exit code tells of the signal."""
+    server.process.send_signal(number)
+    assert server.process.wait(PATIENCE) == EXIT_CODES[number], server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
 
 
 def command(*words: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -68,21 +74,23 @@ def flags(options: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize(("number", "code"), SIGNALS, ids=["SIGTERM", "Ctrl-C"])
-def test_a_command_that_is_ended_goes_on_to_the_same_end(number: int, code: int, tmp_path: Path) -> None:
+def test_a_command_that_is_ended_goes_on_to_the_same_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ended twice, by one signal and the other."""
     (tmp_path / "pets.txt").write_text(TEXT, encoding="utf-8")
     store = RunStore(tmp_path / "runs", tmp_path / "none")
-    options = [*flags(short(1500)), "--dropout", "0.2"]
-    begun = command("train", str(tmp_path / "pets.txt"), *options, folder=tmp_path)
+    train = ["train", str(tmp_path / "pets.txt"), *flags(short(1500)), "--dropout", "0.2"]
+    begun = command(*train, folder=tmp_path)
     [run] = wait_for(lambda: [run for run in store.list() if run.step >= 100])
-    begun.send_signal(number)
-    assert begun.communicate()[1] is not None and begun.returncode == code
-    ended = store.get(run.run_id)
-    assert ended.status == "interrupted" and 100 <= ended.step < 1500
-    resumed = command("resume", run.run_id, "--json", folder=tmp_path)
-    assert json.loads(resumed.communicate(timeout=3 * PATIENCE)[0].splitlines()[-1])["steps"] == 1500
-    whole = command("train", str(tmp_path / "pets.txt"), *options, "--json", folder=tmp_path)
-    whole_id = json.loads(whole.communicate(timeout=3 * PATIENCE)[0].splitlines()[-1])["run_id"]
+    for number, words in ((signal.SIGTERM, ["resume", run.run_id]), (signal.SIGINT, ["resume", run.run_id, "--json"])):
+        begun.send_signal(number)
+        assert begun.communicate()[1] is not None and begun.returncode == EXIT_CODES[number]
+        ended = store.get(run.run_id)
+        assert ended.status == "interrupted" and run.step <= ended.step < 1500
+        begun = command(*words, folder=tmp_path)
+        run = wait_for(lambda ended=ended: (now := store.get(ended.run_id)).step > ended.step and now)
+    assert json.loads(begun.communicate(timeout=3 * PATIENCE)[0].splitlines()[-1])["steps"] == 1500
+    assert main([*train, "--json"]) == 0
+    whole_id = json.loads(capsys.readouterr().out.splitlines()[-1])["run_id"]
     assert_same_training(store.get(run.run_id), store.get(whole_id))
 
 

@@ -1,7 +1,7 @@
 """A training's progress on stderr: a line per validation, and on a terminal a bar per model."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,16 +15,17 @@ class Progress:
     """Shows racers as they train; silent until the first step, so that a refusal stays one line.
 
     Args:
-        begun: the step that each run goes on from, by run id; what was validated until there has been told.
+        racers: lined up; what was validated up to the step that they go on from has been told.
         remarks: what was repaired in the text or adapted in the settings, said once the training has begun.
     """
 
-    def __init__(self, begun: Mapping[str, int], remarks: Sequence[str] = ()) -> None:
+    def __init__(self, racers: Sequence["Racer"], remarks: Sequence[str] = ()) -> None:
+        self._racers = racers
         self._remarks = list(remarks)
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
         self._troubles: dict[str, str] = {}  # what was said last of each run that rests
-        self._told = dict(begun)  # the last validated step a line was printed for, by run
+        self._told = {racer.run.run_id: racer.state.step for racer in racers}  # the last step a line was printed for
 
     def __enter__(self) -> Self:
         return self
@@ -35,17 +36,17 @@ class Progress:
         if self._bars is not None:
             self._bars.stop()
 
-    def show(self, racers: Sequence["Racer"]) -> None:
+    def show(self) -> None:
         """Print what is new and move the bars."""
         if self._remarks:
             for remark in self._remarks:
                 note(remark)
             self._remarks = []
-        for racer in racers:
+        for racer in self._racers:
             self._tell_validations(racer)
             self._tell_trouble(racer)
         if sys.stderr.isatty():
-            self._move_bars(racers)
+            self._move_bars()
 
     def _tell_validations(self, racer: "Racer") -> None:
         told = self._told[racer.run.run_id]
@@ -69,13 +70,14 @@ class Progress:
         else:
             self._bars.console.print(line, markup=False, highlight=False)
 
-    def _move_bars(self, racers: Sequence["Racer"]) -> None:
+    def _move_bars(self) -> None:
         if self._bars is None:
             self._bars = open_bars()
             self._tasks = {
-                racer.run.run_id: self._bars.add_task(racer.run.label, total=racer.total, about="") for racer in racers
+                racer.run.run_id: self._bars.add_task(racer.run.label, total=racer.total, about="")
+                for racer in self._racers
             }
-        for racer in racers:
+        for racer in self._racers:
             speed = racer.latest.chars_per_second if racer.latest else 0.0
             about = f"step {racer.state.step:,}{planned(racer)} · {speed:,.0f} chars/s{left(racer)}"
             self._bars.update(self._tasks[racer.run.run_id], completed=racer.state.step, about=about)

@@ -37,10 +37,10 @@ def work(runs: Sequence["Run"], corpus: "Corpus", resume: bool = False) -> list[
 
     control = Control()
     remarks = [*corpus.repairs, *([runs[0].message] if runs[0].message else [])]
-    begun = {run.run_id: run.step for run in runs}
-    with stops_between_steps(control), released(runs), Progress(begun, () if resume else remarks) as progress:
+    with stops_between_steps(control), released(runs):
         racers = line_up(runs, corpus, resume)
-        run_race(racers, control, lambda: progress.show(racers))
+        with Progress(racers, () if resume else remarks) as progress:
+            run_race(racers, control, progress.show)
     return [Run(run.folder) for run in runs]
 
 
