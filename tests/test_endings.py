@@ -28,7 +28,7 @@ def short(steps: int) -> dict[str, Any]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_server_that_is_ended_saves_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    """A race and what waits behind it: interrupted, offered, gone on with as the race it was, and interrupted again."""
+    """A race and what waits behind it are interrupted; one racer goes on alone, and is interrupted again."""
     from gradio_client import Client
 
     places = {"CHARLM_RUNS": str(tmp_path / "runs"), "CHARLM_DATA": str(tmp_path / "data")}
