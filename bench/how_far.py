@@ -112,7 +112,7 @@ def table(path: Path) -> str:
     for one in logged(path):
         passes = min(one["curve"], key=itemgetter(3))[1]
         figures = [f"{one['minutes']:g}", f"{one['loss']:.4f}", f"{passes:.1f}", f"{one['parameters']:,}"]
-        recipe = [f"{name} {one[key]:g}" for name, key in TOLD.items() if one.get(key)]
+        recipe = [f"{name} {one[key]:g}" for name, key in TOLD.items() if one[key]]
         settings = ", ".join([f"{one['layers']} x {one['width']}", one["batch"], *recipe])
         rows.append([one["corpus"], ARCH_NAMES[one["arch"]], *figures, settings])
     return markdown(HEAD, rows)

@@ -28,7 +28,7 @@ def short(steps: int) -> dict[str, Any]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_server_that_is_ended_saves_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    """A race and what waits behind it are interrupted; one racer goes on alone, and is interrupted again."""
+    """What trains and what waits is interrupted and offered, by one signal and, gone on with, by the other."""
     from gradio_client import Client
 
     places = {"CHARLM_RUNS": str(tmp_path / "runs"), "CHARLM_DATA": str(tmp_path / "data")}
@@ -46,7 +46,8 @@ def test_a_server_that_is_ended_saves_and_the_next_one_goes_on(tmp_path: Path) -
         lab = Client(server.address, verbose=False)
         assert lab.predict(waiting, {}, api_name="/resume")["status"] in ("queued", "running")
         wait_for(lambda: store.get(waiting).status == "finished")
-        lab.predict(race[1], {}, api_name="/resume")
+        for run_id in reversed(race):  # one goes on alone, the other waits
+            assert lab.predict(run_id, {}, api_name="/resume")["status"] in ("queued", "running")
         wait_for(lambda: store.get(race[1]).step > ended[1].step)
         end(server, signal.SIGINT)
     assert [store.get(run_id).status for run_id in race] == ["interrupted"] * 2
