@@ -19,9 +19,9 @@ from bench.resumable import train
 from charlm.catalog import DEFAULT_KEY, load_corpus
 from charlm.checkpoint import load_weights, save_weights, weights_about
 from charlm.dataset import Dataset
-from charlm.device import all_threads
 from charlm.evaluate import Evaluation, evaluate
 from charlm.models import LanguageModel
+from charlm.models.plan import all_threads
 from charlm.runs import SHIPPED, Run
 
 ARCHS = ("lstm", "gru", "rnn", "transformer")

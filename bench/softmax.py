@@ -74,8 +74,8 @@ def measured_ours(drawn: int = 0, **sizes: int) -> Callable[[], Round]:
 
     from charlm.device import all_threads, matrix_instructions
     from charlm.models.cross_entropy import Sampler, output_loss
+    from charlm.models.plan import team
     from charlm.models.recurrence import Buffers, How
-    from charlm.shards import team
 
     x, output, targets = _given(**sizes)
     dtype, count = torch.bfloat16 if matrix_instructions() else torch.float32, all_threads()

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 
@@ -10,6 +9,7 @@ from charlm.config import ModelConfig
 from charlm.errors import ConfigError
 from charlm.models import model_class
 from charlm.models.compiled import is_wanted
+from charlm.models.plan import all_threads
 
 # Multiplications of a batch between two waits (B x G H x H in a recurrent layer) from which sharing it out pays: below,
 # Python's lock goes to and fro more often than a product lasts.
@@ -109,12 +109,6 @@ def matrix_instructions() -> list[str]:
         return []
     capabilities = torch.cpu.get_capabilities()
     return [name for name in MATRIX_INSTRUCTIONS if capabilities.get(name)]
-
-
-@cache
-def all_threads() -> int:
-    """What torch would use by itself; asked once, before anything is set."""
-    return torch.get_num_threads()
 
 
 def _name(dtype: torch.dtype) -> str:

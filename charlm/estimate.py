@@ -21,7 +21,7 @@ FLOAT = 4  # bytes
 # Copies of a state that are there at a time: before and after a batch, and what layers join with what is new.
 STATES = 4
 # Sizes tried for a number of parameters are multiples of this: products like it, and so do a Transformer's heads.
-WIDTHS = 16
+WIDTH_STEP = 16
 # Share of the free memory a training may plan for.
 MEMORY_SHARE = 0.8
 
@@ -45,9 +45,9 @@ def size_for(config: ModelConfig, parameters: int) -> int:
         parameters: wanted.
 
     Returns:
-        A multiple of WIDTHS, 4096 at most.
+        A multiple of WIDTH_STEP, 4096 at most.
     """
-    sizes = range(WIDTHS, 4097, WIDTHS)
+    sizes = range(WIDTH_STEP, 4097, WIDTH_STEP)
 
     def count(size: int) -> int:
         return count_parameters(replace(config, hidden_size=size))

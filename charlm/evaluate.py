@@ -14,7 +14,7 @@ from charlm.device import choose
 from charlm.errors import CorpusError, Halted
 from charlm.models import LanguageModel, State
 from charlm.models.cross_entropy import are_many
-from charlm.shards import team
+from charlm.models.plan import team
 from charlm.tokenizer import IdArray
 
 # Tokens a row and forward pass: enough to amortise a call, little enough to keep the logits small.

@@ -7,11 +7,10 @@ each other some hundred times a step, and lose most of their time as soon as ano
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -117,13 +116,3 @@ def _total(tensors: Sequence[Tensor]) -> Tensor:
     for other in others:
         first.add_(other)
     return first
-
-
-@contextmanager
-def team(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """A `map` that shares its calls out between `count` threads of one core each."""
-    if count == 1:
-        yield map
-        return
-    with ThreadPoolExecutor(count, "rows", torch.set_num_threads, (1,)) as pool:
-        yield pool.map

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from charlm.config import ARCHITECTURES, ModelConfig, TrainConfig
 from charlm.corpus import Corpus
 from charlm.dataset import character_sizes
-from charlm.limits import Limits
 from charlm.presets import BUDGETS, RunConfig
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 SECONDS = {"quick": 60.0, "balanced": 360.0, "quality": 1500.0}
 # Hidden sizes to choose among: the largest that comes LEAST_PASSES times over the text, since a wide model read few
 # times is better than a narrow one read often, even on a short text. See bench/RECIPES.md.
-WIDTHS = (512, 256, 128)
+PRESET_WIDTHS = (512, 256, 128)
 SHORTEST = {512: 50_000, 256: 10_000, 128: 0}  # tokens from which a width is worth its bytes
 LEAST_PASSES = 1.2
 # From here on a model learns its text by heart rather than better, whatever the dropout.
@@ -33,12 +32,22 @@ VALIDATING = 1.1  # times what the steps alone take
 DISTINCT = 96  # characters of a text, about
 
 
+class SizeLimits(Protocol):
+    """The part of a public Space's limits that a size depends on."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def hidden_size(self) -> int: ...
+
+
 def is_sized(preset: str, model: ModelConfig) -> bool:
     """Whether a preset follows the text and the machine; so far for characters only."""
     return preset in SECONDS and model.level == "char"
 
 
-def sized(config: RunConfig, corpus: Corpus, archs: Sequence[str], limits: Limits | None = None) -> RunConfig:
+def sized(config: RunConfig, corpus: Corpus, archs: Sequence[str], limits: SizeLimits | None = None) -> RunConfig:
     """Settings with those of the preset, where they are not `given`, made to fit a text and this machine.
 
     Args:
@@ -65,7 +74,7 @@ def sizes(
     machine: "Machine",
     archs: Sequence[str],
     given: Mapping[str, Any] | None = None,
-    limits: Limits | None = None,
+    limits: SizeLimits | None = None,
 ) -> dict[str, Any]:
     """hidden_size, dropout and steps of a preset, as far as they are not given.
 
@@ -81,8 +90,8 @@ def sizes(
     train = TrainConfig(**{name: given[name] for name in ("batch_size", "seq_len") if name in given})
     passes_a_step = train.batch_size * train.seq_len / max(tokens, 1)
     most = min(MOST_PASSES, limits.steps * passes_a_step if limits else MOST_PASSES)
-    widest = limits.hidden_size if limits else WIDTHS[0]
-    allowed = [width for width in WIDTHS if width <= widest and tokens >= SHORTEST[width]] or WIDTHS[-1:]
+    widest = limits.hidden_size if limits else PRESET_WIDTHS[0]
+    allowed = [width for width in PRESET_WIDTHS if width <= widest and tokens >= SHORTEST[width]] or PRESET_WIDTHS[-1:]
     for width in [given["hidden_size"]] if "hidden_size" in given else allowed:
         model = ModelConfig(vocab_size=DISTINCT, hidden_size=width, num_layers=given.get("num_layers", 2))
         steps = SECONDS[preset] / (VALIDATING * machine.step_seconds(model, train))
@@ -91,7 +100,7 @@ def sizes(
     passes = min(steps * passes_a_step, most)
     steps = max(passes / passes_a_step, FEWEST_STEPS)
     shares = [about.dropout for arch, about in ARCHITECTURES.items() if arch in archs and not about.counted]
-    dropout = float(np.interp(passes, PASSES, DROPOUTS)) * min(1.0, width / WIDTHS[0]) * fmean(shares or [1.0])
+    dropout = float(np.interp(passes, PASSES, DROPOUTS)) * min(1.0, width / PRESET_WIDTHS[0]) * fmean(shares or [1.0])
     new = {"hidden_size": width, "dropout": round(dropout, 2)}
     if not _has_budget(given):
         new["steps"] = int(float(f"{steps:.2g}"))

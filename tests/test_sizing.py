@@ -11,7 +11,7 @@ from charlm.corpus import corpus_from_text
 from charlm.estimate import Machine, training_seconds
 from charlm.limits import Limits
 from charlm.presets import PRESETS, from_options
-from charlm.sizing import LEAST_PASSES, MOST_PASSES, SECONDS, WIDTHS, sized, sizes
+from charlm.sizing import LEAST_PASSES, MOST_PASSES, PRESET_WIDTHS, SECONDS, sized, sizes
 from tests.training import TEXT
 
 LAPTOP = Machine(per_product=2e-11, per_step=1e-5)
@@ -49,11 +49,11 @@ def test_a_slower_machine_trains_smaller_models(preset: str) -> None:
 def test_any_text_on_any_machine(preset: str, tokens: int, speed: float, public: bool, archs: list[str]) -> None:
     limits, machine = Limits() if public else None, Machine(speed, 1e-6)
     chosen = sizes(preset, tokens, machine, archs, limits=limits)
-    assert chosen["hidden_size"] in WIDTHS and 0 <= chosen["dropout"] <= 0.5 and chosen["steps"] >= 1
+    assert chosen["hidden_size"] in PRESET_WIDTHS and 0 <= chosen["dropout"] <= 0.5 and chosen["steps"] >= 1
     config = from_options(chosen, preset)  # legal
     if limits:
         assert chosen["steps"] <= limits.steps and chosen["hidden_size"] <= limits.hidden_size
-    elif chosen["hidden_size"] > WIDTHS[-1]:
+    elif chosen["hidden_size"] > PRESET_WIDTHS[-1]:
         passes = chosen["steps"] * config.train.batch_size * config.train.seq_len / tokens
         assert passes >= 0.9 * LEAST_PASSES
     assert seconds_of(chosen, tokens, machine) < SECONDS[preset] * 1.06 or chosen["steps"] <= 200

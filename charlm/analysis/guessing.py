@@ -5,8 +5,8 @@ import zlib
 
 from charlm.errors import CorpusError
 
-FITTED = 1_200_000  # last characters of the training part that are used
-SCORED = 200_000  # first characters of the held-out part that are used
+COMPRESSED_FITTED = 1_200_000  # last characters of the training part that are used
+COMPRESSED_SCORED = 200_000  # first characters of the held-out part that are used
 
 
 def compression_costs(train_text: str, held_out_text: str) -> dict[str, float]:
@@ -25,7 +25,7 @@ def compression_costs(train_text: str, held_out_text: str) -> dict[str, float]:
     """
     if not held_out_text:
         raise CorpusError("nothing is held out, so guessing cannot be scored; hold out more than 0 of the text")
-    train, held_out = train_text[-FITTED:], held_out_text[:SCORED]
+    train, held_out = train_text[-COMPRESSED_FITTED:], held_out_text[:COMPRESSED_SCORED]
     sizes = {"gzip": _gzip_bytes(train, held_out), "xz": _xz_bytes(train, held_out)}
     return {name: size * 8 / len(held_out) for name, size in sizes.items()}
 

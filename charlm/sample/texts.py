@@ -5,13 +5,12 @@ from functools import partial
 from typing import TypeVar
 
 from charlm.config import SampleConfig
-from charlm.device import all_threads
 from charlm.errors import JobError
 from charlm.models import LanguageModel
+from charlm.models.plan import all_threads, team
 from charlm.models.product import ROWS
 from charlm.sample.streams import Stream, Writer
 from charlm.sample.writers import writer_for
-from charlm.shards import team
 from charlm.tokenizer import Tokenizer
 
 Key = TypeVar("Key", bound=Hashable)

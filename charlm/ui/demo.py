@@ -41,7 +41,7 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
                 name = title.lower()
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}", elem_classes="page") as own:
                     _tab(name, services, Shared(demo, tabs, own, *crossing), watches)
-        left.build(services)
+        left.build_left(services)
     demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=AT_ONCE)
     for name, seconds in QUEUE_SLEEPS.items():
         if hasattr(demo._queue, name):

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -20,7 +20,6 @@ from charlm.errors import LimitError
 from charlm.limits import Visitor
 from charlm.ui.body import FORM, Body, too_large
 from charlm.ui.enclosed import trouble_in
-from charlm.ui.files import VisitorFiles
 from charlm.ui.presence import MARK, Presence
 from charlm.ui.visitor import asking, new_cookie, secret_of, visitor_of
 
@@ -41,6 +40,14 @@ QUEUED = re.compile(rf"{API}(queue/join|call/.+)")  # what goes into gradio's qu
 QUIET_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
 
 
+class OwnedFiles(Protocol):
+    """Which files of the page's cache belong to whom."""
+
+    def own(self, path: str, visitor: Visitor) -> None: ...
+
+    def is_own(self, path: str, visitor: Visitor | None) -> bool: ...
+
+
 class Doorman:
     """ASGI middleware.
 
@@ -50,7 +57,7 @@ class Doorman:
         files: knows whose they are.
     """
 
-    def __init__(self, app: ASGIApp, accounts: Accounts, files: VisitorFiles) -> None:
+    def __init__(self, app: ASGIApp, accounts: Accounts, files: OwnedFiles) -> None:
         self.app, self.accounts, self.files = app, accounts, files
         self.presence = Presence(accounts.limits)
 
@@ -160,6 +167,6 @@ def with_headers(send: Send, scope: Scope, headers: Mapping[str, str]) -> Callab
     return sending
 
 
-def doorman(accounts: Accounts, files: VisitorFiles) -> Middleware:
+def doorman(accounts: Accounts, files: OwnedFiles) -> Middleware:
     """For `demo.launch(app_kwargs={"middleware": [..]})`."""
     return Middleware(Doorman, accounts=accounts, files=files)

@@ -51,7 +51,7 @@ def left_state(services: Services, asked: Mapping[str, Any]) -> dict[str, Any]:
     return {"mark": now} if now == asked.get("seen") else {"mark": now, "html": html}
 
 
-def build(services: Services) -> None:
+def build_left(services: Services) -> None:
     """The line, where there are limits; call inside the page, after the tabs."""
     if services.limits is not None:
         gr.HTML("", elem_id="left", js_on_load=LEFT_JS, apply_default_css=False)

@@ -28,7 +28,7 @@ def format_choices() -> list[tuple[str, str]]:
     return [(f"{one.name}: {one.about}", one.name) for one in FORMATS]
 
 
-def build() -> Download:
+def build_download() -> Download:
     """The components; call inside the panel."""
     gr.HTML(section("Take it along", HINT), elem_id="runs-export-head", apply_default_css=False)
     with gr.Row(elem_classes="bar-line", elem_id="runs-export"):
@@ -39,7 +39,7 @@ def build() -> Download:
     return Download(wanted, button, gr.DownloadButton("Run", visible="hidden", elem_id="runs-file"))
 
 
-def wire(download: Download, files: Files, chosen: gr.Textbox, find: Callable[[str], Any]) -> None:
+def wire_download(download: Download, files: Files, chosen: gr.Textbox, find: Callable[[str], Any]) -> None:
     """One click writes the file and fetches it; a format that does not fit the run says why.
 
     Args:

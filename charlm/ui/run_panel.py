@@ -75,7 +75,7 @@ def build() -> Panel:
                 save = gr.Button("Save", size="sm", elem_id="runs-save", scale=0, min_width=80)
             with gr.Column(visible=False, elem_id="runs-fork-column", elem_classes="tight") as fork_column:
                 forking = _fork_line()
-            download = run_download.build()
+            download = run_download.build_download()
     return Panel(
         chosen, row, details, corpus, upload, evaluate, evaluated, rename, fork, delete, name_row, name, save,
         download, fork_column, *forking,
@@ -120,7 +120,7 @@ def wire(panel: Panel, listing: Listing, trash: Trash, shared: Shared) -> None:
     _wire_name(panel, listing, find)
     _wire_fork(panel, listing.services, shared, find)
     _wire_leaving(panel, listing, trash, find)
-    run_download.wire(panel.download, listing.services.files, panel.chosen, find)
+    run_download.wire_download(panel.download, listing.services.files, panel.chosen, find)
     _wire_evaluation(panel, listing.services)
 
 

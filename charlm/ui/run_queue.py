@@ -38,7 +38,7 @@ def queue_html(jobs: Any) -> str:
     hint = "They begin by themselves, in this order." if len(lines) > 1 else "It begins by itself."
     if not lines:
         return section(f"Up to {count(jobs.at_once, 'training')} share the machine", "Nothing waits.")
-    return section(title, hint) + f'<ol class="queue">{"".join(map(_line, *_ends(lines)))}</ol>'
+    return section(title, hint) + f'<ol class="queue">{"".join(map(_queue_line, *_ends(lines)))}</ol>'
 
 
 def _ends(lines: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
@@ -47,7 +47,7 @@ def _ends(lines: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
     return lines, [place == 0 for place in places], [place == len(lines) - 1 for place in places]
 
 
-def _line(job: Mapping[str, Any], first: bool, last: bool) -> str:
+def _queue_line(job: Mapping[str, Any], first: bool, last: bool) -> str:
     run = str(job["run_ids"][0])
     fixed = not job.get("movable", True)
     pairs = [] if first or fixed else [("earlier", "Earlier")]

@@ -28,11 +28,11 @@ def trash_html(runs: Sequence[Any], asking: bool = False) -> str:
         foot = f"<span>{_amount(runs)}: gone for good?</span>{action('empty', 'Empty it')}{action('keep', 'Keep')}"
     else:
         foot = action("ask-empty", "Empty the trash")
-    lines = "".join(map(_line, runs))
+    lines = "".join(map(_trash_line, runs))
     return f'<p class="hint">{HINT}</p><ul class="trash">{lines}</ul><p class="foot acts">{foot}</p>'
 
 
-def _line(run: Any) -> str:
+def _trash_line(run: Any) -> str:
     arch, corpus = ARCH_NAMES.get(run.arch, run.arch), run.corpus.get("name")
     what = f"{arch}{f' on {corpus}' if corpus else ''}, {size(run.size_bytes)}"
     return (

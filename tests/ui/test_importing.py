@@ -117,7 +117,7 @@ def test_every_format_is_offered_with_what_it_is_for() -> None:
 def pack_of(find: Any) -> Any:
     """The handler behind Download."""
     with gr.Blocks() as demo:
-        run_download.wire(run_download.build(), Files(), gr.Textbox(), find)
+        run_download.wire_download(run_download.build_download(), Files(), gr.Textbox(), find)
     return next(fn.fn for fn in demo.fns.values() if fn.name == "pack")
 
 
