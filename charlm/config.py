@@ -12,13 +12,38 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from charlm.architectures import (
+    ARCH_NAMES,
     ARCHITECTURES,
     ARCHS,
     NARROWEST_RATED,
+    RACE_ARCHS,
     RATED_SIZE,
+    Architecture,
     is_counted,
 )
 from charlm.errors import ConfigError
+
+# The names of architectures.py are importable from here, too.
+__all__ = [
+    "ARCHITECTURES",
+    "ARCHS",
+    "ARCH_NAMES",
+    "LEVELS",
+    "LEVEL_NAMES",
+    "LONGEST_STOP",
+    "RACE_ARCHS",
+    "TOKEN_SETTINGS",
+    "Architecture",
+    "Config",
+    "CorpusConfig",
+    "ModelConfig",
+    "SampleConfig",
+    "TrainConfig",
+    "is_counted",
+    "reject_unknown",
+    "setting",
+    "suited_rate",
+]
 
 # What a token is, and what the tokens of a level are called.
 LEVEL_NAMES = {"char": "characters", "word": "words", "bpe": "subwords"}
