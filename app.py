@@ -4,10 +4,10 @@ import signal
 import sys
 import time
 
-from charlm.catalog import data_dir
+from charlm.data.catalog import data_dir
 from charlm.errors import ConfigError
-from charlm.ui.demo import build_demo
-from charlm.ui.lab import open_lab
+from charlm.ui.app import build_demo
+from charlm.ui.services import open_lab
 from charlm.ui.theme import launch_options
 
 # The exit codes after a signal; SIGTERM ends a Space.

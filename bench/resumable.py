@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from charlm.cli.texts import open_corpus
-from charlm.cli.work import released, stops_between_steps
-from charlm.encoding import corpus_cut, tokenizer_for
-from charlm.entry import enter, reopen
+from charlm.cli.options import open_corpus
+from charlm.cli.progress import released, stops_between_steps
+from charlm.data.dataset import corpus_cut, tokenizer_for
+from charlm.jobs.scheduler import Control, Racer, line_up, run_race
 from charlm.presets import from_options
-from charlm.race import Control, Racer, line_up, run_race
-from charlm.runs import Run, RunStore
+from charlm.runs.create import enter, reopen
+from charlm.runs.store import Run, RunStore
 
 LOSSES = ("train_loss", "val_loss", "test_loss")
 

@@ -72,10 +72,10 @@ def measured_ours(drawn: int = 0, **sizes: int) -> Callable[[], Round]:
     """As a training step computes it: rows shared out between threads, chunks, gradients added up."""
     import torch
 
-    from charlm.device import all_threads, matrix_instructions
-    from charlm.models.cross_entropy import Sampler, output_loss
-    from charlm.models.plan import team
-    from charlm.models.recurrence import Buffers, How
+    from charlm.models.kernels.bptt import Buffers, How
+    from charlm.models.kernels.cross_entropy import Sampler, output_loss
+    from charlm.models.kernels.plan import team
+    from charlm.training.device import all_threads, matrix_instructions
 
     x, output, targets = _given(**sizes)
     dtype, count = torch.bfloat16 if matrix_instructions() else torch.float32, all_threads()
@@ -105,8 +105,8 @@ def _in_both_formats(sizes: dict[str, int]) -> tuple[list[float], list[float]]:
     """The mean loss by bfloat16 products, and by float32's."""
     import torch
 
-    from charlm.models.cross_entropy import output_loss
-    from charlm.models.recurrence import Buffers, How
+    from charlm.models.kernels.bptt import Buffers, How
+    from charlm.models.kernels.cross_entropy import output_loss
 
     x, output, targets = _given(**sizes)
     with torch.no_grad():

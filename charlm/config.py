@@ -6,6 +6,7 @@ The command line, the browser and the endpoints all read those from here; nothin
 import dataclasses
 import difflib
 import math
+import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -437,3 +438,27 @@ class CorpusConfig(Config):
                 f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave too little "
                 "to train on; keep their sum at 0.95 or less"
             )
+
+
+SIGNS = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
+LETTERS = {character: letter for letter, character in SIGNS.items()}
+
+
+def meant(line: str) -> str:
+    """The text that a typed line stands for; a backslash before anything else is itself."""
+    return re.sub(r"\\([ntr\\])", lambda found: SIGNS[found[1]], line)
+
+
+def typed(text: str) -> str:
+    """A line that stands for the text."""
+    return re.sub(r"[\n\t\r\\]", lambda found: "\\" + LETTERS[found[0]], text)
+
+
+def meant_lines(text: str) -> tuple[str, ...]:
+    """One text for each line that is not empty."""
+    return tuple(meant(line) for line in text.split("\n") if line)
+
+
+def typed_lines(texts: tuple[str, ...]) -> str:
+    """One line for each text."""
+    return "\n".join(map(typed, texts))

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.escapes import meant, meant_lines, typed, typed_lines
+from charlm.config import meant, meant_lines, typed, typed_lines
 
 TEXTS = st.text(st.sampled_from("\n\t\r\\ntr<x ") | st.characters(exclude_categories=["Cs"]), min_size=1)
 

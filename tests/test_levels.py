@@ -13,24 +13,23 @@ import pytest
 import tokenizers
 
 import charlm
-from charlm.catalog import recall
 from charlm.config import CorpusConfig, ModelConfig, SampleConfig
-from charlm.corpus import corpus_from_text
-from charlm.dataset import Dataset, character_sizes
-from charlm.encoding import corpus_cut, dataset_of, text_sizes, tokenizer_for
-from charlm.entry import enter
+from charlm.data.catalog import recall
+from charlm.data.corpus import corpus_from_text
+from charlm.data.dataset import Dataset, character_sizes, corpus_cut, dataset_of, text_sizes, tokenizer_for
 from charlm.errors import CheckpointError, ConfigError, CorpusError
-from charlm.evaluate import evaluate
-from charlm.exchange.exports import find_format
-from charlm.exchange.imports import import_file
-from charlm.exchange.run_zip import read_zip
-from charlm.fork import fork
-from charlm.race import Control, line_up, run_race
-from charlm.run import Run
-from charlm.runs import RunStore
-from charlm.sample import generate_many
+from charlm.formats.exports import find_format
+from charlm.formats.imports import import_file
+from charlm.formats.run_zip import read_zip
+from charlm.generation import generate_many
+from charlm.jobs.scheduler import Control, line_up, run_race
+from charlm.runs.create import enter
+from charlm.runs.fork import fork
+from charlm.runs.run import Run
+from charlm.runs.store import RunStore
 from charlm.serving import Serving
-from charlm.tokenizer import WordTokenizer
+from charlm.tokenizers import WordTokenizer
+from charlm.training.evaluate import evaluate
 from tests.training import TEXT, assert_same_training, entered, resumed, settings, small_corpus, spoil, trained, untimed
 
 LEVELS: dict[str, dict[str, Any]] = {
@@ -101,7 +100,7 @@ def test_characters_per_second_are_characters(monkeypatch: pytest.MonkeyPatch) -
     ids = (np.arange(200) % 7).astype(np.uint8)
     dataset = Dataset((ids, ids, ids), 2, 10, characters=(1000, 1000, 1000))
     config = settings(steps=1).train
-    row = next(iter(charlm.train(build_model(ModelConfig(vocab_size=7, hidden_size=4)), dataset, config)))
+    row = next(iter(charlm.training.train(build_model(ModelConfig(vocab_size=7, hidden_size=4)), dataset, config)))
     assert row.chars_per_second == 2 * 10 * 5 and dataset.chars_per_token == 5
 
 

@@ -10,14 +10,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from charlm.config import ARCHITECTURES, CorpusConfig
-from charlm.corpus import Corpus, corpus_from_text
-from charlm.entry import enter, reopen
-from charlm.jobs import Jobs
+from charlm.architectures import ARCHITECTURES
+from charlm.config import CorpusConfig
+from charlm.data.corpus import Corpus, corpus_from_text
+from charlm.jobs.scheduler import Control, line_up, run_race
+from charlm.jobs.service import Jobs
 from charlm.presets import RunConfig, from_options
-from charlm.race import Control, line_up, run_race
-from charlm.run import Run
-from charlm.runs import RunStore
+from charlm.runs.create import enter, reopen
+from charlm.runs.run import Run
+from charlm.runs.store import RunStore
 
 TEXT = "".join(f"The {word} sat on the mat, and then the {word} ran away.\n" for word in ("cat", "dog", "hen") * 10)
 SMALL: dict[str, Any] = {

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from charlm.models.language_model import State
-from charlm.models.residual import ResidualModel, Wide
-from charlm.models.scan import scan
+from charlm.models.base import State
+from charlm.models.blocks import ResidualModel, Wide
+from charlm.models.kernels.scan import scan
 
 TAPS = 4  # tokens that the short convolution sees
 WIDER = 2  # of the block's second half, beside hidden_size

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from charlm.config import ModelConfig
+from charlm.models.base import LanguageModel, State
 from charlm.models.kneser_ney import Array, KneserNey
-from charlm.models.language_model import LanguageModel, State
 
 # Numbers of a block of probabilities over all tokens, and tokens of one whose cost is looked up: neither takes much.
 BLOCK, READ = 1 << 22, 1 << 16

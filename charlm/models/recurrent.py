@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.config import ModelConfig
-from charlm.models.cross_entropy import are_many, kept
-from charlm.models.language_model import NeuralModel, State
-from charlm.models.recurrence import GRU, LSTM, RELU, RNN, Cell, Layer
+from charlm.models.base import NeuralModel, State
+from charlm.models.kernels.bptt import GRU, LSTM, RELU, RNN, Cell, Layer
+from charlm.models.kernels.cross_entropy import are_many, kept
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 # Tensors of H a token and layer beside the gates: states and cells that are kept, dropout, gradients.

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.config import ModelConfig
-from charlm.models.language_model import State
-from charlm.models.residual import ResidualModel, Wide
+from charlm.models.base import State
+from charlm.models.blocks import ResidualModel, Wide
 
 WIDER = 4  # of the block's second half, beside hidden_size
 # Scores are at most this times sqrt(D), D the size of a head: queries and keys have a fixed length (QK-norm, Henry et

@@ -7,11 +7,11 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from charlm.accounts import Accounts
 from charlm.errors import CorpusError
-from charlm.exchange.exports import Format
-from charlm.limits import Visitor
-from charlm.run import Run
+from charlm.formats.exports import Format
+from charlm.public.limits import Visitor
+from charlm.public.quotas import Accounts
+from charlm.runs.run import Run
 
 MOST_FILES = 20_000  # whose owner is remembered
 MOST_PATH = 4096  # characters

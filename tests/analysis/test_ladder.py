@@ -7,15 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import catalog
-from charlm.analysis.baselines import Baselines, measure
-from charlm.analysis.ladder import ladder, worth
+from charlm.analysis.baselines import Baselines, ladder, measure, worth
 from charlm.config import CorpusConfig, ModelConfig
+from charlm.data import catalog
 from charlm.errors import CorpusError
-from charlm.evaluate import evaluate
 from charlm.models import build_model
 from charlm.models.ngram import NGramModel
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizers import CharTokenizer
+from charlm.training.evaluate import evaluate
 
 IDS = st.lists(st.integers(0, 4), min_size=2, max_size=80).map(lambda ids: np.array(ids, np.uint8))
 KNOWN = Baselines(uniform=3.0, gzip=2.5, xz=2.0, orders=(2.8, 2.2, 2.3), tokens_per_char=0.5, whole=True)

@@ -14,14 +14,16 @@ from typing import Any
 
 import pytest
 
-from charlm import checkpoint, files, race, racer
-from charlm.checkpoint import is_valid, load_training, weights_about
+from charlm import files
 from charlm.errors import CheckpointError, CorpusError
-from charlm.jobs import Jobs
-from charlm.metrics import MetricsLog
-from charlm.race import Control, line_up, run_race
-from charlm.run import Run
-from charlm.runs import RunStore
+from charlm.jobs import runner, scheduler
+from charlm.jobs.scheduler import Control, line_up, run_race
+from charlm.jobs.service import Jobs
+from charlm.runs import checkpoint
+from charlm.runs.checkpoint import is_valid, load_training, weights_about
+from charlm.runs.run import Run
+from charlm.runs.store import RunStore
+from charlm.training.metrics import MetricsLog
 from tests.faults.disk import Disk, Short, refuse
 from tests.faults.outcome import content, rows, same
 from tests.faults.zygote import Zygote
@@ -34,11 +36,11 @@ RESTING = "cannot be written"
 
 def hurry(patch: pytest.MonkeyPatch) -> None:
     """Every step is saved, nothing is written by the clock, and a disk that refuses is asked again at once."""
-    patch.setattr(racer, "SAVE_SECONDS", 0.0)
-    patch.setattr(racer, "SAVE_SHARE", float("inf"))
-    patch.setattr(racer, "NOTE_SECONDS", float("inf"))
-    patch.setattr(racer, "RETRY_SECONDS", 0.0)
-    patch.setattr(race, "PAUSE_SECONDS", 0.002)
+    patch.setattr(runner, "SAVE_SECONDS", 0.0)
+    patch.setattr(runner, "SAVE_SHARE", float("inf"))
+    patch.setattr(runner, "NOTE_SECONDS", float("inf"))
+    patch.setattr(runner, "RETRY_SECONDS", 0.0)
+    patch.setattr(scheduler, "PAUSE_SECONDS", 0.002)
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +57,7 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         checkpoint.save_training(folder, model, state)
         steps[folder.name] = state.step
 
-    monkeypatch.setattr(racer, "save_training", save)
+    monkeypatch.setattr(runner, "save_training", save)
     return steps
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from charlm.checkpoint import is_valid, load_training, weights_about
-from charlm.entry import reopen
 from charlm.errors import CheckpointError
-from charlm.race import line_up
-from charlm.run import ACTIVE, Run
-from charlm.runs import RunStore
+from charlm.jobs.scheduler import line_up
+from charlm.runs.checkpoint import is_valid, load_training, weights_about
+from charlm.runs.create import reopen
+from charlm.runs.run import ACTIVE, Run
+from charlm.runs.store import RunStore
 from tests.faults.outcome import content, rows, same
 from tests.faults.zygote import SETTINGS, Zygote
 from tests.training import store_in, trained

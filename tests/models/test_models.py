@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from charlm.config import ARCHITECTURES, ARCHS, RACE_ARCHS, ModelConfig
+from charlm.architectures import ARCHITECTURES, ARCHS, RACE_ARCHS
+from charlm.config import ModelConfig
 from charlm.errors import ConfigError
 from charlm.models import LanguageModel, build_model, model_class
 from tests.training import TRAINED

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from gradio_client import Client, handle_file
 
-from charlm.jobs import Jobs
+from charlm.jobs.service import Jobs
 from charlm.serving import Ladders, Serving
-from charlm.ui.common import Services
-from charlm.ui.demo import build_demo
-from charlm.ui.lab import PublicLab
+from charlm.ui.app import build_demo
+from charlm.ui.html import Services
+from charlm.ui.services import PublicLab
 from charlm.ui.theme import launch_options
 from tests.training import TEXT, store_in, wait_for
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
-from charlm.course import Course
 from charlm.errors import CheckpointError
-from charlm.run import Run
+from charlm.runs.history import Course
+from charlm.runs.run import Run
 
 SHERLOCK = {"name": "Sherlock Holmes", "sha256": "aa", "key": "sherlock", "characters": 561676, "distinct": 78,
             "val_chars": 56168}  # fmt: skip
@@ -17,7 +17,7 @@ AUNT = {**SHERLOCK, "name": "<b>aunt</b>.txt", "sha256": "bb", "val_chars": 900}
 
 @dataclass
 class FakeRun:
-    """The attributes of charlm.runs.Run that ui/ uses."""
+    """The attributes of charlm.runs.store.Run that ui/ uses."""
 
     run_id: str
     arch: str = "lstm"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.ui.csv_text import csv_text, plain_cell
-from charlm.ui.ranking import CSV_HEAD, ranking_csv
+from charlm.ui.compare.ranking import CSV_HEAD, ranking_csv
+from charlm.ui.formatting import csv_text, plain_cell
 from tests.ui.runs import FakeRun
 
 FORMULAS = (

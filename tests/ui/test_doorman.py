@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.accounts import Accounts
-from charlm.limits import Limits
-from charlm.ui.body import FORM
-from charlm.ui.doorman import OPEN, Doorman
+from charlm.public.identity import HEADER
+from charlm.public.limits import Limits
+from charlm.public.middleware import FORM, OPEN, Doorman
+from charlm.public.quotas import Accounts
 from charlm.ui.files import VisitorFiles
-from charlm.ui.visitor import HEADER, who
+from charlm.ui.services import who
 from tests.ui.strangers import file_data
 from tests.ui.waiting import finished
 

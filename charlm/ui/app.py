@@ -1,0 +1,103 @@
+"""The page: brand, job strip and tabs, wired to the services."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from charlm.ui import api, status_bar
+from charlm.ui.compare import tab as compare_tab
+from charlm.ui.corpus import tab as corpus_tab
+from charlm.ui.gradio_patches import describe_once
+from charlm.ui.html import Services, Shared, asset
+from charlm.ui.live import Pulse, Watches
+from charlm.ui.runs import tab as runs_tab
+from charlm.ui.train import tab as train_tab
+
+__all__ = ["Services", "Shared", "build_demo"]
+
+QUEUE_SIZE = 256
+AT_ONCE = 8
+# Gradio's queue looks for new events 1,000 times a second, which costs a training a tenth of its time; these intervals
+# in seconds are those it takes on Windows.
+QUEUE_SLEEPS = {"sleep_when_free": 0.05, "progress_update_sleep_when_free": 0.1}
+TABS = ("Compare", "Train", "Corpus", "Runs")
+MODE_JS = "element.addEventListener('click', () => window.charlmTheme());"
+
+
+def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
+    """The whole page.
+
+    Args:
+        services: run store, jobs and serving; the page keeps nothing of its own.
+        data_dir: where the secret of the browser's memory is kept, so that it outlives a restart.
+    """
+    with gr.Blocks(title="CharLM Lab", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
+        api.build(services)  # first: a name is the first one's that asks for it
+        watches = Watches(services)
+        _frame(services, Pulse(services, watches))
+        crossing = _crossing(data_dir)
+        with gr.Tabs(elem_id="tabs", selected="compare") as tabs:
+            for title in TABS:
+                name = title.lower()
+                with gr.Tab(title, id=name, elem_id=f"tab-{name}", elem_classes="page") as own:
+                    _tab(name, services, Shared(demo, tabs, own, *crossing), watches)
+        status_bar.build_left(services)
+    demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=AT_ONCE)
+    for name, seconds in QUEUE_SLEEPS.items():
+        if hasattr(demo._queue, name):
+            setattr(demo._queue, name, seconds)
+    describe_once(demo)
+    return demo
+
+
+def _frame(services: Services, pulse: Pulse) -> None:
+    """What stands above the tabs: mark, theme button, strip."""
+    mark = asset("mark.svg")
+    gr.HTML(f"<span>{mark}<b>CharLM Lab</b></span>", elem_id="brand", js_on_load=None, apply_default_css=False)
+    gr.HTML(
+        '<button type="button" class="quiet" aria-label="Light or dark">Theme</button>',
+        elem_id="mode",
+        js_on_load=MODE_JS,
+        apply_default_css=False,
+    )
+    status_bar.build(services, pulse.answer)
+
+
+def _crossing(data_dir: Path) -> tuple[Any, ...]:
+    """What the tabs tell one another through: the chosen corpus, and the wishes to compare and to watch."""
+    corpus = gr.BrowserState(None, storage_key="charlm-corpus", secret=browser_secret(data_dir))
+    compare = gr.Textbox(visible="hidden", elem_id="ask-compare")
+    watch = gr.Textbox(visible="hidden", elem_id="ask-watch")
+    return corpus, compare, watch
+
+
+def _tab(name: str, services: Services, shared: Shared, watches: Watches) -> None:
+    if name == "train":
+        train_tab.build(services, shared, watches)
+        return
+    builders = {"compare": compare_tab, "corpus": corpus_tab, "runs": runs_tab}
+    builders[name].build(services, shared)
+
+
+def browser_secret(data_dir: Path) -> str:
+    """The key that the browser's memory is sealed with; made once, kept in the data folder if it can be."""
+    path = data_dir / "browser-secret"
+    try:
+        return path.read_text(encoding="ascii").strip() or _new_secret(path)
+    except FileNotFoundError:
+        return _new_secret(path)
+    except (OSError, ValueError):
+        return secrets.token_hex(16)
+
+
+def _new_secret(path: Path) -> str:
+    secret = secrets.token_hex(16)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(secret, encoding="ascii")
+        path.chmod(0o600)
+    except OSError:
+        pass  # a read-only folder: the choice is forgotten at a restart, nothing worse
+    return secret
