@@ -47,7 +47,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> "RunStore":
     """A store without shipped runs."""
-    from tests.training import store_in
+    from tests.tiny_runs import store_in
 
     return store_in(tmp_path)
 

@@ -30,7 +30,17 @@ from charlm.runs.store import RunStore
 from charlm.serving import Serving
 from charlm.tokenizers import WordTokenizer
 from charlm.training.evaluate import evaluate
-from tests.training import TEXT, assert_same_training, entered, resumed, settings, small_corpus, spoil, trained, untimed
+from tests.tiny_runs import (
+    TEXT,
+    assert_same_training,
+    entered,
+    resumed,
+    settings,
+    small_corpus,
+    spoil,
+    trained,
+    untimed,
+)
 
 LEVELS: dict[str, dict[str, Any]] = {
     "lower": {"level": "word", "words": "lower"},

@@ -25,7 +25,7 @@ from charlm.analysis.plots import arch_colour
 from charlm.generation import generate
 from charlm.serving import Serving
 from charlm.ui.corpus.model_view import layer_rows
-from tests.training import assert_same_training, resumed, store_in, trained
+from tests.tiny_runs import assert_same_training, resumed, store_in, trained
 
 assert "fading" in ARCHS and arch_colour("fading") == "#E69F00"
 folder = Path(sys.argv[1])

@@ -29,7 +29,7 @@ from charlm.formats.run_zip import members
 from charlm.runs.run import Run
 from charlm.runs.tensor_file import UNSEALED
 from tests.sealing import sealed
-from tests.training import store_in, trained
+from tests.tiny_runs import store_in, trained
 
 Members = dict[str, bytes]
 

@@ -10,7 +10,7 @@ from bench import how_far, make_shipped
 from charlm.data.catalog import DEFAULT_KEY
 from charlm.runs.checkpoint import load_weights
 from charlm.runs.store import Run
-from tests.training import lines_of
+from tests.tiny_runs import lines_of
 
 SMALL = ["batch_size=4", "seq_len=8", "num_layers=1", "steps=12", "eval_every=4"]
 

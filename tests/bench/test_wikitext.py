@@ -8,7 +8,7 @@ import pytest
 from bench import resumable, wikitext
 from charlm.cli import main as charlm
 from charlm.runs.store import RunStore
-from tests.training import lines_of
+from tests.tiny_runs import lines_of
 
 WORDS = ["hidden_size=8", "embed_dim=8", "batch_size=4", "seq_len=5", "epochs=2", "softmax_samples=0"]
 

@@ -16,7 +16,7 @@ from charlm.cli import main
 from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig, typed
 from charlm.errors import JobError
 from charlm.presets import RESUMABLE
-from tests.training import spoil
+from tests.tiny_runs import spoil
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("--hidden-size", "8", "--num-layers", "1", "--steps", "4", "--seq-len", "10", "--batch-size", "2")

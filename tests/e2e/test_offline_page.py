@@ -13,7 +13,7 @@ from charlm.runs.run import Run
 from charlm.runs.store import SHIPPED
 from tests.e2e.steps import SECOND, until
 from tests.formats.pages import ODD_TOKENS, logits_of, random_run, rounded_model
-from tests.training import spoil
+from tests.tiny_runs import spoil
 
 HURT = "<img src=x onerror='window.hurt=1'>"
 HOSTILE = [

@@ -27,7 +27,7 @@ from charlm.training.metrics import MetricsLog
 from tests.faults.disk import Disk, Short, refuse
 from tests.faults.outcome import content, rows, same
 from tests.faults.zygote import Zygote
-from tests.training import entered, settings, small_corpus, store_in, wait_for
+from tests.tiny_runs import entered, settings, small_corpus, store_in, wait_for
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 SHORT: dict[str, Any] = {"steps": 2, "eval_every": 2, "dropout": 0.3, "num_layers": 1}

@@ -14,7 +14,7 @@ import pytest
 from charlm.cli import main
 from charlm.runs.store import RunStore
 from tests.server import PATIENCE, ROOT, Server, serving
-from tests.training import TEXT, assert_same_training, wait_for
+from tests.tiny_runs import TEXT, assert_same_training, wait_for
 
 OPTIONS: dict[str, Any] = {
     "hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 1_000_000, "eval_every": 100,

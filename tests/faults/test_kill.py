@@ -17,7 +17,7 @@ from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import RunStore
 from tests.faults.outcome import content, rows, same
 from tests.faults.zygote import SETTINGS, Zygote
-from tests.training import store_in, trained
+from tests.tiny_runs import store_in, trained
 
 FIELDS = (("lstm",), ("gru",), ("rnn",), ("lstm", "gru"), ("rnn", "lstm"), ("ngram", "gru"))
 

@@ -24,7 +24,7 @@ from charlm.runs import checkpoint
 from charlm.runs.create import reopen
 from charlm.runs.store import RunStore
 from tests.faults.disk import Disk
-from tests.training import entered, small_corpus, store_in, trained
+from tests.tiny_runs import entered, small_corpus, store_in, trained
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SETTINGS: dict[str, Any] = {"steps": 60, "eval_every": 5, "dropout": 0.3}

@@ -16,7 +16,7 @@ from charlm.runs.checkpoint import save_weights
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.tokenizers import CharTokenizer
-from tests.training import settings, small_corpus, store_in
+from tests.tiny_runs import settings, small_corpus, store_in
 
 ODD_TOKENS = ["\0", "\n", " ", "<", "e", "n", "\u2028", "́", "ب", "日", "𝒳", "🦊"]
 

@@ -27,7 +27,7 @@ from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving import Serving
 from tests.formats.models import TOKENS, Foreign, made_run, udacity_file
-from tests.training import small_corpus
+from tests.tiny_runs import small_corpus
 
 IDS = torch.randint(len(TOKENS), (2, 30), generator=torch.Generator().manual_seed(2))
 STACKS: list[tuple[Any, dict[str, Any], str]] = [

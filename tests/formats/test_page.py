@@ -21,7 +21,7 @@ from charlm.formats.html import pack, script_json, unpack, write_page
 from charlm.runs.run import Run
 from charlm.runs.store import SHIPPED
 from tests.formats.pages import ODD_TOKENS, described, random_run, rounded_model, weights_of
-from tests.training import spoil
+from tests.tiny_runs import spoil
 
 LETTERS = [chr(code) for code in range(32, 112)]  # 80 of them
 MEGABYTE = 1_000_000

@@ -15,7 +15,7 @@ from charlm.formats.run_zip import MEMBERS, read_zip, write_zip
 from charlm.runs.fork import fork
 from charlm.runs.run import Run
 from charlm.runs.store import SHIPPED, RunStore
-from tests.training import assert_same_training, resumed, trained
+from tests.tiny_runs import assert_same_training, resumed, trained
 
 
 def test_only_named_members_leave_the_machine(tmp_path: Path) -> None:

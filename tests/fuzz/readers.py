@@ -46,7 +46,7 @@ from charlm.ui.train.live import answer, figure
 from charlm.ui.verdict import verdict
 from tests.attacks.make import Payload, real_run
 from tests.fuzz.foreign import checkpoints, read_foreign, torch_saved
-from tests.training import TEXT, small_corpus, store_in, trained
+from tests.tiny_runs import TEXT, small_corpus, store_in, trained
 
 MOST_BYTES = 2 << 20  # what a text or a zip may unpack to here
 ROWS = [{"text": "a fox met a hen", "n": 1}, {"text": "grün, “größer”; ł", "n": None}, {"text": "", "n": [1, {"a": 2}]}]

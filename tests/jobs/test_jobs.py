@@ -19,7 +19,7 @@ from charlm.jobs import runner, scheduler
 from charlm.jobs.service import Jobs
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from tests.training import TEXT, begin, settings, small_corpus, trained, wait_for
+from tests.tiny_runs import TEXT, begin, settings, small_corpus, trained, wait_for
 
 LONG: dict[str, Any] = {"steps": 1_000_000, "eval_every": 1_000_000}
 ENDED = ("stopped", "finished", "failed", "interrupted")
@@ -372,7 +372,7 @@ def test_close_while_paused_and_without_work(store: RunStore) -> None:
 
 TRAINS = """
 import sys
-from tests.training import settings, small_corpus, store_in
+from tests.tiny_runs import settings, small_corpus, store_in
 from charlm.jobs.service import Jobs
 from pathlib import Path
 jobs = Jobs(store_in(Path(sys.argv[1])))

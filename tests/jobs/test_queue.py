@@ -10,7 +10,7 @@ from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.jobs.service import Jobs, trainings_at_once
 from charlm.runs import run, store
 from charlm.runs.store import RunStore
-from tests.training import begin, entered, small_corpus, trained, wait_for
+from tests.tiny_runs import begin, entered, small_corpus, trained, wait_for
 
 LONG: dict[str, Any] = {"steps": 1_000_000, "eval_every": 1_000_000}
 

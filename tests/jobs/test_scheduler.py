@@ -21,7 +21,7 @@ from charlm.runs.create import reopen
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.training.data_parallel import Shards
-from tests.training import assert_same_training, entered, small_corpus, state_numbers, trained, untimed
+from tests.tiny_runs import assert_same_training, entered, small_corpus, state_numbers, trained, untimed
 
 evaluate_module = import_module("charlm.training.evaluate")  # its function has its name
 
@@ -49,8 +49,8 @@ def stop_at(step: int, *archs: str) -> tuple[Control, Callable[[list[Racer]], Ca
 
     def watch(racers: list[Racer]) -> Callable[[], None]:
         def look() -> None:
-            ready = [racer for racer in racers if runner.state.step >= step]
-            control.stopped.update(runner.run.run_id for racer in ready if not archs or runner.run.arch in archs)
+            ready = [racer for racer in racers if racer.state.step >= step]
+            control.stopped.update(racer.run.run_id for racer in ready if not archs or racer.run.arch in archs)
 
         return look
 
@@ -86,12 +86,12 @@ def test_after_every_round_all_stand_at_equal_steps_whatever_pauses(store: RunSt
 
     def on_slice() -> None:
         control.paused = next(calls) % 3 == 1  # cuts slices short
-        steps = [runner.state.step for racer in racers]
+        steps = [racer.state.step for racer in racers]
         spread.append(steps == sorted(steps, reverse=True))
 
     run_race(racers, control, on_slice)
     assert all(spread), "a later racer was ahead of an earlier one"
-    assert [runner.state.step for racer in racers] == [40, 40, 40]
+    assert [racer.state.step for racer in racers] == [40, 40, 40]
 
 
 def test_a_race_trains_each_exactly_as_if_alone(store: RunStore) -> None:
@@ -137,7 +137,7 @@ def test_a_stop_while_paused_ends_the_one_and_trains_nobody(store: RunStore) -> 
     racers, control, states = racers_of(entered(store, "lstm", "gru", steps=1000)), Control(), []
 
     def on_slice() -> None:
-        states.append([runner.state.step for racer in racers])
+        states.append([racer.state.step for racer in racers])
         control.paused = True
         if len(states) == 5:
             control.stopped.add(racers[0].run.run_id)
@@ -146,7 +146,7 @@ def test_a_stop_while_paused_ends_the_one_and_trains_nobody(store: RunStore) -> 
 
     run_race(racers, control, on_slice)
     assert all(state == states[0] for state in states)
-    assert [store.get(runner.run.run_id).status for racer in racers] == ["stopped", "stopped"]
+    assert [store.get(racer.run.run_id).status for racer in racers] == ["stopped", "stopped"]
 
 
 def test_an_interruption_saves_all_even_before_the_first_step(store: RunStore) -> None:
@@ -267,7 +267,7 @@ def test_a_loss_beyond_numbers_ends_that_racer_only(store: RunStore, monkeypatch
                 gru.model.get_parameter("fc.bias").fill_(math.nan)
 
     run_race(racers, Control(), break_one)
-    lstm, gru, rnn = (store.get(runner.run.run_id) for racer in racers)
+    lstm, gru, rnn = (store.get(racer.run.run_id) for racer in racers)
     assert (lstm.status, gru.status, rnn.status) == ("finished", "failed", "finished")
     assert re.search(r"loss became nan at step \d+ with learning_rate \S+; try a third of it", gru.message)
     assert gru.load_model() is not None and gru.best_step == 4  # would refuse weights that are not finite
@@ -305,7 +305,7 @@ def test_whatever_goes_wrong_in_one_is_its_own(
 
     monkeypatch.setattr(runner, "save_weights", broken)
     run_race(racers, Control())
-    lstm, gru = (store.get(runner.run.run_id) for racer in racers)
+    lstm, gru = (store.get(racer.run.run_id) for racer in racers)
     assert lstm.status == "failed" and said in lstm.message and gru.status == "finished"
 
 

@@ -9,7 +9,7 @@ from charlm.architectures import ARCHITECTURES, ARCHS, RACE_ARCHS
 from charlm.config import ModelConfig
 from charlm.errors import ConfigError
 from charlm.models import LanguageModel, build_model, model_class
-from tests.training import TRAINED
+from tests.tiny_runs import TRAINED
 
 V, H, L = 11, 8, 2
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}

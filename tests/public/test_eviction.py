@@ -11,7 +11,7 @@ from charlm.files import write_atomically
 from charlm.public.eviction import make_room
 from charlm.runs.run import folder_bytes
 from charlm.runs.store import RunStore
-from tests.training import entered, trained
+from tests.tiny_runs import entered, trained
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving import Begun, Serving
 from charlm.ui.services import PublicLab
-from tests.training import begin, settings, small_corpus, store_in, trained, wait_for
+from tests.tiny_runs import begin, settings, small_corpus, store_in, trained, wait_for
 
 ANNA, BORIS = Visitor("anna"), Visitor("boris")
 LONG = {"steps": 2000, "eval_every": 1000, "batch_size": 256, "seq_len": 60}

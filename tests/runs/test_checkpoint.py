@@ -37,7 +37,7 @@ from charlm.tokenizers import CharTokenizer
 from charlm.training.train import TrainState, train
 from tests.fuzz.guard import memory, reset_peak
 from tests.sealing import sealed
-from tests.training import TRAINED
+from tests.tiny_runs import TRAINED
 
 TEXT = "a fox met a hen and the hen met a fox. " * 20
 TOKENIZER = CharTokenizer.fit(TEXT)

@@ -15,7 +15,7 @@ from charlm.presets import from_options
 from charlm.runs.create import enter, reopen
 from charlm.runs.store import RunStore
 from charlm.serving import Serving
-from tests.training import TEXT, entered, settings, small_corpus, store_in, trained
+from tests.tiny_runs import TEXT, entered, settings, small_corpus, store_in, trained
 
 
 def test_a_race_makes_runs_of_one_group_and_one_text(store: RunStore) -> None:

@@ -18,7 +18,7 @@ from charlm.runs.create import reopen
 from charlm.runs.fork import fork, retry
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from tests.training import (
+from tests.tiny_runs import (
     TEXT,
     assert_same_training,
     entered,
@@ -168,7 +168,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from charlm.jobs.service import Jobs
-from tests.training import settings, small_corpus, store_in, wait_for
+from tests.tiny_runs import settings, small_corpus, store_in, wait_for
 jobs = Jobs(store_in(Path(sys.argv[1])))
 text = small_corpus().text * 400
 big = {"hidden_size": 64, "batch_size": 256, "seq_len": 500, "steps": 3, "eval_every": 1000}

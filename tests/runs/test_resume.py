@@ -7,7 +7,7 @@ import pytest
 
 from charlm.jobs.scheduler import Control, Racer, line_up, run_race
 from charlm.runs.store import RunStore
-from tests.training import (
+from tests.tiny_runs import (
     assert_same_training,
     entered,
     resumed,

@@ -17,7 +17,7 @@ from charlm.ui.compare.ranking import ranking_csv, ranking_table
 from charlm.ui.runs.details import chain, details, origin_line
 from charlm.ui.runs.listing import runs_heading, runs_table
 from charlm.ui.verdict import verdict
-from tests.training import entered, spoil
+from tests.tiny_runs import entered, spoil
 
 ODD = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.floats(-1e300, 1e300) | st.text(max_size=20),

@@ -17,7 +17,7 @@ from charlm.models import build_model
 from charlm.runs.checkpoint import save_weights
 from charlm.runs.run import Run, read_json
 from charlm.runs.store import RunStore, load_run
-from tests.training import entered, spoil, store_in, trained
+from tests.tiny_runs import entered, spoil, store_in, trained
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from charlm.errors import CorpusError
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving import Ladders
-from tests.training import TEXT, spoil, trained, wait_for
+from tests.tiny_runs import TEXT, spoil, trained, wait_for
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from charlm.models import build_model
 from charlm.serving import batcher
 from charlm.serving.batcher import OpenedModel, Scribe, Text
 from charlm.tokenizers import CharTokenizer
-from tests.training import wait_for
+from tests.tiny_runs import wait_for
 
 TOKENIZER = CharTokenizer.fit("abc \n")
 MODEL = build_model(ModelConfig(vocab_size=TOKENIZER.vocab_size, hidden_size=8), 3)

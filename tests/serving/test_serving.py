@@ -17,7 +17,7 @@ from charlm.runs.checkpoint import save_weights
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving import Begun, Draft, Serving, batcher
-from tests.training import TEXT, entered, store_in, trained
+from tests.tiny_runs import TEXT, entered, store_in, trained
 
 SHORT = SampleConfig(length=40, seed=3)
 

@@ -13,7 +13,7 @@ from charlm.presets import PRESETS, from_options
 from charlm.public.limits import Limits
 from charlm.training.autosize import LEAST_PASSES, MOST_PASSES, PRESET_WIDTHS, SECONDS, sized, sizes
 from charlm.training.estimate import Machine, training_seconds
-from tests.training import TEXT
+from tests.tiny_runs import TEXT
 
 LAPTOP = Machine(per_product=2e-11, per_step=1e-5)
 SLOW = replace(LAPTOP, per_product=20 * LAPTOP.per_product)

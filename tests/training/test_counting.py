@@ -22,7 +22,7 @@ from charlm.runs.store import RunStore
 from charlm.tokenizers import CharTokenizer
 from charlm.training.evaluate import evaluate
 from charlm.training.train import train
-from tests.training import (
+from tests.tiny_runs import (
     TEXT,
     assert_same_training,
     entered,

@@ -10,7 +10,7 @@ from charlm.config import ModelConfig
 from charlm.models import LanguageModel, build_model
 from charlm.models.kernels.plan import team
 from charlm.training.data_parallel import Shards
-from tests.training import TRAINED
+from tests.tiny_runs import TRAINED
 
 V = 11
 

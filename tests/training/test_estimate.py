@@ -19,7 +19,7 @@ from charlm.training.estimate import (
     size_for,
     training_seconds,
 )
-from tests.training import TRAINED
+from tests.tiny_runs import TRAINED
 
 MODEL = ModelConfig(vocab_size=30, hidden_size=16, num_layers=3)
 TRAIN = TrainConfig(steps=100, batch_size=32, seq_len=64)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from charlm.runs.store import RunStore
-from tests.training import TRAINED, resumed, trained
+from tests.tiny_runs import TRAINED, resumed, trained
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU at hand")
 EXACT = {"dropout": 0.0, "precision": "float32", "schedule": "constant"}

@@ -9,7 +9,7 @@ import pytest
 
 from charlm.training import metrics
 from charlm.training.metrics import Metrics, MetricsLog
-from tests.training import wait_for
+from tests.tiny_runs import wait_for
 
 
 def row(step: int) -> Metrics:

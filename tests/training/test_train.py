@@ -18,7 +18,7 @@ from charlm.tokenizers import CharTokenizer
 from charlm.training.evaluate import evaluate
 from charlm.training.metrics import Metrics
 from charlm.training.train import TrainState, evaluation_interval, learning_rate, total_steps, train
-from tests.training import TRAINED
+from tests.tiny_runs import TRAINED
 
 TEXT = "the fox and the hen met at the gate and sang until the moon came up over the hill. " * 12
 CONFIG = TrainConfig(seq_len=16, batch_size=4, steps=30, warmup_steps=2, eval_every=10, learning_rate=1e-2)

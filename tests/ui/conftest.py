@@ -13,7 +13,7 @@ from charlm.ui.app import build_demo
 from charlm.ui.html import Services
 from charlm.ui.services import PublicLab
 from charlm.ui.theme import launch_options
-from tests.training import TEXT, store_in, wait_for
+from tests.tiny_runs import TEXT, store_in, wait_for
 
 
 @pytest.fixture(autouse=True)

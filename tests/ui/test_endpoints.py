@@ -19,7 +19,7 @@ from charlm.serving import Serving
 from charlm.ui.app import build_demo
 from charlm.ui.html import Services
 from charlm.ui.theme import launch_options
-from tests.training import SMALL, TEXT, store_in, trained, wait_for
+from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
 
 NAMES = (
     "corpora", "runs", "evaluate", "limits", "train", "race", "status", "pause", "stop", "resume", "fork", "retry",

@@ -12,7 +12,7 @@ from charlm.config import SampleConfig
 from charlm.ui.compare.form import control_values
 from charlm.ui.corpus.texts import keep_upload, pasted_text
 from charlm.ui.services import PublicLab
-from tests.training import wait_for
+from tests.tiny_runs import wait_for
 from tests.ui.strangers import SOON, TRACES, Bare, at_once, file_data, stranger
 
 SECRET = "zebra-crossing"  # stands in all that belongs to the victim

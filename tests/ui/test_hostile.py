@@ -14,7 +14,7 @@ from charlm.public.limits import Limits
 from charlm.public.serving import MOST_SCORERS
 from charlm.serving import Serving
 from charlm.ui.services import PublicLab
-from tests.training import spoil, wait_for
+from tests.tiny_runs import spoil, wait_for
 from tests.ui.strangers import LONG, SHIPPED, SOON, Bare, at_once, stranger
 
 LIMITS = Limits()

@@ -14,7 +14,7 @@ from charlm.config import ModelConfig
 from charlm.public.identity import COOKIE
 from charlm.public.limits import Limits
 from charlm.ui.services import PublicLab
-from tests.training import TEXT, wait_for
+from tests.tiny_runs import TEXT, wait_for
 from tests.ui.strangers import LONG, SHIPPED, SOON, Bare, file_data, stranger
 
 

@@ -17,7 +17,7 @@ from charlm.ui.app import QUEUE_SLEEPS
 from charlm.ui.html import Services
 from charlm.ui.live import Pulse, Watches
 from charlm.ui.theme import launch_options
-from tests.training import store_in
+from tests.tiny_runs import store_in
 
 
 @pytest.mark.parametrize(("pages", "expected"), [(1, 1.0), (2, 1.0), (5, 5 / 3), (100, 5.0)])

@@ -16,7 +16,7 @@ from charlm.ui.compare.ranking import Writing, best_of, number_columns, ranking_
 from charlm.ui.compare.view import resting_columns, skipped_note, stream_columns, written_columns
 from charlm.ui.formatting import plain_cell
 from charlm.ui.verdict import loss_unit, names, verdict
-from tests.ui.runs import AUNT, SHERLOCK, FakeRun, FakeStore, trio
+from tests.ui.shown_runs import AUNT, SHERLOCK, FakeRun, FakeStore, trio
 
 LN2 = math.log(2)
 

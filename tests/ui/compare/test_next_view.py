@@ -9,7 +9,7 @@ from charlm.config import SampleConfig
 from charlm.errors import CharLMError, ConfigError
 from charlm.ui.compare.next_tokens import packed, settings, view
 from charlm.ui.html import Services
-from tests.ui.runs import FakeRun, FakeStore
+from tests.ui.shown_runs import FakeRun, FakeStore
 
 SPACE, LETTER = Expected(0, " ", 0.9, 0.5), Expected(3, "<b>", 0.0, 0.00001)
 

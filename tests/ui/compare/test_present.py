@@ -11,7 +11,7 @@ from charlm.config import SampleConfig
 from charlm.errors import ConfigError
 from charlm.serving import Begun, Draft
 from charlm.ui.compare.view import LONGEST, MOST_SAMPLES, check_room, gone_on, still, texts_in
-from tests.ui.runs import FakeRun
+from tests.ui.shown_runs import FakeRun
 
 RUNS = [FakeRun("a"), FakeRun("b", "gru")]
 JSON = st.recursive(

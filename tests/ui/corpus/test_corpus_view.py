@@ -16,8 +16,8 @@ from charlm.ui.corpus.form import NAMES
 from charlm.ui.corpus.reading import Reading, Readings, best_runs
 from charlm.ui.corpus.tab import bring
 from charlm.ui.corpus.texts import pasted_text
-from tests.training import TRAINED
-from tests.ui.runs import FakeRun
+from tests.tiny_runs import TRAINED
+from tests.ui.shown_runs import FakeRun
 
 COSTS = Baselines(uniform=3.0, gzip=2.0, xz=0.4, orders=(1.0, 0.6, 0.3, 0.31), tokens_per_char=1.0, whole=True)
 STORY = "A fox met a hen.\n\tThe hen ran home; the fox sat down & sang. " * 40

@@ -15,7 +15,7 @@ from charlm.ui.compare import ranking
 from charlm.ui.files import Files
 from charlm.ui.html import Services
 from charlm.ui.runs import details, listing, panel
-from tests.ui.runs import FakeRun, FakeStore, trio
+from tests.ui.shown_runs import FakeRun, FakeStore, trio
 
 FOREIGN = {"imported": {"format": "udacity", "file": "<b>anna.net"}, "best_val_loss": None, "step": 0, "trimmed": True,
            "corpus": {}}  # fmt: skip

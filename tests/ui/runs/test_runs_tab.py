@@ -15,7 +15,7 @@ from charlm.ui.html import Services
 from charlm.ui.live import Pulse, Watches
 from charlm.ui.runs import details, listing
 from charlm.ui.runs.listing import Disk
-from tests.ui.runs import AUNT, FakeRun, trio
+from tests.ui.shown_runs import AUNT, FakeRun, trio
 from tests.ui.waiting import finished
 
 JOB = {

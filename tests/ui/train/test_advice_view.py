@@ -13,8 +13,8 @@ from charlm.ui.html import Services
 from charlm.ui.live import Watch
 from charlm.ui.train.form import NAMES, run_config
 from charlm.ui.train.view import advice_html, chosen, form_values, opened_folds
-from tests.training import store_in
-from tests.ui.runs import FakeRun
+from tests.tiny_runs import store_in
+from tests.ui.shown_runs import FakeRun
 from tests.ui.train.test_train_live import race
 
 DROP = Advice("overfitting", "It rose by 7%.", {"dropout": 0.3}, "Dropout 0.3", 7.0)

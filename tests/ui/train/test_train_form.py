@@ -11,7 +11,7 @@ from charlm.presets import PRESETS, from_options
 from charlm.public.limits import Limits
 from charlm.ui.train import form
 from charlm.ui.train.form import FOLDS, NAMES, TextSize, config_class, fold_title, preset_values, run_config
-from tests.training import TEXT
+from tests.tiny_runs import TEXT
 
 
 def values(preset: str = "quick", **changes: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from charlm.ui.html import Services
 from charlm.ui.live import Watch
 from charlm.ui.train import live
 from charlm.ui.train.view import View
-from tests.training import entered, store_in
+from tests.tiny_runs import entered, store_in
 from tests.ui.waiting import finished
 
 Losses = dict[int, float | None]
