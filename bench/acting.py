@@ -79,11 +79,11 @@ def act(runs: list[Any], points: int) -> dict[str, Any]:
                 run.log.append(row(step, place))
                 if step % PER_SECOND == 0:
                     tell(run, step)
-            racers = [{"arch": run.arch, "label": run.label, "val_loss": run.best_val_loss} for run in runs]
-            job.update(step=step, progress=step / LIVES, eta_seconds=3600.0 - step / 10, racers=racers)
+            trainers = [{"arch": run.arch, "label": run.label, "val_loss": run.best_val_loss} for run in runs]
+            job.update(step=step, progress=step / LIVES, eta_seconds=3600.0 - step / 10, trainers=trainers)
             time.sleep(1 / PER_SECOND)
 
-    job.update(step=points, progress=points / LIVES, eta_seconds=3600.0, racers=[])
+    job.update(step=points, progress=points / LIVES, eta_seconds=3600.0, trainers=[])
     threading.Thread(target=play, daemon=True).start()
     return job
 
@@ -164,7 +164,7 @@ def training(folder: Path, arch: str) -> Callable[[float], dict[str, float]]:
     services.jobs.start(corpus, from_options({"preset": "quick", **QUICK}), archs)
 
     def so_far() -> tuple[float, float]:
-        """Steps of all racers, and the seconds they took by the training's own clock, which ends with a step."""
+        """Steps of all trainers, and the seconds they took by the training's own clock, which ends with a step."""
         states = [services.jobs.state(run) for run in services.store.list()]
         return sum(state["step"] for state in states), sum(state["seconds"] for state in states)
 

@@ -22,7 +22,7 @@ from charlm.formats.exports import find_format
 from charlm.formats.imports import import_file
 from charlm.formats.run_zip import read_zip
 from charlm.generation import generate_many
-from charlm.jobs.scheduler import Control, line_up, run_race
+from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.runs.create import enter
 from charlm.runs.fork import fork
 from charlm.runs.run import Run
@@ -127,12 +127,12 @@ def test_a_resumed_run_ends_as_if_it_had_never_stopped(name: str, store: RunStor
 def test_a_fork_keeps_its_tokens(name: str, store: RunStore) -> None:
     [parent] = trained(store, **LEVELS[name])
     run, corpus = fork(store, parent, {"steps": 4})
-    run_race(line_up([run], corpus, resume=True), Control())
+    run_trainers(prepare([run], corpus, resume=True), Control())
     assert store.get(run.run_id).step == 16
     other = corpus_from_text(TEXT + "A zebra sat on the mat.\n" * 3, "other.txt", CorpusConfig())
     run, corpus = fork(store, parent, {"steps": 4}, other)
     assert corpus.text == other.text, "nothing is cut out"
-    run_race(line_up([run], corpus, resume=True), Control())
+    run_trainers(prepare([run], corpus, resume=True), Control())
     assert run.status == "finished" and run.tokenizer().tokens == parent.tokenizer().tokens
     assert ("read as <unk>" in " ".join(corpus.repairs)) == (name == "lower")
 
@@ -146,7 +146,7 @@ def test_a_text_of_other_words_is_refused(store: RunStore) -> None:
 def test_a_runs_own_split_outlives_the_texts(store: RunStore) -> None:
     corpus = replace(small_corpus(), held_out=(300, 200))
     [run] = enter(store, corpus, settings(**LEVELS["lower"]), ["gru"])
-    run_race(line_up([run], corpus), Control())
+    run_trainers(prepare([run], corpus), Control())
     assert run.corpus["held_out"] == [300, 200] and recall(corpus.sha256).held_out == (300, 200)  # type: ignore[union-attr]
     [again] = enter(store, small_corpus(), settings(), ["rnn"])  # the same text, kept once more without its split
     again.release()

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from charlm.architectures import ARCHITECTURES
 from charlm.config import CorpusConfig
 from charlm.data.corpus import Corpus, corpus_from_text
-from charlm.jobs.scheduler import Control, line_up, run_race
+from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.jobs.service import Jobs
 from charlm.presets import RunConfig, from_options
 from charlm.runs.create import enter, reopen
@@ -58,7 +58,7 @@ def entered(store: RunStore, *archs: str, text: str = TEXT, **options: Any) -> l
 def trained(store: RunStore, *archs: str, text: str = TEXT, **options: Any) -> list[Run]:
     """Runs trained to their end, read anew from their folders."""
     runs = entered(store, *archs, text=text, **options)
-    run_race(line_up(runs, small_corpus(text)), Control())
+    run_trainers(prepare(runs, small_corpus(text)), Control())
     return [store.get(run.run_id) for run in runs]
 
 
@@ -72,7 +72,7 @@ def resumed(store: RunStore, *runs: Run, **options: Any) -> list[Run]:
     ended = [store.get(run.run_id) for run in runs]
     for run in ended:
         corpus = reopen(run, options)
-    run_race(line_up(ended, corpus, resume=True), Control())
+    run_trainers(prepare(ended, corpus, resume=True), Control())
     return [store.get(run.run_id) for run in ended]
 
 

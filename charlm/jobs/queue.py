@@ -12,7 +12,7 @@ from charlm.errors import CharLMError, ConfigError, JobError
 from charlm.runs.run import Run
 
 if TYPE_CHECKING:
-    from charlm.jobs.scheduler import Control, Racer
+    from charlm.jobs.scheduler import Control, RunTrainer
 
 # A step that takes longer than this shows that it is being worked on.
 SLOW_SECONDS = 1.0
@@ -31,44 +31,44 @@ class Job:
     control: "Control"
     resume: bool = False
     begun: bool = False  # a thread works on it
-    racers: list["Racer"] = field(default_factory=list)
+    trainers: list["RunTrainer"] = field(default_factory=list)
     moved: float = field(default_factory=time.monotonic)  # when a slice last ended
 
     def has(self, run_id: str) -> bool:
         """Whether this run is, or was, part of it."""
         return any(run.run_id == run_id for run in list(self.runs))
 
-    def racer(self, run_id: str) -> "Racer | None":
-        """The racer of this run, once the job is at work."""
-        return next((racer for racer in self.racers if racer.run.run_id == run_id), None)
+    def trainer(self, run_id: str) -> "RunTrainer | None":
+        """The trainer of this run, once the job is at work."""
+        return next((trainer for trainer in self.trainers if trainer.run.run_id == run_id), None)
 
     def is_done(self, run_id: str) -> bool:
         """Whether this run's training has ended, though the job may go on with others."""
-        racer = self.racer(run_id)
-        return racer is not None and racer.ended
+        trainer = self.trainer(run_id)
+        return trainer is not None and trainer.ended
 
     @property
     def status(self) -> str:
         """queued, running or paused."""
-        if not self.racers:
+        if not self.trainers:
             return "queued"
         return "paused" if self.control.paused or self.trouble else "running"
 
     @property
     def trouble(self) -> str:
         """Why it rests though nobody asked it to; empty if it does not."""
-        return next((racer.trouble for racer in self.racers if racer.trouble and not racer.ended), "")
+        return next((trainer.trouble for trainer in self.trainers if trainer.trouble and not trainer.ended), "")
 
     def progress(self, run: Run) -> dict[str, Any]:
         """A run's numbers as they are this moment."""
-        racer = self.racer(run.run_id)
-        return {**run.progress, **(racer.progress_now() if racer else {})}
+        trainer = self.trainer(run.run_id)
+        return {**run.progress, **(trainer.progress_now() if trainer else {})}
 
     def message(self, run: Run, place: int) -> str:
         """What is going on, if it is not plain: waiting, stopping, resting, or a step that takes long."""
         if place > 0:
             return f"waiting, number {place} in the queue"
-        if not self.racers:
+        if not self.trainers:
             return "preparing the text"
         if self.trouble:
             return self.trouble
@@ -92,7 +92,7 @@ class Job:
         }
 
     def summary(self, queued: int, beside: int = 0, place: int = 0) -> dict[str, Any]:
-        """For the strip of the page: the whole job, and a line for each racer.
+        """For the strip of the page: the whole job, and a line for each trainer.
 
         Args:
             queued: jobs that wait behind it.
@@ -101,7 +101,7 @@ class Job:
         """
         runs = list(self.runs)
         states = [self._racer(run) for run in runs]
-        eta = [racer.eta_seconds() for racer in self.racers if not racer.ended]
+        eta = [trainer.eta_seconds() for trainer in self.trainers if not trainer.ended]
         known = [seconds for seconds in eta if seconds is not None]
         speaking = next((run for run in runs if not self.is_done(run.run_id)), runs[0])
         return {
@@ -122,7 +122,7 @@ class Job:
         }
 
     def _racer(self, run: Run) -> dict[str, Any]:
-        """One racer's numbers."""
+        """One trainer's numbers."""
         now, minutes = self.progress(run), run.train_config.minutes
         return {
             "run_id": run.run_id,

@@ -51,7 +51,7 @@ class Control:
     interrupted: bool = False
 
 
-class Racer:
+class RunTrainer:
     """One run in training: its model, data and state, and the files it leaves.
 
     What is to be written waits in a list until the disk has taken it; no step is made before. So a disk that refuses
@@ -59,7 +59,7 @@ class Racer:
 
     Args:
         run: held by this process.
-        dataset: its text as ids, cut as its settings say; racers share one.
+        dataset: its text as ids, cut as its settings say; trainers share one.
         resume: go on from the run's saved state.
 
     Attributes:

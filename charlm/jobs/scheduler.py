@@ -1,4 +1,4 @@
-"""Training runs side by side: racers take turns in short slices on the same batches. One run is a race of one."""
+"""Training runs side by side: trainers take turns in short slices on the same batches. One run is a race of one."""
 
 import logging
 import time
@@ -8,10 +8,10 @@ from functools import partial
 from charlm.data.corpus import Corpus
 from charlm.data.dataset import dataset_of
 from charlm.errors import CharLMError, Halted, JobError
-from charlm.jobs.runner import Control, Racer
+from charlm.jobs.runner import Control, RunTrainer
 from charlm.runs.run import Run
 
-__all__ = ["Control", "Racer", "line_up", "run_race"]
+__all__ = ["Control", "RunTrainer", "prepare", "run_trainers"]
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ SLICE_SECONDS = 0.3
 PAUSE_SECONDS = 0.05
 
 
-def line_up(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[Racer]:
+def prepare(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[RunTrainer]:
     """Racers for runs of one text and the same settings, over one set of ids; the text itself is not kept.
 
     Args:
@@ -31,27 +31,27 @@ def line_up(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[R
     """
     first = runs[0]
     dataset = dataset_of(first.tokenizer(), corpus, first.train_config, first.corpus_config)
-    return [Racer(run, dataset, resume) for run in runs]
+    return [RunTrainer(run, dataset, resume) for run in runs]
 
 
-def _rounds(racers: Sequence[Racer], control: Control) -> Iterator[None]:
-    """Let the racers take turns until all have ended; yield after each slice. After a round all have equal steps."""
+def _rounds(trainers: Sequence[RunTrainer], control: Control) -> Iterator[None]:
+    """Let the trainers take turns until all have ended; yield after each slice. After a round all have equal steps."""
     steps = 1
-    while alive := [racer for racer in racers if not racer.ended]:
-        goal = min(racer.state.step for racer in alive) + steps
-        for racer in alive:
-            while not racer.ended and racer.state.step < goal:  # a pause may cut a slice short
-                guarded(racer, partial(racer.advance, goal, control))
+    while alive := [trainer for trainer in trainers if not trainer.ended]:
+        goal = min(trainer.state.step for trainer in alive) + steps
+        for trainer in alive:
+            while not trainer.ended and trainer.state.step < goal:  # a pause may cut a slice short
+                guarded(trainer, partial(trainer.advance, goal, control))
                 yield
-        slowest = max(racer.slowest for racer in alive)
+        slowest = max(trainer.slowest for trainer in alive)
         steps = max(1, min(100, int(SLICE_SECONDS / slowest))) if slowest else 1
 
 
-def guarded(racer: Racer, action: Callable[[], None], ending: str = "") -> None:
-    """Run `action`; what goes wrong ends this racer as failed and leaves the others alone.
+def guarded(trainer: RunTrainer, action: Callable[[], None], ending: str = "") -> None:
+    """Run `action`; what goes wrong ends this trainer as failed and leaves the others alone.
 
     Args:
-        racer: whose action it is; it rests if the disk refuses what the action writes.
+        trainer: whose action it is; it rests if the disk refuses what the action writes.
         action: what to do.
         ending: stopped or interrupted: it is to end now, whatever the disk says.
     """
@@ -62,12 +62,12 @@ def guarded(racer: Racer, action: Callable[[], None], ending: str = "") -> None:
     except Exception as error:
         reason = refusal(error)
         if reason and ending == "interrupted":
-            log.warning("%s (%s) cannot be saved: %s", racer.run.label, racer.run.run_id, reason)
-            racer.leave()
-        elif reason and not ending and (racer.run.folder / "run.json").exists():
-            _rest(racer, reason)
+            log.warning("%s (%s) cannot be saved: %s", trainer.run.label, trainer.run.run_id, reason)
+            trainer.leave()
+        elif reason and not ending and (trainer.run.folder / "run.json").exists():
+            _rest(trainer, reason)
         else:
-            _fail(racer, explained(error, racer.dataset.batch_size))
+            _fail(trainer, explained(error, trainer.dataset.batch_size))
 
 
 def refusal(error: BaseException | None) -> str:
@@ -99,61 +99,63 @@ def explained(error: Exception, batch_size: int) -> CharLMError:
     return JobError(f"training broke off: {str(error) or type(error).__name__}")
 
 
-def _rest(racer: Racer, reason: str) -> None:
-    before = racer.trouble
-    racer.rest(reason)
-    if racer.trouble != before:
-        log.warning("%s (%s): %s", racer.run.label, racer.run.run_id, racer.trouble)
+def _rest(trainer: RunTrainer, reason: str) -> None:
+    before = trainer.trouble
+    trainer.rest(reason)
+    if trainer.trouble != before:
+        log.warning("%s (%s): %s", trainer.run.label, trainer.run.run_id, trainer.trouble)
 
 
-def _fail(racer: Racer, error: Exception) -> None:
-    """End a racer as failed; where even that cannot be written, `complaint` says so."""
-    racer.complaint = str(error) or type(error).__name__
-    log.warning("%s (%s) failed: %s", racer.run.label, racer.run.run_id, racer.complaint)
+def _fail(trainer: RunTrainer, error: Exception) -> None:
+    """End a trainer as failed; where even that cannot be written, `complaint` says so."""
+    trainer.complaint = str(error) or type(error).__name__
+    log.warning("%s (%s) failed: %s", trainer.run.label, trainer.run.run_id, trainer.complaint)
     try:
-        racer.fail(error)
+        trainer.fail(error)
     except CharLMError as second:
-        log.error("%s (%s): that cannot be noted: %s", racer.run.label, racer.run.run_id, second)
+        log.error("%s (%s): that cannot be noted: %s", trainer.run.label, trainer.run.run_id, second)
 
 
-def run_race(racers: Sequence[Racer], control: Control, on_slice: Callable[[], None] = lambda: None) -> None:
-    """Train all racers to their end; what goes wrong in one ends that one as failed.
+def run_trainers(trainers: Sequence[RunTrainer], control: Control, on_slice: Callable[[], None] = lambda: None) -> None:
+    """Train all trainers to their end; what goes wrong in one ends that one as failed.
 
     Args:
-        racers: their runs are held by this process.
+        trainers: their runs are held by this process.
         control: looked at between steps.
         on_slice: called after each slice and, again and again, while the race rests.
     """
-    for racer in racers:
-        guarded(racer, racer.open)
+    for trainer in trainers:
+        guarded(trainer, trainer.open)
     if control.interrupted:
-        _end(racers, "interrupted")
-    _wait(racers, control, on_slice)
-    for _ in _rounds(racers, control):
+        _end(trainers, "interrupted")
+    _wait(trainers, control, on_slice)
+    for _ in _rounds(trainers, control):
         on_slice()
-        _obey(racers, control)
-        _wait(racers, control, on_slice)
+        _obey(trainers, control)
+        _wait(trainers, control, on_slice)
 
 
-def _wait(racers: Sequence[Racer], control: Control, on_slice: Callable[[], None]) -> None:
+def _wait(trainers: Sequence[RunTrainer], control: Control, on_slice: Callable[[], None]) -> None:
     """Rest as long as that is wished, or the disk does not take what has to be written."""
-    while (control.paused or any(racer.trouble for racer in racers)) and not all(racer.ended for racer in racers):
+    while (control.paused or any(trainer.trouble for trainer in trainers)) and not all(
+        trainer.ended for trainer in trainers
+    ):
         time.sleep(PAUSE_SECONDS)
         on_slice()
-        _obey(racers, control)
-        for racer in racers:
-            if racer.trouble and not racer.ended:
-                guarded(racer, racer.retry)
+        _obey(trainers, control)
+        for trainer in trainers:
+            if trainer.trouble and not trainer.ended:
+                guarded(trainer, trainer.retry)
 
 
-def _obey(racers: Sequence[Racer], control: Control) -> None:
-    """End the racers that are to stop, or all if the race is interrupted."""
+def _obey(trainers: Sequence[RunTrainer], control: Control) -> None:
+    """End the trainers that are to stop, or all if the race is interrupted."""
     if control.interrupted:
-        _end(racers, "interrupted")
-    _end([racer for racer in racers if racer.run.run_id in control.stopped], "stopped")
+        _end(trainers, "interrupted")
+    _end([trainer for trainer in trainers if trainer.run.run_id in control.stopped], "stopped")
 
 
-def _end(racers: Sequence[Racer], status: str) -> None:
-    for racer in racers:
-        if not racer.ended:
-            guarded(racer, partial(racer.finish, status), ending=status)
+def _end(trainers: Sequence[RunTrainer], status: str) -> None:
+    for trainer in trainers:
+        if not trainer.ended:
+            guarded(trainer, partial(trainer.finish, status), ending=status)

@@ -230,7 +230,7 @@ class Jobs:
         # A job's own run need not ask who holds it; any other reads its run.json again if that has just ended.
         word = run.status if job is None or run.info.get("status") not in ACTIVE else job.status
         message, progress = run.message, job.progress(run) if job else run.progress
-        racer = job.racer(run.run_id) if job else None
+        trainer = job.trainer(run.run_id) if job else None
         place = self._queue.position(job)
         if (failure := self._failure(run)) is not None:
             word, message = "failed", failure
@@ -240,7 +240,7 @@ class Jobs:
             "run_id": run.run_id,
             "status": word,
             **{name: progress.get(name) for name in STATUS_NUMBERS},
-            "eta_seconds": racer.eta_seconds() if racer and word in ACTIVE else None,
+            "eta_seconds": trainer.eta_seconds() if trainer and word in ACTIVE else None,
             "position": place if word in ACTIVE else None,  # it may have ended while it was looked at
             "message": message,
         }
@@ -302,7 +302,7 @@ class Jobs:
 
     def _run(self, job: Job) -> None:
         """One job to its end; the queue goes on whatever happens to it."""
-        from charlm.jobs.scheduler import explained, line_up, run_race
+        from charlm.jobs.scheduler import explained, prepare, run_trainers
 
         def on_slice() -> None:
             job.moved = time.monotonic()
@@ -310,19 +310,19 @@ class Jobs:
             time.sleep(0)  # whoever asks for the state gets a turn
 
         try:
-            job.racers = line_up(job.runs, job.corpus, job.resume)
+            job.trainers = prepare(job.runs, job.corpus, job.resume)
             job.corpus = replace(job.corpus, text="")  # from here on its ids are enough
-            run_race(job.racers, job.control, on_slice)
+            run_trainers(job.trainers, job.control, on_slice)
         except Exception as error:
             self._fail(job, explained(error, job.runs[0].train_config.batch_size))
         self._note_failures(job)
 
     def _note_failures(self, job: Job) -> None:
-        """Keep the reasons that racers could not write into their run.json."""
-        for racer in job.racers:
-            if racer.complaint and racer.run.info.get("status") != "failed":
-                self._unwritten[racer.run.run_id] = racer.complaint
-            racer.complaint = ""
+        """Keep the reasons that trainers could not write into their run.json."""
+        for trainer in job.trainers:
+            if trainer.complaint and trainer.run.info.get("status") != "failed":
+                self._unwritten[trainer.run.run_id] = trainer.complaint
+            trainer.complaint = ""
 
     def _fail(self, job: Job, error: CharLMError) -> None:
         """End all of a job that has not ended yet as failed."""

@@ -121,15 +121,15 @@ class Allowance:
         share = min(self.share(visitor, 1), left)
         return min(float(options.get("minutes") or 0) * MINUTE or share, share)
 
-    def share(self, visitor: Visitor, racers: int) -> float:
+    def share(self, visitor: Visitor, trainers: int) -> float:
         """Seconds that each of so many new runs may take.
 
         Raises:
             LimitError: too little is left of the visitor's day.
         """
         self.settle(visitor)
-        seconds = min(self._limits.run_minutes * MINUTE, self._accounts.seconds_left(visitor) / racers)
-        self._accounts.check_seconds(visitor, LEAST_SECONDS * racers)
+        seconds = min(self._limits.run_minutes * MINUTE, self._accounts.seconds_left(visitor) / trainers)
+        self._accounts.check_seconds(visitor, LEAST_SECONDS * trainers)
         return seconds
 
     @contextmanager

@@ -59,7 +59,7 @@ def enter(
     models = [config.model.sized(arch, tokenizer.vocab_size, cut.train, cut.seq_len) for arch in archs]
     fitted = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
     for model in models:
-        check_memory(model, fitted, racers=len(models))
+        check_memory(model, fitted, trainers=len(models))
     remember(corpus, data_dir())
     group = secrets.token_hex(5) if len(archs) > 1 else ""
     facts = corpus_facts(corpus, tokenizer, cut, sizes)

@@ -83,13 +83,13 @@ def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
         return free
 
 
-def check_memory(config: ModelConfig, train: TrainConfig, racers: int = 1) -> None:
+def check_memory(config: ModelConfig, train: TrainConfig, trainers: int = 1) -> None:
     """Refuse, before anything is allocated, what cannot fit.
 
     Raises:
         ConfigError: the estimate is more than 80 % of the free memory.
     """
-    needed, free = racers * memory_bytes(config, train), free_memory()
+    needed, free = trainers * memory_bytes(config, train), free_memory()
     if needed > MEMORY_SHARE * free:
         sizes = f"hidden_size {config.hidden_size}, batch_size {train.batch_size} or seq_len {train.seq_len}"
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The job strip of every tab: what runs, how far, one number per racer, time left, Pause and Stop."""
+"""The job strip of every tab: what runs, how far, one number per trainer, time left, Pause and Stop."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -96,7 +96,7 @@ def live_values(job: Mapping[str, Any], complaint: str = "") -> list[str]:
     share = min(max(float(job.get("progress") or 0.0), 0.0), 1.0)
     if job.get("resting"):
         return [complaint or str(job["message"]) + _others(job), f"{share:.4f}"]
-    losses = [f"{racer['val_loss']:.2f}" for racer in _measured(job)]
+    losses = [f"{trainer['val_loss']:.2f}" for trainer in _measured(job)]
     step, percent = formatting.whole(job["step"]), f"{100 * share:.0f} %"
     return [step, percent, *losses, complaint or _time_left(job), f"{share:.4f}"]
 
@@ -105,7 +105,7 @@ def _strip(job: Mapping[str, Any], values: Sequence[str]) -> str:
     """The strip with these values in it; a page puts newer ones into the same places."""
     *told, left = map(_live, values[:-1])
     share, resting = escape(values[-1]), job.get("resting")
-    what = f"<b>{escape(str(job['title']))}</b>" if resting else _what(job, *told[:2]) + _racers(job, told[2:])
+    what = f"<b>{escape(str(job['title']))}</b>" if resting else _what(job, *told[:2]) + _trainers(job, told[2:])
     return (
         f'<div class="job{" resting" if resting else ""}" data-status="{escape(str(job["status"]))}">'
         f'<div class="line"><i class="pulse"></i>{what}'
@@ -130,16 +130,16 @@ def _what(job: Mapping[str, Any], step: str, percent: str) -> str:
 
 
 def _measured(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [racer for racer in job.get("racers", ()) if racer.get("val_loss") is not None]
+    return [trainer for trainer in job.get("racers", ()) if trainer.get("val_loss") is not None]
 
 
-def _racers(job: Mapping[str, Any], losses: Sequence[str]) -> str:
+def _trainers(job: Mapping[str, Any], losses: Sequence[str]) -> str:
     """A swatch and the best validation loss of each model in training."""
     if not losses:
         return ""
     shown = "".join(
-        f'<span title="{escape(str(racer["label"]))}">{swatch(racer["arch"])}{loss}</span>'
-        for racer, loss in zip(_measured(job), losses, strict=True)
+        f'<span title="{escape(str(trainer["label"]))}">{swatch(trainer["arch"])}{loss}</span>'
+        for trainer, loss in zip(_measured(job), losses, strict=True)
     )
     return f'<span class="racers wide">{shown}</span><span class="wide far">best validation loss</span>'
 

@@ -17,7 +17,7 @@ import pytest
 from charlm import files
 from charlm.errors import CheckpointError, CorpusError
 from charlm.jobs import runner, scheduler
-from charlm.jobs.scheduler import Control, line_up, run_race
+from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.jobs.service import Jobs
 from charlm.runs import checkpoint
 from charlm.runs.checkpoint import is_valid, load_training, weights_about
@@ -87,7 +87,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict
         store = store_in(folder)
         runs = entered(store, **SHORT)
         with Disk().installed() as disk:
-            run_race(line_up(runs, small_corpus()), Control())
+            run_trainers(prepare(runs, small_corpus()), Control())
         yield outcome(store.get(runs[0].run_id)), disk.names
 
 
@@ -115,14 +115,14 @@ def test_one_refusal_delays_and_changes_nothing(
     for number, code in faults:
         caplog.clear()
         [run] = entered(store, **SHORT)
-        racers = line_up([run], small_corpus())
+        trainers = prepare([run], small_corpus())
 
-        def look(run: Run = run, racers: list[Any] = racers) -> None:
-            if racers[0].trouble:
+        def look(run: Run = run, trainers: list[Any] = trainers) -> None:
+            if trainers[0].trouble:
                 keeps_what_was_saved(run, saved.get(run.run_id, 0))
 
         with Disk(number.__eq__, refuse(code)).installed() as disk:
-            run_race(racers, Control(), look)
+            run_trainers(trainers, Control(), look)
         what = f"{disk.names[number - 1]}, number {number}, {errno.errorcode[code]}"
         assert same(outcome(store.get(run.run_id)), undisturbed[0]), what
         assert os.strerror(code) in caplog.text and "goes on by itself" in caplog.text, what
@@ -214,7 +214,7 @@ def test_a_run_that_cannot_be_made_ready_to_go_on_says_so_and_goes_on_later(
     store = store_in(tmp_path)
     [broken_off] = entered(store, **SHORT)
     control = Control()
-    run_race(line_up([broken_off], small_corpus()), control, lambda: setattr(control, "interrupted", True))
+    run_trainers(prepare([broken_off], small_corpus()), control, lambda: setattr(control, "interrupted", True))
     assert store.get(broken_off.run_id).status == "interrupted" and 0 < broken_off.step < SHORT["steps"]
     for number, code in zip(range(1, 13), itertools.cycle(ERRORS), strict=False):
         run_id = f"copy-{number}"

@@ -21,7 +21,7 @@ from charlm.data.dataset import known_part
 from charlm.errors import CheckpointError, ConfigError, CorpusError
 from charlm.formats.exports import find_format
 from charlm.formats.imports import import_file
-from charlm.jobs.scheduler import Control, line_up, run_race
+from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.runs.fork import fork
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
@@ -319,7 +319,7 @@ def test_a_published_model_is_fine_tuned(store: RunStore) -> None:
     before = Serving(store).evaluate(parent, part[-len(part) // 10 :])["nats_per_token"]
     options = {"steps": 40, "learning_rate": 2e-3, "warmup_steps": 5, "schedule": "constant"}
     run, text = fork(store, parent, options, corpus)
-    run_race(line_up([run], text, resume=True), Control())
+    run_trainers(prepare([run], text, resume=True), Control())
     after = store.get(run.run_id)
     assert after.best_val_loss is not None and after.best_val_loss < before - 0.03
     assert after.tokenizer().tokens == parent.tokenizer().tokens

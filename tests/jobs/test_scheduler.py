@@ -15,7 +15,7 @@ from charlm.architectures import ARCHS, RACE_ARCHS
 from charlm.config import SampleConfig
 from charlm.errors import JobError
 from charlm.jobs import runner, scheduler
-from charlm.jobs.scheduler import Control, Racer, line_up, run_race
+from charlm.jobs.scheduler import Control, RunTrainer, prepare, run_trainers
 from charlm.runs.checkpoint import save_weights
 from charlm.runs.create import reopen
 from charlm.runs.run import Run
@@ -31,26 +31,26 @@ def short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "SAMPLE", SampleConfig(length=20, seed=1))
 
 
-def racers_of(runs: list[Run], resume: bool = False) -> list[Racer]:
-    return line_up(runs, small_corpus(), resume)
+def trainers_of(runs: list[Run], resume: bool = False) -> list[RunTrainer]:
+    return prepare(runs, small_corpus(), resume)
 
 
 def again(store: RunStore, run: Run, **options: Any) -> Run:
     """Resume a run to its end."""
     run = store.get(run.run_id)
     reopen(run, options)
-    run_race(racers_of([run], resume=True), Control())
+    run_trainers(trainers_of([run], resume=True), Control())
     return store.get(run.run_id)
 
 
-def stop_at(step: int, *archs: str) -> tuple[Control, Callable[[list[Racer]], Callable[[], None]]]:
-    """A control, and an on_slice that stops racers once they have made `step` steps."""
+def stop_at(step: int, *archs: str) -> tuple[Control, Callable[[list[RunTrainer]], Callable[[], None]]]:
+    """A control, and an on_slice that stops trainers once they have made `step` steps."""
     control = Control()
 
-    def watch(racers: list[Racer]) -> Callable[[], None]:
+    def watch(trainers: list[RunTrainer]) -> Callable[[], None]:
         def look() -> None:
-            ready = [racer for racer in racers if racer.state.step >= step]
-            control.stopped.update(racer.run.run_id for racer in ready if not archs or racer.run.arch in archs)
+            ready = [trainer for trainer in trainers if trainer.state.step >= step]
+            control.stopped.update(trainer.run.run_id for trainer in ready if not archs or trainer.run.arch in archs)
 
         return look
 
@@ -73,25 +73,25 @@ def test_all_racers_see_the_same_batches(store: RunStore, monkeypatch: pytest.Mo
         return gradients(self, inputs, targets, hidden)
 
     monkeypatch.setattr(Shards, "gradients", spy)
-    racers = racers_of(entered(store, *RACE_ARCHS, steps=60))
-    run_race(racers, Control())
+    trainers = trainers_of(entered(store, *RACE_ARCHS, steps=60))
+    run_trainers(trainers, Control())
     first, *others = seen.values()
     assert len(seen) == 3 and len(first) == 60 and all(one == first for one in others)
-    assert len(set(first)) > racers[0].dataset.steps_per_epoch - 1
+    assert len(set(first)) > trainers[0].dataset.steps_per_epoch - 1
 
 
 def test_after_every_round_all_stand_at_equal_steps_whatever_pauses(store: RunStore) -> None:
-    racers, control, spread = racers_of(entered(store, *RACE_ARCHS, steps=40)), Control(), []
+    trainers, control, spread = trainers_of(entered(store, *RACE_ARCHS, steps=40)), Control(), []
     calls = iter(range(10_000))
 
     def on_slice() -> None:
         control.paused = next(calls) % 3 == 1  # cuts slices short
-        steps = [racer.state.step for racer in racers]
+        steps = [trainer.state.step for trainer in trainers]
         spread.append(steps == sorted(steps, reverse=True))
 
-    run_race(racers, control, on_slice)
+    run_trainers(trainers, control, on_slice)
     assert all(spread), "a later racer was ahead of an earlier one"
-    assert [racer.state.step for racer in racers] == [40, 40, 40]
+    assert [trainer.state.step for trainer in trainers] == [40, 40, 40]
 
 
 def test_a_race_trains_each_exactly_as_if_alone(store: RunStore) -> None:
@@ -113,18 +113,18 @@ def assert_same_weights(one: Run, other: Run, which: str = "resume") -> None:
 
 def test_stopping_one_lets_the_others_go_on(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     one_step_slices(monkeypatch)
-    racers = racers_of(entered(store, *RACE_ARCHS))
+    trainers = trainers_of(entered(store, *RACE_ARCHS))
     control, watch = stop_at(6, "gru")
-    run_race(racers, control, watch(racers))
+    run_trainers(trainers, control, watch(trainers))
     runs = {run.arch: run for run in store.list()}
     assert {arch: run.status for arch, run in runs.items()} == {"lstm": "finished", "gru": "stopped", "rnn": "finished"}
     assert runs["gru"].step == 6 and runs["gru"].load_model() is not None
 
 
 def test_a_stop_before_the_first_validation_keeps_what_was_learned(store: RunStore) -> None:
-    racers = racers_of(entered(store, eval_every=1000, steps=1000))
+    trainers = trainers_of(entered(store, eval_every=1000, steps=1000))
     control, watch = stop_at(1)
-    run_race(racers, control, watch(racers))
+    run_trainers(trainers, control, watch(trainers))
     [run] = store.list()
     assert run.status == "stopped" and run.step == run.best_step == 1 and math.isfinite(run.best_val_loss or math.nan)
     run.load_model()
@@ -134,25 +134,25 @@ def test_a_stop_before_the_first_validation_keeps_what_was_learned(store: RunSto
 
 
 def test_a_stop_while_paused_ends_the_one_and_trains_nobody(store: RunStore) -> None:
-    racers, control, states = racers_of(entered(store, "lstm", "gru", steps=1000)), Control(), []
+    trainers, control, states = trainers_of(entered(store, "lstm", "gru", steps=1000)), Control(), []
 
     def on_slice() -> None:
-        states.append([racer.state.step for racer in racers])
+        states.append([trainer.state.step for trainer in trainers])
         control.paused = True
         if len(states) == 5:
-            control.stopped.add(racers[0].run.run_id)
+            control.stopped.add(trainers[0].run.run_id)
         if len(states) == 12:
-            control.stopped.add(racers[1].run.run_id)
+            control.stopped.add(trainers[1].run.run_id)
 
-    run_race(racers, control, on_slice)
+    run_trainers(trainers, control, on_slice)
     assert all(state == states[0] for state in states)
-    assert [store.get(racer.run.run_id).status for racer in racers] == ["stopped", "stopped"]
+    assert [store.get(trainer.run.run_id).status for trainer in trainers] == ["stopped", "stopped"]
 
 
 def test_an_interruption_saves_all_even_before_the_first_step(store: RunStore) -> None:
     control = Control(interrupted=True)
     runs = entered(store, "lstm", "gru")
-    run_race(racers_of(runs), control)
+    run_trainers(trainers_of(runs), control)
     assert [store.get(run.run_id).status for run in runs] == ["interrupted"] * 2
     assert again(store, runs[0]).status == "finished"
 
@@ -165,14 +165,14 @@ def test_fifty_and_fifty_steps_are_a_hundred_bit_for_bit(
     one_step_slices(monkeypatch)
     options: dict[str, Any] = {"dropout": 0.3, "steps": 100, "eval_every": 20, "nonlinearity": "relu"}
     [whole] = trained(store, arch, **options)
-    racers = racers_of(entered(store, arch, **options))
+    trainers = trainers_of(entered(store, arch, **options))
     control, watch = stop_at(50)
 
     def interrupt() -> None:
-        control.interrupted = racers[0].state.step >= 50
+        control.interrupted = trainers[0].state.step >= 50
 
-    run_race(racers, control, watch(racers) if status == "stopped" else interrupt)
-    halted = store.get(racers[0].run.run_id)
+    run_trainers(trainers, control, watch(trainers) if status == "stopped" else interrupt)
+    halted = store.get(trainers[0].run.run_id)
     assert (halted.status, halted.step) == (status, 50)
     resumed = again(store, halted)
     assert resumed.step == 100 and resumed.status == "finished"
@@ -201,17 +201,17 @@ def test_the_validation_of_a_stop_is_nothing_to_plateau_and_patience(
         "grad_clip": 0,
     }
     [whole] = trained(store, **options)
-    racers = racers_of(entered(store, **options))
+    trainers = trainers_of(entered(store, **options))
     for at in (6, 13, 14):
         control, watch = stop_at(at)
-        run_race(racers, control, watch(racers))
-        run = store.get(racers[0].run.run_id)
+        run_trainers(trainers, control, watch(trainers))
+        run = store.get(trainers[0].run.run_id)
         if run.status == "finished":
             break
         reopen(run, {})
-        racers = racers_of([run], resume=True)
-    run_race(racers, Control())
-    resumed = store.get(racers[0].run.run_id)
+        trainers = trainers_of([run], resume=True)
+    run_trainers(trainers, Control())
+    resumed = store.get(trainers[0].run.run_id)
     assert resumed.step == whole.step
     assert_same_weights(resumed, whole)
     assert state_numbers(resumed) == state_numbers(whole)
@@ -233,11 +233,11 @@ def test_a_run_that_ran_out_of_patience_gets_new_one(store: RunStore) -> None:
 
 
 def test_a_run_cut_off_before_its_first_save_begins_anew(store: RunStore) -> None:
-    racers = racers_of(entered(store))
-    racers[0].open()
-    racers[0].advance(5, Control())
-    racers[0].run.release()  # as a process that dies does
-    run = store.get(racers[0].run.run_id)
+    trainers = trainers_of(entered(store))
+    trainers[0].open()
+    trainers[0].advance(5, Control())
+    trainers[0].run.release()  # as a process that dies does
+    run = store.get(trainers[0].run.run_id)
     assert run.status == "interrupted" and not (run.folder / "resume.safetensors").exists()
     resumed = again(store, run)
     [whole] = trained(store)
@@ -258,16 +258,16 @@ def test_a_worse_validation_after_a_resume_does_not_replace_better_weights(store
 
 def test_a_loss_beyond_numbers_ends_that_racer_only(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     one_step_slices(monkeypatch)
-    racers = racers_of(entered(store, *RACE_ARCHS))
+    trainers = trainers_of(entered(store, *RACE_ARCHS))
 
     def break_one() -> None:
-        gru = racers[1]
+        gru = trainers[1]
         if gru.state.step >= 4 and not gru.ended:
             with torch.no_grad():
                 gru.model.get_parameter("fc.bias").fill_(math.nan)
 
-    run_race(racers, Control(), break_one)
-    lstm, gru, rnn = (store.get(racer.run.run_id) for racer in racers)
+    run_trainers(trainers, Control(), break_one)
+    lstm, gru, rnn = (store.get(trainer.run.run_id) for trainer in trainers)
     assert (lstm.status, gru.status, rnn.status) == ("finished", "failed", "finished")
     assert re.search(r"loss became nan at step \d+ with learning_rate \S+; try a third of it", gru.message)
     assert gru.load_model() is not None and gru.best_step == 4  # would refuse weights that are not finite
@@ -296,16 +296,16 @@ def test_a_learning_rate_that_is_far_too_high(store: RunStore) -> None:
 def test_whatever_goes_wrong_in_one_is_its_own(
     error: Exception, said: str, store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    racers, save = racers_of(entered(store, "lstm", "gru")), runner.save_weights
+    trainers, save = trainers_of(entered(store, "lstm", "gru")), runner.save_weights
 
     def broken(path: Path, *args: Any, **more: Any) -> None:
-        if path.parent == racers[0].run.folder:
+        if path.parent == trainers[0].run.folder:
             raise error
         save(path, *args, **more)
 
     monkeypatch.setattr(runner, "save_weights", broken)
-    run_race(racers, Control())
-    lstm, gru = (store.get(racer.run.run_id) for racer in racers)
+    run_trainers(trainers, Control())
+    lstm, gru = (store.get(trainer.run.run_id) for trainer in trainers)
     assert lstm.status == "failed" and said in lstm.message and gru.status == "finished"
 
 
@@ -313,51 +313,53 @@ def test_a_disk_that_refuses_makes_all_rest_until_it_takes_again(
     store: RunStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(runner, "RETRY_SECONDS", 0.0)
-    racers, save, said = racers_of(entered(store, "lstm", "gru")), runner.save_weights, []
+    trainers, save, said = trainers_of(entered(store, "lstm", "gru")), runner.save_weights, []
     full = [True] * 5
 
     def refused(path: Path, *args: Any, **more: Any) -> None:
-        if path.parent == racers[0].run.folder and full and full.pop():
+        if path.parent == trainers[0].run.folder and full and full.pop():
             raise OSError(28, "No space left on device")
         save(path, *args, **more)
 
     monkeypatch.setattr(runner, "save_weights", refused)
-    run_race(racers, Control(), lambda: said.append((racers[0].trouble, racers[1].state.step)))
+    run_trainers(trainers, Control(), lambda: said.append((trainers[0].trouble, trainers[1].state.step)))
     rest = [step for trouble, step in said if "No space left on device" in trouble]
     assert len(rest) >= 4 and len(set(rest)) == 1, "the other one went on meanwhile"
     assert sum("make room" in record.message for record in caplog.records) == 1
     [lone] = trained(store, "lstm")
     assert [one.status for one in store.list()] == ["finished"] * 3
-    assert_same_training(store.get(racers[0].run.run_id), lone)
+    assert_same_training(store.get(trainers[0].run.run_id), lone)
 
 
 def test_who_must_end_does_not_wait_for_the_disk(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    racers, control = racers_of(entered(store)), Control()
+    trainers, control = trainers_of(entered(store)), Control()
     monkeypatch.setattr(runner, "save_weights", refused)
-    run_race(racers, control, lambda: control.stopped.update({racers[0].run.run_id} if racers[0].trouble else ()))
+    run_trainers(
+        trainers, control, lambda: control.stopped.update({trainers[0].run.run_id} if trainers[0].trouble else ())
+    )
     [run] = store.list()
     assert run.status == "failed" and run.message.endswith("No space left on device; make room, then resume it")
 
 
 def test_an_interruption_on_a_full_disk_leaves_what_was_saved(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     [whole] = trained(store)
-    racers, control = racers_of(entered(store, steps=12)), Control()
+    trainers, control = trainers_of(entered(store, steps=12)), Control()
 
     def refused(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     def fill() -> None:
-        if racers[0].state.step == 4:
-            racers[0].save()
+        if trainers[0].state.step == 4:
+            trainers[0].save()
             monkeypatch.setattr(runner, "save_weights", refused)
-        control.interrupted = bool(racers[0].trouble)
+        control.interrupted = bool(trainers[0].trouble)
 
     one_step_slices(monkeypatch)
-    run_race(racers, control, fill)
-    run = store.get(racers[0].run.run_id)
+    run_trainers(trainers, control, fill)
+    run = store.get(trainers[0].run.run_id)
     assert run.status == "interrupted" and Run(run.folder).message == ""
     monkeypatch.setattr(runner, "save_weights", save_weights)  # undo would forget the test's own data folder, too
     assert_same_training(again(store, run), whole)
@@ -367,17 +369,17 @@ def test_an_interruption_breaks_a_validation_off_and_nothing_differs(
     store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The state is saved as it stands; the validation comes first when the run goes on."""
-    racers, control, pieces = racers_of(entered(store, dropout=0.2)), Control(), iter(range(1000))
+    trainers, control, pieces = trainers_of(entered(store, dropout=0.2)), Control(), iter(range(1000))
     score = evaluate_module._score
 
     def slow(*args: Any) -> Any:
-        control.interrupted = racers[0].state.step == 8 or control.interrupted
+        control.interrupted = trainers[0].state.step == 8 or control.interrupted
         next(pieces)
         return score(*args)
 
     monkeypatch.setattr(evaluate_module, "CHUNK", 2)
     monkeypatch.setattr(evaluate_module, "_score", slow)
-    run_race(racers, control)
+    run_trainers(trainers, control)
     [run] = store.list()
     assert (run.status, run.step) == ("interrupted", 8) and [row["step"] for row in run.metrics()][-1] == 7
     monkeypatch.setattr(evaluate_module, "_score", score)
@@ -388,14 +390,14 @@ def test_an_interruption_breaks_a_validation_off_and_nothing_differs(
 
 def test_a_folder_that_vanishes_ends_that_racer_only(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     one_step_slices(monkeypatch)
-    racers = racers_of(entered(store, "lstm", "gru"))
+    trainers = trainers_of(entered(store, "lstm", "gru"))
 
     def vanish() -> None:
-        if racers[0].state.step >= 4 and racers[0].run.folder.exists():
-            racers[0].run.folder.rename(store.root.parent / "elsewhere")
+        if trainers[0].state.step >= 4 and trainers[0].run.folder.exists():
+            trainers[0].run.folder.rename(store.root.parent / "elsewhere")
 
-    run_race(racers, Control(), vanish)
-    assert racers[0].ended and racers[0].complaint and [run.status for run in store.list()] == ["finished"]
+    run_trainers(trainers, Control(), vanish)
+    assert trainers[0].ended and trainers[0].complaint and [run.status for run in store.list()] == ["finished"]
 
 
 def test_a_model_that_cannot_write_a_sample_trains_on(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:

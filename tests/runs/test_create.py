@@ -10,7 +10,7 @@ from charlm.config import SampleConfig
 from charlm.data.catalog import data_dir, recall
 from charlm.data.statistics import lexicon
 from charlm.errors import ConfigError, CorpusError, JobError
-from charlm.jobs.scheduler import Control, line_up, run_race
+from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.presets import from_options
 from charlm.runs.create import enter, reopen
 from charlm.runs.store import RunStore
@@ -86,7 +86,7 @@ def test_fractions(fractions: dict[str, Any], said: str, store: RunStore) -> Non
 def test_the_76_characters_train_with_default_settings(store: RunStore, lstm_text: str) -> None:
     corpus = small_corpus(lstm_text)
     [run] = enter(store, corpus, from_options({"steps": 3}), ["lstm"])
-    run_race(line_up([run], corpus), Control())
+    run_trainers(prepare([run], corpus), Control())
     run = store.get(run.run_id)
     assert run.status == "finished" and run.best_val_loss is not None
     assert re.fullmatch(r"only 76 characters: .* by heart; a batch of \d+ x \d+ needs .*: trained with .*", run.message)
@@ -105,8 +105,8 @@ def test_the_76_characters_are_learned_by_heart(store: RunStore, lstm_text: str)
 
 def test_a_training_begins_with_how_often_each_character_occurs(store: RunStore) -> None:
     [run] = entered(store, "gru", text="abababbbbb" * 40)
-    [racer] = line_up([run], small_corpus("abababbbbb" * 40))
-    shares = racer.model.fc.bias.softmax(-1).tolist()
+    [trainer] = prepare([run], small_corpus("abababbbbb" * 40))
+    shares = trainer.model.fc.bias.softmax(-1).tolist()
     assert run.tokenizer().encode("ab").tolist() == [0, 1] and shares == pytest.approx([0.3, 0.7], abs=0.01)
     run.release()
 

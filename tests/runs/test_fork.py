@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from charlm.data.catalog import data_dir
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
-from charlm.jobs.scheduler import Control, line_up, run_race
+from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.runs.checkpoint import has_training, load_training
 from charlm.runs.create import reopen
 from charlm.runs.fork import fork, retry
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("single_steps")
 def forked(store: RunStore, parent: Run, **options: Any) -> Run:
     """A fork, trained to its end."""
     run, corpus = fork(store, parent, options)
-    run_race(line_up([run], corpus, resume=True), Control())
+    run_trainers(prepare([run], corpus, resume=True), Control())
     return store.get(run.run_id)
 
 
@@ -62,9 +62,9 @@ def test_a_fork_with_another_learning_rate_leaves_the_parent_alone(store: RunSto
 
 
 def test_the_rest_of_a_budget_is_the_forks(store: RunStore) -> None:
-    racers, control = line_up(entered(store, steps=40), small_corpus()), Control()
-    run_race(racers, control, lambda: setattr(control, "interrupted", racers[0].state.step > 4))
-    parent = store.get(racers[0].run.run_id)
+    trainers, control = prepare(entered(store, steps=40), small_corpus()), Control()
+    run_trainers(trainers, control, lambda: setattr(control, "interrupted", trainers[0].state.step > 4))
+    parent = store.get(trainers[0].run.run_id)
     assert parent.status == "interrupted" and forked(store, parent, learning_rate=0.001).step == 40
     assert forked(store, trained(store)[0]).step == 24  # nothing was left: as many again
 
@@ -86,14 +86,14 @@ def test_what_only_kept_its_best_weights_can_be_forked(store: RunStore) -> None:
 
 
 def test_a_parent_at_work_is_forked_where_it_last_saved(store: RunStore) -> None:
-    racers = line_up(entered(store, steps=40, eval_every=2), small_corpus())
-    racers[0].open()
-    racers[0].advance(5, Control())
+    trainers = prepare(entered(store, steps=40, eval_every=2), small_corpus())
+    trainers[0].open()
+    trainers[0].advance(5, Control())
     with pytest.raises(JobError, match="trained elsewhere"):
-        store.get(racers[0].run.run_id).hold()
-    racers[0].save()
-    racers[0].advance(12, Control())
-    child = forked(store, store.get(racers[0].run.run_id), steps=1)
+        store.get(trainers[0].run.run_id).hold()
+    trainers[0].save()
+    trainers[0].advance(12, Control())
+    child = forked(store, store.get(trainers[0].run.run_id), steps=1)
     assert child.step == 6 and child.ancestry[0]["step"] == 5 and child.best_step <= 6
     assert [row["step"] for row in child.metrics()] == [1, 2, 3, 4, 5, 6]
 
@@ -199,7 +199,7 @@ def test_a_fork_on_another_text_begins_from_the_best_weights(store: RunStore) ->
     run, corpus = fork(store, parent, {"steps": 3, "learning_rate": 1e-7, "schedule": "constant"}, text)
     assert corpus.repairs[-1].endswith("which the model does not know: '!'") and run.corpus["sha256"] == corpus.sha256
     assert run.best_val_loss is None and run.tokenizer().tokens == parent.tokenizer().tokens
-    run_race(line_up([run], corpus, resume=True), Control())
+    run_trainers(prepare([run], corpus, resume=True), Control())
     child = store.get(run.run_id)
     before, after = (load_file(one.folder / "best.safetensors") for one in (parent, child))
     assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
@@ -222,7 +222,7 @@ def test_a_fine_tuning_that_failed_is_tried_again_from_the_same_weights(store: R
     [parent] = trained(store, "rnn", nonlinearity="relu")
     hot = {"learning_rate": 9.0, "grad_clip": 0, "schedule": "constant", "steps": 200, "warmup_steps": 0}
     run, corpus = fork(store, parent, hot, small_corpus(TEXT[::-1]))
-    run_race(line_up([run], corpus, resume=True), Control())
+    run_trainers(prepare([run], corpus, resume=True), Control())
     again, same = retry(store, store.get(run.run_id))
     model, state = load_training(again.folder, again.model_config, again.train_config)
     weights = load_file(parent.folder / "best.safetensors")

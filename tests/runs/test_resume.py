@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from charlm.jobs.scheduler import Control, Racer, line_up, run_race
+from charlm.jobs.scheduler import Control, RunTrainer, prepare, run_trainers
 from charlm.runs.store import RunStore
 from tests.tiny_runs import (
     assert_same_training,
@@ -67,14 +67,14 @@ def named(case: tuple[Sequence[str], dict[str, Any]]) -> str:
     return "-".join([*case[0], *(f"{name}={value}" for name, value in case[1].items())])
 
 
-def until(step: int, how: str, racers: Sequence[Racer], control: Control) -> Callable[[], None]:
+def until(step: int, how: str, trainers: Sequence[RunTrainer], control: Control) -> Callable[[], None]:
     """An on_slice that stops or interrupts the race once all have made so many steps."""
 
     def look() -> None:
-        if all(racer.state.step >= step or racer.ended for racer in racers):
+        if all(trainer.state.step >= step or trainer.ended for trainer in trainers):
             if how == "interrupted":
                 control.interrupted = True
-            control.stopped.update(racer.run.run_id for racer in racers)
+            control.stopped.update(trainer.run.run_id for trainer in trainers)
 
     return look
 
@@ -84,10 +84,10 @@ def test_200_steps_are_100_and_100(case: tuple[tuple[str, ...], dict[str, Any]],
     archs, changed = case
     options = {"dropout": 0.2, "steps": 200, "eval_every": 40, **changed}
     wholes = trained(store, *archs, **options)
-    racers = line_up(entered(store, *archs, **options), small_corpus())
+    trainers = prepare(entered(store, *archs, **options), small_corpus())
     control = Control()
-    run_race(racers, control, until(100, "stopped", racers, control))
-    halves = [store.get(racer.run.run_id) for racer in racers]
+    run_trainers(trainers, control, until(100, "stopped", trainers, control))
+    halves = [store.get(trainer.run.run_id) for trainer in trainers]
     assert [run.status for run in halves] == ["stopped"] * len(archs) and halves[0].step == 100
     for run, whole in zip(resumed(store, *halves), wholes, strict=True):
         assert run.status == "finished" and run.step == whole.step
@@ -106,9 +106,9 @@ def test_a_training_of_many_tokens_goes_on_where_it_was(changed: dict[str, Any],
     options: dict[str, Any] = {"embed_dim": 8, "weight_dropout": 0.3, "steps": 24, "eval_every": 9, **changed}
     [whole] = trained(store, "lstm", text=text, **options)
     assert whole.model_config.vocab_size == 1499
-    racers, control = line_up(entered(store, "lstm", text=text, **options), small_corpus(text)), Control()
-    run_race(racers, control, until(13, "interrupted", racers, control))
-    half = store.get(racers[0].run.run_id)
+    trainers, control = prepare(entered(store, "lstm", text=text, **options), small_corpus(text)), Control()
+    run_trainers(trainers, control, until(13, "interrupted", trainers, control))
+    half = store.get(trainers[0].run.run_id)
     assert half.step == 13
     [run] = resumed(store, half)
     assert_same_training(run, whole)
@@ -120,9 +120,9 @@ def test_an_interruption_at_any_step_leaves_no_trace_even_in_the_log(step: int, 
     """33 steps are an epoch, 40 the first validation; losses since the last row of the log are not lost."""
     options: dict[str, Any] = {"dropout": 0.2, "steps": 100, "eval_every": 40}
     [whole] = trained(store, "gru", **options)
-    racers, control = line_up(entered(store, "gru", **options), small_corpus()), Control()
-    run_race(racers, control, until(step, "interrupted", racers, control))
-    half = store.get(racers[0].run.run_id)
+    trainers, control = prepare(entered(store, "gru", **options), small_corpus()), Control()
+    run_trainers(trainers, control, until(step, "interrupted", trainers, control))
+    half = store.get(trainers[0].run.run_id)
     assert (half.status, half.step) == ("interrupted", step)
     [run] = resumed(store, half)
     assert_same_training(run, whole)
@@ -134,16 +134,16 @@ def test_a_training_that_is_interrupted_again_and_again(store: RunStore) -> None
     options: dict[str, Any] = {"dropout": 0.2, "steps": 60, "eval_every": 7, "schedule": "plateau"}
     wholes = trained(store, "lstm", "rnn", **options)
     runs = entered(store, "lstm", "rnn", **options)
-    racers = line_up(runs, small_corpus())
+    trainers = prepare(runs, small_corpus())
     for step in range(9, 60, 9):
         control = Control()
-        run_race(racers, control, until(step, "interrupted", racers, control))
+        run_trainers(trainers, control, until(step, "interrupted", trainers, control))
         ended = [store.get(run.run_id) for run in runs]
         from charlm.runs.create import reopen
 
         corpora = [reopen(run, {}) for run in ended]
-        racers = line_up(ended, corpora[0], resume=True)
-    run_race(racers, Control())
+        trainers = prepare(ended, corpora[0], resume=True)
+    run_trainers(trainers, Control())
     for run, whole in zip(runs, wholes, strict=True):
         assert_same_training(store.get(run.run_id), whole)
         assert untimed(store.get(run.run_id).metrics()) == untimed(whole.metrics())

@@ -12,7 +12,7 @@ from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.formats.exports import FORMATS
 from charlm.formats.run_zip import read_zip
 from charlm.generation import generate
-from charlm.jobs.scheduler import Control, line_up, run_race
+from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.models import build_model
 from charlm.models.ngram import SLICES, NGramModel
 from charlm.runs.create import enter, reopen
@@ -42,15 +42,15 @@ OTHER = "The cow sat by the hen, and then the cow ran to the mat.\n" * 9
 
 def halted_after(step: int, store: RunStore, how: str = "stopped", **options: Any) -> Run:
     """An n-gram that was ended on the way."""
-    racers, control = line_up(entered(store, "ngram", **options), small_corpus()), Control()
+    trainers, control = prepare(entered(store, "ngram", **options), small_corpus()), Control()
 
     def look() -> None:
-        if racers[0].state.step >= step:
+        if trainers[0].state.step >= step:
             control.interrupted = how == "interrupted"
-            control.stopped.add(racers[0].run.run_id)
+            control.stopped.add(trainers[0].run.run_id)
 
-    run_race(racers, control, look)
-    return store.get(racers[0].run.run_id)
+    run_trainers(trainers, control, look)
+    return store.get(trainers[0].run.run_id)
 
 
 def test_a_text_is_counted_once_slice_by_slice(store: RunStore) -> None:
@@ -103,7 +103,7 @@ def test_a_finished_one_has_nothing_more_to_count(store: RunStore) -> None:
 def test_a_fork_on_another_text_counts_it_on_top(store: RunStore) -> None:
     [parent] = trained(store, "ngram")
     child, corpus = fork(store, parent, {}, small_corpus(OTHER, "cows.txt"))
-    run_race(line_up([child], corpus, resume=True), Control())
+    run_trainers(prepare([child], corpus, resume=True), Control())
     run = store.get(child.run_id)
     counted = 1377 + run.corpus["train_chars"]
     assert run.status == "finished" and run.model_config.counted == run.num_parameters == counted
@@ -118,20 +118,20 @@ def test_a_fork_on_another_text_counts_it_on_top(store: RunStore) -> None:
 def test_a_fork_of_one_that_was_stopped_goes_on(store: RunStore) -> None:
     half = halted_after(10, store)
     child, corpus = fork(store, half, {})
-    run_race(line_up([child], corpus, resume=True), Control())
+    run_trainers(prepare([child], corpus, resume=True), Control())
     [whole] = trained(store, "ngram")
     assert store.get(child.run_id).best_val_loss == whole.best_val_loss
 
 
 def test_in_a_race_it_keeps_step_with_the_others(store: RunStore) -> None:
-    racers = line_up(entered(store, "ngram", "rnn", steps=60), small_corpus())
+    trainers = prepare(entered(store, "ngram", "rnn", steps=60), small_corpus())
     ahead: list[int] = []
 
     def look() -> None:
-        ahead.append(racers[0].state.step - racers[1].state.step)
+        ahead.append(trainers[0].state.step - trainers[1].state.step)
 
-    run_race(racers, Control(), look)
-    ngram, rnn = (store.get(racer.run.run_id) for racer in racers)
+    run_trainers(trainers, Control(), look)
+    ngram, rnn = (store.get(trainer.run.run_id) for trainer in trainers)
     assert (ngram.step, rnn.step) == (34, 60) and ngram.group == rnn.group != ""
     assert max(ahead) <= 34
     [alone] = trained(store, "ngram")

@@ -45,7 +45,7 @@ def test_what_cannot_fit_is_refused_with_the_estimate_and_the_way_out() -> None:
     needed = memory_bytes(HUGE, train) / 1e9
     with pytest.raises(ConfigError, match=rf"about {needed:.1f} GB .* hidden_size 4096, batch_size 4096"):
         check_memory(HUGE, train)
-    check_memory(MODEL, TRAIN, racers=3)
+    check_memory(MODEL, TRAIN, trainers=3)
 
 
 def test_a_containers_limit_counts_and_its_page_cache_does_not(tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: L
     train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
     models = [config.model.sized(arch, size.distinct, cut.train, cut.seq_len) for arch in archs]
     for model in models:
-        check_memory(model, train, racers=len(models))
+        check_memory(model, train, trainers=len(models))
     counts, tokens = [count_parameters(model) for model in models], cut.train
     if limits is not None:
         check_new(limits, size.characters, config.train, zip(models, counts, strict=True))

@@ -322,7 +322,7 @@ def test_the_strip_is_sent_once_and_then_its_numbers() -> None:
         {"total_steps": 9},
     ):
         assert strip_of({**JOB, **change}, first["mark"])["mark"] != first["mark"]
-    measured = [{**racer, "val_loss": 2.0} for racer in JOB["racers"]]
+    measured = [{**trainer, "val_loss": 2.0} for trainer in JOB["racers"]]
     assert strip_of({**JOB, "racers": measured}, first["mark"])["html"].count('class="swatch"') == 2
     assert strip_of({**JOB, "status": "paused"})["state"] != first["state"] == strip_of({**JOB, "corpus": "x"})["state"]
 

@@ -359,10 +359,10 @@ def exchanged(page: Page, services: Services, strip_seen: str) -> int:
 
 def at_work(services: Services, runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the strip show a race of these."""
-    racers = [{"run_id": run.run_id, "arch": run.arch, "label": run.label, "val_loss": 1.234567} for run in runs]
+    trainers = [{"run_id": run.run_id, "arch": run.arch, "label": run.label, "val_loss": 1.234567} for run in runs]
     job = {"kind": "race", "title": "Race", "corpus": "Sherlock Holmes", "status": "running", "step": 1_234_567,
            "total_steps": 3_000_000, "eta_seconds": 7384.0, "progress": 0.411522, "message": "", "queued": 2,
-           "run_ids": [run.run_id for run in runs], "racers": racers}  # fmt: skip
+           "run_ids": [run.run_id for run in runs], "racers": trainers}  # fmt: skip
     monkeypatch.setattr(services.jobs, "current", lambda: job)
 
 
