@@ -12,7 +12,7 @@ from charlm.cli.progress import released, stops_between_steps
 from charlm.data.dataset import corpus_cut, tokenizer_for
 from charlm.jobs.scheduler import Control, RunTrainer, prepare, run_trainers
 from charlm.presets import from_options
-from charlm.runs.create import enter, reopen
+from charlm.runs.create import create_runs, reopen
 from charlm.runs.store import Run, RunStore
 
 LOSSES = ("train_loss", "val_loss", "test_loss")
@@ -59,7 +59,7 @@ def train(work: Path, corpus: str, preset: str, options: Mapping[str, Any]) -> R
         tokenizer = tokenizer_for(text, config.model, config.corpus)
         every = {"eval_every": corpus_cut(text, tokenizer, config.train, config.corpus)[0].steps_per_epoch}
         print(command(corpus, preset, {**options, **every}), flush=True)
-        [run] = enter(store, text, from_options({**options, **every}, preset), [config.model.arch], (), tokenizer)
+        [run] = create_runs(store, text, from_options({**options, **every}, preset), [config.model.arch], (), tokenizer)
     control = Control()
     with stops_between_steps(control), released([run]):
         trainers = prepare([run], text, resume=bool(known))

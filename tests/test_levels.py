@@ -23,7 +23,7 @@ from charlm.formats.imports import import_file
 from charlm.formats.run_zip import read_zip
 from charlm.generation import generate_many
 from charlm.jobs.scheduler import Control, prepare, run_trainers
-from charlm.runs.create import enter
+from charlm.runs.create import create_runs
 from charlm.runs.fork import fork
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
@@ -145,10 +145,10 @@ def test_a_text_of_other_words_is_refused(store: RunStore) -> None:
 
 def test_a_runs_own_split_outlives_the_texts(store: RunStore) -> None:
     corpus = replace(small_corpus(), held_out=(300, 200))
-    [run] = enter(store, corpus, settings(**LEVELS["lower"]), ["gru"])
+    [run] = create_runs(store, corpus, settings(**LEVELS["lower"]), ["gru"])
     run_trainers(prepare([run], corpus), Control())
     assert run.corpus["held_out"] == [300, 200] and recall(corpus.sha256).held_out == (300, 200)  # type: ignore[union-attr]
-    [again] = enter(store, small_corpus(), settings(), ["rnn"])  # the same text, kept once more without its split
+    [again] = create_runs(store, small_corpus(), settings(), ["rnn"])  # the same text, kept once more without its split
     again.release()
     assert recall(corpus.sha256).held_out is None  # type: ignore[union-attr]
     scores = Serving(store).evaluate(store.get(run.run_id), split="test")

@@ -16,7 +16,7 @@ from charlm.data.corpus import Corpus, corpus_from_text
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.jobs.service import Jobs
 from charlm.presets import RunConfig, from_options
-from charlm.runs.create import enter, reopen
+from charlm.runs.create import create_runs, reopen
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 
@@ -52,7 +52,7 @@ def store_in(folder: Path) -> RunStore:
 
 
 def entered(store: RunStore, *archs: str, text: str = TEXT, **options: Any) -> list[Run]:
-    return enter(store, small_corpus(text), settings(**options), archs or ("lstm",))
+    return create_runs(store, small_corpus(text), settings(**options), archs or ("lstm",))
 
 
 def trained(store: RunStore, *archs: str, text: str = TEXT, **options: Any) -> list[Run]:

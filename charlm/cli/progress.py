@@ -130,7 +130,7 @@ def work(runs: Sequence["Run"], corpus: "Corpus", resume: bool = False) -> list[
     """Train the runs to their end, with progress on stderr.
 
     Args:
-        runs: held by this process, as `enter` and `reopen` leave them.
+        runs: held by this process, as `create_runs` and `reopen` leave them.
         corpus: their text.
         resume: go on from what they saved.
 

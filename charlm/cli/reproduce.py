@@ -90,7 +90,7 @@ def one_epoch_more(store: "RunStore", run: "Run | None", corpus: "Corpus", confi
     from dataclasses import replace
 
     from charlm.data.dataset import corpus_cut, tokenizer_for
-    from charlm.runs.create import enter, reopen
+    from charlm.runs.create import create_runs, reopen
 
     if run is not None:
         corpus = reopen(run, {"epochs": 1} if run.status == "finished" else {}, corpus)
@@ -98,4 +98,4 @@ def one_epoch_more(store: "RunStore", run: "Run | None", corpus: "Corpus", confi
     tokenizer = tokenizer_for(corpus, config.model, config.corpus)
     steps = corpus_cut(corpus, tokenizer, config.train, config.corpus)[0].steps_per_epoch
     config = replace(config, train=replace(config.train, eval_every=steps))
-    return work(enter(store, corpus, config, [config.model.arch], tokenizer=tokenizer), corpus)[0]
+    return work(create_runs(store, corpus, config, [config.model.arch], tokenizer=tokenizer), corpus)[0]

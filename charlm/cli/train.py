@@ -77,11 +77,11 @@ def race(
 def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any) -> list[Any]:
     """Read the text and train on it in this process, with progress on stderr."""
     corpus = open_corpus(token, config.corpus)
-    from charlm.runs.create import enter  # only now, when the settings and the text are known to be good
+    from charlm.runs.create import create_runs  # only now, when the settings and the text are known to be good
     from charlm.runs.store import RunStore
     from charlm.training.autosize import sized
 
-    return work(enter(RunStore(runs_dir), corpus, sized(config, corpus, archs), archs), corpus)
+    return work(create_runs(RunStore(runs_dir), corpus, sized(config, corpus, archs), archs), corpus)
 
 
 @takes(TrainConfig, only=RESUMABLE)

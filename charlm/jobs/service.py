@@ -59,9 +59,9 @@ class Jobs:
             CheckpointError: the runs' folder cannot be written.
         """
         from charlm.jobs.scheduler import Control
-        from charlm.runs.create import enter  # torch takes seconds: not before it is needed
+        from charlm.runs.create import create_runs  # torch takes seconds: not before it is needed
 
-        runs = enter(self.store, corpus, config, archs)
+        runs = create_runs(self.store, corpus, config, archs)
         self._queue.add(Job(runs, corpus, Control()))
         return [run.run_id for run in runs]
 

@@ -22,7 +22,7 @@ from charlm.training.estimate import check_memory, count_parameters
 MOST_LOOKED_AT = 1 << 23
 
 
-def enter(
+def create_runs(
     store: RunStore,
     corpus: Corpus,
     config: RunConfig,

@@ -15,7 +15,7 @@ from charlm.models import LanguageModel, build_model
 from charlm.models.ngram import NGramModel
 from charlm.presets import BUDGETS, FORKABLE, RunConfig
 from charlm.runs.checkpoint import check_place, has_training, load_training, save_training, weights_about
-from charlm.runs.create import check_options, enter, extended, text_of
+from charlm.runs.create import check_options, create_runs, extended, text_of
 from charlm.runs.run import MAX_LABEL, Run
 from charlm.runs.store import RunStore
 from charlm.training.train import TrainState
@@ -142,7 +142,7 @@ def _descend(
         "why": "retry" if step is None else "fork",
     }
     run_config = RunConfig(model or parent.model_config, config, parent.corpus_config, parent.preset)
-    [run] = enter(store, corpus, run_config, [parent.arch], [link, *parent.ancestry], parent.tokenizer())
+    [run] = create_runs(store, corpus, run_config, [parent.arch], [link, *parent.ancestry], parent.tokenizer())
     return run
 
 

@@ -12,7 +12,7 @@ from charlm.data.statistics import lexicon
 from charlm.errors import ConfigError, CorpusError, JobError
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.presets import from_options
-from charlm.runs.create import enter, reopen
+from charlm.runs.create import create_runs, reopen
 from charlm.runs.store import RunStore
 from charlm.serving import Serving
 from tests.tiny_runs import TEXT, entered, settings, small_corpus, store_in, trained
@@ -51,24 +51,24 @@ def test_labels(label: str, labels: list[str], store: RunStore) -> None:
 @pytest.mark.parametrize("archs", [[], ["lstm", "lstm"], ["perceptron"], [5], [["lstm"]], [None], [{}]])
 def test_architectures_that_are_none_are_refused_before_a_folder_is_made(archs: Any, store: RunStore) -> None:
     with pytest.raises(ConfigError):
-        enter(store, small_corpus(), settings(), archs)
+        create_runs(store, small_corpus(), settings(), archs)
     assert store.list() == []
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_allocated(store: RunStore) -> None:
     config = settings(hidden_size=4096, num_layers=8, batch_size=4096, seq_len=4096)
     with pytest.raises(ConfigError, match=r"needs about \d+\.\d GB of memory .* hidden_size 4096"):
-        enter(store, small_corpus(TEXT * 3000), config, ["lstm", "gru", "rnn"])
+        create_runs(store, small_corpus(TEXT * 3000), config, ["lstm", "gru", "rnn"])
     assert store.list() == []
 
 
 def test_other_settings_that_do_not_fit(store: RunStore) -> None:
     with pytest.raises(ConfigError, match="vocab_size 3 does not fit"):
-        enter(store, small_corpus(), settings(vocab_size=3), ["lstm"])
+        create_runs(store, small_corpus(), settings(vocab_size=3), ["lstm"])
     with pytest.raises(CorpusError, match=r"at least 3 characters; this corpus has 2"):
-        enter(store, small_corpus("ab"), settings(), ["lstm"])
+        create_runs(store, small_corpus("ab"), settings(), ["lstm"])
     with pytest.raises(CorpusError, match="hold out less"):
-        enter(store, small_corpus("abcdefghijklmnopqrstuvwxyz"), settings(val_fraction=0.9), ["lstm"])
+        create_runs(store, small_corpus("abcdefghijklmnopqrstuvwxyz"), settings(val_fraction=0.9), ["lstm"])
     with pytest.raises(ConfigError, match="keep their sum"):
         settings(val_fraction=0.9, test_fraction=0.9)
 
@@ -85,7 +85,7 @@ def test_fractions(fractions: dict[str, Any], said: str, store: RunStore) -> Non
 
 def test_the_76_characters_train_with_default_settings(store: RunStore, lstm_text: str) -> None:
     corpus = small_corpus(lstm_text)
-    [run] = enter(store, corpus, from_options({"steps": 3}), ["lstm"])
+    [run] = create_runs(store, corpus, from_options({"steps": 3}), ["lstm"])
     run_trainers(prepare([run], corpus), Control())
     run = store.get(run.run_id)
     assert run.status == "finished" and run.best_val_loss is not None

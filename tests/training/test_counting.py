@@ -15,7 +15,7 @@ from charlm.generation import generate
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.models import build_model
 from charlm.models.ngram import SLICES, NGramModel
-from charlm.runs.create import enter, reopen
+from charlm.runs.create import create_runs, reopen
 from charlm.runs.fork import fork
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
@@ -163,7 +163,7 @@ def test_it_leaves_as_zip_only(kind: Any, store: RunStore, tmp_path: Path) -> No
 
 def test_what_it_counts_is_not_to_be_chosen(store: RunStore) -> None:
     with pytest.raises(ConfigError, match="counted 5 does not fit: an n-gram of this text counts 1,377 tokens"):
-        enter(store, small_corpus(), settings(counted=5), ["ngram"])
+        create_runs(store, small_corpus(), settings(counted=5), ["ngram"])
 
 
 def test_out_of_memory_names_the_order(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
