@@ -288,7 +288,7 @@ class ModelConfig(Config):
             return f"order {self.order}"
         return f"{self.num_layers} layer{'' if self.num_layers == 1 else 's'} of {self.hidden_size}"
 
-    def sized(self, arch: str, vocab_size: int, train_tokens: int, seq_len: int) -> Self:
+    def resolve_for(self, arch: str, vocab_size: int, train_tokens: int, seq_len: int) -> Self:
         """These settings for one architecture and a text.
 
         Args:
@@ -297,11 +297,11 @@ class ModelConfig(Config):
             train_tokens: of its training part, which an n-gram counts; it may have been told to count more.
             seq_len: tokens it is trained on at a time, and so many a Transformer looks back on if nothing else is said.
         """
-        sized = dataclasses.replace(self, arch=arch, vocab_size=vocab_size)  # refuses what is none
+        resolve_for = dataclasses.replace(self, arch=arch, vocab_size=vocab_size)  # refuses what is none
         about = ARCHITECTURES[arch]
         counted = (self.counted or train_tokens) if about.counted else 0
         context = self.context or (seq_len if about.attends else 0)
-        return dataclasses.replace(sized, counted=counted, context=context)
+        return dataclasses.replace(resolve_for, counted=counted, context=context)
 
 
 @dataclass(frozen=True)
@@ -367,7 +367,7 @@ class TrainConfig(Config):
         if not (self.epochs or self.steps or self.minutes):
             raise ConfigError("epochs, steps and minutes are all 0: give at least one, or training would never end")
 
-    def settled(self, model: ModelConfig) -> Self:
+    def resolve(self, model: ModelConfig) -> Self:
         """These settings with the learning rate that suits a model, if none is set."""
         return self if self.learning_rate else dataclasses.replace(self, learning_rate=suited_rate(model))
 

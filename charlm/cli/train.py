@@ -79,9 +79,9 @@ def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any
     corpus = open_corpus(token, config.corpus)
     from charlm.runs.create import create_runs  # only now, when the settings and the text are known to be good
     from charlm.runs.store import RunStore
-    from charlm.training.autosize import sized
+    from charlm.training.autosize import autosize
 
-    return work(create_runs(RunStore(runs_dir), corpus, sized(config, corpus, archs), archs), corpus)
+    return work(create_runs(RunStore(runs_dir), corpus, autosize(config, corpus, archs), archs), corpus)
 
 
 @takes(TrainConfig, only=RESUMABLE)

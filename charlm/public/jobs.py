@@ -55,7 +55,7 @@ class Allowance:
         check_text_size(self._limits, utf8_size(corpus.text))  # before its words are counted
         check_tokens(self._limits, corpus.text, config.model)
         vocab_size = tokenizer_for(corpus, config.model, config.corpus).vocab_size
-        models = (config.model.sized(arch, vocab_size, len(corpus.text), config.train.seq_len) for arch in archs)
+        models = (config.model.resolve_for(arch, vocab_size, len(corpus.text), config.train.seq_len) for arch in archs)
         counted = ((one, count_parameters(one)) for one in models)  # not before the rest has passed
         check_new(self._limits, utf8_size(corpus.text), config.train, counted)
 

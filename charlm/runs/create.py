@@ -56,7 +56,7 @@ def create_runs(
             f"counted {config.model.counted:,} does not fit: an n-gram of this text counts {cut.train:,} tokens; leave "
             "it 0"
         )
-    models = [config.model.sized(arch, tokenizer.vocab_size, cut.train, cut.seq_len) for arch in archs]
+    models = [config.model.resolve_for(arch, tokenizer.vocab_size, cut.train, cut.seq_len) for arch in archs]
     fitted = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
     for model in models:
         check_memory(model, fitted, trainers=len(models))
@@ -82,7 +82,7 @@ def describe(config: RunConfig, model: ModelConfig, label: str) -> dict[str, Any
         "label": label[:MAX_LABEL],
         "preset": config.preset,
         "model": model.to_dict(),
-        "train": config.train.settled(model).to_dict(),
+        "train": config.train.resolve(model).to_dict(),
         "corpus_config": config.corpus.to_dict(),
         "num_parameters": count_parameters(model),
     }

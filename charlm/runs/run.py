@@ -109,7 +109,7 @@ class Run:
         info = read_json(self.folder / "run.json")
         try:
             self.model_config = ModelConfig.from_dict(info["model"])
-            self.train_config = TrainConfig.from_dict(info["train"]).settled(self.model_config)
+            self.train_config = TrainConfig.from_dict(info["train"]).resolve(self.model_config)
             self.corpus_config = CorpusConfig.from_dict(info["corpus_config"])
             self._take(tidied(info))
         except (KeyError, TypeError, ValueError, ConfigError) as error:

@@ -43,12 +43,12 @@ class SizeLimits(Protocol):
     def hidden_size(self) -> int: ...
 
 
-def is_sized(preset: str, model: ModelConfig) -> bool:
+def is_autosized(preset: str, model: ModelConfig) -> bool:
     """Whether a preset follows the text and the machine; so far for characters only."""
     return preset in SECONDS and model.level == "char"
 
 
-def sized(config: RunConfig, corpus: Corpus, archs: Sequence[str], limits: SizeLimits | None = None) -> RunConfig:
+def autosize(config: RunConfig, corpus: Corpus, archs: Sequence[str], limits: SizeLimits | None = None) -> RunConfig:
     """Settings with those of the preset, where they are not `given`, made to fit a text and this machine.
 
     Args:
@@ -59,7 +59,7 @@ def sized(config: RunConfig, corpus: Corpus, archs: Sequence[str], limits: SizeL
     """
     values = config.model.to_dict() | config.train.to_dict()
     given = {name: values[name] for name in config.given if name in values}
-    if not is_sized(config.preset, config.model) or _is_decided(given):
+    if not is_autosized(config.preset, config.model) or _is_decided(given):
         return config
     from charlm.training.estimate import this_machine  # torch takes seconds: not before it is needed
 

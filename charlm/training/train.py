@@ -57,7 +57,7 @@ class TrainState:
         """The beginning of a training: AdamW (Loshchilov and Hutter 2019), which without decay is Adam."""
         if model.config.is_counted:
             return cls(None)
-        config = config.settled(model.config)
+        config = config.resolve(model.config)
         optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=config.learning_rate,
@@ -179,7 +179,7 @@ def train(
         JobError: the loss or the gradient stopped being a finite number; the model keeps its last finite weights.
         Halted: a validation was broken off.
     """
-    state, config = state or TrainState.start(model, config), config.settled(model.config)
+    state, config = state or TrainState.start(model, config), config.resolve(model.config)
     if isinstance(model, NGramModel):
         yield from _count(model, dataset, state, halted)
         return

@@ -19,7 +19,7 @@ from charlm.presets import from_options
 from charlm.runs.run import Run
 from charlm.serving import Draft
 from charlm.serving.service import check_number
-from charlm.training.autosize import sized
+from charlm.training.autosize import autosize
 from charlm.ui.html import Services
 from charlm.ui.runs.listing import bring_run
 
@@ -162,7 +162,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
     def begin(corpus: str, file: Any, archs: list[str], options: Any) -> list[dict[str, Any]]:
         config = from_options(options_of(options))
         text = corpus_of(services, corpus, file, config.corpus)
-        ids = jobs.start(text, sized(config, text, archs, services.limits), archs)
+        ids = jobs.start(text, autosize(config, text, archs, services.limits), archs)
         states = [jobs.status(run_id) for run_id in ids]
         return [{name: state[name] for name in ("run_id", "status", "position")} for state in states]
 

@@ -11,7 +11,7 @@ from charlm.config import CorpusConfig
 from charlm.data.corpus import corpus_from_text
 from charlm.presets import PRESETS, from_options
 from charlm.public.limits import Limits
-from charlm.training.autosize import LEAST_PASSES, MOST_PASSES, PRESET_WIDTHS, SECONDS, sized, sizes
+from charlm.training.autosize import LEAST_PASSES, MOST_PASSES, PRESET_WIDTHS, SECONDS, autosize, sizes
 from charlm.training.estimate import Machine, training_seconds
 from tests.tiny_runs import TEXT
 
@@ -80,19 +80,19 @@ def test_dropout_suits_who_is_trained() -> None:
 def test_what_is_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlm.training.estimate.this_machine", lambda: LAPTOP)
     corpus = corpus_from_text(TEXT * 100, "pets.txt", CorpusConfig())
-    plain = sized(from_options({"preset": "balanced"}), corpus, LSTM)
+    plain = autosize(from_options({"preset": "balanced"}), corpus, LSTM)
     assert plain.model.hidden_size == 512 and plain.train.steps != PRESETS["balanced"]["steps"]
-    own = sized(from_options({"preset": "balanced", "hidden_size": 64, "dropout": 0.05, "epochs": 2}), corpus, LSTM)
+    own = autosize(from_options({"preset": "balanced", "hidden_size": 64, "dropout": 0.05, "epochs": 2}), corpus, LSTM)
     assert (own.model.hidden_size, own.model.dropout) == (64, 0.05)
     assert (own.train.epochs, own.train.steps) == (2, 0)
-    assert sized(from_options({"steps": 7}), corpus, LSTM).train.steps == 7
+    assert autosize(from_options({"steps": 7}), corpus, LSTM).train.steps == 7
     monkeypatch.setattr("charlm.training.estimate.this_machine", lambda: pytest.fail("nothing is left to be found"))
     decided = from_options({"preset": "balanced", "hidden_size": 64, "dropout": 0.05, "epochs": 2})
-    assert sized(decided, corpus, LSTM) == decided
+    assert autosize(decided, corpus, LSTM) == decided
 
 
 @pytest.mark.parametrize("options", [{"preset": "notebook"}, {"preset": "tiny"}, {"level": "word"}])
 def test_other_presets_and_words_are_the_same_everywhere(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlm.training.estimate.this_machine", lambda: LAPTOP)
     config = from_options(options)
-    assert sized(config, corpus_from_text(TEXT, "pets.txt", CorpusConfig()), LSTM) == config
+    assert autosize(config, corpus_from_text(TEXT, "pets.txt", CorpusConfig()), LSTM) == config

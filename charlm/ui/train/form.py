@@ -13,7 +13,7 @@ from charlm.data.dataset import Sizes, text_sizes, token_sizes, tokenizer_for
 from charlm.errors import CharLMError
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
 from charlm.public.limits import Limits, check_new, check_tokens, fitted
-from charlm.training.autosize import is_sized, sizes
+from charlm.training.autosize import is_autosized, sizes
 from charlm.ui import formatting
 from charlm.ui.corpus.texts import Chosen, chosen_options, chosen_tokens, corpus_choices, open_corpus
 from charlm.ui.html import facts, notice
@@ -94,7 +94,7 @@ def preset_values(
     """
     config = from_options({}, preset)
     values = config.model.to_dict() | config.train.to_dict()
-    if tokens and is_sized(preset, config.model):
+    if tokens and is_autosized(preset, config.model):
         from charlm.training.estimate import this_machine
 
         values |= sizes(preset, tokens, this_machine(), archs, limits=limits)
@@ -116,7 +116,9 @@ def tokens_to_learn(
     try:
         config = from_options({**chosen_tokens(chosen), **chosen_options(chosen)}, preset)
         return (
-            size_of(corpus, config.corpus, config.model.tokenization).tokens[0] if is_sized(preset, config.model) else 0
+            size_of(corpus, config.corpus, config.model.tokenization).tokens[0]
+            if is_autosized(preset, config.model)
+            else 0
         )
     except CharLMError:
         return 0  # the estimates say why
@@ -276,7 +278,7 @@ def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: L
 
     cut = cut_of(size.tokens, config.train, config.corpus, config.model.level)
     train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
-    models = [config.model.sized(arch, size.distinct, cut.train, cut.seq_len) for arch in archs]
+    models = [config.model.resolve_for(arch, size.distinct, cut.train, cut.seq_len) for arch in archs]
     for model in models:
         check_memory(model, train, trainers=len(models))
     counts, tokens = [count_parameters(model) for model in models], cut.train
