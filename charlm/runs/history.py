@@ -21,7 +21,7 @@ NULL, NULL_TIGHT, LOSS = b'"val_loss": null', b'"val_loss":null', b'"val_loss"'
 
 
 @dataclass(frozen=True)
-class Course:
+class LossHistory:
     """The course of a training, as far as a plot can show it.
 
     Attributes:
@@ -58,7 +58,7 @@ class _Kept:
     stride: int = 1
 
 
-class CourseReader:
+class HistoryReader:
     """Reads a log as it grows: each time on from where it ended, keeping no more than a plot can show.
 
     A line that would not be kept is not even parsed, unless it holds a validation: 100,000 rows cost a tenth of a
@@ -81,10 +81,10 @@ class CourseReader:
         self._lows: list[Row] = []
         self._kinds = (_Kept(), _Kept())  # without and with a validation
         self._last: Row | None = None
-        self._span = Course.span
-        self._course = Course()
+        self._span = LossHistory.span
+        self._history = LossHistory()
 
-    def read(self) -> Course:
+    def read(self) -> LossHistory:
         """The course so far; the same object as long as nothing was added."""
         with self._lock:
             mark = file_mark(self.path)
@@ -94,7 +94,7 @@ class CourseReader:
                         self._read_on(file, mark)
                 except OSError:
                     self._begin()
-            return self._course
+            return self._history
 
     def _read_on(self, file: BinaryIO, mark: tuple[int, int, int] | None) -> None:
         if mark is None or self._mark is None or mark[0] != self._mark[0] or not self._continues(file):
@@ -114,7 +114,7 @@ class CourseReader:
             file.seek(self._offset)
         self._mark = mark
         thinned_away = [] if self._last is None or self._last is self._rows[-1] else [self._last]
-        self._course = Course([*self._rows, *thinned_away], list(self._lows), self._span)
+        self._history = LossHistory([*self._rows, *thinned_away], list(self._lows), self._span)
 
     def _continues(self, file: BinaryIO) -> bool:
         """Whether what was read still stands before the place where the reading ended."""

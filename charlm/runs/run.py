@@ -15,7 +15,7 @@ from charlm import files
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.files import LEFTOVERS, one_line, write_atomically
-from charlm.runs.history import Course, CourseReader
+from charlm.runs.history import HistoryReader, LossHistory
 from charlm.runs.schema import MAX_LABEL, MOST_BYTES, NO_PROGRESS, progress_of, tidied
 from charlm.tokenizers import Tokenizer, most_tokenizer_bytes, read_tokenizer
 from charlm.training.metrics import MetricsLog, file_mark
@@ -100,7 +100,7 @@ class Run:
         self.run_id: str = folder.name or folder.resolve().name
         self.log = MetricsLog(folder / "metrics.jsonl")
         self.sample_log = MetricsLog(folder / "samples.jsonl")
-        self._course = CourseReader(self.log.path)
+        self._history = HistoryReader(self.log.path)
         self._lock = lock or run_lock(folder)
         self._load()
 
@@ -282,9 +282,9 @@ class Run:
         """The logged rows beyond step `since`."""
         return self.log.rows(since)
 
-    def course(self) -> Course:
+    def history(self) -> LossHistory:
         """What a plot draws of the log; read on from where this object's last reading ended."""
-        return self._course.read()
+        return self._history.read()
 
     def samples(self) -> list[dict[str, Any]]:
         """The texts it wrote at its validations: step, prompt, text."""

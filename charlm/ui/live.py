@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from charlm.analysis.advice import Advice, advise, training_of
 from charlm.architectures import ARCH_NAMES
 from charlm.errors import CharLMError
-from charlm.runs.history import Course
+from charlm.runs.history import LossHistory
 from charlm.runs.run import Run
 from charlm.ui.html import Services
 from charlm.ui.status_bar import left_state, strip_state
@@ -82,20 +82,20 @@ class Watch:
     def look_at(self, runs: Sequence[Run]) -> View:
         """What there is to say of these runs now."""
         states = {run.run_id: self.services.jobs.state(run) for run in runs}  # first: what follows is not older
-        courses = {run.run_id: run.course() for run in runs}
+        histories = {run.run_id: run.history() for run in runs}
         samples = {run.run_id: self._sample(run) for run in runs}
-        advice = {run.run_id: self._advise(run, states[run.run_id], courses[run.run_id]) for run in runs}
-        return View(runs, states, courses, samples, self.services.serving.ladders.of(runs), advice)
+        advice = {run.run_id: self._advise(run, states[run.run_id], histories[run.run_id]) for run in runs}
+        return View(runs, states, histories, samples, self.services.serving.ladders.of(runs), advice)
 
-    def _advise(self, run: Run, state: Mapping[str, Any], course: Course) -> list[Advice]:
+    def _advise(self, run: Run, state: Mapping[str, Any], history: LossHistory) -> list[Advice]:
         """What may be said of a run, thought over anew when a validation has passed, or its state is another."""
-        validated = next((row["step"] for row in reversed(course.rows) if row["val_loss"] is not None), 0)
+        validated = next((row["step"] for row in reversed(history.rows) if row["val_loss"] is not None), 0)
         known = self._advice.get(run.run_id)
         if known is None or known[0] != (validated, state["status"]):
             told = (
                 []
                 if state["status"] == "failed"
-                else advise(training_of(run, course.rows, state["status"], run.total_steps))
+                else advise(training_of(run, history.rows, state["status"], run.total_steps))
             )
             known = self._advice[run.run_id] = (validated, state["status"]), told
             while len(self._advice) > KEPT:

@@ -148,7 +148,7 @@ def test_pipes_and_folders_in_the_place_of_files_stop_nothing(store: RunStore, r
     for name in ("metrics.jsonl", "samples.jsonl", "best.safetensors"):
         (run.folder / name).mkdir()
     [found] = store.list()
-    assert found.run_id == run.run_id and (found.metrics(), found.samples(), found.course().rows) == ([], [], ())
+    assert found.run_id == run.run_id and (found.metrics(), found.samples(), found.history().rows) == ([], [], ())
     with pytest.raises(CheckpointError, match=r"best\.safetensors .* cannot be read"):
         found.load_model()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CheckpointError
-from charlm.runs.history import Course
+from charlm.runs.history import LossHistory
 from charlm.runs.run import Run
 
 SHERLOCK = {"name": "Sherlock Holmes", "sha256": "aa", "key": "sherlock", "characters": 561676, "distinct": 78,
@@ -64,8 +64,8 @@ class FakeRun:
     def metrics(self, since: int = -1) -> list[dict[str, Any]]:
         return []
 
-    def course(self) -> Course:
-        return Course()
+    def history(self) -> LossHistory:
+        return LossHistory()
 
 
 def trio(**more: Any) -> list[FakeRun]:

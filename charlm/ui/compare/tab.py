@@ -102,7 +102,7 @@ def loss_plot(runs: list[Any], baselines: Any = None) -> Any:
         return None
     unit, factors = loss_unit(runs)
     curves = [
-        Curve(run.run_id, name, run.arch, scaled(run.course().rows, factor), run.best_step)
+        Curve(run.run_id, name, run.arch, scaled(run.history().rows, factor), run.best_step)
         for run, name, factor in zip(runs, names(runs), factors, strict=True)
     ]
     levels = baselines.levels(baselines) if same_tokens(runs) else ()

@@ -32,7 +32,9 @@ def figure(
     """
     earlier = [run for run in overlay if run.run_id not in view.called]
     faded = [
-        Curve(run.run_id, run.label, run.arch, scaled(run.course().rows, _factor(view, run)), run.best_step, faded=True)
+        Curve(
+            run.run_id, run.label, run.arch, scaled(run.history().rows, _factor(view, run)), run.best_step, faded=True
+        )
         for run in earlier
     ]
     levels, (unit, _) = view.levels if shared else (), loss_unit(view.runs)
@@ -56,7 +58,7 @@ def _factor(view: View, earlier: Run) -> float:
 
 def _since(view: View) -> list[int]:
     """The last step of each run, -1 before the first."""
-    return [view.courses[run.run_id].last.get("step", -1) for run in view.runs]
+    return [view.histories[run.run_id].last.get("step", -1) for run in view.runs]
 
 
 def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,8 +107,8 @@ def _points(view: View, since: Sequence[float], by: By) -> list[list[Any]]:
 
 
 def _additions(view: View, run: Run, since: float, by: By, most: int) -> list[Any]:
-    course = view.courses[run.run_id]
-    fresh = course.since(since)
+    history = view.histories[run.run_id]
+    fresh = history.since(since)
     train = [row for row in fresh if row["train_loss"] is not None]
     val = [row for row in fresh if row["val_loss"] is not None]
     best = view.best(run) if val else None
@@ -114,7 +116,7 @@ def _additions(view: View, run: Run, since: float, by: By, most: int) -> list[An
         _flat(few(train, most), "train_loss", by),
         _flat(few(val, max(1, most // 2)), "val_loss", by),
         _flat([best] if best else [], "val_loss", by),
-        course.last.get("step", -1),
+        history.last.get("step", -1),
     ]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.analysis.advice import MOST, Advice
 from charlm.analysis.plots import Curve, Level, loss_range, near
 from charlm.analysis.ranking import Rows, common_limit, standing
-from charlm.runs.history import Course, Row
+from charlm.runs.history import LossHistory, Row
 from charlm.runs.run import ACTIVE, Run
 from charlm.ui import baselines, formatting
 from charlm.ui.compare.ranking import model_name, shape
@@ -110,7 +110,7 @@ class View:
 
     runs: Sequence[Run]
     states: Mapping[str, Mapping[str, Any]]
-    courses: Mapping[str, Course]
+    histories: Mapping[str, LossHistory]
     samples: Mapping[str, Written]
     baselines: "Baselines | None" = None
     advice: Mapping[str, Sequence[Advice]] = field(default_factory=dict)
@@ -137,14 +137,14 @@ class View:
         """The runs as a plot draws them."""
         curves = []
         for run in self.runs:
-            best, course = self.best(run), self.courses[run.run_id]
+            best, history = self.best(run), self.histories[run.run_id]
             step = best["step"] if best else None
-            curves.append(Curve(run.run_id, self.called[run.run_id], run.arch, course.rows, step, span=course.span))
+            curves.append(Curve(run.run_id, self.called[run.run_id], run.arch, history.rows, step, span=history.span))
         return curves
 
     def best(self, run: Run) -> Row | None:
         """The validation whose weights are kept; the newest low may be so before it is noted as the best."""
-        state, lows = self.states[run.run_id], self.courses[run.run_id].lows
+        state, lows = self.states[run.run_id], self.histories[run.run_id].lows
         known = math.inf if state["best_val_loss"] is None else state["best_val_loss"]
         if lows and lows[-1]["val_loss"] <= known + ROUNDED:
             return lows[-1]
@@ -245,7 +245,7 @@ class View:
         return any(run.corpus.get("test_tokens") for run in self.runs)
 
     def _cells(self, run: Run, state: Mapping[str, Any], loss: float | None) -> list[str]:
-        norm = self.courses[run.run_id].last.get("grad_norm")
+        norm = self.histories[run.run_id].last.get("grad_norm")
         return [
             formatting.nats(loss),
             formatting.nats(state["train_loss"]),
@@ -306,7 +306,7 @@ class View:
     def _contenders(self) -> dict[str, Rows]:
         """Who is ranked: a run that failed on the way would hold the others' ranking at the step where it fell."""
         runs = [run for run in self.runs if run not in self._failed] or list(self.runs)
-        return {run.run_id: self.courses[run.run_id].standing for run in runs}
+        return {run.run_id: self.histories[run.run_id].standing for run in runs}
 
     def _limit(self, by: str) -> float:
         """How far all have come; an n-gram, which counts the text once, holds nobody up."""

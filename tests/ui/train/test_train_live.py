@@ -477,4 +477,4 @@ def test_a_tick_opens_only_what_has_changed(services: Services, watch: Watch, mo
     assert opened == []
     runs[0].log.append(row(11, None))
     opened.clear()
-    assert watch.look_at(found).courses[runs[0].run_id].last["step"] == 11 and opened == ["metrics.jsonl"]
+    assert watch.look_at(found).histories[runs[0].run_id].last["step"] == 11 and opened == ["metrics.jsonl"]
