@@ -269,7 +269,7 @@ LEAST_SHARE = 0.5  # of a text that a model must know: with less, what is left i
 NAMED = 12  # unknown characters that are named
 
 
-def known_part(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
+def drop_unknown(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
     """The text without the characters that the tokenizer does not know; what was left out is among its repairs.
 
     Of words and subwords nothing is left out: what is not in the vocabulary is read as `<unk>`, which is said likewise.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.data.corpus import Corpus
-from charlm.data.dataset import known_part
+from charlm.data.dataset import drop_unknown
 from charlm.errors import CharLMError, CheckpointError
 from charlm.files import open_plain
 from charlm.formats.detect import Kind, called, kind_of
@@ -135,7 +135,7 @@ def _measured(found: Imported, config: RunConfig, corpus: Corpus) -> tuple[dict[
     from charlm.runs.create import corpus_facts
     from charlm.training.evaluate import evaluate
 
-    corpus = known_part(corpus, found.tokenizer)
+    corpus = drop_unknown(corpus, found.tokenizer)
     cut, sizes = corpus_cut(corpus, found.tokenizer, config.train, config.corpus)
     dataset = dataset_of(found.tokenizer, corpus, config.train, config.corpus)
     loss = evaluate(found.model, dataset.val_ids).nats_per_token

@@ -8,7 +8,7 @@ from typing import Any
 
 from charlm.config import ModelConfig, TrainConfig
 from charlm.data.corpus import Corpus
-from charlm.data.dataset import corpus_cut, known_part
+from charlm.data.dataset import corpus_cut, drop_unknown
 from charlm.errors import CheckpointError, JobError
 from charlm.files import write_atomically
 from charlm.models import LanguageModel, build_model
@@ -43,7 +43,7 @@ def fork(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpu
     """
     check_options(parent, options, FORKABLE)
     if corpus is not None and corpus.sha256 != parent.corpus.get("sha256"):
-        return _fine_tuned(store, parent, options, known_part(corpus, parent.tokenizer()))
+        return _fine_tuned(store, parent, options, drop_unknown(corpus, parent.tokenizer()))
     corpus = text_of(parent, corpus)
     model, state = _learned(parent, corpus)
     if isinstance(model, NGramModel) and int(model.seen) == model.config.counted:

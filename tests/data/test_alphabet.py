@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.data.corpus import Corpus, text_sha256
-from charlm.data.dataset import known_part
+from charlm.data.dataset import drop_unknown
 from charlm.errors import CorpusError
 from charlm.tokenizers import CharTokenizer
 
@@ -16,7 +16,7 @@ def corpus_of(text: str) -> Corpus:
 
 def test_a_text_that_is_known_stays_as_it_is() -> None:
     corpus = corpus_of("abba")
-    assert known_part(corpus, CharTokenizer("ba")) is corpus
+    assert drop_unknown(corpus, CharTokenizer("ba")) is corpus
 
 
 @given(text=st.text("abcdeé", min_size=20), known=st.sampled_from(["abcde", "ab", "x", "aé"]))
@@ -25,7 +25,7 @@ def test_only_known_characters_are_left_and_the_rest_is_counted(text: str, known
     if len(kept) == len(text):
         return
     try:
-        part = known_part(corpus_of(text), CharTokenizer(known))
+        part = drop_unknown(corpus_of(text), CharTokenizer(known))
     except CorpusError as error:
         assert "remains" in str(error) and (len(kept) < len(text) / 2 or len(set(kept)) < 2)
         return
@@ -35,7 +35,7 @@ def test_only_known_characters_are_left_and_the_rest_is_counted(text: str, known
 
 def test_many_unknown_characters_are_named_in_part() -> None:
     text = "ab" * 50 + "".join(map(chr, range(0x400, 0x420)))
-    part = known_part(corpus_of(text), CharTokenizer("ab"))
+    part = drop_unknown(corpus_of(text), CharTokenizer("ab"))
     assert part.repairs[1].endswith("and 20 more")
     with pytest.raises(CorpusError, match=r"too little of a\.txt remains.*own script"):
-        known_part(corpus_of("Ж" * 99 + "ab"), CharTokenizer("ab"))
+        drop_unknown(corpus_of("Ж" * 99 + "ab"), CharTokenizer("ab"))

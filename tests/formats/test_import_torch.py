@@ -17,7 +17,7 @@ from torch import nn
 from charlm.config import CorpusConfig
 from charlm.data.catalog import load_corpus
 from charlm.data.corpus import corpus_from_text
-from charlm.data.dataset import known_part
+from charlm.data.dataset import drop_unknown
 from charlm.errors import CheckpointError, ConfigError, CorpusError
 from charlm.formats.exports import find_format
 from charlm.formats.imports import import_file
@@ -315,7 +315,7 @@ def test_a_published_module_is_refused(store: RunStore) -> None:
 def test_a_published_model_is_fine_tuned(store: RunStore) -> None:
     parent, corpus = import_file(store, peer("nlindmark_rnn_20_epoch.net")), load_corpus("sherlock", CorpusConfig())
     corpus = corpus_from_text(corpus.text[:60_000], "part of it", CorpusConfig())
-    part = known_part(corpus, parent.tokenizer()).text
+    part = drop_unknown(corpus, parent.tokenizer()).text
     before = Serving(store).evaluate(parent, part[-len(part) // 10 :])["nats_per_token"]
     options = {"steps": 40, "learning_rate": 2e-3, "warmup_steps": 5, "schedule": "constant"}
     run, text = fork(store, parent, options, corpus)
