@@ -13,7 +13,7 @@ from charlm.models.base import NeuralModel
 from charlm.models.kernels.cross_entropy import are_many, kept
 
 
-class Wide(nn.Module):
+class MLP(nn.Module):
     """The second half of a block: to a wider layer and back."""
 
     def __init__(self, size: int, times: int) -> None:
@@ -64,10 +64,10 @@ class ResidualModel(NeuralModel):
         x, share = self.embed(ids), self.config.embed_dropout
         if share and self.training:
             x = x * self.drop(x.new_ones(self.config.vocab_size, 1), share)[ids]
-        x = self.silenced(x, self.config.input_dropout)
+        x = self.dropped(x, self.config.input_dropout)
         return x if self.widen is None else self.widen(x)
 
-    def silenced(self, x: Tensor, share: float | None = None) -> Tensor:
+    def dropped(self, x: Tensor, share: float | None = None) -> Tensor:
         """Dropout of x (B, T, ..), the same units all along a sequence if the config says so."""
         if not self.config.locked_dropout:
             return self.drop(x, share)
@@ -75,7 +75,7 @@ class ResidualModel(NeuralModel):
 
     def ended(self, x: Tensor) -> Tensor:
         """What the last block gives -> what `fc` reads, (B, T, H) each."""
-        return self.silenced(self.norm(x), self.config.dropout_before_output)
+        return self.dropped(self.norm(x), self.config.dropout_before_output)
 
     @torch.no_grad()
     def draw_weights(self) -> None:

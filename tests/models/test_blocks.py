@@ -30,9 +30,9 @@ def some_ids(vocab_size: int = V, rows: int = 4, steps: int = 20) -> Tensor:
 @both
 def test_locked_dropout_silences_the_same_units_all_along(arch: str) -> None:
     x = torch.ones(3, 30, H)
-    silent = model_of(arch, dropout=0.5, locked_dropout=True).silenced(x) == 0
+    silent = model_of(arch, dropout=0.5, locked_dropout=True).dropped(x) == 0
     assert torch.equal(silent, silent[:, :1].expand_as(silent)) and 0 < silent.float().mean() < 1
-    free = model_of(arch, dropout=0.5).silenced(x) == 0
+    free = model_of(arch, dropout=0.5).dropped(x) == 0
     assert not torch.equal(free, free[:, :1].expand_as(free))
 
 
