@@ -175,7 +175,7 @@ class NeuralModel(LanguageModel):
         return output_loss(self.how(), flat, self.fc, targets, drawn), state
 
     @torch.no_grad()
-    def draw_weights(self) -> None:
+    def init_weights(self) -> None:
         """First weights as torch draws them, but from the model's own generator: those of linear layers, embeddings.
 
         The last thing that a subclass's __init__ does, unless it has a better idea.

@@ -47,7 +47,7 @@ class ResidualModel(NeuralModel):
         self.blocks = nn.ModuleList(self.block() for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(size)
         self.fc = nn.Linear(size, config.vocab_size)
-        self.draw_weights()
+        self.init_weights()
         if config.tie_weights:
             self.embed.weight = self.fc.weight  # whose first numbers are small, as logits want them
 
@@ -78,12 +78,12 @@ class ResidualModel(NeuralModel):
         return self.dropped(self.norm(x), self.config.dropout_before_output)
 
     @torch.no_grad()
-    def draw_weights(self) -> None:
+    def init_weights(self) -> None:
         """First weights, as `config.init` says: torch's, or better ones.
 
         The recurrent notebook has nothing to say about blocks; weights are torch's then.
         """
-        super().draw_weights()
+        super().init_weights()
         if not self.fc.weight.is_meta and self.config.init in ("tuned", "xavier"):
             for name, parameter in self.named_parameters():
                 if name.endswith(".bias"):

@@ -70,9 +70,9 @@ class MinGRUModel(ResidualModel):
         return self.ended(x), tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
     @torch.no_grad()
-    def draw_weights(self) -> None:
+    def init_weights(self) -> None:
         """As in any of these models; the convolution begins with what is there now, and a little of what was."""
-        super().draw_weights()
+        super().init_weights()
         for block in self.blocks:
             if not block.conv.weight.is_meta:
                 block.conv.weight.normal_(0.0, 1.0 / math.sqrt(TAPS), generator=self.generator)

@@ -65,7 +65,7 @@ class TrainState:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        return cls(optimizer, average=twin(model) if config.weight_average else None)
+        return cls(optimizer, average=clone_for_eval(model) if config.weight_average else None)
 
     def learned(self, model: LanguageModel) -> LanguageModel:
         """What is validated and kept of a training of `model`: the average of its weights, or itself."""
@@ -97,7 +97,7 @@ class TrainState:
             self.rate_scale *= 0.5
 
 
-def twin(model: LanguageModel) -> LanguageModel:
+def clone_for_eval(model: LanguageModel) -> LanguageModel:
     """A model of its own with the same weights, for evaluation."""
     copied = build_model(model.config).to(model.device)
     copied.load_state_dict(model.state_dict())

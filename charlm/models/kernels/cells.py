@@ -80,10 +80,10 @@ def lstm_backward(
         di, df, dg, do = e[:hidden], e[hidden : 2 * hidden], e[2 * hidden : 3 * hidden], e[3 * hidden :]
         u, w, before, c, dc = grad[t, b], dh[b], extra[t, b], extra[t + 1, b], carry[b]
         for j in range(hidden):
-            bent = tanh(c[j])
+            tanh_c = tanh(c[j])
             dhj = get(u, j) + get(w, j)
-            put(do, j, dhj * bent * o[j] * (ONE - o[j]))
-            dc[j] += dhj * o[j] * (ONE - bent * bent)
+            put(do, j, dhj * tanh_c * o[j] * (ONE - o[j]))
+            dc[j] += dhj * o[j] * (ONE - tanh_c * tanh_c)
         for j in range(hidden):
             put(di, j, dc[j] * g[j] * i[j] * (ONE - i[j]))
         for j in range(hidden):

@@ -25,9 +25,9 @@ def lstm_backward(
 ) -> None:
     """`carry` is the cell's gradient."""
     (i, f, g, o), (di, df, dg, do) = gates[t].chunk(4, dim=1), d[k].chunk(4, dim=1)
-    dh, bent = grad[t] + dh, extra[t + 1].tanh()
-    torch.mul(dh * bent, o * (1 - o), out=do)
-    carry.addcmul_(dh * o, 1 - bent * bent)
+    dh, tanh_c = grad[t] + dh, extra[t + 1].tanh()
+    torch.mul(dh * tanh_c, o * (1 - o), out=do)
+    carry.addcmul_(dh * o, 1 - tanh_c * tanh_c)
     torch.mul(carry * g, i * (1 - i), out=di)
     torch.mul(carry * i, 1 - g * g, out=dg)
     torch.mul(carry * extra[t], f * (1 - f), out=df)

@@ -175,8 +175,8 @@ def test_user_text_is_never_html(services: Services, watch: Watch) -> None:
     logged(run, {10: 2.0}, "failed", message=evil, corpus={**run.corpus, "name": evil})
     run = services.store.get(run.run_id)
     sample(run, 10, f"a {evil}", evil)
-    twin = services.store.get(run.run_id)
-    view = watch.look_at([run, twin])
+    clone_for_eval = services.store.get(run.run_id)
+    view = watch.look_at([run, clone_for_eval])
     for html in (view.head, view.body, view.sample(0)):
         assert "<script>" not in html and "<img" not in html and "&lt;" in html
 
