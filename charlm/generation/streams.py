@@ -60,7 +60,7 @@ class Ending:
 
 
 def _begun(text: str, stop: str) -> int:
-    """How many characters at the end of a text are the beginning of a stop string."""
+    """ComputePlan many characters at the end of a text are the beginning of a stop string."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
 
 
@@ -221,8 +221,8 @@ class CompiledWriter:
         ids = np.array([stream.unread[0] for stream in streams])
         start = self.initial_state()[:, :, 0]
         states = [start if stream.state is None else stream.state for stream in streams]
-        how = _settings(streams), ids, given, draws, np.stack(states, axis=2), _recent(streams)
-        written, state = self._stepper.write(*how)
+        plan = _settings(streams), ids, given, draws, np.stack(states, axis=2), _recent(streams)
+        written, state = self._stepper.write(*plan)
         for row, stream in enumerate(streams):
             rest = stream.unread[steps:]
             stream.recent.extend([stream.unread[0], *written[row, :-1]])

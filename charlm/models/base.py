@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.errors import ConfigError
-from charlm.models.kernels.bptt import Buffers, Dropout, How, Packs
+from charlm.models.kernels.bptt import Buffers, ComputePlan, Dropout, Packs
 from charlm.models.kernels.cross_entropy import Sampler, are_many, output_loss
 from charlm.models.kernels.jit import is_wanted
 from charlm.tokenizers import IdArray
@@ -122,7 +122,7 @@ class LanguageModel(nn.Module, ABC):
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers are learned."""
+        """ComputePlan many numbers are learned."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @property
@@ -172,7 +172,7 @@ class NeuralModel(LanguageModel):
         features, state = self.features(ids, state)
         flat, targets = features.flatten(0, 1), targets.reshape(-1)
         drawn = self.sampler.draw(targets, self.generator) if self.sampler and self.training else None
-        return output_loss(self.how(), flat, self.fc, targets, drawn), state
+        return output_loss(self.plan(), flat, self.fc, targets, drawn), state
 
     @torch.no_grad()
     def init_weights(self) -> None:
@@ -216,11 +216,11 @@ class NeuralModel(LanguageModel):
             return x * F.dropout(torch.ones_like(x[:1]), share) if locked else F.dropout(x, share)
         if is_wanted():
             seed = int(torch.randint(2**32, (), generator=self.generator))
-            return Dropout.apply(self.how(), x, share, seed, locked)
+            return Dropout.apply(self.plan(), x, share, seed, locked)
         mask = torch.empty_like(x[:1] if locked else x).bernoulli_(1.0 - share, generator=self.generator)
         return x * mask.div_(1.0 - share)
 
-    def how(self) -> How:
+    def plan(self) -> ComputePlan:
         """How to compute on a CPU: in `precision` while training, in `scores_in` else."""
         wanted = self.precision if self.training else self.scores_in
-        return How.best(wanted or next(self.parameters()).dtype, self.workspace, self.packs)
+        return ComputePlan.best(wanted or next(self.parameters()).dtype, self.workspace, self.packs)

@@ -71,7 +71,7 @@ class RecurrentModel(NeuralModel):
         return layers + 3 * config.embed_dim + kept(config.vocab_size, config.hidden_size)
 
     def shared_factors(self, uses: int, rows: int) -> list[Tensor]:
-        if self.config.weight_dropout or not self.how().packs_for(uses, rows):
+        if self.config.weight_dropout or not self.plan().packs_for(uses, rows):
             return []
         weights = [getattr(self.rnn, f"weight_hh_l{layer}").detach() for layer in range(self.config.num_layers)]
         return [matrix for weight in weights for matrix in (weight.t(), weight)]
@@ -122,7 +122,7 @@ class RecurrentModel(NeuralModel):
     def _layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
         """A layer over (T, B, ..), the states before it (B, H) each."""
         if not x.is_cuda:
-            return Layer.apply(self._cell(), self.how(), torch.is_grad_enabled(), x, *weights, *before)
+            return Layer.apply(self._cell(), self.plan(), torch.is_grad_enabled(), x, *weights, *before)
         return self._torchs_layer(x, weights, before)
 
     def _torchs_layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
@@ -230,5 +230,5 @@ class RNNModel(RecurrentModel):
 
 
 def gate_count(arch: str) -> int:
-    """How many times hidden_size the products of a recurrent layer give."""
+    """ComputePlan many times hidden_size the products of a recurrent layer give."""
     return {"lstm": LSTM, "gru": GRU, "rnn": RNN}[arch].gates

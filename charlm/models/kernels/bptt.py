@@ -93,7 +93,7 @@ def pack(matrix: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class How:
+class ComputePlan:
     """How to compute: the number format of products and kept sequences, and the tensors to use again."""
 
     dtype: torch.dtype
@@ -104,7 +104,7 @@ class How:
     packs: Packs = field(default_factory=dict)  # what is laid out already
 
     @classmethod
-    def best(cls, dtype: torch.dtype, buffers: Buffers, packs: Packs) -> "How":
+    def best(cls, dtype: torch.dtype, buffers: Buffers, packs: Packs) -> "ComputePlan":
         """Compiled where that is to be had; tiled in float32 with AVX, where few rows are slow in the library."""
         compiled = is_wanted()
         avx = torch.backends.cpu.get_cpu_capability().startswith("AVX")
@@ -129,18 +129,18 @@ class How:
 class Factor:
     """A matrix (K, N) that so many rows are multiplied with, `uses` times: in tiles, or as the library likes it."""
 
-    def __init__(self, matrix: Tensor, how: How, uses: int, rows: int) -> None:
+    def __init__(self, matrix: Tensor, plan: ComputePlan, uses: int, rows: int) -> None:
         inputs, columns = matrix.shape
         self._tiles = self._packed = None
-        if how.packs_for(uses, rows):
-            packed = how.packs.get(place(matrix))
+        if plan.packs_for(uses, rows):
+            packed = plan.packs.get(place(matrix))
             self._packed = pack(matrix) if packed is None else packed
-        elif how.tiled and uses >= TILED_USES and columns % COLUMNS == 0:
+        elif plan.tiled and uses >= TILED_USES and columns % COLUMNS == 0:
             self._tiles = np.empty((columns // COLUMNS, inputs, COLUMNS), np.float32)
             tile(matrix.numpy(), self._tiles)
         else:  # copied, which products in float32 like better, only where many pay for it
-            copied = uses > 1 and how.dtype == torch.float32
-            self._matrix = matrix.contiguous() if copied else matrix.to(how.dtype)
+            copied = uses > 1 and plan.dtype == torch.float32
+            self._matrix = matrix.contiguous() if copied else matrix.to(plan.dtype)
 
     def operand(self, rows: Tensor) -> Any:
         """What `multiply` takes for rows, and for where the result goes."""
@@ -160,7 +160,9 @@ class Layer(Function):
     """One recurrent layer over a sequence."""
 
     @staticmethod
-    def forward(ctx: Any, cell: Cell, how: How, keep: bool, inputs: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, cell: Cell, plan: ComputePlan, keep: bool, inputs: Tensor, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
         """Hidden states (T, B, H), and each state after the last step (B, H).
 
         Args:
@@ -174,19 +176,19 @@ class Layer(Function):
         """
         weight_ih, weight_hh, bias_ih, bias_hh, *states = tensors
         steps, batch, hidden = inputs.shape[0], inputs.shape[1], weight_hh.shape[1]
-        make = how.buffers.take if keep else lambda shape, dtype: torch.empty(shape, dtype=dtype)
+        make = plan.buffers.take if keep else lambda shape, dtype: torch.empty(shape, dtype=dtype)
         full = weight_hh.dtype
         gates = make((steps if keep else 1, batch, cell.kept * hidden), full)
-        hs = make((steps + 1, batch, hidden), how.dtype)
+        hs = make((steps + 1, batch, hidden), plan.dtype)
         extra = make((steps + 1, batch, hidden), full)
         hs[0] = states[0]
         extra[0] = states[-1]
         bias, bias_past = _biases(cell, bias_ih, bias_hh)
-        past = torch.empty(batch, cell.gates * hidden, dtype=how.dtype)
-        advance = _forward(cell, how, weight_hh.t(), keep, (bias, bias_past, past, gates, hs, extra))
-        for first, source, rows in _sources(inputs, weight_ih, how):
+        past = torch.empty(batch, cell.gates * hidden, dtype=plan.dtype)
+        advance = _forward(cell, plan, weight_hh.t(), keep, (bias, bias_past, past, gates, hs, extra))
+        for first, source, rows in _sources(inputs, weight_ih, plan):
             advance(first, source, rows)
-        ctx.cell, ctx.how, ctx.kept = cell, how, (gates, hs, extra) if keep else None
+        ctx.cell, ctx.plan, ctx.kept = cell, plan, (gates, hs, extra) if keep else None
         ctx.save_for_backward(inputs, weight_ih, weight_hh)
         last = [hs[steps].to(full, copy=True), extra[steps].clone()]
         return hs[1:], *({LSTM: last, GRU: last[1:]}.get(cell, last[:1]))
@@ -198,24 +200,24 @@ class Layer(Function):
             raise RuntimeError("a recurrent layer can be differentiated once, and only what was computed with `keep`")
         (gates, hs, extra), ctx.kept = ctx.kept, None
         inputs, weight_ih, weight_hh = ctx.saved_tensors
-        cell, how, full = ctx.cell, ctx.how, weight_hh.dtype
+        cell, plan, full = ctx.cell, ctx.plan, weight_hh.dtype
         steps, batch, hidden = inputs.shape[0], inputs.shape[1], weight_hh.shape[1]
-        grad, dh = grads[0].to(how.dtype).contiguous(), grads[1].to(how.dtype, copy=True)
+        grad, dh = grads[0].to(plan.dtype).contiguous(), grads[1].to(plan.dtype, copy=True)
         carry = grads[2].clone() if cell.states > 1 else torch.zeros(batch, hidden, dtype=full)
-        down = _Down(inputs, weight_ih, weight_hh, how)
+        down = _Down(inputs, weight_ih, weight_hh, plan)
         tensors = grad, dh, carry, gates, hs, extra, down.d, down.dpast, down.into
-        retreat = _backward(cell, how, weight_hh, down.rows, tensors)
+        retreat = _backward(cell, plan, weight_hh, down.rows, tensors)
         for first in range((steps - 1) // down.piece * down.piece, -1, -down.piece):
             last = min(first + down.piece, steps)
             retreat(first, last)
             down.add(first, last, hs)
-        how.buffers.give(gates, hs, extra)
+        plan.buffers.give(gates, hs, extra)
         dstates = [dh.to(full) + carry] if cell is GRU else [dh.to(full), carry][: cell.states]
         return None, None, None, down.dinputs, down.dweight_ih, down.dweight_hh, down.dbias, down.dbias_past, *dstates
 
 
 def _forward(
-    cell: Cell, how: How, weight: Tensor, keep: bool, tensors: tuple[Tensor, ...]
+    cell: Cell, plan: ComputePlan, weight: Tensor, keep: bool, tensors: tuple[Tensor, ...]
 ) -> Callable[[int, Tensor, Tensor], None]:
     """A function (first step, source, rows) that takes the steps for whose input part the rows stand.
 
@@ -226,15 +228,15 @@ def _forward(
         keep: what a backward pass needs.
         tensors: bias, bias_past, past, gates, hs, extra of the steps.
     """
-    past, hs, view = tensors[2], tensors[4], how.view
+    past, hs, view = tensors[2], tensors[4], plan.view
     fixed = tuple(map(view, tensors))
-    if keep and how.in_one(len(past)):
+    if keep and plan.in_one(len(past)):
         matrix = view(weight.contiguous())
         return lambda first, source, rows: cells.forward_steps(
             cell.kind, first, keep, matrix, view(source), view(rows), *fixed
         )
-    across = Factor(weight, how, len(hs) - 1, len(past))
-    step, h, product = cell.steps(how.compiled)[0], list(map(across.operand, hs.unbind(0))), across.operand(past)
+    across = Factor(weight, plan, len(hs) - 1, len(past))
+    step, h, product = cell.steps(plan.compiled)[0], list(map(across.operand, hs.unbind(0))), across.operand(past)
 
     def one_by_one(first: int, source: Tensor, rows: Tensor) -> None:
         looked_up = view(source)
@@ -246,7 +248,7 @@ def _forward(
 
 
 def _backward(
-    cell: Cell, how: How, weight: Tensor, rows: Tensor, tensors: tuple[Tensor, ...]
+    cell: Cell, plan: ComputePlan, weight: Tensor, rows: Tensor, tensors: tuple[Tensor, ...]
 ) -> Callable[[int, int], None]:
     """A function (first, last) that goes back over the steps from before `last` to `first`.
 
@@ -257,13 +259,13 @@ def _backward(
         rows: (T, B) where the input parts' gradients are added up.
         tensors: grad, dh, carry, gates, hs, extra, d, dpast, into of the steps.
     """
-    dh, dpast, view = tensors[1], tensors[7], how.view
+    dh, dpast, view = tensors[1], tensors[7], plan.view
     fixed = tuple(map(view, tensors))
-    if how.in_one(len(dh)):
+    if plan.in_one(len(dh)):
         matrix, picked = view(weight), view(rows)
         return lambda first, last: cells.backward_steps(cell.kind, first, last, matrix, picked, *fixed)
-    across = Factor(weight, how, *rows.shape)
-    step, each = cell.steps(how.compiled)[1], list(map(view, rows))
+    across = Factor(weight, plan, *rows.shape)
+    step, each = cell.steps(plan.compiled)[1], list(map(view, rows))
     products, dstate = list(map(across.operand, dpast.unbind(0))), across.operand(dh)
 
     def one_by_one(first: int, last: int) -> None:
@@ -277,13 +279,13 @@ def _backward(
 class _Down:
     """What flows out of a layer's steps into its weights and inputs, piece by piece."""
 
-    def __init__(self, inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, how: How) -> None:
-        self.inputs, self.how, self.weight_ih = inputs, how, weight_ih
+    def __init__(self, inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, plan: ComputePlan) -> None:
+        self.inputs, self.plan, self.weight_ih = inputs, plan, weight_ih
         steps, batch = inputs.shape[:2]
         width, full = weight_hh.shape[0], weight_hh.dtype
         ids = not inputs.is_floating_point()
         self.piece = min(max(1, PIECE_ROWS // batch), steps)
-        self.d = torch.empty(self.piece, batch, width, dtype=how.dtype)
+        self.d = torch.empty(self.piece, batch, width, dtype=plan.dtype)
         gru = width == 3 * weight_hh.shape[1]
         self.dpast = torch.empty_like(self.d) if gru else self.d
         self.into = torch.zeros(weight_ih.shape[1] if ids else 1, width, dtype=full)
@@ -291,8 +293,8 @@ class _Down:
         self._dbias_past = torch.zeros(width, dtype=full) if gru else None
         self.dweight_hh: Tensor | None = None
         self._dweight: Tensor | None = None
-        self.dinputs = None if ids else torch.empty_like(inputs, dtype=how.dtype)
-        self._weight = None if ids else Factor(weight_ih, how, steps, self.piece * batch)
+        self.dinputs = None if ids else torch.empty_like(inputs, dtype=plan.dtype)
+        self._weight = None if ids else Factor(weight_ih, plan, steps, self.piece * batch)
 
     def add(self, first: int, last: int, hs: Tensor) -> None:
         """Take in the steps from `first` to before `last`, which stand at the beginning of `d`."""
@@ -302,7 +304,7 @@ class _Down:
         if self._dbias_past is not None:
             self._dbias_past += dpast.sum(0, dtype=self._dbias_past.dtype)
         if self.dinputs is not None and self._weight is not None:
-            self._dweight = self._plus(self._dweight, d, self.inputs[first:last].to(self.how.dtype))
+            self._dweight = self._plus(self._dweight, d, self.inputs[first:last].to(self.plan.dtype))
             operand = self._weight.operand
             self._weight.multiply(operand(d), operand(self.dinputs[first:last].view(d.shape[0], -1)))
 
@@ -341,7 +343,7 @@ def _biases(cell: Cell, bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tenso
     return bias, last
 
 
-def _sources(inputs: Tensor, weight_ih: Tensor, how: How) -> Any:
+def _sources(inputs: Tensor, weight_ih: Tensor, plan: ComputePlan) -> Any:
     """Pieces of the sequence: first step, where the input part of the gates stands, and each step's rows of it."""
     steps, batch = inputs.shape[:2]
     if not inputs.is_floating_point():
@@ -353,11 +355,11 @@ def _sources(inputs: Tensor, weight_ih: Tensor, how: How) -> Any:
             yield 0, weight_ih.t().contiguous(), inputs
         return
     piece = min(max(1, PIECE_ROWS // batch), steps)
-    across = Factor(weight_ih.t(), how, steps, piece * batch)
-    source = torch.empty(piece * batch, weight_ih.shape[0], dtype=how.dtype)
+    across = Factor(weight_ih.t(), plan, steps, piece * batch)
+    source = torch.empty(piece * batch, weight_ih.shape[0], dtype=plan.dtype)
     rows = torch.arange(piece * batch).view(piece, batch)
     for first in range(0, steps, piece):
-        part = inputs[first : first + piece].to(how.dtype)
+        part = inputs[first : first + piece].to(plan.dtype)
         flat = part.reshape(-1, part.shape[2])
         across.multiply(across.operand(flat), across.operand(source[: len(flat)]))
         yield first, source, rows[: part.shape[0]]
@@ -374,7 +376,7 @@ class Dropout(Function):
     """Inverted dropout (Srivastava et al. 2014) without a mask: a hash of seed and place decides, again in backward."""
 
     @staticmethod
-    def forward(ctx: Any, how: How, x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
+    def forward(ctx: Any, plan: ComputePlan, x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
         """`x` (..., H) with about `share` of its numbers zero and the others larger.
 
         Args:
@@ -385,19 +387,19 @@ class Dropout(Function):
             seed: 32 bits.
             locked: the same numbers fall at every place of dimension 0 (Gal and Ghahramani 2016).
         """
-        ctx.how, ctx.others = how, (share, seed, locked)
-        return _dropped(how, x, *ctx.others)
+        ctx.plan, ctx.others = plan, (share, seed, locked)
+        return _dropped(plan, x, *ctx.others)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """The same places, the same factor."""
-        return None, _dropped(ctx.how, grads[0], *ctx.others), None, None, None
+        return None, _dropped(ctx.plan, grads[0], *ctx.others), None, None, None
 
 
-def _dropped(how: How, x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
+def _dropped(plan: ComputePlan, x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
     x = x.contiguous()
     out, flat = torch.empty_like(x), (-1, x.shape[-1])
     period = (x[0] if locked else x).view(flat).shape[0]
-    views = how.view(x.view(flat)), how.view(out.view(flat))
+    views = plan.view(x.view(flat)), plan.view(out.view(flat))
     cells.drop(*views, seed, int(share * 2**32), 1.0 / (1.0 - share), period)
     return out

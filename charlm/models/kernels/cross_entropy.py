@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from charlm.models.kernels.bptt import How
+from charlm.models.kernels.bptt import ComputePlan
 from charlm.models.kernels.jit import compiled, exp, get, put
 
 Array = np.ndarray[Any, Any]
@@ -97,7 +97,7 @@ class CrossEntropy(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, how: How, keep: bool, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
+        ctx: Any, plan: ComputePlan, keep: bool, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
     ) -> Tensor:
         """The sum over the targets in nats, a scalar.
 
@@ -110,20 +110,20 @@ class CrossEntropy(Function):
             bias: (V,), added in full.
             targets: (N,); those of -1 do not count.
         """
-        x, w = features.to(how.dtype), weight.to(how.dtype)
+        x, w = features.to(plan.dtype), weight.to(plan.dtype)
         rows = max(1, CHUNK // len(w))
         again = keep and not x.is_cuda  # the buffers are memory of the CPU
-        room = how.buffers.take((CHUNK,), how.dtype) if again else x.new_empty(min(rows, len(x)) * len(w))
+        room = plan.buffers.take((CHUNK,), plan.dtype) if again else x.new_empty(min(rows, len(x)) * len(w))
         total = torch.zeros((), dtype=torch.float64, device=x.device)
         gradients = _Gradients(x, w, bias) if keep else None
         for first in range(0, len(x), rows):
             part = x[first : first + rows]
             logits = torch.mm(part, w.t(), out=room[: len(part) * len(w)].view(len(part), -1))  # (n, V)
-            total += _losses(how, logits, bias, targets[first : first + rows], keep)
+            total += _losses(plan, logits, bias, targets[first : first + rows], keep)
             if gradients is not None:  # the logits have become their own
                 gradients.add(first, logits)
         if again:
-            how.buffers.give(room)
+            plan.buffers.give(room)
         ctx.kept = gradients and (gradients.dx.to(features.dtype), gradients.dweight, gradients.dbias)
         return total.to(weight.dtype)
 
@@ -156,11 +156,11 @@ class _Gradients:
             self.dweight[some] += torch.mm(logits[:, some].t(), part)
 
 
-def _losses(how: How, logits: Tensor, bias: Tensor, targets: Tensor, into_gradients: bool) -> Tensor | float:
+def _losses(plan: ComputePlan, logits: Tensor, bias: Tensor, targets: Tensor, into_gradients: bool) -> Tensor | float:
     """The summed loss of logits (n, V) without bias; they become their own gradients if that is wanted."""
-    if how.compiled and bias.dtype == torch.float32 and not logits.is_cuda:
+    if plan.compiled and bias.dtype == torch.float32 and not logits.is_cuda:
         exps = np.empty(len(bias), np.float32)
-        return losses(how.view(logits), bias.detach().numpy(), targets.numpy(), exps, into_gradients)
+        return losses(plan.view(logits), bias.detach().numpy(), targets.numpy(), exps, into_gradients)
     total = torch.zeros((), dtype=torch.float64, device=logits.device)
     rows = max(1, BLOCK // len(bias))
     for first in range(0, len(logits), rows):
@@ -238,7 +238,9 @@ def _chances(weights: Tensor, size: int) -> Tensor:
     return torch.ones_like(weights)
 
 
-def output_loss(how: How, features: Tensor, output: nn.Linear, targets: Tensor, drawn: Drawn | None = None) -> Tensor:
+def output_loss(
+    plan: ComputePlan, features: Tensor, output: nn.Linear, targets: Tensor, drawn: Drawn | None = None
+) -> Tensor:
     """The summed cross-entropy of a linear output in nats, among all tokens or the drawn ones; a scalar.
 
     Args:
@@ -250,6 +252,6 @@ def output_loss(how: How, features: Tensor, output: nn.Linear, targets: Tensor, 
     """
     keep = torch.is_grad_enabled()
     if drawn is None:
-        return CrossEntropy.apply(how, keep, features, output.weight, output.bias, targets)
+        return CrossEntropy.apply(plan, keep, features, output.weight, output.bias, targets)
     weight, bias = F.embedding(drawn.ids, output.weight, sparse=True), output.bias[drawn.ids] + drawn.raised
-    return CrossEntropy.apply(how, keep, features, weight, bias, drawn.targets)
+    return CrossEntropy.apply(plan, keep, features, weight, bias, drawn.targets)

@@ -13,7 +13,7 @@ from torch import nn
 from charlm.config import ModelConfig
 from charlm.models import LanguageModel, NeuralModel, build_model
 from charlm.models.kernels import cross_entropy
-from charlm.models.kernels.bptt import Buffers, How
+from charlm.models.kernels.bptt import Buffers, ComputePlan
 from charlm.models.kernels.cross_entropy import MANY_TOKENS, CrossEntropy, Sampler, output_loss
 from charlm.models.kernels.jit import is_wanted
 from charlm.training.data_parallel import Shards
@@ -22,11 +22,11 @@ N, D, V = 13, 6, 300  # more than the lanes of a compiled loop, and no multiple
 
 
 @pytest.fixture(params=["compiled", "torch"])
-def how(request: pytest.FixtureRequest) -> Callable[..., How]:
+def plan(request: pytest.FixtureRequest) -> Callable[..., ComputePlan]:
     """Of a number format: by a compiled loop, and by torch's operations."""
     if request.param == "compiled" and not is_wanted():
         pytest.skip("nothing is compiled here")
-    return lambda dtype=torch.float32: How(dtype, Buffers(), request.param == "compiled")
+    return lambda dtype=torch.float32: ComputePlan(dtype, Buffers(), request.param == "compiled")
 
 
 def layer(dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
@@ -49,38 +49,38 @@ def usual(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, want
 @pytest.mark.parametrize("ignored", [0, 2, N])
 @pytest.mark.parametrize(("chunk", "block"), [(V, 1), (4 * V, 3 * V), (10**6, 10**6)])
 def test_loss_and_gradients_are_torchs(
-    how: Any, chunk: int, block: int, ignored: int, monkeypatch: pytest.MonkeyPatch
+    plan: Any, chunk: int, block: int, ignored: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cross_entropy, "CHUNK", chunk)
     monkeypatch.setattr(cross_entropy, "BLOCK", block)
     leaves, wanted = layer(), targets(ignored)
-    mine, other = CrossEntropy.apply(how(), True, *leaves, wanted), usual(*leaves, wanted)
+    mine, other = CrossEntropy.apply(plan(), True, *leaves, wanted), usual(*leaves, wanted)
     torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
     pairs = zip(torch.autograd.grad(mine / 7, leaves), torch.autograd.grad(other / 7, leaves), strict=True)
     for one, two in pairs:
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
     with torch.no_grad():
-        assert torch.equal(CrossEntropy.apply(how(), False, *leaves, wanted), mine)
+        assert torch.equal(CrossEntropy.apply(plan(), False, *leaves, wanted), mine)
 
 
-def test_products_in_bfloat16_come_close(how: Any) -> None:
+def test_products_in_bfloat16_come_close(plan: Any) -> None:
     leaves, wanted = layer(), targets()
-    mine, other = CrossEntropy.apply(how(torch.bfloat16), True, *leaves, wanted), usual(*leaves, wanted)
+    mine, other = CrossEntropy.apply(plan(torch.bfloat16), True, *leaves, wanted), usual(*leaves, wanted)
     assert mine.dtype == torch.float32 and mine.item() == pytest.approx(other.item(), rel=1e-2)
     for one, two in zip(torch.autograd.grad(mine, leaves), torch.autograd.grad(other, leaves), strict=True):
         assert one.dtype == torch.float32 and (one - two).abs().max() < 0.02 * two.abs().max()
 
 
-def test_a_logit_far_beyond_the_others_is_no_infinite_loss(how: Any) -> None:
+def test_a_logit_far_beyond_the_others_is_no_infinite_loss(plan: Any) -> None:
     features, weight, bias = layer()
     bias = bias.detach() * 0
     bias[0] = 500.0
-    loss = CrossEntropy.apply(how(), False, features, weight, bias, torch.tensor([1] * N))
+    loss = CrossEntropy.apply(plan(), False, features, weight, bias, torch.tensor([1] * N))
     assert torch.isfinite(loss) and loss > 400 * N
 
 
-def test_it_is_differentiated_once(how: Any) -> None:
-    loss = CrossEntropy.apply(how(), True, *layer(), targets())
+def test_it_is_differentiated_once(plan: Any) -> None:
+    loss = CrossEntropy.apply(plan(), True, *layer(), targets())
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="once"):
         loss.backward()
@@ -92,10 +92,10 @@ def test_the_logits_of_a_batch_are_never_there(monkeypatch: pytest.MonkeyPatch) 
     largest = 0
     losses = cross_entropy._losses
 
-    def watched(how: How, logits: torch.Tensor, *others: Any) -> torch.Tensor | float:
+    def watched(plan: ComputePlan, logits: torch.Tensor, *others: Any) -> torch.Tensor | float:
         nonlocal largest
         largest = max(largest, logits.numel())
-        return losses(how, logits, *others)
+        return losses(plan, logits, *others)
 
     monkeypatch.setattr(cross_entropy, "_losses", watched)
     model, (ids, wanted) = many(embed_dim=4), batch()
@@ -190,7 +190,7 @@ def test_targets_are_drawn_for_certain_and_found() -> None:
         assert not raised[places].any() and (raised >= 0).all()
 
 
-def test_drawn_tokens_stand_for_all_on_average(how: Any) -> None:
+def test_drawn_tokens_stand_for_all_on_average(plan: Any) -> None:
     """The sum of the drawn tokens' raised exponentials is that of all, and so is the gradient, to a small bias."""
     features, weight, bias = (0.5 * part.detach().double() for part in layer())
     wanted, generator = targets(ignored=0), torch.Generator().manual_seed(2)
@@ -205,7 +205,7 @@ def test_drawn_tokens_stand_for_all_on_average(how: Any) -> None:
         drawn = sampler.draw(wanted, generator)
         logits = features @ weight[drawn.ids].t() + bias[drawn.ids] + drawn.raised
         sums += logits.detach().exp().sum(1) / rounds
-        loss = output_loss(how(torch.double), features, output, wanted, drawn)
+        loss = output_loss(plan(torch.double), features, output, wanted, drawn)
         grads += torch.autograd.grad(loss, [weight])[0].to_dense() / rounds
     torch.testing.assert_close(sums, (features @ weight.t() + bias).detach().exp().sum(1), rtol=0.05, atol=0.0)
     assert (grads - wanted_grad).norm() < 0.1 * wanted_grad.norm()

@@ -113,13 +113,13 @@ def test_rows_beyond_numbers_stop_alone() -> None:
     with torch.no_grad():
         weight = model.get_parameter("rnn.weight_ih_l0")  # (H, V)
         weight[:, 3] = torch.inf
-    how = drawn(2, 1.0, top_k=1)
+    plan = drawn(2, 1.0, top_k=1)
     stepper = Stepper(model)
     given = np.full((2, 5), CHOOSE)
     given[:, 0] = 3, 4
-    written, _ = stepper.write(how, np.array([1, 1]), given, np.zeros((2, 5)), stepper.initial_state(2), unread(2))
+    written, _ = stepper.write(plan, np.array([1, 1]), given, np.zeros((2, 5)), stepper.initial_state(2), unread(2))
     assert written[0].tolist() == [3] + [CHOOSE] * 4
-    alone, _ = stepper.write(how, np.array([1]), given[1:], np.zeros((1, 5)), stepper.initial_state(1), unread(1))
+    alone, _ = stepper.write(plan, np.array([1]), given[1:], np.zeros((1, 5)), stepper.initial_state(1), unread(1))
     assert CHOOSE not in written[1] and np.array_equal(written[1], alone[0])
 
 
