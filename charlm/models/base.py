@@ -93,7 +93,7 @@ class LanguageModel(nn.Module, ABC):
             return cls(config)
 
     @classmethod
-    def products(cls, config: ModelConfig) -> int:
+    def macs_per_token(cls, config: ModelConfig) -> int:
         """Multiplications a token takes in the forward pass.
 
         As far as shapes tell: it meets every number of a matrix once, those of an embedding not at all.
@@ -101,17 +101,17 @@ class LanguageModel(nn.Module, ABC):
         return sum(matrix.numel() for matrix in matrices(cls, config))
 
     @classmethod
-    def step_products(cls, config: ModelConfig) -> int:
+    def step_macs(cls, config: ModelConfig) -> int:
         """Those of them that a row of a batch makes before it has to wait for others."""
-        return cls.products(config)
+        return cls.macs_per_token(config)
 
     @classmethod
-    def waits(cls, config: ModelConfig, seq_len: int) -> int:
+    def sync_points(cls, config: ModelConfig, seq_len: int) -> int:
         """How often a batch waits for a layer in the forward pass: once, or for every token where a layer needs it."""
         return config.num_layers
 
     @classmethod
-    def kept(cls, config: ModelConfig) -> int:
+    def activations(cls, config: ModelConfig) -> int:
         """Numbers a token that a training keeps for the way back, the logits among them.
 
         As far as shapes tell: what goes into every matrix and comes out of it, some times over; of many tokens, no

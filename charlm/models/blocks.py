@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.models.base import NeuralModel
-from charlm.models.kernels.cross_entropy import are_many, kept
+from charlm.models.kernels.cross_entropy import activations, are_many
 
 
 class MLP(nn.Module):
@@ -52,8 +52,8 @@ class ResidualModel(NeuralModel):
             self.embed.weight = self.fc.weight  # whose first numbers are small, as logits want them
 
     @classmethod
-    def kept(cls, config: ModelConfig) -> int:
-        return config.num_layers * config.hidden_size * cls.KEPT + kept(config.vocab_size, config.hidden_size)
+    def activations(cls, config: ModelConfig) -> int:
+        return config.num_layers * config.hidden_size * cls.KEPT + activations(config.vocab_size, config.hidden_size)
 
     @abstractmethod
     def block(self) -> nn.Module:

@@ -130,11 +130,11 @@ class NGramModel(LanguageModel):
         return self.config.counted
 
     @classmethod
-    def products(cls, config: ModelConfig) -> int:
+    def macs_per_token(cls, config: ModelConfig) -> int:
         return 0
 
     @classmethod
-    def kept(cls, config: ModelConfig) -> int:
+    def activations(cls, config: ModelConfig) -> int:
         return 0
 
     @classmethod

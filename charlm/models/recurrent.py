@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from charlm.config import ModelConfig
 from charlm.models.base import NeuralModel, State
 from charlm.models.kernels.bptt import GRU, LSTM, RELU, RNN, Cell, Layer
-from charlm.models.kernels.cross_entropy import are_many, kept
+from charlm.models.kernels.cross_entropy import activations, are_many
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 # Tensors of H a token and layer beside the gates: states and cells that are kept, dropout, gradients.
@@ -50,25 +50,25 @@ class RecurrentModel(NeuralModel):
         return {}
 
     @classmethod
-    def products(cls, config: ModelConfig) -> int:
+    def macs_per_token(cls, config: ModelConfig) -> int:
         hidden, gates = config.hidden_size, cls.STEPS.gates
         first = config.embed_dim * gates * hidden
         return (2 * config.num_layers - 1) * gates * hidden**2 + first + hidden * config.vocab_size
 
     @classmethod
-    def step_products(cls, config: ModelConfig) -> int:
+    def step_macs(cls, config: ModelConfig) -> int:
         """Those of a layer with its own past: the next step waits for them. Where tokens are many, their logits'."""
         logits = config.hidden_size * config.vocab_size if are_many(config.vocab_size) else 0
         return max(cls.STEPS.gates * config.hidden_size**2, logits)
 
     @classmethod
-    def waits(cls, config: ModelConfig, seq_len: int) -> int:
+    def sync_points(cls, config: ModelConfig, seq_len: int) -> int:
         return config.num_layers * seq_len
 
     @classmethod
-    def kept(cls, config: ModelConfig) -> int:
+    def activations(cls, config: ModelConfig) -> int:
         layers = config.num_layers * config.hidden_size * (cls.STEPS.gates + KEPT)
-        return layers + 3 * config.embed_dim + kept(config.vocab_size, config.hidden_size)
+        return layers + 3 * config.embed_dim + activations(config.vocab_size, config.hidden_size)
 
     def shared_factors(self, uses: int, rows: int) -> list[Tensor]:
         if self.config.weight_dropout or not self.plan().packs_for(uses, rows):

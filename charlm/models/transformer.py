@@ -47,9 +47,9 @@ class TransformerModel(ResidualModel):
         self.turns: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @classmethod
-    def products(cls, config: ModelConfig) -> int:
+    def macs_per_token(cls, config: ModelConfig) -> int:
         """Those with matrices, and with the keys and values of twice the context, of which a mask hides half."""
-        return super().products(config) + 4 * config.num_layers * config.hidden_size * (config.window + 1)
+        return super().macs_per_token(config) + 4 * config.num_layers * config.hidden_size * (config.window + 1)
 
     def block(self) -> Block:
         return Block(self.config.hidden_size)
@@ -78,8 +78,8 @@ class TransformerModel(ResidualModel):
             x = x + self.dropped(block.out(seen))
             x = x + self.dropped(block.wide(x))
             ends.append(end)
-        kept = [torch.stack(parts).to(keys.dtype) for parts in zip(*ends, strict=True)]
-        return x, (*kept, (filled + steps).clamp(max=self.window))
+        activations = [torch.stack(parts).to(keys.dtype) for parts in zip(*ends, strict=True)]
+        return x, (*activations, (filled + steps).clamp(max=self.window))
 
     def _attend(self, qkv: Tensor, past: list[Tensor], first: int, mask: Tensor | None) -> tuple[Tensor, ...]:
         """What every new token sees.

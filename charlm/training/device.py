@@ -64,7 +64,7 @@ def choose(model: ModelConfig, batch_size: int, name: str = "auto", precision: s
     """
     kind = device_for(name)
     made = model_class(model.arch)
-    product = batch_size * made.step_products(model)
+    product = batch_size * made.step_macs(model)
     if kind == "cuda":
         dtype = torch.float32 if precision == "float32" or not torch.cuda.is_bf16_supported() else torch.bfloat16
         return Device(kind, 1, dtype, (f"a GPU: {made.ON_GPU}, {_name(dtype)}",))

@@ -63,11 +63,11 @@ def memory_bytes(config: ModelConfig, train: TrainConfig) -> int:
         return NGramModel.training_bytes(config)
     threads, many = choose(config, train.batch_size, "cpu").threads, are_many(config.vocab_size)
     copies = 4 + bool(train.weight_average) + (2 if many else 3) * threads
-    a_token = model_class(config.arch).kept(config)
+    a_token = model_class(config.arch).activations(config)
     a_row = sum(part.numel() for part in shape_of(config).initial_state(1))
     rows = STATES * max(train.batch_size, MAX_ROWS)  # a validation may have more of them
-    kept = train.batch_size * train.seq_len * a_token + rows * a_row
-    return FLOAT * (copies * count_parameters(config) + kept + (threads * CHUNK if many else 0))
+    activations = train.batch_size * train.seq_len * a_token + rows * a_row
+    return FLOAT * (copies * count_parameters(config) + activations + (threads * CHUNK if many else 0))
 
 
 def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -99,7 +99,7 @@ def check_memory(config: ModelConfig, train: TrainConfig, trainers: int = 1) -> 
 
 
 def _products(config: ModelConfig) -> int:
-    return model_class(config.arch).products(config)
+    return model_class(config.arch).macs_per_token(config)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Machine:
         is_half = choice.dtype == torch.bfloat16 and self.per_half_product
         per_product = self.per_half_product if is_half else self.per_product
         tokens = train.batch_size * train.seq_len
-        fixed = model_class(config.arch).waits(config, train.seq_len) * self.per_step
+        fixed = model_class(config.arch).sync_points(config, train.seq_len) * self.per_step
         if train.softmax_samples and are_many(config.vocab_size):
             config = replace(config, vocab_size=min(config.vocab_size, train.softmax_samples))
         return fixed + tokens * _products(config) * per_product / choice.threads

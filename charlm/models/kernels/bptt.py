@@ -55,7 +55,7 @@ class Cell:
 
     name: str
     gates: int  # whose sums the products give
-    kept: int  # of these, and others, what backward needs
+    saved: int  # of these, and others, what backward needs
     states: int = 1
 
     def steps(self, compiled: bool) -> tuple[Callable[..., None], Callable[..., None]]:
@@ -69,10 +69,10 @@ class Cell:
         return cells.KINDS.index(self.name)
 
 
-LSTM = Cell("lstm", gates=4, kept=4, states=2)  # Hochreiter and Schmidhuber 1997, with Gers' forget gate
-GRU = Cell("gru", gates=3, kept=4)  # Cho et al. 2014, in torch's form: reset gate after the product
-RNN = Cell("rnn", gates=1, kept=0)  # Elman 1990
-RELU = Cell("relu", gates=1, kept=0)  # the same with relu
+LSTM = Cell("lstm", gates=4, saved=4, states=2)  # Hochreiter and Schmidhuber 1997, with Gers' forget gate
+GRU = Cell("gru", gates=3, saved=4)  # Cho et al. 2014, in torch's form: reset gate after the product
+RNN = Cell("rnn", gates=1, saved=0)  # Elman 1990
+RELU = Cell("relu", gates=1, saved=0)  # the same with relu
 
 
 # Matrices as oneDNN computes with them, by where they stand and which way they are read.
@@ -178,7 +178,7 @@ class Layer(Function):
         steps, batch, hidden = inputs.shape[0], inputs.shape[1], weight_hh.shape[1]
         make = plan.buffers.take if keep else lambda shape, dtype: torch.empty(shape, dtype=dtype)
         full = weight_hh.dtype
-        gates = make((steps if keep else 1, batch, cell.kept * hidden), full)
+        gates = make((steps if keep else 1, batch, cell.saved * hidden), full)
         hs = make((steps + 1, batch, hidden), plan.dtype)
         extra = make((steps + 1, batch, hidden), full)
         hs[0] = states[0]
@@ -188,7 +188,7 @@ class Layer(Function):
         advance = _forward(cell, plan, weight_hh.t(), keep, (bias, bias_past, past, gates, hs, extra))
         for first, source, rows in _sources(inputs, weight_ih, plan):
             advance(first, source, rows)
-        ctx.cell, ctx.plan, ctx.kept = cell, plan, (gates, hs, extra) if keep else None
+        ctx.cell, ctx.plan, ctx.saved = cell, plan, (gates, hs, extra) if keep else None
         ctx.save_for_backward(inputs, weight_ih, weight_hh)
         last = [hs[steps].to(full, copy=True), extra[steps].clone()]
         return hs[1:], *({LSTM: last, GRU: last[1:]}.get(cell, last[:1]))
@@ -196,9 +196,9 @@ class Layer(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of everything that is learned, of the inputs if they are numbers, and of the states."""
-        if ctx.kept is None:
+        if ctx.saved is None:
             raise RuntimeError("a recurrent layer can be differentiated once, and only what was computed with `keep`")
-        (gates, hs, extra), ctx.kept = ctx.kept, None
+        (gates, hs, extra), ctx.saved = ctx.saved, None
         inputs, weight_ih, weight_hh = ctx.saved_tensors
         cell, plan, full = ctx.cell, ctx.plan, weight_hh.dtype
         steps, batch, hidden = inputs.shape[0], inputs.shape[1], weight_hh.shape[1]

@@ -87,7 +87,7 @@ def are_many(vocab_size: int) -> bool:
     return vocab_size >= MANY_TOKENS
 
 
-def kept(vocab_size: int, features: int) -> int:
+def activations(vocab_size: int, features: int) -> int:
     """Numbers a token that an output of so many features keeps for the way back, or works with."""
     return 3 * features if are_many(vocab_size) else 4 * vocab_size
 
@@ -124,15 +124,15 @@ class CrossEntropy(Function):
                 gradients.add(first, logits)
         if again:
             plan.buffers.give(room)
-        ctx.kept = gradients and (gradients.dx.to(features.dtype), gradients.dweight, gradients.dbias)
+        ctx.saved = gradients and (gradients.dx.to(features.dtype), gradients.dweight, gradients.dbias)
         return total.to(weight.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """What was computed in the forward pass, times the gradient of the sum."""
-        if ctx.kept is None:
+        if ctx.saved is None:
             raise RuntimeError("a cross-entropy in chunks can be differentiated once, and only with `keep`")
-        kept, ctx.kept = ctx.kept, None
+        saved, ctx.saved = ctx.saved, None
         return None, None, *(part.mul_(grads[0].to(part.dtype)) for part in kept), None
 
 
