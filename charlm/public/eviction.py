@@ -22,7 +22,7 @@ class Kept:
     used: float  # when it was last written or touched, seconds since 1970
 
 
-def make_room(store: RunStore, data: Path, cache: Path, most: int) -> list[Path]:
+def evict(store: RunStore, data: Path, cache: Path, most: int) -> list[Path]:
     """Remove the oldest of what visitors left, until all of it takes at most `most` bytes.
 
     Args:

@@ -23,25 +23,25 @@ from charlm.public.limits import (  # fmt: skip
     refuse_above,
     utf8_size,
 )
-from charlm.public.quotas import MINUTE, Accounts, Grant
+from charlm.public.quotas import MINUTE, Quotas, Reservation
 from charlm.public.runs import VisitorRuns, Who
 from charlm.public.serving import EVALUATION, own_text, someone
 from charlm.runs.run import ACTIVE, Run
 
 LEAST_SECONDS = 10.0  # with less left of the day, nothing is begun
-NEW = ""  # what a training is called in the accounts before it has an id
+NEW = ""  # what a training is called in the quotas before it has an id
 
 
-class Allowance:
+class TrainingQuota:
     """Knows the table, what has been used, and the visitor's runs.
 
     Args:
         runs: what the visitor may know of.
-        accounts: what each visitor has used.
+        quotas: what each visitor has used.
     """
 
-    def __init__(self, runs: VisitorRuns, accounts: Accounts) -> None:
-        self._runs, self._accounts, self._limits = runs, accounts, accounts.limits
+    def __init__(self, runs: VisitorRuns, quotas: Quotas) -> None:
+        self._runs, self._quotas, self._limits = runs, quotas, quotas.limits
 
     def check_new(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> None:
         """Refuse what no visitor may train.
@@ -112,7 +112,7 @@ class Allowance:
             LimitError: more is asked for than a run may have, or less is left than makes sense.
         """
         refuse_above(float(options.get("minutes") or 0), self._limits.run_minutes, "minutes is {}", "choose fewer")
-        had = self._accounts.spent(visitor, run.run_id) if run is not None else 0.0
+        had = self._quotas.spent(visitor, run.run_id) if run is not None else 0.0
         left = self._limits.run_minutes * MINUTE - had
         if left < LEAST_SECONDS:
             raise LimitError(
@@ -128,27 +128,29 @@ class Allowance:
             LimitError: too little is left of the visitor's day.
         """
         self.settle(visitor)
-        seconds = min(self._limits.run_minutes * MINUTE, self._accounts.seconds_left(visitor) / trainers)
-        self._accounts.check_seconds(visitor, LEAST_SECONDS * trainers)
+        seconds = min(self._limits.run_minutes * MINUTE, self._quotas.seconds_left(visitor) / trainers)
+        self._quotas.check_seconds(visitor, LEAST_SECONDS * trainers)
         return seconds
 
     @contextmanager
-    def granted(self, visitor: Visitor, seconds: float, many: int = 1, base: float = 0.0) -> Iterator[list[Grant]]:
+    def reserved(
+        self, visitor: Visitor, seconds: float, many: int = 1, base: float = 0.0
+    ) -> Iterator[list[Reservation]]:
         """Seconds for each of so many trainings, set aside before they begin; free again if they do not."""
         for _ in range(many):
-            self._accounts.take_start(visitor)
+            self._quotas.take_start(visitor)
         try:
-            yield [self._accounts.grant(visitor, NEW, seconds, base) for _ in range(many)]
+            yield [self._quotas.reserve(visitor, NEW, seconds, base) for _ in range(many)]
         except BaseException:
-            self._accounts.settle(visitor, NEW, base)
+            self._quotas.settle(visitor, NEW, base)
             raise
 
     def settle(self, visitor: Visitor) -> None:
         """Give back what ended trainings did not take of their minutes."""
-        names = set(self._accounts.unsettled(visitor)) - {EVALUATION}
+        names = set(self._quotas.unsettled(visitor)) - {EVALUATION}
         for run in self._runs.own() if names else ():
             if run.run_id in names and run.status not in ACTIVE:
-                self._accounts.settle(visitor, run.run_id, run.seconds)
+                self._quotas.settle(visitor, run.run_id, run.seconds)
 
 
 class VisitorJobs:
@@ -158,32 +160,32 @@ class VisitorJobs:
         jobs: all trainings.
         runs: what the visitor may know of.
         who: asks at every call.
-        accounts: what each visitor has used.
+        quotas: what each visitor has used.
     """
 
-    def __init__(self, jobs: Jobs, runs: VisitorRuns, who: Who, accounts: Accounts) -> None:
-        self._jobs, self._runs, self._who, self._accounts = jobs, runs, who, accounts
-        self._limits, self._allowance = accounts.limits, Allowance(runs, accounts)
+    def __init__(self, jobs: Jobs, runs: VisitorRuns, who: Who, quotas: Quotas) -> None:
+        self._jobs, self._runs, self._who, self._quotas = jobs, runs, who, quotas
+        self._limits, self._training_quota = quotas.limits, TrainingQuota(runs, quotas)
         self._entering = threading.RLock()  # two requests at once count as two
 
     def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]:
         """As `Jobs.start`; what the settings leave open ends with the visitor's minutes.
 
         Raises:
-            LimitError: see `Allowance.check_new`; or too many runs are kept or wait, or the day's minutes are used up.
+            LimitError: see `TrainingQuota.check_new`; or too many runs are kept or wait, or the day's minutes are used up.
         """
         visitor = someone(self._who)
         self._runs.check_room(len(archs))  # first: a list of a million names is not worth a look
-        self._allowance.check_new(corpus, config, archs)
+        self._training_quota.check_new(corpus, config, archs)
         with self._entering:
             self._check_room(len(archs))
-            minutes = self._allowance.share(visitor, len(archs)) / MINUTE
+            minutes = self._training_quota.share(visitor, len(archs)) / MINUTE
             minutes = min(config.train.minutes or minutes, minutes)
             train = replace(config.train, minutes=minutes, steps=config.train.steps or self._limits.steps)
-            with self._allowance.granted(visitor, minutes * MINUTE, len(archs)) as grants:
+            with self._training_quota.reserved(visitor, minutes * MINUTE, len(archs)) as reservations:
                 ids = self._jobs.start(corpus, replace(config, train=train), archs)
-                for grant, run_id in zip(grants, ids, strict=True):
-                    grant.name = run_id
+                for reservation, run_id in zip(reservations, ids, strict=True):
+                    reservation.name = run_id
         return ids
 
     def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -192,14 +194,14 @@ class VisitorJobs:
         if run.status in ACTIVE:
             return self._jobs.resume(run_id, options)
         with self._entering:
-            self._allowance.check_run(run)
+            self._training_quota.check_run(run)
             self._check_waiting()
-            usual, most = max(0, run.train_config.steps - run.step), self._allowance.steps_left(run)
-            budget = self._allowance.budget(run, options or {}, usual, most)
-            seconds = self._allowance.seconds(visitor, run, options or {})
-            with self._allowance.granted(visitor, seconds, base=run.seconds) as [grant]:
+            usual, most = max(0, run.train_config.steps - run.step), self._training_quota.steps_left(run)
+            budget = self._training_quota.budget(run, options or {}, usual, most)
+            seconds = self._training_quota.seconds(visitor, run, options or {})
+            with self._training_quota.reserved(visitor, seconds, base=run.seconds) as [reservation]:
                 state = self._jobs.resume(run_id, {**(options or {}), **budget, "minutes": seconds / MINUTE})
-                grant.name = run_id
+                reservation.name = run_id
         return state
 
     def fork(
@@ -208,16 +210,18 @@ class VisitorJobs:
         """As `Jobs.fork`; the new run has steps and minutes of its own."""
         visitor, parent = someone(self._who), self._runs.get(run_id)
         with self._entering:
-            self._allowance.check_run(parent, corpus)
+            self._training_quota.check_run(parent, corpus)
             self._check_room(1)
             usual = max(0, parent.train_config.steps - parent.step) or max(1, parent.step)
-            budget = self._allowance.budget(parent, options or {}, min(usual, self._limits.steps), self._limits.steps)
-            seconds = self._allowance.seconds(visitor, None, options or {})
-            with self._allowance.granted(visitor, seconds) as [grant]:
+            budget = self._training_quota.budget(
+                parent, options or {}, min(usual, self._limits.steps), self._limits.steps
+            )
+            seconds = self._training_quota.seconds(visitor, None, options or {})
+            with self._training_quota.reserved(visitor, seconds) as [reservation]:
                 given = {**(options or {}), **budget, "minutes": seconds / MINUTE}
                 state = self._jobs.fork(run_id, given, corpus)
-                grant.base = self._runs.get(state["run_id"]).seconds
-                grant.name = state["run_id"]
+                reservation.base = self._runs.get(state["run_id"]).seconds
+                reservation.name = state["run_id"]
         return state
 
     def retry(self, run_id: str) -> dict[str, Any]:
@@ -230,12 +234,12 @@ class VisitorJobs:
         if not config.minutes:  # it was not begun here
             raise LimitError(f"{failed.label} has no limit of time; train it anew, or {ELSEWHERE}")
         with self._entering:
-            self._allowance.check_run(failed)
+            self._training_quota.check_run(failed)
             self._check_room(1)
-            self._allowance.settle(visitor)
-            with self._allowance.granted(visitor, config.minutes * MINUTE) as [grant]:
+            self._training_quota.settle(visitor)
+            with self._training_quota.reserved(visitor, config.minutes * MINUTE) as [reservation]:
                 state = self._jobs.retry(run_id)
-                grant.name = state["run_id"]
+                reservation.name = state["run_id"]
         return state
 
     def _check_room(self, more: int) -> None:
@@ -315,10 +319,10 @@ class VisitorJobs:
         `set_aside` are the minutes kept for what trains now: those it does not take come back.
         """
         visitor = someone(self._who)
-        self._allowance.settle(visitor)
+        self._training_quota.settle(visitor)
         return {
-            "texts": self._accounts.texts_left(visitor),
-            "minutes": round(self._accounts.seconds_left(visitor) / MINUTE, 1),
-            "set_aside": round(self._accounts.set_aside(visitor) / MINUTE, 1),
+            "texts": self._quotas.texts_left(visitor),
+            "minutes": round(self._quotas.seconds_left(visitor) / MINUTE, 1),
+            "set_aside": round(self._quotas.set_aside(visitor) / MINUTE, 1),
             "runs": max(0, self._limits.runs - self._runs.kept()),
         }

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from charlm.errors import LimitError
 from charlm.public.identity import asking, new_cookie, secret_of, visitor_of
 from charlm.public.limits import ELSEWHERE, Limits, Visitor
-from charlm.public.quotas import Accounts
+from charlm.public.quotas import Quotas
 
 FOREIGN = "the file is no upload of yours; upload it here first"
 BROKEN = "the text in the request is no Unicode: half a pair of surrogates stands in it"
@@ -241,13 +241,13 @@ class Doorman:
 
     Args:
         app: what stands behind it.
-        accounts: counts the uploads.
+        quotas: counts the uploads.
         files: knows whose they are.
     """
 
-    def __init__(self, app: ASGIApp, accounts: Accounts, files: OwnedFiles) -> None:
-        self.app, self.accounts, self.files = app, accounts, files
-        self.presence = Presence(accounts.limits)
+    def __init__(self, app: ASGIApp, quotas: Quotas, files: OwnedFiles) -> None:
+        self.app, self.quotas, self.files = app, quotas, files
+        self.presence = Presence(quotas.limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -272,7 +272,7 @@ class Doorman:
     async def _pass(self, scope: Scope, receive: Receive, send: Send, visitor: Visitor) -> None:
         """Let a request through, its body counted and looked at."""
         is_upload = scope["path"] == UPLOAD
-        body = Body(receive, send, self.accounts.limits, Headers(scope=scope) if is_upload else None)
+        body = Body(receive, send, self.quotas.limits, Headers(scope=scope) if is_upload else None)
         answer = Uploaded(body.send, lambda paths: self._take(paths, visitor)) if is_upload else None
         with suppress(ClientDisconnect):  # it has left, or was cut off
             if scope["method"] == "POST" and not is_upload and (trouble := await self._trouble(body, visitor)):
@@ -291,7 +291,7 @@ class Doorman:
         Raises:
             LimitError: an upload or an event too many.
         """
-        path, method, limits = scope["path"], scope["method"], self.accounts.limits
+        path, method, limits = scope["path"], scope["method"], self.quotas.limits
         if method not in OPEN or not OPEN[method].fullmatch(path):
             return PlainTextResponse("Not found", 404)
         if path.startswith(FILE) and not self.files.is_own(path.removeprefix(FILE), visitor):
@@ -303,7 +303,7 @@ class Doorman:
         if method == "POST" and path == UPLOAD:
             if not FORM.fullmatch(headers.get("content-type", "")):
                 return PlainTextResponse("An upload is multipart/form-data with a plain boundary", 415)
-            self.accounts.take_upload(visitor)  # before it comes: many at once are many
+            self.quotas.take_upload(visitor)  # before it comes: many at once are many
         if method == "POST" and QUEUED.fullmatch(path):
             self.presence.check_queue(scope["app"].get_blocks()._queue, visitor)
         return None
@@ -314,7 +314,7 @@ class Doorman:
             self.files.own(path, visitor)
         with suppress(LimitError):  # the last request may exceed what is left; the next one is refused
             for _ in paths[1:]:
-                self.accounts.take_upload(visitor)
+                self.quotas.take_upload(visitor)
 
 
 def refused(sentence: str, status: int) -> JSONResponse:
@@ -355,6 +355,6 @@ def with_headers(send: Send, scope: Scope, headers: Mapping[str, str]) -> Callab
     return sending
 
 
-def doorman(accounts: Accounts, files: OwnedFiles) -> Middleware:
+def doorman(quotas: Quotas, files: OwnedFiles) -> Middleware:
     """For `demo.launch(app_kwargs={"middleware": [..]})`."""
-    return Middleware(Doorman, accounts=accounts, files=files)
+    return Middleware(Doorman, quotas=quotas, files=files)

@@ -45,14 +45,14 @@ class Window:
 
 
 @dataclass
-class Grant:
+class Reservation:
     """Seconds that a visitor's training or scoring may take, or has taken.
 
     Attributes:
         name: of the run, or of what else takes them.
         seconds: set aside; once settled, those it took.
         base: what the run had taken before.
-        given: when, by the accounts' clock.
+        given: when, by the quotas' clock.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Grant:
     settled: bool = False
 
 
-class Accounts:
+class Quotas:
     """Keeps count for all visitors; every method may be called from any thread.
 
     Args:
@@ -76,7 +76,7 @@ class Accounts:
         self._texts, self._looks = Window(MINUTE, clock), Window(MINUTE, clock)
         self._uploads = Window(HOUR, clock)
         self._downloads, self._starts = Window(HOUR, clock), Window(HOUR, clock)
-        self._grants: dict[str, list[Grant]] = {}
+        self._reservations: dict[str, list[Reservation]] = {}
 
     def take_text(self, visitor: Visitor, many: int = 1) -> None:
         """Count generations.
@@ -159,7 +159,7 @@ class Accounts:
                 f"{seconds:.0f} s are needed; come back tomorrow, or {ELSEWHERE}"
             )
 
-    def grant(self, visitor: Visitor, name: str, seconds: float, base: float = 0.0) -> Grant:
+    def reserve(self, visitor: Visitor, name: str, seconds: float, base: float = 0.0) -> Reservation:
         """Set so many seconds aside for what is called `name`; `settle` says later what it took.
 
         Args:
@@ -176,46 +176,58 @@ class Accounts:
         """
         with self._lock:
             self._check(visitor, seconds)
-            grant = Grant(name, seconds, base, self._clock())
+            reservation = Reservation(name, seconds, base, self._clock())
             for key, _ in self._purses(visitor):
-                self._grants.setdefault(key, []).append(grant)
-        return grant
+                self._reservations.setdefault(key, []).append(reservation)
+        return reservation
 
     def settle(self, visitor: Visitor, name: str, seconds: float) -> None:
-        """What is called `name` rests, after so many seconds in all: those count, be they less or more than granted."""
+        """What is called `name` rests, after so many seconds in all: those count, be they less or more than reserved."""
         with self._lock:
-            for grant in self._grants.get(visitor.key, ()):
-                if grant.name == name and not grant.settled:
-                    grant.seconds, grant.settled = max(0.0, seconds - grant.base), True
+            for reservation in self._reservations.get(visitor.key, ()):
+                if reservation.name == name and not reservation.settled:
+                    reservation.seconds, reservation.settled = max(0.0, seconds - reservation.base), True
 
     def unsettled(self, visitor: Visitor) -> list[str]:
         """Names of what may still be at work."""
         with self._lock:
-            return [grant.name for grant in self._grants.get(visitor.key, ()) if not grant.settled]
+            return [
+                reservation.name for reservation in self._reservations.get(visitor.key, ()) if not reservation.settled
+            ]
 
     def set_aside(self, visitor: Visitor) -> float:
         """Seconds that are kept for what may still be at work."""
         with self._lock:
-            return sum(grant.seconds for grant in self._grants.get(visitor.key, ()) if not grant.settled)
+            return sum(
+                reservation.seconds
+                for reservation in self._reservations.get(visitor.key, ())
+                if not reservation.settled
+            )
 
     def spent(self, visitor: Visitor, name: str) -> float:
         """Seconds that were set aside for `name` today, or that it took."""
         with self._lock:
-            return sum(grant.seconds for grant in self._grants.get(visitor.key, ()) if grant.name == name)
+            return sum(
+                reservation.seconds
+                for reservation in self._reservations.get(visitor.key, ())
+                if reservation.name == name
+            )
 
     def _purses(self, visitor: Visitor) -> list[tuple[str, float]]:
         """Where a visitor's seconds are counted, and how many there are in a day."""
         day = self.limits.day_minutes * MINUTE
-        purses = [(visitor.key, day)]
+        buckets = [(visitor.key, day)]
         if visitor.address:
-            purses.append((f"address {visitor.address}", day * self.limits.per_address))
-        return purses
+            buckets.append((f"address {visitor.address}", day * self.limits.per_address))
+        return buckets
 
     def _left(self, key: str, share: float) -> float:
-        """Seconds that are left in a purse; what is older than a day is forgotten."""
-        grants = [grant for grant in self._grants.pop(key, ()) if grant.given > self._clock() - DAY]
-        if grants:
-            self._grants[key] = grants
-        while len(self._grants) > MOST_KEYS:
-            del self._grants[next(iter(self._grants))]
-        return max(0.0, share - sum(grant.seconds for grant in grants))
+        """Seconds that are left in a bucket; what is older than a day is forgotten."""
+        reservations = [
+            reservation for reservation in self._reservations.pop(key, ()) if reservation.given > self._clock() - DAY
+        ]
+        if reservations:
+            self._reservations[key] = reservations
+        while len(self._reservations) > MOST_KEYS:
+            del self._reservations[next(iter(self._reservations))]
+        return max(0.0, share - sum(reservation.seconds for reservation in reservations))

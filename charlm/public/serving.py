@@ -10,7 +10,7 @@ from charlm.config import SampleConfig
 from charlm.data.catalog import data_dir, recall
 from charlm.errors import LimitError
 from charlm.public.limits import ELSEWHERE, Visitor, check_sampling, check_text_size, utf8_size
-from charlm.public.quotas import Accounts
+from charlm.public.quotas import Quotas
 from charlm.public.runs import Who
 from charlm.runs.run import Run
 from charlm.serving import Begun, Draft, Ladders, Serving
@@ -29,12 +29,12 @@ class VisitorServing:
     Args:
         serving: writes for all.
         who: asks at every call.
-        accounts: what each visitor has used.
+        quotas: what each visitor has used.
     """
 
-    def __init__(self, serving: Serving, who: Who, accounts: Accounts) -> None:
-        self._serving, self._who, self._accounts = serving, who, accounts
-        self._limits = accounts.limits
+    def __init__(self, serving: Serving, who: Who, quotas: Quotas) -> None:
+        self._serving, self._who, self._quotas = serving, who, quotas
+        self._limits = quotas.limits
         self._lock = threading.Lock()
         self._writing = 0  # texts at work, of all visitors
         self._scoring = threading.Lock()
@@ -69,7 +69,7 @@ class VisitorServing:
         Raises:
             LimitError: looked at too often.
         """
-        self._accounts.take_look(someone(self._who))
+        self._quotas.take_look(someone(self._who))
         return self._serving.next_tokens(run, prompt, text, config, count)
 
     def with_token(self, run: Run, begun: Begun, place: int, token: int) -> tuple[Begun, int]:
@@ -85,12 +85,12 @@ class VisitorServing:
         visitor = someone(self._who)
         check_text_size(self._limits, utf8_size(own_text(run) if text is None else text))
         with self._turn(visitor):
-            self._accounts.grant(visitor, EVALUATION, EVALUATION_SECONDS)
+            self._quotas.reserve(visitor, EVALUATION, EVALUATION_SECONDS)
             began = time.monotonic()
             try:
                 return self._serving.evaluate(run, text, split)
             finally:
-                self._accounts.settle(visitor, EVALUATION, time.monotonic() - began)
+                self._quotas.settle(visitor, EVALUATION, time.monotonic() - began)
 
     @property
     def ladders(self) -> Ladders:
@@ -129,7 +129,7 @@ class VisitorServing:
                 raise LimitError(
                     f"{self._writing} texts are being written just now; try again in some seconds, or {ELSEWHERE}"
                 )
-            self._accounts.take_text(visitor, rows)
+            self._quotas.take_text(visitor, rows)
             self._writing += texts
         try:
             yield

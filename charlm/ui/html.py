@@ -14,7 +14,7 @@ from charlm.analysis.plots import BASELINE_COLOUR, arch_colour
 from charlm.architectures import ARCH_NAMES
 from charlm.data.corpus import MAX_BYTES
 from charlm.public.limits import Limits, Visitor
-from charlm.public.quotas import Accounts
+from charlm.public.quotas import Quotas
 from charlm.ui.files import Files
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Services:
         serving: the models that write.
         files: what is uploaded and downloaded.
         who: asks; None where all belongs to one user.
-        accounts: what each visitor of a public Space has used; None elsewhere.
+        quotas: what each visitor of a public Space has used; None elsewhere.
     """
 
     store: Any
@@ -69,12 +69,12 @@ class Services:
     serving: Any
     files: Files = field(default_factory=Files)
     who: Callable[[], Visitor | None] = only_user
-    accounts: Accounts | None = None
+    quotas: Quotas | None = None
 
     @property
     def limits(self) -> Limits | None:
         """What a visitor of a public Space may use; None elsewhere. Store, jobs and serving see to it."""
-        return self.accounts.limits if self.accounts else None
+        return self.quotas.limits if self.quotas else None
 
     @property
     def text_bytes(self) -> int:

@@ -7,10 +7,10 @@ from typing import Any
 from charlm.data.catalog import data_dir, sweep_texts
 from charlm.jobs.service import Jobs
 from charlm.public import VisitorJobs, VisitorRuns, VisitorServing
-from charlm.public.eviction import make_room
+from charlm.public.eviction import evict
 from charlm.public.identity import asking, visitor_of
 from charlm.public.limits import Limits, Visitor, is_public
-from charlm.public.quotas import Accounts
+from charlm.public.quotas import Quotas
 from charlm.runs.store import RunStore
 from charlm.serving import Serving
 from charlm.ui.files import VisitorFiles, cache_folder
@@ -83,17 +83,17 @@ class PublicLab(Lab):
         self.store = RunStore(owner=owner)
         self.jobs = Jobs(self.store, limits.together_trainings)
         self.serving = Serving(self.store, self.jobs.is_training, limits.ladder_tokens)
-        accounts = Accounts(limits)
+        quotas = Quotas(limits)
         runs = VisitorRuns(self.store, who, limits)
-        jobs = VisitorJobs(self.jobs, runs, who, accounts)
-        serving = VisitorServing(self.serving, who, accounts)
-        self.services = Services(runs, jobs, serving, VisitorFiles(who, accounts), who, accounts)
+        jobs = VisitorJobs(self.jobs, runs, who, quotas)
+        serving = VisitorServing(self.serving, who, quotas)
+        self.services = Services(runs, jobs, serving, VisitorFiles(who, quotas), who, quotas)
         self._most_bytes = limits.together_disk_bytes
 
     def tidy(self) -> None:
         """Give free memory back, and let the oldest runs, texts and uploads make room for new ones."""
         super().tidy()
-        make_room(self.store, data_dir(), cache_folder(), self._most_bytes)
+        evict(self.store, data_dir(), cache_folder(), self._most_bytes)
 
 
 def open_lab() -> Lab:

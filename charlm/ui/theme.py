@@ -6,7 +6,7 @@ import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
 from charlm.public.middleware import doorman
-from charlm.public.quotas import Accounts
+from charlm.public.quotas import Quotas
 from charlm.ui.files import VisitorFiles
 from charlm.ui.html import STATIC, Services, asset
 from charlm.ui.live import route
@@ -159,14 +159,14 @@ def launch_options(services: Services | None = None) -> dict[str, Any]:
     Args:
         services: of the page; on a public Space a doorman stands before it.
     """
-    return _options() if services is None or services.accounts is None else _public_options(services, services.accounts)
+    return _options() if services is None or services.quotas is None else _public_options(services, services.quotas)
 
 
-def _public_options(services: Services, accounts: Accounts) -> dict[str, Any]:
+def _public_options(services: Services, quotas: Quotas) -> dict[str, Any]:
     options, files = _options(), services.files
     assert isinstance(files, VisitorFiles)
-    options["app_kwargs"]["middleware"] = [doorman(accounts, files)]
-    most = {"max_file_size": accounts.limits.checkpoint_bytes}
+    options["app_kwargs"]["middleware"] = [doorman(quotas, files)]
+    most = {"max_file_size": quotas.limits.checkpoint_bytes}
     return {**options, **most, "ssr_mode": False, "enable_monitoring": False}
 
 

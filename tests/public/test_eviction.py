@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charlm.files import write_atomically
-from charlm.public.eviction import make_room
+from charlm.public.eviction import evict
 from charlm.runs.run import folder_bytes
 from charlm.runs.store import RunStore
 from tests.tiny_runs import entered, trained
@@ -34,7 +34,7 @@ def leave(path: Path, size: int, age: float) -> Path:
 
 def test_nothing_goes_while_there_is_room(store: RunStore, places: tuple[Path, Path]) -> None:
     kept = leave(places[1] / "a" / "a.txt", 100, 1.0)
-    assert make_room(store, *places, most=100) == [] and kept.exists()
+    assert evict(store, *places, most=100) == [] and kept.exists()
 
 
 def test_the_oldest_go_first_and_no_more_than_needed(store: RunStore, places: tuple[Path, Path]) -> None:
@@ -43,9 +43,9 @@ def test_the_oldest_go_first_and_no_more_than_needed(store: RunStore, places: tu
     text = leave(data / "texts" / "b.txt", 1000, 20.0)
     leave(data / "texts" / "b.json", 10, 20.0)
     new = leave(cache / "new" / "c.zip", 1000, 30.0)
-    removed = make_room(store, data, cache, most=2100)
+    removed = evict(store, data, cache, most=2100)
     assert removed == [old.parent] and text.exists() and new.exists()
-    make_room(store, data, cache, most=1500)
+    evict(store, data, cache, most=1500)
     assert not text.exists() and not text.with_suffix(".json").exists() and new.exists()
 
 
@@ -54,9 +54,9 @@ def test_runs_go_with_their_age_and_deleted_ones_too(store: RunStore, places: tu
     store.delete(store.get(old.run_id))
     for folder, age in ((store.trash / old.run_id, 10.0), (new.folder, 20.0)):
         os.utime(folder, (age, age))
-    make_room(store, *places, most=folder_bytes(new.folder) + folder_bytes(places[0]))
+    evict(store, *places, most=folder_bytes(new.folder) + folder_bytes(places[0]))
     assert not store.trashed() and store.get(new.run_id)
-    make_room(store, *places, most=0)
+    evict(store, *places, most=0)
     assert [run.run_id for run in store.list() if not run.shipped] == []
 
 
@@ -65,7 +65,7 @@ def test_a_training_keeps_its_run_and_its_text(store: RunStore, places: tuple[Pa
     [run] = entered(store, "rnn")
     text = leave(data / "texts" / f"{run.corpus['sha256']}.txt", 1000, 1.0)
     gone = leave(data / "texts" / "other.txt", 1000, 2.0)
-    make_room(store, data, cache, most=0)
+    evict(store, data, cache, most=0)
     assert text.exists() and not gone.exists() and store.get(run.run_id).status == "queued"
     run.release()
 
@@ -77,8 +77,8 @@ def test_a_run_that_is_held_meanwhile_stays(
     [run] = trained(store, "rnn")
     run.hold()
     monkeypatch.setattr("charlm.public.eviction.ACTIVE", ())
-    assert make_room(store, *places, most=0) and (run.folder / "best.safetensors").is_file()
-    assert run.folder not in make_room(store, *places, most=0)
+    assert evict(store, *places, most=0) and (run.folder / "best.safetensors").is_file()
+    assert run.folder not in evict(store, *places, most=0)
     run.release()
 
 
@@ -86,7 +86,7 @@ def test_shipped_runs_never_go(store: RunStore, places: tuple[Path, Path]) -> No
     [run] = trained(store, "rnn")
     store.shipped.mkdir(parents=True)
     run.folder.rename(store.shipped / run.run_id)
-    make_room(store, *places, most=0)
+    evict(store, *places, most=0)
     assert store.get(run.run_id).shipped
 
 
@@ -94,7 +94,7 @@ def test_a_link_goes_and_what_it_leads_to_stays(store: RunStore, places: tuple[P
     treasure = leave(tmp_path / "elsewhere" / "keys.txt", 100, 1.0)
     (places[1] / "link").symlink_to(treasure.parent)
     (places[0] / "texts" / "b.txt").symlink_to(treasure)
-    make_room(store, *places, most=0)
+    evict(store, *places, most=0)
     assert treasure.exists()
     assert not list(places[1].iterdir()) and not list((places[0] / "texts").iterdir())
 
@@ -108,7 +108,7 @@ def test_what_stays_fits_and_is_the_youngest(
     data, cache = folder / "data", folder / "cache"
     for place, (size, age) in enumerate(files):
         leave(cache / f"{place}" / "file", size, float(age))
-    removed = {int(path.name) for path in make_room(store, data, cache, most)}
+    removed = {int(path.name) for path in evict(store, data, cache, most)}
     stayed = set(range(len(files))) - removed
     assert sum(files[place][0] for place in stayed) <= most
     if removed and stayed:
@@ -117,4 +117,4 @@ def test_what_stays_fits_and_is_the_youngest(
 
 def test_half_written_files_count_too(store: RunStore, places: tuple[Path, Path]) -> None:
     write_atomically(places[0] / "uploads" / "a.bin", b"x" * 100)
-    assert make_room(store, *places, most=99) == [places[0] / "uploads" / "a.bin"]
+    assert evict(store, *places, most=99) == [places[0] / "uploads" / "a.bin"]

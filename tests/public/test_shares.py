@@ -15,7 +15,7 @@ from charlm.formats.exports import find_format
 from charlm.jobs.service import Jobs
 from charlm.public import VisitorJobs, VisitorRuns, VisitorServing
 from charlm.public.limits import Limits, Visitor
-from charlm.public.quotas import Accounts
+from charlm.public.quotas import Quotas
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving import Begun, Serving
@@ -36,10 +36,10 @@ class Place:
     visitor: Visitor = ANNA
 
     def __post_init__(self) -> None:
-        accounts, who = Accounts(self.limits), lambda: self.visitor
+        quotas, who = Quotas(self.limits), lambda: self.visitor
         self.runs = VisitorRuns(self.store, who, self.limits)
-        self.jobs: Any = VisitorJobs(self.everybody, self.runs, who, accounts)
-        self.serving = VisitorServing(Serving(self.store), who, accounts)
+        self.jobs: Any = VisitorJobs(self.everybody, self.runs, who, quotas)
+        self.serving = VisitorServing(Serving(self.store), who, quotas)
 
 
 @pytest.fixture
