@@ -13,7 +13,7 @@ from charlm.public.limits import ELSEWHERE, Visitor, check_sampling, check_text_
 from charlm.public.quotas import Quotas
 from charlm.public.runs import Who
 from charlm.runs.run import Run
-from charlm.serving import Begun, Draft, Ladders, Serving
+from charlm.serving import Begun, Draft, NgramBaselines, Serving
 
 if TYPE_CHECKING:
     from charlm.analysis.next_tokens import Outlook
@@ -93,9 +93,9 @@ class VisitorServing:
                 self._quotas.settle(visitor, EVALUATION, time.monotonic() - began)
 
     @property
-    def ladders(self) -> Ladders:
+    def baselines(self) -> NgramBaselines:
         """As `Serving.ladders`."""
-        return self._serving.ladders
+        return self._serving.baselines
 
     def lexicon(self, run: Run) -> frozenset[str]:
         """As `Serving.lexicon`."""

@@ -30,7 +30,7 @@ MOST_CHARACTERS = {"char": 1, "word": 12, "bpe": 12}  # of a token, by level, wh
 VERSION = 1  # of what is measured; another one is measured anew
 
 
-class Ladders:
+class NgramBaselines:
     """Baselines of the texts of runs: of the very split and tokens that their losses were measured on.
 
     Args:

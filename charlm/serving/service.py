@@ -16,7 +16,7 @@ from charlm.data.statistics import lexicon
 from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from charlm.serving.baselines import Ladders
+from charlm.serving.baselines import NgramBaselines
 from charlm.serving.batcher import Begun, Draft, OpenedModel, Scribe, Text, drafted
 from charlm.tokenizers import Tokenizer
 from charlm.tokenizers.base import without_halves
@@ -56,7 +56,7 @@ class Serving:
     def __init__(
         self, store: RunStore, is_training: Callable[[], bool] = lambda: False, ladder_tokens: int = 0
     ) -> None:
-        self.store, self.ladders = store, Ladders(ladder_tokens)
+        self.store, self.baselines = store, NgramBaselines(ladder_tokens)
         self._lock = threading.Lock()
         self._is_training = is_training
         self._readers = 0
