@@ -45,7 +45,7 @@ class Advice:
     kind: str
     said: str
     changes: Mapping[str, Any] = field(default_factory=dict)
-    deed: str = ""
+    action: str = ""
     weight: float = 1.0
 
 
@@ -165,7 +165,7 @@ def _rate_too_high(training: Training) -> Advice | None:
     if not later or later[-1]["step"] < train.warmup_steps + FIRST // 2:
         return None
     mended = {"learning_rate": rounded(train.learning_rate / 3)}
-    deed = f"Learning rate {mended['learning_rate']:g}"
+    action = f"Learning rate {mended['learning_rate']:g}"
     norms = [row["grad_norm"] for row in later if _is_number(row.get("grad_norm"))]
     long = sum(norm > train.grad_clip for norm in norms) / len(norms) if norms and train.grad_clip else 0.0
     highest = max(training.first_losses, default=0.0)
@@ -174,7 +174,7 @@ def _rate_too_high(training: Training) -> Advice | None:
             "rate too high",
             f"Within the first {train.warmup_steps + FIRST} steps the loss rose to {highest:.1f}, far above guessing "
             f"({training.guessing:.2f}): a learning rate of {train.learning_rate:g} is too high.",
-            mended, deed, weight=9.5,
+            mended, action, weight=9.5,
         )  # fmt: skip
     losses = [row["train_loss"] for row in rows if _is_number(row["train_loss"])]
     lowest, newest = _smooth_ends(losses)
@@ -183,14 +183,14 @@ def _rate_too_high(training: Training) -> Advice | None:
             "rate too high",
             f"The training loss had come down to {lowest:.2f} and is back at {newest:.2f}: a learning rate of "
             f"{train.learning_rate:g} is too high.",
-            mended, deed, weight=9.0,
+            mended, action, weight=9.0,
         )  # fmt: skip
     if long > 0.5 and newest < LEARNT * training.start:  # else gradients are as long as at first, whatever the rate
         return Advice(
             "rate too high",
             f"{long:.0%} of the gradients were longer than grad_clip {train.grad_clip:g} (half of them longer than "
             f"{statistics.median(norms):.1f}): a learning rate of {train.learning_rate:g} is too high for this model.",
-            mended, deed, weight=8.0,
+            mended, action, weight=8.0,
         )  # fmt: skip
     return None
 

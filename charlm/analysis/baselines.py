@@ -61,7 +61,7 @@ SCORED = 250_000  # first tokens of the held-out part that are predicted
 TIE = 0.0005  # nats: what three decimals cannot show
 
 
-def ladder(
+def ngram_losses(
     train_ids: IdArray, held_out_ids: IdArray, vocab_size: int, orders: int = MAX_ORDER, fitted: int = FITTED
 ) -> list[float]:
     """Nats per token of the held-out part under n-grams of order 1, 2, .. `orders`.
@@ -102,7 +102,7 @@ def _mean_loss(p: Array, targets: Array) -> float:
     return float(-np.log(p[targets >= 0]).mean())
 
 
-def worth(losses: Sequence[float], loss: float) -> int:
+def matched_order(losses: Sequence[float], loss: float) -> int:
     """The n-gram that a loss is worth: it is as good as that of this order and all lower ones, and not as the next.
 
     Args:
@@ -142,9 +142,9 @@ class Baselines:
         """The order of the best n-gram, the lowest of equals."""
         return self.orders.index(min(self.orders)) + 1
 
-    def worth(self, loss: float) -> int:
+    def matched_order(self, loss: float) -> int:
         """The order of the n-gram that a loss is worth, see `charlm.analysis.baselines.worth`."""
-        return worth(self.orders, loss)
+        return matched_order(self.orders, loss)
 
     def bits(self, loss: float) -> float:
         """Nats per token as bits per character."""
@@ -183,7 +183,7 @@ def measure(ids: tuple[IdArray, IdArray], texts: tuple[str, str], vocab_size: in
     Raises:
         CorpusError: nothing is held out.
     """
-    orders = ladder(*ids, vocab_size, fitted=fitted)
+    orders = ngram_losses(*ids, vocab_size, fitted=fitted)
     per_char = len(ids[1]) / max(1, len(texts[1]))
     costs = {name: bits * LN2 / per_char for name, bits in compression_costs(*texts).items()}
     return Baselines(

@@ -72,7 +72,7 @@ def by_heart(step: float) -> float:
 def test_overfitting_is_told_with_the_lowest_loss_and_more_dropout() -> None:
     told = said_of(rows(lambda step: falling(step, 0.9), by_heart))["overfitting"]
     assert "at step 6" in told.said and "learns by heart" in told.said
-    assert told.changes == {"dropout": 0.3} and told.deed == "Dropout 0.3"
+    assert told.changes == {"dropout": 0.3} and told.action == "Dropout 0.3"
     assert said_of(rows(lambda step: falling(step, 0.9), by_heart), model=replace(MODEL, dropout=0.3))[
         "overfitting"
     ].changes == {"dropout": 0.4}
@@ -185,7 +185,7 @@ def test_whatever_a_log_says_it_is_sentences_with_numbers_and_settings_that_work
     numbered = [{**row, "step": 10 * place + 1} for place, row in enumerate(log)]
     for advice in advise(training(numbered, ended=ended, train_tokens=tokens, val_tokens=tokens, total_steps=total)):
         assert re.search(r"\d", advice.said) and advice.said.endswith(".")
-        assert bool(advice.deed) == bool(advice.changes)
+        assert bool(advice.action) == bool(advice.changes)
         own = {name: value for name, value in advice.changes.items() if name in ModelConfig.names()}
         replace(MODEL, **own)
 

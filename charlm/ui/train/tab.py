@@ -247,7 +247,7 @@ def _wire_advice(form: Form, live: Live, watches: Watches) -> None:
         run, advice = watches.own().advised(run_id, kind)
         if run is None or advice is None:
             return gr.skip()
-        gr.Info(f"The form now says: {advice.deed}. Look it over, then press Train.")
+        gr.Info(f"The form now says: {advice.action}. Look it over, then press Train.")
         opened = opened_folds(advice)
         preset = run.preset if run.preset in PRESETS else gr.skip()
         shown = [gr.update(open=True) if key in opened else gr.skip() for key in FOLDS]

@@ -48,7 +48,9 @@ def advice_html(told: Sequence[Told], called: Mapping[str, str]) -> str:
     lines = []
     for run, one in told:
         name = f"<b>{escape(called[run.run_id])}</b> " if len(called) > 1 else ""
-        button = action("fill", one.deed, "Fill the form with it", run=run.run_id, kind=one.kind) if one.deed else ""
+        button = (
+            action("fill", one.action, "Fill the form with it", run=run.run_id, kind=one.kind) if one.action else ""
+        )
         lines.append(f"<li><p>{name}{escape(one.said)}</p>{button}</li>")
     return f'{section("What to try next")}<ul class="advice">{"".join(lines)}</ul>'
 
