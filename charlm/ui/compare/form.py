@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from charlm.config import SampleConfig, meant_lines, typed, typed_lines
+from charlm.config import SampleConfig, escape_lines, typed, unescape_lines
 from charlm.errors import CharLMError, ConfigError
 from charlm.presets import SAMPLE_PRESETS
 from charlm.serving import Draft
@@ -75,7 +75,7 @@ def sample_config(values: Sequence[Any]) -> SampleConfig:
         ConfigError: a value is out of range, or a field was emptied.
     """
     given = dict(zip(SampleConfig.names(), values, strict=True))
-    return SampleConfig(**{**given, "stop": meant_lines(str(given["stop"] or ""))})
+    return SampleConfig(**{**given, "stop": unescape_lines(str(given["stop"] or ""))})
 
 
 def preset_values(name: str) -> tuple[str, tuple[Any, ...]]:
@@ -87,7 +87,7 @@ def preset_values(name: str) -> tuple[str, tuple[Any, ...]]:
 
 def control_values(config: SampleConfig) -> tuple[Any, ...]:
     """What each control shows for these settings."""
-    return tuple({**config.to_dict(), "stop": typed_lines(config.stop)}.values())
+    return tuple({**config.to_dict(), "stop": escape_lines(config.stop)}.values())
 
 
 def build() -> Sampling:
