@@ -38,7 +38,7 @@ class Advice:
         kind: a word for it.
         said: the sentence, with the number that it rests on.
         changes: settings that would mend it, for the form; empty where none would.
-        deed: what the button says; empty without changes.
+        action: what the button says; empty without changes.
         weight: the more the more useful.
     """
 

@@ -28,13 +28,13 @@ def inspect(name: Name, runs: RunTokens, runs_dir: RunsDir = None, json: Json = 
 
 def show_ladder(runs: Sequence[Any], json: bool) -> None:
     """The n-gram ladder of the runs' texts, and where they stand on it; runs of one text share a table."""
-    from charlm.serving import Ladders
+    from charlm.serving import NgramBaselines
 
-    ladders = Ladders()
+    known = NgramBaselines()
     groups: dict[str, list[Any]] = {}
     for run in runs:
-        groups.setdefault(ladders.key(run), []).append(run)
-    measured = [(group, ladders.measured(group[0])) for group in groups.values()]
+        groups.setdefault(known.key(run), []).append(run)
+    measured = [(group, known.measured(group[0])) for group in groups.values()]
     if json:
         print_json([facts for group, baselines in measured for facts in _facts(group, baselines)])
         return
@@ -52,7 +52,7 @@ def _facts(runs: Sequence[Any], baselines: Any) -> list[dict[str, Any]]:
             "label": run.label,
             "arch": run.arch,
             "best_val_loss": run.best_val_loss,
-            "worth": None if run.best_val_loss is None else baselines.worth(run.best_val_loss),
+            "worth": None if run.best_val_loss is None else baselines.matched_order(run.best_val_loss),
             "ladder": known,
         }
         for run in runs
@@ -64,7 +64,7 @@ def _rungs(runs: Sequence[Any], baselines: Any) -> list[Mapping[str, Any]]:
     rows = [("uniform", baselines.uniform), ("gzip", baselines.gzip), ("xz", baselines.xz)]
     rows += [(f"{order}-gram", loss) for order, loss in enumerate(baselines.orders, 1)]
     rows += [(run.label, run.best_val_loss) for run in runs if run.best_val_loss is not None]
-    worths = {run.label: baselines.worth(run.best_val_loss) for run in runs if run.best_val_loss is not None}
+    worths = {run.label: baselines.matched_order(run.best_val_loss) for run in runs if run.best_val_loss is not None}
     return [
         {
             "model": name,

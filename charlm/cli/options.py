@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charlm.config import Config, CorpusConfig, meant
+from charlm.config import Config, CorpusConfig, unescape
 from charlm.data.corpus import Corpus, read_corpus, read_corpus_file
 from charlm.errors import ConfigError, CorpusError
 
@@ -72,7 +72,7 @@ def value_of(field: dataclasses.Field, given: Any) -> Any:
     if kind is str:
         return readable(given)
     if kind is tuple:
-        return [meant(readable(word)) for word in given]
+        return [unescape(readable(word)) for word in given]
     try:
         number = float(given)
         return int(given) if math.isfinite(number) and given.strip().lstrip("+-").isdecimal() else number

@@ -106,7 +106,8 @@ def line_of(trainer: "RunTrainer", row: dict[str, Any]) -> str:
     """A validation in a line."""
     return (
         f"{trainer.run.label}: step {row['step']:,}{planned(trainer)}, train loss {row['train_loss']:.3f}, "
-        f"validation loss {row['val_loss']:.3f}{bits_of(trainer.run, row['val_loss'])}{perplexities(trainer.run, row)}, "
+        f"validation loss {row['val_loss']:.3f}{bits_of(trainer.run, row['val_loss'])}"
+        f"{perplexities(trainer.run, row)}, "
         f"{row['chars_per_second']:,.0f} chars/s{left(trainer)}"
     )
 

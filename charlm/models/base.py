@@ -188,6 +188,10 @@ class NeuralModel(LanguageModel):
                 for parameter in part.parameters():
                     parameter.uniform_(-bound, bound, generator=self.generator)
 
+    def draw_weights(self) -> None:
+        """`init_weights`, by the name that it had in the first recipes for new architectures."""
+        self.init_weights()
+
     @torch.no_grad()
     def expect(self, counts: IdArray) -> None:
         """Begin with each token as likely as it is frequent (Karpathy 2019), by the output's bias, if init is tuned.

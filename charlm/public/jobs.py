@@ -172,7 +172,7 @@ class VisitorJobs:
         """As `Jobs.start`; what the settings leave open ends with the visitor's minutes.
 
         Raises:
-            LimitError: see `TrainingQuota.check_new`; or too many runs are kept or wait, or the day's minutes are used up.
+            LimitError: see `TrainingQuota.check_new`; or too many runs are kept or wait, or the day's minutes are gone.
         """
         visitor = someone(self._who)
         self._runs.check_room(len(archs))  # first: a list of a million names is not worth a look

@@ -182,7 +182,7 @@ class Quotas:
         return reservation
 
     def settle(self, visitor: Visitor, name: str, seconds: float) -> None:
-        """What is called `name` rests, after so many seconds in all: those count, be they less or more than reserved."""
+        """What is called `name` rests, after so many seconds in all: those count, fewer or more than reserved."""
         with self._lock:
             for reservation in self._reservations.get(visitor.key, ()):
                 if reservation.name == name and not reservation.settled:

@@ -94,7 +94,7 @@ class VisitorServing:
 
     @property
     def baselines(self) -> NgramBaselines:
-        """As `Serving.ladders`."""
+        """As `Serving.baselines`."""
         return self._serving.baselines
 
     def lexicon(self, run: Run) -> frozenset[str]:

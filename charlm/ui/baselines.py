@@ -42,7 +42,7 @@ def sentence(baselines: "Baselines | None", models: Named) -> str:
         return ""
     groups: dict[int, list[str]] = {}
     for name, loss in sorted(models, key=lambda one: one[1]):
-        groups.setdefault(baselines.worth(loss), []).append(name)
+        groups.setdefault(baselines.matched_order(loss), []).append(name)
     highest = len(baselines.orders)
     told = []
     if names := groups.pop(highest, []):

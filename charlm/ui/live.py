@@ -85,7 +85,7 @@ class Watch:
         histories = {run.run_id: run.history() for run in runs}
         samples = {run.run_id: self._sample(run) for run in runs}
         advice = {run.run_id: self._advise(run, states[run.run_id], histories[run.run_id]) for run in runs}
-        return View(runs, states, histories, samples, self.services.serving.ladders.of(runs), advice)
+        return View(runs, states, histories, samples, self.services.serving.baselines.of(runs), advice)
 
     def _advise(self, run: Run, state: Mapping[str, Any], history: LossHistory) -> list[Advice]:
         """What may be said of a run, thought over anew when a validation has passed, or its state is another."""

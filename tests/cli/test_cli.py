@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from charlm.cli import main
-from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig, typed
+from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig, escape
 from charlm.errors import JobError
 from charlm.presets import RESUMABLE
 from tests.tiny_runs import spoil
@@ -281,7 +281,7 @@ def test_several_samples_have_a_rule_between_them(run_id: str, capsys: pytest.Ca
 
 def test_a_text_ends_before_what_it_is_to_stop_at(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     whole = answer(capsys, "generate", run_id, "--length", "60")["text"]
-    shown = answer(capsys, "generate", run_id, "--length", "60", "--stop", "never", "--stop", typed(whole[20:23]))
+    shown = answer(capsys, "generate", run_id, "--length", "60", "--stop", "never", "--stop", escape(whole[20:23]))
     assert shown["text"] == whole.partition(whole[20:23])[0]
     searched = answer(capsys, "generate", run_id, "--length", "60", "--beams", "3", "--repetition-penalty", "1.5")
     assert len(searched["text"]) == 60

@@ -219,7 +219,7 @@ def _ladder(ground: Ground, name: str, data: bytes) -> None:
     except ValueError as error:  # it is measured anew
         raise CheckpointError(str(error)) from error
     json.dumps(found.to_dict(), allow_nan=False)
-    assert 0 <= found.worth(2.0) <= len(found.orders) and found.bits(found.orders[found.best - 1]) >= 0
+    assert 0 <= found.matched_order(2.0) <= len(found.orders) and found.bits(found.orders[found.best - 1]) >= 0
 
 
 def coming_in(read: Callable[[RunStore, Path], Run]) -> Callable[[Ground, str, bytes], Any]:

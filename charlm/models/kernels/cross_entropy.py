@@ -133,7 +133,7 @@ class CrossEntropy(Function):
         if ctx.saved is None:
             raise RuntimeError("a cross-entropy in chunks can be differentiated once, and only with `keep`")
         saved, ctx.saved = ctx.saved, None
-        return None, None, *(part.mul_(grads[0].to(part.dtype)) for part in kept), None
+        return None, None, *(part.mul_(grads[0].to(part.dtype)) for part in saved), None
 
 
 class _Gradients:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from charlm.config import SampleConfig, escape_lines, typed, unescape_lines
+from charlm.config import SampleConfig, escape, escape_lines, unescape_lines
 from charlm.errors import CharLMError, ConfigError
 from charlm.presets import SAMPLE_PRESETS
 from charlm.serving import Draft
@@ -64,7 +64,7 @@ def _choice(config: SampleConfig) -> list[str]:
 
 
 def _cut(stop: str) -> str:
-    shown = typed(stop)
+    shown = escape(stop)
     return shown if len(shown) <= SHOWN_STOP else f"{shown[: SHOWN_STOP - 1]}…"
 
 

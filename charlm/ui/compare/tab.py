@@ -133,21 +133,21 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
         return head(runs), resting_columns(runs, lexicons), ranking_table(runs), gr.update(visible=False)
 
     def worth(runs: list[Any]) -> str:
-        return baselines.sentence(serving.ladders.of(runs), baselines.networks(runs, names(runs)))
+        return baselines.sentence(serving.baselines.of(runs), baselines.networks(runs, names(runs)))
 
     def head(runs: list[Any]) -> str:
         said = heading(*verdict(runs, worth(runs)))
-        return said + (f'<i data-waiting="{time.time_ns()}"></i>' if serving.ladders.is_coming(runs) else "")
+        return said + (f'<i data-waiting="{time.time_ns()}"></i>' if serving.baselines.is_coming(runs) else "")
 
     def draw(ids: list[str]) -> tuple[Any, ...]:
         runs = found_runs(store, ids)
-        known, coming = serving.ladders.of(runs), serving.ladders.is_coming(runs)
+        known, coming = serving.baselines.of(runs), serving.baselines.is_coming(runs)
         html = baselines.ladder_html(known, coming, runs, names(runs))
         return loss_plot(runs, known), gr.update(label=baselines.title(worth(runs))), html
 
     def look_again(ids: list[str]) -> tuple[Any, ...]:
         runs = found_runs(store, ids)
-        rest = [gr.skip()] * len(drawn) if serving.ladders.is_coming(runs) else draw(ids)
+        rest = [gr.skip()] * len(drawn) if serving.baselines.is_coming(runs) else draw(ids)
         return head(runs), *rest
 
     def redraw(event: Any) -> None:

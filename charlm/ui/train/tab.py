@@ -197,7 +197,7 @@ def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches)
             return gr.skip()
         return json.dumps([state["run_id"]])
 
-    ladders = services.serving.ladders
+    ladders = services.serving.baselines
     for climbed in (live.fold.expand, live.wanted.change, live.body.redraw):
         climbed(climb, live.wanted, [live.fold, live.ladder], trigger_mode="always_last", **QUIET)
     inputs = [live.by, live.scale, live.overlay, live.wanted]

@@ -114,7 +114,7 @@ def test_a_ladder_that_comes_is_drawn_and_told(
     page = Page(watch)
     page.tick()
     assert not shapes(watch.look()) - {"uniform"}
-    monkeypatch.setattr(services.serving.ladders, "of", lambda runs: ladder_of(2.8, 2.2, 1.9) if runs else None)
+    monkeypatch.setattr(services.serving.baselines, "of", lambda runs: ladder_of(2.8, 2.2, 1.9) if runs else None)
     told = page.tick()
     assert told["redraw"] and "LSTM is worth a 2-gram, GRU a 1-gram." in told["head"]
     view = watch.look()
@@ -126,7 +126,7 @@ def test_a_ladder_that_comes_is_drawn_and_told(
 def test_lines_far_from_the_curves_wait_until_these_come_near(
     services: Services, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services.serving.ladders, "of", lambda runs: ladder_of(2.5, 0.5))
+    monkeypatch.setattr(services.serving.baselines, "of", lambda runs: ladder_of(2.5, 0.5))
     [run] = race(services, {10: 2.9}, status="running")
     page = Page(watch)
     page.tick()
