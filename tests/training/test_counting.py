@@ -40,13 +40,13 @@ pytestmark = pytest.mark.usefixtures("single_steps")
 OTHER = "The cow sat by the hen, and then the cow ran to the mat.\n" * 9
 
 
-def halted_after(step: int, store: RunStore, plan: str = "stopped", **options: Any) -> Run:
+def halted_after(step: int, store: RunStore, how: str = "stopped", **options: Any) -> Run:
     """An n-gram that was ended on the way."""
     trainers, control = prepare(entered(store, "ngram", **options), small_corpus()), Control()
 
     def look() -> None:
         if trainers[0].state.step >= step:
-            control.interrupted = plan == "interrupted"
+            control.interrupted = how == "interrupted"
             control.stopped.add(trainers[0].run.run_id)
 
     run_trainers(trainers, control, look)
@@ -77,10 +77,10 @@ def test_its_loss_is_that_of_its_weights_and_it_writes(store: RunStore) -> None:
 
 @pytest.mark.parametrize("how", ["stopped", "interrupted"])
 @pytest.mark.parametrize("at", [1, 20])
-def test_ended_on_the_way_it_counts_on(plan: str, at: int, store: RunStore) -> None:
+def test_ended_on_the_way_it_counts_on(how: str, at: int, store: RunStore) -> None:
     [whole] = trained(store, "ngram")
-    half = halted_after(at, store, plan)
-    assert half.status == plan and at <= half.step < 34
+    half = halted_after(at, store, how)
+    assert half.status == how and at <= half.step < 34
     [run] = resumed(store, half)
     assert_same_training(run, whole)
     assert untimed(run.metrics()) == untimed(whole.metrics()) and run.samples() == whole.samples()
