@@ -28,7 +28,8 @@ from charlm.runs.checkpoint import (
 from charlm.runs.run import Run
 from charlm.training.device import device_for
 from charlm.training.metrics import Metrics
-from charlm.training.train import TrainState, evaluation_interval, planned_steps, train, validate
+from charlm.training.schedule import evaluation_interval, planned_steps
+from charlm.training.train import TrainState, train, validate
 
 # run.json is brought up to date, and what resume needs saved, about this often; saving takes this share of the time.
 NOTE_SECONDS = 1.0
@@ -39,7 +40,7 @@ RETRY_SECONDS = 1.0
 LOG_ROWS = 1_000
 SAMPLE = SampleConfig(length=300, seed=1)
 # What of a TrainState a validation out of turn must not change.
-SCHEDULED = ("best_val_loss", "best_step", "stale", "rate_scale", "validated_step", "loss_sum", "loss_count")
+SCHEDULED = ("best_val_loss", "best_step", "evals_since_best", "rate_scale", "validated_step", "loss_sum", "loss_count")
 
 
 @dataclass
@@ -104,8 +105,8 @@ class RunTrainer:
             state.follow(model)
         else:
             model, state = self._begin()
-        if config.patience and state.stale >= config.patience:
-            state.stale = 0  # it ended for want of patience, and is given some more
+        if config.patience and state.evals_since_best >= config.patience:
+            state.evals_since_best = 0  # it ended for want of patience, and is given some more
         best = weights_about(folder / "best.safetensors")  # run.json may be older than they are
         if isinstance(loss := best.get("val_loss"), float) and isinstance(step := best.get("step"), int):
             self.best_val_loss, self.best_step = loss, step

@@ -22,10 +22,12 @@ log = logging.getLogger(__name__)
 
 # What a training goes on from: what was saved last, and before that.
 NEWEST, SECOND = "resume.safetensors", "resume.previous.safetensors"
-# The plain numbers of a TrainState; its tensors are named in `_state_tensors`.
+# The plain numbers of a TrainState under their names in the file; its tensors are named in `_state_tensors`.
 COUNTS = ("step", "epoch", "batch", "best_step", "stale", "validated_step", "loss_count")
 MEASURES = ("best_val_loss", "rate_scale", "seconds", "loss_sum")
 STATE_NUMBERS = (*COUNTS, *MEASURES, "unjudged")
+# Where the attribute has another name than the file, which keeps the one of its first version.
+ATTRIBUTES = {"stale": "evals_since_best", "unjudged": "pending_validation"}
 # Those that earlier versions did not write, and what they then are.
 ADDED = {"unjudged": None, "loss_sum": 0.0, "loss_count": 0}
 
@@ -120,7 +122,7 @@ def _state_tensors(model: LanguageModel, state: TrainState) -> dict[str, Tensor]
 
 def save_training(folder: Path, model: LanguageModel, state: TrainState) -> None:
     """Write all that `load_training` needs to go on exactly here; what was saved before is kept as the second last."""
-    numbers = {name: getattr(state, name) for name in STATE_NUMBERS}
+    numbers = {name: getattr(state, ATTRIBUTES.get(name, name)) for name in STATE_NUMBERS}
     if not math.isfinite(state.best_val_loss):
         numbers["best_val_loss"] = None
     write_tensors(folder / NEWEST, _state_tensors(model, state), numbers, keep=folder / SECOND)
@@ -206,7 +208,7 @@ def _state_entries(model: LanguageModel, train: TrainConfig, held: Entries) -> E
 
 
 def _numbers(told: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain numbers of a TrainState, each of its kind.
+    """The plain numbers of a TrainState by attribute, each of its kind.
 
     Raises:
         KeyError, ValueError: one is missing or odd.
@@ -219,10 +221,11 @@ def _numbers(told: Mapping[str, Any]) -> dict[str, Any]:
     for name in (*COUNTS, "rate_scale", "seconds", "loss_sum"):
         if not (is_count if name in COUNTS else is_number)(numbers[name]):
             raise ValueError(f"{name} is no {'count' if name in COUNTS else 'number'}")
-    unjudged = numbers["unjudged"]
-    if unjudged is not None and not (isinstance(unjudged, list) and [*map(is_number, unjudged)] == [True] * 3):
+    pending = numbers["unjudged"]
+    if pending is not None and not (isinstance(pending, list) and [*map(is_number, pending)] == [True] * 3):
         raise ValueError("unjudged is not three numbers")
-    return numbers | {"unjudged": unjudged and tuple(unjudged)}
+    numbers["unjudged"] = pending and tuple(pending)
+    return {ATTRIBUTES.get(name, name): value for name, value in numbers.items()}
 
 
 def check_place(state: TrainState, batch_size: int, steps_per_epoch: int) -> None:

@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from charlm.config import ModelConfig, TrainConfig
+from charlm.config import TrainConfig
 from charlm.data.dataset import MIN_HELD_OUT, Dataset, validation_row_count
 from charlm.errors import JobError
 from charlm.models import LanguageModel, NeuralModel, State, build_model
@@ -23,11 +23,8 @@ from charlm.training.data_parallel import Shards
 from charlm.training.device import choose
 from charlm.training.evaluate import Evaluation, evaluate
 from charlm.training.metrics import Metrics
+from charlm.training.schedule import PLATEAU_PATIENCE, budget_used, evaluation_interval, learning_rate
 
-# The cosine ends at this share of the learning rate.
-COSINE_FLOOR = 0.01
-# The plateau schedule halves the learning rate after this many evaluations without a better one.
-PLATEAU_PATIENCE = 2
 # A running average keeps at most (1 + step) / (WARMING + step) of itself: the first weights are soon out of it.
 WARMING = 10
 
@@ -36,28 +33,32 @@ WARMING = 10
 class TrainState:
     """Where a training stands. `train` moves it on after every step; saved and restored, it goes on from there."""
 
-    optimizer: torch.optim.Optimizer | None  # None for what has no parameters to mend
+    optimizer: torch.optim.Optimizer | None  # None where nothing is learned by gradient
     step: int = 0
     epoch: int = 0
     batch: int = 0  # the next one within the epoch
     hidden: State | None = None  # carried from batch to batch, detached; None at an epoch's start
     best_val_loss: float = math.inf
     best_step: int = 0
-    stale: int = 0  # evaluations since the best
+    evals_since_best: int = 0
     rate_scale: float = 1.0  # what the plateau schedule has made of the learning rate
     seconds: float = 0.0  # the training's own time, validation included
     validated_step: int = 0
-    unjudged: tuple[float, float, float] | None = None  # loss, norm and rate of a step whose validation is still due
+    pending_validation: tuple[float, float, float] | None = None  # loss, norm and rate of a step yet to be validated
     average: LanguageModel | None = None  # with the running average of the weights, where that is wanted
     loss_sum: float = 0.0  # training losses of the steps since `mean_loss` was last taken
     loss_count: int = 0
 
     @classmethod
     def start(cls, model: LanguageModel, config: TrainConfig) -> Self:
-        """The beginning of a training: AdamW (Loshchilov and Hutter 2019), which without decay is Adam."""
+        """The beginning of a training: AdamW (Loshchilov and Hutter 2019), which without decay is Adam.
+
+        Args:
+            model: to be trained, on its device.
+            config: resolved, so that its learning_rate is not 0.
+        """
         if model.config.is_counted:
             return cls(None)
-        config = config.resolve(model.config)
         optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=config.learning_rate,
@@ -86,14 +87,14 @@ class TrainState:
         self.loss_sum, self.loss_count = 0.0, 0
         return mean
 
-    def judge(self, val_loss: float) -> None:
-        """Take in a validation loss of the present step."""
+    def add_validation(self, val_loss: float) -> None:
+        """Take in the validation loss of the present step."""
         self.validated_step = self.step
         if val_loss < self.best_val_loss:
-            self.best_val_loss, self.best_step, self.stale = val_loss, self.step, 0
+            self.best_val_loss, self.best_step, self.evals_since_best = val_loss, self.step, 0
             return
-        self.stale += 1
-        if self.stale % PLATEAU_PATIENCE == 0:
+        self.evals_since_best += 1
+        if self.evals_since_best % PLATEAU_PATIENCE == 0:
             self.rate_scale *= 0.5
 
 
@@ -102,53 +103,6 @@ def clone_for_eval(model: LanguageModel) -> LanguageModel:
     copied = build_model(model.config).to(model.device)
     copied.load_state_dict(model.state_dict())
     return copied.requires_grad_(False).eval()
-
-
-def planned_steps(model: ModelConfig, config: TrainConfig, steps_per_epoch: int) -> int | None:
-    """`total_steps`, but for an n-gram, which takes one pass whatever the budget says."""
-    return steps_per_epoch if model.is_counted else total_steps(config, steps_per_epoch)
-
-
-def total_steps(config: TrainConfig, steps_per_epoch: int) -> int | None:
-    """Steps after which the budget of steps or epochs ends; None if only minutes limit it."""
-    limits = [config.steps] if config.steps else []
-    if config.epochs:
-        limits.append(max(1, math.ceil(config.epochs * steps_per_epoch)))
-    return min(limits, default=None)
-
-
-def evaluation_interval(config: TrainConfig, steps_per_epoch: int) -> int:
-    """Steps between validations: as set, else once an epoch, else about a dozen in all."""
-    if config.eval_every:
-        return config.eval_every
-    total = total_steps(config, steps_per_epoch)
-    if config.epochs and 5 <= config.epochs <= 50:
-        return steps_per_epoch
-    interval = total // 12 if total else steps_per_epoch
-    return max(1, min(interval, steps_per_epoch, 200) if config.minutes else interval)
-
-
-def progress(config: TrainConfig, dataset: Dataset, state: TrainState) -> float:
-    """Share of the budget that is used up, 0 to 1: the largest over steps, epochs and minutes."""
-    total = total_steps(config, dataset.steps_per_epoch)
-    shares = [state.step / total] if total else []
-    if config.minutes:
-        shares.append(state.seconds / (60.0 * config.minutes))
-    return min(1.0, max(shares))
-
-
-def learning_rate(config: TrainConfig, state: TrainState, used: float) -> float:
-    """The next step's learning rate when a share `used` of the budget is gone."""
-    rate = config.learning_rate
-    if state.step < config.warmup_steps:
-        rate *= (state.step + 1) / (config.warmup_steps + 1)
-    if config.schedule == "linear":
-        rate *= 1.0 - used
-    elif config.schedule == "cosine":
-        rate *= COSINE_FLOOR + (1.0 - COSINE_FLOOR) * 0.5 * (1.0 + math.cos(math.pi * used))
-    elif config.schedule == "plateau":
-        rate *= state.rate_scale
-    return rate
 
 
 def train(
@@ -179,33 +133,34 @@ def train(
         JobError: the loss or the gradient stopped being a finite number; the model keeps its last finite weights.
         Halted: a validation was broken off.
     """
-    state, config = state or TrainState.start(model, config), config.resolve(model.config)
+    config = config.resolve(model.config)
+    state = state or TrainState.start(model, config)
     if isinstance(model, NGramModel):
         yield from _count(model, dataset, state, halted)
         return
     interval = evaluation_interval(config, dataset.steps_per_epoch)
     device = choose(model.config, dataset.batch_size, model.device.type, config.precision)
     model.precision = device.dtype
-    _sample(model, dataset, config)
+    _set_sampler(model, dataset, config)
     model.train()
-    speed, used = 0.0, progress(config, dataset, state)
-    if state.unjudged is not None:
-        yield _measured(model, dataset, state, speed, halted)
+    speed, used = 0.0, _progress(config, dataset, state)
+    if state.pending_validation is not None:
+        yield _with_validation(model, dataset, state, speed, halted)
         used = _used(config, dataset, state)
     with Shards(model, device.threads) as shards:
         while used < 1.0:
             for inputs, targets in dataset.batches(state.epoch, state.batch):
                 began = time.perf_counter()
-                rate = learning_rate(config, state, used)
+                rate = learning_rate(config, state.step, used, state.rate_scale)
                 loss, norm = _step(shards, (inputs, targets), config, state, rate)
                 taken = time.perf_counter() - began
                 latest = inputs.size * dataset.chars_per_token / taken
                 speed = latest if speed == 0.0 else 0.9 * speed + 0.1 * latest
                 _advance(state, dataset, loss, taken)
-                used = progress(config, dataset, state)
+                used = _progress(config, dataset, state)
                 if state.step % interval == 0 or used >= 1.0:
-                    state.unjudged = loss, norm, rate
-                    yield _measured(model, dataset, state, speed, halted)
+                    state.pending_validation = loss, norm, rate
+                    yield _with_validation(model, dataset, state, speed, halted)
                     used = max(used, _used(config, dataset, state))
                 else:
                     yield Metrics(state.step, _epoch(state, dataset), loss, None, rate, norm, speed, state.seconds)
@@ -213,7 +168,7 @@ def train(
                     break
 
 
-def _sample(model: LanguageModel, dataset: Dataset, config: TrainConfig) -> None:
+def _set_sampler(model: LanguageModel, dataset: Dataset, config: TrainConfig) -> None:
     """Let the model's training steps draw the tokens that targets are told from, if that is wanted and spares work."""
     size, all_tokens = config.softmax_samples, model.config.vocab_size
     if isinstance(model, NeuralModel) and are_many(all_tokens):
@@ -229,8 +184,8 @@ def _count(model: NGramModel, dataset: Dataset, state: TrainState, halted: Calla
     speed, steps = 0.0, dataset.steps_per_epoch
     if int(model.seen) != before + _tokens_in(state.step, dataset):
         raise JobError("what was counted does not fit this text; train a new run on it")
-    if state.unjudged is not None:
-        yield _without_rate(_measured(model, dataset, state, speed, halted))
+    if state.pending_validation is not None:
+        yield _without_rate(_with_validation(model, dataset, state, speed, halted))
     for end in slice_ends(steps):
         if end <= state.step:
             continue
@@ -242,12 +197,12 @@ def _count(model: NGramModel, dataset: Dataset, state: TrainState, halted: Calla
         taken = time.perf_counter() - began
         speed = (last - first) * dataset.chars_per_token / taken
         _advance(state, dataset, loss, taken, end - state.step)
-        state.unjudged = loss, 0.0, 0.0
-        yield _without_rate(_measured(model, dataset, state, speed, halted))
+        state.pending_validation = loss, 0.0, 0.0
+        yield _without_rate(_with_validation(model, dataset, state, speed, halted))
 
 
 def _without_rate(metrics: Metrics) -> Metrics:
-    """Nothing is mended in counting: there is neither a rate nor a gradient."""
+    """Counting has neither a learning rate nor a gradient."""
     return replace(metrics, learning_rate=math.nan, grad_norm=math.nan)
 
 
@@ -269,23 +224,27 @@ def _epoch(state: TrainState, dataset: Dataset) -> float:
     return state.epoch + state.batch / dataset.steps_per_epoch
 
 
+def _progress(config: TrainConfig, dataset: Dataset, state: TrainState) -> float:
+    return budget_used(config, dataset.steps_per_epoch, state.step, state.seconds)
+
+
 def _used(config: TrainConfig, dataset: Dataset, state: TrainState) -> float:
     """Share of the budget that is used up after a validation; all of it when patience is."""
-    tired = config.patience and state.stale >= config.patience
-    return 1.0 if tired else progress(config, dataset, state)
+    tired = config.patience and state.evals_since_best >= config.patience
+    return 1.0 if tired else _progress(config, dataset, state)
 
 
-def _measured(
+def _with_validation(
     model: LanguageModel, dataset: Dataset, state: TrainState, speed: float, halted: Callable[[], bool]
 ) -> Metrics:
     """The Metrics of a step whose validation is due."""
-    assert state.unjudged is not None
+    assert state.pending_validation is not None
     test_loss = None
     if state.batch == 0 and len(dataset.test_ids) >= MIN_HELD_OUT:  # an epoch has ended
-        test_loss = _scored(model, dataset.test_ids, state, halted).nats_per_token
+        test_loss = _evaluate(model, dataset.test_ids, state, halted).nats_per_token
     held_out = validate(model, dataset, state, halted)
-    loss, norm, rate = state.unjudged
-    state.unjudged = None
+    loss, norm, rate = state.pending_validation
+    state.pending_validation = None
     return Metrics(
         state.step,
         _epoch(state, dataset),
@@ -300,7 +259,7 @@ def _measured(
     )
 
 
-def _scored(model: LanguageModel, ids: IdArray, state: TrainState, halted: Callable[[], bool]) -> Evaluation:
+def _evaluate(model: LanguageModel, ids: IdArray, state: TrainState, halted: Callable[[], bool]) -> Evaluation:
     """A held-out text scored; the time counts as the training's own."""
     began = time.perf_counter()
     model.zero_grad()  # the last step's gradients would but take room
@@ -313,16 +272,16 @@ def _scored(model: LanguageModel, ids: IdArray, state: TrainState, halted: Calla
 def validate(
     model: LanguageModel, dataset: Dataset, state: TrainState, halted: Callable[[], bool] = lambda: False
 ) -> Evaluation:
-    """The whole held-out text scored, the loss judged by `state`; the time counts as the training's own.
+    """The whole held-out text scored, the loss noted in `state`; the time counts as the training's own.
 
     Raises:
-        Halted: `halted` said so; `state` has judged nothing.
+        Halted: `halted` said so; `state` has noted nothing.
     """
-    scores = _scored(model, dataset.val_ids, state, halted)
+    scores = _evaluate(model, dataset.val_ids, state, halted)
     if not math.isfinite(scores.nats_per_token):
         rate = state.optimizer.defaults["lr"] if state.optimizer is not None else 0.0
         raise _diverged("validation loss", scores.nats_per_token, state.step, rate)
-    state.judge(scores.nats_per_token)
+    state.add_validation(scores.nats_per_token)
     return scores
 
 
@@ -353,9 +312,9 @@ def _average(average: LanguageModel, model: LanguageModel, share: float) -> None
 
 
 def _diverged(what: str, value: float, step: int, rate: float) -> JobError:
-    mend = float(f"{rate / 3:.2g}")
+    lower = float(f"{rate / 3:.2g}")
     said = (
         f"the {what} became {value} at step {step:,} with learning_rate {rate:g}; "
-        f"try a third of it ({mend:g}) or a smaller grad_clip"
+        f"try a third of it ({lower:g}) or a smaller grad_clip"
     )
-    return JobError(said, {"learning_rate": mend})
+    return JobError(said, {"learning_rate": lower})

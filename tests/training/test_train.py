@@ -17,7 +17,8 @@ from charlm.models import LanguageModel, build_model
 from charlm.tokenizers import CharTokenizer
 from charlm.training.evaluate import evaluate
 from charlm.training.metrics import Metrics
-from charlm.training.train import TrainState, evaluation_interval, learning_rate, total_steps, train
+from charlm.training.schedule import evaluation_interval, learning_rate, total_steps
+from charlm.training.train import TrainState, train
 from tests.tiny_runs import TRAINED
 
 TEXT = "the fox and the hen met at the gate and sang until the moon came up over the hill. " * 12
@@ -137,17 +138,17 @@ def test_schedules() -> None:
     state = TrainState.start(model_of(vocab), CONFIG)
     state.step = 100
     cosine = replace(CONFIG, schedule="cosine", learning_rate=1.0)
-    rates = [learning_rate(cosine, state, used) for used in (0.0, 0.5, 1.0)]
+    rates = [learning_rate(cosine, state.step, used, state.rate_scale) for used in (0.0, 0.5, 1.0)]
     assert rates == pytest.approx([1.0, 0.505, 0.01])
     linear = replace(cosine, schedule="linear")
-    assert [learning_rate(linear, state, used) for used in (0.0, 0.5, 1.0)] == [1.0, 0.5, 0.0]
-    assert learning_rate(replace(cosine, schedule="constant"), state, 0.9) == 1.0
+    assert [learning_rate(linear, state.step, used, state.rate_scale) for used in (0.0, 0.5, 1.0)] == [1.0, 0.5, 0.0]
+    assert learning_rate(replace(cosine, schedule="constant"), state.step, 0.9, state.rate_scale) == 1.0
     state.step = 0
-    assert learning_rate(replace(cosine, warmup_steps=9), state, 0.0) == pytest.approx(0.1)
+    assert learning_rate(replace(cosine, warmup_steps=9), state.step, 0.0, state.rate_scale) == pytest.approx(0.1)
     plateau = replace(cosine, schedule="plateau", warmup_steps=0)
     for loss in (2.0, 2.1, 2.2):
-        state.judge(loss)
-    assert learning_rate(plateau, state, 0.5) == 0.5 and state.best_val_loss == 2.0
+        state.add_validation(loss)
+    assert learning_rate(plateau, state.step, 0.5, state.rate_scale) == 0.5 and state.best_val_loss == 2.0
 
 
 def test_patience_ends_a_run_that_does_not_improve() -> None:
