@@ -12,7 +12,8 @@ from charlm.cli.progress import released, stops_between_steps
 from charlm.data.dataset import corpus_cut, tokenizer_for
 from charlm.jobs.scheduler import Control, RunTrainer, prepare, run_trainers
 from charlm.presets import from_options
-from charlm.runs.create import create_runs, reopen
+from charlm.runs.create import create_runs
+from charlm.runs.resume import reopen
 from charlm.runs.store import Run, RunStore
 
 LOSSES = ("train_loss", "val_loss", "test_loss")

@@ -10,7 +10,7 @@ from charlm import files
 from charlm.errors import CheckpointError
 from charlm.files import append, open_plain, write_atomically
 from charlm.runs.checkpoint import load_training, load_weights
-from charlm.training.metrics import MetricsLog
+from charlm.runs.history import MetricsLog
 from tests.faults.disk import Short
 from tests.tiny_runs import store_in, trained
 

@@ -24,7 +24,7 @@ from charlm.formats.run_zip import read_zip
 from charlm.generation import generate_many
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.runs.create import create_runs
-from charlm.runs.fork import fork
+from charlm.runs.resume import fork
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving import Serving

@@ -20,7 +20,7 @@ from charlm.training.device import choose
 from charlm.errors import CheckpointError
 from charlm.training.estimate import Machine, memory_bytes, training_seconds
 from charlm.formats.exports import find_format
-from charlm.runs.fork import fork
+from charlm.runs.resume import fork
 from charlm.analysis.plots import arch_colour
 from charlm.generation import generate
 from charlm.serving import Serving

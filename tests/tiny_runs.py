@@ -16,7 +16,8 @@ from charlm.data.corpus import Corpus, corpus_from_text
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.jobs.service import Jobs
 from charlm.presets import RunConfig, from_options
-from charlm.runs.create import create_runs, reopen
+from charlm.runs.create import create_runs
+from charlm.runs.resume import reopen
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 

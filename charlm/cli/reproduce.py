@@ -90,7 +90,8 @@ def one_epoch_more(store: "RunStore", run: "Run | None", corpus: "Corpus", confi
     from dataclasses import replace
 
     from charlm.data.dataset import corpus_cut, tokenizer_for
-    from charlm.runs.create import create_runs, reopen
+    from charlm.runs.create import create_runs
+    from charlm.runs.resume import reopen
 
     if run is not None:
         corpus = reopen(run, {"epochs": 1} if run.status == "finished" else {}, corpus)

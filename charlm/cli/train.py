@@ -93,7 +93,7 @@ def resume(
     TrainConfig.from_dict({**options, "steps": options.get("steps") or 1})  # refused before torch loads
     found = RunStore(runs_dir).find(run)
     given = open_corpus(corpus, found.corpus_config) if corpus else None
-    from charlm.runs.create import reopen
+    from charlm.runs.resume import reopen
 
     return show_end(work([found], reopen(found, options, given), resume=True), json)
 
@@ -108,7 +108,7 @@ def fork(
     store = RunStore(runs_dir)
     found = store.find(run)
     given = open_corpus(corpus, found.corpus_config) if corpus else None
-    from charlm.runs.fork import fork
+    from charlm.runs.resume import fork
 
     made, text = fork(store, found, options, given)
     for remark in text.repairs if corpus else ():
@@ -121,7 +121,7 @@ def retry(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> int:
 
     store = RunStore(runs_dir)
     found = store.find(run)
-    from charlm.runs.fork import retry
+    from charlm.runs.resume import retry
 
     made, corpus = retry(store, found)
     note(f"{made.label}: {', '.join(f'{name} {value:g}' for name, value in found.mend.items())}")

@@ -11,12 +11,13 @@ from typing import IO, Any
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CharLMError, CheckpointError
 from charlm.files import one_line, open_plain, parsed, write_atomically
+from charlm.runs.history import MOST_LINE, TEXTS, MetricsLog, parsed_row
 from charlm.runs.run import ACTIVE, Run, now
 from charlm.runs.schema import MOST_BYTES as MOST_DESCRIPTION
 from charlm.runs.schema import tidied
 from charlm.runs.store import RunStore
 from charlm.tokenizers import most_tokenizer_bytes, read_tokenizer
-from charlm.training.metrics import MEASURES, MOST_LINE, TEXTS, MetricsLog, parsed_row
+from charlm.training.metrics import MEASURES
 
 MOST_MEMBERS = 500
 MOST_DIRECTORY = 1 << 20

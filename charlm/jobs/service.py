@@ -90,7 +90,7 @@ class Jobs:
     def _reopen(self, runs: Sequence[Run], options: Mapping[str, Any]) -> None:
         """Queue ended runs of one text again, all or none."""
         from charlm.jobs.scheduler import Control
-        from charlm.runs.create import reopen
+        from charlm.runs.resume import reopen
 
         held: list[Run] = []
         try:
@@ -111,16 +111,16 @@ class Jobs:
     ) -> dict[str, Any]:
         """Queue a new run that goes on from what this one has learned, on another text perhaps; see runs/fork.py."""
         from charlm.jobs.scheduler import Control
-        from charlm.runs.fork import fork
+        from charlm.runs.resume import fork
 
         run, corpus = fork(self.store, self.store.get(run_id), options or {}, corpus)
         self._queue.add(Job([run], corpus, Control(), resume=True))
         return self.status(run.run_id)
 
     def retry(self, run_id: str) -> dict[str, Any]:
-        """Queue a new run with a failed one's settings and what mends it; see `charlm.runs.fork.retry`."""
+        """Queue a new run with a failed one's settings and what mends it; see `charlm.runs.resume.retry`."""
         from charlm.jobs.scheduler import Control
-        from charlm.runs.fork import retry
+        from charlm.runs.resume import retry
 
         run, corpus = retry(self.store, self.store.get(run_id))
         self._queue.add(Job([run], corpus, Control(), resume=True))

@@ -13,8 +13,8 @@ from charlm.data.corpus import Corpus, corpus_from_text
 from charlm.data.dataset import Dataset, dataset_of
 from charlm.models import LanguageModel
 from charlm.runs.checkpoint import load_weights
+from charlm.runs.history import MetricsLog
 from charlm.runs.run import Run
-from charlm.training.metrics import MetricsLog
 
 LOG = "analysis/reproduce.jsonl"  # in the run's folder: a line an epoch
 

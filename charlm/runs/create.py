@@ -1,4 +1,4 @@
-"""From a text and settings to run folders that are ready to train, and from ended runs back to that."""
+"""From a text and settings to run folders that are ready to train."""
 
 import re
 import secrets
@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from charlm.config import LEVEL_NAMES, ModelConfig, TrainConfig, reject_unknown
-from charlm.data.catalog import data_dir, is_changed, recall, remember
+from charlm.config import LEVEL_NAMES, ModelConfig
+from charlm.data.catalog import data_dir, remember
 from charlm.data.corpus import Corpus
-from charlm.data.dataset import Cut, Sizes, character_sizes, check_vocabulary, corpus_cut, cut_of, tokenizer_for
-from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
-from charlm.presets import BUDGETS, RESUMABLE, RunConfig
-from charlm.runs.run import ACTIVE, MAX_LABEL, Run, clean_label
+from charlm.data.dataset import Cut, Sizes, check_vocabulary, corpus_cut, tokenizer_for
+from charlm.errors import CheckpointError, ConfigError
+from charlm.presets import RunConfig
+from charlm.runs.run import MAX_LABEL, Run, clean_label
 from charlm.runs.store import RunStore
 from charlm.tokenizers import Tokenizer
 from charlm.training.device import device_for
@@ -126,111 +126,3 @@ def _label(corpus: Corpus, config: RunConfig, model: ModelConfig, group: str) ->
         level = "" if model.level == "char" else f"{LEVEL_NAMES[model.level]}-"
         return f"{model.arch}-{level}{corpus.key or slug}"
     return f"{label[: MAX_LABEL - 1 - len(model.arch)]}-{model.arch}" if group else label
-
-
-def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -> Corpus:
-    """Make an ended run ready to go on, held by this process; returns its text.
-
-    Args:
-        run: stopped, interrupted, failed or finished.
-        options: steps, epochs or minutes to add, and other settings of RESUMABLE to change.
-        corpus: its text, if that is given anew; it must be the very same.
-
-    Raises:
-        ConfigError: an option that may not change, a value out of range, or too little memory for it here.
-        JobError: it runs already, cannot go on, or its budget is used up and none is given.
-        CorpusError: its text is no longer at hand, or another one.
-    """
-    check_options(run, options, RESUMABLE)
-    if run.shipped:
-        raise JobError(f"{run.label} came with the app and is read-only; fork it, or train a run of your own")
-    if run.status in ACTIVE:
-        raise JobError(f"{run.label} is {run.status} already")
-    if run.trimmed:
-        raise JobError(f"only the best weights of {run.label} were kept; fork it to go on from them")
-    if run.status == "finished" and run.model_config.is_counted:
-        raise JobError(f"{run.label} has counted its whole text, there is nothing more to count; train a new one")
-    if run.status == "finished" and not any(options.get(name) for name in BUDGETS):
-        raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
-    corpus = text_of(run, corpus)
-    config = replace(run.train_config, **extended(_done(run), options))
-    cut = _cut(run, corpus, config)
-    check_memory(run.model_config, replace(config, batch_size=cut.batch_size, seq_len=cut.seq_len))
-    run.hold()
-    try:
-        run.update(status="queued", message="", mend={}, left_alone=False, train=config.to_dict())
-    except CheckpointError:
-        run.release()
-        raise
-    run.train_config = config
-    return corpus
-
-
-def _cut(run: Run, corpus: Corpus, config: TrainConfig) -> Cut:
-    """How a run's text is cut; characters are counted without its tokenizer."""
-    if run.level == "char":
-        sizes = character_sizes(len(corpus.text), run.corpus_config, corpus.held_out)
-        return cut_of(sizes, config, run.corpus_config)
-    return corpus_cut(corpus, run.tokenizer(), config, run.corpus_config)[0]
-
-
-def check_options(run: Run, options: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    """Refuse what may not change when a run goes on, and values that are none.
-
-    Raises:
-        ConfigError: names the setting, the value and the range.
-    """
-    reject_unknown(options, known)
-    replace(run.train_config, **{name: value for name, value in options.items() if value or name not in BUDGETS})
-
-
-def text_of(run: Run, given: Corpus | None = None) -> Corpus:
-    """The text that a run was trained on, to its last character.
-
-    Args:
-        run: names it by its sha256.
-        given: to be used if it is that text; None: the one that was kept.
-
-    Raises:
-        CorpusError: it is no longer at hand, or another one.
-    """
-    if not run.corpus:
-        raise CorpusError(f"{run.label} was imported without a text; name the one it is to go on with: fork it on that")
-    sha256, name = str(run.corpus.get("sha256")), run.corpus.get("name")
-    way_out = "give that very text, or train a new run on the other one"
-    if given is not None:
-        if given.sha256 != sha256:
-            raise CorpusError(
-                f"{given.name} is not the text of {run.label}: its sha256 begins with {given.sha256[:12]}, "
-                f"that of {name} with {sha256[:12]}; {way_out}"
-            )
-        remember(given, data_dir())
-        return replace(given, held_out=run.held_out)
-    corpus = recall(sha256, data_dir())
-    if corpus is None and is_changed(sha256, data_dir()):
-        raise CorpusError(
-            f"the kept text of {run.label} ({name}) was changed: its sha256 is not {sha256[:12]}.. any more; {way_out}"
-        )
-    if corpus is None:
-        raise CorpusError(
-            f"the text of {run.label} ({name}) is no longer here, and resuming needs the very same; "
-            "load it again in the Corpus tab, or train a new run"
-        )
-    return replace(corpus, held_out=run.held_out)
-
-
-def extended(done: Mapping[str, float], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with the budget counted from a run's beginning, as TrainConfig counts it.
-
-    Args:
-        done: steps, epochs and minutes that were trained.
-        options: settings; of the budgets, what to add.
-    """
-    changed = dict(options)
-    if any(changed.get(name) for name in BUDGETS):
-        changed |= {name: (done[name] + changed[name] if changed.get(name) else 0) for name in BUDGETS}
-    return changed
-
-
-def _done(run: Run) -> dict[str, float]:
-    return {"steps": run.step, "epochs": run.epoch, "minutes": run.seconds / 60.0}

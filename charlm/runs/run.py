@@ -15,10 +15,9 @@ from charlm import files
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.files import LEFTOVERS, one_line, write_atomically
-from charlm.runs.history import HistoryReader, LossHistory
+from charlm.runs.history import HistoryReader, LossHistory, MetricsLog, file_mark
 from charlm.runs.schema import MAX_LABEL, MOST_BYTES, NO_PROGRESS, progress_of, tidied
 from charlm.tokenizers import Tokenizer, most_tokenizer_bytes, read_tokenizer
-from charlm.training.metrics import MetricsLog, file_mark
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel

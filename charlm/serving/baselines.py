@@ -165,7 +165,7 @@ def measure_run(run: Run, fitted: int = 0) -> "Baselines":
     """
     from charlm.analysis.baselines import FITTED, measure
     from charlm.data.dataset import ids_of, text_sizes
-    from charlm.runs.create import text_of
+    from charlm.runs.resume import text_of
 
     corpus, tokenizer = text_of(run), run.tokenizer()
     train, val, _ = text_sizes(corpus, run.corpus_config, tokenizer)

@@ -21,9 +21,9 @@ from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.jobs.service import Jobs
 from charlm.runs import checkpoint
 from charlm.runs.checkpoint import is_valid, load_training, weights_about
+from charlm.runs.history import MetricsLog
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from charlm.training.metrics import MetricsLog
 from tests.faults.disk import Disk, Short, refuse
 from tests.faults.outcome import content, rows, same
 from tests.faults.zygote import Zygote

@@ -12,7 +12,7 @@ import pytest
 from charlm.errors import CheckpointError
 from charlm.jobs.scheduler import prepare
 from charlm.runs.checkpoint import is_valid, load_training, weights_about
-from charlm.runs.create import reopen
+from charlm.runs.resume import reopen
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import RunStore
 from tests.faults.outcome import content, rows, same

@@ -21,7 +21,7 @@ from typing import Any
 from charlm.jobs import runner
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.runs import checkpoint
-from charlm.runs.create import reopen
+from charlm.runs.resume import reopen
 from charlm.runs.store import RunStore
 from tests.faults.disk import Disk
 from tests.tiny_runs import entered, small_corpus, store_in, trained

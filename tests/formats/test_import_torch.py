@@ -22,7 +22,7 @@ from charlm.errors import CheckpointError, ConfigError, CorpusError
 from charlm.formats.exports import find_format
 from charlm.formats.imports import import_file
 from charlm.jobs.scheduler import Control, prepare, run_trainers
-from charlm.runs.fork import fork
+from charlm.runs.resume import fork
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving import Serving

@@ -12,7 +12,7 @@ import pytest
 from charlm.errors import CheckpointError
 from charlm.formats.exports import find_format
 from charlm.formats.run_zip import MEMBERS, read_zip, write_zip
-from charlm.runs.fork import fork
+from charlm.runs.resume import fork
 from charlm.runs.run import Run
 from charlm.runs.store import SHIPPED, RunStore
 from tests.tiny_runs import assert_same_training, resumed, trained

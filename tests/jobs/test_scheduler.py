@@ -17,7 +17,7 @@ from charlm.errors import JobError
 from charlm.jobs import runner, scheduler
 from charlm.jobs.scheduler import Control, RunTrainer, prepare, run_trainers
 from charlm.runs.checkpoint import save_weights
-from charlm.runs.create import reopen
+from charlm.runs.resume import reopen
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.training.data_parallel import Shards

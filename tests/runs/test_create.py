@@ -12,7 +12,8 @@ from charlm.data.statistics import lexicon
 from charlm.errors import ConfigError, CorpusError, JobError
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.presets import from_options
-from charlm.runs.create import create_runs, reopen
+from charlm.runs.create import create_runs
+from charlm.runs.resume import reopen
 from charlm.runs.store import RunStore
 from charlm.serving import Serving
 from tests.tiny_runs import TEXT, entered, settings, small_corpus, store_in, trained

@@ -14,8 +14,7 @@ from charlm.data.catalog import data_dir
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.runs.checkpoint import has_training, load_training
-from charlm.runs.create import reopen
-from charlm.runs.fork import fork, retry
+from charlm.runs.resume import fork, reopen, retry
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from tests.tiny_runs import (

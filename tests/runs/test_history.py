@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.runs import history as course_module
-from charlm.runs.history import MOST, HistoryReader, LossHistory
-from charlm.training.metrics import MetricsLog
+from charlm.runs.history import MOST, HistoryReader, LossHistory, MetricsLog
 
 
 def logged(log: MetricsLog, steps: range, every: int = 10) -> None:

@@ -139,7 +139,7 @@ def test_a_training_that_is_interrupted_again_and_again(store: RunStore) -> None
         control = Control()
         run_trainers(trainers, control, until(step, "interrupted", trainers, control))
         ended = [store.get(run.run_id) for run in runs]
-        from charlm.runs.create import reopen
+        from charlm.runs.resume import reopen
 
         corpora = [reopen(run, {}) for run in ended]
         trainers = prepare(ended, corpora[0], resume=True)

@@ -15,8 +15,8 @@ from charlm.generation import generate
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.models import build_model
 from charlm.models.ngram import SLICES, NGramModel
-from charlm.runs.create import create_runs, reopen
-from charlm.runs.fork import fork
+from charlm.runs.create import create_runs
+from charlm.runs.resume import fork, reopen
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.tokenizers import CharTokenizer

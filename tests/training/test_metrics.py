@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from charlm.runs.history import MetricsLog
 from charlm.training import metrics
-from charlm.training.metrics import Metrics, MetricsLog
+from charlm.training.metrics import Metrics
 from tests.tiny_runs import wait_for
 
 
