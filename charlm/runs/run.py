@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ACTIVE", "MAX_LABEL", "NO_PROGRESS", "SPARE", "Run", "clean_label", "now", "read_json", "run_lock"]
 
 log = logging.getLogger(__name__)
+Value = TypeVar("Value")
 
 ACTIVE = ("queued", "running", "paused")
 # What a run can do without once nobody wants to resume it.
@@ -82,6 +83,17 @@ def _size(file: Path) -> int:
         return 0  # replaced or deleted meanwhile
 
 
+class _Stored(Generic[Value]):
+    """An attribute of a run that stands in run.json, at its top or in its `progress`."""
+
+    def __init__(self, name: str, default: Value, part: Literal["info", "progress"] = "info") -> None:
+        self._name, self._default, self._part = name, default, part
+
+    def __get__(self, run: "Run", _: type["Run"]) -> Value:
+        value: Value = vars(run)[self._part].get(self._name, self._default)
+        return float(value) if isinstance(self._default, float) else value  # type: ignore[return-value, arg-type]
+
+
 class Run:
     """One run folder. Attributes are read from run.json when the object is made; `update` writes them back.
 
@@ -92,6 +104,23 @@ class Run:
         shipped: it came with the app and is read-only.
         lock: its `run_lock`, if that is taken already.
     """
+
+    message = _Stored("message", "")  # why it failed, or what was adapted
+    preset = _Stored("preset", "")  # that it started from
+    group = _Stored("group", "")  # the race it took part in
+    owner = _Stored("owner", "")  # the key of the visitor it belongs to; empty where all belongs to one user
+    created = _Stored("created", "")  # ISO 8601, UTC
+    # What it was made from, nearest first: run_id, label, step, and why: fork or retry.
+    ancestry = _Stored[list[dict[str, Any]]]("ancestry", [])
+    # Where it came from, if it was not trained here: format, file and what they told; empty if it was.
+    imported = _Stored[dict[str, Any]]("imported", {})
+    step = _Stored("step", 0, "progress")
+    total_steps = _Stored[int | None]("total_steps", None, "progress")  # None if only minutes limit the run
+    epoch = _Stored("epoch", 0.0, "progress")  # passes over the training text
+    seconds = _Stored("seconds", 0.0, "progress")  # the training's own time
+    chars_per_second = _Stored("chars_per_second", 0.0, "progress")
+    best_val_loss = _Stored[float | None]("best_val_loss", None, "progress")  # nats per token
+    best_step = _Stored("best_step", 0, "progress")
 
     def __init__(self, folder: Path, shipped: bool = False, lock: FileLock | None = None) -> None:
         self.folder = folder
@@ -152,36 +181,6 @@ class Run:
         return "interrupted" if status in ACTIVE else status
 
     @property
-    def message(self) -> str:
-        """Why it failed, or what was adapted; empty if there is nothing to say."""
-        return self.info.get("message", "")
-
-    @property
-    def preset(self) -> str:
-        """The preset it started from."""
-        return self.info.get("preset", "")
-
-    @property
-    def group(self) -> str:
-        """The race it took part in, or empty."""
-        return self.info.get("group", "")
-
-    @property
-    def owner(self) -> str:
-        """The key of the visitor it belongs to; empty where all belongs to one user."""
-        return self.info.get("owner", "")
-
-    @property
-    def ancestry(self) -> list[dict[str, Any]]:
-        """What it was made from, nearest first: run_id, label, step, and why: fork or retry."""
-        return self.info.get("ancestry", [])
-
-    @property
-    def imported(self) -> dict[str, Any]:
-        """Where it came from, if it was not trained here: format, file and what they told; empty if it was."""
-        return self.info.get("imported", {})
-
-    @property
     def has_learned(self) -> bool:
         """Whether it has weights to write with and to go on from: a validation has passed, or it was imported."""
         return self.best_val_loss is not None or bool(self.imported)
@@ -200,46 +199,6 @@ class Run:
     def left_alone(self) -> bool:
         """Whether it was interrupted and nobody wants to be asked again if it shall go on."""
         return self.info.get("left_alone") is True
-
-    @property
-    def created(self) -> str:
-        """When it was made, ISO 8601 UTC."""
-        return self.info.get("created", "")
-
-    @property
-    def best_val_loss(self) -> float | None:
-        """Lowest validation loss, nats per token; None before the first validation."""
-        return self.progress["best_val_loss"]
-
-    @property
-    def best_step(self) -> int:
-        """The step of the best validation loss."""
-        return int(self.progress["best_step"])
-
-    @property
-    def step(self) -> int:
-        """Steps trained."""
-        return int(self.progress["step"])
-
-    @property
-    def total_steps(self) -> int | None:
-        """Steps planned; None if only minutes limit the run."""
-        return self.progress["total_steps"]
-
-    @property
-    def epoch(self) -> float:
-        """Passes over the training text."""
-        return float(self.progress["epoch"])
-
-    @property
-    def seconds(self) -> float:
-        """The training's own time."""
-        return float(self.progress["seconds"])
-
-    @property
-    def chars_per_second(self) -> float:
-        """Training speed."""
-        return float(self.progress["chars_per_second"])
 
     @property
     def level(self) -> str:
