@@ -15,12 +15,12 @@ from charlm.config import ModelConfig, TrainConfig
 from charlm.errors import CheckpointError
 from charlm.files import is_count, is_number
 from charlm.models import LanguageModel, build_model
-from charlm.runs.tensor_file import MOST_HEADER, Entries, Entry, read_tensors, read_told, write_tensors
+from charlm.runs.tensor_file import MOST_HEADER, Entries, Entry, read_metadata, read_tensors, write_tensors
 from charlm.training.train import TrainState
 
 log = logging.getLogger(__name__)
 
-# What a training goes on from: what was saved last, and before that.
+# What a training is resumed from: the state saved last, and the one before it.
 NEWEST, SECOND = "resume.safetensors", "resume.previous.safetensors"
 # The plain numbers of a TrainState under their names in the file; its tensors are named in `_state_tensors`.
 COUNTS = ("step", "epoch", "batch", "best_step", "stale", "validated_step", "loss_count")
@@ -35,16 +35,16 @@ ADDED = {"unjudged": None, "loss_sum": 0.0, "loss_count": 0}
 def is_valid(path: Path) -> bool:
     """Whether a file of weights or training state can be read and is what was written."""
     try:
-        read_told(path)
+        read_metadata(path)
     except CheckpointError:
         return False
     return True
 
 
 def weights_about(path: Path) -> dict[str, Any]:
-    """What `save_weights` was told beside the weights; empty if they are missing or damaged."""
+    """The metadata that `save_weights` wrote beside the weights; empty if they are missing or damaged."""
     try:
-        return read_told(path)
+        return read_metadata(path)
     except CheckpointError:
         return {}
 
@@ -56,7 +56,7 @@ def save_weights(path: Path, model: LanguageModel, *, half: bool = False, **meta
         path: the file; its folder exists.
         model: its weights.
         half: in 16 bits (IEEE 754 binary16): half the file, and weights of up to 65,504 to about three digits.
-        metadata: what else is to be known, plain values.
+        metadata: what else the file shall say, plain values.
     """
     tensors = model.state_dict()
     if half:
@@ -66,6 +66,11 @@ def save_weights(path: Path, model: LanguageModel, *, half: bool = False, **meta
 
 def load_weights(path: Path, config: ModelConfig, device: str = "cpu") -> LanguageModel:
     """The model of `config` with the weights in `path`, which may have 16 bits each there, in evaluation mode.
+
+    Args:
+        path: a file of `save_weights`.
+        config: what the weights must fit.
+        device: where the model goes.
 
     Raises:
         CheckpointError: the file is missing or damaged, or its names, shapes or values are not this model's.
@@ -110,7 +115,7 @@ def most_training_bytes(config: ModelConfig, train: TrainConfig) -> int:
 
 
 def _state_tensors(model: LanguageModel, state: TrainState) -> dict[str, Tensor]:
-    """Everything a training needs to go on, by name."""
+    """Everything a training needs to continue, by name."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, moments in (state.optimizer.state_dict()["state"] if state.optimizer is not None else {}).items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
@@ -121,7 +126,13 @@ def _state_tensors(model: LanguageModel, state: TrainState) -> dict[str, Tensor]
 
 
 def save_training(folder: Path, model: LanguageModel, state: TrainState) -> None:
-    """Write all that `load_training` needs to go on exactly here; what was saved before is kept as the second last."""
+    """Write all that `load_training` needs to continue exactly here; the state saved before is kept as the second last.
+
+    Args:
+        folder: of the run.
+        model: in training.
+        state: where its training stands.
+    """
     numbers = {name: getattr(state, ATTRIBUTES.get(name, name)) for name in STATE_NUMBERS}
     if not math.isfinite(state.best_val_loss):
         numbers["best_val_loss"] = None
@@ -129,12 +140,12 @@ def save_training(folder: Path, model: LanguageModel, state: TrainState) -> None
 
 
 def has_training(folder: Path) -> bool:
-    """Whether a state was saved to go on from, valid or not."""
+    """Whether a state to resume from was saved, valid or not."""
     return (folder / NEWEST).exists() or (folder / SECOND).exists()
 
 
 def drop_second(folder: Path) -> None:
-    """Do without the second last state, if the last is there."""
+    """Remove the second last state, if the last is there."""
     if (folder / NEWEST).exists():
         with suppress(OSError):
             (folder / SECOND).unlink(missing_ok=True)
@@ -142,6 +153,11 @@ def drop_second(folder: Path) -> None:
 
 def load_training(folder: Path, config: ModelConfig, train: TrainConfig) -> tuple[LanguageModel, TrainState]:
     """The model and the state that `save_training` wrote last, on the CPU; the second last if the last is damaged.
+
+    Args:
+        folder: of the run.
+        config: of its model.
+        train: its settings, with the learning rate resolved.
 
     Raises:
         CheckpointError: they are missing, damaged, or of another model.
@@ -187,7 +203,7 @@ def _state_entries(model: LanguageModel, train: TrainConfig, held: Entries) -> E
     Args:
         model: on torch's meta device.
         train: its settings; a short text makes batches of fewer rows than they say.
-        held: what the file says that it holds.
+        held: the entries of the file's header.
     """
     weights = _entries(model.state_dict())
     if not any(name.startswith("model.") for name in held):
@@ -207,13 +223,13 @@ def _state_entries(model: LanguageModel, train: TrainConfig, held: Entries) -> E
     return entries
 
 
-def _numbers(told: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The plain numbers of a TrainState by attribute, each of its kind.
 
     Raises:
         KeyError, ValueError: one is missing or odd.
     """
-    numbers = {name: told[name] if name not in ADDED else told.get(name, ADDED[name]) for name in STATE_NUMBERS}
+    numbers = {name: metadata[name] if name not in ADDED else metadata.get(name, ADDED[name]) for name in STATE_NUMBERS}
     if numbers["best_val_loss"] is None:
         numbers["best_val_loss"] = math.inf
     elif not is_number(numbers["best_val_loss"]):

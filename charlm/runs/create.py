@@ -18,7 +18,7 @@ from charlm.tokenizers import Tokenizer
 from charlm.training.device import device_for
 from charlm.training.estimate import check_memory, count_parameters
 
-# Characters of a text up to which it is looked through for what occurs late.
+# Characters of a text up to which it is searched for what occurs late.
 MOST_LOOKED_AT = 1 << 23
 
 
@@ -77,7 +77,13 @@ def create_runs(
 
 
 def describe(config: RunConfig, model: ModelConfig, label: str) -> dict[str, Any]:
-    """The part of run.json that settings decide."""
+    """The part of run.json that the settings decide; here a learning_rate of 0 becomes the number that is used.
+
+    Args:
+        config: all settings; `config.model` may name another architecture.
+        model: of the run, with its vocabulary size.
+        label: cut to MAX_LABEL characters.
+    """
     return {
         "label": label[:MAX_LABEL],
         "preset": config.preset,
@@ -112,7 +118,13 @@ def corpus_facts(corpus: Corpus, tokenizer: Tokenizer, cut: Cut, sizes: Sizes) -
 
 
 def unseen(text: str, tokenizer: Tokenizer, start: int, end: int) -> int:
-    """How many distinct characters of text[start:end] do not occur before it; 0 where that would take long to find."""
+    """How many distinct characters of text[start:end] do not occur before it; 0 where that would take long to find.
+
+    Args:
+        text: the whole text.
+        tokenizer: of characters; knows all of them.
+        start, end: places in the text, in characters.
+    """
     if len(text) > MOST_LOOKED_AT:
         return 0
     return sum(start <= text.find(sign) < end for sign in tokenizer.decode(range(tokenizer.vocab_size)))

@@ -133,7 +133,7 @@ NULL, NULL_TIGHT, LOSS = b'"val_loss": null', b'"val_loss":null', b'"val_loss"'
 
 @dataclass(frozen=True)
 class LossHistory:
-    """The course of a training, as far as a plot can show it.
+    """The losses of a training, as far as a plot can show them.
 
     Attributes:
         rows: in the order of steps, thinned where there are many; the log's last row is the last. `seconds` is a
@@ -173,7 +173,7 @@ class HistoryReader:
     """Reads a log as it grows: each time on from where it ended, keeping no more than a plot can show.
 
     A line that would not be kept is not even parsed, unless it holds a validation: 100,000 rows cost a tenth of a
-    second once, and a tick costs the lines that came since. A file that was cut or replaced is read anew.
+    second once, and a tick costs the lines that came since. A file that was cut or replaced is read again in whole.
 
     Args:
         path: of the log; it need not exist yet.
@@ -196,7 +196,7 @@ class HistoryReader:
         self._history = LossHistory()
 
     def read(self) -> LossHistory:
-        """The course so far; the same object as long as nothing was added."""
+        """The history so far; the same object as long as nothing was added."""
         with self._lock:
             mark = file_mark(self.path)
             if mark != self._mark:

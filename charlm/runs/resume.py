@@ -30,16 +30,16 @@ from charlm.training.train import TrainState
 
 
 def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -> Corpus:
-    """Make an ended run ready to go on, held by this process; returns its text.
+    """Make an ended run ready to continue, held by this process; returns its text.
 
     Args:
         run: stopped, interrupted, failed or finished.
         options: steps, epochs or minutes to add, and other settings of RESUMABLE to change.
-        corpus: its text, if that is given anew; it must be the very same.
+        corpus: its text, if that is given again; it must be the very same.
 
     Raises:
         ConfigError: an option that may not change, a value out of range, or too little memory for it here.
-        JobError: it runs already, cannot go on, or its budget is used up and none is given.
+        JobError: it runs already, cannot continue, or its budget is used up and none is given.
         CorpusError: its text is no longer at hand, or another one.
     """
     check_options(run, options, RESUMABLE)
@@ -76,7 +76,12 @@ def _cut(run: Run, corpus: Corpus, config: TrainConfig) -> Cut:
 
 
 def check_options(run: Run, options: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    """Refuse what may not change when a run goes on, and values that are none.
+    """Refuse settings that may not change when a run continues, and values out of range.
+
+    Args:
+        run: that is to continue.
+        options: settings by name.
+        known: the names that may change.
 
     Raises:
         ConfigError: names the setting, the value and the range.
@@ -138,10 +143,10 @@ def _done(run: Run) -> dict[str, float]:
 
 
 def fork(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -> tuple[Run, Corpus]:
-    """A new run that has learned what `parent` had when it last saved, held by this process, ready to be resumed.
+    """A new run with what `parent` had learned when it last saved, held by this process, ready to be resumed.
 
     Weights, optimizer, random numbers and place in the text come along. Of a shipped or imported run, or one of which
-    only the best weights were kept, those come along, and the optimizer begins anew; so it does on another text, where
+    only the best weights were kept, those come along, and the optimizer starts fresh; so it does on another text, where
     steps and losses are counted from the beginning. An n-gram counts another text on top of its own.
 
     Args:
@@ -149,7 +154,7 @@ def fork(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpu
         parent: may be at work.
         options: settings of FORKABLE; steps, epochs and minutes are what to add. Without those, what the parent still
             had before it, or as many steps again.
-        corpus: another text to go on with; what the parent's tokenizer does not know is left out of it.
+        corpus: another text to continue on; what the parent's tokenizer does not know is left out of it.
 
     Raises:
         ConfigError: an option that may not change, or a value out of range.
@@ -201,29 +206,29 @@ def _whole(store: RunStore, parent: Run, run: Run) -> Iterator[None]:
 
 
 def retry(store: RunStore, failed: Run) -> tuple[Run, Corpus]:
-    """A new run with the settings of a failed one and the mend for its failure, held by this process.
+    """A new run with the settings of a failed one and the fix for its failure, held by this process.
 
-    It begins from nothing, or where the failed one was another run led on to another text, from that one's weights.
+    It starts from scratch, or with the weights of the run that the failed one had been forked from on another text.
 
     Raises:
-        JobError: it has not failed, or nothing is known that would mend it.
+        JobError: it has not failed, or no fix is known.
         CorpusError: its text is no longer at hand.
     """
     if not failed.mend:
-        raise JobError(f"{failed.label} is {failed.status}; there is nothing to mend")
+        raise JobError(f"{failed.label} is {failed.status}; there is nothing to fix")
     corpus = text_of(failed)
     config = replace(with_fix(failed), label=_label(failed, "", "retry"))
-    run, teacher = _descend(store, failed, corpus, config), _teacher(store, failed)
-    if teacher is not None:
+    run, origin = _descend(store, failed, corpus, config), _origin(store, failed)
+    if origin is not None:
         with _whole(store, failed, run):
-            model = _best(teacher)
+            model = _best(origin)
             if isinstance(model, NGramModel):
                 model.grow(run.model_config.counted - int(model.seen))
             save_training(run.folder, model, TrainState.start(model, config))
     return run, corpus
 
 
-def _teacher(store: RunStore, run: Run) -> Run | None:
+def _origin(store: RunStore, run: Run) -> Run | None:
     """The run of another text whose weights this one began with, if it is still here."""
     link = next((one for one in run.ancestry if one.get("why") == "fork"), None)
     with suppress(CheckpointError):
@@ -233,7 +238,7 @@ def _teacher(store: RunStore, run: Run) -> Run | None:
 
 
 def with_fix(failed: Run) -> TrainConfig:
-    """The settings of a failed run with what mends them.
+    """The settings of a failed run with the fix for its failure.
 
     Raises:
         ConfigError: a value out of range.

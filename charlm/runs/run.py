@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 ACTIVE = ("queued", "running", "paused")
-# What a run can do without once nobody wants to resume it.
+# Files that a run can do without once it need not be resumed.
 SPARE = ("resume.safetensors", "resume.previous.safetensors", "last.safetensors")
 # Seconds to wait for whoever is writing the same run.json, or letting go of the run.
 PATIENCE = 5.0
@@ -197,7 +197,7 @@ class Run:
 
     @property
     def left_alone(self) -> bool:
-        """Whether it was interrupted and nobody wants to be asked again if it shall go on."""
+        """Whether it was interrupted and its user does not want to be asked again whether to resume it."""
         return self.info.get("left_alone") is True
 
     @property

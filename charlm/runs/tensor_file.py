@@ -1,4 +1,10 @@
-"""Tensors in a file: safetensors with its own checksum, measured and compared before any of its data is read."""
+"""Tensors in a file: safetensors with its own checksum, checked and compared before any of its data is read.
+
+Why this is own code and not the package safetensors: that maps files into memory, and a file that is cut short while it
+is mapped kills the process; reading from bytes, or writing to bytes, holds every tensor twice. Here a stranger's header
+is bounded and compared with what the model needs before anything is allocated, and each tensor is read into its place;
+what is written goes out in pieces, with a SHA-256 of the whole in its header. Any safetensors reader opens the files.
+"""
 
 import hashlib
 import json
@@ -19,7 +25,7 @@ from charlm.files import open_plain, write_atomically
 
 # The header's entry for the file's own checksum, and what stands there while it is taken.
 SEAL, UNSEALED = "sha256", "0" * 64
-ABOUT = "charlm"  # the header's entry for what is told beside the tensors
+ABOUT = "charlm"  # the header's entry for the metadata beside the tensors
 MOST_HEADER = 1 << 20
 # Those that are written here.
 DTYPES = {
@@ -87,10 +93,10 @@ class Header:
             raise ValueError("its header is damaged")
         return cls(raw, _laid_out(said, file_size - len(raw)), about)
 
-    def told(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What was written beside the tensors."""
-        told = files.parsed(self.about.get(ABOUT, "{}"), MOST_HEADER, most_depth=4)
-        return told if isinstance(told, dict) else {}
+        found = files.parsed(self.about.get(ABOUT, "{}"), MOST_HEADER, most_depth=4)
+        return found if isinstance(found, dict) else {}
 
     def check_seal(self, digest: "hashlib._Hash") -> None:
         """Compare the file's SHA-256 with the one it carries; files of other programs carry none.
@@ -159,7 +165,7 @@ def write_tensors(
     Args:
         path: the file; its folder exists.
         tensors: by name.
-        metadata: what is told beside them, plain values.
+        metadata: what is written beside them, plain values.
         keep: the name that the old content gets; without it, the old content is gone.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -197,14 +203,14 @@ def sealed_pieces(data: bytes, more: Sequence[memoryview] = ()) -> list[bytes | 
 
 
 def read_tensors(path: Path, expected: Callable[[Entries], Entries]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a file, and what is told beside them.
+    """The tensors of a file, and the metadata beside them.
 
     Numbers are read into their place, so that the file is in memory once; one that is not what is expected is refused
     by its header.
 
     Args:
         path: the file.
-        expected: what it must hold, for what it says that it holds.
+        expected: the entries it must have, given those it has.
 
     Raises:
         CheckpointError: missing, damaged, of other names, shapes or types, or of numbers that are not finite.
@@ -217,11 +223,11 @@ def read_tensors(path: Path, expected: Callable[[Entries], Entries]) -> tuple[di
         header.check_seal(digest)
         return tensors
 
-    tensors, told = _opened(path, take)
+    tensors, metadata = _opened(path, take)
     for name, tensor in tensors.items():
         if not is_finite(tensor):
             raise CheckpointError(f"{path.name}: {name} holds values that are not finite numbers")
-    return tensors, told
+    return tensors, metadata
 
 
 def _read_tensor(file: BufferedReader, entry: Entry, digest: "hashlib._Hash") -> Tensor:
@@ -235,8 +241,8 @@ def _read_tensor(file: BufferedReader, entry: Entry, digest: "hashlib._Hash") ->
     return tensor
 
 
-def read_told(path: Path) -> dict[str, Any]:
-    """What is told beside the tensors of a file that is what was written; its data is not kept.
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of a file whose checksum fits; its data is read and not kept.
 
     Raises:
         CheckpointError: missing or damaged.
@@ -252,11 +258,11 @@ def read_told(path: Path) -> dict[str, Any]:
 
 
 def _opened(path: Path, take: Callable[[BufferedReader, Header], Made]) -> tuple[Made, dict[str, Any]]:
-    """What `take` makes of a file whose header was read, and what is told in it."""
+    """What `take` makes of a file whose header was read, and its metadata."""
     try:
         with open_plain(path) as file:
             header = Header.read(file, os.fstat(file.fileno()).st_size)
-            return take(file, header), header.told()
+            return take(file, header), header.metadata()
     except FileNotFoundError:
         raise CheckpointError(f"{path.name} is missing in {path.parent.name}; the run saved no weights yet") from None
     except (OSError, ValueError) as error:

@@ -23,7 +23,7 @@ SECONDS = {"quick": 60.0, "balanced": 360.0, "quality": 1500.0}
 PRESET_WIDTHS = (512, 256, 128)
 SHORTEST = {512: 50_000, 256: 10_000, 128: 0}  # tokens from which a width is worth its bytes
 LEAST_PASSES = 1.2
-# From here on a model learns its text by heart rather than better, whatever the dropout.
+# From here on a model memorises its text rather than learning more, whatever the dropout.
 MOST_PASSES = 8.0
 # The more often a text is read, and the wider a model, the more dropout it takes: passes, and what suits the widest
 # LSTM. Others take less (`Architecture.dropout`).

@@ -84,7 +84,12 @@ def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def check_memory(config: ModelConfig, train: TrainConfig, trainers: int = 1) -> None:
-    """Refuse, before anything is allocated, what cannot fit.
+    """Refuse, before anything is allocated, a training that cannot fit into memory.
+
+    Args:
+        config: of each model.
+        train: batch_size and seq_len, as the text allows them.
+        trainers: how many train side by side.
 
     Raises:
         ConfigError: the estimate is more than 80 % of the free memory.
@@ -129,7 +134,14 @@ class Machine:
 
 
 def training_seconds(machine: Machine, config: ModelConfig, train: TrainConfig, train_chars: int) -> float:
-    """Expected own seconds of a whole training, validations (about a tenth) included."""
+    """Expected own seconds of a whole training, validations (about a tenth) included.
+
+    Args:
+        machine: how fast it is.
+        config: of the model.
+        train: its budget.
+        train_chars: tokens of the training part.
+    """
     if config.is_counted:
         return NGramModel.training_seconds(config)
     limits: list[float] = [train.steps] if train.steps else []

@@ -25,8 +25,8 @@ CHUNK = 250
 class Evaluation:
     """Scores over `tokens` predicted tokens that stand for `characters` characters of text.
 
-    `standard_error` is that of the loss, in nats per token, judged by how much the pieces of the text differ, so that
-    it minds that neighbours are alike; not a number where there is one piece only.
+    `standard_error` is that of the loss, in nats per token, from how much the blocks of the text differ, so that
+    correlation between neighbours counts; NaN where there is one block only.
     """
 
     nats_per_token: float

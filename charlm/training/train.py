@@ -126,8 +126,8 @@ def train(
         dataset: the text, split and cut.
         config: budget, schedule and the rest.
         state: where to go on; a new beginning if not given.
-        halted: asked during a validation, which may take long: whether to break it off. It is the first thing to be
-            done when the training goes on from `state`.
+        halted: asked during a validation, which may take long: whether to break it off. It is then the first thing
+            done when the training is resumed from `state`.
 
     Raises:
         JobError: the loss or the gradient stopped being a finite number; the model keeps its last finite weights.
@@ -273,6 +273,12 @@ def validate(
     model: LanguageModel, dataset: Dataset, state: TrainState, halted: Callable[[], bool] = lambda: False
 ) -> Evaluation:
     """The whole held-out text scored, the loss noted in `state`; the time counts as the training's own.
+
+    Args:
+        model: in training; scored is `state.learned(model)`.
+        dataset: its text.
+        state: where the training stands.
+        halted: asked between pieces; whether to break off.
 
     Raises:
         Halted: `halted` said so; `state` has noted nothing.

@@ -146,7 +146,7 @@ def test_a_diverged_run_says_its_mend_and_the_retry_uses_it(store: RunStore) -> 
     assert corpus.text == TEXT
     run.release()
     [fine] = trained(store)
-    with pytest.raises(JobError, match="is finished; there is nothing to mend"):
+    with pytest.raises(JobError, match="is finished; there is nothing to fix"):
         retry(store, fine)
 
 
