@@ -1,4 +1,4 @@
-"""A batch in shards: its rows are shared out between threads that meet once a step.
+"""Data parallelism: the rows of a batch are divided between threads that synchronise once a step.
 
 Rows of a batch do not depend on each other, so each thread takes its own through the whole sequence, forward and back,
 on one core; the gradients are added up at the end. Threads that share every single product instead have to wait for
@@ -19,8 +19,8 @@ from charlm.models import LanguageModel, State
 from charlm.models.kernels.bptt import Buffers, pack, place
 
 
-class Shards:
-    """Computes losses and gradients of a model.
+class DataParallelStep:
+    """Computes the loss and the gradients of a batch, its rows divided into shards of one thread each.
 
     Args:
         model: its weights are shared by all shards.
@@ -30,7 +30,7 @@ class Shards:
     def __init__(self, model: LanguageModel, count: int) -> None:
         self.model, self.count = model, count
         self._parameters = list(model.parameters())
-        self._of_rows: set[Tensor] = set()  # those that a step's gradient is of some rows of
+        self._sparse: set[Tensor] = set()  # those whose gradient is given for some rows only
         self._replicas = [_replica(model) for _ in range(count)]
         self._pool = ThreadPoolExecutor(count, "shard", torch.set_num_threads, (1,)) if count > 1 else None
 
@@ -68,7 +68,7 @@ class Shards:
     def _clear(self) -> None:
         """Forget the last step's gradients, but for those of some rows only: their tensors are used again."""
         for parameter in self._parameters:
-            if parameter not in self._of_rows:
+            if parameter not in self._sparse:
                 parameter.grad = None
 
     def _set(self, grads_of: Sequence[tuple[Tensor, ...]]) -> None:
@@ -77,7 +77,7 @@ class Shards:
             if grads[0].is_sparse:
                 before = parameter.grad
                 grads.insert(0, torch.zeros_like(parameter) if before is None else before.zero_())
-                self._of_rows.add(parameter)
+                self._sparse.add(parameter)
             parameter.grad = _total(grads)
 
     def __enter__(self) -> Self:

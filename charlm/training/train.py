@@ -19,7 +19,7 @@ from charlm.models import LanguageModel, NeuralModel, State, build_model
 from charlm.models.kernels.cross_entropy import Sampler, are_many
 from charlm.models.ngram import NGramModel, slice_ends
 from charlm.tokenizers import IdArray
-from charlm.training.data_parallel import Shards
+from charlm.training.data_parallel import DataParallelStep
 from charlm.training.device import choose
 from charlm.training.evaluate import Evaluation, evaluate
 from charlm.training.metrics import Metrics
@@ -147,12 +147,12 @@ def train(
     if state.pending_validation is not None:
         yield _with_validation(model, dataset, state, speed, halted)
         used = _used(config, dataset, state)
-    with Shards(model, device.threads) as shards:
+    with DataParallelStep(model, device.threads) as parallel:
         while used < 1.0:
             for inputs, targets in dataset.batches(state.epoch, state.batch):
                 began = time.perf_counter()
                 rate = learning_rate(config, state.step, used, state.rate_scale)
-                loss, norm = _step(shards, (inputs, targets), config, state, rate)
+                loss, norm = _step(parallel, (inputs, targets), config, state, rate)
                 taken = time.perf_counter() - began
                 latest = inputs.size * dataset.chars_per_token / taken
                 speed = latest if speed == 0.0 else 0.9 * speed + 0.1 * latest
@@ -292,21 +292,21 @@ def validate(
 
 
 def _step(
-    shards: Shards, batch: tuple[IdArray, IdArray], config: TrainConfig, state: TrainState, rate: float
+    parallel: DataParallelStep, batch: tuple[IdArray, IdArray], config: TrainConfig, state: TrainState, rate: float
 ) -> tuple[float, float]:
     """One update of the weights; returns the batch's loss and the gradient's norm before clipping."""
     assert state.optimizer is not None
-    parameters = list(shards.model.parameters())
+    parameters = list(parallel.model.parameters())
     inputs, targets = (torch.from_numpy(part).long().to(parameters[0].device) for part in batch)  # (B, T)
     state.optimizer.param_groups[0]["lr"] = rate
-    loss, hidden = shards.gradients(inputs, targets, state.hidden)
+    loss, hidden = parallel.gradients(inputs, targets, state.hidden)
     norm = clip_grad_norm_(parameters, config.grad_clip or math.inf).item()
     if not (math.isfinite(loss) and math.isfinite(norm)):
         what, wrong = ("gradient norm", norm) if math.isfinite(loss) else ("loss", loss)
         raise _diverged(what, wrong, state.step + 1, config.learning_rate)
     state.optimizer.step()
     if state.average is not None:
-        _average(state.average, shards.model, min(config.weight_average, (1 + state.step) / (WARMING + state.step)))
+        _average(state.average, parallel.model, min(config.weight_average, (1 + state.step) / (WARMING + state.step)))
     state.hidden = hidden
     return loss, norm
 

@@ -20,7 +20,7 @@ from charlm.runs.checkpoint import save_weights
 from charlm.runs.resume import reopen
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from charlm.training.data_parallel import Shards
+from charlm.training.data_parallel import DataParallelStep
 from tests.tiny_runs import assert_same_training, entered, small_corpus, state_numbers, trained, untimed
 
 evaluate_module = import_module("charlm.training.evaluate")  # its function has its name
@@ -66,13 +66,13 @@ def one_step_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_racers_see_the_same_batches(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[int, list[bytes]] = {}
-    gradients = Shards.gradients
+    gradients = DataParallelStep.gradients
 
-    def spy(self: Shards, inputs: torch.Tensor, targets: torch.Tensor, hidden: Any) -> Any:
+    def spy(self: DataParallelStep, inputs: torch.Tensor, targets: torch.Tensor, hidden: Any) -> Any:
         seen.setdefault(id(self), []).append(torch.stack([inputs, targets]).numpy().tobytes())
         return gradients(self, inputs, targets, hidden)
 
-    monkeypatch.setattr(Shards, "gradients", spy)
+    monkeypatch.setattr(DataParallelStep, "gradients", spy)
     trainers = trainers_of(entered(store, *RACE_ARCHS, steps=60))
     run_trainers(trainers, Control())
     first, *others = seen.values()

@@ -10,7 +10,7 @@ from torch import Tensor
 from charlm.config import ModelConfig
 from charlm.models import build_model
 from charlm.models.blocks import ResidualModel
-from charlm.training.data_parallel import Shards
+from charlm.training.data_parallel import DataParallelStep
 
 V, H = 13, 8
 both = pytest.mark.parametrize("arch", ["transformer", "mingru"])
@@ -91,7 +91,7 @@ def test_products_in_bfloat16_come_close(arch: str, vocab_size: int) -> None:
     losses, norms = [], []
     for precision in (torch.float32, torch.bfloat16):
         model.precision = precision
-        with Shards(model, 1) as shards:
+        with DataParallelStep(model, 1) as shards:
             loss, state = shards.gradients(ids, ids.roll(-1, 1), None)
             losses.append(shards.gradients(ids, ids.roll(-1, 1), state)[0] + loss)
         norms.append(math.hypot(*(one.grad.norm().item() for one in model.parameters() if one.grad is not None)))

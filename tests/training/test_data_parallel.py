@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from charlm.config import ModelConfig
 from charlm.models import LanguageModel, build_model
 from charlm.models.kernels.plan import team
-from charlm.training.data_parallel import Shards
+from charlm.training.data_parallel import DataParallelStep
 from tests.tiny_runs import TRAINED
 
 V = 11
@@ -37,7 +37,7 @@ def test_gradients_are_those_of_the_whole_batch(arch: str, rows: int, count: int
     whole = F.cross_entropy(logits.flatten(0, 1), targets.reshape(-1))
     whole.backward()
     wanted = grads_of(model)
-    with Shards(model, count) as shards:
+    with DataParallelStep(model, count) as shards:
         loss, state = shards.gradients(inputs, targets, before)
     assert loss == pytest.approx(whole.item(), rel=1e-6)
     for mine, other in zip((*grads_of(model), *state), (*wanted, *end), strict=True):
@@ -55,7 +55,7 @@ def test_what_is_laid_out_for_all_shards_is_that_step_s() -> None:
     for count in (1, 2):
         again = model_of("lstm")
         again.precision = torch.bfloat16
-        with Shards(again, count) as shards:
+        with DataParallelStep(again, count) as shards:
             shards.gradients(inputs, targets, None)
             first = grads_of(shards.model)
             with torch.no_grad():
@@ -75,7 +75,7 @@ def test_every_dropout_is_drawn_anew_by_each_shard_and_repeats_with_the_seed(cou
     losses = []
     for _ in range(2):
         config = ModelConfig(vocab_size=V, embed_dim=4, hidden_size=6, dropout=0.5, **everything)  # type: ignore[arg-type]
-        with Shards(build_model(config, 3).train(), count) as shards:
+        with DataParallelStep(build_model(config, 3).train(), count) as shards:
             losses.append([shards.gradients(inputs, targets, None)[0] for _ in range(3)])
     assert losses[0] == losses[1] and len(set(losses[0])) == 3
 
@@ -86,7 +86,7 @@ def test_dropout_is_drawn_anew_each_step_and_the_same_from_the_same_seed(count: 
     losses = []
     for _ in range(2):
         model = model_of("gru", dropout=0.5)
-        with Shards(model, count) as shards:
+        with DataParallelStep(model, count) as shards:
             losses.append([shards.gradients(inputs, targets, None)[0] for _ in range(3)])
     assert losses[0] == losses[1] and len(set(losses[0])) == 3
 
@@ -94,14 +94,14 @@ def test_dropout_is_drawn_anew_each_step_and_the_same_from_the_same_seed(count: 
 def test_evaluation_mode_of_the_model_is_the_shards() -> None:
     inputs, targets = batch(4)
     model = model_of("lstm", dropout=0.5).eval()
-    with Shards(model, 2) as shards:
+    with DataParallelStep(model, 2) as shards:
         assert shards.gradients(inputs, targets, None)[0] == shards.gradients(inputs, targets, None)[0]
 
 
 def test_no_thread_is_left_and_an_error_arrives() -> None:
     inputs, targets = batch(4)
     before = threading.active_count()
-    with Shards(model_of("rnn"), 2) as shards:
+    with DataParallelStep(model_of("rnn"), 2) as shards:
         shards.gradients(inputs, targets, None)
         with pytest.raises((IndexError, RuntimeError)):
             shards.gradients(inputs + 2 * V, targets, None)

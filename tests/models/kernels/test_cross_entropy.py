@@ -16,7 +16,7 @@ from charlm.models.kernels import cross_entropy
 from charlm.models.kernels.bptt import Buffers, ComputePlan
 from charlm.models.kernels.cross_entropy import MANY_TOKENS, CrossEntropy, Sampler, output_loss
 from charlm.models.kernels.jit import is_wanted
-from charlm.training.data_parallel import Shards
+from charlm.training.data_parallel import DataParallelStep
 
 N, D, V = 13, 6, 300  # more than the lanes of a compiled loop, and no multiple
 
@@ -124,7 +124,7 @@ def batch(vocab_size: int = MANY_TOKENS, rows: int = 4) -> tuple[torch.Tensor, t
 
 def gradients(model: LanguageModel, count: int) -> list[torch.Tensor]:
     """After a step of so many shards, each as a tensor of the parameter's shape."""
-    with Shards(model, count) as shards:
+    with DataParallelStep(model, count) as shards:
         shards.gradients(*batch(), None)
     assert all(parameter.grad is not None and not parameter.grad.is_sparse for parameter in model.parameters())
     return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
