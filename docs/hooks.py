@@ -24,10 +24,11 @@ from charlm.cli import app  # noqa: E402
 from charlm.config import Config, CorpusConfig, ModelConfig, SampleConfig, TrainConfig  # noqa: E402
 from charlm.dataset import Dataset  # noqa: E402
 from charlm.limits import Limits  # noqa: E402
-from charlm.models import LanguageModel, build_model  # noqa: E402
+from charlm.metrics import Metrics  # noqa: E402
+from charlm.models import build_model  # noqa: E402
 from charlm.presets import PRESET_HINTS, PRESETS  # noqa: E402
 from charlm.run import Run  # noqa: E402
-from charlm.tokenizer import fit_tokenizer  # noqa: E402
+from charlm.tokenizer import CharTokenizer  # noqa: E402
 from charlm.ui import endpoints  # noqa: E402
 
 if TYPE_CHECKING:
@@ -39,15 +40,15 @@ CONFIGS: tuple[type[Config], ...] = (ModelConfig, TrainConfig, SampleConfig, Cor
 # Where the command line's options are described that stand for a field of a config class.
 SETTINGS_PAGE = "settings.md"
 # What the Python page describes beside `charlm.__all__`.
-MORE_PYTHON = (load_corpus, fit_tokenizer, Dataset, build_model, LanguageModel, Run)
+MORE_PYTHON = (load_corpus, CharTokenizer, Dataset, build_model, Metrics, Run)
 PICTURES = ("tests/e2e/pictures", "bench/curves")
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table in Markdown; bars within cells are escaped."""
+    """A table in Markdown; a bar in a cell has to stand in code."""
     head = list(header)
     lines = [head, ["---"] * len(head), *(list(row) for row in rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def code(text: object) -> str:
@@ -195,12 +196,15 @@ def python() -> str:
         "Functions": [one for one in public if inspect.isfunction(one)],
         "Settings": [one for one in public if inspect.isclass(one) and issubclass(one, Config)],
         "Errors": [one for one in public if inspect.isclass(one) and issubclass(one, Exception)],
-        "A training by hand": MORE_PYTHON,
+        "For a training by hand": MORE_PYTHON,
     }
-    return "\n\n".join(
-        "\n\n".join([f"## {title}", *(f"::: {one.__module__}.{one.__qualname__}" for one in found)])
-        for title, found in groups.items()
-    )
+    return "\n\n".join("\n\n".join([f"## {title}", *map(described, found)]) for title, found in groups.items())
+
+
+def described(thing: Any) -> str:
+    """What mkdocstrings is asked for; of settings and errors the head only, as Settings has their fields."""
+    head_only = inspect.isclass(thing) and issubclass(thing, Config | Exception)
+    return f"::: {thing.__module__}.{thing.__qualname__}" + "\n    options:\n      members: false" * head_only
 
 
 GENERATED: dict[str, Callable[[], str]] = {
