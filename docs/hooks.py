@@ -230,6 +230,15 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
     return files
 
 
+def on_post_page(output: str, page: "Page", **_: Any) -> str:
+    """Refuse a page that would fetch anything from elsewhere when it is read."""
+    from mkdocs.exceptions import PluginError
+
+    if fetched := re.search(r"""<(?:script|link|img)\b[^>]*(?:src|href)=["']?https?:[^>]*>""", output):
+        raise PluginError(f"{page.file.src_uri} is not complete without a network: {fetched[0]}")
+    return output
+
+
 def on_page_markdown(markdown: str, page: "Page", **_: Any) -> str:
     """Put the generated parts in, and let pictures be found where `on_files` brings them."""
     up = "../" * page.file.src_uri.count("/")
