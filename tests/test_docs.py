@@ -112,7 +112,7 @@ def test_few_blocks_are_not_run() -> None:
     """Those that install, start a server, train for an hour, or run elsewhere in the tests."""
     left_out = [block.not_run for page in PAGES for block in blocks(page) if block.not_run]
     assert all(re.search(REASONS, reason) for reason in left_out), left_out
-    assert len(left_out) <= 12, left_out
+    assert len(left_out) <= 13, left_out
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"], ids=name_of)
