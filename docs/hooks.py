@@ -5,6 +5,7 @@ elsewhere in the repository, and linked so that they are seen there, too, are br
 """
 
 import dataclasses
+import html
 import inspect
 import re
 import sys
@@ -51,6 +52,11 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def plain(text: str) -> str:
+    """A text of the code as Markdown: `<unk>` is no markup."""
+    return html.escape(text, quote=False)
+
+
 def code(text: object) -> str:
     """The text as code; empty stays empty."""
     return f"`{text}`" if str(text) else ""
@@ -72,7 +78,7 @@ def settings_table(cls: type[Config]) -> str:
             code(shown(field.default)),
             span(field),
             field.metadata["unit"],
-            field.metadata["hint"],
+            plain(field.metadata["hint"]),
         )
         for field in dataclasses.fields(cls)
     ]
@@ -103,7 +109,7 @@ def presets() -> str:
     rows = []
     for name, values in PRESETS.items():
         changes = ", ".join(f"`{setting}` {shown(value)}" for setting, value in values.items())
-        rows.append((code(name), PRESET_HINTS[name], changes or "the defaults"))
+        rows.append((code(name), plain(PRESET_HINTS[name]), changes or "the defaults"))
     return table(("Preset", "About", "Settings that differ from the defaults"), rows)
 
 
@@ -130,8 +136,8 @@ def section(name: str, command: Any) -> str:
     options = [one for one in command.params if one.param_type_name == "option"]
     words = [one.metavar if one.required else f"[{one.metavar}]" for one in arguments] + ["[OPTIONS]"] * bool(options)
     own = [one for one in (*arguments, *options) if not getattr(one, "rich_help_panel", None)]
-    rows = [(code(flags(one)), one.help or "") for one in own]
-    parts = [f"## {name}", command.help, f"```text\n{' '.join(['python -m charlm', name, *words])}\n```"]
+    rows = [(code(flags(one)), plain(one.help or "")) for one in own]
+    parts = [f"## {name}", plain(command.help), f"```text\n{' '.join(['python -m charlm', name, *words])}\n```"]
     parts.append(table(("Argument or option", "What it is"), rows))
     for cls in CONFIGS:
         taken = [one for one in options if one.rich_help_panel == cls.__name__.removesuffix("Config")]
@@ -167,7 +173,7 @@ def endpoint_section(function: Callable[..., Any]) -> str:
     """Name, parameters, answer and docstring of an endpoint."""
     signature = inspect.signature(function)
     rows = [(code(one.name), code(kind(one.annotation)), default(one)) for one in signature.parameters.values()]
-    parts = [f"## /{function.__name__}", inspect.cleandoc(function.__doc__ or "")]
+    parts = [f"## /{function.__name__}", plain(inspect.cleandoc(function.__doc__ or ""))]
     parts += [table(("Parameter", "Type", "Default"), rows)] if rows else []
     return "\n\n".join([*parts, f"Returns {code(kind(signature.return_annotation))}."])
 
@@ -185,14 +191,14 @@ def default(parameter: inspect.Parameter) -> str:
 
 def limits() -> str:
     """What a visitor of a public Space may use."""
-    rows = [(code(row["name"]), f"{row['value']:,}", row["unit"], row["what"]) for row in Limits().rows()]
+    rows = [(code(row["name"]), f"{row['value']:,}", row["unit"], plain(row["what"])) for row in Limits().rows()]
     return table(("Limit", "Value", "Unit", "What it bounds"), rows)
 
 
 def python() -> str:
     """The public Python API, for mkdocstrings: `charlm.__all__`, and what makes a training by hand."""
     public = [getattr(charlm, name) for name in charlm.__all__]
-    groups = {
+    groups: dict[str, Iterable[Any]] = {
         "Functions": [one for one in public if inspect.isfunction(one)],
         "Settings": [one for one in public if inspect.isclass(one) and issubclass(one, Config)],
         "Errors": [one for one in public if inspect.isclass(one) and issubclass(one, Exception)],
