@@ -10,7 +10,7 @@ PATH = ROOT / "bench" / "RESULTS.md"
 HEAD = """# What was measured
 
 Medians; the usual code and ours in turn, each in a process of its own. `python -m charlm bench NAME --write` measures
-anew and replaces the section of that name. Shared machines are noisy: ratios say more than figures.
+again and replaces the section of that name. Shared machines are noisy: ratios say more than figures.
 """
 
 

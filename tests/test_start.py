@@ -25,6 +25,7 @@ def test_the_front_matter_is_what_a_space_asks_for() -> None:
     space = front_matter()
     assert {"title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "app_file"} <= space.keys()
     assert space["sdk"] == "gradio" and space["python_version"] == '"3.12"' and len(space["short_description"]) <= 60
+    assert space["license"] == "mit"
     assert (ROOT / space["app_file"]).is_file()
     assert tuple(map(int, space["sdk_version"].split("."))) >= (6, 31)
 

@@ -190,7 +190,10 @@ class Dataset(Cut):
 
     Args:
         ids: the whole text, (N,), in memory or mapped, to be split by the fractions; or its parts.
-        batch_size, seq_len, val_fraction, test_fraction: see `Cut`.
+        batch_size: rows, see `Cut`.
+        seq_len: tokens a row, see `Cut`.
+        val_fraction: share held out for validation, see `Cut`.
+        test_fraction: share kept for a final test, see `Cut`.
         characters: of the text of each part, if there are not as many as tokens.
 
     Attributes:

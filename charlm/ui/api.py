@@ -135,12 +135,15 @@ def _listing(services: Services) -> list[Callable[..., Any]]:
 
     @_spoken
     def runs() -> list[dict[str, Any]]:
-        """All runs, newest first, the shipped ones last."""
+        """All runs, newest first, the included ones last: id, label, architecture, status, losses, size, time."""
         return [_summary(run) for run in services.store.list()]
 
     @_spoken
     def evaluate(run_id: str, text: str = "", options: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Score a text; without one, the run's own corpus: options {"split": "val", "test" or "all"}."""
+        """Score a text: nats per token, bits per character, perplexity, tokens.
+
+        Without a text, the run's own corpus is scored: options {"split": "val", "test" or "all"}.
+        """
         run, given = services.store.get(run_id), options_of(options)
         split = given.pop("split", "")
         reject_unknown(given, ("split",))
@@ -148,7 +151,7 @@ def _listing(services: Services) -> list[Callable[..., Any]]:
 
     @_spoken
     def limits() -> dict[str, Any]:
-        """What one may use here: the table of limits of a public Space, and what is left of it; empty elsewhere."""
+        """Whether this is a public Space, its table of limits, and the remaining quota; both empty elsewhere."""
         if services.limits is None:
             return {"public": False, "limits": [], "left": {}}
         return {"public": True, "limits": services.limits.rows(), "left": services.jobs.left()}
@@ -170,7 +173,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
     def train(
         corpus: str = "", file: dict[str, Any] | None = None, arch: str = "lstm", options: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Queue a training; corpus: a catalog key, or file: an upload."""
+        """Queue a training: run_id, status, position in the queue. Corpus is a catalog key, or file an upload."""
         return begin(corpus, file, [arch], options)[0]
 
     @_spoken
@@ -180,17 +183,17 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         archs: list[str] | None = None,
         options: dict[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
-        """Queue a race of several architectures on the same batches."""
+        """Queue a race of several architectures on the same batches: a list of what /train returns."""
         return begin(corpus, file, texts_of(archs, "archs") or ["lstm", "gru", "rnn"], options)
 
     @_spoken
     def status(run_id: str, since_step: int = -1) -> dict[str, Any]:
-        """Where a run stands, with the metrics rows beyond a step."""
+        """Status, step, losses, speed and time left of a run, with the rows of metrics after a step."""
         return jobs.status(run_id, whole_of(since_step))
 
     @_spoken
     def pause(run_id: str) -> dict[str, Any]:
-        """Let the run's job rest after its present step."""
+        """Pause the run's job after its present step."""
         return jobs.pause(run_id)
 
     @_spoken
@@ -200,16 +203,16 @@ def _training(services: Services) -> list[Callable[..., Any]]:
 
     @_spoken
     def resume(run_id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Go on; options may add steps, epochs or minutes."""
+        """Continue a run; options may add steps, epochs or minutes."""
         return jobs.resume(run_id, options_of(options))
 
     @_spoken
     def fork(
         run_id: str, options: dict[str, Any] | None = None, corpus: str = "", file: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """A new run that goes on from what this one has learned; options may change learning_rate, steps, label.
+        """A new run that continues from what this one has learned; options may change learning_rate, steps, label.
 
-        With a corpus, a catalog key, or a file, an upload, it goes on with that text.
+        With a corpus (a catalog key) or a file (an upload) it continues on that text.
         """
         cleaning = services.store.get(run_id).corpus_config
         other = corpus_of(services, corpus, file, cleaning) if corpus or file else None
@@ -217,17 +220,17 @@ def _training(services: Services) -> list[Callable[..., Any]]:
 
     @_spoken
     def retry(run_id: str) -> dict[str, Any]:
-        """A new run with a failed one's settings and the mend for its failure."""
+        """A new run with a failed one's settings, the one changed that made it fail."""
         return jobs.retry(run_id)
 
     @_spoken
     def queue() -> list[dict[str, Any]]:
-        """What is at work (position 0) and what waits, in its order."""
+        """What is running (position 0) and what waits, in its order."""
         return jobs.queue_list()
 
     @_spoken
     def move(run_id: str, by: int) -> dict[str, Any]:
-        """Move what waits by so many places; negative: towards the front of the queue."""
+        """Move a waiting job by so many places; negative: towards the front of the queue."""
         return jobs.move(run_id, whole_of(by, "by"))
 
     return [train, race, status, pause, stop, resume, fork, retry, queue, move]
@@ -256,9 +259,10 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
 
     @_spoken
     def next_tokens(run_id: str, text: str = "", options: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """What may come after a text, the likeliest first: token, probability as drawn, raw: the model's own.
+        """Next-token probabilities after a text, the most likely first.
 
-        Options: those of a generation, and count: how many tokens, 12 if left out.
+        Each has token, probability (as it would be drawn) and raw (the model's own, without temperature and the like).
+        Options: those of /generate, and count: how many tokens, 12 if left out.
         """
         run, given = services.store.get(run_id), options_of(options)
         count = whole_of(given.pop("count", 12), "count")
@@ -280,7 +284,7 @@ def _told(draft: Draft, config: SampleConfig) -> str | list[str]:
 def _exchange(services: Services) -> list[Callable[..., Any]]:
     @_spoken
     def export(run_id: str, format: str = "zip") -> dict[str, Any]:
-        """A run as a file: zip for this program, html for a page that writes offline, and others; see README."""
+        """A run as a file: zip for this program, html for a page that writes offline, torch, udacity, onnx or html8."""
         run, kind = services.store.get(run_id), find_format(text_of(format, "format"))
         path = services.files.run(run, kind)
         return FileData(path=path, orig_name=Path(path).name).model_dump()
