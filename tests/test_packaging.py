@@ -114,7 +114,5 @@ def test_its_page_answers_and_keeps_its_files_in_the_current_folder(programs: Pa
 
     with serving(elsewhere.parent, [str(programs / "charlm"), "app"], elsewhere) as server:
         listed = Client(server.address, verbose=False).predict(api_name="/runs")
-        server.process.terminate()
-        assert server.process.wait(30) == 143
     assert {run["run_id"] for run in listed if run["shipped"]} >= {"sherlock-lstm", "sherlock-gru", "sherlock-rnn"}
     assert (elsewhere / "data" / "browser-secret").is_file()
