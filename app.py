@@ -2,7 +2,7 @@
 
 import sys
 
-from charlm.ui.app import main
+from charlm.ui.launch import main
 
 if __name__ == "__main__":
     sys.exit(main())

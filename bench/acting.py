@@ -36,7 +36,7 @@ def row(step: int, place: int) -> dict[str, Any]:
 def stage(store: Any, points: int, status: str = "running") -> list[Any]:
     """A race of three whose logs have `points` rows; held by this process while it runs."""
     from charlm.config import CorpusConfig, ModelConfig, TrainConfig
-    from charlm.tokenizer import CharTokenizer
+    from charlm.tokenizers import CharTokenizer
 
     runs = []
     for place, arch in enumerate(ARCHS):
@@ -79,11 +79,11 @@ def act(runs: list[Any], points: int) -> dict[str, Any]:
                 run.log.append(row(step, place))
                 if step % PER_SECOND == 0:
                     tell(run, step)
-            racers = [{"arch": run.arch, "label": run.label, "val_loss": run.best_val_loss} for run in runs]
-            job.update(step=step, progress=step / LIVES, eta_seconds=3600.0 - step / 10, racers=racers)
+            trainers = [{"arch": run.arch, "label": run.label, "val_loss": run.best_val_loss} for run in runs]
+            job.update(step=step, progress=step / LIVES, eta_seconds=3600.0 - step / 10, trainers=trainers)
             time.sleep(1 / PER_SECOND)
 
-    job.update(step=points, progress=points / LIVES, eta_seconds=3600.0, racers=[])
+    job.update(step=points, progress=points / LIVES, eta_seconds=3600.0, trainers=[])
     threading.Thread(target=play, daemon=True).start()
     return job
 
@@ -96,11 +96,11 @@ def launch(demo: Any, options: Mapping[str, Any]) -> str:
 
 def lab(folder: Path) -> tuple[Any, Callable[[], str]]:
     """The app's services over a folder of its own, and how to serve them."""
-    from charlm.jobs import Jobs
-    from charlm.runs import RunStore
+    from charlm.jobs.service import Jobs
+    from charlm.runs.store import RunStore
     from charlm.serving import Serving
-    from charlm.ui.common import Services
-    from charlm.ui.demo import build_demo
+    from charlm.ui.app import build_demo
+    from charlm.ui.html import Services
     from charlm.ui.theme import launch_options
 
     store = RunStore(folder / "runs", folder / "shipped")
@@ -125,7 +125,7 @@ def usual(folder: Path, points: int, running: bool) -> str:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from charlm.runs import RunStore
+    from charlm.runs.store import RunStore
 
     store = RunStore(folder / "runs", folder / "shipped")
     runs = stage(store, points, "running" if running else "finished")
@@ -154,7 +154,7 @@ def usual(folder: Path, points: int, running: bool) -> str:
 def training(folder: Path, arch: str) -> Callable[[float], dict[str, float]]:
     """The app with a real training; call what comes back to measure its steps a second."""
     from charlm.config import CorpusConfig
-    from charlm.corpus import corpus_from_text
+    from charlm.data.corpus import corpus_from_text
     from charlm.presets import from_options
 
     services, serve = lab(folder)
@@ -164,7 +164,7 @@ def training(folder: Path, arch: str) -> Callable[[float], dict[str, float]]:
     services.jobs.start(corpus, from_options({"preset": "quick", **QUICK}), archs)
 
     def so_far() -> tuple[float, float]:
-        """Steps of all racers, and the seconds they took by the training's own clock, which ends with a step."""
+        """Steps of all trainers, and the seconds they took by the training's own clock, which ends with a step."""
         states = [services.jobs.state(run) for run in services.store.list()]
         return sum(state["step"] for state in states), sum(state["seconds"] for state in states)
 

@@ -60,9 +60,9 @@ def usual(path: str) -> Callable[[], Round]:
 def ours(path: str) -> Callable[[], Round]:
     """The way from a file to what a training reads."""
     from charlm.config import CorpusConfig
-    from charlm.corpus import read_corpus_file
-    from charlm.dataset import ids_of
-    from charlm.tokenizer import CharTokenizer
+    from charlm.data.corpus import read_corpus_file
+    from charlm.data.dataset import ids_of
+    from charlm.tokenizers import CharTokenizer
 
     def play() -> tuple[object, str]:
         corpus = read_corpus_file(Path(path), CorpusConfig())

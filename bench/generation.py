@@ -77,7 +77,7 @@ def usual_stream(archs: list[str], length: int, **sizes: int) -> Callable[[], di
 
 def one_stream(archs: list[str], length: int, **sizes: int) -> Callable[[], dict[str, float]]:
     """`generate`, the model made ready anew each time."""
-    from charlm.sample import generate
+    from charlm.generation import generate
 
     (model, tokenizer), config = _model(archs[0], sizes), _drawing(length)
     return _rate(lambda: sum(map(len, generate(model, tokenizer, PROMPT, config))))
@@ -85,7 +85,7 @@ def one_stream(archs: list[str], length: int, **sizes: int) -> Callable[[], dict
 
 def many_samples(archs: list[str], length: int, **sizes: int) -> Callable[[], dict[str, float]]:
     """`generate_many`, 64 texts."""
-    from charlm.sample import generate_many
+    from charlm.generation import generate_many
 
     (model, tokenizer), config = _model(archs[0], sizes), _drawing(length)
     return _rate(lambda: sum(map(len, generate_many(model, tokenizer, [PROMPT] * 64, config))))
@@ -93,7 +93,7 @@ def many_samples(archs: list[str], length: int, **sizes: int) -> Callable[[], di
 
 def side_by_side(archs: list[str], length: int, **sizes: int) -> Callable[[], dict[str, float]]:
     """The texts of several models as the page has them written: by one thread, in turns."""
-    from charlm.serving.scribe import OpenedModel, Scribe
+    from charlm.serving.batcher import OpenedModel, Scribe
 
     opened, scribe = [OpenedModel(*_model(arch, sizes)) for arch in archs], Scribe(lambda: False)
 
@@ -126,7 +126,7 @@ def training_and_streams(sizes: dict[str, int], training: dict[str, Any]) -> Cal
 @contextmanager
 def _streams(sizes: dict[str, int]) -> Iterator[Callable[[], int]]:
     """Three texts that never end, read as pages read them; gives how many characters were read so far."""
-    from charlm.serving.scribe import OpenedModel, Scribe
+    from charlm.serving.batcher import OpenedModel, Scribe
 
     scribe, ended, read = Scribe(lambda: True), threading.Event(), dict.fromkeys(ARCHS, 0)
 
@@ -151,7 +151,7 @@ def _streams(sizes: dict[str, int]) -> Iterator[Callable[[], int]]:
 def _model(arch: str, sizes: dict[str, int]) -> Any:
     from charlm.config import ModelConfig
     from charlm.models import build_model
-    from charlm.tokenizer import CharTokenizer
+    from charlm.tokenizers import CharTokenizer
 
     return build_model(ModelConfig(arch=arch, **sizes), 1), CharTokenizer(_tokens(sizes["vocab_size"]))  # type: ignore[arg-type]
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.resumable import label_of, logged, markdown, settings_of, train
-from charlm.cli.texts import open_corpus
-from charlm.config import ARCH_NAMES, ARCHITECTURES
-from charlm.encoding import corpus_cut, tokenizer_for
-from charlm.estimate import size_for
+from charlm.architectures import ARCH_NAMES, ARCHITECTURES
+from charlm.cli.options import open_corpus
+from charlm.data.dataset import corpus_cut, tokenizer_for
 from charlm.presets import from_options
-from charlm.runs import Run
+from charlm.runs.store import Run
+from charlm.training.estimate import size_for
 
 PARAMETERS = 3_400_000  # an LSTM of 2 x 512
 SHARED: dict[str, Any] = {"batch_size": 16, "seq_len": 64, "dropout": 0.4, "weight_decay": 0.1}

@@ -16,13 +16,13 @@ from pathlib import Path
 from bench.how_far import PARAMETERS, recipe
 from bench.model_card import card
 from bench.resumable import train
-from charlm.catalog import DEFAULT_KEY, load_corpus
-from charlm.checkpoint import load_weights, save_weights, weights_about
-from charlm.dataset import Dataset
-from charlm.device import all_threads
-from charlm.evaluate import Evaluation, evaluate
+from charlm.data.catalog import DEFAULT_KEY, load_corpus
+from charlm.data.dataset import Dataset
 from charlm.models import LanguageModel
-from charlm.runs import SHIPPED, Run
+from charlm.models.kernels.plan import all_threads
+from charlm.runs.checkpoint import load_weights, save_weights, weights_about
+from charlm.runs.store import SHIPPED, Run
+from charlm.training.evaluate import Evaluation, evaluate
 
 ARCHS = ("lstm", "gru", "rnn", "transformer")
 PASSES = 8  # over the text, about ten minutes on two cores; more teach it by heart

@@ -3,11 +3,12 @@
 import math
 
 from bench.resumable import markdown
-from charlm.config import ARCH_NAMES, ModelConfig, SampleConfig, TrainConfig
-from charlm.evaluate import Evaluation
+from charlm.architectures import ARCH_NAMES
+from charlm.config import ModelConfig, SampleConfig, TrainConfig
+from charlm.generation import generate
 from charlm.models import LanguageModel
-from charlm.runs import Run
-from charlm.sample import generate
+from charlm.runs.store import Run
+from charlm.training.evaluate import Evaluation
 
 POINTS = 12  # of a curve
 PROMPT, LENGTH = "Holmes", 400  # of a sample

@@ -7,12 +7,12 @@ import sys
 from dataclasses import replace
 
 from bench.measure import Row
-from charlm.catalog import DEFAULT_KEY, load_corpus
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
-from charlm.dataset import Dataset
+from charlm.data.catalog import DEFAULT_KEY, load_corpus
+from charlm.data.dataset import Dataset
 from charlm.models import build_model
-from charlm.tokenizer import CharTokenizer
-from charlm.train import train
+from charlm.tokenizers import CharTokenizer
+from charlm.training.train import train
 
 SEEDS = (1, 2, 3)
 MODEL = ModelConfig(hidden_size=64, dropout=0.1)

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from charlm.cli.texts import open_corpus
-from charlm.cli.work import released, stops_between_steps
-from charlm.encoding import corpus_cut, tokenizer_for
-from charlm.entry import enter, reopen
+from charlm.cli.options import open_corpus
+from charlm.cli.progress import released, stops_between_steps
+from charlm.data.dataset import corpus_cut, tokenizer_for
+from charlm.jobs.scheduler import Control, RunTrainer, prepare, run_trainers
 from charlm.presets import from_options
-from charlm.race import Control, Racer, line_up, run_race
-from charlm.runs import Run, RunStore
+from charlm.runs.create import create_runs, reopen
+from charlm.runs.store import Run, RunStore
 
 LOSSES = ("train_loss", "val_loss", "test_loss")
 
@@ -59,11 +59,11 @@ def train(work: Path, corpus: str, preset: str, options: Mapping[str, Any]) -> R
         tokenizer = tokenizer_for(text, config.model, config.corpus)
         every = {"eval_every": corpus_cut(text, tokenizer, config.train, config.corpus)[0].steps_per_epoch}
         print(command(corpus, preset, {**options, **every}), flush=True)
-        [run] = enter(store, text, from_options({**options, **every}, preset), [config.model.arch], (), tokenizer)
+        [run] = create_runs(store, text, from_options({**options, **every}, preset), [config.model.arch], (), tokenizer)
     control = Control()
     with stops_between_steps(control), released([run]):
-        racers = line_up([run], text, resume=bool(known))
-        run_race(racers, control, Reporter(racers[0], work / f"{run.run_id}.jsonl"))
+        trainers = prepare([run], text, resume=bool(known))
+        run_trainers(trainers, control, Reporter(trainers[0], work / f"{run.run_id}.jsonl"))
     return store.get(run.run_id)
 
 
@@ -71,12 +71,12 @@ class Reporter:
     """Prints and logs each validation of a training once.
 
     Args:
-        racer: what trains.
+        trainer: what trains.
         path: of the log; it may hold what was told before an interruption.
     """
 
-    def __init__(self, racer: Racer, path: Path) -> None:
-        self._racer, self._path = racer, path
+    def __init__(self, trainer: RunTrainer, path: Path) -> None:
+        self._racer, self._path = trainer, path
         before = logged(path)
         self._told = before[-1]["step"] if before else 0
         self._earlier = before[-1]["wall_minutes"] if before else 0.0

@@ -5,12 +5,12 @@ import sys
 import torch
 
 from bench.measure import Row
-from charlm.catalog import load_corpus
-from charlm.dataset import Dataset
-from charlm.evaluate import evaluate
-from charlm.exchange.packing import Bits, pack, unpack
+from charlm.data.catalog import load_corpus
+from charlm.data.dataset import Dataset
+from charlm.formats.html import Bits, pack, unpack
 from charlm.models import LanguageModel
-from charlm.runs import RunStore
+from charlm.runs.store import RunStore
+from charlm.training.evaluate import evaluate
 
 GOALS: dict[Bits, str] = {16: "within 0.001", 8: "within 0.01"}
 QUICK = 2_000  # characters

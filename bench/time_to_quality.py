@@ -55,10 +55,10 @@ def main(words: Sequence[str] | None = None) -> None:
 def train_usual(arch: str, corpus: str, work: Path, epochs: int) -> None:
     """The notebook's training, to its end or to so many epochs."""
     from bench.usual_notebook import EPOCHS, Notebook
-    from charlm.cli.texts import open_corpus
+    from charlm.cli.options import open_corpus
     from charlm.config import CorpusConfig
-    from charlm.dataset import Dataset
-    from charlm.tokenizer import CharTokenizer
+    from charlm.data.dataset import Dataset
+    from charlm.tokenizers import CharTokenizer
 
     text = open_corpus(corpus, CorpusConfig(drop_newlines=True, separator="space")).text
     tokenizer = CharTokenizer.fit(text)
@@ -81,8 +81,8 @@ def measured(weights: Mapping[str, Any], arch: str, ids: Any) -> float:
     """The loss over a whole held-out text of weights that have torch's names."""
     from bench.usual_notebook import HIDDEN, LAYERS
     from charlm.config import ModelConfig
-    from charlm.evaluate import evaluate
     from charlm.models import build_model
+    from charlm.training.evaluate import evaluate
 
     vocab_size = weights["fc.bias"].shape[0]
     model = build_model(ModelConfig(arch=arch, vocab_size=vocab_size, hidden_size=HIDDEN, num_layers=LAYERS))
@@ -120,7 +120,7 @@ def best_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def reached(work: Path, arch: str, usual: Mapping[str, Any]) -> list[list[str]]:
     """A line for each run of ours, with the first validation that is as good as the target, or the best."""
-    from charlm.runs import RunStore
+    from charlm.runs.store import RunStore
 
     runs = [run for run in RunStore(work / "runs").list() if run.arch == arch and not run.shipped]
     lines = []

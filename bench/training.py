@@ -81,9 +81,9 @@ def measured_ours(arch: str, steps: int, batch_size: int, seq_len: int, **sizes:
     import numpy as np
 
     from charlm.config import ModelConfig, TrainConfig
-    from charlm.dataset import Dataset
+    from charlm.data.dataset import Dataset
     from charlm.models import build_model
-    from charlm.train import train
+    from charlm.training.train import train
 
     ids = np.random.default_rng(0).integers(0, sizes["vocab_size"], 20 * batch_size * seq_len + 1).astype(np.uint8)
     dataset = Dataset(ids, batch_size, seq_len, val_fraction=0.0)

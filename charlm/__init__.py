@@ -17,20 +17,20 @@ from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig
 from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, JobError
 
 if TYPE_CHECKING:
-    from charlm.evaluate import evaluate
-    from charlm.runs import load_run
-    from charlm.sample import generate
-    from charlm.train import train
+    from charlm.generation import generate
+    from charlm.runs.store import load_run
+    from charlm.training.evaluate import evaluate
+    from charlm.training.train import train
 
 # torch's threads wait for one another by spinning unless this is set before torch is loaded: beside any other busy
 # process (a web server, a browser) a step of training then takes up to fifty times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _LAZY = {
-    "train": "charlm.train",
-    "generate": "charlm.sample",
-    "evaluate": "charlm.evaluate",
-    "load_run": "charlm.runs",
+    "train": "charlm.training.train",
+    "generate": "charlm.generation",
+    "evaluate": "charlm.training.evaluate",
+    "load_run": "charlm.runs.store",
 }
 
 __all__ = [
@@ -72,7 +72,7 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """Importing the module charlm.train would put it over the function charlm.train; this keeps the function."""
+    """Importing a module charlm.NAME would put it over the function of that name; this keeps the function."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _LAZY and isinstance(value, ModuleType):

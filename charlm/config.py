@@ -6,65 +6,51 @@ The command line, the browser and the endpoints all read those from here; nothin
 import dataclasses
 import difflib
 import math
+import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from charlm.architectures import (
+    ARCH_NAMES,
+    ARCHITECTURES,
+    ARCHS,
+    NARROWEST_RATED,
+    RACE_ARCHS,
+    RATED_SIZE,
+    Architecture,
+    is_counted,
+)
 from charlm.errors import ConfigError
 
+# The names of architectures.py are importable from here, too.
+__all__ = [
+    "ARCHITECTURES",
+    "ARCHS",
+    "ARCH_NAMES",
+    "LEVELS",
+    "LEVEL_NAMES",
+    "LONGEST_STOP",
+    "RACE_ARCHS",
+    "TOKEN_SETTINGS",
+    "Architecture",
+    "Config",
+    "CorpusConfig",
+    "ModelConfig",
+    "SampleConfig",
+    "TrainConfig",
+    "is_counted",
+    "reject_unknown",
+    "setting",
+    "suited_rate",
+]
 
-@dataclass(frozen=True)
-class Architecture:
-    """How an architecture is called and shown, and what settings must know of it.
-
-    Attributes:
-        name: as it is shown.
-        colour: everywhere.
-        source: where its class stands: "module:Class" in charlm/models.
-        learning_rate: that suits layers of RATED_SIZE; see bench/RECIPES.md.
-        rate_power: of the width, by which a good learning rate falls.
-        dropout: how much it takes of the dropout that suits an LSTM.
-        counted: it is counted in one pass over the text, not trained: no batches, no steps to choose, no layers.
-        attends: it looks back on `context` tokens, in `num_heads` ways.
-    """
-
-    name: str
-    colour: str
-    source: str
-    learning_rate: float = 3.5e-3
-    rate_power: float = 0.75
-    dropout: float = 0.5
-    counted: bool = False
-    attends: bool = False
-
-
-# A new architecture is one line here and one file in charlm/models. Colours are Okabe and Ito's, told apart by
-# colour-blind readers.
-ARCHITECTURES = {
-    "lstm": Architecture("LSTM", "#0072B2", "recurrent:LSTMModel", 1e-2, dropout=1.0),
-    "gru": Architecture("GRU", "#009E73", "recurrent:GRUModel", 5e-3, dropout=0.6),
-    "rnn": Architecture("RNN", "#D55E00", "recurrent:RNNModel", 2.5e-3),
-    "transformer": Architecture("Transformer", "#CC79A7", "transformer:TransformerModel", 1e-3, 1.25, attends=True),
-    "mingru": Architecture("minGRU", "#56B4E9", "mingru:MinGRUModel"),
-    "ngram": Architecture("n-gram", "#7F7F7F", "ngram:NGramModel", counted=True),
-}
-ARCHS = tuple(ARCHITECTURES)
-ARCH_NAMES = {arch: one.name for arch, one in ARCHITECTURES.items()}
-# The width that `Architecture.learning_rate` is for, and the one below which it does not rise any more.
-RATED_SIZE, NARROWEST_RATED = 512, 64
-# What a race is between unless told otherwise.
-RACE_ARCHS = ("lstm", "gru", "rnn")
 # What a token is, and what the tokens of a level are called.
 LEVEL_NAMES = {"char": "characters", "word": "words", "bpe": "subwords"}
 LEVELS = tuple(LEVEL_NAMES)
 # The settings that decide what a text's tokens are.
 TOKEN_SETTINGS = ("level", "words", "min_count", "vocab_size")
-
-
-def is_counted(arch: str) -> bool:
-    """Whether an architecture is counted in one pass over a text, not trained."""
-    return arch in ARCHITECTURES and ARCHITECTURES[arch].counted
 
 
 def setting(
@@ -302,7 +288,7 @@ class ModelConfig(Config):
             return f"order {self.order}"
         return f"{self.num_layers} layer{'' if self.num_layers == 1 else 's'} of {self.hidden_size}"
 
-    def sized(self, arch: str, vocab_size: int, train_tokens: int, seq_len: int) -> Self:
+    def resolve_for(self, arch: str, vocab_size: int, train_tokens: int, seq_len: int) -> Self:
         """These settings for one architecture and a text.
 
         Args:
@@ -311,11 +297,11 @@ class ModelConfig(Config):
             train_tokens: of its training part, which an n-gram counts; it may have been told to count more.
             seq_len: tokens it is trained on at a time, and so many a Transformer looks back on if nothing else is said.
         """
-        sized = dataclasses.replace(self, arch=arch, vocab_size=vocab_size)  # refuses what is none
+        resolve_for = dataclasses.replace(self, arch=arch, vocab_size=vocab_size)  # refuses what is none
         about = ARCHITECTURES[arch]
         counted = (self.counted or train_tokens) if about.counted else 0
         context = self.context or (seq_len if about.attends else 0)
-        return dataclasses.replace(sized, counted=counted, context=context)
+        return dataclasses.replace(resolve_for, counted=counted, context=context)
 
 
 @dataclass(frozen=True)
@@ -381,7 +367,7 @@ class TrainConfig(Config):
         if not (self.epochs or self.steps or self.minutes):
             raise ConfigError("epochs, steps and minutes are all 0: give at least one, or training would never end")
 
-    def settled(self, model: ModelConfig) -> Self:
+    def resolve(self, model: ModelConfig) -> Self:
         """These settings with the learning rate that suits a model, if none is set."""
         return self if self.learning_rate else dataclasses.replace(self, learning_rate=suited_rate(model))
 
@@ -452,3 +438,27 @@ class CorpusConfig(Config):
                 f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave too little "
                 "to train on; keep their sum at 0.95 or less"
             )
+
+
+SIGNS = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
+LETTERS = {character: letter for letter, character in SIGNS.items()}
+
+
+def unescape(line: str) -> str:
+    """The text that a typed line stands for; a backslash before anything else is itself."""
+    return re.sub(r"\\([ntr\\])", lambda found: SIGNS[found[1]], line)
+
+
+def escape(text: str) -> str:
+    """A line that stands for the text."""
+    return re.sub(r"[\n\t\r\\]", lambda found: "\\" + LETTERS[found[0]], text)
+
+
+def unescape_lines(text: str) -> tuple[str, ...]:
+    """One text for each line that is not empty."""
+    return tuple(unescape(line) for line in text.split("\n") if line)
+
+
+def escape_lines(texts: tuple[str, ...]) -> str:
+    """One line for each text."""
+    return "\n".join(map(escape, texts))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from charlm.jobs import Jobs
-    from charlm.runs import RunStore
+    from charlm.jobs.service import Jobs
+    from charlm.runs.store import RunStore
 
 # Before torch is imported: tiny models are fastest on one thread, and the sums come out the same everywhere.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -47,7 +47,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> "RunStore":
     """A store without shipped runs."""
-    from tests.training import store_in
+    from tests.tiny_runs import store_in
 
     return store_in(tmp_path)
 
@@ -55,7 +55,7 @@ def store(tmp_path: Path) -> "RunStore":
 @pytest.fixture
 def jobs(store: "RunStore") -> "Iterator[Jobs]":
     """The trainings of this store; what is at work at the end is interrupted."""
-    from charlm.jobs import Jobs
+    from charlm.jobs.service import Jobs
 
     made = Jobs(store)
     yield made
@@ -76,11 +76,11 @@ def single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shorten(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Slices of so many seconds, and samples of 20 characters."""
-    from charlm import race, racer
     from charlm.config import SampleConfig
+    from charlm.jobs import runner, scheduler
 
-    monkeypatch.setattr(race, "SLICE_SECONDS", seconds)
-    monkeypatch.setattr(racer, "SAMPLE", SampleConfig(length=20, seed=1))
+    monkeypatch.setattr(scheduler, "SLICE_SECONDS", seconds)
+    monkeypatch.setattr(runner, "SAMPLE", SampleConfig(length=20, seed=1))
 
 
 @pytest.fixture

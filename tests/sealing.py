@@ -1,7 +1,6 @@
 """Files of tensors for tests, sealed as the program seals its own."""
 
-from charlm.tensor_file import sealed_pieces
-from charlm.tensor_header import SEAL, UNSEALED
+from charlm.runs.tensor_file import SEAL, UNSEALED, sealed_pieces
 
 
 def sealed(data: bytes) -> bytes:

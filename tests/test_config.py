@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.config import ARCHS, Config, CorpusConfig, ModelConfig, SampleConfig, TrainConfig, suited_rate
+from charlm.architectures import ARCHS
+from charlm.config import Config, CorpusConfig, ModelConfig, SampleConfig, TrainConfig, suited_rate
 from charlm.errors import ConfigError
 
 CLASSES: tuple[type[Config], ...] = (ModelConfig, TrainConfig, SampleConfig, CorpusConfig)

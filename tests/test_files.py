@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from charlm import files
-from charlm.checkpoint import load_training, load_weights
 from charlm.errors import CheckpointError
 from charlm.files import append, open_plain, write_atomically
-from charlm.metrics import MetricsLog
+from charlm.runs.checkpoint import load_training, load_weights
+from charlm.training.metrics import MetricsLog
 from tests.faults.disk import Short
-from tests.training import store_in, trained
+from tests.tiny_runs import store_in, trained
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who may import whom (DESIGN.md): a line imports from lines below it, never above."""
+"""Who may import whom: one ordered list of stations, and each imports only from those before it."""
 
 import ast
 import subprocess
@@ -9,27 +9,48 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LAYERS = (
-    {"errors", "files", "memory", "bounded_json", "json_walk"},
-    {"config", "presets", "escapes"},
-    {"alphabet", "corpus", "catalog", "tokenizer", "cleaning", "decoding", "records", "sources", "symbols", "tables"},
-    {"models", "dataset", "encoding", "plots"},
-    {"device", "estimate", "evaluate", "metrics", "course", "shards"},
-    {"train", "sample", "checkpoint", "tensor_file", "tensor_header"},
-    {"run", "runs", "run_info", "analysis", "advice"},
-    {"experiment", "job", "jobs", "job_queue", "serving", "entry", "race", "racer", "fork", "exchange", "tutorials"}
-    | {"limits", "accounts", "visitors", "sizing"},
-    {"ui"},
-    {"app", "cli", "__main__"},
+# The stations of the data's way. A folder, or a file at the top of charlm/, imports only from stations before its own;
+# ui and cli never import each other.
+ORDER = (
+    "errors",
+    "files",
+    "architectures",
+    "config",
+    "presets",
+    "tokenizers",
+    "data",
+    "models",
+    "generation",
+    "training",
+    "runs",
+    "analysis",
+    "formats",
+    "jobs",
+    "serving",
+    "experiments",
+    "public",
+    "ui",
+    "cli",
 )
-LEVEL = {noun: level for level, nouns in enumerate(LAYERS) for noun in nouns}
+# Who may start threads or lock something against them.
+WITH_THREADS = (
+    "charlm/files.py",
+    "charlm/models/kernels/plan.py",
+    "charlm/training/data_parallel.py",
+    "charlm/training/metrics.py",
+    "charlm/runs/history.py",
+    "charlm/jobs/queue.py",
+    "charlm/serving/",
+    "charlm/public/",
+)
 THREADS = {"threading", "_thread", "concurrent", "multiprocessing", "queue"}
 SOURCES = sorted([ROOT / "app.py", *(ROOT / "charlm").rglob("*.py")])
 
 
-def noun_of(path: Path) -> str:
-    """The layer a file belongs to: its module, or the package under charlm that holds it."""
-    return path.relative_to(ROOT).with_suffix("").parts[-1 if path.parent in (ROOT, ROOT / "charlm") else 1]
+def station_of(path: Path) -> str:
+    """The file at the top of charlm/, or the folder below it, that a file belongs to."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[1] if parts[0] == "charlm" else parts[0]
 
 
 def imports_of(path: Path) -> Iterator[str]:
@@ -45,7 +66,7 @@ def imports_of(path: Path) -> Iterator[str]:
 
 
 def own_imports(path: Path) -> set[str]:
-    """The layers of charlm (and app) that a file imports."""
+    """The stations of charlm (and app) that a file imports."""
     parts = [name.split(".") for name in imports_of(path)]
     return {name[1] for name in parts if name[0] == "charlm" and len(name) > 1} | {
         "app" for name in parts if name[0] == "app"
@@ -62,36 +83,35 @@ def relative(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_a_line_imports_from_lines_below_it(path: Path) -> None:
-    noun = noun_of(path)
-    if noun == "__init__":  # charlm/__init__.py shows the library's face and stands outside the layers
-        pytest.skip("the package's face")
-    assert noun in LEVEL, f"{relative(path)} has no place in DESIGN.md's layers"
-    known = {other for other in own_imports(path) if other in LEVEL}  # the rest are names of charlm/__init__
-    above = {other for other in known if LEVEL[other] > LEVEL[noun]}
-    assert not above, f"{relative(path)} imports {sorted(above)}, which stand above it"
+def test_a_station_imports_from_those_before_it(path: Path) -> None:
+    station = station_of(path)
+    if station in ("__init__", "__main__", "app"):  # the package's face and the ways in stand outside
+        pytest.skip("not a station")
+    assert station in ORDER, f"{relative(path)} has no place in the order of stations"
+    later = {other for other in own_imports(path) if other in ORDER and ORDER.index(other) > ORDER.index(station)}
+    assert not later, f"{relative(path)} imports {sorted(later)}, which come after {station}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_only_ui_and_app_import_gradio_and_ui_never_torch(path: Path) -> None:
-    noun, foreign = noun_of(path), foreign_imports(path)
-    if noun not in ("ui", "app"):
-        assert "gradio" not in foreign
-    if noun in ("ui", "app"):
+    station, foreign = station_of(path), foreign_imports(path)
+    if station in ("ui", "app"):
         assert "torch" not in foreign
-    if noun == "cli":  # __main__ brings the two together
+    else:
+        assert "gradio" not in foreign
+    if station == "cli":  # __main__ brings the two together
         assert "ui" not in own_imports(path)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_only_the_queue_serving_and_shards_have_threads(path: Path) -> None:
-    if noun_of(path) not in ("job_queue", "serving", "shards", "metrics", "course", "files", "accounts", "visitors"):
+def test_threads_are_started_in_few_places(path: Path) -> None:
+    if not relative(path).startswith(WITH_THREADS):
         assert not foreign_imports(path) & THREADS
 
 
 def test_plots_knows_pandas_and_plotly_only() -> None:
     allowed = {"charlm", "pandas", "plotly", *sys.stdlib_module_names}
-    assert foreign_imports(ROOT / "charlm" / "plots.py") <= allowed
+    assert foreign_imports(ROOT / "charlm" / "analysis" / "plots.py") <= allowed
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -115,7 +135,7 @@ def test_the_command_line_shows_its_help_without_torch() -> None:
 
 
 def test_the_interface_is_built_without_torch() -> None:
-    assert "torch" not in loaded_by("import charlm.ui.demo")
+    assert "torch" not in loaded_by("import charlm.ui.app")
 
 
 def test_the_library_shows_what_the_design_promises() -> None:

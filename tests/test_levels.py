@@ -13,25 +13,34 @@ import pytest
 import tokenizers
 
 import charlm
-from charlm.catalog import recall
 from charlm.config import CorpusConfig, ModelConfig, SampleConfig
-from charlm.corpus import corpus_from_text
-from charlm.dataset import Dataset, character_sizes
-from charlm.encoding import corpus_cut, dataset_of, text_sizes, tokenizer_for
-from charlm.entry import enter
+from charlm.data.catalog import recall
+from charlm.data.corpus import corpus_from_text
+from charlm.data.dataset import Dataset, character_sizes, corpus_cut, dataset_of, text_sizes, tokenizer_for
 from charlm.errors import CheckpointError, ConfigError, CorpusError
-from charlm.evaluate import evaluate
-from charlm.exchange.exports import find_format
-from charlm.exchange.imports import import_file
-from charlm.exchange.run_zip import read_zip
-from charlm.fork import fork
-from charlm.race import Control, line_up, run_race
-from charlm.run import Run
-from charlm.runs import RunStore
-from charlm.sample import generate_many
+from charlm.formats.exports import find_format
+from charlm.formats.imports import import_file
+from charlm.formats.run_zip import read_zip
+from charlm.generation import generate_many
+from charlm.jobs.scheduler import Control, prepare, run_trainers
+from charlm.runs.create import create_runs
+from charlm.runs.fork import fork
+from charlm.runs.run import Run
+from charlm.runs.store import RunStore
 from charlm.serving import Serving
-from charlm.tokenizer import WordTokenizer
-from tests.training import TEXT, assert_same_training, entered, resumed, settings, small_corpus, spoil, trained, untimed
+from charlm.tokenizers import WordTokenizer
+from charlm.training.evaluate import evaluate
+from tests.tiny_runs import (
+    TEXT,
+    assert_same_training,
+    entered,
+    resumed,
+    settings,
+    small_corpus,
+    spoil,
+    trained,
+    untimed,
+)
 
 LEVELS: dict[str, dict[str, Any]] = {
     "lower": {"level": "word", "words": "lower"},
@@ -101,7 +110,7 @@ def test_characters_per_second_are_characters(monkeypatch: pytest.MonkeyPatch) -
     ids = (np.arange(200) % 7).astype(np.uint8)
     dataset = Dataset((ids, ids, ids), 2, 10, characters=(1000, 1000, 1000))
     config = settings(steps=1).train
-    row = next(iter(charlm.train(build_model(ModelConfig(vocab_size=7, hidden_size=4)), dataset, config)))
+    row = next(iter(charlm.training.train(build_model(ModelConfig(vocab_size=7, hidden_size=4)), dataset, config)))
     assert row.chars_per_second == 2 * 10 * 5 and dataset.chars_per_token == 5
 
 
@@ -118,12 +127,12 @@ def test_a_resumed_run_ends_as_if_it_had_never_stopped(name: str, store: RunStor
 def test_a_fork_keeps_its_tokens(name: str, store: RunStore) -> None:
     [parent] = trained(store, **LEVELS[name])
     run, corpus = fork(store, parent, {"steps": 4})
-    run_race(line_up([run], corpus, resume=True), Control())
+    run_trainers(prepare([run], corpus, resume=True), Control())
     assert store.get(run.run_id).step == 16
     other = corpus_from_text(TEXT + "A zebra sat on the mat.\n" * 3, "other.txt", CorpusConfig())
     run, corpus = fork(store, parent, {"steps": 4}, other)
     assert corpus.text == other.text, "nothing is cut out"
-    run_race(line_up([run], corpus, resume=True), Control())
+    run_trainers(prepare([run], corpus, resume=True), Control())
     assert run.status == "finished" and run.tokenizer().tokens == parent.tokenizer().tokens
     assert ("read as <unk>" in " ".join(corpus.repairs)) == (name == "lower")
 
@@ -136,10 +145,10 @@ def test_a_text_of_other_words_is_refused(store: RunStore) -> None:
 
 def test_a_runs_own_split_outlives_the_texts(store: RunStore) -> None:
     corpus = replace(small_corpus(), held_out=(300, 200))
-    [run] = enter(store, corpus, settings(**LEVELS["lower"]), ["gru"])
-    run_race(line_up([run], corpus), Control())
+    [run] = create_runs(store, corpus, settings(**LEVELS["lower"]), ["gru"])
+    run_trainers(prepare([run], corpus), Control())
     assert run.corpus["held_out"] == [300, 200] and recall(corpus.sha256).held_out == (300, 200)  # type: ignore[union-attr]
-    [again] = enter(store, small_corpus(), settings(), ["rnn"])  # the same text, kept once more without its split
+    [again] = create_runs(store, small_corpus(), settings(), ["rnn"])  # the same text, kept once more without its split
     again.release()
     assert recall(corpus.sha256).held_out is None  # type: ignore[union-attr]
     scores = Serving(store).evaluate(store.get(run.run_id), split="test")

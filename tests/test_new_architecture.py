@@ -14,17 +14,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from charlm.config import ARCHS, ModelConfig, SampleConfig, TrainConfig
-from charlm.device import choose
+from charlm.architectures import ARCHS
+from charlm.config import ModelConfig, SampleConfig, TrainConfig
+from charlm.training.device import choose
 from charlm.errors import CheckpointError
-from charlm.estimate import Machine, memory_bytes, training_seconds
-from charlm.exchange.exports import find_format
-from charlm.fork import fork
-from charlm.plots import arch_colour
-from charlm.sample import generate
+from charlm.training.estimate import Machine, memory_bytes, training_seconds
+from charlm.formats.exports import find_format
+from charlm.runs.fork import fork
+from charlm.analysis.plots import arch_colour
+from charlm.generation import generate
 from charlm.serving import Serving
-from charlm.ui.model_view import layer_rows
-from tests.training import assert_same_training, resumed, store_in, trained
+from charlm.ui.corpus.model_view import layer_rows
+from tests.tiny_runs import assert_same_training, resumed, store_in, trained
 
 assert "fading" in ARCHS and arch_colour("fading") == "#E69F00"
 folder = Path(sys.argv[1])
@@ -69,9 +70,9 @@ def test_the_example_is_a_whole_architecture(repository: Path, tmp_path: Path) -
     source, line = re.findall(r"```python\n(.*?)```", section, re.S)[:2]
     shutil.copytree(repository / "charlm", tmp_path / "charlm", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "charlm" / "models" / "fading.py").write_text(source, encoding="utf-8")
-    config = tmp_path / "charlm" / "config.py"
+    registry = tmp_path / "charlm" / "architectures.py"
     table = "ARCHITECTURES = {\n"
-    config.write_text(config.read_text(encoding="utf-8").replace(table, table + line, 1), encoding="utf-8")
+    registry.write_text(registry.read_text(encoding="utf-8").replace(table, table + line, 1), encoding="utf-8")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, repository))), "CHARLM_COMPILE": "0"}
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False, timeout=120)

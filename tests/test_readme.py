@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from charlm.limits import Limits
+from charlm.public.limits import Limits
 
 
 def test_the_table_of_limits_is_the_one_that_is_enforced(repository: Path) -> None:

@@ -9,11 +9,11 @@ import torch
 
 from charlm.config import SampleConfig
 from charlm.errors import ConfigError, JobError
+from charlm.generation.beam import likeliest
+from charlm.generation.sampling import BEYOND_NUMBERS, REMEMBERED, Logits, probabilities, weighed
+from charlm.generation.streams import Ids, banned_id, text_ids
 from charlm.models import LanguageModel
-from charlm.sample.beam import likeliest
-from charlm.sample.choice import BEYOND_NUMBERS, REMEMBERED, Logits, probabilities, weighed
-from charlm.sample.streams import Ids, banned_id, text_ids
-from charlm.tokenizer import Tokenizer
+from charlm.tokenizers import Tokenizer
 
 # Of a longer text the last so many tokens are read, and fewer where they are of many kinds: places times tokens.
 MOST_TOKENS, MOST_NUMBERS = 2000, 20_000_000

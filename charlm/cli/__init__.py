@@ -9,8 +9,8 @@ from typing import Any
 
 import typer
 
-from charlm.cli import exchanging, inspecting, listing, measuring, reproducing, training, writing
-from charlm.cli.work import Terminated, handlers
+from charlm.cli import bench, exchange, generate, inspect, reproduce, runs, train
+from charlm.cli.progress import Terminated, handlers
 from charlm.errors import CharLMError
 
 # ClickException, wherever this version of typer keeps its click.
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
-for module in (training, writing, exchanging, listing, inspecting, measuring, reproducing):
+for module in (train, generate, exchange, runs, inspect, bench, reproduce):
     module.add_to(app)
 
 

@@ -4,15 +4,16 @@ import dataclasses
 import functools
 import inspect
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from charlm.config import Config
-from charlm.errors import ConfigError
-from charlm.escapes import meant
+from charlm.config import Config, CorpusConfig, unescape
+from charlm.data.corpus import Corpus, read_corpus, read_corpus_file
+from charlm.errors import ConfigError, CorpusError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object or list as the last line.")]
 RunsDir = Annotated[
@@ -71,7 +72,7 @@ def value_of(field: dataclasses.Field, given: Any) -> Any:
     if kind is str:
         return readable(given)
     if kind is tuple:
-        return [meant(readable(word)) for word in given]
+        return [unescape(readable(word)) for word in given]
     try:
         number = float(given)
         return int(given) if math.isfinite(number) and given.strip().lstrip("+-").isdecimal() else number
@@ -122,3 +123,23 @@ def takes(*classes: type[Config], only: tuple[str, ...] = (), skip: tuple[str, .
         return run
 
     return decorate
+
+
+def open_corpus(token: str, config: CorpusConfig) -> Corpus:
+    """The text that CORPUS names: `-` for standard input, a file, or an entry of the catalog.
+
+    Raises:
+        CorpusError: nothing of that name, or no readable text in it.
+    """
+    from charlm.data import catalog
+
+    path = Path(token)
+    if token == "-":
+        return read_corpus(sys.stdin.buffer.read(), "standard input", config)
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return read_corpus_file(path, config)
+    try:
+        entry = catalog.find_entry(token)
+    except CorpusError as error:
+        raise CorpusError(f"there is no file {token!r}, and {error}") from None
+    return catalog.load_corpus(entry.key, config)

@@ -117,7 +117,7 @@ def row_of(run: Any) -> dict[str, Any]:
 
 
 def ranking(runs: Iterable[Any]) -> list[dict[str, Any]]:
-    """The racers, best validation loss first."""
+    """The trainers, best validation loss first."""
     ordered = sorted(runs, key=lambda run: math.inf if run.best_val_loss is None else run.best_val_loss)
     return [
         {

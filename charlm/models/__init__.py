@@ -1,9 +1,15 @@
-"""Language models: ids and state in, logits and state out. One file per family; `config.ARCHITECTURES` names them."""
+"""Language models: ids and state in, logits and state out. One file per family; `ARCHITECTURES` names them."""
 
+import sys
 from importlib import import_module
 
-from charlm.config import ARCHITECTURES, ModelConfig
-from charlm.models.language_model import LanguageModel, NeuralModel, State
+from charlm.architectures import ARCHITECTURES
+from charlm.config import ModelConfig
+from charlm.models import base
+from charlm.models.base import LanguageModel, NeuralModel, State
+
+# The name that base.py had when the first recipes for new architectures were written.
+sys.modules[f"{__name__}.language_model"] = base
 
 
 def model_class(arch: str) -> type[LanguageModel]:

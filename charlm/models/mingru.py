@@ -5,15 +5,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from charlm.models.language_model import State
-from charlm.models.residual import ResidualModel, Wide
-from charlm.models.scan import scan
+from charlm.models.base import State
+from charlm.models.blocks import MLP, ResidualModel
+from charlm.models.kernels.scan import scan
 
 TAPS = 4  # tokens that the short convolution sees
 WIDER = 2  # of the block's second half, beside hidden_size
 
 
-class Taps(nn.Module):
+class CausalConv1d(nn.Module):
     """A causal convolution of every unit by itself: the weighted sum of its last TAPS values."""
 
     def __init__(self, size: int) -> None:
@@ -35,9 +35,9 @@ class Block(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(size)
-        self.conv = Taps(size)
+        self.conv = CausalConv1d(size)
         self.gates = nn.Linear(size, 2 * size)  # of the update gate, and of the candidates
-        self.wide = Wide(size, WIDER)
+        self.wide = MLP(size, WIDER)
 
 
 class MinGRUModel(ResidualModel):
@@ -64,15 +64,15 @@ class MinGRUModel(ResidualModel):
         for block, before, past in zip(self.blocks, hidden, seen, strict=True):
             mixed, end = block.conv(block.norm(x), past)
             states = scan(block.gates(mixed), before)
-            x = x + self.silenced(states)
-            x = x + self.silenced(block.wide(x))
+            x = x + self.dropped(states)
+            x = x + self.dropped(block.wide(x))
             ends.append((states[:, -1], end))
         return self.ended(x), tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
     @torch.no_grad()
-    def draw_weights(self) -> None:
+    def init_weights(self) -> None:
         """As in any of these models; the convolution begins with what is there now, and a little of what was."""
-        super().draw_weights()
+        super().init_weights()
         for block in self.blocks:
             if not block.conv.weight.is_meta:
                 block.conv.weight.normal_(0.0, 1.0 / math.sqrt(TAPS), generator=self.generator)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from charlm.config import ModelConfig
+from charlm.models.base import LanguageModel, State
 from charlm.models.kneser_ney import Array, KneserNey
-from charlm.models.language_model import LanguageModel, State
 
 # Numbers of a block of probabilities over all tokens, and tokens of one whose cost is looked up: neither takes much.
 BLOCK, READ = 1 << 22, 1 << 16
@@ -130,11 +130,11 @@ class NGramModel(LanguageModel):
         return self.config.counted
 
     @classmethod
-    def products(cls, config: ModelConfig) -> int:
+    def macs_per_token(cls, config: ModelConfig) -> int:
         return 0
 
     @classmethod
-    def kept(cls, config: ModelConfig) -> int:
+    def activations(cls, config: ModelConfig) -> int:
         return 0
 
     @classmethod

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.config import ModelConfig
-from charlm.models.cross_entropy import are_many, kept
-from charlm.models.language_model import NeuralModel, State
-from charlm.models.recurrence import GRU, LSTM, RELU, RNN, Cell, Layer
+from charlm.models.base import NeuralModel, State
+from charlm.models.kernels.bptt import GRU, LSTM, RELU, RNN, Cell, Layer
+from charlm.models.kernels.cross_entropy import activations, are_many
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 # Tensors of H a token and layer beside the gates: states and cells that are kept, dropout, gradients.
@@ -50,28 +50,28 @@ class RecurrentModel(NeuralModel):
         return {}
 
     @classmethod
-    def products(cls, config: ModelConfig) -> int:
+    def macs_per_token(cls, config: ModelConfig) -> int:
         hidden, gates = config.hidden_size, cls.STEPS.gates
         first = config.embed_dim * gates * hidden
         return (2 * config.num_layers - 1) * gates * hidden**2 + first + hidden * config.vocab_size
 
     @classmethod
-    def step_products(cls, config: ModelConfig) -> int:
+    def step_macs(cls, config: ModelConfig) -> int:
         """Those of a layer with its own past: the next step waits for them. Where tokens are many, their logits'."""
         logits = config.hidden_size * config.vocab_size if are_many(config.vocab_size) else 0
         return max(cls.STEPS.gates * config.hidden_size**2, logits)
 
     @classmethod
-    def waits(cls, config: ModelConfig, seq_len: int) -> int:
+    def sync_points(cls, config: ModelConfig, seq_len: int) -> int:
         return config.num_layers * seq_len
 
     @classmethod
-    def kept(cls, config: ModelConfig) -> int:
+    def activations(cls, config: ModelConfig) -> int:
         layers = config.num_layers * config.hidden_size * (cls.STEPS.gates + KEPT)
-        return layers + 3 * config.embed_dim + kept(config.vocab_size, config.hidden_size)
+        return layers + 3 * config.embed_dim + activations(config.vocab_size, config.hidden_size)
 
     def shared_factors(self, uses: int, rows: int) -> list[Tensor]:
-        if self.config.weight_dropout or not self.how().packs_for(uses, rows):
+        if self.config.weight_dropout or not self.plan().packs_for(uses, rows):
             return []
         weights = [getattr(self.rnn, f"weight_hh_l{layer}").detach() for layer in range(self.config.num_layers)]
         return [matrix for weight in weights for matrix in (weight.t(), weight)]
@@ -122,7 +122,7 @@ class RecurrentModel(NeuralModel):
     def _layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
         """A layer over (T, B, ..), the states before it (B, H) each."""
         if not x.is_cuda:
-            return Layer.apply(self._cell(), self.how(), torch.is_grad_enabled(), x, *weights, *before)
+            return Layer.apply(self._cell(), self.plan(), torch.is_grad_enabled(), x, *weights, *before)
         return self._torchs_layer(x, weights, before)
 
     def _torchs_layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
@@ -230,5 +230,5 @@ class RNNModel(RecurrentModel):
 
 
 def gate_count(arch: str) -> int:
-    """How many times hidden_size the products of a recurrent layer give."""
+    """ComputePlan many times hidden_size the products of a recurrent layer give."""
     return {"lstm": LSTM, "gru": GRU, "rnn": RNN}[arch].gates

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.config import ModelConfig
-from charlm.models.language_model import State
-from charlm.models.residual import ResidualModel, Wide
+from charlm.models.base import State
+from charlm.models.blocks import MLP, ResidualModel
 
 WIDER = 4  # of the block's second half, beside hidden_size
 # Scores are at most this times sqrt(D), D the size of a head: queries and keys have a fixed length (QK-norm, Henry et
@@ -26,7 +26,7 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(size)
         self.qkv = nn.Linear(size, 3 * size, bias=False)
         self.out = nn.Linear(size, size, bias=False)
-        self.wide = Wide(size, WIDER)
+        self.wide = MLP(size, WIDER)
 
 
 class TransformerModel(ResidualModel):
@@ -47,9 +47,9 @@ class TransformerModel(ResidualModel):
         self.turns: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @classmethod
-    def products(cls, config: ModelConfig) -> int:
+    def macs_per_token(cls, config: ModelConfig) -> int:
         """Those with matrices, and with the keys and values of twice the context, of which a mask hides half."""
-        return super().products(config) + 4 * config.num_layers * config.hidden_size * (config.window + 1)
+        return super().macs_per_token(config) + 4 * config.num_layers * config.hidden_size * (config.window + 1)
 
     def block(self) -> Block:
         return Block(self.config.hidden_size)
@@ -75,11 +75,11 @@ class TransformerModel(ResidualModel):
         first, mask = sight(filled[0], steps, self.window)
         for block, *past in zip(self.blocks, keys, values, strict=True):
             seen, *end = self._attend(block.qkv(block.norm(x)), past, first, mask)
-            x = x + self.silenced(block.out(seen))
-            x = x + self.silenced(block.wide(x))
+            x = x + self.dropped(block.out(seen))
+            x = x + self.dropped(block.wide(x))
             ends.append(end)
-        kept = [torch.stack(parts).to(keys.dtype) for parts in zip(*ends, strict=True)]
-        return x, (*kept, (filled + steps).clamp(max=self.window))
+        activations = [torch.stack(parts).to(keys.dtype) for parts in zip(*ends, strict=True)]
+        return x, (*activations, (filled + steps).clamp(max=self.window))
 
     def _attend(self, qkv: Tensor, past: list[Tensor], first: int, mask: Tensor | None) -> tuple[Tensor, ...]:
         """What every new token sees.

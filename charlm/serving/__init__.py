@@ -1,7 +1,7 @@
 """Trained models kept warm, and the texts they write for the page and the endpoints."""
 
-from charlm.serving.drafts import Begun, Draft
-from charlm.serving.ladders import Ladders
+from charlm.serving.baselines import NgramBaselines
+from charlm.serving.batcher import Begun, Draft
 from charlm.serving.service import Serving
 
-__all__ = ["Begun", "Draft", "Ladders", "Serving"]
+__all__ = ["Begun", "Draft", "NgramBaselines", "Serving"]

@@ -9,18 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.analysis.words import lexicon
-from charlm.catalog import data_dir, recall
 from charlm.config import CorpusConfig, SampleConfig
-from charlm.dataset import character_sizes
+from charlm.data.catalog import data_dir, recall
+from charlm.data.dataset import character_sizes
+from charlm.data.statistics import lexicon
 from charlm.errors import CharLMError, ConfigError, CorpusError
-from charlm.run import Run
-from charlm.runs import RunStore
-from charlm.serving.drafts import Begun, Draft, drafted
-from charlm.serving.ladders import Ladders
-from charlm.serving.scribe import OpenedModel, Scribe, Text
-from charlm.tokenizer import Tokenizer
-from charlm.tokenizer.interface import without_halves
+from charlm.runs.run import Run
+from charlm.runs.store import RunStore
+from charlm.serving.baselines import NgramBaselines
+from charlm.serving.batcher import Begun, Draft, OpenedModel, Scribe, Text, drafted
+from charlm.tokenizers import Tokenizer
+from charlm.tokenizers.base import without_halves
 
 if TYPE_CHECKING:
     from charlm.analysis.next_tokens import Outlook
@@ -57,7 +56,7 @@ class Serving:
     def __init__(
         self, store: RunStore, is_training: Callable[[], bool] = lambda: False, ladder_tokens: int = 0
     ) -> None:
-        self.store, self.ladders = store, Ladders(ladder_tokens)
+        self.store, self.baselines = store, NgramBaselines(ladder_tokens)
         self._lock = threading.Lock()
         self._is_training = is_training
         self._readers = 0
@@ -224,7 +223,7 @@ class Serving:
             ConfigError: no such split.
             CorpusError: fewer than 2 known tokens, or the run's own corpus is no longer at hand.
         """
-        from charlm.evaluate import evaluate
+        from charlm.training.evaluate import evaluate
 
         split = split or ("val" if text is None else "all")
         held_out = run.held_out if text is None else held_out
@@ -313,7 +312,7 @@ def part_of(text: str, split: str, cleaning: CorpusConfig, held_out: tuple[int, 
         text: the whole.
         split: val, test or all.
         cleaning: with the fractions.
-        held_out: see `charlm.dataset.character_sizes`.
+        held_out: see `charlm.data.dataset.character_sizes`.
 
     Raises:
         ConfigError: no such split.

@@ -1,46 +1,103 @@
-"""Builds the page and launches it: `charlm app` and app.py. Host and port: GRADIO_SERVER_NAME and _PORT."""
+"""The page: brand, job strip and tabs, wired to the services."""
 
-import signal
-import sys
-import time
+import secrets
+from pathlib import Path
+from typing import Any
 
-from charlm.catalog import data_dir
-from charlm.errors import ConfigError
-from charlm.ui.demo import build_demo
-from charlm.ui.lab import open_lab
-from charlm.ui.theme import launch_options
+import gradio as gr
 
-# The exit codes after a signal; SIGTERM ends a Space.
-EXITS = {signal.SIGTERM: 143, signal.SIGINT: 130}
-# Seconds: the first page comes first, loading torch beside it would slow it down.
-WARM_UP_AFTER = 2.0
-LOOK_EVERY = 0.2  # seconds until a signal is obeyed
-TIDY_EVERY = 30.0  # seconds between two looks for free memory and disk
+from charlm.ui import api, status_bar
+from charlm.ui.compare import tab as compare_tab
+from charlm.ui.corpus import tab as corpus_tab
+from charlm.ui.gradio_patches import describe_once
+from charlm.ui.html import Services, Shared, asset
+from charlm.ui.live import Pulse, Watches
+from charlm.ui.runs import tab as runs_tab
+from charlm.ui.train import tab as train_tab
+
+__all__ = ["Services", "Shared", "build_demo"]
+
+QUEUE_SIZE = 256
+AT_ONCE = 8
+# Gradio's queue looks for new events 1,000 times a second, which costs a training a tenth of its time; these intervals
+# in seconds are those it takes on Windows.
+QUEUE_SLEEPS = {"sleep_when_free": 0.05, "progress_update_sleep_when_free": 0.1}
+TABS = ("Compare", "Train", "Corpus", "Runs")
+MODE_JS = "element.addEventListener('click', () => window.charlmTheme());"
 
 
-def main() -> int:
-    """Serve until a signal comes; a training that is running then is saved and can be resumed.
+def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
+    """The whole page.
 
-    Returns:
-        The exit code: 143 after SIGTERM, 130 after Ctrl-C, 2 for a setting that is none.
+    Args:
+        services: run store, jobs and serving; the page keeps nothing of its own.
+        data_dir: where the secret of the browser's memory is kept, so that it outlives a restart.
     """
+    with gr.Blocks(title="CharLM Lab", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
+        api.build(services)  # first: a name is the first one's that asks for it
+        watches = Watches(services)
+        _frame(services, Pulse(services, watches))
+        crossing = _crossing(data_dir)
+        with gr.Tabs(elem_id="tabs", selected="compare") as tabs:
+            for title in TABS:
+                name = title.lower()
+                with gr.Tab(title, id=name, elem_id=f"tab-{name}", elem_classes="page") as own:
+                    _tab(name, services, Shared(demo, tabs, own, *crossing), watches)
+        status_bar.build_left(services)
+    demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=AT_ONCE)
+    for name, seconds in QUEUE_SLEEPS.items():
+        if hasattr(demo._queue, name):
+            setattr(demo._queue, name, seconds)
+    describe_once(demo)
+    return demo
+
+
+def _frame(services: Services, pulse: Pulse) -> None:
+    """What stands above the tabs: mark, theme button, strip."""
+    mark = asset("mark.svg")
+    gr.HTML(f"<span>{mark}<b>CharLM Lab</b></span>", elem_id="brand", js_on_load=None, apply_default_css=False)
+    gr.HTML(
+        '<button type="button" class="quiet" aria-label="Light or dark">Theme</button>',
+        elem_id="mode",
+        js_on_load=MODE_JS,
+        apply_default_css=False,
+    )
+    status_bar.build(services, pulse.answer)
+
+
+def _crossing(data_dir: Path) -> tuple[Any, ...]:
+    """What the tabs tell one another through: the chosen corpus, and the wishes to compare and to watch."""
+    corpus = gr.BrowserState(None, storage_key="charlm-corpus", secret=browser_secret(data_dir))
+    compare = gr.Textbox(visible="hidden", elem_id="ask-compare")
+    watch = gr.Textbox(visible="hidden", elem_id="ask-watch")
+    return corpus, compare, watch
+
+
+def _tab(name: str, services: Services, shared: Shared, watches: Watches) -> None:
+    if name == "train":
+        train_tab.build(services, shared, watches)
+        return
+    builders = {"compare": compare_tab, "corpus": corpus_tab, "runs": runs_tab}
+    builders[name].build(services, shared)
+
+
+def browser_secret(data_dir: Path) -> str:
+    """The key that the browser's memory is sealed with; made once, kept in the data folder if it can be."""
+    path = data_dir / "browser-secret"
     try:
-        lab = open_lab()
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    lab.begin()
-    came: list[int] = []
-    for number in EXITS:
-        signal.signal(number, lambda number, _: came.append(number))
-    demo = build_demo(lab.services, data_dir())
-    demo.launch(prevent_thread_lock=True, **launch_options(lab.services))
-    lab.serving.warm_up_later(WARM_UP_AFTER)
-    tidied = time.monotonic()
-    while not came:
-        time.sleep(LOOK_EVERY)
-        if time.monotonic() - tidied > TIDY_EVERY:
-            lab.tidy()
-            tidied = time.monotonic()
-    lab.jobs.close()
-    return EXITS[signal.Signals(came[0])]
+        return path.read_text(encoding="ascii").strip() or _new_secret(path)
+    except FileNotFoundError:
+        return _new_secret(path)
+    except (OSError, ValueError):
+        return secrets.token_hex(16)
+
+
+def _new_secret(path: Path) -> str:
+    secret = secrets.token_hex(16)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(secret, encoding="ascii")
+        path.chmod(0o600)
+    except OSError:
+        pass  # a read-only folder: the choice is forgotten at a restart, nothing worse
+    return secret

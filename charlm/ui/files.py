@@ -7,11 +7,11 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from charlm.accounts import Accounts
 from charlm.errors import CorpusError
-from charlm.exchange.exports import Format
-from charlm.limits import Visitor
-from charlm.run import Run
+from charlm.formats.exports import Format
+from charlm.public.limits import Visitor
+from charlm.public.quotas import Quotas
+from charlm.runs.run import Run
 
 MOST_FILES = 20_000  # whose owner is remembered
 MOST_PATH = 4096  # characters
@@ -79,11 +79,11 @@ class VisitorFiles(Files):
 
     Args:
         who: asks at every call.
-        accounts: count the downloads.
+        quotas: count the downloads.
     """
 
-    def __init__(self, who: Any, accounts: Accounts) -> None:
-        self._who, self._accounts = who, accounts
+    def __init__(self, who: Any, quotas: Quotas) -> None:
+        self._who, self._quotas = who, quotas
         self._owners: OrderedDict[str, set[str]] = OrderedDict()  # visitors' keys by path
 
     def own(self, path: str, visitor: Visitor) -> None:
@@ -112,7 +112,7 @@ class VisitorFiles(Files):
             LimitError: so many were made within the hour.
         """
         if (visitor := self._who()) is not None:
-            self._accounts.take_download(visitor)
+            self._quotas.take_download(visitor)
         path = super().fresh(name)
         if visitor is not None:
             self.own(str(path), visitor)

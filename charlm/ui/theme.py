@@ -1,18 +1,15 @@
 """Ink, grey and paper: the gradio theme, and the stylesheet and script that go into the page's head."""
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
-from charlm.accounts import Accounts
-from charlm.ui.common import Services
-from charlm.ui.doorman import doorman
+from charlm.public.middleware import doorman
+from charlm.public.quotas import Quotas
 from charlm.ui.files import VisitorFiles
-from charlm.ui.pulse import route
-
-HERE = Path(__file__).parent
+from charlm.ui.html import STATIC, Services, asset
+from charlm.ui.live import route
 
 # (light, dark)
 PAGE = ("#fcfcfb", "#121315")
@@ -143,8 +140,8 @@ def lab_theme() -> gr.themes.Base:
 
 def page_head() -> str:
     """Stylesheet and script as head elements: gradio's own `css=` drops part of what stands in @media."""
-    css = (HERE / "lab.css").read_text(encoding="utf-8")
-    script = (HERE / "lab.js").read_text(encoding="utf-8")
+    css = asset("lab.css")
+    script = asset("lab.js")
     return f"<style>\n{css}\n</style>\n<script>\n{script}\n</script>"
 
 
@@ -162,14 +159,14 @@ def launch_options(services: Services | None = None) -> dict[str, Any]:
     Args:
         services: of the page; on a public Space a doorman stands before it.
     """
-    return _options() if services is None or services.accounts is None else _public_options(services, services.accounts)
+    return _options() if services is None or services.quotas is None else _public_options(services, services.quotas)
 
 
-def _public_options(services: Services, accounts: Accounts) -> dict[str, Any]:
+def _public_options(services: Services, quotas: Quotas) -> dict[str, Any]:
     options, files = _options(), services.files
     assert isinstance(files, VisitorFiles)
-    options["app_kwargs"]["middleware"] = [doorman(accounts, files)]
-    most = {"max_file_size": accounts.limits.checkpoint_bytes}
+    options["app_kwargs"]["middleware"] = [doorman(quotas, files)]
+    most = {"max_file_size": quotas.limits.checkpoint_bytes}
     return {**options, **most, "ssr_mode": False, "enable_monitoring": False}
 
 
@@ -177,7 +174,7 @@ def _options() -> dict[str, Any]:
     return {
         "theme": lab_theme(),
         "head": page_head(),
-        "favicon_path": HERE / "mark.svg",
+        "favicon_path": STATIC / "mark.svg",
         "footer_links": [],
         "run_history": False,
         "state_session_capacity": SESSIONS,

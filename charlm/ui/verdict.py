@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from charlm.config import ARCH_NAMES, LEVEL_NAMES
-from charlm.ui.numbers import MISSING, bits, count, listed, percent, whole
+from charlm.architectures import ARCH_NAMES
+from charlm.config import LEVEL_NAMES
+from charlm.ui.formatting import MISSING, bits, count, listed, percent, whole
 
 TIE = 0.005  # bits per character: less is nothing
 SMALL = 0.05

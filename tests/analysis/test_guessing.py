@@ -5,9 +5,9 @@ import lzma
 
 import pytest
 
-from charlm import catalog
-from charlm.analysis.guessing import compression_costs
+from charlm.analysis.baselines import compression_costs
 from charlm.config import CorpusConfig
+from charlm.data import catalog
 from charlm.errors import CorpusError
 
 

@@ -7,15 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import catalog
-from charlm.analysis.baselines import Baselines, measure
-from charlm.analysis.ladder import ladder, worth
+from charlm.analysis.baselines import Baselines, matched_order, measure, ngram_losses
 from charlm.config import CorpusConfig, ModelConfig
+from charlm.data import catalog
 from charlm.errors import CorpusError
-from charlm.evaluate import evaluate
 from charlm.models import build_model
 from charlm.models.ngram import NGramModel
-from charlm.tokenizer import CharTokenizer
+from charlm.tokenizers import CharTokenizer
+from charlm.training.evaluate import evaluate
 
 IDS = st.lists(st.integers(0, 4), min_size=2, max_size=80).map(lambda ids: np.array(ids, np.uint8))
 KNOWN = Baselines(uniform=3.0, gzip=2.5, xz=2.0, orders=(2.8, 2.2, 2.3), tokens_per_char=0.5, whole=True)
@@ -32,33 +31,33 @@ def rung(train: np.ndarray, held_out: np.ndarray, order: int) -> float:
 @settings(deadline=None, max_examples=25)
 @given(IDS, IDS)
 def test_every_rung_is_the_loss_of_an_ngram(train: np.ndarray, held_out: np.ndarray) -> None:
-    rungs = ladder(train, held_out, 6, orders=4)
+    rungs = ngram_losses(train, held_out, 6, orders=4)
     assert rungs == pytest.approx([rung(train, held_out, order) for order in range(1, 5)], rel=1e-5)
 
 
 def test_rows_are_those_of_a_validation() -> None:
     rng = np.random.default_rng(3)
     train, held_out = (rng.integers(5, size=size).astype(np.uint8) for size in (2000, 13_000))  # in two rows
-    assert ladder(train, held_out, 6, orders=3)[2] == pytest.approx(rung(train, held_out, 3), rel=1e-5)
+    assert ngram_losses(train, held_out, 6, orders=3)[2] == pytest.approx(rung(train, held_out, 3), rel=1e-5)
 
 
 def test_of_a_long_text_the_end_is_counted() -> None:
     train, held_out = np.array([0, 1] * 50 + [2, 3] * 50, np.uint8), np.array([2, 3] * 10, np.uint8)
-    assert ladder(train, held_out, 4, fitted=100) == ladder(train[100:], held_out, 4)
+    assert ngram_losses(train, held_out, 4, fitted=100) == ngram_losses(train[100:], held_out, 4)
 
 
 def test_nothing_held_out_is_refused() -> None:
     with pytest.raises(CorpusError, match="nothing is held out"):
-        ladder(np.array([1, 2, 3]), np.array([1]), 4)
+        ngram_losses(np.array([1, 2, 3]), np.array([1]), 4)
 
 
 def test_an_empty_training_text_leaves_all_alike() -> None:
-    assert ladder(np.array([], np.uint8), np.array([1, 2, 1]), 4, orders=3) == pytest.approx([math.log(4)] * 3)
+    assert ngram_losses(np.array([], np.uint8), np.array([1, 2, 1]), 4, orders=3) == pytest.approx([math.log(4)] * 3)
 
 
 @pytest.mark.parametrize(("loss", "order"), [(3.0, 0), (2.8, 1), (2.5, 1), (2.2, 3), (2.25, 1), (1.0, 3)])
 def test_a_loss_is_worth_what_it_keeps_up_with(loss: float, order: int) -> None:
-    assert worth((2.8, 2.2, 2.3), loss) == KNOWN.worth(loss) == order
+    assert matched_order((2.8, 2.2, 2.3), loss) == KNOWN.matched_order(loss) == order
 
 
 def test_baselines_come_back_and_nothing_else_does() -> None:

@@ -9,11 +9,12 @@ import torch
 
 from charlm.analysis import next_tokens as module
 from charlm.analysis.next_tokens import next_tokens, with_token
-from charlm.config import ARCHS, ModelConfig, SampleConfig
+from charlm.architectures import ARCHS
+from charlm.config import ModelConfig, SampleConfig
 from charlm.errors import ConfigError, JobError
+from charlm.generation import generate, probabilities
 from charlm.models import LanguageModel, build_model
-from charlm.sample import generate, probabilities
-from charlm.tokenizer import BPETokenizer, CharTokenizer, WordTokenizer
+from charlm.tokenizers import BPETokenizer, CharTokenizer, WordTokenizer
 
 TOKENIZER = CharTokenizer.fit("abcdefgh \n")
 Pair = tuple[LanguageModel, CharTokenizer]

@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 
-from charlm.exchange.run_zip import members
-from charlm.run import Run
-from charlm.tensor_header import UNSEALED
+from charlm.formats.run_zip import members
+from charlm.runs.run import Run
+from charlm.runs.tensor_file import UNSEALED
 from tests.sealing import sealed
-from tests.training import store_in, trained
+from tests.tiny_runs import store_in, trained
 
 Members = dict[str, bytes]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from charlm.checkpoint import load_training, load_weights
 from charlm.config import CorpusConfig
-from charlm.corpus import read_corpus_file, table_columns
-from charlm.exchange.run_zip import read_zip
+from charlm.data.corpus import read_corpus_file, table_columns
+from charlm.formats.run_zip import read_zip
+from charlm.runs.checkpoint import load_training, load_weights
 from tests.attacks.make import attacks, real_members, zipped
 from tests.fuzz.guard import memory, reset_peak
 from tests.fuzz.loop import ROOM, complaint

@@ -41,10 +41,10 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def services(places: Path) -> Iterator[Any]:
     """Runs, jobs and models of the session, as app.py makes them."""
-    from charlm.jobs import Jobs
-    from charlm.runs import RunStore
+    from charlm.jobs.service import Jobs
+    from charlm.runs.store import RunStore
     from charlm.serving import Serving
-    from charlm.ui.common import Services
+    from charlm.ui.html import Services
 
     store = RunStore()
     jobs = Jobs(store)
@@ -57,8 +57,8 @@ def services(places: Path) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def server(services: Any, chromium_path: str) -> Iterator[str]:
     """The address of the running app."""
-    from charlm.catalog import data_dir
-    from charlm.ui.demo import build_demo
+    from charlm.data.catalog import data_dir
+    from charlm.ui.app import build_demo
     from charlm.ui.theme import launch_options
 
     demo = build_demo(services, data_dir())

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from charlm.corpus import corpus_from_text
+from charlm.data.corpus import corpus_from_text
 from charlm.presets import from_options
 
 SECOND = 1000  # Playwright counts milliseconds

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from charlm.exchange.exports import FORMATS, find_format
-from charlm.runs import SHIPPED
+from charlm.formats.exports import FORMATS, find_format
+from charlm.runs.store import SHIPPED
 from tests.e2e.steps import choose_tab, finished_run
 
 
@@ -80,7 +80,7 @@ def test_files_that_cannot_be_told_apart_are_refused(page: Any, services: Any, t
 
 
 def test_a_zip_comes_back_and_is_opened(page: Any, services: Any, tmp_path: Path) -> None:
-    pytest.importorskip("charlm.exchange.imports")
+    pytest.importorskip("charlm.formats.imports")
     run_id = finished_run(services, "<i>traveller</i>")
     open_run(page, run_id)
     path = tmp_path / "traveller.zip"
@@ -99,8 +99,8 @@ def test_a_zip_comes_back_and_is_opened(page: Any, services: Any, tmp_path: Path
 
 
 def test_a_checkpoint_from_elsewhere_is_trained_further(page: Any, services: Any, idle: None, tmp_path: Path) -> None:
-    pytest.importorskip("charlm.exchange.imports")
-    from charlm.run import Run
+    pytest.importorskip("charlm.formats.imports")
+    from charlm.runs.run import Run
 
     path = tmp_path / "holmes.net"
     find_format("udacity").write(Run(SHIPPED / "sherlock-lstm", shipped=True), path)

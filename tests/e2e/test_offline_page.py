@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charlm.exchange.exports import find_format
-from charlm.run import Run
-from charlm.runs import SHIPPED
+from charlm.formats.exports import find_format
+from charlm.runs.run import Run
+from charlm.runs.store import SHIPPED
 from tests.e2e.steps import SECOND, until
-from tests.exchange.pages import ODD_TOKENS, logits_of, random_run, rounded_model
-from tests.training import spoil
+from tests.formats.pages import ODD_TOKENS, logits_of, random_run, rounded_model
+from tests.tiny_runs import spoil
 
 HURT = "<img src=x onerror='window.hurt=1'>"
 HOSTILE = [
@@ -207,7 +207,7 @@ def test_an_empty_prompt_begins_like_the_library(offline: Any) -> None:
 def test_numbers_beyond_all_bounds_are_said(offline: Any, tmp_path: Path) -> None:
     import torch
 
-    from charlm.checkpoint import save_weights
+    from charlm.runs.checkpoint import save_weights
 
     run = random_run(tmp_path, ["a", "b"], arch="rnn", nonlinearity="relu", hidden_size=2, num_layers=1)
     model = run.load_model()

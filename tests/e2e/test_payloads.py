@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from charlm.corpus import corpus_from_text
+from charlm.data.corpus import corpus_from_text
 from charlm.presets import from_options
 from tests.e2e.payloads import LISTEN_JS, PAYLOADS, TRACES_JS
 from tests.e2e.steps import SECOND, choose_tab, open_app, until

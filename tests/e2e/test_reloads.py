@@ -11,7 +11,7 @@ import pytest
 
 from charlm.errors import JobError
 from tests.faults.disk import Disk, refuse
-from tests.training import settings, small_corpus, wait_for
+from tests.tiny_runs import settings, small_corpus, wait_for
 
 SPARE_THREADS = 3  # of the writing of texts, and timers; fewer than the reloads, each of which may leave none
 SECOND = 1000  # Playwright counts milliseconds

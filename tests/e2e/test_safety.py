@@ -99,11 +99,11 @@ def test_the_trash_is_emptied_only_after_a_question(page: Any, services: Any) ->
 @pytest.fixture
 def restarted(places: Path, chromium_path: str) -> Iterator[Any]:
     """A server that begins where another one was ended in the middle of a race: its jobs and its address."""
-    from charlm.jobs import Jobs
-    from charlm.runs import RunStore
+    from charlm.jobs.service import Jobs
+    from charlm.runs.store import RunStore
     from charlm.serving import Serving
-    from charlm.ui.common import Services
-    from charlm.ui.demo import build_demo
+    from charlm.ui.app import build_demo
+    from charlm.ui.html import Services
     from charlm.ui.theme import launch_options
 
     store = RunStore(places / "restarted")

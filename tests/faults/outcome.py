@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from charlm.run import Run
+from charlm.runs.run import Run
 
 TIMES = ("seconds", "chars_per_second")  # what no two trainings share
 

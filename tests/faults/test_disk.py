@@ -14,18 +14,20 @@ from typing import Any
 
 import pytest
 
-from charlm import checkpoint, files, race, racer
-from charlm.checkpoint import is_valid, load_training, weights_about
+from charlm import files
 from charlm.errors import CheckpointError, CorpusError
-from charlm.jobs import Jobs
-from charlm.metrics import MetricsLog
-from charlm.race import Control, line_up, run_race
-from charlm.run import Run
-from charlm.runs import RunStore
+from charlm.jobs import runner, scheduler
+from charlm.jobs.scheduler import Control, prepare, run_trainers
+from charlm.jobs.service import Jobs
+from charlm.runs import checkpoint
+from charlm.runs.checkpoint import is_valid, load_training, weights_about
+from charlm.runs.run import Run
+from charlm.runs.store import RunStore
+from charlm.training.metrics import MetricsLog
 from tests.faults.disk import Disk, Short, refuse
 from tests.faults.outcome import content, rows, same
 from tests.faults.zygote import Zygote
-from tests.training import entered, settings, small_corpus, store_in, wait_for
+from tests.tiny_runs import entered, settings, small_corpus, store_in, wait_for
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 SHORT: dict[str, Any] = {"steps": 2, "eval_every": 2, "dropout": 0.3, "num_layers": 1}
@@ -34,11 +36,11 @@ RESTING = "cannot be written"
 
 def hurry(patch: pytest.MonkeyPatch) -> None:
     """Every step is saved, nothing is written by the clock, and a disk that refuses is asked again at once."""
-    patch.setattr(racer, "SAVE_SECONDS", 0.0)
-    patch.setattr(racer, "SAVE_SHARE", float("inf"))
-    patch.setattr(racer, "NOTE_SECONDS", float("inf"))
-    patch.setattr(racer, "RETRY_SECONDS", 0.0)
-    patch.setattr(race, "PAUSE_SECONDS", 0.002)
+    patch.setattr(runner, "SAVE_SECONDS", 0.0)
+    patch.setattr(runner, "SAVE_SHARE", float("inf"))
+    patch.setattr(runner, "NOTE_SECONDS", float("inf"))
+    patch.setattr(runner, "RETRY_SECONDS", 0.0)
+    patch.setattr(scheduler, "PAUSE_SECONDS", 0.002)
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +57,7 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         checkpoint.save_training(folder, model, state)
         steps[folder.name] = state.step
 
-    monkeypatch.setattr(racer, "save_training", save)
+    monkeypatch.setattr(runner, "save_training", save)
     return steps
 
 
@@ -85,7 +87,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict
         store = store_in(folder)
         runs = entered(store, **SHORT)
         with Disk().installed() as disk:
-            run_race(line_up(runs, small_corpus()), Control())
+            run_trainers(prepare(runs, small_corpus()), Control())
         yield outcome(store.get(runs[0].run_id)), disk.names
 
 
@@ -113,14 +115,14 @@ def test_one_refusal_delays_and_changes_nothing(
     for number, code in faults:
         caplog.clear()
         [run] = entered(store, **SHORT)
-        racers = line_up([run], small_corpus())
+        trainers = prepare([run], small_corpus())
 
-        def look(run: Run = run, racers: list[Any] = racers) -> None:
-            if racers[0].trouble:
+        def look(run: Run = run, trainers: list[Any] = trainers) -> None:
+            if trainers[0].trouble:
                 keeps_what_was_saved(run, saved.get(run.run_id, 0))
 
         with Disk(number.__eq__, refuse(code)).installed() as disk:
-            run_race(racers, Control(), look)
+            run_trainers(trainers, Control(), look)
         what = f"{disk.names[number - 1]}, number {number}, {errno.errorcode[code]}"
         assert same(outcome(store.get(run.run_id)), undisturbed[0]), what
         assert os.strerror(code) in caplog.text and "goes on by itself" in caplog.text, what
@@ -212,7 +214,7 @@ def test_a_run_that_cannot_be_made_ready_to_go_on_says_so_and_goes_on_later(
     store = store_in(tmp_path)
     [broken_off] = entered(store, **SHORT)
     control = Control()
-    run_race(line_up([broken_off], small_corpus()), control, lambda: setattr(control, "interrupted", True))
+    run_trainers(prepare([broken_off], small_corpus()), control, lambda: setattr(control, "interrupted", True))
     assert store.get(broken_off.run_id).status == "interrupted" and 0 < broken_off.step < SHORT["steps"]
     for number, code in zip(range(1, 13), itertools.cycle(ERRORS), strict=False):
         run_id = f"copy-{number}"

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from charlm.checkpoint import is_valid, load_training, weights_about
-from charlm.entry import reopen
 from charlm.errors import CheckpointError
-from charlm.race import line_up
-from charlm.run import ACTIVE, Run
-from charlm.runs import RunStore
+from charlm.jobs.scheduler import prepare
+from charlm.runs.checkpoint import is_valid, load_training, weights_about
+from charlm.runs.create import reopen
+from charlm.runs.run import ACTIVE, Run
+from charlm.runs.store import RunStore
 from tests.faults.outcome import content, rows, same
 from tests.faults.zygote import SETTINGS, Zygote
-from tests.training import store_in, trained
+from tests.tiny_runs import store_in, trained
 
 FIELDS = (("lstm",), ("gru",), ("rnn",), ("lstm", "gru"), ("rnn", "lstm"), ("ngram", "gru"))
 
@@ -98,9 +98,9 @@ class Chain:
             return
         assert run.status == "interrupted"
         corpus = reopen(run, {})
-        [racer] = line_up([run], corpus, resume=True)
+        [trainer] = prepare([run], corpus, resume=True)
         run.release()
-        assert racer.state.step == step
+        assert trainer.state.step == step
         lines = run.log.path.read_bytes().splitlines() if run.log.path.exists() else []
         steps = [json.loads(line)["step"] for line in lines]
         assert steps == sorted(set(steps)) and all(logged <= step for logged in steps)
@@ -219,6 +219,6 @@ def test_a_race_killed_while_it_is_made_leaves_whole_runs_only(zygote: Zygote, t
         assert {path.name for path in store.root.glob("[!.]*")} == {run.run_id for run in store.list()}
         for run in store.list():
             assert run.status == "interrupted"
-            line_up([run], reopen(run, {}), resume=True)
+            prepare([run], reopen(run, {}), resume=True)
             run.release()
             assert run.train_config.steps == SETTINGS["steps"]

@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from charlm import checkpoint, racer
-from charlm.entry import reopen
-from charlm.race import Control, line_up, run_race
-from charlm.runs import RunStore
+from charlm.jobs import runner
+from charlm.jobs.scheduler import Control, prepare, run_trainers
+from charlm.runs import checkpoint
+from charlm.runs.create import reopen
+from charlm.runs.store import RunStore
 from tests.faults.disk import Disk
-from tests.training import entered, small_corpus, store_in, trained
+from tests.tiny_runs import entered, small_corpus, store_in, trained
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SETTINGS: dict[str, Any] = {"steps": 60, "eval_every": 5, "dropout": 0.3}
@@ -171,8 +172,8 @@ def train(store: RunStore, order: dict[str, Any], tell: Any) -> None:
         checkpoint.save_training(folder, model, state)
         tell("saved", folder.name, state.step)
 
-    racer.SAVE_SECONDS, racer.SAVE_SHARE = 0.0, float("inf")  # after every step
-    racer.__dict__["save_training"] = save
+    runner.SAVE_SECONDS, runner.SAVE_SHARE = 0.0, float("inf")  # after every step
+    runner.__dict__["save_training"] = save
     resume = bool(order.get("run_ids"))
     if resume:
         runs = [store.get(run_id) for run_id in order["run_ids"]]
@@ -180,23 +181,23 @@ def train(store: RunStore, order: dict[str, Any], tell: Any) -> None:
     else:
         runs = entered(store, *order["archs"], **{**SETTINGS, "steps": order.get("steps", SETTINGS["steps"])})
         corpus = small_corpus()
-    run_race(line_up(runs, corpus, resume), Control())
+    run_trainers(prepare(runs, corpus, resume), Control())
 
 
 def cramped(store: RunStore, order: dict[str, Any], tell: Any) -> None:
     """A training that meets a limit on the size of files, tells how it rests, and goes on when the limit is lifted."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    racer.SAVE_SECONDS, racer.SAVE_SHARE, racer.RETRY_SECONDS = 0.0, float("inf"), 0.0
-    racers = line_up(entered(store, **order["options"]), small_corpus())
+    runner.SAVE_SECONDS, runner.SAVE_SHARE, runner.RETRY_SECONDS = 0.0, float("inf"), 0.0
+    trainers = prepare(entered(store, **order["options"]), small_corpus())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def lift() -> None:
-        if racers[0].trouble:
-            tell("rests", racers[0].trouble)
+        if trainers[0].trouble:
+            tell("rests", trainers[0].trouble)
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], hard))
-    run_race(racers, Control(), lift)
+    run_trainers(trainers, Control(), lift)
 
 
 def delete(store: RunStore, order: dict[str, Any], tell: Any) -> None:

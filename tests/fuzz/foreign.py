@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from charlm.errors import CharLMError
-from charlm.exchange.imports import import_file
-from charlm.exchange.recognise import is_pickle
+from charlm.formats.detect import is_pickle
+from charlm.formats.imports import import_file
 from charlm.models import build_model
-from charlm.runs import RunStore
-from tests.training import store_in
+from charlm.runs.store import RunStore
+from tests.tiny_runs import store_in
 
 CHARACTERS = "\n abcdefgh"
 FACTS = {"n_hidden": 4, "n_layers": 2, "tokens": tuple(CHARACTERS)}

@@ -19,7 +19,7 @@ from random import Random
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from charlm.decoding import CODE_PAGES, MARKS
+from charlm.data.decoding import CODE_PAGES, MARKS
 from charlm.errors import CharLMError
 from tests.fuzz.guard import Guard, Hang, Violation, memory, reset_peak
 from tests.fuzz.mutations import mutated

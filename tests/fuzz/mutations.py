@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from random import Random
 from typing import Any
 
-from charlm.tensor_header import UNSEALED
+from charlm.runs.tensor_file import UNSEALED
 from tests.sealing import sealed
 
 # What a case may draw on: its random numbers, and other files to splice in.

@@ -15,39 +15,38 @@ from typing import Any
 
 import torch
 
-from charlm import bounded_json
+from charlm import files
 from charlm.analysis.baselines import Baselines
-from charlm.catalog import recall, remember
-from charlm.checkpoint import check_place, load_training, load_weights, weights_about
 from charlm.cli.report import facts_of, row_of
 from charlm.config import CorpusConfig, ModelConfig
-from charlm.corpus import read_corpus, table_columns
-from charlm.encoding import corpus_cut, dataset_of
+from charlm.data.catalog import recall, remember
+from charlm.data.corpus import read_corpus, table_columns
+from charlm.data.dataset import corpus_cut, dataset_of
 from charlm.errors import CheckpointError
-from charlm.exchange.imports import import_file
-from charlm.exchange.run_zip import read_zip, write_zip
-from charlm.jobs import Jobs
-from charlm.limits import Limits, check_model
-from charlm.run import Run, read_json
-from charlm.runs import RunStore
+from charlm.formats.imports import import_file
+from charlm.formats.run_zip import read_zip, write_zip
+from charlm.jobs.service import Jobs
+from charlm.public.limits import Limits, check_model
+from charlm.runs.checkpoint import check_place, load_training, load_weights, weights_about
+from charlm.runs.run import Run, read_json
+from charlm.runs.store import RunStore
 from charlm.serving import Serving
-from charlm.tokenizer import fit_tokenizer, most_tokenizer_bytes, read_tokenizer
-from charlm.train import train
-from charlm.ui.common import Services
-from charlm.ui.compare_tab import run_choices
-from charlm.ui.ranking import ranking_csv, ranking_table
-from charlm.ui.run_details import details
-from charlm.ui.run_table import runs_heading, runs_table
-from charlm.ui.run_trash import trash_html
-from charlm.ui.strip import strip_html
-from charlm.ui.train_live import answer, figure
-from charlm.ui.uploads import Upload, keep_upload, open_upload, pasted_text
+from charlm.tokenizers import fit_tokenizer, most_tokenizer_bytes, read_tokenizer
+from charlm.training.train import train
+from charlm.ui.compare.ranking import ranking_csv, ranking_table
+from charlm.ui.compare.tab import run_choices
+from charlm.ui.compare.view import resting_columns
+from charlm.ui.corpus.texts import Upload, keep_upload, open_upload, pasted_text
+from charlm.ui.html import Services
+from charlm.ui.live import Watch
+from charlm.ui.runs.details import details
+from charlm.ui.runs.listing import runs_heading, runs_table, trash_html
+from charlm.ui.status_bar import strip_html
+from charlm.ui.train.live import answer, figure
 from charlm.ui.verdict import verdict
-from charlm.ui.watch import Watch
-from charlm.ui.writing import resting_columns
 from tests.attacks.make import Payload, real_run
 from tests.fuzz.foreign import checkpoints, read_foreign, torch_saved
-from tests.training import TEXT, small_corpus, store_in, trained
+from tests.tiny_runs import TEXT, small_corpus, store_in, trained
 
 MOST_BYTES = 2 << 20  # what a text or a zip may unpack to here
 ROWS = [{"text": "a fox met a hen", "n": 1}, {"text": "grün, “größer”; ł", "n": None}, {"text": "", "n": [1, {"a": 2}]}]
@@ -216,11 +215,11 @@ def _ladder(ground: Ground, name: str, data: bytes) -> None:
     path = ground.home / name
     path.write_bytes(data)
     try:
-        found = Baselines.from_dict(bounded_json.read(path, MOST_BYTES))
+        found = Baselines.from_dict(files.read(path, MOST_BYTES))
     except ValueError as error:  # it is measured anew
         raise CheckpointError(str(error)) from error
     json.dumps(found.to_dict(), allow_nan=False)
-    assert 0 <= found.worth(2.0) <= len(found.orders) and found.bits(found.orders[found.best - 1]) >= 0
+    assert 0 <= found.matched_order(2.0) <= len(found.orders) and found.bits(found.orders[found.best - 1]) >= 0
 
 
 def coming_in(read: Callable[[RunStore, Path], Run]) -> Callable[[Ground, str, bytes], Any]:

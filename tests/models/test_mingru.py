@@ -9,7 +9,7 @@ from torch import Tensor
 
 from charlm.config import ModelConfig
 from charlm.models import LanguageModel, build_model
-from charlm.models import scan as scans
+from charlm.models.kernels import scan as scans
 from charlm.models.mingru import TAPS
 
 V, H = 11, 6

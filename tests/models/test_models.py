@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from charlm.config import ARCHITECTURES, ARCHS, RACE_ARCHS, ModelConfig
+from charlm.architectures import ARCHITECTURES, ARCHS, RACE_ARCHS
+from charlm.config import ModelConfig
 from charlm.errors import ConfigError
 from charlm.models import LanguageModel, build_model, model_class
-from tests.training import TRAINED
+from tests.tiny_runs import TRAINED
 
 V, H, L = 11, 8, 2
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from charlm.checkpoint import load_weights, save_weights
 from charlm.config import ModelConfig
 from charlm.errors import CheckpointError
 from charlm.models import build_model
 from charlm.models.ngram import NGramModel, slice_ends
-from charlm.tensor_file import write_tensors
+from charlm.runs.checkpoint import load_weights, save_weights
+from charlm.runs.tensor_file import write_tensors
 
 TEXT = np.array([3, 1, 4, 1, 5, 2, 6, 5, 3, 5] * 12 + [0, 1, 2], np.uint8)
 CONFIG = ModelConfig(arch="ngram", vocab_size=7, order=4, counted=len(TEXT))

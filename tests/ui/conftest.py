@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 from gradio_client import Client, handle_file
 
-from charlm.jobs import Jobs
-from charlm.serving import Ladders, Serving
-from charlm.ui.common import Services
-from charlm.ui.demo import build_demo
-from charlm.ui.lab import PublicLab
+from charlm.jobs.service import Jobs
+from charlm.serving import NgramBaselines, Serving
+from charlm.ui.app import build_demo
+from charlm.ui.html import Services
+from charlm.ui.services import PublicLab
 from charlm.ui.theme import launch_options
-from tests.training import TEXT, store_in, wait_for
+from tests.tiny_runs import TEXT, store_in, wait_for
 
 
 @pytest.fixture(autouse=True)
 def no_ladders(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a text costs without a network is not measured beside the tests, where it would come at any moment."""
-    monkeypatch.setattr(Ladders, "_ask", lambda *_: None)
+    monkeypatch.setattr(NgramBaselines, "_ask", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from charlm.ui.visitor import HEADER
+from charlm.public.identity import HEADER
 
 SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 8, "eval_every": 4}
 LONG = {**SOON, "steps": 2000, "eval_every": 1000, "batch_size": 256, "seq_len": 64}

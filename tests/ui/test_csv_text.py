@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.ui.csv_text import csv_text, plain_cell
-from charlm.ui.ranking import CSV_HEAD, ranking_csv
-from tests.ui.runs import FakeRun
+from charlm.ui.compare.ranking import CSV_HEAD, ranking_csv
+from charlm.ui.formatting import csv_text, plain_cell
+from tests.ui.shown_runs import FakeRun
 
 FORMULAS = (
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1", "\ufeff=1", "\u200b=1", '"=1', "'=1",

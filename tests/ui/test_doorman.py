@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.accounts import Accounts
-from charlm.limits import Limits
-from charlm.ui.body import FORM
-from charlm.ui.doorman import OPEN, Doorman
+from charlm.public.identity import HEADER
+from charlm.public.limits import Limits
+from charlm.public.middleware import FORM, OPEN, Doorman
+from charlm.public.quotas import Quotas
 from charlm.ui.files import VisitorFiles
-from charlm.ui.visitor import HEADER, who
+from charlm.ui.services import who
 from tests.ui.strangers import file_data
 from tests.ui.waiting import finished
 
@@ -51,9 +51,9 @@ class Door:
 
     def __init__(self) -> None:
         self.app = App()
-        self.accounts = Accounts(LIMITS)
-        self.files = VisitorFiles(who, self.accounts)
-        self.doorman = Doorman(self.app, self.accounts, self.files)
+        self.quotas = Quotas(LIMITS)
+        self.files = VisitorFiles(who, self.quotas)
+        self.doorman = Doorman(self.app, self.quotas, self.files)
 
     def ask(self, method: str, path: str, *pieces: bytes, **headers: str) -> tuple[int, bytes]:
         """Status and body of the answer to a request whose body comes in these pieces."""

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from charlm.limits import Visitor
+from charlm.public.limits import Visitor
 from charlm.ui.files import cache_folder
-from charlm.ui.lab import PublicLab
+from charlm.ui.services import PublicLab
 from tests.ui.doors import forged, paths
 from tests.ui.strangers import SOON, TRACES, Bare, stranger
 

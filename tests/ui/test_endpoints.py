@@ -14,12 +14,12 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from charlm.jobs import Jobs
+from charlm.jobs.service import Jobs
 from charlm.serving import Serving
-from charlm.ui.common import Services
-from charlm.ui.demo import build_demo
+from charlm.ui.app import build_demo
+from charlm.ui.html import Services
 from charlm.ui.theme import launch_options
-from tests.training import SMALL, TEXT, store_in, trained, wait_for
+from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
 
 NAMES = (
     "corpora", "runs", "evaluate", "limits", "train", "race", "status", "pause", "stop", "resume", "fork", "retry",
@@ -164,9 +164,9 @@ def test_a_file_becomes_a_run(client: Client, run_id: str, services: Services, m
         given.update(options, data=path.read_bytes(), listed=options["characters"].read_text())
         return store.get(run_id)
 
-    stand_in = ModuleType("charlm.exchange.imports")
+    stand_in = ModuleType("charlm.formats.imports")
     stand_in.import_file = import_file  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "charlm.exchange.imports", stand_in)
+    monkeypatch.setitem(sys.modules, "charlm.formats.imports", stand_in)
     folder = services.store.root.parent
     (folder / "a.pt").write_bytes(b"weights")
     (folder / "a.list").write_text("abc")
@@ -179,7 +179,7 @@ def test_a_file_becomes_a_run(client: Client, run_id: str, services: Services, m
 
 
 def test_a_zip_comes_back_as_a_new_run(client: Client, run_id: str) -> None:
-    pytest.importorskip("charlm.exchange.imports")
+    pytest.importorskip("charlm.formats.imports")
     path = client.predict(run_id, "zip", api_name="/export")
     summary = client.predict(handle_file(path), {"label": "back"}, api_name="/import_run")
     assert summary["label"] == "back" and summary["run_id"] != run_id

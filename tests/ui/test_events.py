@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from charlm.config import SampleConfig
-from charlm.ui.lab import PublicLab
-from charlm.ui.sampling import control_values
-from charlm.ui.uploads import keep_upload, pasted_text
-from tests.training import wait_for
+from charlm.ui.compare.form import control_values
+from charlm.ui.corpus.texts import keep_upload, pasted_text
+from charlm.ui.services import PublicLab
+from tests.tiny_runs import wait_for
 from tests.ui.strangers import SOON, TRACES, Bare, at_once, file_data, stranger
 
 SECRET = "zebra-crossing"  # stands in all that belongs to the victim
@@ -163,7 +163,7 @@ def test_the_clock_tells_no_one_of_anothers_run(address: str, victim: dict[str, 
 
 
 def test_a_kept_text_is_opened_by_its_whole_fingerprint_only(tmp_path: Path) -> None:
-    from charlm.ui.uploads import open_upload
+    from charlm.ui.corpus.texts import open_upload
 
     key = keep_upload(pasted_text(SECRET * 10), tmp_path)
     assert open_upload(key, tmp_path)

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from charlm.limits import Limits
+from charlm.public.limits import Limits
+from charlm.public.serving import MOST_SCORERS
 from charlm.serving import Serving
-from charlm.ui.lab import PublicLab
-from charlm.visitors.serving import MOST_SCORERS
-from tests.training import spoil, wait_for
+from charlm.ui.services import PublicLab
+from tests.tiny_runs import spoil, wait_for
 from tests.ui.strangers import LONG, SHIPPED, SOON, Bare, at_once, stranger
 
 LIMITS = Limits()
@@ -168,8 +168,8 @@ def test_scoring_in_parallel_is_one_at_a_time(address: str, monkeypatch: pytest.
 
 def test_downloads_are_counted(lab: PublicLab, address: str) -> None:
     from charlm.errors import LimitError
-    from charlm.limits import Visitor
-    from charlm.ui.visitor import asking
+    from charlm.public.identity import asking
+    from charlm.public.limits import Visitor
 
     token = asking.set(Visitor("who downloads"))
     try:

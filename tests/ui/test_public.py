@@ -11,10 +11,10 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from charlm.config import ModelConfig
-from charlm.limits import Limits
-from charlm.ui.lab import PublicLab
-from charlm.ui.visitor import COOKIE
-from tests.training import TEXT, wait_for
+from charlm.public.identity import COOKIE
+from charlm.public.limits import Limits
+from charlm.ui.services import PublicLab
+from tests.tiny_runs import TEXT, wait_for
 from tests.ui.strangers import LONG, SHIPPED, SOON, Bare, file_data, stranger
 
 
@@ -192,7 +192,7 @@ def test_an_upload_is_its_visitors_own(address: str, idle: None) -> None:
 
 def test_presets_are_cut_down_to_what_is_allowed() -> None:
     from charlm.presets import PRESETS
-    from charlm.ui.train_form import NAMES, preset_values
+    from charlm.ui.train.form import NAMES, preset_values
 
     for preset in PRESETS:
         values = dict(zip(NAMES, preset_values(preset, Limits()), strict=True))

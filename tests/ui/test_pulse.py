@@ -10,15 +10,14 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from charlm.jobs import Jobs
+from charlm.jobs.service import Jobs
 from charlm.serving import Serving
-from charlm.ui import pulse
-from charlm.ui.common import Services
-from charlm.ui.demo import QUEUE_SLEEPS
-from charlm.ui.pulse import Pulse
+from charlm.ui import live
+from charlm.ui.app import QUEUE_SLEEPS
+from charlm.ui.html import Services
+from charlm.ui.live import Pulse, Watches
 from charlm.ui.theme import launch_options
-from charlm.ui.watch import Watches
-from tests.training import store_in
+from tests.tiny_runs import store_in
 
 
 @pytest.mark.parametrize(("pages", "expected"), [(1, 1.0), (2, 1.0), (5, 5 / 3), (100, 5.0)])
@@ -34,7 +33,7 @@ def test_many_pages_ask_no_more_often_than_a_few(pages: int, expected: float, tm
         heapq.heappush(due, (now + wait, place))
         waits += [wait] if now > 40 else []
     assert sum(waits) / len(waits) == pytest.approx(expected, rel=0.1)
-    assert max(waits) <= pulse.SLOWEST_SECONDS and min(waits) >= pulse.LIVE_SECONDS
+    assert max(waits) <= live.SLOWEST_SECONDS and min(waits) >= live.LIVE_SECONDS
 
 
 async def echo(asked: Any) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def client(auth: Any = None) -> TestClient:
 
 
 def test_the_route_asks_the_strip() -> None:
-    answer = client().post(pulse.PATH, json={"strip": "ö"})
+    answer = client().post(live.PATH, json={"strip": "ö"})
     assert answer.json() == {"asked": {"strip": "ö"}} and answer.content == '{"asked":{"strip":"ö"}}'.encode()
 
 
@@ -59,12 +58,12 @@ def test_the_route_asks_the_strip() -> None:
     ("body", "status"), [(b"{", 400), (b"", 400), (b"[" * 50_000, 400), (b"0" * 1_000_000, 400), (b"\xff", 400)]
 )
 def test_what_is_no_question_is_refused(body: bytes, status: int) -> None:
-    assert client().post(pulse.PATH, content=body).status_code == status
+    assert client().post(live.PATH, content=body).status_code == status
 
 
 def test_a_page_behind_a_login_takes_gradios_way() -> None:
-    assert client(auth={"name": "word"}).post(pulse.PATH, json={}).status_code == 401
-    assert client().get(pulse.PATH).status_code == 405
+    assert client(auth={"name": "word"}).post(live.PATH, json={}).status_code == 401
+    assert client().get(live.PATH).status_code == 405
 
 
 def test_gradios_queue_has_the_sleeps_that_are_lengthened() -> None:

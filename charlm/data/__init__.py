@@ -1,0 +1,1 @@
+"""From bytes to batches: corpora read, cleaned, kept, and cut into streams of ids."""

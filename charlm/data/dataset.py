@@ -1,0 +1,382 @@
+"""A text as an id stream: its split into train, validation and test, and batches that carry on where the last ended."""
+
+import mmap
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from charlm.config import CorpusConfig, ModelConfig, TrainConfig
+from charlm.data.catalog import data_dir
+from charlm.data.corpus import Corpus, text_sha256
+from charlm.errors import ConfigError, CorpusError
+from charlm.tokenizers import IdArray, Tokenizer, fit_tokenizer, id_type
+
+# Of the training, validation and test part; the held-out ones are the text's tail, in that order.
+Sizes = tuple[int, int, int]
+Parts = tuple[IdArray, IdArray, IdArray]
+
+# Fewer held-out tokens than this say nothing about a model; the text is then too short to hold any out.
+MIN_HELD_OUT = 20
+# More held-out tokens than this take minutes to read and tell no more.
+LONG_VALIDATION = 2_000_000
+# Validation rows (DESIGN.md): about this long, at least 1, at most 64.
+ROW_TOKENS = 6_000
+MAX_ROWS = 64
+# Ids that are counted at a time.
+COUNTED = 1 << 20
+# Ids that take this many bytes or more are kept in a file.
+MAPPED_FROM = 1 << 26
+
+
+def split_sizes(tokens: int, val_fraction: float, test_fraction: float = 0.0) -> Sizes:
+    """How many of so many tokens, or characters, each part gets."""
+    train = int(tokens * (1.0 - val_fraction - test_fraction))
+    test = tokens - int(tokens * (1.0 - test_fraction))
+    return train, tokens - train - test, test
+
+
+def fitted_sizes(tokens: int, val_fraction: float, test_fraction: float = 0.0) -> Sizes:
+    """As `split_sizes`; a validation part too short to say anything goes to training, and is then 0."""
+    return _fitted(split_sizes(tokens, val_fraction, test_fraction))
+
+
+def _fitted(sizes: Sizes) -> Sizes:
+    train, val, test = sizes
+    return sizes if val >= MIN_HELD_OUT else (train + val, 0, test)
+
+
+def character_sizes(characters: int, cleaning: CorpusConfig, held_out: tuple[int, int] | None = None) -> Sizes:
+    """How many characters of a text each part gets, whatever its tokens are; validation may be 0.
+
+    Args:
+        characters: of the whole text.
+        cleaning: its fractions.
+        held_out: characters of the validation and test part that came with the text; they go before the fractions.
+
+    Raises:
+        CorpusError: more is held out than there is.
+    """
+    if held_out is None:
+        return fitted_sizes(characters, cleaning.val_fraction, cleaning.test_fraction)
+    if sum(held_out) > characters:
+        raise CorpusError(f"{sum(held_out):,} characters are to be held out of a text that has {characters:,}")
+    return _fitted((characters - sum(held_out), *held_out))
+
+
+def ids_of(
+    text: str,
+    tokenizer: Tokenizer,
+    folder: Path,
+    mapped_from: int = MAPPED_FROM,
+    start: int = 0,
+    end: int | None = None,
+) -> IdArray:
+    """The ids of a text, or of a part of it, for a training: in memory if they are few, else in a mapped file.
+
+    Args:
+        text: what to encode.
+        tokenizer: knows all its characters.
+        folder: where the file goes; made if need be. The file has no name there and is gone with the ids.
+        mapped_from: bytes of ids, as many as there are characters, from which they go into a file.
+        start, end: of the part.
+
+    Raises:
+        CorpusError: a character is not known, or the folder has no room.
+    """
+    end = len(text) if end is None else end
+    kind = id_type(tokenizer.vocab_size)
+    size = (end - start) * kind.itemsize
+    blocks = tokenizer.encode_blocks(text, start=start, end=end)
+    if size < max(1, mapped_from):
+        return np.concatenate([np.empty(0, kind), *blocks])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for block in blocks:
+                file.write(block.data)  # not through the map: a full disk would end the process there
+            file.flush()
+            if not file.tell():  # blanks only; an empty file cannot be mapped
+                return np.empty(0, kind)
+            return np.frombuffer(mmap.mmap(file.fileno(), file.tell()), dtype=kind)
+    except OSError as error:
+        raise CorpusError(
+            f"a text this long needs {size / 1e6:,.0f} MB in {folder} while it is trained on: "
+            f"{error.strerror or error}; make room there, or let CHARLM_DATA name a folder that has it"
+        ) from error
+
+
+class Cut:
+    """How a text of so many tokens is split and cut into batches: all that is known of a dataset without its ids.
+
+    Args:
+        tokens: of the whole text, to be split by the fractions; or of its parts, of which the validation may be 0.
+        batch_size: rows read side by side; made smaller where the text would leave no step.
+        seq_len: tokens a row and step; made smaller likewise.
+        val_fraction: share held out for validation, 0 to 0.9.
+        test_fraction: share at the end for a final test.
+        unit: what a token is called.
+
+    Attributes:
+        train, val, test: tokens of each part; val is 0 where validation is the training text itself.
+        steps_per_epoch: batches in one pass.
+        notes: what was made smaller, as sentences.
+
+    Raises:
+        CorpusError: fewer than 3 tokens, or none left to train on.
+    """
+
+    def __init__(
+        self,
+        tokens: int | Sizes,
+        batch_size: int,
+        seq_len: int,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.0,
+        unit: str = "characters",
+    ) -> None:
+        self.notes: list[str] = []
+        sizes = fitted_sizes(tokens, val_fraction, test_fraction) if isinstance(tokens, int) else tokens
+        self._split(sizes, val_fraction, unit)
+        self._fit_batches(batch_size, seq_len, unit)
+
+    def _split(self, sizes: Sizes, val_fraction: float, unit: str) -> None:
+        self.train, self.val, self.test = sizes
+        tokens = sum(sizes)
+        if tokens < 3:
+            raise CorpusError(f"a training needs at least 3 {unit}; this corpus has {tokens}")
+        if not self.val:
+            why = f"only {tokens:,} {unit}" if val_fraction else "nothing held out"
+            self.notes.append(f"{why}: validation is the training text itself, so it measures learning by heart")
+        if self.val > LONG_VALIDATION:
+            self.notes.append(
+                f"every validation reads the whole {self.val:,} held-out {unit}; "
+                f"a val_fraction of {LONG_VALIDATION / tokens:.2g} would do"
+            )
+        if self.train < 3:
+            raise CorpusError(f"the training part has {self.train} {unit} of {tokens:,}; hold out less")
+
+    def _fit_batches(self, batch_size: int, seq_len: int, unit: str) -> None:
+        """Shrink rows, then their number, until an epoch has a step; say so."""
+        targets = self.train - 1
+        self.seq_len = min(seq_len, targets)
+        self.batch_size = min(batch_size, targets // self.seq_len)
+        self.steps_per_epoch = targets // (self.batch_size * self.seq_len)
+        if (self.batch_size, self.seq_len) != (batch_size, seq_len):
+            self.notes.append(
+                f"a batch of {batch_size} x {seq_len} needs {batch_size * seq_len + 1:,} {unit}, the training part "
+                f"has {targets + 1:,}: trained with {self.batch_size} x {self.seq_len}"
+            )
+
+
+def unit_of(level: str) -> str:
+    """What the tokens of a level are called."""
+    return "characters" if level == "char" else "tokens"
+
+
+def cut_of(tokens: Sizes, train: TrainConfig, cleaning: CorpusConfig, level: str = "char") -> Cut:
+    """How a text whose parts have so many tokens is cut with these settings.
+
+    Raises:
+        CorpusError: see `Cut`.
+    """
+    return Cut(tokens, train.batch_size, train.seq_len, cleaning.val_fraction, unit=unit_of(level))
+
+
+class Dataset(Cut):
+    """The ids of one corpus, split and cut into batches.
+
+    Args:
+        ids: the whole text, (N,), in memory or mapped, to be split by the fractions; or its parts.
+        batch_size, seq_len, val_fraction, test_fraction: see `Cut`.
+        characters: of the text of each part, if there are not as many as tokens.
+
+    Attributes:
+        chars_per_token: of the training part.
+
+    Raises:
+        CorpusError: see `Cut`.
+    """
+
+    def __init__(
+        self,
+        ids: IdArray | Parts,
+        batch_size: int,
+        seq_len: int,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.0,
+        characters: Sizes | None = None,
+    ) -> None:
+        if isinstance(ids, tuple):
+            parts = ids
+        else:
+            train, val, _ = fitted_sizes(len(ids), val_fraction, test_fraction)
+            parts = ids[:train], ids[train : train + val], ids[train + val :]
+        sizes = len(parts[0]), len(parts[1]), len(parts[2])
+        super().__init__(sizes, batch_size, seq_len, val_fraction, unit="tokens" if characters else "characters")
+        self.train_ids, val_ids, self.test_ids = parts
+        self.val_ids = val_ids if self.val else self.train_ids
+        self.chars_per_token = characters[0] / self.train if characters else 1.0
+
+    def counts(self, vocab_size: int) -> IdArray:
+        """How often each token occurs in the training part, (V,); counted in blocks, as numpy widens what it counts."""
+        counts = np.zeros(vocab_size, np.int64)
+        for start in range(0, len(self.train_ids), COUNTED):
+            counts += np.bincount(self.train_ids[start : start + COUNTED], minlength=vocab_size)
+        return counts
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[IdArray, IdArray]]:
+        """Inputs and targets one later, (B, T) each, from batch `start` of `epoch` on.
+
+        Row r of a batch goes on where row r of the batch before ended. What does not divide evenly is left out at
+        the end in even epochs and at the beginning in odd ones, so that no character is never learned.
+        """
+        row = self.steps_per_epoch * self.seq_len
+        used = self.batch_size * row
+        offset = (len(self.train_ids) - 1 - used) * (epoch % 2)
+        inputs = self.train_ids[offset : offset + used].reshape(self.batch_size, row)
+        targets = self.train_ids[offset + 1 : offset + 1 + used].reshape(self.batch_size, row)
+        for first in range(start * self.seq_len, row, self.seq_len):
+            yield inputs[:, first : first + self.seq_len], targets[:, first : first + self.seq_len]
+
+
+def validation_row_count(tokens: int) -> int:
+    """Rows that a held-out text of so many tokens is scored in."""
+    return min(MAX_ROWS, max(1, round((tokens - 1) / ROW_TOKENS)))
+
+
+def validation_rows(ids: IdArray, width: int) -> Iterator[tuple[IdArray, IdArray]]:
+    """A held-out text as contiguous rows (DESIGN.md), `width` columns at a time.
+
+    Yields:
+        Inputs and targets, int64 (R, `width` or fewer); inputs that pad the last row are 0, their targets -1.
+    """
+    predictions, rows = len(ids) - 1, validation_row_count(len(ids))
+    length = -(-predictions // rows)
+    starts = np.arange(rows)[:, None] * length  # (R, 1)
+    for first in range(0, length, width):
+        places = starts + np.arange(first, min(first + width, length))  # (R, C)
+        padding = places >= predictions
+        places[padding] = 0
+        inputs, targets = ids[places].astype(np.int64), ids[places + 1].astype(np.int64)
+        inputs[padding], targets[padding] = 0, -1
+        yield inputs, targets
+
+
+LEAST_SHARE = 0.5  # of a text that a model must know: with less, what is left is no text any more
+NAMED = 12  # unknown characters that are named
+
+
+def drop_unknown(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
+    """The text without the characters that the tokenizer does not know; what was left out is among its repairs.
+
+    Of words and subwords nothing is left out: what is not in the vocabulary is read as `<unk>`, which is said likewise.
+
+    Raises:
+        CorpusError: less than half of it is left or known, or no two different characters.
+    """
+    if tokenizer.level != "char":
+        return _with_unknown(corpus, tokenizer)
+    unknown = tokenizer.unknown(corpus.text)
+    if not unknown:
+        return corpus
+    text = corpus.text.translate({ord(character): None for character in unknown})
+    left_out = len(corpus.text) - len(text)
+    said = f"{left_out:,} of {len(corpus.text):,} characters left out, which the model does not know: {_named(unknown)}"
+    if len(text) < LEAST_SHARE * len(corpus.text) or len(set(text[:4096])) < 2:
+        raise CorpusError(f"too little of {corpus.name} remains: {said}; choose a text in the model's own script")
+    return replace(corpus, text=text, sha256=text_sha256(text), repairs=(*corpus.repairs, said), key="")
+
+
+def _with_unknown(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
+    """The same text; how much of it the model reads as unknown is among its repairs."""
+    if tokenizer.unk_id is None:
+        return corpus
+    ids = tokenizer.encode(corpus.text)
+    unknown = int((ids == tokenizer.unk_id).sum())
+    said = f"{unknown:,} of {len(ids):,} words are not in the model's vocabulary and read as <unk>"
+    if unknown > LEAST_SHARE * len(ids):
+        raise CorpusError(f"too little of {corpus.name} is known: {said}; choose a text more like the model's own")
+    return replace(corpus, repairs=(*corpus.repairs, said)) if unknown else corpus
+
+
+def _named(unknown: list[str]) -> str:
+    more = f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else ""
+    return ", ".join(map(repr, unknown[:NAMED])) + more
+
+
+def text_sizes(corpus: Corpus, cleaning: CorpusConfig, tokenizer: Tokenizer) -> Sizes:
+    """As `character_sizes`; a validation part in which there is no token to predict goes to training, too."""
+    train, val, test = character_sizes(len(corpus.text), cleaning, corpus.held_out)
+    if val and not _has_two(tokenizer, corpus.text, train, train + val):
+        return train + val, 0, test
+    return train, val, test
+
+
+def _has_two(tokenizer: Tokenizer, text: str, start: int, end: int) -> bool:
+    """Whether a part has at least two tokens; no more of it is encoded than tells."""
+    count = 0
+    for block in tokenizer.encode_blocks(text, start=start, end=end):
+        count += len(block)
+        if count > 1:
+            return True
+    return False
+
+
+def token_sizes(corpus: Corpus, sizes: Sizes, tokenizer: Tokenizer) -> Sizes:
+    """How many tokens the parts of a text have, each encoded by itself."""
+    train, val, _ = sizes
+    ends = (train, train + val, len(corpus.text))
+    first, second, third = (
+        tokenizer.count(corpus.text, start, end) for start, end in zip((0, *ends), ends, strict=False)
+    )
+    return first, second, third
+
+
+def dataset_of(tokenizer: Tokenizer, corpus: Corpus, train: TrainConfig, cleaning: CorpusConfig) -> Dataset:
+    """The corpus as a training reads it; `corpus` is not needed any more then.
+
+    Raises:
+        CorpusError: see `charlm.data.dataset.ids_of`.
+    """
+    sizes, folder = text_sizes(corpus, cleaning, tokenizer), data_dir()
+    held_out, test = sizes[0], sizes[0] + sizes[1]
+    if tokenizer.level == "char":  # one array: characters are the same wherever a text is cut
+        ids = ids_of(corpus.text, tokenizer, folder)
+        parts = ids[:held_out], ids[held_out:test], ids[test:]
+        return Dataset(parts, train.batch_size, train.seq_len, cleaning.val_fraction)
+    ends = ((0, held_out), (held_out, test), (test, len(corpus.text)))
+    first, second, third = (ids_of(corpus.text, tokenizer, folder, start=start, end=end) for start, end in ends)
+    return Dataset((first, second, third), train.batch_size, train.seq_len, cleaning.val_fraction, characters=sizes)
+
+
+def tokenizer_for(corpus: Corpus, model: ModelConfig, cleaning: CorpusConfig) -> Tokenizer:
+    """The tokenizer of a text: of all its characters, or of the words or subwords of its training part.
+
+    Raises:
+        ConfigError: a setting leaves no vocabulary, or it is not that of this text.
+    """
+    tokenizer = fit_tokenizer(corpus.text, model, character_sizes(len(corpus.text), cleaning, corpus.held_out)[0])
+    if model.level == "char":
+        check_vocabulary(tokenizer, model)
+    return tokenizer
+
+
+def check_vocabulary(tokenizer: Tokenizer, model: ModelConfig) -> None:
+    """Refuse a number of tokens that the tokenizer does not have."""
+    if model.vocab_size not in (0, tokenizer.vocab_size):
+        raise ConfigError(
+            f"vocab_size {model.vocab_size} does not fit: this corpus has {tokenizer.vocab_size} distinct ones"
+        )
+
+
+def corpus_cut(corpus: Corpus, tokenizer: Tokenizer, train: TrainConfig, cleaning: CorpusConfig) -> tuple[Cut, Sizes]:
+    """How a text is cut with these settings, and how many characters each part has.
+
+    Raises:
+        CorpusError: see `Cut`.
+    """
+    sizes = text_sizes(corpus, cleaning, tokenizer)
+    return cut_of(token_sizes(corpus, sizes, tokenizer), train, cleaning, tokenizer.level), sizes

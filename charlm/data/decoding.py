@@ -1,0 +1,333 @@
+"""Bytes to text: byte order marks, UTF-8, UTF-16 without a mark, else a guess; binary files are refused.
+
+The common case, clean UTF-8, is one C-speed decode; only bytes that are not UTF-8 pay for detection.
+"""
+
+import codecs
+import itertools
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from charlm.config import CorpusConfig
+from charlm.errors import CorpusError
+
+MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le", "UTF-32 read"),
+    (codecs.BOM_UTF32_BE, "utf-32-be", "UTF-32 read"),
+    (codecs.BOM_UTF16_LE, "utf-16-le", "UTF-16 read"),
+    (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16 read"),
+    (codecs.BOM_UTF8, "utf-8", "BOM taken off"),
+)
+MAGIC = (
+    (b"%PDF-", "a PDF"),
+    (b"PK\x03\x04", "a zip archive, as Word and Excel files are"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"PAR1", "a Parquet file"),
+    (b"\xd0\xcf\x11\xe0", "an old Office file"),
+)
+# The detector knows dozens of rare code pages that look alike on short texts; these are the ones people have.
+WESTERN = "cp1252"
+CODE_PAGES = [
+    *(WESTERN, "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "iso8859_2"),
+    *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
+]
+WEIGHTS = (
+    ".pt", ".pth", ".net", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".safetensors", ".onnx", ".h5",
+)  # fmt: skip
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b")) + b"\x7f"
+_NOT_CONTROL = bytes(set(range(256)) - set(_CONTROL))
+_SAMPLE = 1 << 16
+_DETECTED = 1 << 18
+
+
+def decode(data: bytes, name: str, *, known: bool = True) -> tuple[str, list[str]]:
+    """Text of a file's bytes.
+
+    Args:
+        data: the bytes, not compressed.
+        name: the file's name, for messages.
+        known: the name says that this is text, so code pages are guessed; else only clean Unicode is taken.
+
+    Returns:
+        The text, and what was repaired as short sentences.
+
+    Raises:
+        CorpusError: binary content, or no encoding fits.
+    """
+    _refuse_known_formats(data, name)
+    for mark, codec, note in MARKS:
+        if data.startswith(mark):
+            text, notes = _replacing(memoryview(data)[len(mark) :], codec)
+            return text, [note, *notes]
+    if b"\0" in data:
+        return _unmarked_utf16(data, name)
+    if _control_share(data) > 0.02:
+        raise _binary(name)
+    try:
+        return data.decode("utf-8"), []
+    except UnicodeDecodeError as error:
+        return _not_utf8(data, name, error, known)
+
+
+def _refuse_known_formats(data: bytes, name: str) -> None:
+    if name.lower().endswith(WEIGHTS):
+        raise CorpusError(f"{name} is a file of weights, not a text; take the text that the model was trained on")
+    for magic, what in MAGIC:
+        if data.startswith(magic):
+            raise CorpusError(f"{name} is {what}, not plain text; save its text as .txt and take that")
+
+
+def _binary(name: str) -> CorpusError:
+    return CorpusError(f"{name} is a binary file, not text; save its text as .txt (UTF-8) and take that")
+
+
+def _control_share(data: bytes) -> float:
+    """Share of control bytes in the start, middle and end; text has next to none."""
+    middle = len(data) // 2
+    sample = data[:_SAMPLE] + data[middle : middle + _SAMPLE] + data[-_SAMPLE:]
+    return len(sample.translate(None, _NOT_CONTROL)) / max(1, len(sample))
+
+
+def _replacing(data: bytes | memoryview, codec: str) -> tuple[str, list[str]]:
+    """Decode; what is damaged becomes U+FFFD and is counted."""
+    try:
+        return str(data, codec), []
+    except UnicodeDecodeError:
+        text = str(data, codec, "replace")
+    damaged = text.count("\ufffd") - _count_intended(data, codec)
+    kind = codec.upper().removesuffix("-LE").removesuffix("-BE")
+    return text, [f"{damaged:,} damaged places, not valid {kind}, replaced by \ufffd"]
+
+
+def _count_intended(data: bytes | memoryview, codec: str) -> int:
+    """Replacement characters that stood in the file already."""
+    if codec == "utf-8":  # its bytes are part of no other character, so that a second text is not needed
+        return sum(1 for _ in re.finditer(b"\xef\xbf\xbd", data))
+    return str(data, codec, "ignore").count("\ufffd")
+
+
+def _unmarked_utf16(data: bytes, name: str) -> tuple[str, list[str]]:
+    """UTF-16 without a mark: the high bytes of real text take few values, in one of the two places."""
+    sample = data[: _SAMPLE * 2]
+    codec = "utf-16-le" if len(set(sample[1::2])) < len(set(sample[0::2])) else "utf-16-be"
+    shown = sample.decode(codec, "replace").rstrip("\ufffd")
+    ordinary = sum(char.isprintable() or char in "\t\n\v\f\r\u2028\u2029\ufeff\u3000\xa0" for char in shown)
+    blanks = sum(char in " \n\u3000\u3001\u3002\uff0c" for char in shown)
+    if len(data) % 2 or not shown or ordinary < 0.98 * len(shown) or (blanks == 0 and len(shown) > 100):
+        raise _binary(name)
+    text, notes = _replacing(data, codec)
+    return text, ["UTF-16 read", *notes]
+
+
+def _not_utf8(data: bytes, name: str, error: UnicodeDecodeError, known: bool) -> tuple[str, list[str]]:
+    if not known:
+        raise CorpusError(
+            f"{name} is no kind of file that is read here and is not clean UTF-8 text; "
+            "take .txt, .md, .csv, .tsv, .json or .jsonl (also .gz)"
+        )
+    start = max(0, data.rfind(b"\n", 0, error.start) + 1, error.start - _SAMPLE)
+    sample = data[start : start + _DETECTED]
+    cut_short = error.reason == "unexpected end of data" and error.end == len(data)
+    if cut_short or _mostly_utf8(sample):
+        return _replacing(data, "utf-8")
+    codec = _detect(sample)
+    text, notes = _replacing(data, codec)
+    if len(re.findall("[\x80-\x9f\ufffd]", text[:_DETECTED])) > 0.02 * len(text[:_DETECTED]):
+        raise CorpusError(f"{name} is in an encoding that could not be recognised; save it as UTF-8 and take that")
+    return text, [f"read as {codec}", *notes]
+
+
+def _mostly_utf8(sample: bytes) -> bool:
+    """Whether UTF-8 sequences outnumber the damage; other encodings hardly ever form any."""
+    text = sample.decode("utf-8", "replace")
+    return len(re.findall("[^\x00-\x7f\ufffd]", text)) > 4 * text.count("\ufffd")
+
+
+def _detect(sample: bytes) -> str:
+    """The likeliest code page; of those that read alike, Western Europe's."""
+    # Loaded only for the few files that need it: the page has to be up fast.
+    import charset_normalizer
+
+    matches = charset_normalizer.from_bytes(sample, cp_isolation=CODE_PAGES)
+    best = matches.best()
+    if best is None:
+        return WESTERN
+    close = [match for match in matches if match.chaos <= best.chaos + 0.02]
+
+    def implausibility(match: charset_normalizer.CharsetMatch) -> tuple[int, float, bool]:
+        return _case_breaks(str(match)), -match.coherence, WESTERN not in _names(match)
+
+    chosen = _names(min(close, key=implausibility))
+    return WESTERN if WESTERN in chosen else chosen[0]
+
+
+def _names(match: Any) -> list[str]:
+    """A match's code page and those that give the same text."""
+    return [match.encoding, *match.could_be_from_charset]
+
+
+def _case_breaks(text: str) -> int:
+    """Capitals right after small letters: KOI8-R read as cp1251, or the other way, turns all cases round."""
+    return sum(first.islower() and second.isupper() for first, second in itertools.pairwise(text[:4096]))
+
+
+# Characters that are changed at a time where more would take much memory.
+_BLOCK = 1 << 20
+_SMALL_BLOCK = 1 << 16  # characters of rows that wait to be joined: there may be as many of them
+
+
+class _Line:
+    """A pattern that begins at the beginning of a line; many times faster than `^`, which is tried at every place."""
+
+    def __init__(self, pattern: str, flags: int = 0) -> None:
+        self._first, self._later = re.compile(pattern, flags), re.compile(f"\n(?:{pattern})", flags)
+
+    def search(self, text: str, start: int = 0) -> re.Match[str] | None:
+        """The first match from `start` on; it may begin with the line end before it."""
+        return (None if start else self._first.match(text)) or self._later.search(text, max(0, start - 1))
+
+
+# Today's marker ("THIS" in older files) may wrap over lines; etexts of the 1990s only have the small print's end.
+_STARTS = (
+    _Line(r"\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG [^*]{0,300}\*\*\*[^\n\r]*"),
+    _Line(r"\*END\*? ?THE SMALL PRINT![^\n\r]*"),
+)
+_END_MARK = r"\*\*\* ?END OF TH(?:E|IS) PROJECT GUTENBERG"
+_END = _Line(rf"{_END_MARK}|End of (?:the |this )?Project Gutenberg", re.IGNORECASE)
+_ONLY_END = _Line(_END_MARK)
+# Possessive: a line is taken whole or not at all, or a long one would be tried at each of its places.
+_CREDITS = re.compile(r"\s*(?:Produced by|E-text prepared by)(?:[^\r\n]++\r?+\n?+){1,8}(?=\s*\n)")
+
+
+def clean(text: str, config: CorpusConfig) -> tuple[str, list[str]]:
+    """The text as `config` wants it, in one order: frame, NUL, line ends, NFC, capitals."""
+    notes: list[str] = []
+    if config.strip_gutenberg:
+        text = _take_off_gutenberg(text, notes)
+    if "\0" in text:
+        notes.append(f"{text.count(chr(0)):,} NUL characters taken out")
+        text = text.replace("\0", "")
+    if config.drop_newlines:
+        text = _drop_newlines(text, notes)
+    elif config.lf and "\r" in text:
+        notes.append(f"{text.count(chr(13)):,} line ends made LF")
+        text = to_lf(text)
+    if config.nfc and (changed := by_lines(text, _to_nfc)) != text:
+        notes.append(f"made Unicode NFC, {len(text) - len(changed):,} characters fewer")
+        text = changed
+    if config.lowercase:
+        text = by_lines(text, str.lower)
+        notes.append("capitals made small")
+    return text, notes
+
+
+def join_rows(rows: Iterable[str], config: CorpusConfig) -> tuple[list[str], list[str]]:
+    """Rows of a table, taken one by one, as the pieces of one text, and what was done; the rest is for the whole.
+
+    Line ends are dropped inside each row, before rows are joined, and nothing is put in their place: that is how
+    the Grimm notebook gets its 508,476 characters ("stood a tree\\nwhich" becomes "stood a treewhich"). The
+    separator between rows stays, also when it is a blank line.
+    """
+    separator = " " if config.separator == "space" else "\n\n"
+    pieces: list[str] = []
+    waiting: list[str] = []
+    ends = size = 0
+    for row in rows:
+        if config.drop_newlines:
+            row, dropped = _without_ends(row.replace("\0", ""))
+            ends += dropped
+        waiting.append(row)
+        size += len(row) + 1
+        if size > _SMALL_BLOCK:
+            pieces += [separator.join(waiting), separator]
+            waiting, size = [], 0
+    pieces = [*pieces, separator.join(waiting)] if waiting else pieces[:-1]
+    return pieces, [f"{ends:,} line ends taken out"] if ends else []
+
+
+def to_lf(text: str) -> str:
+    """CRLF and lone CR as LF."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def join_surrogates(text: str) -> str:
+    """Surrogate pairs as the characters they stand for, lone surrogates as U+FFFD, so that UTF-8 can hold it."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def by_lines(text: str, change: Callable[[str], str], block: int = _BLOCK) -> str:
+    """`change` done to pieces of at least `block` characters that end with a line.
+
+    No character looks beyond a line end for its NFC or small form, so that the result is the same; done to the whole,
+    these take 12 bytes a character and more.
+    """
+    return change(text) if text.isascii() else "".join(map(change, _pieces(text, block)))
+
+
+def _pieces(text: str, block: int) -> Iterator[str]:
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + block - 1) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def _to_nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _drop_newlines(text: str, notes: list[str]) -> str:
+    text, ends = _without_ends(text)
+    if ends:
+        notes.append(f"{ends:,} line ends taken out")
+    return text
+
+
+def _without_ends(text: str) -> tuple[str, int]:
+    """A text without its line ends, and how many there were."""
+    ends = text.count("\n") + text.count("\r") - text.count("\r\n")
+    return text.replace("\n", "").replace("\r", ""), ends
+
+
+def _take_off_gutenberg(text: str, notes: list[str]) -> str:
+    """What stands between the markers; of several books in one file, each."""
+    if "*" not in text or ("Project Gutenberg" not in text and "PROJECT GUTENBERG" not in text):
+        return text  # every marker has an asterisk, and one letter is found fastest
+    books = [book for frame in _frames(text) if (book := _book(text, *frame))]
+    if not books:
+        return text
+    notes.append("Project Gutenberg header and footer taken off")
+    return books[0] if len(books) == 1 else "\n".join(books)
+
+
+def _frames(text: str) -> list[tuple[int, int]]:
+    """Start and end of each book; a file may have lost its header or its footer."""
+    for start in _STARTS:
+        if frames := list(_framed(text, start)):
+            return frames
+    end = _ONLY_END.search(text)
+    return [(0, end.start())] if end else []
+
+
+def _framed(text: str, start: _Line) -> Iterator[tuple[int, int]]:
+    position = 0
+    while position < len(text) and (opened := start.search(text, position)):
+        closed = _END.search(text, opened.end())
+        position = closed.start() if closed else len(text)
+        yield opened.end(), position
+
+
+def _book(text: str, start: int, end: int) -> str:
+    """What a frame holds, without credits and blanks around it, and with one line end; "" if that is nothing."""
+    if credits := _CREDITS.match(text, start, end):
+        start = credits.end()
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    if start == end or text.startswith("\n", end):
+        return text[start : end + (start < end)]  # one copy of what may be the whole text, not two
+    return text[start:end] + "\n"

@@ -1,0 +1,215 @@
+"""A run as one HTML file that writes text offline, in any browser; its parts are in page_source."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from charlm.analysis.plots import arch_colour
+from charlm.architectures import ARCH_NAMES, ARCHITECTURES
+from charlm.config import LEVEL_NAMES, ModelConfig, SampleConfig
+from charlm.errors import CheckpointError
+from charlm.runs.run import Run
+from charlm.tokenizers.characters import called, visible
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+Bits = Literal[8, 16]
+LARGEST_HALF = float(np.finfo(np.float16).max)
+LARGEST_BYTE = 127
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One tensor as bytes, little-endian, row after row.
+
+    Attributes:
+        name: torch's own.
+        shape: rows and columns, or the length of a vector.
+        kind: f4 (32-bit floats), f2 (16-bit floats), or i1 (a 32-bit float for each row, then 8-bit whole numbers that
+            are to be multiplied with their row's).
+        data: the bytes.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    data: bytes = field(repr=False)
+
+
+def pack(name: str, values: Array, bits: Bits) -> Packed:
+    """A tensor in about `bits` bits a number. Vectors, the biases, are few and stay as they are.
+
+    Raises:
+        CheckpointError: a number is too large for 16 bits.
+    """
+    if values.ndim == 1:
+        return Packed(name, values.shape, "f4", values.astype("<f4").tobytes())
+    if bits == 8:
+        return Packed(name, values.shape, "i1", _bytes_of_rows(values))
+    largest = float(np.abs(values).max())
+    if largest > LARGEST_HALF:
+        raise CheckpointError(
+            f"{name} reaches {largest:,.0f}, and 16-bit numbers end at {LARGEST_HALF:,.0f}; "
+            "take 8-bit ones, which have a scale for each row"
+        )
+    return Packed(name, values.shape, "f2", values.astype("<f2").tobytes())
+
+
+def _bytes_of_rows(values: Array) -> bytes:
+    """The scale of each row, its largest number by 127, and the numbers as multiples of it."""
+    scales = (np.abs(values).max(axis=1, keepdims=True) / LARGEST_BYTE).astype("<f4")
+    scales[scales < np.finfo(np.float32).tiny] = 1.0  # a row of zeros
+    multiples = np.clip(np.rint(values / scales), -LARGEST_BYTE, LARGEST_BYTE).astype("i1")
+    return bytes(scales.tobytes() + multiples.tobytes())
+
+
+def unpack(kind: str, shape: tuple[int, ...], data: bytes) -> Array:
+    """The numbers that a reader of packed bytes computes with."""
+    if kind != "i1":
+        return np.frombuffer(data, dtype=f"<{kind}").astype(np.float32).reshape(shape)
+    scales = np.frombuffer(data, dtype="<f4", count=shape[0])
+    multiples = np.frombuffer(data, dtype="i1", offset=scales.nbytes).reshape(shape)
+    return multiples * scales[:, None]
+
+
+SOURCE = Path(__file__).parent
+SCRIPTS = ("model.js", "blocks.js", "writer.js", "page.js")
+ARCHS = ("lstm", "gru", "rnn", "transformer", "mingru")  # that the scripts compute
+PLACE = re.compile(r"\{\{(\w+)\}\}")
+# The browser runs this page's script, and nothing else; it lets nothing in or out.
+POLICY = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
+# What the page lets one set: its name there, lowest, highest (None: as many as there are tokens), step.
+CONTROLS: Mapping[str, tuple[str, float, float | None, float]] = {
+    "length": ("Length", 1, 100_000, 1),
+    "temperature": ("Temperature", 0.1, 5, 0.05),
+    "top_k": ("Top-k", 0, None, 1),
+    "seed": ("Seed", 0, 2**31 - 1, 1),
+}
+
+
+def write_page(run: Run, path: Path, bits: Bits = 16) -> None:
+    """Write the page of a run's best weights.
+
+    Args:
+        run: any that has weights.
+        path: the new file.
+        bits: of a weight; 8 halves the file, at the price of a little accuracy.
+
+    Raises:
+        CheckpointError: the run has no weights, they are too large for 16 bits, or its tokens are no characters.
+    """
+    if run.level != "char":
+        raise CheckpointError(
+            f"{run.label} reads {LEVEL_NAMES[run.level]}, and the page can take a prompt apart into characters only; "
+            "export it as torch or onnx, with its tokenizer.json"
+        )
+    model = run.load_model()
+    twice = {"fc.weight"} if run.model_config.tie_weights else set()  # it is embed.weight then
+    weights = [pack(name, tensor.numpy(), bits) for name, tensor in model.state_dict().items() if name not in twice]
+    style = _source("page.css") + f":root {{ --c: {arch_colour(run.arch)}; }}\n"
+    script = "".join(map(_source, SCRIPTS))
+    parts = {
+        "policy": escape(POLICY.format(script=_digest(script), style=_digest(style))),
+        "style": style,
+        "script": script,
+        "run": script_json(_described(run, weights)),
+        "weights": base64.b64encode(b"".join(one.data for one in weights)).decode(),
+        **_told(run, model.num_parameters, bits),
+    }
+    page = PLACE.sub(lambda place: parts[place[1]], _source("page.html"))
+    path.write_bytes(page.encode("utf-8", "replace"))
+
+
+def _source(name: str) -> str:
+    return (SOURCE / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    """How a Content-Security-Policy names the text of a script or style."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def script_json(value: Any) -> str:
+    """JSON that can stand in a script element: nothing in it ends the element, opens a comment, or is no ASCII."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _described(run: Run, weights: Sequence[Packed]) -> dict[str, Any]:
+    """What the script needs to know of the model."""
+    from charlm.generation.streams import first_id  # loads torch: not before it is needed
+
+    model, tokenizer = run.model_config, run.tokenizer()
+    signs = enumerate((token, visible(token)) for token in tokenizer.tokens)
+    return {
+        "arch": model.arch,
+        "nonlinearity": model.nonlinearity,
+        "hidden_size": model.hidden_size,
+        "num_layers": model.num_layers,
+        **(_attention(model) if ARCHITECTURES[model.arch].attends else {}),
+        "tokens": tokenizer.tokens,
+        "signs": {place: [sign, called(token)] for place, (token, sign) in signs if sign != token},
+        "first": first_id(tokenizer),
+        "tensors": [{"name": one.name, "shape": one.shape, "kind": one.kind} for one in weights],
+    }
+
+
+def _attention(model: ModelConfig) -> dict[str, Any]:
+    """What a Transformer's shapes do not say."""
+    from charlm.models.transformer import SHARPNESS, speeds_of
+
+    return {
+        "num_heads": model.num_heads,
+        "context": model.window + 1,
+        "speeds": speeds_of(model),
+        "sharpness": SHARPNESS,
+    }
+
+
+def _told(run: Run, num_parameters: int, bits: Bits) -> dict[str, str]:
+    """What people read, as HTML."""
+    model, name = run.model_config, str(run.corpus.get("name") or "")
+    layers = "1 layer" if model.num_layers == 1 else f"{model.num_layers} layers"
+    corpus = f" Learned from {name}." if name else ""
+    prompt = str((run.sample() or {}).get("prompt", ""))
+    return {
+        "label": escape(run.label),
+        "about": escape(f"{_kind(run)}, {layers} of {model.hidden_size}, {num_parameters:,} parameters.{corpus}"),
+        "figure": _figure(run.bits_per_char(run.best_val_loss)),
+        "arch": escape(_kind(run)),
+        "parameters": f"{num_parameters:,}",
+        "bits": str(bits),
+        "prompt": escape(prompt),
+        "controls": "\n".join(_control(name, model.vocab_size) for name in CONTROLS),
+    }
+
+
+def _kind(run: Run) -> str:
+    name = ARCH_NAMES.get(run.arch, run.arch)
+    return f"{name} ({run.model_config.nonlinearity})" if run.arch == "rnn" else name
+
+
+def _figure(bits: float | None) -> str:
+    """Bits per character, if they were measured."""
+    return "" if bits is None else f'<p class="figure"><b>{bits:.2f}</b> bits/char</p>'
+
+
+def _control(name: str, vocab_size: int) -> str:
+    """A labelled number field with the default and the hint of SampleConfig."""
+    field = SampleConfig.field(name)
+    title, low, high, step = CONTROLS[name]
+    high = vocab_size if high is None else high
+    return (
+        f'<div><label for="{name}">{title}</label><p class="hint" id="{name}-hint">{escape(field.metadata["hint"])}</p>'
+        f'<input id="{name}" type="number" inputmode="decimal" min="{low}" max="{high}" step="{step}" '
+        f'value="{field.default}" aria-describedby="{name}-hint"></div>'
+    )

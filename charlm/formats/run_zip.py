@@ -1,0 +1,368 @@
+"""A run folder as a zip, with its named members only: written, and made into a new run."""
+
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from charlm.config import CorpusConfig, ModelConfig, TrainConfig
+from charlm.errors import CharLMError, CheckpointError
+from charlm.files import one_line, open_plain, parsed, write_atomically
+from charlm.runs.run import ACTIVE, Run, now
+from charlm.runs.schema import MOST_BYTES as MOST_DESCRIPTION
+from charlm.runs.schema import tidied
+from charlm.runs.store import RunStore
+from charlm.tokenizers import most_tokenizer_bytes, read_tokenizer
+from charlm.training.metrics import MEASURES, MOST_LINE, TEXTS, MetricsLog, parsed_row
+
+MOST_MEMBERS = 500
+MOST_DIRECTORY = 1 << 20
+BLOCK = 1 << 16
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+ENCRYPTED = 0x1 | 0x40 | 0x2000  # bits of a member's flags
+# The end of a zip without a comment, the beginning of a member, and what points to a zip64's end.
+END, LOCAL, LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4s5H3L2H"), b"PK\x06\x07"
+LOCATOR_SIZE = 20
+
+
+class ZipMembers:
+    """The files in a zip, by name.
+
+    Nothing of what the zip says of sizes is believed: members may not overlap, lie outside, occur twice, be links,
+    devices or encrypted, or have names that lead anywhere.
+
+    Args:
+        path: the zip.
+        most_bytes: that all members may unpack to.
+
+    Raises:
+        CheckpointError: it is no such zip.
+    """
+
+    def __init__(self, path: Path, most_bytes: int) -> None:
+        self.path, self.most_bytes = path, most_bytes
+        self.unpacked = 0
+        try:
+            _check_end(path)
+            self._archive = zipfile.ZipFile(path)
+        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, struct.error) as error:
+            raise self._refusal(
+                f"is no zip that can be read ({_brief(error)}); take one that this program wrote"
+            ) from error
+        self._infos: dict[str, zipfile.ZipInfo] = {}
+        try:
+            for info in self._archive.infolist():
+                self._admit(info)
+            self._check_places()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._archive.close()
+
+    @property
+    def names(self) -> list[str]:
+        """All files."""
+        return list(self._infos)
+
+    def size(self, name: str) -> int:
+        """Bytes that a member is said to unpack to."""
+        return self._infos[name].file_size
+
+    def blocks(self, name: str, most: int) -> Iterator[bytes]:
+        """A member, unpacked block by block and counted.
+
+        Args:
+            name: of `names`.
+            most: bytes that this one may have.
+
+        Raises:
+            CheckpointError: it is longer, damaged, or all that was unpacked is more than the zip may hold.
+        """
+        try:
+            with self._archive.open(self._infos[name]) as member:
+                yield from self._counted(member, name, most)
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            NotImplementedError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
+            raise self._refusal(f"is damaged: {name} cannot be unpacked ({_brief(error)})") from error
+
+    def read(self, name: str, most: int) -> bytes:
+        """A member in one piece; see `blocks`."""
+        return b"".join(self.blocks(name, most))
+
+    def _counted(self, member: IO[bytes], name: str, most: int) -> Iterator[bytes]:
+        size = 0
+        while block := member.read(BLOCK):
+            size, self.unpacked = size + len(block), self.unpacked + len(block)
+            if size > most:
+                raise self._refusal(f"holds a {name} of more than {most:,} bytes, which is more than it needs")
+            if self.unpacked > self.most_bytes:
+                raise self._refusal(f"unpacks to more than {self.most_bytes:,} bytes; take a smaller run")
+            yield block
+
+    def _admit(self, info: zipfile.ZipInfo) -> None:
+        """Take a member's name, or refuse the zip for it."""
+        name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
+        shown = repr(name[:60])
+        if name != info.filename or not _is_plain(name.removesuffix("/")):
+            raise self._refusal(f"holds {shown}, a name that may lead elsewhere")
+        if kind not in (0, stat.S_IFDIR if name.endswith("/") else stat.S_IFREG):
+            raise self._refusal(f"holds {shown}, which is a link or a device; only plain files are taken")
+        if info.flag_bits & ENCRYPTED:
+            raise self._refusal(f"is encrypted ({shown}); pack it without a password")
+        if info.compress_type not in METHODS:
+            raise self._refusal(f"is packed in a way that is not read here ({shown}); pack it with the usual deflate")
+        if name in self._infos:
+            raise self._refusal(f"holds {shown} twice")
+        if info.header_offset + info.compress_size > self._archive.start_dir:
+            raise self._refusal(f"does not hold {shown} whole")
+        self._infos[name] = info
+
+    def _check_places(self) -> None:
+        """Members lie one after the other, none in another; then folders are forgotten."""
+        if sum(info.file_size for info in self._infos.values()) > self.most_bytes:
+            raise self._refusal(f"unpacks to more than {self.most_bytes:,} bytes; take a smaller run")
+        at = 0
+        with open_plain(self.path) as file:
+            for info in sorted(self._infos.values(), key=lambda info: info.header_offset):
+                file.seek(info.header_offset)
+                head = file.read(LOCAL.size)
+                if info.header_offset < at or len(head) < LOCAL.size:
+                    raise self._refusal("holds members that lie in each other")
+                at = info.header_offset + LOCAL.size + sum(LOCAL.unpack(head)[-2:]) + info.compress_size
+        if at > self._archive.start_dir:
+            raise self._refusal("holds members that lie in each other")
+        self._infos = {name: info for name, info in self._infos.items() if not name.endswith("/")}
+
+    def _refusal(self, reason: str) -> CheckpointError:
+        return CheckpointError(f"{one_line(self.path.name, 80)} {reason}")
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is a relative path of plain parts, on every system."""
+    if not name or len(name) > 200 or not name.isprintable() or any(char in name for char in '\\:*?"<>|'):
+        return False
+    return all(part not in ("", ".", "..") for part in name.split("/"))
+
+
+def _check_end(path: Path) -> None:
+    """Refuse what is more than a zip, or has a list of members that would fill the memory.
+
+    Raises:
+        ValueError: in a few words.
+    """
+    size = path.stat().st_size
+    with open_plain(path) as file:
+        file.seek(max(0, size - END.size - LOCATOR_SIZE))
+        tail = file.read()
+    if size < END.size:
+        raise ValueError("it is too short")
+    mark, *disks, total, directory, offset, comment = END.unpack(tail[-END.size :])
+    if mark != b"PK\x05\x06" or comment or tail.startswith(LOCATOR):
+        raise ValueError("its end is not that of a plain zip")
+    if disks[:2] != [0, 0] or disks[2] != total or offset + directory + END.size != size:
+        raise ValueError("its list of members is not where it should be")
+    if total > MOST_MEMBERS or directory > MOST_DIRECTORY:
+        raise ValueError(f"it lists {total:,} members")
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+LOGS = {"metrics.jsonl": ("step", *MEASURES), "samples.jsonl": ("step", *TEXTS)}
+BEST, LAST, NEWEST = "best.safetensors", "last.safetensors", "resume.safetensors"
+# What a run folder may hold; nothing else of it leaves the machine, or comes in.
+MEMBERS = ("run.json", "tokenizer.json", *LOGS, BEST, LAST, NEWEST)
+FOLDERS = ("snapshots", "analysis")
+# What other programs, and this one, leave in a folder that somebody packs by hand: passed over, as are FOLDERS.
+STRAY = (".DS_Store", "Thumbs.db", "desktop.ini", ".lock", ".edit", "resume.previous.safetensors")
+MOST_UNPACKED = 1 << 30
+MOST_ROWS = 100_000  # lines of a log
+MOST_SAMPLE = 10_000  # characters of a sample
+# What of an uploaded run.json is taken over, once it is tidied.
+TAKEN = ("label", "preset", "group", "ancestry", "message", "corpus", "progress", "device")
+
+
+def members(folder: Path) -> list[Path]:
+    """The named members of a run folder that exist, links left out."""
+    named = [folder / name for name in MEMBERS]
+    named += [path for sub in FOLDERS for path in sorted((folder / sub).glob("*"))]
+    return [path for path in named if path.is_file() and not path.is_symlink()]
+
+
+def write_zip(run: Run, path: Path) -> None:
+    """A run folder as a zip. Weights do not shrink, so they are stored."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for member in members(run.folder):
+            archive.write(member, f"{run.run_id}/{member.relative_to(run.folder).as_posix()}")
+
+
+def read_zip(
+    store: RunStore,
+    path: Path,
+    most_bytes: int = MOST_UNPACKED,
+    label: str = "",
+    accept: Callable[[ModelConfig], None] = lambda _: None,
+) -> Run:
+    """A new run from what `write_zip` writes, or from a run folder that somebody packed.
+
+    The program names its folder and writes its files anew: run.json from known fields, logs row by row. Weights and
+    training state are taken over as they are once they have passed for those of the described model. Members that
+    nothing here reads (`STRAY`, `FOLDERS`, `__MACOSX`) are passed over, any other refuses the zip.
+
+    Args:
+        store: where it goes.
+        path: the zip.
+        most_bytes: that it may unpack to.
+        label: of the new run; empty: the one it had.
+        accept: asked before the model is used; raises what it is refused with.
+
+    Raises:
+        CheckpointError: the zip, or a member, is not what it should be; nothing is left of it.
+    """
+    from charlm.training.estimate import count_parameters  # torch takes seconds: not before it is needed
+
+    archive = ZipMembers(path, most_bytes)
+    try:
+        found = _named(archive)
+        about, status = _description(archive, found)
+        model = ModelConfig.from_dict(about["model"])
+        accept(model)
+        data = archive.read(found["tokenizer.json"], most_tokenizer_bytes(model.vocab_size, model.level))
+        tokenizer = read_tokenizer(_value(data, "tokenizer.json"), model)
+        _check_sizes(archive, found, model)
+        about["num_parameters"] = count_parameters(model)
+        about |= {"trimmed": NEWEST not in found, "label": one_line(label, 80) or about["label"]}
+        run = store.create(about, tokenizer)
+        try:
+            try:
+                _fill(run, archive, found)
+            except CheckpointError as error:  # whose run is gone before its name is read
+                raise CheckpointError(str(error).replace(f" in {run.run_id}", "")) from error
+            run.update(status=_ending(status))
+        except BaseException:
+            store.discard(run)
+            raise
+        run.release()
+        return store.get(run.run_id)
+    except (CharLMError, OSError) as error:
+        raise CheckpointError(f"{one_line(path.name, 80)} cannot be taken in: {error}") from error
+    finally:
+        archive.close()
+
+
+def _named(archive: ZipMembers) -> dict[str, str]:
+    """The zip's names of the members that are read, by their own; all in one folder, or in none."""
+    names = [name for name in archive.names if not name.startswith("__MACOSX/")]
+    folders = {name.rpartition("/")[0] for name in names if name.rpartition("/")[2] == "run.json"}
+    if len(folders) != 1:
+        raise CheckpointError("it holds no run.json, or several; pack one run folder")
+    inside = f"{folders.pop()}/".lstrip("/")
+    found: dict[str, str] = {}
+    for name in names:
+        own = name.removeprefix(inside)
+        if own in MEMBERS and name.startswith(inside):
+            found[own] = name
+        elif own not in STRAY and own.partition("/")[0] not in FOLDERS:
+            raise CheckpointError(f"it holds {name[:60]!r}, which is no part of a run; take it out and try again")
+    if missing := [name for name in ("tokenizer.json", BEST) if name not in found]:
+        raise CheckpointError(f"it has no {missing[0]}, without which a run cannot write")
+    return found
+
+
+def _value(data: bytes, name: str) -> dict[str, Any]:
+    """The object in a JSON member."""
+    try:
+        value = parsed(data, len(data))
+    except ValueError as error:
+        raise CheckpointError(f"its {name} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"its {name} does not hold an object")
+    return value
+
+
+def _description(archive: ZipMembers, found: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """What the new run.json will hold (known fields, checked settings, where it comes from), and its status there."""
+    said = _value(archive.read(found["run.json"], MOST_DESCRIPTION), "run.json")
+    try:
+        info = tidied(said)
+        configs = {
+            "model": ModelConfig.from_dict(said["model"]).to_dict(),
+            "train": TrainConfig.from_dict(said["train"]).to_dict(),
+            "corpus_config": CorpusConfig.from_dict(said["corpus_config"]).to_dict(),
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise CheckpointError(f"its run.json is not a run's description: {reason}") from error
+    told = info.get("versions", {}) | {"run_id": one_line(said.get("run_id"), 130), "created": info.get("created", "")}
+    origin = told | {"format": "zip", "file": one_line(archive.path.name, 100), "at": now()}
+    taken = {name: info[name] for name in TAKEN if name in info} | configs
+    return taken | {"imported": origin, "left_alone": True}, info["status"]
+
+
+def _ending(status: str) -> str:
+    """What a status there means here."""
+    return "interrupted" if status in ACTIVE else "stopped" if status == "failed" else status
+
+
+def _check_sizes(archive: ZipMembers, found: Mapping[str, str], model: ModelConfig) -> None:
+    """Refuse weights that are longer than the model's before they are unpacked."""
+    from charlm.runs.checkpoint import most_weights_bytes  # torch takes seconds: not before it is needed
+
+    for name in (BEST, LAST):
+        size, most = archive.size(found[name]) if name in found else 0, most_weights_bytes(model)
+        if size > most:
+            raise CheckpointError(f"its {name} is {size:,} bytes long, its model takes {most:,} at most")
+
+
+def _fill(run: Run, archive: ZipMembers, found: Mapping[str, str]) -> None:
+    """Write the members into the new folder, each checked as it would be when it is used."""
+    from charlm.runs.checkpoint import load_training, load_weights, most_training_bytes, most_weights_bytes
+
+    model, train = run.model_config, run.train_config
+    for name in (BEST, LAST):
+        if name in found:
+            write_atomically(run.folder / name, archive.blocks(found[name], most_weights_bytes(model)))
+            load_weights(run.folder / name, model)
+    if NEWEST in found:
+        write_atomically(run.folder / NEWEST, archive.blocks(found[NEWEST], most_training_bytes(model, train)))
+        load_training(run.folder, model, train)
+    for name, columns in LOGS.items():
+        if name in found:
+            MetricsLog(run.folder / name).write(_rows(archive.blocks(found[name], archive.most_bytes), name, columns))
+
+
+def _rows(blocks: Iterable[bytes], name: str, columns: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The rows of an uploaded log: known columns, steps that grow."""
+    newest = -1
+    for place, line in enumerate(_lines(blocks, name)):
+        if place > MOST_ROWS:
+            raise CheckpointError(f"its {name} has more than {MOST_ROWS:,} lines")
+        row = parsed_row(line)
+        if row is not None and row["step"] > newest:
+            newest = row["step"]
+            kept = {column: row[column] for column in columns if column in row}
+            yield kept | {text: kept[text][:MOST_SAMPLE] for text in TEXTS if text in kept}
+
+
+def _lines(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        if len(rest) > MOST_LINE:
+            raise CheckpointError(f"its {name} has a line of more than {MOST_LINE:,} bytes")
+        yield from lines
+    yield rest

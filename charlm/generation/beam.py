@@ -1,0 +1,146 @@
+"""Beam search: of the texts that a few hypotheses at once lead to, the likeliest one.
+
+At each token every hypothesis is gone on with in every way, and the best so many of all of these are kept (Lowerre
+1976; for neural writers Sutskever et al. 2014). Nothing is drawn: seed, temperature, top_k, top_p and min_p have no
+say; the repetition penalty acts on the logits, and what is banned is never written. A score is the sum of the tokens'
+log-probabilities. A hypothesis that a stop string ends is shorter than those that go on, and a sum favours what is
+short: so in the end the mean per token decides (Wu et al. 2016, with the whole length as the penalty). The search ends
+at its length, or when as many hypotheses have ended as there are beams.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import takewhile
+
+import numpy as np
+
+from charlm.generation.sampling import REMEMBERED, Logits, weighed
+from charlm.generation.streams import Ending, Reader, Stream
+from charlm.models.kernels.decode import CHOOSE
+
+SPELLED_AFTER = 8  # ids before a token that may have a say in how it is spelled
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One way in which the text may go on.
+
+    Attributes:
+        tail: its ids beyond what was told.
+        score: log-probability of all that it has written.
+        ending: whether, and how nearly, it holds a stop string.
+    """
+
+    tail: list[int]
+    score: float
+    ending: Ending
+
+
+class BeamSearch:
+    """The hypotheses of one text. What all of them share is told at once, the rest when it is decided.
+
+    Args:
+        reader: a row of its batch is a hypothesis.
+        stream: the text; its `unread` and `recent` keep to what was told.
+    """
+
+    def __init__(self, reader: Reader, stream: Stream) -> None:
+        self._reader, self._stream, self._beams = reader, stream, stream.config.beams
+        self._state = reader.initial_state()  # after all but the last id of each hypothesis
+        self._live = [Hypothesis([], 0.0, stream.ending.copy())]
+        self._ended: list[Hypothesis] = []  # the best of those that a stop string has ended
+        self._endings = 0
+        self._written = 0  # tokens of each live hypothesis
+
+    def go_on(self, steps: int) -> str:
+        """Read or write up to `steps` tokens; returns what is certain of the text by then."""
+        stream = self._stream
+        if len(stream.unread) > 1:
+            read = stream.unread[: min(steps, len(stream.unread) - 1)]
+            _, self._state = self._reader.read(read[None], self._state)
+            self._pass(read.tolist())
+            steps -= len(read)
+        for _ in range(steps):
+            if not self._step():
+                return stream.take(np.array([CHOOSE]))
+            if not self._live or self._endings >= self._beams or self._written == stream.config.length:
+                piece = self._tell(self._best().tail)
+                stream.left = 0
+                return piece
+        return self._tell(self._agreed())
+
+    def _step(self) -> bool:
+        """Give every hypothesis one token more; no if the model has no number for one."""
+        last = [[one.tail[-1] if one.tail else self._stream.unread[0]] for one in self._live]
+        logits, state = self._reader.read(np.array(last), self._state)
+        if not np.isfinite(logits).all():
+            return False
+        scores = np.stack([self._scores(*pair) for pair in zip(logits, self._live, strict=True)])
+        self._written += 1
+        kept: list[tuple[int, Hypothesis]] = []
+        for rank, (row, token) in enumerate(likeliest(scores, 2 * self._beams)):
+            grown = self._grown(self._live[row], token, float(scores[row, token]))
+            if not grown.ending.found:
+                kept.append((row, grown))
+            elif rank < self._beams:
+                self._end(grown)
+        kept = kept[: self._beams]
+        self._live = [grown for _, grown in kept]
+        self._state = self._reader.select(state, np.array([row for row, _ in kept], np.int64))
+        return True
+
+    def _scores(self, logits: Logits, one: Hypothesis) -> Logits:
+        """Logits (V,) after a hypothesis -> its score with each token, (V,)."""
+        recent = [*self._stream.recent, self._stream.unread[0], *one.tail][-REMEMBERED:]
+        scores = weighed(logits, self._stream.config, recent, self._stream.banned)
+        scores -= scores.max()
+        return one.score + scores - np.log(np.exp(scores).sum())
+
+    def _grown(self, one: Hypothesis, token: int, score: float) -> Hypothesis:
+        """A hypothesis with one token more."""
+        ending = one.ending
+        if ending.stops:
+            tokenizer, before = self._stream.tokenizer, [*self._stream.unread.tolist(), *one.tail][-SPELLED_AFTER:]
+            ending = ending.copy()
+            ending.take(tokenizer.speller(tokenizer.decode(before)).take(token))
+        return Hypothesis([*one.tail, token], score, ending)
+
+    def _end(self, one: Hypothesis) -> None:
+        """Keep a hypothesis that has ended, with its mean as the score, if none that has ended is better."""
+        self._endings += 1
+        mean = one.score / self._written
+        if not self._ended or mean > self._ended[0].score:
+            self._ended = [replace(one, score=mean)]
+
+    def _best(self) -> Hypothesis:
+        """The hypothesis that has won: of those that have ended, or were to be no longer."""
+        whole = self._live if self._written == self._stream.config.length else []
+        means = [replace(one, score=one.score / self._written) for one in whole]
+        return max([*self._ended, *means], key=lambda one: one.score)
+
+    def _agreed(self) -> list[int]:
+        """The ids that all begin with that may still win."""
+        tails = [one.tail for one in [*self._live, *self._ended]]
+        return [ids[0] for ids in takewhile(lambda ids: len(set(ids)) == 1, zip(*tails, strict=False))]
+
+    def _tell(self, ids: list[int]) -> str:
+        """Take ids that are certain off the tails; returns what they add to the text."""
+        if ids:
+            self._stream.unread = np.array([self._stream.unread[0], *ids])
+            self._pass(self._stream.unread[:-1].tolist())
+            self._live = [replace(one, tail=one.tail[len(ids) :]) for one in self._live]
+            self._ended = [replace(one, tail=one.tail[len(ids) :]) for one in self._ended]
+        return self._stream.take(np.array(ids, np.int64))
+
+    def _pass(self, read: list[int]) -> None:
+        """The first unread ids are read."""
+        self._stream.recent.extend(read)
+        self._stream.unread = self._stream.unread[len(read) :]
+
+
+def likeliest(scores: Logits, count: int) -> list[tuple[int, int]]:
+    """Places (row, token) of the highest of scores (B, V), highest first; of equals the earlier first; none of -inf."""
+    flat = scores.ravel()
+    count = min(count, int(np.isfinite(flat).sum()))
+    places = np.sort(np.argpartition(-flat, count - 1)[:count])
+    ordered = places[np.argsort(-flat[places], kind="stable")]
+    return [divmod(int(place), scores.shape[1]) for place in ordered]

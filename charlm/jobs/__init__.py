@@ -1,0 +1,1 @@
+"""Trainings in the background: one run, races, the queue."""

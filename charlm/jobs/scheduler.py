@@ -1,0 +1,161 @@
+"""Training runs side by side: trainers take turns in short slices on the same batches. One run is a race of one."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from charlm.data.corpus import Corpus
+from charlm.data.dataset import dataset_of
+from charlm.errors import CharLMError, Halted, JobError
+from charlm.jobs.runner import Control, RunTrainer
+from charlm.runs.run import Run
+
+__all__ = ["Control", "RunTrainer", "prepare", "run_trainers"]
+
+log = logging.getLogger(__name__)
+
+# A slice lasts about this long, so that all curves grow before one's eyes.
+SLICE_SECONDS = 0.3
+# How often a resting race looks whether it may go on.
+PAUSE_SECONDS = 0.05
+
+
+def prepare(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[RunTrainer]:
+    """Racers for runs of one text and the same settings, over one set of ids; the text itself is not kept.
+
+    Args:
+        runs: held by this process.
+        corpus: the text, as cleaned when the runs were made.
+        resume: go on from the runs' saved states.
+    """
+    first = runs[0]
+    dataset = dataset_of(first.tokenizer(), corpus, first.train_config, first.corpus_config)
+    return [RunTrainer(run, dataset, resume) for run in runs]
+
+
+def _rounds(trainers: Sequence[RunTrainer], control: Control) -> Iterator[None]:
+    """Let the trainers take turns until all have ended; yield after each slice. After a round all have equal steps."""
+    steps = 1
+    while alive := [trainer for trainer in trainers if not trainer.ended]:
+        goal = min(trainer.state.step for trainer in alive) + steps
+        for trainer in alive:
+            while not trainer.ended and trainer.state.step < goal:  # a pause may cut a slice short
+                guarded(trainer, partial(trainer.advance, goal, control))
+                yield
+        slowest = max(trainer.slowest for trainer in alive)
+        steps = max(1, min(100, int(SLICE_SECONDS / slowest))) if slowest else 1
+
+
+def guarded(trainer: RunTrainer, action: Callable[[], None], ending: str = "") -> None:
+    """Run `action`; what goes wrong ends this trainer as failed and leaves the others alone.
+
+    Args:
+        trainer: whose action it is; it rests if the disk refuses what the action writes.
+        action: what to do.
+        ending: stopped or interrupted: it is to end now, whatever the disk says.
+    """
+    try:
+        action()
+    except Halted:
+        pass  # what is to come ends it
+    except Exception as error:
+        reason = refusal(error)
+        if reason and ending == "interrupted":
+            log.warning("%s (%s) cannot be saved: %s", trainer.run.label, trainer.run.run_id, reason)
+            trainer.leave()
+        elif reason and not ending and (trainer.run.folder / "run.json").exists():
+            _rest(trainer, reason)
+        else:
+            _fail(trainer, explained(error, trainer.dataset.batch_size))
+
+
+def refusal(error: BaseException | None) -> str:
+    """What the disk said, if an error comes from that; else empty."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__
+    return error.strerror or str(error) if error is not None else ""
+
+
+def explained(error: Exception, batch_size: int) -> CharLMError:
+    """An error as a sentence with a way out; what nobody foresaw goes into the log.
+
+    Args:
+        error: what ended a training.
+        batch_size: rows it was trained with.
+    """
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower()):
+        if batch_size < 2:
+            return JobError("out of memory with batch_size 1; choose a smaller hidden_size or seq_len")
+        half = batch_size // 2
+        return JobError(
+            f"out of memory; halve batch_size ({half}), or choose a smaller hidden_size", {"batch_size": half}
+        )
+    if reason := refusal(error):
+        return JobError(f"the run cannot be saved: {reason}; make room, then resume it")
+    if isinstance(error, CharLMError):
+        return error
+    log.error("a training broke off", exc_info=error)
+    return JobError(f"training broke off: {str(error) or type(error).__name__}")
+
+
+def _rest(trainer: RunTrainer, reason: str) -> None:
+    before = trainer.trouble
+    trainer.rest(reason)
+    if trainer.trouble != before:
+        log.warning("%s (%s): %s", trainer.run.label, trainer.run.run_id, trainer.trouble)
+
+
+def _fail(trainer: RunTrainer, error: Exception) -> None:
+    """End a trainer as failed; where even that cannot be written, `complaint` says so."""
+    trainer.complaint = str(error) or type(error).__name__
+    log.warning("%s (%s) failed: %s", trainer.run.label, trainer.run.run_id, trainer.complaint)
+    try:
+        trainer.fail(error)
+    except CharLMError as second:
+        log.error("%s (%s): that cannot be noted: %s", trainer.run.label, trainer.run.run_id, second)
+
+
+def run_trainers(trainers: Sequence[RunTrainer], control: Control, on_slice: Callable[[], None] = lambda: None) -> None:
+    """Train all trainers to their end; what goes wrong in one ends that one as failed.
+
+    Args:
+        trainers: their runs are held by this process.
+        control: looked at between steps.
+        on_slice: called after each slice and, again and again, while the race rests.
+    """
+    for trainer in trainers:
+        guarded(trainer, trainer.open)
+    if control.interrupted:
+        _end(trainers, "interrupted")
+    _wait(trainers, control, on_slice)
+    for _ in _rounds(trainers, control):
+        on_slice()
+        _obey(trainers, control)
+        _wait(trainers, control, on_slice)
+
+
+def _wait(trainers: Sequence[RunTrainer], control: Control, on_slice: Callable[[], None]) -> None:
+    """Rest as long as that is wished, or the disk does not take what has to be written."""
+    while (control.paused or any(trainer.trouble for trainer in trainers)) and not all(
+        trainer.ended for trainer in trainers
+    ):
+        time.sleep(PAUSE_SECONDS)
+        on_slice()
+        _obey(trainers, control)
+        for trainer in trainers:
+            if trainer.trouble and not trainer.ended:
+                guarded(trainer, trainer.retry)
+
+
+def _obey(trainers: Sequence[RunTrainer], control: Control) -> None:
+    """End the trainers that are to stop, or all if the race is interrupted."""
+    if control.interrupted:
+        _end(trainers, "interrupted")
+    _end([trainer for trainer in trainers if trainer.run.run_id in control.stopped], "stopped")
+
+
+def _end(trainers: Sequence[RunTrainer], status: str) -> None:
+    for trainer in trainers:
+        if not trainer.ended:
+            guarded(trainer, partial(trainer.finish, status), ending=status)

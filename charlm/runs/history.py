@@ -1,0 +1,182 @@
+"""The course of a training: its log as a plot draws it, read on as it grows and thinned where it is long."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO
+
+from charlm.files import open_plain
+from charlm.training.metrics import file_mark, parsed_row
+
+Row = Mapping[str, Any]
+# Rows of a kind that are kept, up to twice as many: a plot is no wider.
+MOST = 1_200
+CHUNK = 1 << 23  # bytes read at once
+SEAM = 64  # bytes before the place where a reading ended: if they have changed, the file is another one
+# What a line holds that has no validation loss, as the two usual ways of writing JSON put it; or it lacks LOSS.
+NULL, NULL_TIGHT, LOSS = b'"val_loss": null', b'"val_loss":null', b'"val_loss"'
+
+
+@dataclass(frozen=True)
+class LossHistory:
+    """The course of a training, as far as a plot can show it.
+
+    Attributes:
+        rows: in the order of steps, thinned where there are many; the log's last row is the last. `seconds` is a
+            number, losses are finite numbers or None.
+        lows: every row whose validation loss was lower than all before.
+        span: the lowest and the highest loss of all, and the highest validation loss; NaN where there is none.
+    """
+
+    rows: Sequence[Row] = ()
+    lows: Sequence[Row] = ()
+    span: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+
+    @property
+    def last(self) -> Row:
+        """The newest row; empty without one."""
+        return self.rows[-1] if self.rows else {}
+
+    def since(self, step: float) -> Sequence[Row]:
+        """The rows beyond a step."""
+        return self.rows[bisect_right(self.rows, step, key=lambda row: row["step"]) :]
+
+    @property
+    def standing(self) -> Sequence[Row]:
+        """The rows that decide who is ahead, at any step: each best so far, and the last."""
+        return [*self.lows, *self.rows[-1:]]
+
+
+@dataclass
+class _Kept:
+    """How many rows of a kind were met, and each how-manieth of them is kept."""
+
+    met: int = 0
+    stride: int = 1
+
+
+class HistoryReader:
+    """Reads a log as it grows: each time on from where it ended, keeping no more than a plot can show.
+
+    A line that would not be kept is not even parsed, unless it holds a validation: 100,000 rows cost a tenth of a
+    second once, and a tick costs the lines that came since. A file that was cut or replaced is read anew.
+
+    Args:
+        path: of the log; it need not exist yet.
+        most: rows of a kind (with and without a validation) that are kept, from this many to twice as many.
+    """
+
+    def __init__(self, path: Path, most: int = MOST) -> None:
+        self.path, self.most = path, most
+        self._lock = Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._mark: tuple[int, int, int] | None = None  # inode, time and size of the file as last read
+        self._offset, self._seam = 0, b""
+        self._rows: list[Row] = []
+        self._lows: list[Row] = []
+        self._kinds = (_Kept(), _Kept())  # without and with a validation
+        self._last: Row | None = None
+        self._span = LossHistory.span
+        self._history = LossHistory()
+
+    def read(self) -> LossHistory:
+        """The course so far; the same object as long as nothing was added."""
+        with self._lock:
+            mark = file_mark(self.path)
+            if mark != self._mark:
+                try:
+                    with open_plain(self.path) as file:
+                        self._read_on(file, mark)
+                except OSError:
+                    self._begin()
+            return self._history
+
+    def _read_on(self, file: BinaryIO, mark: tuple[int, int, int] | None) -> None:
+        if mark is None or self._mark is None or mark[0] != self._mark[0] or not self._continues(file):
+            self._begin()
+        file.seek(self._offset)
+        while data := file.read(CHUNK):
+            end = data.rfind(b"\n") + 1
+            torn = data[end:]
+            self._take(data[:end].split(b"\n"))
+            if torn and parsed_row(torn) is not None:  # whole, only its line end is missing yet
+                self._take([torn])
+                end = len(data)
+            if end == 0:
+                break
+            self._offset += end
+            self._seam = (self._seam + data[max(0, end - SEAM) : end])[-SEAM:]
+            file.seek(self._offset)
+        self._mark = mark
+        thinned_away = [] if self._last is None or self._last is self._rows[-1] else [self._last]
+        self._history = LossHistory([*self._rows, *thinned_away], list(self._lows), self._span)
+
+    def _continues(self, file: BinaryIO) -> bool:
+        """Whether what was read still stands before the place where the reading ended."""
+        file.seek(self._offset - len(self._seam))
+        return file.read(len(self._seam)) == self._seam
+
+    def _take(self, lines: Sequence[bytes]) -> None:
+        """Take in whole lines; of those without a validation only what will be kept, and the last, are parsed."""
+        lines = [line for line in lines if line]
+        plain = [place for place, line in enumerate(lines) if NULL in line or NULL_TIGHT in line or LOSS not in line]
+        kind = self._kinds[False]
+        while (kind.met + len(plain)) / kind.stride > 2 * self.most:
+            self._halve(False)
+        skipped = set(plain).difference(plain[-kind.met % kind.stride :: kind.stride], {len(lines) - 1})
+        for place, line in enumerate(lines):
+            if place in skipped:
+                kind.met += 1
+            elif (row := parsed_row(line)) is not None and row["step"] > (self._last or {"step": -1})["step"]:
+                self._add(_clean(row))
+
+    def _add(self, row: Row) -> None:
+        loss = row["val_loss"]
+        kind = self._kinds[loss is not None]
+        if kind.met % kind.stride == 0:
+            self._rows.append(row)
+        kind.met += 1
+        self._last = row
+        self._widen(row["train_loss"], loss)
+        if loss is not None and (not self._lows or loss < self._lows[-1]["val_loss"]):
+            self._lows.append(row)
+        if kind.met > 2 * self.most * kind.stride:
+            self._halve(loss is not None)
+
+    def _widen(self, train: float | None, val: float | None) -> None:
+        low, high, top = self._span
+        for seen in (train, val):  # comparisons with NaN are false
+            if seen is not None:
+                low, high = low if low < seen else seen, high if high > seen else seen
+        if val is not None:
+            top = top if top > val else val
+        self._span = low, high, top
+
+    def _halve(self, validated: bool) -> None:
+        """Keep every other row of a kind."""
+        kind, kept, odd = self._kinds[validated], [], False
+        for row in self._rows:
+            mine = (row["val_loss"] is not None) == validated
+            odd = odd != mine
+            if odd or not mine:
+                kept.append(row)
+        kind.stride *= 2
+        self._rows = kept
+
+
+def _clean(row: dict[str, Any]) -> Row:
+    """A row whose clock is a number and whose losses and norm are finite numbers or None, whoever wrote it."""
+    for name in ("train_loss", "val_loss", "grad_norm"):
+        row[name] = row.get(name) if _finite(row.get(name)) else None
+    if not _finite(row.get("seconds")):
+        row["seconds"] = 0.0
+    return row
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

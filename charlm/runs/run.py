@@ -1,0 +1,384 @@
+"""One run: a folder whose run.json says what it is, with tokenizer, weights, metrics and samples beside it."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from charlm import files
+from charlm.config import CorpusConfig, ModelConfig, TrainConfig
+from charlm.errors import CheckpointError, ConfigError, JobError
+from charlm.files import LEFTOVERS, one_line, write_atomically
+from charlm.runs.history import HistoryReader, LossHistory
+from charlm.runs.schema import MAX_LABEL, MOST_BYTES, NO_PROGRESS, progress_of, tidied
+from charlm.tokenizers import Tokenizer, most_tokenizer_bytes, read_tokenizer
+from charlm.training.metrics import MetricsLog, file_mark
+
+if TYPE_CHECKING:
+    from charlm.models import LanguageModel
+
+__all__ = ["ACTIVE", "MAX_LABEL", "NO_PROGRESS", "SPARE", "Run", "clean_label", "now", "read_json", "run_lock"]
+
+log = logging.getLogger(__name__)
+
+ACTIVE = ("queued", "running", "paused")
+# What a run can do without once nobody wants to resume it.
+SPARE = ("resume.safetensors", "resume.previous.safetensors", "last.safetensors")
+# Seconds to wait for whoever is writing the same run.json, or letting go of the run.
+PATIENCE = 5.0
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def clean_label(label: str) -> str:
+    """A label as one line: printable characters, single spaces."""
+    return one_line(label, len(label))
+
+
+def read_json(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
+    """The object in a run's JSON file.
+
+    Raises:
+        CheckpointError: missing, unreadable, too large, or no object.
+    """
+    try:
+        data = files.read(path, most_bytes)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent.name} has no {path.name}; it is not a run folder") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path.name} in {path.parent.name} cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path.name} in {path.parent.name} does not hold an object")
+    return data
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a run's JSON file in one go, for people to read."""
+    write_atomically(path, json.dumps(data, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def run_lock(folder: Path) -> FileLock:
+    """What marks the run in `folder` as a process's own: taken by one thread, let go by another."""
+    return FileLock(folder / ".lock", thread_local=False)
+
+
+def folder_bytes(folder: Path) -> int:
+    """What all files in a folder take on disk."""
+    return sum(map(_size, folder.rglob("*")))
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size if file.is_file() else 0
+    except OSError:
+        return 0  # replaced or deleted meanwhile
+
+
+class Run:
+    """One run folder. Attributes are read from run.json when the object is made; `update` writes them back.
+
+    Its id is the folder's name, so that a copied folder is a run of its own.
+
+    Args:
+        folder: of the run.
+        shipped: it came with the app and is read-only.
+        lock: its `run_lock`, if that is taken already.
+    """
+
+    def __init__(self, folder: Path, shipped: bool = False, lock: FileLock | None = None) -> None:
+        self.folder = folder
+        self.shipped = shipped
+        self.run_id: str = folder.name or folder.resolve().name
+        self.log = MetricsLog(folder / "metrics.jsonl")
+        self.sample_log = MetricsLog(folder / "samples.jsonl")
+        self._history = HistoryReader(self.log.path)
+        self._lock = lock or run_lock(folder)
+        self._load()
+
+    def _load(self) -> None:
+        self._mark = file_mark(self.folder / "run.json")
+        info = read_json(self.folder / "run.json")
+        try:
+            self.model_config = ModelConfig.from_dict(info["model"])
+            self.train_config = TrainConfig.from_dict(info["train"]).resolve(self.model_config)
+            self.corpus_config = CorpusConfig.from_dict(info["corpus_config"])
+            self._take(tidied(info))
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise CheckpointError(f"run.json in {self.folder.name} is not a run's description: {reason}") from error
+
+    def _take(self, info: dict[str, Any]) -> None:
+        """The attributes of what run.json holds, tidied."""
+        self.info = info
+        self.label: str = info["label"] or self.run_id
+        self.corpus: dict[str, Any] = info["corpus"]
+        self.progress: dict[str, Any] = info["progress"]
+        self.num_parameters: int = info["num_parameters"]
+
+    def refresh(self) -> None:
+        """Read run.json again if it has changed; what is known of the log stays.
+
+        Raises:
+            CheckpointError: it is gone or damaged.
+        """
+        if file_mark(self.folder / "run.json") != self._mark:
+            self._load()
+
+    @property
+    def arch(self) -> str:
+        """lstm, gru and so on, a key of `config.ARCHITECTURES`."""
+        return self.model_config.arch
+
+    @property
+    def status(self) -> str:
+        """A status word; an active run that no process holds was interrupted."""
+        status: str = self.info["status"]
+        if status not in ACTIVE or self._is_held():
+            return status
+        try:  # it may have ended properly since this object was made
+            latest = Run(self.folder, self.shipped)
+        except CheckpointError:
+            return "interrupted"
+        self.info, self.progress = latest.info, latest.progress
+        status = self.info["status"]
+        return "interrupted" if status in ACTIVE else status
+
+    @property
+    def message(self) -> str:
+        """Why it failed, or what was adapted; empty if there is nothing to say."""
+        return self.info.get("message", "")
+
+    @property
+    def preset(self) -> str:
+        """The preset it started from."""
+        return self.info.get("preset", "")
+
+    @property
+    def group(self) -> str:
+        """The race it took part in, or empty."""
+        return self.info.get("group", "")
+
+    @property
+    def owner(self) -> str:
+        """The key of the visitor it belongs to; empty where all belongs to one user."""
+        return self.info.get("owner", "")
+
+    @property
+    def ancestry(self) -> list[dict[str, Any]]:
+        """What it was made from, nearest first: run_id, label, step, and why: fork or retry."""
+        return self.info.get("ancestry", [])
+
+    @property
+    def imported(self) -> dict[str, Any]:
+        """Where it came from, if it was not trained here: format, file and what they told; empty if it was."""
+        return self.info.get("imported", {})
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether it has weights to write with and to go on from: a validation has passed, or it was imported."""
+        return self.best_val_loss is not None or bool(self.imported)
+
+    @property
+    def mend(self) -> dict[str, Any]:
+        """The settings with which a failed run would probably not have failed; empty if none is known."""
+        return self.info.get("mend", {}) if self.info["status"] == "failed" else {}
+
+    @property
+    def trimmed(self) -> bool:
+        """Whether only its best weights were kept, so that it cannot go on."""
+        return self.info.get("trimmed") is True
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether it was interrupted and nobody wants to be asked again if it shall go on."""
+        return self.info.get("left_alone") is True
+
+    @property
+    def created(self) -> str:
+        """When it was made, ISO 8601 UTC."""
+        return self.info.get("created", "")
+
+    @property
+    def best_val_loss(self) -> float | None:
+        """Lowest validation loss, nats per token; None before the first validation."""
+        return self.progress["best_val_loss"]
+
+    @property
+    def best_step(self) -> int:
+        """The step of the best validation loss."""
+        return int(self.progress["best_step"])
+
+    @property
+    def step(self) -> int:
+        """Steps trained."""
+        return int(self.progress["step"])
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps planned; None if only minutes limit the run."""
+        return self.progress["total_steps"]
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training text."""
+        return float(self.progress["epoch"])
+
+    @property
+    def seconds(self) -> float:
+        """The training's own time."""
+        return float(self.progress["seconds"])
+
+    @property
+    def chars_per_second(self) -> float:
+        """Training speed."""
+        return float(self.progress["chars_per_second"])
+
+    @property
+    def level(self) -> str:
+        """What its tokens are: char, word or bpe."""
+        return self.model_config.level
+
+    @property
+    def held_out(self) -> tuple[int, int] | None:
+        """Characters of the validation and test part that its text came with; None: they are shares of it."""
+        own = self.corpus.get("held_out")
+        return (own[0], own[1]) if own else None
+
+    def bits_per_char(self, loss: float | None) -> float | None:
+        """A validation loss in bits per character, which runs with other tokens can be compared in.
+
+        Args:
+            loss: nats per token; None, or no finite number: there is none.
+        """
+        if loss is None or not math.isfinite(loss):
+            return None
+        tokens, characters = self.corpus.get("val_tokens"), self.corpus.get("val_chars")
+        if self.level == "char":  # also of runs that do not say how many tokens they were measured on
+            return loss / math.log(2)
+        return loss * tokens / characters / math.log(2) if tokens and characters else None
+
+    @property
+    def size_bytes(self) -> int:
+        """What the folder costs on disk."""
+        return folder_bytes(self.folder)
+
+    @property
+    def spare_bytes(self) -> int:
+        """What would be freed by keeping the best weights only; 0 if there are none."""
+        if self.shipped or not (self.folder / "best.safetensors").is_file():
+            return 0
+        return sum(_size(self.folder / name) for name in SPARE)
+
+    def metrics(self, since: int = -1) -> list[dict[str, Any]]:
+        """The logged rows beyond step `since`."""
+        return self.log.rows(since)
+
+    def history(self) -> LossHistory:
+        """What a plot draws of the log; read on from where this object's last reading ended."""
+        return self._history.read()
+
+    def samples(self) -> list[dict[str, Any]]:
+        """The texts it wrote at its validations: step, prompt, text."""
+        return self.sample_log.rows()
+
+    def sample(self) -> dict[str, Any] | None:
+        """The newest of its samples."""
+        return self.sample_log.last()
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of its ids.
+
+        Raises:
+            CheckpointError: tokenizer.json is damaged, or of another model.
+        """
+        most = most_tokenizer_bytes(self.model_config.vocab_size, self.model_config.level)
+        return read_tokenizer(read_json(self.folder / "tokenizer.json", most), self.model_config)
+
+    def load_model(self, which: str = "best") -> "LanguageModel":
+        """Its model with the `best` or `last` weights, ready to generate; the last ones if the best are damaged.
+
+        Raises:
+            CheckpointError: none were saved, or they are damaged.
+        """
+        from charlm.runs.checkpoint import load_weights  # torch takes seconds: not before it is needed
+
+        try:
+            return load_weights(self.folder / f"{which}.safetensors", self.model_config)
+        except CheckpointError as error:
+            best, last = self.folder / "best.safetensors", self.folder / "last.safetensors"
+            if which != "best" or not (best.exists() and last.exists()):
+                raise
+            log.warning("%s; its last weights are used instead", error)
+            return load_weights(last, self.model_config)
+
+    def update(self, progress: Mapping[str, Any] | None = None, **fields: Any) -> None:
+        """Change run.json, in one go; what others changed in it meanwhile (a label, a step) stays.
+
+        Raises:
+            CheckpointError: it came with the app, is gone, or cannot be written.
+        """
+        if self.shipped:
+            raise CheckpointError(
+                f"{self.label} came with the app and is read-only; train a run of your own to change it"
+            )
+        path = self.folder / "run.json"
+        read_json(path)  # a lock would bring a deleted folder back
+        try:
+            with FileLock(self.folder / ".edit", timeout=PATIENCE):
+                info = read_json(path)
+                numbers = progress_of({**info["progress"], **(progress or {})})
+                info |= {**fields, "progress": numbers, "updated": now()}
+                write_json(path, info)
+                self._take(tidied(info))
+        except (OSError, ValueError, TypeError, KeyError) as error:  # Timeout is an OSError
+            reason = getattr(error, "strerror", None) or error
+            raise CheckpointError(f"run.json of {self.label} cannot be written: {reason}") from error
+        finally:
+            if not path.exists():  # deleted in the moment before the lock, which brought the folder back
+                with suppress(OSError):
+                    (self.folder / ".edit").unlink(missing_ok=True)
+                    self.folder.rmdir()
+
+    def hold(self) -> None:
+        """Mark the run as this process's own until `release`; a process that dies lets go by itself."""
+        try:
+            self._lock.acquire(timeout=1)
+        except Timeout:
+            raise JobError(f"{self.label} ({self.run_id}) is being trained elsewhere") from None
+        except OSError as error:
+            raise CheckpointError(f"{self.label} cannot be written: {error.strerror or error}") from error
+
+    def release(self) -> None:
+        """Let go of the run."""
+        self._lock.release()
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half written; the run is held, and nobody edits it meanwhile."""
+        try:
+            with FileLock(self.folder / ".edit", timeout=PATIENCE):
+                for leftover in self.folder.glob(LEFTOVERS):
+                    leftover.unlink(missing_ok=True)
+        except OSError as error:  # it is only untidy
+            log.warning("the leftovers in %s stay: %s", self.run_id, error)
+
+    def _is_held(self) -> bool:
+        if self._lock.is_locked:
+            return True
+        if not (self.folder / ".lock").is_file():
+            return False
+        try:
+            with FileLock(self.folder / ".lock").acquire(blocking=False):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return False

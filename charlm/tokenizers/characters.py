@@ -1,0 +1,170 @@
+"""Characters to ids and back, numbered in code point order."""
+
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from charlm.errors import CheckpointError, CorpusError
+from charlm.tokenizers.base import IdArray, Tokenizer, id_type
+
+# Characters worked on at a time: what is made of them stays in the processor's cache, whatever the text's length.
+_BLOCK = 1 << 16
+
+
+def _blocks(text: str, start: int = 0, end: int | None = None) -> Iterator[str]:
+    end = len(text) if end is None else end
+    for place in range(start, end, _BLOCK):
+        yield text[place : min(place + _BLOCK, end)]
+
+
+def _code_points(text: str) -> np.ndarray[Any, np.dtype[np.unsignedinteger[Any]]]:
+    """The characters of `text` as numbers, (N,), in the smallest of 1, 2 and 4 bytes that fits them all."""
+    try:
+        return np.frombuffer(text.encode("latin-1"), dtype=np.uint8)
+    except UnicodeEncodeError:
+        pairs = text.encode("utf-16-le", "surrogatepass")
+    if len(pairs) == 2 * len(text):
+        return np.frombuffer(pairs, dtype="<u2")
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def _distinct(text: str) -> set[str]:
+    """The characters that occur in `text`."""
+    narrow, wide = b"", np.zeros(0x110000, dtype=bool)  # Latin-1, where taking out the known ones is fastest; the rest
+    for block in _blocks(text):
+        points = _code_points(block)
+        if points.itemsize == 1:
+            narrow += bytes(set(points.tobytes().translate(None, narrow)))
+        else:
+            wide[points] = True
+    return {*narrow.decode("latin-1"), *map(chr, np.flatnonzero(wide))}
+
+
+class CharSpeller:
+    """Writes a text on, a character at a time."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self.take = tokens.__getitem__
+
+
+class CharTokenizer(Tokenizer):
+    """One id a character.
+
+    Args:
+        tokens: the distinct characters; their positions are their ids.
+    """
+
+    level = "char"
+
+    def __init__(self, tokens: Iterable[str]) -> None:
+        self.tokens = list(tokens)
+        if len(set(self.tokens)) != len(self.tokens) or any(len(token) != 1 for token in self.tokens):
+            raise CheckpointError("a character tokenizer needs distinct single characters")
+        points = _code_points("".join(self.tokens))
+        # By code point; unknown ones have `vocab_size`, as has the last place, where all beyond it are looked up.
+        self._ids = np.full(int(points.max(initial=0)) + 2, self.vocab_size, dtype=id_type(self.vocab_size + 1))
+        self._ids[points] = np.arange(self.vocab_size)
+
+    @classmethod
+    def fit(cls, text: str) -> Self:
+        """The tokenizer of all characters in `text`."""
+        return cls(sorted(_distinct(text)))
+
+    def encode(self, text: str, skip_unknown: bool = False) -> IdArray:
+        """See Tokenizer."""
+        ids = np.empty(len(text), dtype=id_type(self.vocab_size))
+        end = 0
+        for block in self.encode_blocks(text, skip_unknown):
+            ids[end : end + len(block)] = block
+            end += len(block)
+        return ids[:end]
+
+    def encode_blocks(
+        self, text: str, skip_unknown: bool = False, start: int = 0, end: int | None = None
+    ) -> Iterator[IdArray]:
+        """See Tokenizer."""
+        for block in _blocks(text, start, end):
+            ids = self._lookup(block)
+            if ids.max() == self.vocab_size:
+                if not skip_unknown:
+                    raise CorpusError(f"this model does not know {', '.join(map(repr, self.unknown(text)[:8]))}")
+                ids = ids[ids < self.vocab_size]
+            yield ids.astype(id_type(self.vocab_size), copy=False)
+
+    def count(self, text: str, start: int = 0, end: int | None = None) -> int:
+        """See Tokenizer; nothing needs to be read for it."""
+        return (len(text) if end is None else end) - start
+
+    def _lookup(self, text: str) -> IdArray:
+        """Ids, and `vocab_size` for unknown characters."""
+        return self._ids.take(_code_points(text), mode="clip")
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids`."""
+        return "".join([self.tokens[i] for i in ids])
+
+    def unknown(self, text: str) -> list[str]:
+        """The distinct characters of `text` that have no id, in order of appearance."""
+        found: dict[str, None] = {}
+        for block in _blocks(text):
+            places = np.flatnonzero(self._lookup(block) == self.vocab_size)
+            found.update(dict.fromkeys(map(block.__getitem__, places)))
+        return list(found)
+
+    def speller(self, before: str = "") -> CharSpeller:
+        """See Tokenizer."""
+        return CharSpeller(self.tokens)
+
+    def to_file(self) -> bytes:
+        """See Tokenizer."""
+        return json.dumps({"level": self.level, "tokens": self.tokens}, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """A tokenizer from tokenizer.json's content.
+
+        Raises:
+            CheckpointError: the content is not a character tokenizer.
+        """
+        tokens = data.get("tokens") if isinstance(data, Mapping) else None
+        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+            raise CheckpointError("tokenizer.json does not hold a list of characters under 'tokens'")
+        if any("\ud800" <= token <= "\udfff" for token in tokens):  # no file and no page could take its text
+            raise CheckpointError("tokenizer.json holds half a character (a lone surrogate) among its tokens")
+        return cls(tokens)
+
+
+SIGNS = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍", "\xa0": "⍽", "\x7f": "␡"}
+NAMES = {
+    " ": "space",
+    "\n": "line end",
+    "\t": "tab",
+    "\r": "carriage return",
+    "\xa0": "no-break space",
+}
+UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs")
+
+
+def visible(character: str) -> str:
+    """One character as something that can be seen: `␣` for a space, `U+200B` for what has no sign."""
+    if character in SIGNS:
+        return SIGNS[character]
+    if character < " ":
+        return chr(0x2400 + ord(character))  # Unicode's pictures of the control codes
+    kind = unicodedata.category(character)
+    if kind in UNSEEN:
+        return f"U+{ord(character):04X}"
+    return f"◌{character}" if kind.startswith("M") else character
+
+
+def visible_line(text: str, blank: str = "·") -> str:
+    """A text as one line: blanks as `blank`, line ends and the rest as their signs."""
+    return "".join(blank if character == " " else visible(character) for character in text)
+
+
+def called(character: str) -> str:
+    """What to call a character where its sign says too little: its Unicode name, or its number."""
+    return NAMES.get(character) or unicodedata.name(character, f"U+{ord(character):04X}").lower()

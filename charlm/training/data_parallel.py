@@ -1,0 +1,118 @@
+"""A batch in shards: its rows are shared out between threads that meet once a step.
+
+Rows of a batch do not depend on each other, so each thread takes its own through the whole sequence, forward and back,
+on one core; the gradients are added up at the end. Threads that share every single product instead have to wait for
+each other some hundred times a step, and lose most of their time as soon as another process wants a core.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from charlm.models import LanguageModel, State
+from charlm.models.kernels.bptt import Buffers, pack, place
+
+
+class Shards:
+    """Computes losses and gradients of a model.
+
+    Args:
+        model: its weights are shared by all shards.
+        count: how many; 1 works in the calling thread.
+    """
+
+    def __init__(self, model: LanguageModel, count: int) -> None:
+        self.model, self.count = model, count
+        self._parameters = list(model.parameters())
+        self._of_rows: set[Tensor] = set()  # those that a step's gradient is of some rows of
+        self._replicas = [_replica(model) for _ in range(count)]
+        self._pool = ThreadPoolExecutor(count, "shard", torch.set_num_threads, (1,)) if count > 1 else None
+
+    def gradients(self, inputs: Tensor, targets: Tensor, hidden: State | None) -> tuple[float, State]:
+        """Set the gradients of the mean loss of a batch.
+
+        Args:
+            inputs: ids (B, T).
+            targets: ids (B, T), one later.
+            hidden: the state before; None is the zero state.
+
+        Returns:
+            The loss in nats per token, and the state after the batch, detached.
+        """
+        state = self.model.initial_state(len(inputs)) if hidden is None else hidden
+        self._clear()
+        if self._pool is None or len(inputs) < self.count:
+            part = inputs, targets, state
+            loss, end, grads = _backpropagate(self.model, part, self._parameters, inputs.numel())
+            self._set([grads])
+            return loss, end
+        factors = self.model.shared_factors(inputs.shape[1], -(-len(inputs) // self.count))
+        packs = dict(zip(map(place, factors), self._pool.map(pack, factors), strict=True))
+        for replica in self._replicas:
+            replica.packs = packs
+            replica.train(self.model.training)
+            replica.generator.manual_seed(int(torch.randint(2**62, (), generator=self.model.generator)))
+        states = zip(*(part.chunk(self.count, dim=1) for part in state), strict=True)  # (L, B / count, H)
+        parts = list(zip(inputs.chunk(self.count), targets.chunk(self.count), states, strict=True))
+        work = partial(_backpropagate, parameters=self._parameters, tokens=inputs.numel())
+        losses, ends, grads_of = zip(*self._pool.map(work, self._replicas, parts), strict=True)
+        self._set(grads_of)
+        return math.fsum(losses), tuple(torch.cat(each, dim=1) for each in zip(*ends, strict=True))
+
+    def _clear(self) -> None:
+        """Forget the last step's gradients, but for those of some rows only: their tensors are used again."""
+        for parameter in self._parameters:
+            if parameter not in self._of_rows:
+                parameter.grad = None
+
+    def _set(self, grads_of: Sequence[tuple[Tensor, ...]]) -> None:
+        """Give each parameter the sum of its gradients, one of each shard."""
+        for parameter, *grads in zip(self._parameters, *grads_of, strict=True):
+            if grads[0].is_sparse:
+                before = parameter.grad
+                grads.insert(0, torch.zeros_like(parameter) if before is None else before.zero_())
+                self._of_rows.add(parameter)
+            parameter.grad = _total(grads)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+def _replica(model: LanguageModel) -> LanguageModel:
+    """The same weights with a generator and buffers of its own."""
+    replica = copy.copy(model)
+    replica.generator, replica.workspace = torch.Generator(), Buffers()
+    return replica
+
+
+def _backpropagate(
+    model: LanguageModel, part: tuple[Tensor, Tensor, State], parameters: Sequence[Tensor], tokens: int
+) -> tuple[float, State, tuple[Tensor, ...]]:
+    """A part's share of the mean loss over `tokens`, its state at the end, and its gradients."""
+    inputs, targets, state = part
+    half = model.precision == torch.bfloat16 and (inputs.is_cuda or not model.MINDS_PRECISION)
+    with torch.enable_grad():
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
+            total, end = model.loss(inputs, targets, state)
+        loss = total / tokens
+        grads = torch.autograd.grad(loss, parameters)
+    return loss.item(), tuple(part.detach() for part in end), grads
+
+
+def _total(tensors: Sequence[Tensor]) -> Tensor:
+    """Their sum, in the first one."""
+    first, *others = tensors
+    for other in others:
+        first.add_(other)
+    return first

@@ -1,0 +1,361 @@
+"""Training as a generator of Metrics; knows no thread, no file and no page.
+
+Networks learn by truncated backpropagation through time; an n-gram counts the text, a slice at a time.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from charlm.config import ModelConfig, TrainConfig
+from charlm.data.dataset import MIN_HELD_OUT, Dataset, validation_row_count
+from charlm.errors import JobError
+from charlm.models import LanguageModel, NeuralModel, State, build_model
+from charlm.models.kernels.cross_entropy import Sampler, are_many
+from charlm.models.ngram import NGramModel, slice_ends
+from charlm.tokenizers import IdArray
+from charlm.training.data_parallel import Shards
+from charlm.training.device import choose
+from charlm.training.evaluate import Evaluation, evaluate
+from charlm.training.metrics import Metrics
+
+# The cosine ends at this share of the learning rate.
+COSINE_FLOOR = 0.01
+# The plateau schedule halves the learning rate after this many evaluations without a better one.
+PLATEAU_PATIENCE = 2
+# A running average keeps at most (1 + step) / (WARMING + step) of itself: the first weights are soon out of it.
+WARMING = 10
+
+
+@dataclass
+class TrainState:
+    """Where a training stands. `train` moves it on after every step; saved and restored, it goes on from there."""
+
+    optimizer: torch.optim.Optimizer | None  # None for what has no parameters to mend
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0  # the next one within the epoch
+    hidden: State | None = None  # carried from batch to batch, detached; None at an epoch's start
+    best_val_loss: float = math.inf
+    best_step: int = 0
+    stale: int = 0  # evaluations since the best
+    rate_scale: float = 1.0  # what the plateau schedule has made of the learning rate
+    seconds: float = 0.0  # the training's own time, validation included
+    validated_step: int = 0
+    unjudged: tuple[float, float, float] | None = None  # loss, norm and rate of a step whose validation is still due
+    average: LanguageModel | None = None  # with the running average of the weights, where that is wanted
+    loss_sum: float = 0.0  # training losses of the steps since `mean_loss` was last taken
+    loss_count: int = 0
+
+    @classmethod
+    def start(cls, model: LanguageModel, config: TrainConfig) -> Self:
+        """The beginning of a training: AdamW (Loshchilov and Hutter 2019), which without decay is Adam."""
+        if model.config.is_counted:
+            return cls(None)
+        config = config.resolve(model.config)
+        optimizer = torch.optim.AdamW(
+            model.parameters(),
+            lr=config.learning_rate,
+            betas=(config.beta1, config.beta2),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        return cls(optimizer, average=clone_for_eval(model) if config.weight_average else None)
+
+    def learned(self, model: LanguageModel) -> LanguageModel:
+        """What is validated and kept of a training of `model`: the average of its weights, or itself."""
+        return model if self.average is None else self.average
+
+    def follow(self, model: LanguageModel) -> None:
+        """Move to where the model's parameters were moved to: moments and hidden state belong beside them."""
+        if self.hidden is not None:
+            self.hidden = tuple(part.to(model.device) for part in self.hidden)
+        if self.average is not None:
+            self.average = self.average.to(model.device)
+        if self.optimizer is not None and model.device.type != "cpu":
+            self.optimizer.load_state_dict(self.optimizer.state_dict())  # puts what it loads beside the parameters
+
+    def mean_loss(self) -> float:
+        """The mean training loss since it was last taken; NaN without a step in between."""
+        mean = self.loss_sum / self.loss_count if self.loss_count else math.nan
+        self.loss_sum, self.loss_count = 0.0, 0
+        return mean
+
+    def judge(self, val_loss: float) -> None:
+        """Take in a validation loss of the present step."""
+        self.validated_step = self.step
+        if val_loss < self.best_val_loss:
+            self.best_val_loss, self.best_step, self.stale = val_loss, self.step, 0
+            return
+        self.stale += 1
+        if self.stale % PLATEAU_PATIENCE == 0:
+            self.rate_scale *= 0.5
+
+
+def clone_for_eval(model: LanguageModel) -> LanguageModel:
+    """A model of its own with the same weights, for evaluation."""
+    copied = build_model(model.config).to(model.device)
+    copied.load_state_dict(model.state_dict())
+    return copied.requires_grad_(False).eval()
+
+
+def planned_steps(model: ModelConfig, config: TrainConfig, steps_per_epoch: int) -> int | None:
+    """`total_steps`, but for an n-gram, which takes one pass whatever the budget says."""
+    return steps_per_epoch if model.is_counted else total_steps(config, steps_per_epoch)
+
+
+def total_steps(config: TrainConfig, steps_per_epoch: int) -> int | None:
+    """Steps after which the budget of steps or epochs ends; None if only minutes limit it."""
+    limits = [config.steps] if config.steps else []
+    if config.epochs:
+        limits.append(max(1, math.ceil(config.epochs * steps_per_epoch)))
+    return min(limits, default=None)
+
+
+def evaluation_interval(config: TrainConfig, steps_per_epoch: int) -> int:
+    """Steps between validations: as set, else once an epoch, else about a dozen in all."""
+    if config.eval_every:
+        return config.eval_every
+    total = total_steps(config, steps_per_epoch)
+    if config.epochs and 5 <= config.epochs <= 50:
+        return steps_per_epoch
+    interval = total // 12 if total else steps_per_epoch
+    return max(1, min(interval, steps_per_epoch, 200) if config.minutes else interval)
+
+
+def progress(config: TrainConfig, dataset: Dataset, state: TrainState) -> float:
+    """Share of the budget that is used up, 0 to 1: the largest over steps, epochs and minutes."""
+    total = total_steps(config, dataset.steps_per_epoch)
+    shares = [state.step / total] if total else []
+    if config.minutes:
+        shares.append(state.seconds / (60.0 * config.minutes))
+    return min(1.0, max(shares))
+
+
+def learning_rate(config: TrainConfig, state: TrainState, used: float) -> float:
+    """The next step's learning rate when a share `used` of the budget is gone."""
+    rate = config.learning_rate
+    if state.step < config.warmup_steps:
+        rate *= (state.step + 1) / (config.warmup_steps + 1)
+    if config.schedule == "linear":
+        rate *= 1.0 - used
+    elif config.schedule == "cosine":
+        rate *= COSINE_FLOOR + (1.0 - COSINE_FLOOR) * 0.5 * (1.0 + math.cos(math.pi * used))
+    elif config.schedule == "plateau":
+        rate *= state.rate_scale
+    return rate
+
+
+def train(
+    model: LanguageModel,
+    dataset: Dataset,
+    config: TrainConfig,
+    state: TrainState | None = None,
+    halted: Callable[[], bool] = lambda: False,
+) -> Iterator[Metrics]:
+    """Train, one Metrics a step; `val_loss` is set at every validation and at the end.
+
+    Where a validation ends an epoch and the text has a test part, `test_loss` is set, too.
+
+    Between two steps `state` and `model` are consistent: save them then, or stop iterating for good.
+
+    An n-gram takes the steps of a slice at once, each of them as much text as a batch; its training loss is that of
+    text before it is counted. The budget does not apply to it.
+
+    Args:
+        model: on the device to train on; left in training mode.
+        dataset: the text, split and cut.
+        config: budget, schedule and the rest.
+        state: where to go on; a new beginning if not given.
+        halted: asked during a validation, which may take long: whether to break it off. It is the first thing to be
+            done when the training goes on from `state`.
+
+    Raises:
+        JobError: the loss or the gradient stopped being a finite number; the model keeps its last finite weights.
+        Halted: a validation was broken off.
+    """
+    state, config = state or TrainState.start(model, config), config.resolve(model.config)
+    if isinstance(model, NGramModel):
+        yield from _count(model, dataset, state, halted)
+        return
+    interval = evaluation_interval(config, dataset.steps_per_epoch)
+    device = choose(model.config, dataset.batch_size, model.device.type, config.precision)
+    model.precision = device.dtype
+    _sample(model, dataset, config)
+    model.train()
+    speed, used = 0.0, progress(config, dataset, state)
+    if state.unjudged is not None:
+        yield _measured(model, dataset, state, speed, halted)
+        used = _used(config, dataset, state)
+    with Shards(model, device.threads) as shards:
+        while used < 1.0:
+            for inputs, targets in dataset.batches(state.epoch, state.batch):
+                began = time.perf_counter()
+                rate = learning_rate(config, state, used)
+                loss, norm = _step(shards, (inputs, targets), config, state, rate)
+                taken = time.perf_counter() - began
+                latest = inputs.size * dataset.chars_per_token / taken
+                speed = latest if speed == 0.0 else 0.9 * speed + 0.1 * latest
+                _advance(state, dataset, loss, taken)
+                used = progress(config, dataset, state)
+                if state.step % interval == 0 or used >= 1.0:
+                    state.unjudged = loss, norm, rate
+                    yield _measured(model, dataset, state, speed, halted)
+                    used = max(used, _used(config, dataset, state))
+                else:
+                    yield Metrics(state.step, _epoch(state, dataset), loss, None, rate, norm, speed, state.seconds)
+                if used >= 1.0:
+                    break
+
+
+def _sample(model: LanguageModel, dataset: Dataset, config: TrainConfig) -> None:
+    """Let the model's training steps draw the tokens that targets are told from, if that is wanted and spares work."""
+    size, all_tokens = config.softmax_samples, model.config.vocab_size
+    if isinstance(model, NeuralModel) and are_many(all_tokens):
+        wanted = 0 < size < all_tokens
+        model.sampler = Sampler(torch.from_numpy(dataset.counts(all_tokens)), size) if wanted else None
+
+
+def _count(model: NGramModel, dataset: Dataset, state: TrainState, halted: Callable[[], bool]) -> Iterator[Metrics]:
+    """Count the training text on from where the state stands, slice by slice, with a validation after each."""
+    if not model.config.counted:
+        model.grow(dataset.train)
+    before = model.config.counted - dataset.train  # tokens of another text, for a fork
+    speed, steps = 0.0, dataset.steps_per_epoch
+    if int(model.seen) != before + _tokens_in(state.step, dataset):
+        raise JobError("what was counted does not fit this text; train a new run on it")
+    if state.unjudged is not None:
+        yield _without_rate(_measured(model, dataset, state, speed, halted))
+    for end in slice_ends(steps):
+        if end <= state.step:
+            continue
+        began, first, last = time.perf_counter(), _tokens_in(state.step, dataset), _tokens_in(end, dataset)
+        try:
+            loss = model.count(dataset.train_ids[first:last])
+        except MemoryError:
+            raise JobError(f"out of memory; choose an order below {model.config.order}, or a shorter text") from None
+        taken = time.perf_counter() - began
+        speed = (last - first) * dataset.chars_per_token / taken
+        _advance(state, dataset, loss, taken, end - state.step)
+        state.unjudged = loss, 0.0, 0.0
+        yield _without_rate(_measured(model, dataset, state, speed, halted))
+
+
+def _without_rate(metrics: Metrics) -> Metrics:
+    """Nothing is mended in counting: there is neither a rate nor a gradient."""
+    return replace(metrics, learning_rate=math.nan, grad_norm=math.nan)
+
+
+def _tokens_in(steps: int, dataset: Dataset) -> int:
+    """How much of the training text so many steps of counting are; the last one takes the rest."""
+    return dataset.train if steps >= dataset.steps_per_epoch else steps * dataset.batch_size * dataset.seq_len
+
+
+def _advance(state: TrainState, dataset: Dataset, loss: float, seconds: float, steps: int = 1) -> None:
+    """Count a step, or several at once; at the end of an epoch the hidden state is forgotten."""
+    state.step, state.batch = state.step + steps, state.batch + steps
+    state.seconds += seconds
+    state.loss_sum, state.loss_count = state.loss_sum + loss, state.loss_count + 1
+    if state.batch == dataset.steps_per_epoch:
+        state.epoch, state.batch, state.hidden = state.epoch + 1, 0, None
+
+
+def _epoch(state: TrainState, dataset: Dataset) -> float:
+    return state.epoch + state.batch / dataset.steps_per_epoch
+
+
+def _used(config: TrainConfig, dataset: Dataset, state: TrainState) -> float:
+    """Share of the budget that is used up after a validation; all of it when patience is."""
+    tired = config.patience and state.stale >= config.patience
+    return 1.0 if tired else progress(config, dataset, state)
+
+
+def _measured(
+    model: LanguageModel, dataset: Dataset, state: TrainState, speed: float, halted: Callable[[], bool]
+) -> Metrics:
+    """The Metrics of a step whose validation is due."""
+    assert state.unjudged is not None
+    test_loss = None
+    if state.batch == 0 and len(dataset.test_ids) >= MIN_HELD_OUT:  # an epoch has ended
+        test_loss = _scored(model, dataset.test_ids, state, halted).nats_per_token
+    held_out = validate(model, dataset, state, halted)
+    loss, norm, rate = state.unjudged
+    state.unjudged = None
+    return Metrics(
+        state.step,
+        _epoch(state, dataset),
+        loss,
+        held_out.nats_per_token,
+        rate,
+        norm,
+        speed,
+        state.seconds,
+        test_loss,
+        held_out.standard_error,
+    )
+
+
+def _scored(model: LanguageModel, ids: IdArray, state: TrainState, halted: Callable[[], bool]) -> Evaluation:
+    """A held-out text scored; the time counts as the training's own."""
+    began = time.perf_counter()
+    model.zero_grad()  # the last step's gradients would but take room
+    threads = choose(model.config, validation_row_count(len(ids))).threads
+    scores = evaluate(state.learned(model), ids, threads=threads, halted=halted)
+    state.seconds += time.perf_counter() - began
+    return scores
+
+
+def validate(
+    model: LanguageModel, dataset: Dataset, state: TrainState, halted: Callable[[], bool] = lambda: False
+) -> Evaluation:
+    """The whole held-out text scored, the loss judged by `state`; the time counts as the training's own.
+
+    Raises:
+        Halted: `halted` said so; `state` has judged nothing.
+    """
+    scores = _scored(model, dataset.val_ids, state, halted)
+    if not math.isfinite(scores.nats_per_token):
+        rate = state.optimizer.defaults["lr"] if state.optimizer is not None else 0.0
+        raise _diverged("validation loss", scores.nats_per_token, state.step, rate)
+    state.judge(scores.nats_per_token)
+    return scores
+
+
+def _step(
+    shards: Shards, batch: tuple[IdArray, IdArray], config: TrainConfig, state: TrainState, rate: float
+) -> tuple[float, float]:
+    """One update of the weights; returns the batch's loss and the gradient's norm before clipping."""
+    assert state.optimizer is not None
+    parameters = list(shards.model.parameters())
+    inputs, targets = (torch.from_numpy(part).long().to(parameters[0].device) for part in batch)  # (B, T)
+    state.optimizer.param_groups[0]["lr"] = rate
+    loss, hidden = shards.gradients(inputs, targets, state.hidden)
+    norm = clip_grad_norm_(parameters, config.grad_clip or math.inf).item()
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        what, wrong = ("gradient norm", norm) if math.isfinite(loss) else ("loss", loss)
+        raise _diverged(what, wrong, state.step + 1, config.learning_rate)
+    state.optimizer.step()
+    if state.average is not None:
+        _average(state.average, shards.model, min(config.weight_average, (1 + state.step) / (WARMING + state.step)))
+    state.hidden = hidden
+    return loss, norm
+
+
+@torch.no_grad()
+def _average(average: LanguageModel, model: LanguageModel, share: float) -> None:
+    """Keep so much of the running average and take the rest from the model's weights."""
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1.0 - share)
+
+
+def _diverged(what: str, value: float, step: int, rate: float) -> JobError:
+    mend = float(f"{rate / 3:.2g}")
+    said = (
+        f"the {what} became {value} at step {step:,} with learning_rate {rate:g}; "
+        f"try a third of it ({mend:g}) or a smaller grad_clip"
+    )
+    return JobError(said, {"learning_rate": mend})

@@ -1,0 +1,323 @@
+"""What programs call, through gradio_client or plain HTTP: the same services as the page."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData
+
+from charlm.config import CorpusConfig, SampleConfig, reject_unknown
+from charlm.data.catalog import entries, is_at_hand, load_corpus
+from charlm.data.corpus import Corpus, read_bytes, read_corpus
+from charlm.errors import CharLMError, ConfigError, CorpusError
+from charlm.formats.exports import find_format
+from charlm.presets import from_options
+from charlm.runs.run import Run
+from charlm.serving import Draft
+from charlm.serving.service import check_number
+from charlm.training.autosize import autosize
+from charlm.ui.html import Services
+from charlm.ui.runs.listing import bring_run
+
+
+def corpus_of(services: Services, key: str, file: Any, config: CorpusConfig) -> Corpus:
+    """The text a client means: its upload, else the catalog's."""
+    if file:
+        path = services.files.uploaded(path_in(file))
+        name = file.get("orig_name") if isinstance(file.get("orig_name"), str) else path.name
+        most = services.text_bytes
+        return read_corpus(read_bytes(path, most), name or path.name, config, most)
+    if not isinstance(key, str) or not key:
+        raise CorpusError("no corpus is given: name one of the catalog, or upload a file")
+    return load_corpus(key, config)
+
+
+def path_in(file: Any) -> Any:
+    """The path in what a client sends as a file."""
+    return file.get("path") if isinstance(file, dict) else None
+
+
+def options_of(options: Any) -> dict[str, Any]:
+    """Options as an object; a client may also send them as JSON text."""
+    if isinstance(options, str):
+        try:
+            options = json.loads(options or "{}")
+        except (ValueError, RecursionError):
+            raise ConfigError(f"options must be a JSON object, not {options[:60]!r}") from None
+    if options is not None and not isinstance(options, dict):
+        raise ConfigError(f"options must be a JSON object, not {type(options).__name__}")
+    return dict(options or {})
+
+
+def sampling_of(length: Any, options: Any) -> SampleConfig:
+    """How a text is to be drawn."""
+    return SampleConfig.from_dict({"length": length, **options_of(options)})
+
+
+def text_of(value: Any, name: str = "prompt") -> str:
+    """A text, by the argument's name."""
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} must be text, not {type(value).__name__}")
+    return value
+
+
+def whole_of(value: Any, name: str = "since_step") -> int:
+    """A whole number; 3.0 is one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
+        raise ConfigError(f"{name} must be a whole number, not {str(value)[:60]!r}")
+    return int(value)
+
+
+def texts_of(values: Any, name: str) -> list[str]:
+    """A list of texts; none is an empty one."""
+    if values is None:
+        return []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ConfigError(f"{name} must be a list of text")
+    return values
+
+
+AT_ONCE = 8  # calls of one endpoint served at the same time
+WRITING = 64  # texts
+MOST_LISTED = 1000  # next tokens
+
+
+def build(services: Services) -> None:
+    """Declare the endpoints; call inside the page's Blocks, where no component stands."""
+    for endpoint in (*_listing(services), *_training(services), *_exchange(services)):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=AT_ONCE)
+    for endpoint in _writing(services):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=WRITING)
+
+
+def _spoken(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with what goes wrong told to the client in its one sentence."""
+
+    @wraps(function)
+    def told(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except (CharLMError, OSError) as error:
+            raise _sentence(error) from None
+
+    return told
+
+
+def _spoken_stream(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """The same for a function that yields."""
+
+    @wraps(function)
+    def told(*args: Any) -> Iterator[Any]:
+        try:
+            yield from function(*args)
+        except (CharLMError, OSError) as error:
+            raise _sentence(error) from None
+
+    return told
+
+
+def _sentence(error: Exception) -> gr.Error:
+    return gr.Error(getattr(error, "strerror", None) or str(error), print_exception=False)
+
+
+def _listing(services: Services) -> list[Callable[..., Any]]:
+    @_spoken
+    def corpora() -> list[dict[str, Any]]:
+        """The catalog: key, title, about, and whether it needs a download."""
+        return [
+            {"key": entry.key, "title": entry.title, "about": entry.about, "at_hand": is_at_hand(entry.key)}
+            for entry in entries()
+        ]
+
+    @_spoken
+    def runs() -> list[dict[str, Any]]:
+        """All runs, newest first, the shipped ones last."""
+        return [_summary(run) for run in services.store.list()]
+
+    @_spoken
+    def evaluate(run_id: str, text: str = "", options: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Score a text; without one, the run's own corpus: options {"split": "val", "test" or "all"}."""
+        run, given = services.store.get(run_id), options_of(options)
+        split = given.pop("split", "")
+        reject_unknown(given, ("split",))
+        return services.serving.evaluate(run, text_of(text, "text") or None, text_of(split, "split"))
+
+    @_spoken
+    def limits() -> dict[str, Any]:
+        """What one may use here: the table of limits of a public Space, and what is left of it; empty elsewhere."""
+        if services.limits is None:
+            return {"public": False, "limits": [], "left": {}}
+        return {"public": True, "limits": services.limits.rows(), "left": services.jobs.left()}
+
+    return [corpora, runs, evaluate, limits]
+
+
+def _training(services: Services) -> list[Callable[..., Any]]:
+    jobs = services.jobs
+
+    def begin(corpus: str, file: Any, archs: list[str], options: Any) -> list[dict[str, Any]]:
+        config = from_options(options_of(options))
+        text = corpus_of(services, corpus, file, config.corpus)
+        ids = jobs.start(text, autosize(config, text, archs, services.limits), archs)
+        states = [jobs.status(run_id) for run_id in ids]
+        return [{name: state[name] for name in ("run_id", "status", "position")} for state in states]
+
+    @_spoken
+    def train(
+        corpus: str = "", file: dict[str, Any] | None = None, arch: str = "lstm", options: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Queue a training; corpus: a catalog key, or file: an upload."""
+        return begin(corpus, file, [arch], options)[0]
+
+    @_spoken
+    def race(
+        corpus: str = "",
+        file: dict[str, Any] | None = None,
+        archs: list[str] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Queue a race of several architectures on the same batches."""
+        return begin(corpus, file, texts_of(archs, "archs") or ["lstm", "gru", "rnn"], options)
+
+    @_spoken
+    def status(run_id: str, since_step: int = -1) -> dict[str, Any]:
+        """Where a run stands, with the metrics rows beyond a step."""
+        return jobs.status(run_id, whole_of(since_step))
+
+    @_spoken
+    def pause(run_id: str) -> dict[str, Any]:
+        """Let the run's job rest after its present step."""
+        return jobs.pause(run_id)
+
+    @_spoken
+    def stop(run_id: str) -> dict[str, Any]:
+        """End a run after its present step and keep what it learned."""
+        return jobs.stop(run_id)
+
+    @_spoken
+    def resume(run_id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on; options may add steps, epochs or minutes."""
+        return jobs.resume(run_id, options_of(options))
+
+    @_spoken
+    def fork(
+        run_id: str, options: dict[str, Any] | None = None, corpus: str = "", file: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """A new run that goes on from what this one has learned; options may change learning_rate, steps, label.
+
+        With a corpus, a catalog key, or a file, an upload, it goes on with that text.
+        """
+        cleaning = services.store.get(run_id).corpus_config
+        other = corpus_of(services, corpus, file, cleaning) if corpus or file else None
+        return jobs.fork(run_id, options_of(options), other)
+
+    @_spoken
+    def retry(run_id: str) -> dict[str, Any]:
+        """A new run with a failed one's settings and the mend for its failure."""
+        return jobs.retry(run_id)
+
+    @_spoken
+    def queue() -> list[dict[str, Any]]:
+        """What is at work (position 0) and what waits, in its order."""
+        return jobs.queue_list()
+
+    @_spoken
+    def move(run_id: str, by: int) -> dict[str, Any]:
+        """Move what waits by so many places; negative: towards the front of the queue."""
+        return jobs.move(run_id, whole_of(by, "by"))
+
+    return [train, race, status, pause, stop, resume, fork, retry, queue, move]
+
+
+def _writing(services: Services) -> list[Callable[..., Any]]:
+    @_spoken_stream
+    def generate(
+        run_id: str, prompt: str = "", length: int = 500, options: dict[str, Any] | None = None
+    ) -> Iterator[str | list[str]]:
+        """The prompt and the text so far, as it grows; a list of them where options ask for several samples."""
+        run, config = services.store.get(run_id), sampling_of(length, options)
+        for draft in services.serving.generate(run, text_of(prompt), config):
+            yield _told(draft, config)
+
+    @_spoken_stream
+    def compare(
+        run_ids: list[str], prompt: str = "", length: int = 500, options: dict[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The prompt and the text so far of each run, by run id, as they grow; lists of them for several samples."""
+        ids = texts_of(run_ids, "run_ids")
+        check_number(len(ids))
+        found, config = [services.store.get(run_id) for run_id in ids], sampling_of(length, options)
+        for drafts in services.serving.compare(found, text_of(prompt), config):
+            yield {run_id: _told(draft, config) for run_id, draft in drafts.items()}
+
+    @_spoken
+    def next_tokens(run_id: str, text: str = "", options: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """What may come after a text, the likeliest first: token, probability as drawn, raw: the model's own.
+
+        Options: those of a generation, and count: how many tokens, 12 if left out.
+        """
+        run, given = services.store.get(run_id), options_of(options)
+        count = whole_of(given.pop("count", 12), "count")
+        if not 1 <= count <= MOST_LISTED:
+            raise ConfigError(f"count {count:,} is outside 1 to {MOST_LISTED}")
+        config = SampleConfig.from_dict(given)
+        place = services.serving.next_tokens(run, text_of(text, "text"), "", config, count).places[-1]
+        return [{"token": one.shown, "probability": one.chance, "raw": one.raw} for one in place.likeliest]
+
+    return [generate, compare, next_tokens]
+
+
+def _told(draft: Draft, config: SampleConfig) -> str | list[str]:
+    """Prompt and text of a draft, or why there is none; of several samples all."""
+    texts = [one.error or one.prompt + one.text for one in draft.samples]
+    return texts if config.samples > 1 else texts[0]
+
+
+def _exchange(services: Services) -> list[Callable[..., Any]]:
+    @_spoken
+    def export(run_id: str, format: str = "zip") -> dict[str, Any]:
+        """A run as a file: zip for this program, html for a page that writes offline, and others; see README."""
+        run, kind = services.store.get(run_id), find_format(text_of(format, "format"))
+        path = services.files.run(run, kind)
+        return FileData(path=path, orig_name=Path(path).name).model_dump()
+
+    @_spoken
+    def import_run(
+        file: dict[str, Any], options: dict[str, Any] | None = None, characters: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """A new run made of a run's zip or a checkpoint; characters: a file that lists them, if it does not itself.
+
+        Options: label, nonlinearity (of a plain RNN), corpus (a catalog key: the text to measure it on).
+        """
+        given = options_of(options)
+        reject_unknown(given, ("label", "nonlinearity", "corpus"))
+        if key := text_of(given.pop("corpus", ""), "corpus"):
+            given["corpus"] = load_corpus(key, CorpusConfig())
+        for name in ("label", "nonlinearity"):
+            text_of(given.get(name, ""), name)
+        listed = services.files.uploaded(path_in(characters)) if characters else None
+        return _summary(bring_run(services, services.files.uploaded(path_in(file)), listed, **given))
+
+    return [export, import_run]
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "label": run.label,
+        "arch": run.arch,
+        "level": run.level,
+        "corpus": run.corpus.get("name", ""),
+        "status": run.status,
+        "step": run.step,
+        "best_val_loss": run.best_val_loss,
+        "bits_per_char": run.bits_per_char(run.best_val_loss),
+        "seconds": run.seconds,
+        "num_parameters": run.num_parameters,
+        "shipped": run.shipped,
+        "imported": run.imported,
+    }

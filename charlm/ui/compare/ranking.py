@@ -1,0 +1,209 @@
+"""What is measured of several runs: the six numbers under each column, the ranking table, its CSV."""
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from charlm.architectures import ARCH_NAMES, RACE_ARCHS
+from charlm.config import LEVEL_NAMES
+from charlm.errors import CharLMError
+from charlm.files import parsed
+from charlm.ui import formatting
+from charlm.ui.formatting import csv_text, day
+from charlm.ui.html import Cell, swatch, table
+from charlm.ui.runs.details import came_untrained
+from charlm.ui.verdict import AT_WORK, names, same_tokens
+
+MOST = 6
+MOST_MESSAGE = 1 << 16  # characters of what a browser sends
+LOOKED_AT = 64  # ids of one question
+
+
+def comparable(runs: Sequence[Any]) -> list[Any]:
+    """Runs that have weights to write with: one validation has passed, or they were imported."""
+    return [run for run in runs if run.has_learned]
+
+
+def default_runs(runs: Sequence[Any]) -> list[str]:
+    """Ids of the newest finished LSTM, GRU and RNN on the same tokens, else the shipped ones, else the newest run."""
+    usable = [run for run in comparable(runs) if run.status not in AT_WORK]
+    own = [run for run in usable if not run.shipped and run.best_val_loss is not None]
+    for group in (own, [run for run in usable if run.shipped]):
+        for ground in dict.fromkeys(map(_ground, group)):
+            trio = _newest_of_each([run for run in group if _ground(run) == ground])
+            if len(trio) == len(RACE_ARCHS):
+                return trio
+    return [run.run_id for run in usable[:1]]
+
+
+def _ground(run: Any) -> tuple[Any, str]:
+    """What it was trained on: the text, and what its tokens are."""
+    return run.corpus.get("sha256"), run.level
+
+
+def _newest_of_each(runs: Sequence[Any]) -> list[str]:
+    """The newest run of each of RACE_ARCHS, in their order."""
+    found = {run.arch: run.run_id for run in reversed(runs)}
+    return [found[arch] for arch in RACE_ARCHS if arch in found]
+
+
+def run_choices(runs: Sequence[Any]) -> list[tuple[str, str]]:
+    """(what is read, run id) for a picker; a name met twice also says when the run was started."""
+    titles = [run_title(run) for run in runs]
+    return [
+        (title if titles.count(title) == 1 else f"{title} · {day(run.created)}", run.run_id)
+        for title, run in zip(titles, runs, strict=True)
+    ]
+
+
+def run_title(run: Any) -> str:
+    """A label that also says the architecture, and that a run is still at work."""
+    arch = ARCH_NAMES.get(run.arch, run.arch)
+    title = run.label if arch.lower() in run.label.lower() else f"{arch} · {run.label}"
+    return f"{title} · {run.status}" if run.status in AT_WORK else title
+
+
+def found_runs(store: Any, ids: Sequence[str]) -> list[Any]:
+    """The runs of these ids that still exist, at most six, in the given order."""
+    runs = []
+    for run_id in dict.fromkeys(map(str, (ids or ())[:LOOKED_AT])):
+        try:
+            runs.append(store.get(run_id))
+        except CharLMError:
+            continue  # deleted in another page meanwhile
+    return runs[:MOST]
+
+
+def request(**what: Any) -> str:
+    """A message from one tab to another; the nonce makes the same wish twice a change."""
+    return json.dumps({**what, "at": time.time_ns()})
+
+
+def asked(message: str | None) -> dict[str, Any]:
+    """A message read back; anything else is an empty one."""
+    try:
+        value = parsed(message or "{}", MOST_MESSAGE)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+HEAD = ("Model", "Val. loss", "Perplexity", "Bits/char", "Steps", "Trained", "Parameters")
+PHONE_COLUMNS = (0, 1, 3, 5)
+CSV_HEAD = (
+    "label",
+    "arch",
+    "corpus",
+    "val_loss",
+    "perplexity",
+    "bits_per_char",
+    "steps",
+    "seconds",
+    "parameters",
+    "tokens",
+)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What a generation showed of one run: share of unknown words and characters a second; None: not known."""
+
+    unknown_share: float | None = None
+    chars_per_second: float | None = None
+
+
+def shape(run: Any) -> str:
+    """`2 × 128`: layers and hidden units; of an n-gram its order."""
+    if run.model_config.is_counted:
+        return str(run.model_config.shape)
+    return f"{run.model_config.num_layers} × {run.model_config.hidden_size}"
+
+
+def trained(run: Any) -> tuple[int | None, float | None]:
+    """Steps and seconds that it was trained for; None each where that happened elsewhere."""
+    return (None, None) if came_untrained(run) else (run.step, run.seconds or 0.0)
+
+
+def number_columns(runs: Sequence[Any], writing: Mapping[str, Writing]) -> dict[str, list[tuple[str, str, bool]]]:
+    """The six rows of every run, by run id; the best value of a row is marked when there is something to beat."""
+    seen = [writing.get(run.run_id, Writing()) for run in runs]
+    losses = [run.best_val_loss for run in runs]
+    comparable = 1 if same_tokens(runs) else 0
+    measures: list[tuple[str, list[Any], Any, int]] = [
+        ("Validation loss", losses, formatting.nats, comparable),
+        ("Perplexity", losses, formatting.perplexity, comparable),
+        ("Words not in the corpus", [one.unknown_share for one in seen], formatting.percent, 1),
+        ("Parameters", [run.num_parameters for run in runs], formatting.whole, 1),
+        ("Training time", [trained(run)[1] for run in runs], formatting.duration, 1),
+        ("Writing speed, chars/s", [one.chars_per_second for one in seen], formatting.whole, -1),
+    ]
+    rows: dict[str, list[tuple[str, str, bool]]] = {run.run_id: [] for run in runs}
+    for name, values, write, sign in measures:
+        best = best_of(values, sign)
+        for place, run in enumerate(runs):
+            rows[run.run_id].append((name, write(values[place]), place in best))
+    return rows
+
+
+def best_of(values: Sequence[float | None], sign: int) -> set[int]:
+    """Places of the smallest (sign 1) or largest (-1) value; none if fewer than two differ, or the sign is 0."""
+    known = [(sign * value, place) for place, value in enumerate(values) if value is not None and math.isfinite(value)]
+    if len({value for value, _ in known}) < 2:
+        return set()
+    top = min(known)[0]
+    return {place for value, place in known if value == top}
+
+
+def by_loss(runs: Sequence[Any]) -> list[Any]:
+    """Runs by validation loss in bits per character, which all tokens can be compared in; those without one last."""
+    bits = {run.run_id: run.bits_per_char(run.best_val_loss) for run in runs}
+    return sorted(runs, key=lambda run: math.inf if bits[run.run_id] is None else bits[run.run_id])
+
+
+def ranking_table(runs: Sequence[Any]) -> str:
+    """The table under the curves, best first."""
+    called = dict(zip([run.run_id for run in runs], names(runs), strict=True))
+    rows: list[list[Cell | str]] = []
+    for run in by_loss(runs):
+        name = Cell(html=f"{swatch(run.arch)}{model_name(called[run.run_id], shape(run))}")
+        rows.append(
+            [
+                name,
+                Cell(formatting.nats(run.best_val_loss), strong=True),
+                formatting.perplexity(run.best_val_loss),
+                formatting.bits(run.bits_per_char(run.best_val_loss)),
+                formatting.whole(trained(run)[0]),
+                formatting.duration(trained(run)[1]),
+                formatting.whole(run.num_parameters),
+            ]
+        )
+    return table(HEAD, rows, keep=PHONE_COLUMNS, kind="ranking", id="ranking-table")
+
+
+def model_name(name: str, grey: str) -> str:
+    """A bold name and a grey addition."""
+    return f'<b>{escape(name)}</b> <span class="grey">{escape(grey)}</span>'
+
+
+def ranking_csv(runs: Sequence[Any]) -> str:
+    """The ranking for a spreadsheet: text is quoted and never a formula, numbers are numbers."""
+    rows: list[Sequence[str | float | None]] = [CSV_HEAD]
+    for run in by_loss(runs):
+        loss, name = run.best_val_loss, str(run.corpus.get("name", ""))
+        losses: list[float | None] = [None] * 3
+        if loss is not None:
+            bits = run.bits_per_char(loss)
+            losses = [
+                round(loss, 6),
+                float(f"{math.exp(min(loss, 700)):.6g}"),
+                None if bits is None else round(bits, 6),
+            ]
+        text = (run.label, ARCH_NAMES.get(run.arch, run.arch), name)
+        steps, seconds = trained(run)
+        taken = None if seconds is None else round(seconds, 3)
+        rows.append([*text, *losses, steps, taken, run.num_parameters, LEVEL_NAMES[run.level]])
+    return csv_text(rows)

@@ -1,0 +1,1 @@
+"""Corpus: a text as the models will read it."""

@@ -1,0 +1,195 @@
+"""A text as the Corpus tab reads it: the corpus, its counts, its split and batches, and what guessing it costs."""
+
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from charlm.config import CorpusConfig, ModelConfig, TrainConfig
+from charlm.data.catalog import data_dir, entries
+from charlm.data.corpus import Corpus
+from charlm.data.dataset import Dataset, Sizes, dataset_of, text_sizes, tokenizer_for
+from charlm.data.statistics import count_characters
+from charlm.data.tables import KINDS
+from charlm.public.limits import Limits, check_tokens
+from charlm.tokenizers import IdArray, Tokenizer
+from charlm.ui.corpus.texts import open_corpus, open_upload
+from charlm.ui.verdict import AT_WORK
+
+if TYPE_CHECKING:
+    from charlm.analysis.baselines import Baselines
+
+KEPT_TEXTS = 2  # they may be large
+KEPT_COSTS = 64
+WORDS = re.compile(r"\S+")  # counted one by one: a list of all would take more than the text
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A corpus with what is counted in it, whatever its tokens are.
+
+    Attributes:
+        value: the picker's value: a catalog key, or the key of an upload.
+        counts: characters with their counts, the most common first.
+        word_count: pieces between blanks.
+        columns: of an uploaded table.
+        table: whether it is one, so that rows have to be joined.
+    """
+
+    value: str
+    corpus: Corpus
+    config: CorpusConfig
+    counts: Sequence[tuple[str, int]] = field(repr=False)
+    word_count: int
+    columns: tuple[str, ...] = ()
+    table: bool = False
+
+
+@dataclass(frozen=True)
+class Reading(Opened):
+    """A corpus as a model reads it.
+
+    Attributes:
+        model: what a token is.
+        dataset: the ids as the Train tab's default settings cut them.
+        sizes: of the parts, in characters; validation is 0 where it is the training text itself.
+    """
+
+    model: ModelConfig = field(kw_only=True)
+    tokenizer: Tokenizer = field(kw_only=True, repr=False)
+    dataset: Dataset = field(kw_only=True, repr=False)
+    sizes: Sizes = field(kw_only=True)
+
+    @property
+    def train_chars(self) -> int:
+        """Characters to train on."""
+        return self.sizes[0]
+
+    @property
+    def val_chars(self) -> int:
+        """Characters held out; 0 where validation is the training text itself."""
+        return self.sizes[1]
+
+    @property
+    def tokens(self) -> int:
+        """Of all parts together."""
+        return self.dataset.train + self.dataset.val + self.dataset.test
+
+    def unknown_share(self, ids: IdArray) -> float:
+        """Which share of some ids, of which there is at least one, is `<unk>`."""
+        return float((ids == self.tokenizer.unk_id).mean())
+
+
+def open_text(value: str, config: CorpusConfig) -> Opened:
+    """Open a text and count.
+
+    Raises:
+        CorpusError: it cannot be opened.
+    """
+    corpus = open_corpus(value, config)
+    upload = open_upload(value, data_dir())
+    columns = tuple(upload.columns()) if upload else ()
+    table = bool(columns) or any(entry.key == value and _is_table(entry.filename) for entry in entries())
+    words = sum(1 for _ in WORDS.finditer(corpus.text))
+    return Opened(value, corpus, config, count_characters(corpus.text), words, columns, table)
+
+
+def read_opened(opened: Opened, model: ModelConfig) -> Reading:
+    """A text in tokens.
+
+    Args:
+        opened: the text.
+        model: what a token is.
+
+    Raises:
+        CorpusError, ConfigError: it is too short to train on, or leaves no vocabulary.
+    """
+    corpus, config = opened.corpus, opened.config
+    tokenizer = tokenizer_for(corpus, model, config)
+    dataset = dataset_of(tokenizer, corpus, TrainConfig(), config)
+    sizes = text_sizes(corpus, config, tokenizer)
+    return Reading(**vars(opened), model=model, tokenizer=tokenizer, dataset=dataset, sizes=sizes)
+
+
+def _is_table(filename: str) -> bool:
+    return f".{filename.rpartition('.')[2]}" in KINDS
+
+
+class Readings:
+    """The texts read last, and what they cost without a network, kept so that looking again costs nothing.
+
+    Args:
+        limits: of a public Space.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits
+        self._open = lru_cache(KEPT_TEXTS)(open_text)
+        self._read = lru_cache(KEPT_TEXTS)(self._reading)
+        self._costs: OrderedDict[tuple[Any, ...], Baselines] = OrderedDict()
+
+    def read(self, value: str, config: CorpusConfig, model: ModelConfig | None = None) -> Reading:
+        """A text as a model reads it.
+
+        Args:
+            value: of the picker.
+            config: how it is cleaned.
+            model: what a token is; None: a character.
+
+        Raises:
+            CorpusError, ConfigError: it cannot be opened, is too short to train on, or leaves no vocabulary.
+            LimitError: its tokens may not be counted here.
+        """
+        return self._read(value, config, (model or ModelConfig()).tokenization)
+
+    def _reading(self, value: str, config: CorpusConfig, model: ModelConfig) -> Reading:
+        opened = self._open(value, config)
+        if self._limits is not None:
+            check_tokens(self._limits, opened.corpus.text, model)
+        return read_opened(opened, model)
+
+    def known_costs(self, reading: Reading) -> "Baselines | None":
+        """What guessing costs, if it was measured already."""
+        return self._costs.get((*_split(reading), reading.model))
+
+    def costs(self, reading: Reading) -> "Baselines | None":
+        """What guessing the held-out part costs; takes seconds the first time. None where nothing is held out."""
+        known = self.known_costs(reading)
+        if known is None and reading.val_chars:
+            from charlm.analysis.baselines import measure  # loads torch, which the page's start does without
+
+            train, end = reading.train_chars, reading.train_chars + reading.val_chars
+            ids, text = (reading.dataset.train_ids, reading.dataset.val_ids), reading.corpus.text
+            known = measure(ids, (text[:train], text[train:end]), reading.tokenizer.vocab_size)
+            self._costs[*_split(reading), reading.model] = known
+            if len(self._costs) > KEPT_COSTS:
+                self._costs.popitem(last=False)
+        return known
+
+
+def best_runs(reading: Reading, runs: Sequence[Any]) -> list[Any]:
+    """The best ended run of each architecture and level that held out the very same part of this very text."""
+    best: dict[tuple[str, str], Any] = {}
+    for run in runs:
+        if run.status in AT_WORK or run.best_val_loss is None or _part(run) != _split(reading):
+            continue
+        kind = run.arch, run.level
+        if kind not in best or _cost(run) < _cost(best[kind]):
+            best[kind] = run
+    return list(best.values())
+
+
+def _cost(run: Any) -> float:
+    cost = run.bits_per_char(run.best_val_loss)
+    return math.inf if cost is None else cost
+
+
+def _split(reading: Reading) -> tuple[Any, ...]:
+    return reading.corpus.sha256, reading.train_chars, reading.val_chars
+
+
+def _part(run: Any) -> tuple[Any, ...]:
+    return tuple(run.corpus.get(name) for name in ("sha256", "train_chars", "val_chars"))

@@ -1,0 +1,117 @@
+"""How numbers are written: nats with 3 decimals, bits with 2, thousands with commas, `1 m 38 s`."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+MISSING = "—"
+
+
+def whole(value: float | None) -> str:
+    """`284238` as `284,238`."""
+    return MISSING if not _finite(value) else f"{round(value):,}"  # type: ignore[arg-type]
+
+
+def nats(value: float | None) -> str:
+    """A loss in nats per token, three decimals."""
+    return MISSING if not _finite(value) else f"{value:.3f}"
+
+
+def bits(value: float | None) -> str:
+    """Bits per character, two decimals."""
+    return MISSING if not _finite(value) else f"{value:.2f}"
+
+
+def perplexity(loss: float | None) -> str:
+    """The perplexity exp(loss) of a loss in nats, written with about three digits."""
+    if not _finite(loss):
+        return MISSING
+    value = math.exp(min(loss, 700.0))  # type: ignore[arg-type,type-var]
+    return f"{value:.2f}" if value < 100 else f"{value:,.0f}" if value < 1e7 else f"{value:.1e}"
+
+
+def percent(share: float | None) -> str:
+    """A share from 0 to 1 as `2.1 %`."""
+    return MISSING if not _finite(share) else f"{100 * share:.1f} %"  # type: ignore[operator]
+
+
+def duration(seconds: float | None) -> str:
+    """`98` as `1 m 38 s`, `7384` as `2 h 03 m`."""
+    if not _finite(seconds) or seconds < 0:  # type: ignore[operator]
+        return MISSING
+    whole_seconds = round(seconds)  # type: ignore[arg-type]
+    if whole_seconds >= 3600:
+        return f"{whole_seconds // 3600} h {whole_seconds % 3600 // 60:02d} m"
+    return f"{whole_seconds // 60} m {whole_seconds % 60:02d} s"
+
+
+def size(num_bytes: float | None) -> str:
+    """`15938355` as `15.9 MB`; decimal units."""
+    if not _finite(num_bytes):
+        return MISSING
+    value = float(num_bytes)  # type: ignore[arg-type]
+    for unit in ("B", "kB", "MB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 run`, `3 runs`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def ordinal(place: int) -> str:
+    """`1st`, `2nd`, `11th`."""
+    ending = "th" if 10 <= place % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    return f"{place:,}{ending}"
+
+
+def listed(words: list[str]) -> str:
+    """`A`, `A and B`, `A, B and C`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def day(created: str, now: datetime | None = None) -> str:
+    """An ISO time in UTC as `now`, `today 14:10`, `yesterday` or `3 May 2026`, in the server's time zone."""
+    try:
+        then = datetime.fromisoformat(created)
+    except (TypeError, ValueError):
+        return MISSING
+    then = (then if then.tzinfo else then.replace(tzinfo=UTC)).astimezone()
+    now = (now or datetime.now(UTC)).astimezone()
+    days = (now.date() - then.date()).days
+    if days == 0:
+        return f"today {then:%H:%M}"
+    return "yesterday" if days == 1 else f"{then.day} {then:%b %Y}"
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+# What makes a spreadsheet calculate when a cell begins with it, plain or full width (OWASP, "CSV Injection"); white
+# space, quotes and invisible signs before it do not help. A careless program could see a cell begin with every line.
+LINE_ENDS = r"\n\r\u0085\u2028\u2029"
+FORMULA = re.compile(
+    rf"(?:^|(?<=[{LINE_ENDS}]))(?=[\s'\"\u200b-\u200f\u2060\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\n\r])"
+)
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+def csv_text(rows: Iterable[Sequence[str | float | None]]) -> str:
+    """Rows as CSV: every text quoted, numbers as they are, None an empty cell."""
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    for row in rows:
+        writer.writerow([plain_cell(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in row])
+    return out.getvalue()
+
+
+def plain_cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: an apostrophe stands before what it could take for one."""
+    return FORMULA.sub("'", CONTROL.sub(" ", text))

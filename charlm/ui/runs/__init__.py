@@ -1,0 +1,1 @@
+"""Runs: every run with its actions, the queue, the trash."""

@@ -1,0 +1,300 @@
+"""The form of the Train tab: what to train on what, for how long, and what that will take."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from charlm.architectures import ARCH_NAMES, ARCHS, RACE_ARCHS, is_counted
+from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, TrainConfig
+from charlm.data.dataset import Sizes, text_sizes, token_sizes, tokenizer_for
+from charlm.errors import CharLMError
+from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
+from charlm.public.limits import Limits, check_new, check_tokens, fitted
+from charlm.training.autosize import is_autosized, sizes
+from charlm.ui import formatting
+from charlm.ui.corpus.texts import Chosen, chosen_options, chosen_tokens, corpus_choices, open_corpus
+from charlm.ui.html import facts, notice
+
+FOLDS: dict[str, tuple[str, ...]] = {
+    "model": (
+        "hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "num_heads", "context", "init",
+        "tie_weights", "order",
+    ),
+    "heart": (
+        "locked_dropout", "output_dropout", "input_dropout", "embed_dropout", "weight_dropout", "weight_decay",
+    ),
+    "training": (
+        "steps", "epochs", "minutes", "seq_len", "batch_size", "learning_rate", "schedule", "warmup_steps", "grad_clip",
+        "weight_average", "patience", "eval_every", "softmax_samples",
+    ),
+    "name": ("label", "seed", "device", "precision"),
+}  # fmt: skip
+NAMES = tuple(name for names in FOLDS.values() for name in names)
+LABELS = {
+    "seq_len": "Sequence length",
+    "eval_every": "Validate every",
+    "num_layers": "Layers",
+    "nonlinearity": "RNN bend",
+    "num_heads": "Transformer heads",
+    "context": "Transformer context",
+    "order": "n-gram order",
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form's components; `controls` stand in the order of NAMES."""
+
+    corpus: gr.Dropdown
+    preset: gr.Radio
+    archs: gr.CheckboxGroup
+    estimates: gr.HTML
+    start: gr.Button
+    folds: dict[str, gr.Accordion]
+    controls: tuple[Any, ...]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What `run_config` and `estimate_html` are called with, in order."""
+        return [self.corpus, self.preset, self.archs, *self.controls]
+
+
+def config_class(name: str) -> type[Config]:
+    """Which config a setting belongs to."""
+    return ModelConfig if name in ModelConfig.names() else TrainConfig
+
+
+def control(name: str, value: Any) -> Any:
+    """The gradio component of a setting: label, hint and choices come from its config class."""
+    field = config_class(name).field(name)
+    meta, label = field.metadata, LABELS.get(name, name.replace("_", " ").capitalize())
+    shared: dict[str, Any] = {"label": label, "info": meta["hint"], "elem_id": f"train-{name.replace('_', '-')}"}
+    if meta["choices"]:
+        return gr.Dropdown(list(meta["choices"]), value=value, filterable=False, **shared)
+    if isinstance(field.default, bool):
+        return gr.Checkbox(value, **shared)
+    if isinstance(field.default, str):
+        return gr.Textbox(value, max_length=int(meta["high"]), **shared)
+    return gr.Number(value, precision=0 if isinstance(field.default, int) else None, **shared)
+
+
+def preset_values(
+    preset: str, limits: Limits | None = None, tokens: int = 0, archs: Sequence[str] = RACE_ARCHS
+) -> list[Any]:
+    """A preset's value for every control, in the order of NAMES.
+
+    Args:
+        preset: its name.
+        limits: where there are any, the values are cut down to them.
+        tokens: characters to train on, which `quick`, `balanced` and `quality` follow; 0: unknown, or not characters.
+        archs: that are to be trained.
+    """
+    config = from_options({}, preset)
+    values = config.model.to_dict() | config.train.to_dict()
+    if tokens and is_autosized(preset, config.model):
+        from charlm.training.estimate import this_machine
+
+        values |= sizes(preset, tokens, this_machine(), archs, limits=limits)
+    values = values if limits is None else fitted(limits, values)
+    return [values[name] for name in NAMES]
+
+
+def tokens_to_learn(
+    size_of: Callable[[str, CorpusConfig, ModelConfig], "TextSize"], chosen: Chosen | None, corpus: str, preset: str
+) -> int:
+    """The training part of the text that is picked, in characters; 0 if it is read otherwise, or cannot be read.
+
+    Args:
+        size_of: `text_size`, or a memory of it.
+        chosen: what the Corpus tab chose.
+        corpus: the picker's value.
+        preset: its corpus settings count where the Corpus tab set nothing else.
+    """
+    try:
+        config = from_options({**chosen_tokens(chosen), **chosen_options(chosen)}, preset)
+        return (
+            size_of(corpus, config.corpus, config.model.tokenization).tokens[0]
+            if is_autosized(preset, config.model)
+            else 0
+        )
+    except CharLMError:
+        return 0  # the estimates say why
+
+
+def build(chosen: Chosen | None = None) -> Form:
+    """The form's components; call inside its column."""
+    first = next(iter(PRESETS))
+    start = dict(zip(NAMES, preset_values(first), strict=True))
+    corpus = gr.Dropdown(
+        corpus_choices(chosen), label="Corpus", info="What the models learn to write", elem_id="train-corpus"
+    )
+    preset = gr.Radio(
+        list(PRESETS),
+        value=first,
+        label="Preset",
+        info=f"{first}: {PRESET_HINTS[first]}",
+        elem_id="train-preset",
+        elem_classes="segmented",
+    )
+    archs = gr.CheckboxGroup(
+        [(ARCH_NAMES[arch], arch) for arch in ARCHS],
+        value=list(RACE_ARCHS),
+        label="Architectures",
+        info="One trains alone; several race on the same batches",
+        elem_id="train-archs",
+        elem_classes="swatches",
+    )
+    estimates = gr.HTML(facts([("…", "being estimated")]), elem_id="train-estimates", apply_default_css=False)
+    button = gr.Button("Train", variant="primary", elem_id="train-start")
+    folds, controls = {}, []
+    for key, names in FOLDS.items():
+        with gr.Accordion(fold_title(key, start), open=False, elem_id=f"train-fold-{key}") as folds[key]:
+            controls += [control(name, start[name]) for name in names]
+    return Form(corpus, preset, archs, estimates, button, folds, tuple(controls))
+
+
+def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -> str:
+    """A fold's title states its values: `Model: 2 layers of 128, dropout 0.1`."""
+    if key == "model":
+        layers = formatting.count(int(values["num_layers"] or 0), "layer")
+        network = f"{layers} of {values['hidden_size']}, dropout {values['dropout']:g}"
+        parts = [network] if not archs or not all(map(is_counted, archs)) else []
+        parts += [f"{values['order']}-gram"] if any(map(is_counted, archs)) else []
+        level = LEVEL_NAMES.get(values.get("level", "char"), "characters")
+        parts += [f"reads {level}"] if level != "characters" else []
+        return f"Model: {', '.join(parts)}"
+    if key == "training":
+        budget = ", ".join(_amount(values[name], name) for name in BUDGETS if values[name])
+        return f"Training: {budget or 'no end'}, {values['batch_size']} × {values['seq_len']}, {values['schedule']}"
+    if key == "heart":
+        return f"Against learning by heart: {_more_than_dropout(values)}"
+    return f"Name, seed and device{': ' + values['label'] if values['label'] else ''}"
+
+
+def _more_than_dropout(values: Mapping[str, Any]) -> str:
+    """`locked dropout, weight dropout 0.5`, or that there is nothing else."""
+    said = ["locked dropout"] if values["locked_dropout"] else []
+    for name in FOLDS["heart"]:
+        field, value = config_class(name).field(name), values[name]
+        if not isinstance(field.default, bool) and value not in (None, field.default):
+            said.append(f"{name.replace('_', ' ')} {value:g}")
+    return ", ".join(said) or "dropout alone"
+
+
+def _amount(value: float, unit: str) -> str:
+    """`1,500 steps`, `1 epoch`."""
+    return f"{value:,g} {unit.removesuffix('s') if value == 1 else unit}"
+
+
+def run_config(preset: str, values: Sequence[Any], chosen: Chosen | None) -> RunConfig:
+    """The form as checked configs.
+
+    Args:
+        preset: its corpus settings count where the Corpus tab set nothing else.
+        values: the controls', in the order of NAMES; an emptied number field takes its preset's value.
+        chosen: what the Corpus tab chose.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    fallback = dict(zip(NAMES, preset_values(preset), strict=True))
+    given = {name: fallback[name] if value is None else value for name, value in zip(NAMES, values, strict=True)}
+    tokens = chosen_tokens(chosen)
+    if level_of(preset, tokens) != "char" and not given["embed_dim"]:  # of so many tokens each needs a vector
+        given = {name: value for name, value in given.items() if name not in ("embed_dim", "tie_weights")}
+    return from_options({**given, **tokens, **chosen_options(chosen)}, preset)
+
+
+def level_of(preset: str, tokens: Mapping[str, Any]) -> str:
+    """The level that the Corpus tab set, else the preset's; what a browser holds may be anything."""
+    return str({"level": "char", **PRESETS.get(preset, {}), **tokens}["level"])
+
+
+@dataclass(frozen=True)
+class TextSize:
+    """What an estimate needs to know of a text: its characters, the tokens of its parts, and how many distinct ones."""
+
+    characters: int
+    tokens: Sizes
+    distinct: int
+
+
+def text_size(value: str, config: CorpusConfig, model: ModelConfig, limits: Limits | None = None) -> TextSize:
+    """The size of the text behind a picker's value.
+
+    Args:
+        value: of the picker.
+        config: how the text is cleaned and split.
+        model: what its tokens are.
+        limits: of a public Space.
+
+    Raises:
+        CorpusError: it cannot be opened.
+        LimitError: its tokens may not be counted here.
+    """
+    corpus = open_corpus(value, config)
+    if limits is not None:
+        check_tokens(limits, corpus.text, model)
+    tokenizer = tokenizer_for(corpus, model, config)
+    tokens = token_sizes(corpus, text_sizes(corpus, config, tokenizer), tokenizer)
+    return TextSize(len(corpus.text), tokens, tokenizer.vocab_size)
+
+
+def estimate_html(
+    size_of: Callable[[str, CorpusConfig, ModelConfig], TextSize],
+    chosen: Chosen | None,
+    corpus: str,
+    preset: str,
+    archs: Sequence[str],
+    *values: Any,
+    limits: Limits | None = None,
+) -> str:
+    """Parameters, time, parameters a token, memory; or what does not fit, in a sentence.
+
+    Args:
+        size_of: `text_size`, or a memory of it: this is asked at every change of a field.
+        chosen: what the Corpus tab chose.
+        corpus: the picker's value.
+        preset: as in `run_config`.
+        archs: the architectures to train.
+        values: the controls', in the order of NAMES.
+        limits: of a public Space.
+    """
+    if not archs:
+        return notice("No architecture chosen.", "Choose one to train it alone, or several to let them race.")
+    try:
+        config = run_config(preset, values, chosen)
+        return _estimate(config, archs, size_of(corpus, config.corpus, config.model.tokenization), limits)
+    except CharLMError as error:
+        return notice("This cannot be trained yet.", str(error), "error")
+
+
+def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: Limits | None) -> str:
+    from charlm.data.dataset import cut_of, unit_of
+    from charlm.training.estimate import check_memory, count_parameters, memory_bytes, this_machine, training_seconds
+
+    cut = cut_of(size.tokens, config.train, config.corpus, config.model.level)
+    train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
+    models = [config.model.resolve_for(arch, size.distinct, cut.train, cut.seq_len) for arch in archs]
+    for model in models:
+        check_memory(model, train, trainers=len(models))
+    counts, tokens = [count_parameters(model) for model in models], cut.train
+    if limits is not None:
+        check_new(limits, size.characters, config.train, zip(models, counts, strict=True))
+    most = 60.0 * limits.run_minutes if limits else math.inf
+    seconds = sum(min(most, training_seconds(this_machine(), model, train, tokens)) for model in models)
+    memory = sum(memory_bytes(model, train) for model in models)
+    largest = max(range(len(archs)), key=lambda place: (not is_counted(archs[place]), counts[place]))
+    who = f", {ARCH_NAMES[archs[largest]]}"
+    what = "tokens to count" if is_counted(archs[largest]) else "parameters"
+    return facts(
+        [
+            (formatting.whole(counts[largest]), f"{what}{who}"),
+            (formatting.duration(seconds), "expected" + (", all together" if len(archs) > 1 else "")),
+            (f"{counts[largest] / max(tokens, 1):.2f}", f"per {unit_of(config.model.level)[:-1]}{who}"),
+            (formatting.size(memory), "memory at most"),
+        ]
+    )

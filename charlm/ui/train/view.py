@@ -1,0 +1,329 @@
+"""What the Train tab says of its runs at one moment: the finding, the table, the samples."""
+
+import json
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from charlm.analysis.advice import MOST, Advice
+from charlm.analysis.plots import Curve, Level, loss_range, near
+from charlm.analysis.ranking import Rows, common_limit, standing
+from charlm.runs.history import LossHistory, Row
+from charlm.runs.run import ACTIVE, Run
+from charlm.ui import baselines, formatting
+from charlm.ui.compare.ranking import model_name, shape
+from charlm.ui.html import Cell, Column, action, column, columns, heading, marked_text, section, swatch, table
+from charlm.ui.runs.details import origin_sentence, trouble
+from charlm.ui.train.form import FOLDS, NAMES
+from charlm.ui.verdict import AT_WORK, names
+
+if TYPE_CHECKING:
+    from charlm.analysis.baselines import Baselines
+
+Told = tuple[Any, Advice]  # a run and what is said of it
+
+
+def chosen(advice: Mapping[str, Sequence[Advice]], runs: Sequence[Any]) -> list[Told]:
+    """The most useful of what is said of several runs, each kind once."""
+    told = [(run, one) for run in runs for one in advice.get(run.run_id, ())]
+    kinds: dict[str, Told] = {}
+    for run, one in sorted(told, key=lambda pair: -pair[1].weight):
+        kinds.setdefault(one.kind, (run, one))
+    return list(kinds.values())[:MOST]
+
+
+def advice_html(told: Sequence[Told], called: Mapping[str, str]) -> str:
+    """Sentences with their buttons; empty without any.
+
+    Args:
+        told: see `chosen`.
+        called: what to call each run, by its id; a single one needs no name.
+    """
+    if not told:
+        return ""
+    lines = []
+    for run, one in told:
+        name = f"<b>{escape(called[run.run_id])}</b> " if len(called) > 1 else ""
+        button = (
+            action("fill", one.action, "Fill the form with it", run=run.run_id, kind=one.kind) if one.action else ""
+        )
+        lines.append(f"<li><p>{name}{escape(one.said)}</p>{button}</li>")
+    return f'{section("What to try next")}<ul class="advice">{"".join(lines)}</ul>'
+
+
+def form_values(run: Any, advice: Advice) -> list[Any]:
+    """The run's settings with the advice's changes, in the order of the form's controls; the name is left open."""
+    settings = run.model_config.to_dict() | run.train_config.to_dict() | dict(advice.changes) | {"label": ""}
+    return [settings[name] for name in NAMES]
+
+
+def opened_folds(advice: Advice) -> set[str]:
+    """Keys of the form's folds in which something changes."""
+    return {key for key, names in FOLDS.items() if set(names) & set(advice.changes)}
+
+
+HEAD = ("Val. loss", "Train loss", "Perplexity", "Bits/char", "Grad. norm", "Chars/s", "Own time")
+TESTED = "Test perplexity"  # where a text has a test part
+PHONE_COLUMNS = (0, 1, 4, 7)
+TIE = 0.0005  # nats: what three decimals cannot show
+ROUNDED = 1e-5  # nats: a log has seven digits
+
+
+def mark(value: Any) -> str:
+    """A few characters that change with a JSON value."""
+    return f"{zlib.crc32(json.dumps(value).encode()):08x}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A run's newest sample; `html` is escaped and None without one."""
+
+    step: int = -1
+    html: str | None = None
+
+
+def written(sample: Mapping[str, Any] | None, lexicon: frozenset[str]) -> Written:
+    """A sample with the words wavy that are not in the lexicon; without a lexicon, none."""
+    from charlm.data.statistics import unknown_words
+
+    if sample is None:
+        return Written()
+    prompt, text = str(sample.get("prompt", "")), str(sample.get("text", ""))
+    spans = unknown_words(text, lexicon, ended=False)[0] if lexicon else []
+    return Written(sample["step"], marked_text(prompt, text, spans))
+
+
+@dataclass(eq=False)
+class View:
+    """Some runs at one moment, and what there is to say of them; every sentence and table is made once.
+
+    Attributes:
+        runs: in the order in which they are drawn.
+        states: per run id, `Jobs.state`.
+        courses: per run id, what is logged.
+        samples: per run id, what it wrote last.
+        baselines: of the text that all of them share; None: not known yet, or they share none.
+        advice: per run id, what might be tried next.
+    """
+
+    runs: Sequence[Run]
+    states: Mapping[str, Mapping[str, Any]]
+    histories: Mapping[str, LossHistory]
+    samples: Mapping[str, Written]
+    baselines: "Baselines | None" = None
+    advice: Mapping[str, Sequence[Advice]] = field(default_factory=dict)
+
+    @cached_property
+    def called(self) -> dict[str, str]:
+        """What to call each run."""
+        return dict(zip([run.run_id for run in self.runs], names(self.runs), strict=True))
+
+    @cached_property
+    def active(self) -> list[str]:
+        """Ids of the runs at work."""
+        return [run_id for run_id, state in self.states.items() if state["status"] in ACTIVE]
+
+    @cached_property
+    def key(self) -> str:
+        """Changes when the page has to be made anew: other runs or names, a beginning, an end, a failure."""
+        failures = [self.states[run.run_id]["message"] for run in self._failed]
+        lines = [level.name for level in near(self.curves, self.uniform, self.levels)]
+        return mark([self.called, self.active, failures, lines]) if self.runs else ""
+
+    @cached_property
+    def curves(self) -> list[Curve]:
+        """The runs as a plot draws them."""
+        curves = []
+        for run in self.runs:
+            best, history = self.best(run), self.histories[run.run_id]
+            step = best["step"] if best else None
+            curves.append(Curve(run.run_id, self.called[run.run_id], run.arch, history.rows, step, span=history.span))
+        return curves
+
+    def best(self, run: Run) -> Row | None:
+        """The validation whose weights are kept; the newest low may be so before it is noted as the best."""
+        state, lows = self.states[run.run_id], self.histories[run.run_id].lows
+        known = math.inf if state["best_val_loss"] is None else state["best_val_loss"]
+        if lows and lows[-1]["val_loss"] <= known + ROUNDED:
+            return lows[-1]
+        return next((row for row in lows if row["step"] == state["best_step"]), None)
+
+    @cached_property
+    def uniform(self) -> float | None:
+        """What guessing costs, ln V."""
+        sizes = [run.model_config.vocab_size for run in self.runs[:1]]
+        return math.log(sizes[0]) if sizes and sizes[0] > 1 else None
+
+    @cached_property
+    def levels(self) -> list[Level]:
+        """The other losses that need no training."""
+        return baselines.levels(self.baselines)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The losses that the plot shows."""
+        return loss_range(self.curves, self.uniform, near(self.curves, self.uniform, self.levels))
+
+    @cached_property
+    def title(self) -> str:
+        """`GRU leads by 0.016 nats after 1,230 of 3,000 steps`, for runs that share a text."""
+        if not self.runs:
+            return "Nothing has been trained yet."
+        ranked, total = self._by_steps, max(run.total_steps or 0 for run in self.runs)
+        of_total = f" of {formatting.whole(total)}" if self._at_work and total else ""
+        after = f"after {formatting.whole(self._limit('step'))}{of_total} steps"
+        if not ranked:
+            waiting = f"{formatting.listed(list(self.called.values()))}: the first validation is on its way"
+            return waiting if self._at_work else "No validation yet"
+        leader, loss = ranked[0]
+        if len(ranked) == 1:
+            verb = "is at" if self._at_work else "reached"
+            return f"{self.called[leader]} {verb} {formatting.nats(loss)} nats per character {after}"
+        lead = ranked[1][1] - loss
+        if lead < TIE:
+            return f"{self.called[leader]} and {self.called[ranked[1][0]]} are level {after}"
+        return f"{self.called[leader]} {'leads' if self._at_work else 'won'} by {formatting.nats(lead)} nats {after}"
+
+    @cached_property
+    def lead(self) -> str:
+        """Who leads by the clock, what state the training is in, and what was adapted."""
+        if not self.runs:
+            return "Press Train: the curves grow here."
+        parts = [f"On {self.runs[0].corpus.get('name', 'a text')}."]
+        parts += [f"A {origin_sentence(self.runs[0])}."] if len(self.runs) == 1 and self.runs[0].ancestry else []
+        if len(self._by_seconds) > 1:
+            verb = "is" if self._at_work else "was"
+            parts.append(f"At equal seconds of its own {self.called[self._by_seconds[0][0]]} {verb} ahead.")
+        parts += filter(None, [self.worth])
+        states = self.states.values()
+        if self._at_work:
+            parts.append("Training goes on when you close this page.")
+        elif self.runs[0].shipped:
+            parts.append("This training came with the app; press Train to start your own.")
+        else:
+            parts.append(f"{', '.join(dict.fromkeys(state['status'] for state in states)).capitalize()}.")
+        told = [state["message"] for state in states if state["message"] and state["status"] != "failed"]
+        return " ".join([*parts, *dict.fromkeys(map(_sentence, told))])
+
+    @cached_property
+    def worth(self) -> str:
+        """`LSTM is worth a 6-gram.`; empty as long as nothing is known."""
+        best = [(run, self.states[run.run_id]["best_val_loss"]) for run in self.runs]
+        networks = [(run, loss) for run, loss in best if loss is not None and not run.model_config.is_counted]
+        return baselines.sentence(self.baselines, [(self.called[run.run_id], loss) for run, loss in networks])
+
+    @cached_property
+    def head(self) -> str:
+        """The finding and the line under it; what failed, why, and the mend."""
+        troubles = [trouble(run, f"{run.label} failed.", self.states[run.run_id]["message"]) for run in self._failed]
+        return heading(self.title, self.lead) + "".join(troubles)
+
+    @cached_property
+    def limits(self) -> list[str]:
+        """The first and the last column's heads: the step, and the seconds, at which the runs are compared."""
+        clock = [f"At {self._limit('seconds'):,.1f} s each"] if len(self.runs) > 1 else []
+        return [f"At step {formatting.whole(self._limit('step'))}", *clock]
+
+    @cached_property
+    def rows(self) -> list[list[Any]]:
+        """The table, best run first: the run's place in `runs`, then its cells."""
+        by_steps, by_seconds = dict(self._by_steps), dict(self._by_seconds)
+        order = list(by_steps)
+        lines = []
+        for place, run in enumerate(self.runs):
+            state, loss = self.states[run.run_id], by_steps.get(run.run_id)
+            tested = [formatting.perplexity(state.get("test_loss"))] if self._tested else []
+            clock = [formatting.nats(by_seconds.get(run.run_id))] if len(self.runs) > 1 else []
+            rank = order.index(run.run_id) if run.run_id in order else len(order)
+            lines.append((rank, [place, *self._cells(run, state, loss), *tested, *clock]))
+        return [cells for _, cells in sorted(lines, key=lambda line: line[0])]
+
+    @cached_property
+    def _tested(self) -> bool:
+        return any(run.corpus.get("test_tokens") for run in self.runs)
+
+    def _cells(self, run: Run, state: Mapping[str, Any], loss: float | None) -> list[str]:
+        norm = self.histories[run.run_id].last.get("grad_norm")
+        return [
+            formatting.nats(loss),
+            formatting.nats(state["train_loss"]),
+            formatting.perplexity(loss),
+            formatting.bits(run.bits_per_char(loss)),
+            formatting.bits(norm),
+            formatting.whole(state["chars_per_second"]),
+            f"{state['seconds'] or 0:,.1f} s",
+        ]
+
+    @cached_property
+    def body(self) -> str:
+        """The table, ranked at equal steps, and what the models write now."""
+        if not self.runs:
+            return ""
+        title = section(
+            "What they write now" if len(self.runs) > 1 else "What it writes now",
+            "A fresh sample at every validation. Wavy: words that are not in the corpus.",
+        )
+        samples = columns([self._column(run) for run in self.runs])
+        advised = f'<div id="train-advice">{self.advised}</div>'
+        return f'{self._table()}{advised}<div class="writes">{title}<div class="swipe">{samples}</div></div>'
+
+    @cached_property
+    def advised(self) -> str:
+        """What to try next, as HTML."""
+        return advice_html(chosen(self.advice, self.runs), self.called)
+
+    def _table(self) -> str:
+        lines: list[list[Cell | str]] = []
+        for place, loss, *others in self.rows:
+            run = self.runs[place]
+            name = f"{swatch(run.arch)}{model_name(self.called[run.run_id], shape(run))}"
+            lines.append([Cell(html=name), Cell(loss, strong=True), *others])
+        first, *last = self.limits
+        tested = (TESTED,) if self._tested else ()
+        return table((first, *HEAD, *tested, *last), lines, keep=PHONE_COLUMNS, kind="standing", id="train-table")
+
+    def sample(self, place: int) -> str:
+        """The column of what a run wrote last."""
+        return column(self._column(self.runs[place]))
+
+    def _column(self, run: Run) -> Column:
+        newest = self.samples[run.run_id]
+        note = "Its first sample comes with the first validation." if newest.html is None else ""
+        step = f"step {formatting.whole(max(newest.step, 0))}"
+        return Column(run.run_id, run.arch, self.called[run.run_id], step, text_html=newest.html or "", note=note)
+
+    @cached_property
+    def _failed(self) -> list[Run]:
+        return [run for run in self.runs if self.states[run.run_id]["status"] == "failed"]
+
+    @cached_property
+    def _at_work(self) -> bool:
+        return any(state["status"] in AT_WORK for state in self.states.values())
+
+    @cached_property
+    def _contenders(self) -> dict[str, Rows]:
+        """Who is ranked: a run that failed on the way would hold the others' ranking at the step where it fell."""
+        runs = [run for run in self.runs if run not in self._failed] or list(self.runs)
+        return {run.run_id: self.histories[run.run_id].standing for run in runs}
+
+    def _limit(self, by: str) -> float:
+        """How far all have come; an n-gram, which counts the text once, holds nobody up."""
+        counted = {run.run_id for run in self.runs if run.model_config.is_counted}
+        trained = {run_id: rows for run_id, rows in self._contenders.items() if run_id not in counted}
+        return common_limit(trained or self._contenders, by)
+
+    @cached_property
+    def _by_steps(self) -> list[tuple[str, float]]:
+        return standing(self._contenders, "step", self._limit("step"))
+
+    @cached_property
+    def _by_seconds(self) -> list[tuple[str, float]]:
+        return standing(self._contenders, "seconds", self._limit("seconds"))
+
+
+def _sentence(message: str) -> str:
+    return message[:1].upper() + message[1:] + ("" if message.endswith(".") else ".")

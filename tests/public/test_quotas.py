@@ -1,0 +1,160 @@
+"""What each visitor used of late: windows that open again, seconds set aside and settled, an address's share."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charlm.errors import LimitError
+from charlm.public.limits import Limits, Visitor
+from charlm.public.quotas import DAY, HOUR, MINUTE, Quotas, Window
+
+ANN, BOB = Visitor("ann"), Visitor("bob")
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def quotas(clock: Clock) -> Quotas:
+    return Quotas(Limits(), clock)
+
+
+def times(take: Callable[[Visitor], None], visitor: Visitor, most: int = 10_000) -> int:
+    """How often one may."""
+    for count in range(most):
+        try:
+            take(visitor)
+        except LimitError:
+            return count
+    return most
+
+
+def test_many_at_once_wait_until_so_many_are_forgotten(quotas: Quotas, clock: Clock) -> None:
+    for _ in range(4):
+        clock.now += 10
+        quotas.take_text(ANN, 2)
+    with pytest.raises(LimitError, match="4 at once are more than is left of your 10 generations a minute; wait 30 s"):
+        quotas.take_text(ANN, 4)
+    quotas.take_text(ANN, 2)
+    with pytest.raises(LimitError, match="that were your 10 generations a minute; wait 30 s"):
+        quotas.take_text(ANN)
+
+
+@pytest.mark.parametrize(
+    ("what", "most", "seconds"),
+    [("text", "texts_a_minute", MINUTE), ("upload", "uploads_an_hour", HOUR), ("download", "downloads_an_hour", HOUR),
+     ("start", "starts_an_hour", HOUR), ("look", "looks_a_minute", MINUTE)],
+)  # fmt: skip
+def test_a_window_closes_and_opens_again(what: str, most: str, seconds: float, quotas: Quotas, clock: Clock) -> None:
+    take, number = getattr(quotas, f"take_{what}"), getattr(quotas.limits, most)
+    assert times(take, ANN) == number
+    assert times(take, BOB, 1) == 1  # another visitor
+    clock.now = seconds - 1
+    with pytest.raises(LimitError, match="wait 1 s"):
+        take(ANN)
+    clock.now = seconds
+    assert times(take, ANN) == number
+
+
+def test_an_address_has_eight_visitors_shares(quotas: Quotas) -> None:
+    most, shares = quotas.limits.texts_a_minute, quotas.limits.per_address
+    crowd = [Visitor(f"visitor {place}", "198.51.100.7") for place in range(20)]
+    assert sum(times(quotas.take_text, visitor) for visitor in crowd) == most * shares
+    with pytest.raises(LimitError, match="internet address"):
+        quotas.take_text(crowd[-1])
+    assert times(quotas.take_text, Visitor("elsewhere", "198.51.100.8")) == most
+
+
+def test_this_machine_itself_has_no_address_to_share(quotas: Quotas) -> None:
+    assert all(times(quotas.take_text, Visitor(f"{place}"), 1) for place in range(200))
+
+
+def test_many_threads_take_no_more_than_there_is(quotas: Quotas) -> None:
+    taken: list[int] = []
+    threads = [threading.Thread(target=lambda: taken.append(times(quotas.take_text, ANN))) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(taken) == quotas.limits.texts_a_minute
+
+
+def test_seconds_are_set_aside_and_settled(quotas: Quotas, clock: Clock) -> None:
+    quotas.reserve(ANN, "run", 300.0)
+    assert quotas.seconds_left(ANN) == 600 and quotas.unsettled(ANN) == ["run"]
+    quotas.settle(ANN, "run", 20.0)
+    assert quotas.seconds_left(ANN) == 880 and quotas.unsettled(ANN) == []
+    quotas.reserve(ANN, "run", 100.0, base=20.0)
+    quotas.settle(ANN, "run", 50.0)
+    assert quotas.spent(ANN, "run") == 50 and quotas.seconds_left(ANN) == 850
+    clock.now = DAY + 1
+    assert quotas.seconds_left(ANN) == 900
+
+
+def test_what_took_longer_than_granted_counts_in_full(quotas: Quotas) -> None:
+    """A thousand trainings of a millionth second each are no gift."""
+    for place in range(10):
+        quotas.reserve(ANN, f"run {place}", 1e-6)
+        quotas.settle(ANN, f"run {place}", 2.0)
+    assert quotas.seconds_left(ANN) == 880
+
+
+def test_a_grant_may_get_its_name_later(quotas: Quotas) -> None:
+    quotas.reserve(ANN, "", 300.0).name = "run"
+    quotas.settle(ANN, "", 0.0)
+    assert quotas.unsettled(ANN) == ["run"] and quotas.seconds_left(ANN) == 600
+
+
+def test_more_than_is_left_is_refused_and_takes_nothing(quotas: Quotas) -> None:
+    quotas.reserve(ANN, "one", 850.0)
+    with pytest.raises(LimitError, match="come back tomorrow"):
+        quotas.reserve(ANN, "two", 60.0)
+    assert quotas.seconds_left(ANN) == 50 and quotas.seconds_left(BOB) == 900
+
+
+def test_new_secrets_do_not_refill_an_address(quotas: Quotas) -> None:
+    reserved = 0.0
+    for place in range(50):
+        visitor = Visitor(f"secret {place}", "198.51.100.7")
+        if quotas.seconds_left(visitor) >= 300:
+            quotas.reserve(visitor, f"run {place}", 300.0)
+            reserved += 300.0
+    assert reserved == quotas.limits.day_minutes * MINUTE * quotas.limits.per_address
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 100)), max_size=60))
+def test_a_window_counts_what_is_young(steps: list[tuple[str, float]]) -> None:
+    clock, seen = Clock(), list[tuple[str, float]]()
+    window = Window(60.0, clock)
+    for key, passes in steps:
+        clock.now += passes
+        window.add(key)
+        seen.append((key, clock.now))
+        for one in "ab":
+            young = [at for name, at in seen if name == one and at > clock.now - 60.0]
+            assert window.count(one) == len(young)
+            assert window.wait(one) == pytest.approx(young[0] + 60.0 - clock.now if young else 0.0)
+
+
+def test_a_crowd_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch, quotas: Quotas) -> None:
+    monkeypatch.setattr("charlm.public.quotas.MOST_KEYS", 10)
+    for place in range(50):
+        quotas.take_text(Visitor(f"{place}"))
+        quotas.reserve(Visitor(f"{place}"), "run", 1.0)
+        quotas.seconds_left(Visitor(f"{place}"))
+    assert len(quotas._texts._times) <= 10 and len(quotas._reservations) <= 11

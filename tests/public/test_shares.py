@@ -1,0 +1,180 @@
+"""What visitors share, and what they bring along: the queue, the writers, the day, files of their own."""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from charlm.config import SampleConfig
+from charlm.errors import CheckpointError, LimitError
+from charlm.formats.exports import find_format
+from charlm.jobs.service import Jobs
+from charlm.public import VisitorJobs, VisitorRuns, VisitorServing
+from charlm.public.limits import Limits, Visitor
+from charlm.public.quotas import Quotas
+from charlm.runs.run import Run
+from charlm.runs.store import RunStore
+from charlm.serving import Begun, Serving
+from charlm.ui.services import PublicLab
+from tests.tiny_runs import begin, settings, small_corpus, store_in, trained, wait_for
+
+ANNA, BORIS = Visitor("anna"), Visitor("boris")
+LONG = {"steps": 2000, "eval_every": 1000, "batch_size": 256, "seq_len": 60}
+
+
+@dataclass
+class Place:
+    """A public Space without a server; `visitor` is whoever asks."""
+
+    limits: Limits
+    store: RunStore
+    everybody: Jobs
+    visitor: Visitor = ANNA
+
+    def __post_init__(self) -> None:
+        quotas, who = Quotas(self.limits), lambda: self.visitor
+        self.runs = VisitorRuns(self.store, who, self.limits)
+        self.jobs: Any = VisitorJobs(self.everybody, self.runs, who, quotas)
+        self.serving = VisitorServing(Serving(self.store), who, quotas)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Callable[..., Place]]:
+    """Makes the place, with other numbers in its table."""
+    made: list[Place] = []
+
+    def make(**numbers: Any) -> Place:
+        limits = replace(Limits(), **numbers)
+        store = RunStore(tmp_path / "runs", tmp_path / "shipped", owner=lambda: made[0].visitor.key)
+        made.append(Place(limits, store, Jobs(store, limits.together_trainings)))
+        return made[0]
+
+    yield make
+    for one in made:
+        one.everybody.close(seconds=30)
+
+
+def test_so_many_trainings_wait_and_no_more(place: Callable[..., Place]) -> None:
+    lab = place(together_waiting=2, runs=5)
+    for _ in range(3):
+        begin(lab.jobs, "rnn", **LONG)
+    wait_for(lambda: lab.everybody.waiting() == 2)
+    lab.visitor = BORIS
+    with pytest.raises(LimitError, match="2 trainings wait already; try again in some minutes"):
+        begin(lab.jobs, "rnn", **LONG)
+    assert sum(job["position"] == 0 for job in lab.everybody.queue_list()) == lab.limits.together_trainings
+
+
+def test_a_day_has_so_many_minutes(place: Callable[..., Place]) -> None:
+    lab = place(day_minutes=0.1)
+    with pytest.raises(LimitError, match=r"6 s of today's 0.1 minutes .* 10 s are needed; come back tomorrow"):
+        begin(lab.jobs, "rnn")
+
+
+def test_so_many_write_at_once(place: Callable[..., Place]) -> None:
+    lab = place(together_writing=1)
+    [run] = trained(lab.store, "rnn")
+    first = lab.serving.generate(run, "The", SampleConfig(length=900))
+    assert next(first)
+    lab.visitor = BORIS
+    with pytest.raises(LimitError, match="1 texts are being written just now; try again in some seconds"):
+        next(lab.serving.generate(run, "The", SampleConfig(length=5)))
+    first.close()
+    assert list(lab.serving.generate(run, "The", SampleConfig(length=5)))[-1].done
+
+
+def test_samples_and_beams_count_as_so_many_texts(place: Callable[..., Place]) -> None:
+    lab = place(together_writing=4, texts_a_minute=6)
+    [run] = trained(lab.store, "rnn")
+    with pytest.raises(LimitError, match="samples times beams is 7, more than the 6 of this public Space; ask for few"):
+        next(lab.serving.generate(run, "The", SampleConfig(length=5, samples=7)))
+    with pytest.raises(LimitError, match="0 texts are being written just now"):
+        next(lab.serving.compare([run], "The", SampleConfig(length=5, beams=5)))
+    assert len(list(lab.serving.generate(run, "The", SampleConfig(length=5, samples=4)))[-1].samples) == 4
+    begun = {run.run_id: [Begun("The", " cat", at) for at in range(3)]}
+    with pytest.raises(LimitError, match="3 at once are more than is left of your 6 generations a minute; wait"):
+        next(lab.serving.compare([run], "", SampleConfig(length=5), begun))
+    assert list(lab.serving.generate(run, "The", SampleConfig(length=5, beams=2)))[-1].done
+    with pytest.raises(LimitError, match="that were your 6 generations a minute"):
+        next(lab.serving.generate(run, "The", SampleConfig(length=5)))
+
+
+def exported(store: RunStore, path: Path) -> Run:
+    """A trained run, and its zip at `path`."""
+    [run] = trained(store, "rnn")
+    find_format("zip").write(run, path)
+    return run
+
+
+def test_a_run_that_is_brought_along_is_its_visitors_own(place: Callable[..., Place], tmp_path: Path) -> None:
+    lab = place(runs=2)
+    exported(store_in(tmp_path / "elsewhere"), tmp_path / "run.zip")
+    made = lab.runs.take_in(tmp_path / "run.zip", label="mine")
+    assert lab.runs.get(made.run_id).owner == "anna" and made.label == "mine"
+    lab.visitor = BORIS
+    with pytest.raises(CheckpointError, match="there is no run"):
+        lab.runs.get(made.run_id)
+    lab.visitor = ANNA
+    lab.runs.take_in(tmp_path / "run.zip")
+    with pytest.raises(LimitError, match="2 of the 2 runs"):
+        lab.runs.take_in(tmp_path / "run.zip")
+
+
+def test_it_has_so_many_bytes(place: Callable[..., Place], tmp_path: Path) -> None:
+    exported(store_in(tmp_path / "elsewhere"), tmp_path / "run.zip")
+    with pytest.raises(CheckpointError, match=r"at most 0.0 MB"):
+        place(checkpoint_bytes=1000).runs.take_in(tmp_path / "run.zip")
+
+
+@pytest.mark.parametrize("name", ["a.net", "a.zip", "a.safetensors", "a.json", "a", "run.zip.txt"])
+@pytest.mark.parametrize("new", [True, False])
+def test_a_pickle_is_refused_whatever_its_name(
+    name: str, new: bool, place: Callable[..., Place], tmp_path: Path
+) -> None:
+    file = io.BytesIO()
+    torch.save({"n_hidden": 4, "tokens": ("a", "b")}, file, _use_new_zipfile_serialization=new)
+    (tmp_path / name).write_bytes(file.getvalue())
+    lab = place()
+    with pytest.raises(CheckpointError, match="a pickle can run programs"):
+        lab.runs.take_in(tmp_path / name)
+    assert not lab.store.list()
+
+
+def test_what_was_brought_along_is_not_trained_beyond_the_table(place: Callable[..., Place], tmp_path: Path) -> None:
+    lab = place(hidden_size=4)
+    exported(store_in(tmp_path / "elsewhere"), tmp_path / "run.zip")
+    made = lab.runs.take_in(tmp_path / "run.zip")
+    for go_on in (lab.jobs.resume, lab.jobs.fork):
+        with pytest.raises(LimitError, match="hidden_size is 8, more than the 4"):
+            go_on(made.run_id, {"steps": 5})
+    assert list(lab.serving.generate(made, "The", SampleConfig(length=5)))[-1].done  # but it writes
+
+
+def test_a_state_that_would_be_too_large_is_refused_at_the_door(place: Callable[..., Place], tmp_path: Path) -> None:
+    """How far a Transformer looks back takes nothing in its file, and much while it writes."""
+    [run] = trained(store_in(tmp_path / "elsewhere"), "transformer", context=12)
+    find_format("zip").write(run, tmp_path / "run.zip")
+    lab = place(context=11)
+    with pytest.raises((LimitError, CheckpointError), match="is 12, more than the 11"):
+        lab.runs.take_in(tmp_path / "run.zip")
+    assert not lab.store.list()
+    with pytest.raises(LimitError, match="is 12, more than the 11"):
+        lab.jobs.start(small_corpus(), settings(context=12), ["transformer"])
+
+
+def test_a_public_space_trains_one_at_a_time_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARLM_AT_ONCE", "8")
+    lab = PublicLab()
+    assert lab.jobs.at_once == lab.services.jobs.at_once == 1
+    with pytest.raises(LimitError, match="1 training at once"):
+        lab.services.jobs.set_at_once(2)
+
+
+def test_the_settings_table_is_for_new_runs(place: Callable[..., Place]) -> None:
+    lab = place(steps=10)
+    with pytest.raises(LimitError, match="steps is 12, more than the 10 of this public Space; choose fewer"):
+        lab.jobs.start(small_corpus(), settings(), ["rnn"])

@@ -1,0 +1,304 @@
+"""Compare's sentence, its columns, ranking, CSV and sampling fold, without a browser."""
+
+import csv
+import io
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from charlm.config import SampleConfig
+from charlm.errors import ConfigError
+from charlm.serving import Draft
+from charlm.ui.compare import form, ranking
+from charlm.ui.compare.ranking import Writing, best_of, number_columns, ranking_csv, ranking_table
+from charlm.ui.compare.view import resting_columns, skipped_note, stream_columns, written_columns
+from charlm.ui.formatting import plain_cell
+from charlm.ui.verdict import loss_unit, names, verdict
+from tests.ui.shown_runs import AUNT, SHERLOCK, FakeRun, FakeStore, trio
+
+LN2 = math.log(2)
+
+
+class FakeServing:
+    """Knows some words."""
+
+    def lexicon(self, run: FakeRun) -> frozenset[str]:
+        return frozenset({"holmes", "had", "the"})
+
+
+def streamed(runs: list[FakeRun], *steps: dict[str, Draft], flush: float = 0) -> list[str]:
+    """The columns at these steps."""
+    return list(stream_columns(FakeServing(), runs, iter(steps), flush))
+
+
+def test_the_winner_and_its_leads() -> None:
+    title, sentence = verdict(trio())
+    assert title == "LSTM wins, 0.04 bits per character ahead of GRU and 0.33 ahead of RNN."
+    assert sentence == (
+        "Measured on 56,168 held-out characters of Sherlock Holmes. "
+        "The lead over GRU is small; over RNN it is clear. All saw the same 3,000 batches."
+    )
+
+
+def test_a_tie_is_called_a_tie() -> None:
+    runs = [FakeRun("a", "lstm", 1.4), FakeRun("b", "gru", 1.4 + 0.004 * LN2), FakeRun("c", "rnn", 1.6)]
+    assert verdict(runs)[0] == "LSTM and GRU tie at 2.02 bits per character; RNN is 0.29 behind."
+    assert verdict(runs[:2])[0] == "LSTM and GRU tie at 2.02 bits per character."
+
+
+def test_one_run_alone_has_no_contest() -> None:
+    title, sentence = verdict([FakeRun("a")])
+    assert title == "LSTM needs 1.96 bits per character."
+    assert "6.29" in sentence and sentence.endswith("Add a second model to compare.")
+
+
+def test_different_texts_are_not_compared() -> None:
+    title, sentence = verdict([FakeRun("a"), FakeRun("b", "gru", corpus=AUNT)])
+    assert "no contest" in title and "<b>aunt</b>.txt" in sentence
+
+
+def test_a_run_at_work_only_leads() -> None:
+    runs = [FakeRun("a", status="running"), FakeRun("b", "gru", 1.6)]
+    title, sentence = verdict(runs)
+    assert title.startswith("LSTM leads,") and "may change" in sentence
+
+
+def test_different_steps_and_different_batches_are_said() -> None:
+    assert "1,000 to 3,000 steps" in verdict([FakeRun("a"), FakeRun("b", "gru", 1.6, step=1000)])[1]
+    assert "different batches" in verdict([FakeRun("a"), FakeRun("b", "gru", 1.6, seed=8)])[1]
+
+
+def test_nothing_chosen_and_nothing_measured() -> None:
+    assert "Choose" in verdict([])[1]
+    assert "No loss" in verdict([FakeRun("a", best_val_loss=None)])[0]
+
+
+def test_six_models_name_the_first_two_and_the_last() -> None:
+    runs = [FakeRun(f"r{i}", "gru", 1.3 + i / 10) for i in range(6)]
+    assert verdict(runs)[0].endswith("ahead of r1 and 0.72 ahead of r5, the last of 6.")
+    assert names(runs) == [f"r{i}" for i in range(6)]
+
+
+def test_the_best_of_a_row_is_marked_unless_all_are_equal() -> None:
+    assert best_of([2.0, 1.0, None], 1) == {1}
+    assert best_of([2.0, 1.0], -1) == {0}
+    assert best_of([1.0, 1.0], 1) == set()
+    rows = number_columns(trio(), {"gru": Writing(0.02, 4000.0), "rnn": Writing(0.19, 2000.0)})
+    assert rows["lstm"][0] == ("Validation loss", "1.357", True)
+    assert rows["gru"][2] == ("Words not in the corpus", "2.0 %", True)
+    assert rows["lstm"][5] == ("Writing speed, chars/s", "—", False)
+
+
+def test_ranking_is_sorted_and_escaped() -> None:
+    html = ranking_table([*reversed(trio()), FakeRun("x", best_val_loss=None, label="<i>new</i>")])
+    assert html.index(">lstm<") < html.index(">GRU<") < html.index(">RNN<") < html.index("&lt;i&gt;new")
+    assert "<i>new" not in html
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2", "@sum", "\tx", "  =x"])
+def test_no_csv_cell_is_a_formula(text: str) -> None:
+    assert plain_cell(text).startswith("'")
+    row = list(csv.reader(io.StringIO(ranking_csv([FakeRun("a", label=text)]))))[1]
+    assert row[0] == "'" + text
+
+
+def test_csv_carries_full_precision() -> None:
+    rows = list(csv.DictReader(io.StringIO(ranking_csv(trio()))))
+    assert [row["arch"] for row in rows] == ["LSTM", "GRU", "RNN"]
+    assert float(rows[0]["bits_per_char"]) == pytest.approx(1.357 / LN2, abs=1e-5)
+
+
+def test_columns_rest_on_what_training_wrote() -> None:
+    run = FakeRun(
+        "a", texts=[{"step": 10, "prompt": "<P>", "text": "old"}, {"step": 20, "prompt": "<P>", "text": "<b>"}]
+    )
+    html = resting_columns([run], {})
+    assert "&lt;P&gt;" in html and "&lt;b&gt;" in html and "step 20" in html and "old" not in html
+    assert "Press Generate" in resting_columns([FakeRun("b")], {})
+    assert "No model chosen" in resting_columns([], {})
+
+
+def test_streaming_marks_unknown_words_and_ends_without_caret() -> None:
+    half = {"a": Draft("Holmes", " had the stant and")}
+    full = {"a": Draft("Holmes", " had the stant and<b>", done=True)}
+    first, *_, last = streamed([FakeRun("a")], half, full)
+    assert "<u>stant</u>" in first and "<u>and</u>" not in first and 'class="caret"' in first
+    assert "<u>and</u>&lt;" in last and "<b>" not in last.split("text")[1] and "caret" not in last
+
+
+def test_a_word_that_the_prompt_began_is_judged_whole() -> None:
+    (html,) = set(streamed([FakeRun("a")], {"a": Draft("Hol", "mes", done=True)}))
+    assert "<u>" not in html and "0.0 %" in html
+
+
+def test_one_column_may_fail_alone() -> None:
+    drafts = {"a": Draft("", error="no <weights>", done=True), "b": Draft("", "the", done=True)}
+    html = streamed([FakeRun("a"), FakeRun("b", "gru")], drafts)[-1]
+    assert "no &lt;weights&gt;" in html and "the" in html and 'role="alert"' in html
+
+
+def test_samples_stand_under_each_other_with_their_numbers() -> None:
+    more = (Draft("P", " stant<b>", done=True), Draft("P", error="<i>", done=True))
+    html = streamed([FakeRun("a")], {"a": Draft("P", " had the", done=True, more=more)})[-1]
+    for place, share in ((1, " · 0.0 % of"), (2, " · 100.0 % of"), (3, "</p>")):
+        assert f'<p class="sample"><b>{place}</b>{share}' in html
+    assert html.count('<div class="one">') == 3 and "50.0 %" in html and "<u>b</u>&gt;" in html and "<i>" not in html
+    assert 'class="one"' not in streamed([FakeRun("a")], {"a": Draft("P", "the", done=True)})[-1]
+
+
+def test_a_page_can_read_its_texts_off_itself() -> None:
+    html = streamed([FakeRun("a")], {"a": Draft("P\r", "the\r\n\ta", done=True)})[-1]
+    assert "P&#13;</span>" in html and "the&#13;\n\t" in html
+
+
+def test_skipped_characters_are_named_once() -> None:
+    assert skipped_note(["é", "é", "\n", " "]) == "Skipped, never seen in its corpus: é line end space"
+    assert skipped_note([]) == ""
+    assert skipped_note([chr(0x400 + i) for i in range(20)]).endswith("and 8 more")
+
+
+def test_default_is_the_newest_trio_of_one_corpus_else_the_shipped() -> None:
+    shipped = [FakeRun(f"s-{run.arch}", run.arch, shipped=True) for run in trio()]
+    own = [FakeRun("u-rnn", "rnn", corpus=AUNT), FakeRun("u-gru", "gru", corpus=AUNT)]
+    assert ranking.default_runs(own + shipped) == ["s-lstm", "s-gru", "s-rnn"]
+    newer = [FakeRun("u-lstm", "lstm", corpus=AUNT), *own, FakeRun("older", "gru", corpus=AUNT)]
+    assert ranking.default_runs(newer + shipped) == ["u-lstm", "u-gru", "u-rnn"]
+    assert ranking.default_runs([FakeRun("x", status="running"), *shipped]) == ["s-lstm", "s-gru", "s-rnn"]
+    assert ranking.default_runs([]) == []
+    assert ranking.default_runs(own) == ["u-rnn"]
+
+
+def test_choices_are_told_apart() -> None:
+    old = "2026-01-02T12:00:00+00:00"
+    runs = [FakeRun("a", label="mine"), FakeRun("b", label="mine", created=old), FakeRun("c", label="my lstm")]
+    titles = [title for title, _ in ranking.run_choices(runs)]
+    assert titles[0].startswith("LSTM · mine · today ") and titles[1:] == ["LSTM · mine · 2 Jan 2026", "my lstm"]
+    assert ranking.run_title(FakeRun("d", status="running", label="gru 1", arch="gru")) == "gru 1 · running"
+
+
+def test_runs_deleted_meanwhile_are_passed_over() -> None:
+    store = FakeStore(trio())
+    assert [run.run_id for run in ranking.found_runs(store, ["gru", "gone", "gru", "lstm"])] == ["gru", "lstm"]
+
+
+def test_wishes_between_tabs_survive_nonsense() -> None:
+    assert ranking.asked(ranking.request(runs=["a"]))["runs"] == ["a"]
+    assert ranking.request(run="a") != ranking.request(run="a")
+    assert ranking.asked("{") == ranking.asked("[1]") == ranking.asked(None) == {}
+
+
+def test_the_fold_is_named_by_the_settings() -> None:
+    assert form.settings_title(SampleConfig(top_k=5)) == "500 characters · temperature 0.8 · top-k 5 · seed 7"
+    assert form.settings_title(SampleConfig(greedy=True)).startswith("500 characters · greedy")
+    assert "top-p 0.9" in form.settings_title(SampleConfig(top_p=0.9))
+    config = SampleConfig(length=1, min_p=0.05, repetition_penalty=1.2, stop=("\n\n", "b"), samples=3, allow_unk=True)
+    assert form.settings_title(config, "token") == (
+        "1 token · temperature 0.8 · min-p 0.05 · repetition penalty 1.2 · "
+        'stops before "\\n\\n" and 1 more · 3 samples · unknown words allowed · seed 7'
+    )
+    searched = form.settings_title(SampleConfig(beams=4, stop=("x" * 50,)))
+    assert searched == '500 characters · beam search, 4 beams · stops before "xxxxxxxxxxxxxxx…"'
+
+
+def test_presets_fill_prompt_and_controls() -> None:
+    prompt, values = form.preset_values("notebook")
+    config = form.sample_config(values)
+    assert (prompt, config.length, config.top_k) == ("story", 500, 5)
+    emptied = [
+        None if name == "temperature" else value for name, value in zip(SampleConfig.names(), values, strict=True)
+    ]
+    with pytest.raises(ConfigError, match="temperature"):
+        form.sample_config(emptied)
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"stop": ("\n\n", "a\\n", "<b>"), "beams": 3}, {"samples": 4, "min_p": 0.1, "allow_unk": True}]
+)
+def test_controls_show_the_settings_and_give_them_back(how: dict[str, Any]) -> None:
+    config = SampleConfig(**how)
+    assert form.sample_config(form.control_values(config)) == config
+
+
+# --- imported models -------------------------------------------------------------------------------------------------
+
+BROUGHT = {"format": "udacity", "file": "<i>rnn.net", "sha256": "cc"}
+
+
+def brought(run_id: str = "brought", **more: Any) -> FakeRun:
+    """A model that came without a text."""
+    return FakeRun(run_id, "gru", None, corpus={}, imported=BROUGHT, step=0, seconds=0.0, **more)
+
+
+def test_an_imported_model_can_be_compared_but_is_not_judged() -> None:
+    runs = [*trio()[::2], brought()]
+    assert ranking.comparable(runs) == runs and "brought" not in ranking.default_runs([*trio(), brought()])
+    title, sentence = verdict(runs)
+    assert title == "LSTM wins, 0.33 bits per character ahead of RNN."
+    assert sentence.endswith("All saw the same 3,000 batches.")
+
+
+def test_a_measured_import_is_ranked_without_steps_and_time() -> None:
+    measured = FakeRun("m", "gru", 1.3, imported=BROUGHT, step=0, seconds=0.0)
+    assert verdict([FakeRun("a"), measured])[1].endswith("Not all of them were trained here.")
+    rows = dict((name, value) for name, value, _ in number_columns([measured, FakeRun("a")], {})["m"])
+    assert rows["Training time"] == "—" and rows["Validation loss"] == "1.300"
+    best = {name: mark for name, _, mark in number_columns([measured, FakeRun("a")], {})["m"]}
+    assert best["Validation loss"] and not best["Training time"]
+    assert ranking_csv([measured]).splitlines()[1].endswith(',"","",284238,"characters"')
+    assert ">—<" in ranking_table([measured]) and ranking_table([brought()])
+    assert "Not measured: it came without a text" in resting_columns([brought()], {})
+
+
+# --- other tokens ----------------------------------------------------------------------------------------------------
+
+
+def on_words(run_id: str = "w", loss: float = 4.0, **more: Any) -> FakeRun:
+    """A run whose held-out words are 5.6 characters each, of which one of twenty is unknown."""
+    corpus = {**SHERLOCK, "val_tokens": 10_000, "val_unknown": 500, **more}
+    return FakeRun(run_id, "lstm", loss, level="word", corpus=corpus)
+
+
+def test_bits_of_other_tokens_are_compared_by_the_character() -> None:
+    words, characters = on_words(), FakeRun("c", "lstm", 1.357)
+    assert words.bits_per_char(4.0) == pytest.approx(4.0 * 10_000 / 56_168 / math.log(2))
+    title, sentence = verdict([characters, words])
+    assert title == "LSTM on words wins, 0.93 bits per character ahead of LSTM on characters."
+    assert sentence.endswith(
+        "Bits of models on words are flattered: a rare word, 5.0 % of the held-out ones, costs them only one <unk> and "
+        "capitals need not be written."
+    )
+    assert "All took 3,000 steps, on different batches." in sentence
+    table = ranking_table([characters, words])
+    assert table.index("LSTM on words") < table.index("LSTM on characters"), "by bits, though its loss is larger"
+    best = {name: mark for name, _, mark in number_columns([characters, words], {})["c"]}
+    assert not best["Validation loss"] and not best["Perplexity"], "nats of other tokens are no contest"
+    assert ranking_csv([characters, words]).splitlines()[1].startswith('"w","LSTM","Sherlock Holmes",4.0,54.5982,1.02')
+
+
+def test_the_flattery_is_said_where_there_is_some() -> None:
+    assert "flattered" not in verdict([FakeRun("a"), FakeRun("b", "gru")])[1]
+    exact = on_words(val_unknown=0)
+    exact.model_config = replace(exact.model_config, words="cased")
+    assert "flattered" not in verdict([exact])[1]
+    assert "up to 9.0 %" in verdict([on_words(), on_words("x", val_unknown=900)])[1]
+    assert "Guessing every character" not in verdict([on_words()])[1], "its choices are words"
+
+
+def test_curves_of_other_tokens_are_drawn_in_bits_per_character() -> None:
+    unit, factors = loss_unit([FakeRun("c"), on_words()])
+    assert unit == "bits per character" and factors == [
+        pytest.approx(1 / math.log(2)),
+        pytest.approx(10_000 / 56_168 / math.log(2)),
+    ]
+    assert loss_unit([FakeRun("c"), FakeRun("d", corpus=AUNT)]) == ("nats per character", [1.0, 1.0])
+    assert loss_unit([on_words(), on_words("x")])[0] == "nats per token"
+    unknown = on_words()
+    unknown.corpus = {}
+    assert math.isnan(loss_unit([FakeRun("c"), unknown])[1][1]) and "—" in ranking_table([unknown])
+
+
+def test_unknown_words_of_a_prompt_are_named() -> None:
+    html = written_columns([FakeRun("a")], {"a": Draft("x", "y", unknown=["<b>zebra", "qua"])}, {}, writing=False)
+    assert "Read as &lt;unk&gt;, not in its vocabulary: &lt;b&gt;zebra qua" in html

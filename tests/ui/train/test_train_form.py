@@ -1,0 +1,165 @@
+"""The Train form's pure parts: fold titles, controls to configs, estimates."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from charlm.data.corpus import corpus_from_text
+from charlm.errors import CharLMError, ConfigError
+from charlm.presets import PRESETS, from_options
+from charlm.public.limits import Limits
+from charlm.ui.train import form
+from charlm.ui.train.form import FOLDS, NAMES, TextSize, config_class, fold_title, preset_values, run_config
+from tests.tiny_runs import TEXT
+
+
+def values(preset: str = "quick", **changes: Any) -> dict[str, Any]:
+    return {**dict(zip(NAMES, preset_values(preset), strict=True)), **changes}
+
+
+def configured(preset: str = "quick", chosen: Any = None, **changes: Any) -> Any:
+    return run_config(preset, list(values(preset, **changes).values()), chosen)
+
+
+def test_every_setting_of_a_training_has_its_control() -> None:
+    # tokens are the Corpus tab's
+    left_out = {"arch", "level", "words", "min_count", "vocab_size", "beta1", "beta2", "counted"}
+    fields = {*config_class("hidden_size").names(), *config_class("steps").names()}
+    assert fields - left_out == set(NAMES) and len(NAMES) == len(set(NAMES))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_an_untouched_form_is_its_preset(preset: str) -> None:
+    config, plain = configured(preset), from_options({}, preset)
+    assert (config.model, config.corpus, config.preset) == (plain.model, plain.corpus, preset)
+    assert {name: getattr(config.train, name) for name in NAMES if hasattr(config.train, name)} == {
+        name: getattr(plain.train, name) for name in NAMES if hasattr(plain.train, name)
+    }
+
+
+def test_changes_count_and_emptied_fields_take_the_preset() -> None:
+    config = configured("notebook", hidden_size=64, epochs=None, label="mine")
+    assert config.model.hidden_size == 64 and config.train.epochs == 30 and config.train.label == "mine"
+    assert configured(steps=0, minutes=2).train.minutes == 2
+    assert configured(hidden_size=64.0).model.hidden_size == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"hidden_size": 0}, "hidden_size 0"), ({"learning_rate": 99}, "learning_rate 99"), ({"dropout": "x"}, "dropout"),
+     ({"steps": 0, "epochs": 0, "minutes": 0}, "training would never end"), ({"tie_weights": True}, "embed_dim"),
+     ({"schedule": "spiral"}, "spiral"), ({"label": "x" * 81}, "label has 81"), ({"seed": 1.5}, "whole number")],
+)  # fmt: skip
+def test_values_out_of_range(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        configured(**changes)
+
+
+def test_what_the_corpus_tab_chose_counts() -> None:
+    chosen = {"key": "sherlock", "config": {"lowercase": True, "val_fraction": 0.2, "odd": 1}}
+    config = configured(chosen=chosen)
+    assert config.corpus.lowercase and config.corpus.val_fraction == 0.2
+    assert configured("notebook", chosen=chosen).corpus.drop_newlines
+    assert configured(chosen={"config": "forged"}).corpus == from_options({}).corpus
+    with pytest.raises(CharLMError):
+        configured(chosen={"config": {"val_fraction": 7}})
+    with pytest.raises(ConfigError, match="preset"):
+        run_config("forged", preset_values("quick"), None)
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "title"),
+    [("model", {"num_layers": 1, "hidden_size": 64, "dropout": 0}, "Model: 1 layer of 64, dropout 0"),
+     ("model", {"num_layers": 2, "hidden_size": 512, "dropout": 0.3}, "Model: 2 layers of 512, dropout 0.3"),
+     ("training", {"steps": 1500, "batch_size": 8, "seq_len": 9, "schedule": "constant"},
+      "Training: 1,500 steps, 8 × 9, constant"),
+     ("training", {"steps": 0, "epochs": 1, "minutes": 2.5, "batch_size": 8, "seq_len": 9, "schedule": "plateau"},
+      "Training: 1 epoch, 2.5 minutes, 8 × 9, plateau"),
+     ("training", {"steps": 0, "epochs": 0, "minutes": 0, "batch_size": 8, "seq_len": 9, "schedule": "cosine"},
+      "Training: no end, 8 × 9, cosine"),
+     ("heart", {}, "Against learning by heart: dropout alone"),
+     ("heart", {"locked_dropout": True, "weight_dropout": 0.5, "output_dropout": 0.0},
+      "Against learning by heart: locked dropout, output dropout 0, weight dropout 0.5"),
+     ("name", {"label": ""}, "Name, seed and device"), ("name", {"label": "<b>"}, "Name, seed and device: <b>")],
+)  # fmt: skip
+def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], title: str) -> None:
+    assert fold_title(key, values(**changes)) == title
+
+
+def test_words_from_the_corpus_tab_need_a_vector_each() -> None:
+    chosen = {"key": "sherlock", "tokens": {"level": "word", "min_count": 3, "odd": 1}}
+    model = configured(chosen=chosen).model
+    assert (model.level, model.min_count, model.embed_dim, model.tie_weights) == ("word", 3, 128, True)
+    assert configured("balanced", chosen=chosen).model.embed_dim == 256
+    own = configured(chosen=chosen, embed_dim=32).model
+    assert (own.embed_dim, own.tie_weights) == (32, False)
+    assert fold_title("model", values(level="word")) == "Model: 2 layers of 128, dropout 0.1, reads words"
+    assert form.level_of("quick", {"level": ["x"]}) == "['x']"
+    assert fold_title("model", values(level="['x']")) == "Model: 2 layers of 128, dropout 0.1"
+    with pytest.raises(ConfigError, match="level"):
+        configured(chosen={"tokens": {"level": "letters"}})
+
+
+def test_titles_of_emptied_fields() -> None:
+    assert all(fold_title(key, dict.fromkeys(NAMES, 0)) for key in FOLDS)
+
+
+@pytest.fixture
+def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The estimate of a text, without a catalog and without measuring this machine."""
+    from charlm.training.estimate import Machine
+
+    monkeypatch.setattr("charlm.training.estimate.this_machine", lambda: Machine(1e-9, 1e-6))
+
+    def estimate(
+        text: str = TEXT, archs: Any = ("lstm",), preset: str = "quick", chosen: Any = None, **changes: Any
+    ) -> str:
+        monkeypatch.setattr(form, "open_corpus", lambda _, config: corpus_from_text(text, "<i>", config))
+        return form.estimate_html(form.text_size, chosen, "any", preset, archs, *values(preset, **changes).values())
+
+    return estimate
+
+
+def test_estimates(estimated: Any) -> None:
+    html = estimated(archs=["lstm", "gru"])
+    assert "parameters, LSTM" in html and "all together" in html and "memory at most" in html
+    assert "all together" not in estimated() and "per character, LSTM" in estimated()
+    words = estimated(chosen={"tokens": {"level": "word"}})
+    assert "per token, LSTM" in words
+    assert "<b>266,127</b>" in words  # 15 tokens with a vector of 128 each, tied, 2 layers of 128
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [({"archs": []}, "No architecture chosen"), ({"archs": ["<script>"]}, "&lt;script&gt;"),
+     ({"text": "ab"}, "at least 3 characters"), ({"hidden_size": 0}, "hidden_size 0 is outside"),
+     ({"hidden_size": 4096, "num_layers": 8, "batch_size": 4096, "seq_len": 4096, "text": TEXT * 3000}, "GB of memory"),
+     ({"preset": "quick", "label": "<script>" * 20}, "label has 160")],
+)  # fmt: skip
+def test_what_cannot_be_trained_is_said_before_train_is_pressed(how: dict[str, Any], said: str, estimated: Any) -> None:
+    html = estimated(**how)
+    assert said in html and "<script>" not in html and 'class="notice' in html
+
+
+def test_an_ngram_is_told_by_its_order_and_its_tokens() -> None:
+    filled = values("quick", order=5)
+    assert fold_title("model", filled, ["ngram"]) == "Model: 5-gram"
+    assert fold_title("model", filled, ["lstm", "ngram"]) == "Model: 2 layers of 128, dropout 0.1, 5-gram"
+    assert fold_title("model", filled, ["lstm"]) == "Model: 2 layers of 128, dropout 0.1"
+
+    def size_of(*_: Any) -> TextSize:
+        return TextSize(10_000, (9_000, 1_000, 0), 40)
+
+    alone = form.estimate_html(size_of, None, "x", "quick", ["ngram"], *filled.values())
+    assert "9,000</b><span>tokens to count, n-gram" in alone
+    raced = form.estimate_html(size_of, None, "x", "quick", ["ngram", "rnn"], *filled.values())
+    assert "parameters, RNN" in raced
+
+
+def test_a_public_space_counts_no_words_of_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(form, "open_corpus", lambda _, config: corpus_from_text(TEXT, "a", config))
+    monkeypatch.setattr(form, "tokenizer_for", lambda *_: pytest.fail("counted"))
+    size_of = partial(form.text_size, limits=Limits(corpus_bytes=100))
+    html = form.estimate_html(size_of, {"tokens": {"level": "bpe"}}, "any", "quick", ["gru"], *values().values())
+    assert "the text has" in html and "bytes" in html
