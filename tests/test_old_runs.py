@@ -10,7 +10,7 @@ import pytest
 
 import charlm
 from charlm.cli import main
-from tests.training import assert_same_training, untimed
+from tests.tiny_runs import assert_same_training, untimed
 
 OLD = Path(__file__).resolve().parent / "old_runs"
 NAMES = sorted(path.parent.name for path in OLD.glob("*/run.json"))
