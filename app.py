@@ -1,50 +1,8 @@
-"""The Space's entry: builds the page and launches it. Host and port come from GRADIO_SERVER_NAME and _PORT."""
+"""The Space's entry: the page."""
 
-import signal
 import sys
-import time
 
-from charlm.data.catalog import data_dir
-from charlm.errors import ConfigError
-from charlm.ui.app import build_demo
-from charlm.ui.services import open_lab
-from charlm.ui.theme import launch_options
-
-# The exit codes after a signal; SIGTERM ends a Space.
-EXITS = {signal.SIGTERM: 143, signal.SIGINT: 130}
-# Seconds: the first page comes first, loading torch beside it would slow it down.
-WARM_UP_AFTER = 2.0
-LOOK_EVERY = 0.2  # seconds until a signal is obeyed
-TIDY_EVERY = 30.0  # seconds between two looks for free memory and disk
-
-
-def main() -> int:
-    """Serve until a signal comes; a training that is running then is saved and can be resumed.
-
-    Returns:
-        The exit code: 143 after SIGTERM, 130 after Ctrl-C, 2 for a setting that is none.
-    """
-    try:
-        lab = open_lab()
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    lab.begin()
-    came: list[int] = []
-    for number in EXITS:
-        signal.signal(number, lambda number, _: came.append(number))
-    demo = build_demo(lab.services, data_dir())
-    demo.launch(prevent_thread_lock=True, **launch_options(lab.services))
-    lab.serving.warm_up_later(WARM_UP_AFTER)
-    tidied = time.monotonic()
-    while not came:
-        time.sleep(LOOK_EVERY)
-        if time.monotonic() - tidied > TIDY_EVERY:
-            lab.tidy()
-            tidied = time.monotonic()
-    lab.jobs.close()
-    return EXITS[signal.Signals(came[0])]
-
+from charlm.ui.launch import main
 
 if __name__ == "__main__":
     sys.exit(main())

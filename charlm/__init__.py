@@ -50,7 +50,22 @@ __all__ = [
 ]
 
 
+def _version() -> str:
+    """As installed, else as pyproject.toml says beside the package."""
+    import tomllib
+    from importlib.metadata import PackageNotFoundError, version
+    from pathlib import Path
+
+    try:
+        return version("charlm-lab")
+    except PackageNotFoundError:
+        project = Path(__file__).parent.parent / "pyproject.toml"
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _LAZY:
         raise AttributeError(f"module 'charlm' has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)

@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 import typer  # noqa: E402
 
 import charlm  # noqa: E402
+import charlm.__main__  # noqa: E402  # adds the command that serves the page
 from charlm.cli import app  # noqa: E402
 from charlm.config import Config, CorpusConfig, ModelConfig, SampleConfig, TrainConfig  # noqa: E402
 from charlm.data.catalog import load_corpus  # noqa: E402

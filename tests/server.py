@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ PATIENCE = 90.0  # seconds; no bound on speed, only on hanging
 
 @dataclass
 class Server:
-    """A running app.py and its address."""
+    """A running app and its address."""
 
     address: str
     process: subprocess.Popen[bytes]
@@ -26,8 +26,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, **environment: str) -> Iterator[Server]:
-    """app.py on a free port, its log in `folder`; ended afterwards if it has not ended by itself."""
+def serving(
+    folder: Path, command: Sequence[str] = (sys.executable, "app.py"), cwd: Path = ROOT, **environment: str
+) -> Iterator[Server]:
+    """The app on a free port, its log in `folder`; ended afterwards if it has not ended by itself."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -39,7 +41,7 @@ def serving(folder: Path, **environment: str) -> Iterator[Server]:
         **environment,
     }
     with (folder / f"log-{port}.txt").open("w+") as log:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=log)
         server = Server(f"http://127.0.0.1:{port}/", process, Path(log.name))
         try:
             wait_for_page(server)

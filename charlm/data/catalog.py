@@ -218,7 +218,7 @@ def entries() -> tuple[CatalogEntry, ...]:
 
 
 def data_dir() -> Path:
-    """Where texts are kept: CHARLM_DATA, else `data`."""
+    """Where texts are kept: CHARLM_DATA, else `data` in the current folder, installed or not."""
     return Path(os.environ.get("CHARLM_DATA") or "data")
 
 

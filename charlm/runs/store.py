@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,16 @@ from charlm.tokenizers import Tokenizer
 __all__ = ["ACTIVE", "SHIPPED", "Run", "RunStore", "load_run", "runs_dir"]
 
 FORMAT = 1
-SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints" / "shipped"
+PACKAGE = Path(str(files("charlm"))).resolve()
+# Inside an installed package, beside it in a checkout.
+SHIPPED = PACKAGE / "shipped" if (PACKAGE / "shipped").is_dir() else PACKAGE.parent / "checkpoints" / "shipped"
 # A folder's name as an id: begins with a letter or digit, so that it never leads anywhere else.
 RUN_ID = re.compile(r"[A-Za-z0-9][\w .()+-]{0,120}")
 MADE_ID = re.compile(r"\d{8}-\d{6}-[a-z]+-[0-9a-f]{10}")  # of folders that this program made
 
 
 def runs_dir() -> Path:
-    """Where new runs go: CHARLM_RUNS, else `checkpoints`."""
+    """Where new runs go: CHARLM_RUNS, else `checkpoints` in the current folder, installed or not."""
     return Path(os.environ.get("CHARLM_RUNS") or "checkpoints")
 
 
