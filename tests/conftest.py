@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.patience import patience
+
 if TYPE_CHECKING:
     from charlm.jobs import Jobs
     from charlm.runs import RunStore
@@ -59,7 +61,7 @@ def jobs(store: "RunStore") -> "Iterator[Jobs]":
 
     made = Jobs(store)
     yield made
-    made.close(seconds=30)
+    made.close(seconds=patience(30))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig
 from charlm.errors import JobError
 from charlm.escapes import typed
 from charlm.presets import RESUMABLE
+from tests.patience import patience
 from tests.training import spoil
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,7 +59,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def run_program(*words: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
     """The command line as a process of its own."""
     command = [sys.executable, "-m", "charlm", *words]
-    return subprocess.run(command, capture_output=True, cwd=ROOT, timeout=120, check=False, **more)
+    return subprocess.run(command, capture_output=True, cwd=ROOT, timeout=patience(120), check=False, **more)
 
 
 # --- help ------------------------------------------------------------------------------------------------------------
@@ -220,7 +221,7 @@ def test_a_terminal_gets_bars(book: str) -> None:
     shown = b""
     while chunk := read_terminal(ours):
         shown += chunk
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=patience(60))
     os.close(ours)
     assert process.returncode == 0, shown.decode()
     assert len(json.loads(out)) == 2 and "━".encode() in shown and b"step 4" in shown
@@ -540,7 +541,7 @@ def test_an_interrupted_training_is_saved(
 ) -> None:
     process = begun(book, *TINY, "--steps", "100000", "--label", "cut")
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=patience(60))
     assert process.returncode == code and out == b"" and b"Traceback" not in err
     shown = answer(capsys, "runs", "show", "cut")
     assert shown["steps"] >= 1 and shown["status"] in ("stopped", "interrupted")
@@ -554,7 +555,7 @@ def test_a_reader_that_leaves_is_no_error(run_id: str) -> None:
     assert process.stdout is not None and process.stderr is not None
     process.stdout.read(10)
     process.stdout.close()
-    assert process.stderr.read() == b"" and process.wait(timeout=30) == 141
+    assert process.stderr.read() == b"" and process.wait(timeout=patience(60)) == 141
 
 
 def test_texts_go_through_pipes_as_utf8(tmp_path: Path) -> None:

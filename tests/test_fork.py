@@ -18,6 +18,7 @@ from charlm.fork import fork, retry
 from charlm.race import Control, line_up, run_race
 from charlm.run import Run
 from charlm.runs import RunStore
+from tests.patience import patience
 from tests.training import (
     TEXT,
     assert_same_training,
@@ -185,7 +186,7 @@ print(state["status"], state["message"], jobs.store.get(run_id).mend)
 def test_a_training_that_really_runs_out_of_memory_says_half_the_batch(tmp_path: Path) -> None:
     environment = {"CHARLM_DATA": str(tmp_path / "data"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", HUNGRY, str(tmp_path)], cwd=Path(__file__).parent.parent, timeout=200,
+        [sys.executable, "-c", HUNGRY, str(tmp_path)], cwd=Path(__file__).parent.parent, timeout=patience(200),
         capture_output=True, text=True, env={**os.environ, **environment},
     )  # fmt: skip
     said = done.stdout.strip()

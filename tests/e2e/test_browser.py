@@ -20,6 +20,7 @@ from tests.e2e.steps import (
     stop_all,
     until,
 )
+from tests.patience import patience
 
 TABS = ("Compare", "Train", "Corpus", "Runs")
 
@@ -104,7 +105,7 @@ def test_pictures_of_every_tab(look: str, browser: Any, server: str, pictures: P
     size = {"width": 390, "height": 844} if look == "phone" else {"width": 1280, "height": 900}
     visitor = browser.new_context(viewport=size, device_scale_factor=2 if look == "phone" else 1)
     page = visitor.new_page()
-    page.set_default_timeout(20 * SECOND)
+    page.set_default_timeout(patience(60) * SECOND)
     open_app(page, server, __theme="dark" if look == "dark" else "light")
     for name in TABS:
         choose_tab(page, name)
@@ -210,10 +211,10 @@ def test_a_race_grows_survives_a_reload_and_stops(
 
     page.reload()
     page.get_by_role("tab", name="Compare", exact=True).wait_for()
-    page.locator("#strip .job").wait_for(timeout=5 * SECOND)
+    page.locator("#strip .job").wait_for(timeout=patience(5) * SECOND)
     second = page.context.new_page()
     open_app(second, server)
-    second.locator("#strip .job").wait_for(timeout=5 * SECOND)
+    second.locator("#strip .job").wait_for(timeout=patience(5) * SECOND)
     choose_tab(second, "Train")
     second.wait_for_function(f"({POINTS})() > {before}")
     second.close()

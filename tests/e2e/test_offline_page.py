@@ -13,6 +13,7 @@ from charlm.run import Run
 from charlm.runs import SHIPPED
 from tests.e2e.steps import SECOND, until
 from tests.exchange.pages import ODD_TOKENS, logits_of, random_run, rounded_model
+from tests.patience import patience
 from tests.training import spoil
 
 HURT = "<img src=x onerror='window.hurt=1'>"
@@ -27,7 +28,7 @@ def offline(browser: Any, tmp_path: Path) -> Iterator[Any]:
     """Opens a run's page from its file, without a network; what it asks for, and what goes wrong, fails the test."""
     visitor = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
     opened = visitor.new_page()
-    opened.set_default_timeout(20 * SECOND)
+    opened.set_default_timeout(patience(60) * SECOND)
     asked, wrong = [], []
     opened.on("request", lambda request: asked.append(request.url))
     opened.on("pageerror", lambda error: wrong.append(str(error)))

@@ -12,6 +12,7 @@ from charlm.corpus import corpus_from_text
 from charlm.presets import from_options
 from tests.e2e.payloads import LISTEN_JS, PAYLOADS, TRACES_JS
 from tests.e2e.steps import SECOND, choose_tab, open_app, until
+from tests.patience import patience
 
 ALL = "\n".join(PAYLOADS)
 PRINTED = [" ".join("".join(one if one.isprintable() else " " for one in text).split()) for text in PAYLOADS]
@@ -78,7 +79,7 @@ def plant(folder: Path, payload: str, status: str) -> None:
 def listener(browser: Any, server: str, planted: list[str]) -> Iterator[Listener]:
     visitor = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     page = visitor.new_page()
-    page.set_default_timeout(20 * SECOND)
+    page.set_default_timeout(patience(60) * SECOND)
     made = Listener(page)
     open_app(page, server)
     yield made

@@ -11,6 +11,7 @@ import pytest
 
 from charlm.errors import JobError
 from tests.faults.disk import Disk, refuse
+from tests.patience import patience
 from tests.training import settings, small_corpus, wait_for
 
 SPARE_THREADS = 3  # of the writing of texts, and timers; fewer than the reloads, each of which may leave none
@@ -24,7 +25,7 @@ def page(browser: Any) -> Iterator[Any]:
     opened = visitor.new_page()
     problems: list[str] = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.set_default_timeout(60 * SECOND)
+    opened.set_default_timeout(patience(60) * SECOND)
     yield opened
     visitor.close()
     assert not problems
@@ -79,7 +80,7 @@ def test_a_disk_that_refuses_is_seen_within_five_seconds(
     with Disk(lambda count: broken.is_set(), refuse(errno.ENOSPC)).installed():
         broken.set()
         said = page.locator("#strip .job[data-status=paused]", has_text="No space left on device")
-        said.wait_for(timeout=5 * SECOND)
+        said.wait_for(timeout=patience(5) * SECOND)
         step = services.jobs.current()["step"]
         broken.clear()
         page.locator("#strip .job[data-status=running]").wait_for()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.steps import choose_tab, finished_run, open_app, set_number, started, until
+from tests.patience import patience
 
 
 def waiting(services: Any) -> list[str]:
@@ -110,13 +111,13 @@ def restarted(places: Path, chromium_path: str) -> Iterator[Any]:
     first = Jobs(store)
     ids = started(Services(store, first, None), "lstm", "gru", "rnn")
     until(lambda: all(store.get(run_id).step > 0 for run_id in ids))
-    first.close()
+    first.close(patience(30))
     jobs = Jobs(store)
     demo = build_demo(Services(store, jobs, Serving(store, jobs.is_training)), places / "data")
     _, address, _ = demo.launch(**launch_options(), server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     yield jobs, address
     demo.close()
-    jobs.close()
+    jobs.close(patience(30))
 
 
 def test_a_race_goes_on_as_a_race_after_a_restart(page: Any, restarted: Any) -> None:

@@ -13,6 +13,7 @@ from charlm.ui.common import Services
 from charlm.ui.demo import build_demo
 from charlm.ui.lab import PublicLab
 from charlm.ui.theme import launch_options
+from tests.patience import patience
 from tests.training import TEXT, store_in, wait_for
 
 
@@ -31,7 +32,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicLab]:
         made = PublicLab()
     made.begin()
     yield made
-    made.jobs.close(seconds=30)
+    made.jobs.close(seconds=patience(30))
 
 
 @pytest.fixture(scope="session")
@@ -81,4 +82,4 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     _, url, _ = demo.launch(prevent_thread_lock=True, **options)
     yield url.rstrip("/")
     demo.close()
-    jobs.close(seconds=30)
+    jobs.close(seconds=patience(30))

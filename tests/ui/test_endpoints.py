@@ -19,6 +19,7 @@ from charlm.serving import Serving
 from charlm.ui.common import Services
 from charlm.ui.demo import build_demo
 from charlm.ui.theme import launch_options
+from tests.patience import patience
 from tests.training import SMALL, TEXT, store_in, trained, wait_for
 
 NAMES = (
@@ -38,7 +39,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     store = store_in(tmp_path_factory.mktemp("endpoints"))
     jobs = Jobs(store)
     yield Services(store, jobs, Serving(store))
-    jobs.close(seconds=30)
+    jobs.close(seconds=patience(30))
 
 
 @pytest.fixture(scope="session")
@@ -81,11 +82,11 @@ def post(address: str, name: str, *data: Any) -> tuple[str, str]:
     headers = {"Content-Type": "application/json"}
     call = urllib.request.Request(f"{address}/gradio_api/call/{name}", body, headers)
     try:
-        with urllib.request.urlopen(call, timeout=30) as answer:
+        with urllib.request.urlopen(call, timeout=patience(60)) as answer:
             event = json.load(answer)["event_id"]
     except urllib.error.HTTPError as error:
         return "refused", error.read().decode()
-    with urllib.request.urlopen(f"{address}/gradio_api/call/{name}/{event}", timeout=30) as answer:
+    with urllib.request.urlopen(f"{address}/gradio_api/call/{name}/{event}", timeout=patience(60)) as answer:
         lines = answer.read().decode().strip().split("\n")
     return lines[-2].removeprefix("event: "), lines[-1].removeprefix("data: ")
 
@@ -340,7 +341,7 @@ def test_what_is_no_call_at_all(address: str) -> None:
     for body in (b"", b"{", b"[]", b'{"data": 5}', b'{"data": []}'):
         call = urllib.request.Request(f"{address}/gradio_api/call/status", body, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(call, timeout=30) as answer:
+            with urllib.request.urlopen(call, timeout=patience(60)) as answer:
                 told = answer.read().decode()
         except urllib.error.HTTPError as error:
             told = error.read().decode()

@@ -20,6 +20,7 @@ from charlm.runs import RunStore
 from charlm.serving import Begun, Serving
 from charlm.ui.lab import PublicLab
 from charlm.visitors import VisitorJobs, VisitorRuns, VisitorServing
+from tests.patience import patience
 from tests.training import begin, settings, small_corpus, store_in, trained, wait_for
 
 ANNA, BORIS = Visitor("anna"), Visitor("boris")
@@ -55,7 +56,7 @@ def place(tmp_path: Path) -> Iterator[Callable[..., Place]]:
 
     yield make
     for one in made:
-        one.everybody.close(seconds=30)
+        one.everybody.close(seconds=patience(30))
 
 
 def test_so_many_trainings_wait_and_no_more(place: Callable[..., Place]) -> None:
@@ -83,7 +84,7 @@ def test_so_many_write_at_once(place: Callable[..., Place]) -> None:
     lab.visitor = BORIS
     with pytest.raises(LimitError, match="1 texts are being written just now; try again in some seconds"):
         next(lab.serving.generate(run, "The", SampleConfig(length=5)))
-    first.close()
+    first.close(patience(30))
     assert list(lab.serving.generate(run, "The", SampleConfig(length=5)))[-1].done
 
 
