@@ -21,12 +21,17 @@ ROOT = Path(__file__).resolve().parent.parent
 LSTM_TEXT = "long short term memory and gated recurrent units are used in text generation"
 
 
+MOST_WORKERS = 4  # each has a server and a browser of its own
+DEADLINE = 300.0  # seconds of a quiet machine until a test counts as hung
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also what takes long and finds little that is new")
     parser.addoption("--screenshots", default=None, metavar="DIR", help="where the browser tests leave their pictures")
     parser.addoption(
         "--kills", type=int, default=12, metavar="N", help="trainings that tests/faults/test_kill.py kills"
     )
-    parser.addoption("--reloads", type=int, default=20, metavar="N", help="how often tests/e2e/test_reloads.py reloads")
+    parser.addoption("--reloads", type=int, metavar="N", help="how often tests/e2e/test_reloads.py reloads")
     parser.addoption(
         "--all-faults", action="store_true", help="every error at every write, and 8 x 1,000 runs made at once"
     )
@@ -35,6 +40,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-seed", type=int, default=1, metavar="S", help="which: the same seed, the same files")
     parser.addoption("--fuzz-keep", default=None, metavar="DIR", help="where those are kept that fail")
     parser.addoption("--soak-log", default=None, metavar="FILE", help="where it writes a line a minute")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker for each core; none for a few named files, which need no second one, and whose output is to be seen."""
+    if all(".py" in one for one in config.args):
+        return 0
+    return min(os.cpu_count() or 1, MOST_WORKERS)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes long; --slow runs it"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """Every test has a deadline, which is as far away as the machine is busy."""
+    if item.get_closest_marker("timeout") is None:
+        item.add_marker(pytest.mark.timeout(patience(DEADLINE)))
+    return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -95,6 +95,7 @@ def test_a_command_that_is_ended_goes_on_to_the_same_end(tmp_path: Path, capsys:
     assert_same_training(store.get(run.run_id), store.get(whole_id))
 
 
+@pytest.mark.slow
 def test_two_servers_on_one_folder_do_not_trample_each_other(tmp_path: Path) -> None:
     """Of two that resume the same run one wins, the other says so; nobody deletes what the other trains."""
     from gradio_client import Client

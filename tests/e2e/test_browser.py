@@ -99,7 +99,7 @@ def test_the_ranking_can_be_kept(page: Any) -> None:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+@pytest.mark.parametrize("look", ["light", pytest.param("dark", marks=pytest.mark.slow), "phone"])
 def test_pictures_of_every_tab(look: str, browser: Any, server: str, pictures: Path) -> None:
     """Nothing is wider than its window; the pictures are for people to look at."""
     size = {"width": 390, "height": 844} if look == "phone" else {"width": 1280, "height": 900}
@@ -289,6 +289,7 @@ def test_a_tick_is_one_small_call(page: Any, services: Any, idle: None) -> None:
     stop_all(page, services)
 
 
+@pytest.mark.slow
 def test_a_server_without_the_route_is_asked_gradios_way(page: Any, server: str, services: Any, idle: None) -> None:
     page.route("**/gradio_api/pulse", lambda route: route.fulfill(status=404))
     open_app(page, server)

@@ -265,7 +265,7 @@ def test_even_its_own_script_reaches_nothing(attempt: str, browser: Any, tmp_pat
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+@pytest.mark.parametrize("look", ["light", pytest.param("dark", marks=pytest.mark.slow), "phone"])
 def test_pictures_of_the_page(look: str, browser: Any, pictures: Path, tmp_path: Path) -> None:
     find_format("html").write(shipped("gru"), tmp_path / "page.html")
     size = {"width": 390, "height": 844} if look == "phone" else {"width": 1280, "height": 900}

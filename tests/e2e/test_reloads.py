@@ -58,11 +58,11 @@ def test_reloads_leave_the_job_alone(
     page.goto(server)
     page.locator("#strip .job").wait_for()
     [job], threads = services.jobs._queue.jobs(), lasting_threads()
-    reloads: int = request.config.getoption("--reloads")
+    reloads: int = request.config.getoption("--reloads") or (20 if request.config.getoption("--slow") else 5)
     for number in range(1, reloads + 1):
         step = services.jobs.current()["step"]
         page.reload(wait_until="domcontentloaded")
-        if number % 10 == 0:
+        if number % 5 == 0:
             page.locator("#strip .job[data-status=running]").wait_for()
             wait_for(partial(has_passed, services, step))
     assert services.jobs._queue.jobs() == [job] and services.jobs.current()["run_ids"] == training

@@ -84,7 +84,7 @@ def test_so_many_write_at_once(place: Callable[..., Place]) -> None:
     lab.visitor = BORIS
     with pytest.raises(LimitError, match="1 texts are being written just now; try again in some seconds"):
         next(lab.serving.generate(run, "The", SampleConfig(length=5)))
-    first.close(patience(30))
+    first.close()
     assert list(lab.serving.generate(run, "The", SampleConfig(length=5)))[-1].done
 
 
