@@ -50,11 +50,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(os.cpu_count() or 1, MOST_WORKERS)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--slow"):
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="takes long; --slow runs it"))
+    """Slow tests are skipped unless asked for; where a test's file works with arrays, it is one of numbers."""
+    for item in items:
+        if not config.getoption("--slow") and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="takes long; --slow runs it"))
+        if isinstance(item, pytest.Function) and {"torch", "np"} & vars(item.module).keys():
+            item.add_marker(pytest.mark.numeric)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -228,6 +228,7 @@ def test_a_race_grows_survives_a_reload_and_stops(
     assert {run.status for run in runs} == {"stopped"} and all(run.best_val_loss for run in runs)
 
 
+@pytest.mark.slow
 def test_a_transformer_and_a_mingru_race_and_write(page: Any, services: Any, idle: None) -> None:
     choose_tab(page, "Train")
     boxes = page.locator("#train-archs")
@@ -263,6 +264,7 @@ def test_a_transformer_and_a_mingru_race_and_write(page: Any, services: Any, idl
 RANGE = "document.querySelector('#train-plot .js-plotly-plot')?.layout.xaxis.range"
 
 
+@pytest.mark.slow
 def test_zoom_survives_new_points(page: Any, services: Any, idle: None) -> None:
     begin_race(page)
     page.wait_for_function(f"({POINTS})() > 12")
@@ -273,6 +275,7 @@ def test_zoom_survives_new_points(page: Any, services: Any, idle: None) -> None:
     stop_all(page, services)
 
 
+@pytest.mark.slow
 def test_a_tick_is_one_small_call(page: Any, services: Any, idle: None) -> None:
     begin_race(page, steps=20_000, eval_every=20_000)
     page.wait_for_function(f"({POINTS})() > 12")

@@ -88,7 +88,7 @@ def test_logits_are_torchs_with_the_same_weights(
     assert np.abs(found - wanted).max() < 1e-3
 
 
-@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("arch", ["lstm", *(pytest.param(arch, marks=pytest.mark.slow) for arch in ("gru", "rnn"))])
 def test_logits_of_the_shipped_models(arch: str, offline: Any, record_property: Any) -> None:
     run, text = shipped(arch), (shipped(arch).sample() or {})["text"][:200]
     page = offline(run)
@@ -123,8 +123,9 @@ def expected_text(run: Run, page: Any, prompt: str, length: int, temperature: fl
 
 @pytest.mark.parametrize(
     "settings",
-    [{"temperature": 0.8, "top_k": 0, "seed": 7}, {"temperature": 1.5, "top_k": 3, "seed": 2**31 - 1},
-     {"temperature": 0.1, "top_k": 1, "seed": 0}],
+    [pytest.param({"temperature": 0.8, "top_k": 0, "seed": 7}, marks=pytest.mark.slow),
+     {"temperature": 1.5, "top_k": 3, "seed": 2**31 - 1},
+     pytest.param({"temperature": 0.1, "top_k": 1, "seed": 0}, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_a_text_is_drawn_from_the_logits_by_the_seed(settings: dict[str, Any], offline: Any) -> None:
     run = shipped("gru")

@@ -16,6 +16,7 @@ from tests.patience import patience
 
 ALL = "\n".join(PAYLOADS)
 PRINTED = [" ".join("".join(one if one.isprintable() else " " for one in text).split()) for text in PAYLOADS]
+LINES = "document.querySelector('#train-plot .js-plotly-plot').data.length"
 
 
 class Listener:
@@ -93,13 +94,11 @@ def row(page: Any, run_id: str) -> Any:
 
 
 def choose(page: Any, elem_id: str, text: str) -> None:
-    """Take what a picker offers under this text."""
+    """Take what a picker offers with this text; it may offer others, too."""
     field = page.locator(f"#{elem_id} input").first
     field.click()
     field.fill(text)
-    page.get_by_role("option").first.wait_for()
-    print("OPTIONS", page.get_by_role("option").all_inner_texts())
-    page.get_by_role("option").first.click()
+    page.get_by_role("option").filter(has_text=text).first.click()
 
 
 def test_the_canary_would_be_heard(browser: Any, server: str) -> None:
@@ -248,5 +247,7 @@ def test_training_shows_them_live(listener: Listener, services: Any, planted: li
         watch: Callable[[], Any] = page.locator(f"#runs-table button[data-run='{run_id}']").first.click
         watch()
     choose_tab(page, "Train")
-    choose(page, "train-overlay", "img")
+    lines = page.evaluate(LINES)
+    choose(page, "train-overlay", "svg onload")
+    page.wait_for_function(f"{LINES} > {lines}")
     listener.silent("overlay")

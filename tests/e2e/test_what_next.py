@@ -97,7 +97,7 @@ def test_a_text_is_stepped_through_by_keys_that_inputs_keep(written: Any) -> Non
     assert where.inner_text() == f"character 1 of {LENGTH}"
 
 
-@pytest.mark.parametrize("way", ["key", "click", "enter"])
+@pytest.mark.parametrize("way", ["key", *(pytest.param(way, marks=pytest.mark.slow) for way in ("click", "enter"))])
 def test_another_token_is_gone_on_from(way: str, written: Any) -> None:
     panel, text = open_panel(written), written.locator("#compare-next .next-text")
     before = texts(written)
