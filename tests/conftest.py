@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.patience import patience
@@ -19,10 +20,12 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 ROOT = Path(__file__).resolve().parent.parent
 LSTM_TEXT = "long short term memory and gated recurrent units are used in text generation"
-
-
 MOST_WORKERS = 4  # each has a server and a browser of its own
 DEADLINE = 300.0  # seconds of a quiet machine until a test counts as hung
+
+# A loaded machine is no fault of the code: examples may take as long as they take.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -244,7 +244,9 @@ SHAPES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(shape=SHAPES, legacy=st.booleans())
 def test_whatever_torch_saved_is_answered_in_one_sentence(
     shape: Any, legacy: bool, store: RunStore, tmp_path: Path
@@ -255,7 +257,9 @@ def test_whatever_torch_saved_is_answered_in_one_sentence(
     assert "\n" not in str(refused.value)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     tokens=st.lists(st.characters(exclude_categories=["Cs"]), min_size=12, max_size=12, unique=True),
     how=st.integers(0, 3),
