@@ -47,8 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """A worker for each core; none for a few named files, which need no second one, and whose output is to be seen."""
-    if all(".py" in one for one in config.args):
+    """A worker for each core; none for a few named files, which need no second one, nor where prints are wanted."""
+    if config.option.capture == "no" or all(".py" in one for one in config.args):
         return 0
     return min(os.cpu_count() or 1, MOST_WORKERS)
 
