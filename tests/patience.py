@@ -27,6 +27,13 @@ def patience(seconds: float) -> float:
     return seconds * max(1.0, busyness())
 
 
+def client(address: str) -> Any:
+    """gradio's client for an app, as patient as the tests."""
+    from gradio_client import Client
+
+    return Client(address, verbose=False, httpx_kwargs={"timeout": patience(60.0)})
+
+
 def wait_for(condition: Callable[[], Any], what: str = "", seconds: float = 60.0, pause: float = 0.005) -> Any:
     """The first true value of `condition`; fails after so many seconds of a quiet machine. It looks once a `pause`."""
     began = time.monotonic()

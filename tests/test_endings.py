@@ -12,7 +12,7 @@ import pytest
 
 from charlm.cli import main
 from charlm.runs import RunStore
-from tests.patience import patience
+from tests.patience import client, patience
 from tests.server import ROOT, Server, serving
 from tests.training import TEXT, assert_same_training, wait_for
 
@@ -29,12 +29,10 @@ def short(steps: int) -> dict[str, Any]:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_server_that_is_ended_saves_and_the_next_one_goes_on(tmp_path: Path) -> None:
     """What trains and what waits is interrupted and offered, by one signal and, gone on with, by the other."""
-    from gradio_client import Client
-
     places = {"CHARLM_RUNS": str(tmp_path / "runs"), "CHARLM_DATA": str(tmp_path / "data")}
     store = RunStore(tmp_path / "runs", tmp_path / "none")
     with serving(tmp_path, **places) as server:
-        lab = Client(server.address, verbose=False)
+        lab = client(server.address)
         race = [one["run_id"] for one in lab.predict("sherlock", None, ["gru", "rnn"], OPTIONS, api_name="/race")]
         waiting = lab.predict("sherlock", None, "lstm", short(5), api_name="/train")["run_id"]
         wait_for(lambda: store.get(race[1]).step > 60)
@@ -43,7 +41,7 @@ def test_a_server_that_is_ended_saves_and_the_next_one_goes_on(tmp_path: Path) -
     assert [run.status for run in ended] == ["interrupted"] * 3
     assert all((run.folder / "resume.safetensors").exists() and run.step > 60 for run in ended[:2])
     with serving(tmp_path, **places) as server:
-        lab = Client(server.address, verbose=False)
+        lab = client(server.address)
         assert lab.predict(waiting, {}, api_name="/resume")["status"] in ("queued", "running")
         wait_for(lambda: store.get(waiting).status == "finished")
         for run_id in reversed(race):  # one goes on alone, the other waits
@@ -98,13 +96,12 @@ def test_a_command_that_is_ended_goes_on_to_the_same_end(tmp_path: Path, capsys:
 @pytest.mark.slow
 def test_two_servers_on_one_folder_do_not_trample_each_other(tmp_path: Path) -> None:
     """Of two that resume the same run one wins, the other says so; nobody deletes what the other trains."""
-    from gradio_client import Client
     from gradio_client.exceptions import AppError
 
     places = {"CHARLM_RUNS": str(tmp_path / "runs"), "CHARLM_DATA": str(tmp_path / "data")}
     store = RunStore(tmp_path / "runs", tmp_path / "none")
     with serving(tmp_path, **places) as one, serving(tmp_path, **places) as other:
-        mine, theirs = (Client(server.address, verbose=False) for server in (one, other))
+        mine, theirs = (client(server.address) for server in (one, other))
         run_id = mine.predict("sherlock", None, "rnn", OPTIONS, api_name="/train")["run_id"]
         wait_for(lambda: store.get(run_id).step > 10)
         assert theirs.predict(run_id, -1, api_name="/status")["status"] == "running"

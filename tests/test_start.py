@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.patience import wait_for
+from tests.patience import client, wait_for
 from tests.server import ROOT, serving
 
 
@@ -57,9 +57,7 @@ def space(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_space_opens_trains_and_generates(space: str) -> None:
-    from gradio_client import Client
-
-    lab = Client(space, verbose=False)
+    lab = client(space)
     assert "sherlock" in str(lab.predict(api_name="/corpora"))
     options = {"hidden_size": 8, "num_layers": 1, "steps": 3, "seq_len": 16, "batch_size": 4}
     job = lab.predict("sherlock", None, "rnn", options, api_name="/train")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 
 from charlm.jobs import Jobs
 from charlm.serving import Ladders, Serving
@@ -13,7 +13,7 @@ from charlm.ui.common import Services
 from charlm.ui.demo import build_demo
 from charlm.ui.lab import PublicLab
 from charlm.ui.theme import launch_options
-from tests.patience import patience
+from tests.patience import client, patience
 from tests.training import TEXT, store_in, wait_for
 
 
@@ -52,7 +52,7 @@ def address(lab: PublicLab, public_demo: Any) -> Iterator[str]:
 @pytest.fixture
 def visit(address: str) -> Any:
     """Makes visitors: clients, each with a secret of its own."""
-    return lambda: Client(address, verbose=False)
+    return lambda: client(address)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from charlm.serving import Serving
 from charlm.ui.common import Services
 from charlm.ui.demo import build_demo
 from charlm.ui.theme import launch_options
+from tests.patience import client as patient_client
 from tests.patience import patience
 from tests.training import SMALL, TEXT, store_in, trained, wait_for
 
@@ -53,7 +54,7 @@ def address(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="session")
 def client(address: str) -> Client:
-    return Client(address, verbose=False)
+    return patient_client(address)
 
 
 @pytest.fixture
