@@ -316,6 +316,7 @@ def test_a_published_module_is_refused(store: RunStore) -> None:
         import_file(store, peer("efaythegreat_spro_shakespeare.pt"))
 
 
+@pytest.mark.slow
 def test_a_published_model_is_fine_tuned(store: RunStore) -> None:
     parent, corpus = import_file(store, peer("nlindmark_rnn_20_epoch.net")), load_corpus("sherlock", CorpusConfig())
     corpus = corpus_from_text(corpus.text[:60_000], "part of it", CorpusConfig())
