@@ -205,6 +205,7 @@ def test_progress_goes_to_stderr(book: str, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pty")
+@pytest.mark.slow
 def test_a_terminal_gets_bars(book: str) -> None:
     import pty
 

@@ -73,6 +73,7 @@ def flags(options: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.slow
 def test_a_command_that_is_ended_goes_on_to_the_same_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ended twice, by one signal and the other."""
     (tmp_path / "pets.txt").write_text(TEXT, encoding="utf-8")

@@ -183,6 +183,7 @@ print(state["status"], state["message"], jobs.store.get(run_id).mend)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+@pytest.mark.slow
 def test_a_training_that_really_runs_out_of_memory_says_half_the_batch(tmp_path: Path) -> None:
     environment = {"CHARLM_DATA": str(tmp_path / "data"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

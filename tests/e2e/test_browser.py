@@ -301,6 +301,7 @@ def test_a_server_without_the_route_is_asked_gradios_way(page: Any, server: str,
     stop_all(page, services)
 
 
+@pytest.mark.slow
 def test_the_form_follows_the_text_and_leaves_what_was_set_by_hand(page: Any, services: Any, idle: None) -> None:
     upload(page, "fox.txt", STORY.encode())
     page.locator("#corpus-head", has_text="fox.txt").wait_for()
@@ -322,6 +323,7 @@ def test_the_form_follows_the_text_and_leaves_what_was_set_by_hand(page: Any, se
     page.locator("#train-fold-training", has_text="30 epochs").wait_for()
 
 
+@pytest.mark.slow
 def test_advice_fills_the_form_with_the_runs_settings_and_its_mend(page: Any, services: Any, idle: None) -> None:
     [run_id] = started(services, learning_rate=1e-5, steps=160, warmup_steps=10, label="timid")
     until(lambda: services.store.get(run_id).status == "finished")
@@ -336,6 +338,7 @@ def test_advice_fills_the_form_with_the_runs_settings_and_its_mend(page: Any, se
     assert checked.all_inner_texts() == ["GRU"]
 
 
+@pytest.mark.slow
 def test_a_history_of_100_000_points_is_opened(page: Any, services: Any) -> None:
     runs = stage(services.store, 100_000, "finished")
     choose_tab(page, "Train")
