@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
+
+from tests.patience import patience
 
 if TYPE_CHECKING:
     from charlm.jobs.service import Jobs
@@ -17,14 +20,21 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 ROOT = Path(__file__).resolve().parent.parent
 LSTM_TEXT = "long short term memory and gated recurrent units are used in text generation"
+MOST_WORKERS = 4  # each has a server and a browser of its own
+DEADLINE = 300.0  # seconds of a quiet machine until a test counts as hung
+
+# A loaded machine is no fault of the code: examples may take as long as they take.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also what takes long and finds little that is new")
     parser.addoption("--screenshots", default=None, metavar="DIR", help="where the browser tests leave their pictures")
     parser.addoption(
         "--kills", type=int, default=12, metavar="N", help="trainings that tests/faults/test_kill.py kills"
     )
-    parser.addoption("--reloads", type=int, default=20, metavar="N", help="how often tests/e2e/test_reloads.py reloads")
+    parser.addoption("--reloads", type=int, metavar="N", help="how often tests/e2e/test_reloads.py reloads")
     parser.addoption(
         "--all-faults", action="store_true", help="every error at every write, and 8 x 1,000 runs made at once"
     )
@@ -33,6 +43,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-seed", type=int, default=1, metavar="S", help="which: the same seed, the same files")
     parser.addoption("--fuzz-keep", default=None, metavar="DIR", help="where those are kept that fail")
     parser.addoption("--soak-log", default=None, metavar="FILE", help="where it writes a line a minute")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker for each core; none for a few named files, which need no second one, nor where prints are wanted."""
+    if config.option.capture == "no" or all(".py" in one for one in config.args):
+        return 0
+    return min(os.cpu_count() or 1, MOST_WORKERS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests are skipped unless asked for; where a test's file works with arrays, it is one of numbers."""
+    for item in items:
+        if not config.getoption("--slow") and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="takes long; --slow runs it"))
+        if isinstance(item, pytest.Function) and {"torch", "np"} & vars(item.module).keys():
+            item.add_marker(pytest.mark.numeric)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """Every test has a deadline, which is as far away as the machine is busy."""
+    if item.get_closest_marker("timeout") is None:
+        item.add_marker(pytest.mark.timeout(patience(DEADLINE)))
+    return (yield)
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +95,7 @@ def jobs(store: "RunStore") -> "Iterator[Jobs]":
 
     made = Jobs(store)
     yield made
-    made.close(seconds=30)
+    made.close(seconds=patience(30))
 
 
 @pytest.fixture

@@ -5,15 +5,15 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import patience, wait_for
+
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 90.0  # seconds; no bound on speed, only on hanging
 
 
 @dataclass
@@ -49,19 +49,20 @@ def serving(
         finally:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
+                process.wait(patience(20))
             process.kill()
             process.wait()
 
 
 def wait_for_page(server: Server) -> None:
     """Until the page answers; the app's own words if it does not."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and server.process.poll() is None:
+
+    def answers() -> bool:
+        assert server.process.poll() is None, f"the app has ended:\n{server.log.read_text()}"
         try:
-            urllib.request.urlopen(server.address, timeout=10).close()
+            urllib.request.urlopen(server.address, timeout=patience(10)).close()
         except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError(f"the app did not answer:\n{server.log.read_text()}")
+            return False
+        return True
+
+    wait_for(answers, "for the app to answer", seconds=90)

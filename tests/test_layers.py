@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patience
+
 ROOT = Path(__file__).resolve().parent.parent
 # The stations of the data's way. A folder, or a file at the top of charlm/, imports only from stations before its own;
 # ui and cli never import each other.
@@ -117,7 +119,9 @@ def test_plots_knows_pandas_and_plotly_only() -> None:
 def loaded_by(statement: str) -> set[str]:
     """The top-level modules in a fresh process after `statement`."""
     code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=patience(120)
+    )
     return set(run.stdout.split())
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.patience import patience
+
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -74,7 +76,9 @@ def test_the_example_is_a_whole_architecture(repository: Path, tmp_path: Path) -
     registry.write_text(registry.read_text(encoding="utf-8").replace(table, table + line, 1), encoding="utf-8")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, repository))), "CHARLM_COMPILE": "0"}
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False, timeout=120)
+    run = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False, timeout=patience(120)
+    )
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip().endswith("all of it works")
 

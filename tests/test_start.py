@@ -1,13 +1,14 @@
 """The app starts as a newcomer, and as a Space, would start it."""
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.server import PATIENCE, ROOT, serving
+from tests.patience import client, wait_for
+from tests.server import ROOT, serving
 
 
 def front_matter() -> dict[str, str]:
@@ -57,16 +58,16 @@ def space(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_space_opens_trains_and_generates(space: str) -> None:
-    from gradio_client import Client
-
-    lab = Client(space, verbose=False)
+    lab = client(space)
     assert "sherlock" in str(lab.predict(api_name="/corpora"))
     options = {"hidden_size": 8, "num_layers": 1, "steps": 3, "seq_len": 16, "batch_size": 4}
     job = lab.predict("sherlock", None, "rnn", options, api_name="/train")
-    deadline = time.monotonic() + PATIENCE
-    while (state := lab.predict(job["run_id"], -1, api_name="/status"))["status"] in ("queued", "running"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+
+    def ended() -> Any:
+        state = lab.predict(job["run_id"], -1, api_name="/status")
+        return state["status"] not in ("queued", "running") and state
+
+    state = wait_for(ended)
     assert state["status"] == "finished", state["message"]
     assert state["step"] == 3 and state["best_val_loss"] and state["metrics"][-1]["step"] == 3
     written = list(lab.submit(job["run_id"], "Holmes", 40, {"seed": 3}, api_name="/generate"))

@@ -1,8 +1,7 @@
 """What tests that train share: a small text, small settings, runs in a folder of their own, and waiting."""
 
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from charlm.runs.create import create_runs
 from charlm.runs.resume import reopen
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
+from tests.patience import wait_for as wait_for
 
 TEXT = "".join(f"The {word} sat on the mat, and then the {word} ran away.\n" for word in ("cat", "dog", "hen") * 10)
 SMALL: dict[str, Any] = {
@@ -30,7 +30,6 @@ SMALL: dict[str, Any] = {
     "steps": 12,
     "eval_every": 4,
 }
-DEADLINE = 60.0
 TRAINED = tuple(arch for arch, about in ARCHITECTURES.items() if not about.counted)
 
 
@@ -96,16 +95,6 @@ def state_numbers(run: Run) -> dict[str, Any]:
 def untimed(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of a log without their clocks."""
     return [{name: row[name] for name in row if name not in ("seconds", "chars_per_second")} for row in rows]
-
-
-def wait_for(condition: Callable[[], Any], what: str = "") -> Any:
-    """The first true value of `condition`; fails after a minute."""
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.005)
-    raise AssertionError(f"waited in vain {what}")
 
 
 def spoil(path: Path, **changes: Any) -> None:

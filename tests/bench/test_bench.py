@@ -12,6 +12,12 @@ from charlm.cli.bench import benches
 
 # These start servers and browsers; the browser tests see to the pages, tests/test_crowd.py to the crowd.
 HEAVY = ("start", "pages", "crowd")
+BRIEF = ("corpora", "rounding")  # the others take long
+NAMES = [
+    pytest.param(name, marks=() if name in BRIEF else pytest.mark.slow)
+    for name in benches()
+    if name not in ("device", *HEAVY)
+]
 
 
 def bench(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
@@ -21,7 +27,7 @@ def bench(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
     return json.loads(out.splitlines()[-1], parse_constant=pytest.fail)
 
 
-@pytest.mark.parametrize("name", [name for name in benches() if name not in ("device", *HEAVY)])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_bench_measures_both_sides(capsys: pytest.CaptureFixture[str], name: str) -> None:
     told = bench(capsys, name, "--quick")
     assert told["rows"] and told["machine"]["cores"] >= 1

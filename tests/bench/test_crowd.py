@@ -1,9 +1,12 @@
 """A small crowd on the public app in a process of its own: everybody gets their own text, and the training goes on."""
 
+import pytest
+
 from bench.crowd import measure, rows
 from bench.writers import Told, Wish
 
 
+@pytest.mark.slow
 def test_a_small_crowd_is_served_beside_a_training() -> None:
     found = {row.what: row.ours for row in measure(quick=True)}
     assert found["another's text, or not the one that comes alone"] == [0]

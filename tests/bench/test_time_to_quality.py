@@ -31,6 +31,7 @@ def notebook(seed: int = 0) -> usual_notebook.Notebook:
     return usual_notebook.Notebook("gru", data.train_ids, data.val_ids, tokenizer.vocab_size, seed)
 
 
+@pytest.mark.slow
 def test_both_sides_and_the_table(corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work = ["--corpus", corpus, "--work", str(tmp_path / "work")]
     time_to_quality.main(["usual", "gru", *work])

@@ -16,6 +16,7 @@ from charlm.cli import main
 from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig, escape
 from charlm.errors import JobError
 from charlm.presets import RESUMABLE
+from tests.patience import patience
 from tests.tiny_runs import spoil
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +58,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def run_program(*words: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
     """The command line as a process of its own."""
     command = [sys.executable, "-m", "charlm", *words]
-    return subprocess.run(command, capture_output=True, cwd=ROOT, timeout=120, check=False, **more)
+    return subprocess.run(command, capture_output=True, cwd=ROOT, timeout=patience(120), check=False, **more)
 
 
 # --- help ------------------------------------------------------------------------------------------------------------
@@ -203,6 +204,7 @@ def test_progress_goes_to_stderr(book: str, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pty")
+@pytest.mark.slow
 def test_a_terminal_gets_bars(book: str) -> None:
     import pty
 
@@ -219,7 +221,7 @@ def test_a_terminal_gets_bars(book: str) -> None:
     shown = b""
     while chunk := read_terminal(ours):
         shown += chunk
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=patience(60))
     os.close(ours)
     assert process.returncode == 0, shown.decode()
     assert len(json.loads(out)) == 2 and "━".encode() in shown and b"step 4" in shown
@@ -533,13 +535,15 @@ def begun(*words: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals to a child")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_training_is_saved(
     number: int, code: int, book: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     process = begun(book, *TINY, "--steps", "100000", "--label", "cut")
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=patience(60))
     assert process.returncode == code and out == b"" and b"Traceback" not in err
     shown = answer(capsys, "runs", "show", "cut")
     assert shown["steps"] >= 1 and shown["status"] in ("stopped", "interrupted")
@@ -553,7 +557,7 @@ def test_a_reader_that_leaves_is_no_error(run_id: str) -> None:
     assert process.stdout is not None and process.stderr is not None
     process.stdout.read(10)
     process.stdout.close()
-    assert process.stderr.read() == b"" and process.wait(timeout=30) == 141
+    assert process.stderr.read() == b"" and process.wait(timeout=patience(60)) == 141
 
 
 def test_texts_go_through_pipes_as_utf8(tmp_path: Path) -> None:

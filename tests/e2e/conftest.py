@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from bench.start import CHROMIUM_ARGS
 from charlm.errors import JobError
 from tests.e2e.steps import SECOND, open_app
+from tests.patience import patience, wait_for
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,7 +51,7 @@ def services(places: Path) -> Iterator[Any]:
     made = Services(store, jobs, Serving(store, jobs.is_training))
     made.serving.warm_up()  # on a new machine the loops are compiled first; no page is to wait for that
     yield made
-    made.jobs.close()
+    made.jobs.close(patience(30))
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +95,7 @@ def page(browser: Any, server: str) -> Iterator[Any]:
     opened = visitor.new_page()
     problems: list[str] = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.set_default_timeout(20 * SECOND)
+    opened.set_default_timeout(patience(60) * SECOND)
     open_app(opened, server)
     yield opened
     visitor.close()
@@ -105,11 +105,16 @@ def page(browser: Any, server: str) -> Iterator[Any]:
 @pytest.fixture
 def idle(services: Any) -> Iterator[None]:
     """No job is left behind, whatever the test did."""
+
+    def stopped() -> bool:
+        job = services.jobs.current()
+        if job is not None:
+            with contextlib.suppress(JobError):  # it has just ended by itself
+                services.jobs.stop_job(job["run_ids"][0])
+        return job is None
+
     yield
-    while job := services.jobs.current():
-        with contextlib.suppress(JobError):  # it has just ended by itself
-            services.jobs.stop_job(job["run_ids"][0])
-        time.sleep(0.02)
+    wait_for(stopped, "for the job to end")
 
 
 @pytest.fixture(scope="session")

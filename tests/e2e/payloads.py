@@ -50,6 +50,14 @@ window.hurt = (number) => { window.hurts.push(String(number)); };
 for (const name of ['alert', 'confirm', 'prompt', 'open']) window[name] = () => window.hurt(name);
 """
 
+# Ends when a picture that is not there has said so: by then, whatever was in the page before has done what it would.
+PROBE_JS = """() => new Promise((done) => {
+  const probe = document.createElement('img');
+  probe.onerror = () => { probe.remove(); done(); };
+  probe.src = 'probe';
+  document.body.append(probe);
+})"""
+
 # Elements and attributes that only a payload makes; the app's own pages have none of them.
 TRACES_JS = """() => [...document.querySelectorAll(
   '[onerror],[onload],[onfocus],[onmouseover],[onbegin],[ontoggle],[onclick],x-canary,iframe[srcdoc],object,' +

@@ -1,11 +1,11 @@
 """What the browser tests do again and again."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from charlm.data.corpus import corpus_from_text
 from charlm.presets import from_options
+from tests.patience import wait_for
 
 SECOND = 1000  # Playwright counts milliseconds
 STORY = "A fox met a hen by the gate. The hen ran home; the fox sat down and sang. " * 60
@@ -40,10 +40,7 @@ def fill_form(page: Any, **numbers: float) -> None:
 
 def until(true: Callable[[], bool]) -> None:
     """Wait for a condition outside the page."""
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(true)
 
 
 def stop_all(page: Any, services: Any) -> None:

@@ -20,6 +20,7 @@ from tests.e2e.steps import (
     stop_all,
     until,
 )
+from tests.patience import patience
 
 TABS = ("Compare", "Train", "Corpus", "Runs")
 
@@ -98,13 +99,13 @@ def test_the_ranking_can_be_kept(page: Any) -> None:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+@pytest.mark.parametrize("look", ["light", pytest.param("dark", marks=pytest.mark.slow), "phone"])
 def test_pictures_of_every_tab(look: str, browser: Any, server: str, pictures: Path) -> None:
     """Nothing is wider than its window; the pictures are for people to look at."""
     size = {"width": 390, "height": 844} if look == "phone" else {"width": 1280, "height": 900}
     visitor = browser.new_context(viewport=size, device_scale_factor=2 if look == "phone" else 1)
     page = visitor.new_page()
-    page.set_default_timeout(20 * SECOND)
+    page.set_default_timeout(patience(60) * SECOND)
     open_app(page, server, __theme="dark" if look == "dark" else "light")
     for name in TABS:
         choose_tab(page, name)
@@ -210,10 +211,10 @@ def test_a_race_grows_survives_a_reload_and_stops(
 
     page.reload()
     page.get_by_role("tab", name="Compare", exact=True).wait_for()
-    page.locator("#strip .job").wait_for(timeout=5 * SECOND)
+    page.locator("#strip .job").wait_for(timeout=patience(5) * SECOND)
     second = page.context.new_page()
     open_app(second, server)
-    second.locator("#strip .job").wait_for(timeout=5 * SECOND)
+    second.locator("#strip .job").wait_for(timeout=patience(5) * SECOND)
     choose_tab(second, "Train")
     second.wait_for_function(f"({POINTS})() > {before}")
     second.close()
@@ -227,6 +228,7 @@ def test_a_race_grows_survives_a_reload_and_stops(
     assert {run.status for run in runs} == {"stopped"} and all(run.best_val_loss for run in runs)
 
 
+@pytest.mark.slow
 def test_a_transformer_and_a_mingru_race_and_write(page: Any, services: Any, idle: None) -> None:
     choose_tab(page, "Train")
     boxes = page.locator("#train-archs")
@@ -262,6 +264,7 @@ def test_a_transformer_and_a_mingru_race_and_write(page: Any, services: Any, idl
 RANGE = "document.querySelector('#train-plot .js-plotly-plot')?.layout.xaxis.range"
 
 
+@pytest.mark.slow
 def test_zoom_survives_new_points(page: Any, services: Any, idle: None) -> None:
     begin_race(page)
     page.wait_for_function(f"({POINTS})() > 12")
@@ -272,6 +275,7 @@ def test_zoom_survives_new_points(page: Any, services: Any, idle: None) -> None:
     stop_all(page, services)
 
 
+@pytest.mark.slow
 def test_a_tick_is_one_small_call(page: Any, services: Any, idle: None) -> None:
     begin_race(page, steps=20_000, eval_every=20_000)
     page.wait_for_function(f"({POINTS})() > 12")
@@ -288,6 +292,7 @@ def test_a_tick_is_one_small_call(page: Any, services: Any, idle: None) -> None:
     stop_all(page, services)
 
 
+@pytest.mark.slow
 def test_a_server_without_the_route_is_asked_gradios_way(page: Any, server: str, services: Any, idle: None) -> None:
     page.route("**/gradio_api/pulse", lambda route: route.fulfill(status=404))
     open_app(page, server)
@@ -296,6 +301,7 @@ def test_a_server_without_the_route_is_asked_gradios_way(page: Any, server: str,
     stop_all(page, services)
 
 
+@pytest.mark.slow
 def test_the_form_follows_the_text_and_leaves_what_was_set_by_hand(page: Any, services: Any, idle: None) -> None:
     upload(page, "fox.txt", STORY.encode())
     page.locator("#corpus-head", has_text="fox.txt").wait_for()
@@ -317,6 +323,7 @@ def test_the_form_follows_the_text_and_leaves_what_was_set_by_hand(page: Any, se
     page.locator("#train-fold-training", has_text="30 epochs").wait_for()
 
 
+@pytest.mark.slow
 def test_advice_fills_the_form_with_the_runs_settings_and_its_mend(page: Any, services: Any, idle: None) -> None:
     [run_id] = started(services, learning_rate=1e-5, steps=160, warmup_steps=10, label="timid")
     until(lambda: services.store.get(run_id).status == "finished")
@@ -331,6 +338,7 @@ def test_advice_fills_the_form_with_the_runs_settings_and_its_mend(page: Any, se
     assert checked.all_inner_texts() == ["GRU"]
 
 
+@pytest.mark.slow
 def test_a_history_of_100_000_points_is_opened(page: Any, services: Any) -> None:
     runs = stage(services.store, 100_000, "finished")
     choose_tab(page, "Train")

@@ -98,6 +98,7 @@ def test_a_zip_comes_back_and_is_opened(page: Any, services: Any, tmp_path: Path
         services.store.delete(services.store.get(one))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_from_elsewhere_is_trained_further(page: Any, services: Any, idle: None, tmp_path: Path) -> None:
     pytest.importorskip("charlm.formats.imports")
     from charlm.runs.run import Run

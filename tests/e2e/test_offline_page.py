@@ -13,6 +13,7 @@ from charlm.runs.run import Run
 from charlm.runs.store import SHIPPED
 from tests.e2e.steps import SECOND, until
 from tests.formats.pages import ODD_TOKENS, logits_of, random_run, rounded_model
+from tests.patience import patience
 from tests.tiny_runs import spoil
 
 HURT = "<img src=x onerror='window.hurt=1'>"
@@ -27,7 +28,7 @@ def offline(browser: Any, tmp_path: Path) -> Iterator[Any]:
     """Opens a run's page from its file, without a network; what it asks for, and what goes wrong, fails the test."""
     visitor = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
     opened = visitor.new_page()
-    opened.set_default_timeout(20 * SECOND)
+    opened.set_default_timeout(patience(60) * SECOND)
     asked, wrong = [], []
     opened.on("request", lambda request: asked.append(request.url))
     opened.on("pageerror", lambda error: wrong.append(str(error)))
@@ -87,7 +88,7 @@ def test_logits_are_torchs_with_the_same_weights(
     assert np.abs(found - wanted).max() < 1e-3
 
 
-@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("arch", ["lstm", *(pytest.param(arch, marks=pytest.mark.slow) for arch in ("gru", "rnn"))])
 def test_logits_of_the_shipped_models(arch: str, offline: Any, record_property: Any) -> None:
     run, text = shipped(arch), (shipped(arch).sample() or {})["text"][:200]
     page = offline(run)
@@ -122,8 +123,9 @@ def expected_text(run: Run, page: Any, prompt: str, length: int, temperature: fl
 
 @pytest.mark.parametrize(
     "settings",
-    [{"temperature": 0.8, "top_k": 0, "seed": 7}, {"temperature": 1.5, "top_k": 3, "seed": 2**31 - 1},
-     {"temperature": 0.1, "top_k": 1, "seed": 0}],
+    [pytest.param({"temperature": 0.8, "top_k": 0, "seed": 7}, marks=pytest.mark.slow),
+     {"temperature": 1.5, "top_k": 3, "seed": 2**31 - 1},
+     pytest.param({"temperature": 0.1, "top_k": 1, "seed": 0}, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_a_text_is_drawn_from_the_logits_by_the_seed(settings: dict[str, Any], offline: Any) -> None:
     run = shipped("gru")
@@ -264,7 +266,7 @@ def test_even_its_own_script_reaches_nothing(attempt: str, browser: Any, tmp_pat
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+@pytest.mark.parametrize("look", ["light", pytest.param("dark", marks=pytest.mark.slow), "phone"])
 def test_pictures_of_the_page(look: str, browser: Any, pictures: Path, tmp_path: Path) -> None:
     find_format("html").write(shipped("gru"), tmp_path / "page.html")
     size = {"width": 390, "height": 844} if look == "phone" else {"width": 1280, "height": 900}

@@ -10,11 +10,13 @@ import pytest
 
 from charlm.data.corpus import corpus_from_text
 from charlm.presets import from_options
-from tests.e2e.payloads import LISTEN_JS, PAYLOADS, TRACES_JS
+from tests.e2e.payloads import LISTEN_JS, PAYLOADS, PROBE_JS, TRACES_JS
 from tests.e2e.steps import SECOND, choose_tab, open_app, until
+from tests.patience import patience
 
 ALL = "\n".join(PAYLOADS)
 PRINTED = [" ".join("".join(one if one.isprintable() else " " for one in text).split()) for text in PAYLOADS]
+LINES = "document.querySelector('#train-plot .js-plotly-plot').data.length"
 
 
 class Listener:
@@ -35,6 +37,7 @@ class Listener:
 
     def silent(self, after: str) -> None:
         """Nothing has run, and nothing stands in the page that could."""
+        self.page.evaluate(PROBE_JS)
         hurts = self.page.evaluate("window.hurts")
         assert not hurts and not self.heard and not self.page.evaluate(TRACES_JS), (
             after, hurts, self.heard, self.page.evaluate(TRACES_JS),
@@ -78,7 +81,7 @@ def plant(folder: Path, payload: str, status: str) -> None:
 def listener(browser: Any, server: str, planted: list[str]) -> Iterator[Listener]:
     visitor = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     page = visitor.new_page()
-    page.set_default_timeout(20 * SECOND)
+    page.set_default_timeout(patience(60) * SECOND)
     made = Listener(page)
     open_app(page, server)
     yield made
@@ -91,11 +94,11 @@ def row(page: Any, run_id: str) -> Any:
 
 
 def choose(page: Any, elem_id: str, text: str) -> None:
-    """Take what a picker offers under this text."""
+    """Take what a picker offers with this text; it may offer others, too."""
     field = page.locator(f"#{elem_id} input").first
     field.click()
     field.fill(text)
-    page.get_by_role("option").first.click()
+    page.get_by_role("option").filter(has_text=text).first.click()
 
 
 def test_the_canary_would_be_heard(browser: Any, server: str) -> None:
@@ -106,8 +109,8 @@ def test_the_canary_would_be_heard(browser: Any, server: str) -> None:
     listener.silent("nothing")
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=hurt(0)>')")
     page.wait_for_function("window.hurts.length > 0")
-    page.evaluate("fetch('https://canary.invalid/1').catch(() => 0)")
-    page.wait_for_timeout(100)
+    with page.expect_event("request"):
+        page.evaluate("fetch('https://canary.invalid/1').catch(() => 0)")
     assert listener.heard and page.evaluate(TRACES_JS)
     page.close()
 
@@ -155,15 +158,21 @@ def test_compare_writes_them_and_draws_them(listener: Listener, planted: list[st
     for place in (1, 2, 6):
         choose_tab(page, "Runs")
         compare = page.locator(f"#runs-table button[data-act=compare][data-run='{planted[place]}']")
-        compare.click() if compare.count() else row(page, planted[place]).click()
-        page.wait_for_timeout(300)
+        row(page, planted[place]).wait_for()
+        if compare.count():
+            compare.click()
+            page.locator(f"#compare-columns [data-run='{planted[place]}']").wait_for()
+        else:
+            row(page, planted[place]).click()
+            page.locator("#runs-details", has_text=planted[place]).wait_for()
     choose_tab(page, "Compare")
     page.locator("#compare-columns .col").first.wait_for()
-    for text in (ALL[:1900], ALL[-1900:]):
+    for text in (ALL[:1900], ALL[-1200:]):
+        before = page.locator("#compare-columns .text").first.inner_text()
         page.locator("#compare-prompt textarea").fill(text)
         page.locator("#compare-generate").click()
+        until(lambda before=before: page.locator("#compare-columns .text").first.inner_text() != before)  # type: ignore[misc]
         page.locator("#compare-generate").wait_for(state="visible")
-        page.wait_for_timeout(500)
         listener.silent("generated text")
     page.locator("#compare-stop").wait_for(state="detached")
     page.locator("#compare-next-fold").get_by_role("button").first.click()
@@ -178,7 +187,7 @@ def test_compare_writes_them_and_draws_them(listener: Listener, planted: list[st
     for x in (0.3, 0.6, 0.9):  # hover texts
         box = page.locator("#compare-plot .js-plotly-plot").bounding_box()
         page.mouse.move(box["x"] + x * box["width"], box["y"] + box["height"] / 2)
-        page.wait_for_timeout(100)
+        page.evaluate(PROBE_JS)
     with page.expect_download() as waiting:
         page.locator("#compare-csv").click()
     assert waiting.value.suggested_filename == "charlm-ranking.csv"
@@ -194,16 +203,18 @@ def test_texts_files_and_tables(listener: Listener, tmp_path: Path) -> None:
     page.locator("#corpus-head", has_text="Pasted text").wait_for()
     page.locator("#corpus-guessing", has_text="bits").wait_for()
     page.locator("#corpus-sees").get_by_role("button").first.click()
-    page.wait_for_timeout(500)
+    page.locator("#corpus-model", has_text="truncated backpropagation").wait_for()
     listener.silent("pasted")
+    head, toasts = page.locator("#corpus-head"), page.locator(".toast-body")
     for name, content in files():
+        before = (head.inner_text(), *toasts.all_inner_texts())
         with page.expect_file_chooser() as chooser:
             page.locator("#corpus-upload").click()
         chooser.value.set_files({"name": name, "mimeType": "text/plain", "buffer": content})
-        page.wait_for_timeout(1200)
+        until(lambda before=before: not {head.inner_text(), *toasts.all_inner_texts()} <= set(before))  # type: ignore[misc]
         listener.silent(name)
     choose_tab(page, "Train")
-    page.wait_for_timeout(500)
+    page.locator("#train-estimates", has_text="parameters").wait_for()
     listener.silent("the name of the text on the Train tab")
 
 
@@ -236,6 +247,7 @@ def test_training_shows_them_live(listener: Listener, services: Any, planted: li
         watch: Callable[[], Any] = page.locator(f"#runs-table button[data-run='{run_id}']").first.click
         watch()
     choose_tab(page, "Train")
-    choose(page, "train-overlay", "img")
-    page.wait_for_timeout(700)
+    lines = page.evaluate(LINES)
+    choose(page, "train-overlay", "svg onload")
+    page.wait_for_function(f"{LINES} > {lines}")
     listener.silent("overlay")

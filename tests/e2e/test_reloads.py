@@ -11,6 +11,7 @@ import pytest
 
 from charlm.errors import JobError
 from tests.faults.disk import Disk, refuse
+from tests.patience import patience
 from tests.tiny_runs import settings, small_corpus, wait_for
 
 SPARE_THREADS = 3  # of the writing of texts, and timers; fewer than the reloads, each of which may leave none
@@ -24,7 +25,7 @@ def page(browser: Any) -> Iterator[Any]:
     opened = visitor.new_page()
     problems: list[str] = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.set_default_timeout(60 * SECOND)
+    opened.set_default_timeout(patience(60) * SECOND)
     yield opened
     visitor.close()
     assert not problems
@@ -57,11 +58,11 @@ def test_reloads_leave_the_job_alone(
     page.goto(server)
     page.locator("#strip .job").wait_for()
     [job], threads = services.jobs._queue.jobs(), lasting_threads()
-    reloads: int = request.config.getoption("--reloads")
+    reloads: int = request.config.getoption("--reloads") or (20 if request.config.getoption("--slow") else 5)
     for number in range(1, reloads + 1):
         step = services.jobs.current()["step"]
         page.reload(wait_until="domcontentloaded")
-        if number % 10 == 0:
+        if number % 5 == 0:
             page.locator("#strip .job[data-status=running]").wait_for()
             wait_for(partial(has_passed, services, step))
     assert services.jobs._queue.jobs() == [job] and services.jobs.current()["run_ids"] == training
@@ -79,7 +80,7 @@ def test_a_disk_that_refuses_is_seen_within_five_seconds(
     with Disk(lambda count: broken.is_set(), refuse(errno.ENOSPC)).installed():
         broken.set()
         said = page.locator("#strip .job[data-status=paused]", has_text="No space left on device")
-        said.wait_for(timeout=5 * SECOND)
+        said.wait_for(timeout=patience(5) * SECOND)
         step = services.jobs.current()["step"]
         broken.clear()
         page.locator("#strip .job[data-status=running]").wait_for()

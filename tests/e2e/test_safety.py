@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.steps import choose_tab, finished_run, open_app, set_number, started, until
+from tests.patience import patience
 
 
 def waiting(services: Any) -> list[str]:
@@ -66,6 +67,7 @@ def test_a_fork_knows_where_it_comes_from(page: Any, services: Any, idle: None) 
     assert services.store.get(parent).trimmed and row_of(page, parent).get_by_text("Resume").count() == 0
 
 
+@pytest.mark.slow
 def test_a_failed_run_says_why_and_is_tried_again(page: Any, services: Any, idle: None) -> None:
     hot = {"nonlinearity": "relu", "learning_rate": 9.0, "grad_clip": 0, "hidden_size": 64, "num_layers": 2}
     [failed] = started(services, "rnn", **hot, eval_every=1_000_000)
@@ -79,6 +81,7 @@ def test_a_failed_run_says_why_and_is_tried_again(page: Any, services: Any, idle
     assert again.ancestry[0]["run_id"] == failed
 
 
+@pytest.mark.slow
 def test_the_trash_is_emptied_only_after_a_question(page: Any, services: Any) -> None:
     services.store.empty_trash()  # of what other tests have deleted
     kept, gone = (services.store.get(finished_run(services, label)) for label in ("kept", "gone"))
@@ -110,13 +113,13 @@ def restarted(places: Path, chromium_path: str) -> Iterator[Any]:
     first = Jobs(store)
     ids = started(Services(store, first, None), "lstm", "gru", "rnn")
     until(lambda: all(store.get(run_id).step > 0 for run_id in ids))
-    first.close()
+    first.close(patience(30))
     jobs = Jobs(store)
     demo = build_demo(Services(store, jobs, Serving(store, jobs.is_training)), places / "data")
     _, address, _ = demo.launch(**launch_options(), server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     yield jobs, address
     demo.close()
-    jobs.close()
+    jobs.close(patience(30))
 
 
 def test_a_race_goes_on_as_a_race_after_a_restart(page: Any, restarted: Any) -> None:

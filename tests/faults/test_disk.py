@@ -27,6 +27,7 @@ from charlm.runs.store import RunStore
 from tests.faults.disk import Disk, Short, refuse
 from tests.faults.outcome import content, rows, same
 from tests.faults.zygote import Zygote
+from tests.patience import patience
 from tests.tiny_runs import entered, settings, small_corpus, store_in, wait_for
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
@@ -190,12 +191,12 @@ def test_a_disk_that_goes_on_refusing_lets_the_job_rest(
                 if end == "mended":
                     disk.mend()
                     wait_for(partial(has_finished, jobs, run_id), "for it to go on")
-                jobs.close()
+                jobs.close(patience(30))
             if end == "closed" and number < len(undisturbed[1]):
                 assert store.get(run_id).status == "interrupted"
                 jobs = go_on(store, run_id)
             assert same(outcome(store.get(run_id)), undisturbed[0]), (number, code, end)
-            jobs.close()
+            jobs.close(patience(30))
             store.discard(store.get(run_id))
 
 
@@ -228,7 +229,7 @@ def test_a_run_that_cannot_be_made_ready_to_go_on_says_so_and_goes_on_later(
             if jobs.status(run_id)["status"] == "failed":
                 jobs.resume(run_id)
             wait_for(partial(has_finished, jobs, run_id), "for it to go on")
-        jobs.close()
+        jobs.close(patience(30))
         assert same(outcome(store.get(run_id)), undisturbed[0]), number
 
 
@@ -242,7 +243,7 @@ def test_others_in_a_race_rest_with_the_one_whose_disk_refuses(tmp_path: Path, s
         disk.mend()
         wait_for(lambda: jobs.status(ids[1])["status"] == "finished")
         assert jobs.status(ids[0])["status"] == "stopped"
-        jobs.close()
+        jobs.close(patience(30))
 
 
 def test_a_run_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
@@ -315,7 +316,7 @@ def test_a_full_disk(tiny: Path, undisturbed: tuple[dict[str, Any], list[str]], 
     jobs.stop(run_id)
     wait_for(lambda: jobs.status(run_id)["status"] == "stopped")
     keeps_what_was_saved(store.get(run_id), saved[run_id])
-    jobs.close()
+    jobs.close(patience(30))
 
 
 # --- a row that was written in part -----------------------------------------------------------------------------------
@@ -364,5 +365,5 @@ def test_the_log_says_when_a_refusal_begins_once(tmp_path: Path, caplog: pytest.
         tried = disk.count
         wait_for(lambda: disk.count > tried + 5, "for it to try again")
         said = [record for record in caplog.records if RESTING in record.message]
-        jobs.close()
+        jobs.close(patience(30))
     assert len(said) == 1

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from bench.start import chromium, first_byte, free_port
 from charlm.ui.theme import SESSIONS
+from tests.patience import patience, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MB = 1 << 20
@@ -74,7 +76,7 @@ class Server:
         """End it as a Space would."""
         self._child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(20)
+            self._child.wait(patience(20))
         self._child.kill()
         self._child.wait()
 
@@ -102,7 +104,7 @@ class Trainings(threading.Thread):
     def end(self) -> int:
         """Let the present training end; returns how many runs there were."""
         self._enough.set()
-        self.join(PATIENCE)
+        self.join(patience(PATIENCE))
         assert not self.is_alive(), "a training hangs"
         if self.error:
             raise self.error
@@ -112,7 +114,9 @@ class Trainings(threading.Thread):
         """A client of its own, for a handful of trainings."""
         from gradio_client import Client
 
-        lab = Client(self._server.address, verbose=False, download_files=False, httpx_kwargs={"timeout": PATIENCE})
+        lab = Client(
+            self._server.address, verbose=False, download_files=False, httpx_kwargs={"timeout": patience(PATIENCE)}
+        )
         try:
             for _ in range(5):
                 if not self._enough.is_set():
@@ -162,15 +166,12 @@ class Trainings(threading.Thread):
                 lab.predict(run_id, *([{}] if word == "/resume" else []), api_name=word)
 
     def _wait(self, lab: Any, ids: list[str]) -> None:
-        deadline = time.monotonic() + PATIENCE
+        def ended(run_id: str) -> Any:
+            state = lab.predict(run_id, 10**9, api_name="/status")
+            return state["status"] not in ("queued", "running", "paused") and state
+
         for run_id in ids:
-            while (state := lab.predict(run_id, 10**9, api_name="/status"))["status"] in (
-                "queued",
-                "running",
-                "paused",
-            ):
-                assert time.monotonic() < deadline, f"{run_id} does not end: {state}"
-                time.sleep(0.3)
+            state = wait_for(partial(ended, run_id), f"for {run_id} to end", seconds=PATIENCE, pause=0.3)
             assert state["status"] in ("finished", "stopped"), state
 
     def _tidy(self, lab: Any) -> None:
@@ -196,7 +197,7 @@ class Pages:
     def visit(self) -> None:
         """One visitor."""
         visitor = self._browser.new_context(viewport={"width": 1280, "height": 900})
-        visitor.set_default_timeout(1000 * PATIENCE)
+        visitor.set_default_timeout(1000 * patience(PATIENCE))
         try:
             page = visitor.new_page()
             page.on("pageerror", lambda error: self.problems.append(str(error)))

@@ -24,11 +24,11 @@ from charlm.runs import checkpoint
 from charlm.runs.resume import reopen
 from charlm.runs.store import RunStore
 from tests.faults.disk import Disk
+from tests.patience import patience
 from tests.tiny_runs import entered, small_corpus, store_in, trained
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SETTINGS: dict[str, Any] = {"steps": 60, "eval_every": 5, "dropout": 0.3}
-PATIENCE = 120.0
 # Changes of a folder as Python's audit hooks name them; `open` counts if it is for writing.
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree", "shutil.move")
 
@@ -96,7 +96,7 @@ def _obey(order: dict[str, Any]) -> dict[str, Any]:
     if not child:
         _work(order, writing)
     os.close(writing)
-    said, deadline = b"", began + order.get("seconds", PATIENCE)
+    said, deadline = b"", began + (order["seconds"] if "seconds" in order else patience(120))
     with open(reading, "rb", buffering=0) as pipe:
         while select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
             if not (piece := pipe.read(1 << 16)):

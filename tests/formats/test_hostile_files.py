@@ -25,6 +25,7 @@ from charlm.formats.imports import import_file
 from charlm.formats.pickles import InertReader
 from charlm.runs.store import SHIPPED, RunStore
 from tests.formats.models import udacity_file
+from tests.patience import patience
 
 HUGE = 1 << 38  # floats: a terabyte
 
@@ -190,10 +191,10 @@ def test_an_attack_is_refused_in_a_sentence_within_a_second(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "model.pt"
     path.write_bytes(ATTACKS[name]())
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(CheckpointError, match=r"model\.pt") as refused:
         import_file(store, path)
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
     assert store.list() == [] and not Path("CANARY").exists()
 
@@ -234,9 +235,9 @@ def test_dicts_that_hold_each_other_are_looked_into_once() -> None:
     wide: Any = {"chars": "ab"}
     for _ in range(4):
         wide = {"chars": "ab"} | dict.fromkeys(map(str, range(5000)), wide)
-    began = time.perf_counter()
+    began = time.thread_time()
     assert torch_files.found_tensors(ring).keys() == {"w"} and torch_files.found_facts(wide)["chars"] == "ab"
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 def test_size_and_place_are_looked_at_first(store: RunStore, tmp_path: Path) -> None:
@@ -256,7 +257,7 @@ def test_a_refusal_does_not_even_load_torch(tmp_path: Path, repository: Path) ->
         from charlm.cli import main
         sys.exit(main(["import", sys.argv[1]]) + 5 * ("torch" in sys.modules))"""
     command = [sys.executable, "-c", code, str(tmp_path / "model.pt")]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=patience(120))
     assert (done.returncode, done.stdout) == (2, "") and "posix.system" in done.stderr and done.stderr.count("\n") == 1
 
 

@@ -244,7 +244,9 @@ SHAPES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(shape=SHAPES, legacy=st.booleans())
 def test_whatever_torch_saved_is_answered_in_one_sentence(
     shape: Any, legacy: bool, store: RunStore, tmp_path: Path
@@ -255,7 +257,9 @@ def test_whatever_torch_saved_is_answered_in_one_sentence(
     assert "\n" not in str(refused.value)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     tokens=st.lists(st.characters(exclude_categories=["Cs"]), min_size=12, max_size=12, unique=True),
     how=st.integers(0, 3),
@@ -312,6 +316,7 @@ def test_a_published_module_is_refused(store: RunStore) -> None:
         import_file(store, peer("efaythegreat_spro_shakespeare.pt"))
 
 
+@pytest.mark.slow
 def test_a_published_model_is_fine_tuned(store: RunStore) -> None:
     parent, corpus = import_file(store, peer("nlindmark_rnn_20_epoch.net")), load_corpus("sherlock", CorpusConfig())
     corpus = corpus_from_text(corpus.text[:60_000], "part of it", CorpusConfig())

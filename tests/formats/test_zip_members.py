@@ -14,7 +14,7 @@ from tests.attacks.make import zipped
 
 PARTS = st.text(st.sampled_from('ab./\\:\0 *"<\n\u202e~'), min_size=1, max_size=8) | st.text(min_size=1, max_size=6)
 WHOLE = zipped({"a/run.json": b"{}" * 40, "a/b.txt": b"text " * 60})
-SOME = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SOME = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def opened(tmp_path: Path, data: bytes) -> ZipMembers:

@@ -52,16 +52,16 @@ class Guard:
         self.known |= set(sys.modules)
 
     @contextmanager
-    def watches(self, seconds: int) -> Iterator[None]:
+    def watches(self, seconds: float) -> Iterator[None]:
         """Meanwhile nothing forbidden may happen, and it may not take longer."""
         signal.signal(signal.SIGALRM, self._ring)
-        signal.alarm(seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         self.armed = True
         try:
             yield
         finally:
             self.armed = False
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     def _ring(self, *_: Any) -> None:
         raise Hang("it took too long")

@@ -24,6 +24,7 @@ from charlm.errors import CharLMError
 from tests.fuzz.guard import Guard, Hang, Violation, memory, reset_peak
 from tests.fuzz.mutations import mutated
 from tests.fuzz.readers import READERS, Ground, Reader, canaries
+from tests.patience import patience
 
 ROOM = 64 << 20  # beside twice the file
 SLOW, HANG = 1.0, 20  # seconds: counted, and not waited for
@@ -111,7 +112,7 @@ class Loop:
         before, began = memory()[0], time.perf_counter()
         wrong = ""
         try:
-            with self.guard.watches(HANG):
+            with self.guard.watches(patience(HANG)):
                 reader.read(self.ground, name, data)
             tally.accepted += 1
         except (Exception, Violation, Hang) as error:
@@ -179,7 +180,7 @@ def main() -> None:
         for tally in loop.tallies.values():
             print(*tally.failures[:5], sep="\n", file=sys.stderr)
         print(json.dumps([asdict(tally) for tally in loop.tallies.values() if tally.cases]))
-        loop.ground.services.jobs.close(seconds=5)
+        loop.ground.services.jobs.close(seconds=patience(5))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from charlm.errors import CheckpointError
 from tests.fuzz.guard import memory, reset_peak
 from tests.fuzz.loop import complaint
 from tests.fuzz.mutations import STRUCTURED, mutated
+from tests.patience import patience
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no alarm clock here")
 SECONDS_A_CASE = 1.0  # of patience, not of what it may take
@@ -52,7 +53,9 @@ ACTS = """[
 
 
 def run(*arguments: str, timeout: float = 120) -> str:
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=timeout, check=False)
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=patience(timeout), check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

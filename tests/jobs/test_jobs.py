@@ -19,6 +19,7 @@ from charlm.jobs import runner, scheduler
 from charlm.jobs.service import Jobs
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
+from tests.patience import patience
 from tests.tiny_runs import TEXT, begin, settings, small_corpus, trained, wait_for
 
 LONG: dict[str, Any] = {"steps": 1_000_000, "eval_every": 1_000_000}
@@ -56,7 +57,7 @@ class Gate:
 
         def wait(*args: Any) -> Any:
             self.reached.set()
-            assert self.open.wait(60)
+            assert self.open.wait(patience(60))
             return dataset_of(*args)
 
         monkeypatch.setattr(scheduler, "dataset_of", wait)
@@ -194,7 +195,7 @@ def test_stop_while_paused(jobs: Jobs) -> None:
 def test_stop_while_preparing(jobs: Jobs, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
     [run_id] = begin(jobs, **LONG)
-    assert gate.reached.wait(60)
+    assert gate.reached.wait(patience(60))
     state = jobs.status(run_id)
     assert (state["status"], state["message"]) == ("queued", "preparing the text")
     jobs.stop(run_id)
@@ -206,7 +207,7 @@ def test_stop_while_preparing(jobs: Jobs, store: RunStore, monkeypatch: pytest.M
 def test_pause_while_preparing_and_in_the_queue(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
     [first], [second] = begin(jobs, **LONG), begin(jobs, **LONG)
-    assert gate.reached.wait(60)
+    assert gate.reached.wait(patience(60))
     jobs.pause(first)
     jobs.pause(second)
     gate.open.set()
@@ -347,7 +348,7 @@ def test_close_leaves_all_interrupted_and_resumable(store: RunStore) -> None:
     running = begin(jobs, "lstm", "gru", **LONG)
     waiting = begin(jobs, "lstm", "rnn") + begin(jobs)
     until_step(jobs, running[1])
-    jobs.close(seconds=60)
+    jobs.close(seconds=patience(60))
     assert {store.get(run_id).status for run_id in running + waiting} == {"interrupted"}
     step = store.get(running[1]).step
     later = Jobs(store)
@@ -357,7 +358,7 @@ def test_close_leaves_all_interrupted_and_resumable(store: RunStore) -> None:
         assert until(later, running[1], "finished")["step"] == step + 2
         assert until(later, waiting[0], "finished")["step"] == 12
     finally:
-        later.close(seconds=30)
+        later.close(seconds=patience(30))
 
 
 def test_close_while_paused_and_without_work(store: RunStore) -> None:
@@ -366,7 +367,7 @@ def test_close_while_paused_and_without_work(store: RunStore) -> None:
     [run_id] = begin(jobs, **LONG)
     until_step(jobs, run_id)
     jobs.pause(run_id)
-    jobs.close(seconds=60)
+    jobs.close(seconds=patience(60))
     assert store.get(run_id).status == "interrupted" and store.get(run_id).step > 0
 
 

@@ -10,6 +10,7 @@ from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.jobs.service import Jobs, trainings_at_once
 from charlm.runs import run, store
 from charlm.runs.store import RunStore
+from tests.patience import patience
 from tests.tiny_runs import begin, entered, small_corpus, trained, wait_for
 
 LONG: dict[str, Any] = {"steps": 1_000_000, "eval_every": 1_000_000}
@@ -110,7 +111,7 @@ def test_what_was_interrupted_is_offered_once_and_goes_on_as_the_race_it_was(sto
     before = Jobs(store)
     racing, waiting = begin(before, "lstm", "gru", steps=120), begin(before)
     wait_for(lambda: before.status(racing[1])["step"] > 5)
-    before.close(seconds=60)
+    before.close(seconds=patience(60))
     [over] = trained(store)
     jobs = Jobs(store)
     try:
@@ -121,7 +122,7 @@ def test_what_was_interrupted_is_offered_once_and_goes_on_as_the_race_it_was(sto
         until(jobs, waiting[0], "finished")
         assert [store.get(run_id).step for run_id in racing] == [120, 120] and store.get(over.run_id).step == 12
     finally:
-        jobs.close(seconds=30)
+        jobs.close(seconds=patience(30))
 
 
 def test_what_was_interrupted_can_be_left_alone(store: RunStore) -> None:
@@ -139,7 +140,7 @@ def test_what_was_interrupted_can_be_left_alone(store: RunStore) -> None:
     assert Jobs(store).interrupted() == [], "it is asked once, not at every start"
     later.resume(runs[1].run_id)
     until(later, runs[1].run_id, "finished")
-    later.close(seconds=30)
+    later.close(seconds=patience(30))
 
 
 def test_one_that_cannot_go_on_does_not_hold_the_others(store: RunStore) -> None:
@@ -153,7 +154,7 @@ def test_one_that_cannot_go_on_does_not_hold_the_others(store: RunStore) -> None
         jobs.resume_interrupted()
     until(jobs, fine[0].run_id, "finished")
     assert store.get(broken[0].run_id).status == "interrupted"
-    jobs.close(seconds=30)
+    jobs.close(seconds=patience(30))
 
 
 def test_fork_and_retry_go_through_the_queue(jobs: Jobs, store: RunStore) -> None:

@@ -1,5 +1,6 @@
 """What Transformer and minGRU share: kinds of dropout, first weights, many tokens, products in fewer bits."""
 
+import copy
 import math
 
 import pytest
@@ -71,17 +72,24 @@ def test_first_weights_are_the_seeds_and_guess_nothing_yet(arch: str, init: str)
 
 @both
 def test_of_many_tokens_the_loss_is_that_of_all_logits(arch: str) -> None:
+    """No further from it in float64 than torch's own loss of all logits is; how far that is, the processor decides."""
     many = 1_100
     model, ids = model_of(arch, vocab_size=many), some_ids(many)
     targets = ids.roll(-1, 1)
-    logits, _ = model(ids)
-    whole = F.cross_entropy(logits.flatten(0, 1), targets.reshape(-1), reduction="sum")
-    wanted = torch.autograd.grad(whole, list(model.parameters()))
+
+    def of_all_logits(model: ResidualModel) -> tuple[float, tuple[Tensor, ...]]:
+        whole = F.cross_entropy(model(ids)[0].flatten(0, 1), targets.reshape(-1), reduction="sum")
+        return whole.item(), torch.autograd.grad(whole, list(model.parameters()))
+
+    whole, exact = of_all_logits(copy.deepcopy(model).double())
+    _, plain = of_all_logits(model)
     loss, _ = model.loss(ids, targets)
+    assert loss.item() == pytest.approx(whole, rel=1e-6)
     grads = torch.autograd.grad(loss, list(model.parameters()))
-    assert loss.item() == pytest.approx(whole.item(), rel=1e-5)
-    for mine, other in zip(grads, wanted, strict=True):
-        torch.testing.assert_close(mine.to_dense(), other.to_dense(), rtol=1e-3, atol=1e-4)
+    for mine, torchs, wanted in zip(grads, plain, exact, strict=True):
+        size = wanted.to_dense().norm()
+        off, allowed = ((one.to_dense() - wanted.to_dense()).norm() / size for one in (mine, torchs))
+        assert off < 4 * allowed + 1e-6 and allowed < 1e-3
 
 
 @both

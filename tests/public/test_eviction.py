@@ -99,7 +99,9 @@ def test_a_link_goes_and_what_it_leads_to_stays(store: RunStore, places: tuple[P
     assert not list(places[1].iterdir()) and not list((places[0] / "texts").iterdir())
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(files=st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 10**9)), max_size=12), most=st.integers(0, 12_000))
 def test_what_stays_fits_and_is_the_youngest(
     files: list[tuple[int, int]], most: int, store: RunStore, tmp_path_factory: pytest.TempPathFactory

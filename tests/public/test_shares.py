@@ -20,6 +20,7 @@ from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving import Begun, Serving
 from charlm.ui.services import PublicLab
+from tests.patience import patience
 from tests.tiny_runs import begin, settings, small_corpus, store_in, trained, wait_for
 
 ANNA, BORIS = Visitor("anna"), Visitor("boris")
@@ -55,7 +56,7 @@ def place(tmp_path: Path) -> Iterator[Callable[..., Place]]:
 
     yield make
     for one in made:
-        one.everybody.close(seconds=30)
+        one.everybody.close(seconds=patience(30))
 
 
 def test_so_many_trainings_wait_and_no_more(place: Callable[..., Place]) -> None:

@@ -167,7 +167,9 @@ def loaded(folder: Path) -> tuple[int, dict[str, torch.Tensor]]:
     return state.step, model.state_dict()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40
+)
 @given(share=st.floats(0, 1, exclude_max=True) | st.floats(0, 0.1), bit=st.integers(0, 7))
 def test_any_changed_byte_is_noticed_and_the_state_before_is_used(share: float, bit: int, tmp_path: Path) -> None:
     before, after = saved_twice(tmp_path)

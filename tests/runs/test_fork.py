@@ -17,6 +17,7 @@ from charlm.runs.checkpoint import has_training, load_training
 from charlm.runs.resume import fork, reopen, retry
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
+from tests.patience import patience
 from tests.tiny_runs import (
     TEXT,
     assert_same_training,
@@ -181,10 +182,11 @@ print(state["status"], state["message"], jobs.store.get(run_id).mend)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+@pytest.mark.slow
 def test_a_training_that_really_runs_out_of_memory_says_half_the_batch(tmp_path: Path) -> None:
     environment = {"CHARLM_DATA": str(tmp_path / "data"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", HUNGRY, str(tmp_path)], cwd=Path(__file__).resolve().parents[2], timeout=200,
+        [sys.executable, "-c", HUNGRY, str(tmp_path)], cwd=Path(__file__).resolve().parents[2], timeout=patience(200),
         capture_output=True, text=True, env={**os.environ, **environment},
     )  # fmt: skip
     said = done.stdout.strip()

@@ -85,7 +85,9 @@ def test_a_huge_description_is_not_read(store: RunStore, run: Run) -> None:
         store.get(run.run_id)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(name=st.sampled_from([*LINES, "status", "created", "ancestry", "mend", "corpus", "progress", "versions",
                              "imported", "num_parameters", "model", "train", "corpus_config"]), odd=ODD)  # fmt: skip
 def test_any_value_anywhere_is_shown_or_refused(name: str, odd: Any, store: RunStore, run: Run) -> None:

@@ -14,6 +14,7 @@ from charlm.models import build_model
 from charlm.serving import batcher
 from charlm.serving.batcher import OpenedModel, Scribe, Text
 from charlm.tokenizers import CharTokenizer
+from tests.patience import patience
 from tests.tiny_runs import wait_for
 
 TOKENIZER = CharTokenizer.fit("abc \n")
@@ -29,7 +30,7 @@ class FakeWriter:
         self.allowed.set()
 
     def write(self, streams: Sequence[Stream], steps: int) -> list[np.ndarray]:
-        assert self.allowed.wait(60)
+        assert self.allowed.wait(patience(60))
         self.calls.append((self.name, len(streams), steps))
         return [stream.take(np.zeros(steps, np.int64)) for stream in streams]
 
@@ -200,7 +201,7 @@ ENDING = """if True:
 
 
 def test_the_program_ends_while_it_writes() -> None:
-    run = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=120)
+    run = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=patience(120))
     assert (run.returncode, run.stdout, run.stderr) == (0, "True\n", "")
 
 
@@ -220,5 +221,5 @@ def test_a_reader_wakes_when_its_own_text_begins_or_ends(writing: Scribe) -> Non
     wait_for(lambda: asked["mine"], "for the reader")
     writer.allowed.set()
     finish(writing, writing.begin(opened(other), "", SampleConfig(length=3000)))
-    reader.join(60)
+    reader.join(patience(60))
     assert mine.done and asked["mine"] <= 4

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 
 from charlm.jobs.service import Jobs
 from charlm.serving import NgramBaselines, Serving
@@ -13,6 +13,7 @@ from charlm.ui.app import build_demo
 from charlm.ui.html import Services
 from charlm.ui.services import PublicLab
 from charlm.ui.theme import launch_options
+from tests.patience import client, patience
 from tests.tiny_runs import TEXT, store_in, wait_for
 
 
@@ -31,7 +32,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicLab]:
         made = PublicLab()
     made.begin()
     yield made
-    made.jobs.close(seconds=30)
+    made.jobs.close(seconds=patience(30))
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +52,7 @@ def address(lab: PublicLab, public_demo: Any) -> Iterator[str]:
 @pytest.fixture
 def visit(address: str) -> Any:
     """Makes visitors: clients, each with a secret of its own."""
-    return lambda: Client(address, verbose=False)
+    return lambda: client(address)
 
 
 @pytest.fixture
@@ -81,4 +82,4 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     _, url, _ = demo.launch(prevent_thread_lock=True, **options)
     yield url.rstrip("/")
     demo.close()
-    jobs.close(seconds=30)
+    jobs.close(seconds=patience(30))

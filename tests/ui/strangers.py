@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from charlm.public.identity import HEADER
+from tests.patience import patience
 
 SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 8, "eval_every": 4}
 LONG = {**SOON, "steps": 2000, "eval_every": 1000, "batch_size": 256, "seq_len": 64}
@@ -58,7 +59,9 @@ class Bare:
 
     def _send(self, method: str, url: str, headers: dict[str, str] | None = None, **content: Any) -> httpx.Response:
         """A client each: of one that threads share, httpcore closes a connection now and then while another reads."""
-        with httpx.Client(timeout=60, verify=False) as client:  # without certificates, which take long to load
+        with httpx.Client(
+            timeout=patience(60), verify=False
+        ) as client:  # without certificates, which take long to load
             return client.request(method, url, headers={**(headers or {}), **self.headers}, **content)
 
 

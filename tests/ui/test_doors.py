@@ -14,6 +14,7 @@ import pytest
 from charlm.public.limits import Visitor
 from charlm.ui.files import cache_folder
 from charlm.ui.services import PublicLab
+from tests.patience import patience
 from tests.ui.doors import forged, paths
 from tests.ui.strangers import SOON, TRACES, Bare, stranger
 
@@ -73,7 +74,7 @@ def hidden(lab: PublicLab, address: str, tmp_path_factory: pytest.TempPathFactor
 
 def fetch(address: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
     """A GET whose path is sent as it is."""
-    line = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+    line = http.client.HTTPConnection(urlsplit(address).netloc, timeout=patience(60))
     line.putrequest("GET", path, skip_accept_encoding=True)
     for name, value in headers.items():
         line.putheader(name, value)
@@ -154,7 +155,7 @@ def test_an_upload_stays_in_the_cache_whatever_it_is_called(
         + name.replace('"', "%22").encode("utf-8", "replace")
         + b'"\r\nContent-Type: text/plain\r\n\r\nhello there\r\n--b--\r\n'
     )
-    line = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    line = http.client.HTTPConnection(urlsplit(url).netloc, timeout=patience(60))
     form = {"Content-Type": "multipart/form-data; boundary=b", **guest.headers}
     line.request("POST", "/gradio_api/upload", body, form)
     answer = line.getresponse()

@@ -19,6 +19,8 @@ from charlm.serving import Serving
 from charlm.ui.app import build_demo
 from charlm.ui.html import Services
 from charlm.ui.theme import launch_options
+from tests.patience import client as patient_client
+from tests.patience import patience
 from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
 
 NAMES = (
@@ -38,7 +40,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     store = store_in(tmp_path_factory.mktemp("endpoints"))
     jobs = Jobs(store)
     yield Services(store, jobs, Serving(store))
-    jobs.close(seconds=30)
+    jobs.close(seconds=patience(30))
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +54,7 @@ def address(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="session")
 def client(address: str) -> Client:
-    return Client(address, verbose=False)
+    return patient_client(address)
 
 
 @pytest.fixture
@@ -81,11 +83,11 @@ def post(address: str, name: str, *data: Any) -> tuple[str, str]:
     headers = {"Content-Type": "application/json"}
     call = urllib.request.Request(f"{address}/gradio_api/call/{name}", body, headers)
     try:
-        with urllib.request.urlopen(call, timeout=30) as answer:
+        with urllib.request.urlopen(call, timeout=patience(60)) as answer:
             event = json.load(answer)["event_id"]
     except urllib.error.HTTPError as error:
         return "refused", error.read().decode()
-    with urllib.request.urlopen(f"{address}/gradio_api/call/{name}/{event}", timeout=30) as answer:
+    with urllib.request.urlopen(f"{address}/gradio_api/call/{name}/{event}", timeout=patience(60)) as answer:
         lines = answer.read().decode().strip().split("\n")
     return lines[-2].removeprefix("event: "), lines[-1].removeprefix("data: ")
 
@@ -340,7 +342,7 @@ def test_what_is_no_call_at_all(address: str) -> None:
     for body in (b"", b"{", b"[]", b'{"data": 5}', b'{"data": []}'):
         call = urllib.request.Request(f"{address}/gradio_api/call/status", body, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(call, timeout=30) as answer:
+            with urllib.request.urlopen(call, timeout=patience(60)) as answer:
                 told = answer.read().decode()
         except urllib.error.HTTPError as error:
             told = error.read().decode()

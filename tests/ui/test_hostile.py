@@ -14,6 +14,7 @@ from charlm.public.limits import Limits
 from charlm.public.serving import MOST_SCORERS
 from charlm.serving import Serving
 from charlm.ui.services import PublicLab
+from tests.patience import patience
 from tests.tiny_runs import spoil, wait_for
 from tests.ui.strangers import LONG, SHIPPED, SOON, Bare, at_once, stranger
 
@@ -46,7 +47,7 @@ def test_three_hundred_events_are_not_let_into_the_queue(address: str) -> None:
 
 def test_a_visitor_holds_so_many_open_requests(address: str) -> None:
     greedy, other = stranger(address), stranger(address)
-    with ExitStack() as stack, httpx.Client(limits=httpx.Limits(max_connections=None)) as client:
+    with ExitStack() as stack, httpx.Client(limits=httpx.Limits(max_connections=None), timeout=patience(60)) as client:
         streams = [
             stack.enter_context(
                 client.stream("GET", f"{address}/gradio_api/heartbeat/{place}", headers=greedy.headers)

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from charlm.config import ModelConfig
 from charlm.public.identity import COOKIE
 from charlm.public.limits import Limits
 from charlm.ui.services import PublicLab
+from tests.patience import patience
 from tests.tiny_runs import TEXT, wait_for
 from tests.ui.strangers import LONG, SHIPPED, SOON, Bare, file_data, stranger
+
+get, post = (partial(ask, timeout=patience(60)) for ask in (httpx.get, httpx.post))
 
 
 def refused(client: Client, *args: Any, api_name: str) -> str:
@@ -150,24 +154,24 @@ def test_only_the_pages_routes_are_open(address: str) -> None:
         "/gradio_api/file=/etc/passwd", "/gradio_api/file=http://127.0.0.1/", "/gradio_api/runs", "/docs", "/redoc",
         "/gradio_api/vibe-code", "/gradio_api/dev/reload", "/gradio_api/deep_link",
     ):  # fmt: skip
-        assert httpx.get(address + path).status_code == 404, path
-    assert httpx.post(f"{address}/gradio_api/process_recording").status_code == 404
+        assert get(address + path).status_code == 404, path
+    assert post(f"{address}/gradio_api/process_recording").status_code == 404
 
 
 def test_the_cookie_is_a_secret_the_page_cannot_read(address: str) -> None:
-    cookie = httpx.get(address).headers["set-cookie"]
+    cookie = get(address).headers["set-cookie"]
     assert cookie.startswith(f"{COOKIE}=") and "HttpOnly" in cookie and "SameSite=Lax" in cookie
-    framed = httpx.get(address, headers={"x-forwarded-proto": "https"}).headers["set-cookie"]
+    framed = get(address, headers={"x-forwarded-proto": "https"}).headers["set-cookie"]
     assert "SameSite=None; Secure; Partitioned" in framed
-    kept = httpx.get(address, headers={"cookie": cookie.split(";")[0]})
+    kept = get(address, headers={"cookie": cookie.split(";")[0]})
     assert "set-cookie" not in kept.headers
 
 
 def test_uploads_are_bounded_by_bytes_and_files(address: str, tmp_path: Path) -> None:
     upload = f"{address}/gradio_api/upload"
     many = [("files", (f"{place}.txt", b"text")) for place in range(5)]
-    assert httpx.post(upload, files=many).status_code == 413
-    assert httpx.post(upload, files=[("files", ("big.txt", b"x" * 16_000_001))]).status_code == 413
+    assert post(upload, files=many).status_code == 413
+    assert post(upload, files=[("files", ("big.txt", b"x" * 16_000_001))]).status_code == 413
 
     def endless() -> Iterator[bytes]:
         yield b'--b\r\ncontent-disposition: form-data; name="files"; filename="a.txt"\r\n\r\n'
@@ -176,7 +180,7 @@ def test_uploads_are_bounded_by_bytes_and_files(address: str, tmp_path: Path) ->
 
     headers = {"content-type": "multipart/form-data; boundary=b"}
     with contextlib.suppress(httpx.WriteError):  # cut off before all was sent
-        assert httpx.post(upload, content=endless(), headers=headers).status_code == 413
+        assert post(upload, content=endless(), headers=headers).status_code == 413
 
 
 def test_an_upload_is_its_visitors_own(address: str, idle: None) -> None:
@@ -185,8 +189,8 @@ def test_an_upload_is_its_visitors_own(address: str, idle: None) -> None:
     forged = file_data(path)
     answer = other.post("call/train", {"data": ["", forged, "rnn", SOON]})
     assert answer.status_code == 400 and "no upload of yours" in answer.text
-    assert httpx.get(f"{address}/gradio_api/file={path}", headers=one.headers).status_code == 200
-    assert httpx.get(f"{address}/gradio_api/file={path}", headers=other.headers).status_code == 404
+    assert get(f"{address}/gradio_api/file={path}", headers=one.headers).status_code == 200
+    assert get(f"{address}/gradio_api/file={path}", headers=other.headers).status_code == 404
     assert one.predict("train", "", forged, "rnn", SOON)["run_id"]
 
 

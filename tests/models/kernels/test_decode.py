@@ -15,6 +15,7 @@ from charlm.models import LanguageModel, build_model
 from charlm.models.kernels.decode import CHOOSE, Stepper, can_step
 from charlm.models.kernels.jit import is_wanted
 from charlm.models.kernels.sampling import NOTHING, Settings
+from tests.patience import patience
 
 compiled_only = pytest.mark.skipif(not is_wanted(), reason="compiled only")
 ARCHS = [("lstm", "tanh"), ("gru", "tanh"), ("rnn", "tanh"), ("rnn", "relu")]
@@ -159,7 +160,7 @@ def test_without_compiled_loops_it_is_the_same_within_rounding() -> None:
 
     env = {**os.environ, "CHARLM_COMPILE": "0"}
     run = subprocess.run(
-        [sys.executable, "-c", ASIDE], capture_output=True, text=True, env=env, check=True, timeout=120
+        [sys.executable, "-c", ASIDE], capture_output=True, text=True, env=env, check=True, timeout=patience(120)
     )
     stepped, logits, text = json.loads(run.stdout)
     model = built("lstm", hidden_size=16, num_layers=2)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from charlm.models.kernels.jit import is_wanted
+from tests.patience import patience
 
 ROOT = Path(__file__).resolve().parents[3]
 # Trains a step and writes a text; numba cannot be imported, or is switched off.
@@ -39,7 +40,7 @@ def folder_of(house: Path, **env: str) -> Path:
     code = "import charlm.models.kernels.matmul, numba; print(numba.config.CACHE_DIR)"
     command = [sys.executable, "-c", code]
     run = subprocess.run(
-        command, capture_output=True, text=True, cwd=house, env={**os.environ, **env}, check=True, timeout=120
+        command, capture_output=True, text=True, cwd=house, env={**os.environ, **env}, check=True, timeout=patience(120)
     )
     return Path(run.stdout.strip())
 
@@ -67,7 +68,7 @@ def test_training_and_writing_do_without(arch: str, broken: bool, monkeypatch: p
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patience(120),
         check=False,
     )
     assert done.returncode == 0, done.stderr

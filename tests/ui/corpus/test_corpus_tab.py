@@ -23,6 +23,7 @@ from charlm.ui.corpus.reading import Readings
 from charlm.ui.corpus.tab import Desk, View
 from charlm.ui.corpus.texts import chosen_options, chosen_tokens, chosen_value, corpus_choices, open_corpus, open_upload
 from charlm.ui.html import Services, Shared
+from tests.patience import patience
 
 STORY = "A fox met a hen by the gate.\r\nThe hen ran home; the fox sat down and sang.\r\n" * 12
 USUAL = CorpusConfig().to_dict() | ModelConfig().to_dict()
@@ -301,7 +302,9 @@ def test_the_tab_is_wired_in_a_page() -> None:
 
 def test_the_tab_is_imported_without_torch_and_plotly() -> None:
     code = "import sys, charlm.ui.corpus.tab; print(*{name.split('.')[0] for name in sys.modules})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=patience(120)
+    )
     assert not {"torch", "plotly", "pooch"} & set(done.stdout.split())
 
 
