@@ -129,6 +129,20 @@ def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "SECURITY.md", ROOT / "bench" / "RECIPES.md"], ids=name_of)
+def test_files_of_the_code_that_a_page_names_are_there(page: Path) -> None:
+    named = set(re.findall(r"`([\w./]+/\w+\.py)`", page.read_text(encoding="utf-8"))) - {"charlm/models/fading.py"}
+    missing = {name for name in named if not any((top / name).is_file() for top in (ROOT, ROOT / "charlm"))}
+    assert not missing
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_every_station_is_in_the_tree_that_a_page_shows(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    stations = [path.stem for path in (ROOT / "charlm").iterdir() if path.is_dir() and (path / "__init__.py").exists()]
+    assert all(f"{station}/" in text for station in stations)
+
+
 # --- what is generated -----------------------------------------------------------------------------------------------
 
 
