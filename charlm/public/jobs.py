@@ -9,6 +9,7 @@ from typing import Any
 from charlm.config import TrainConfig
 from charlm.data.corpus import Corpus
 from charlm.errors import JobError, LimitError
+from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer
 from charlm.jobs.service import Jobs
 from charlm.presets import BUDGETS, RunConfig
 from charlm.public.limits import (  # fmt: skip
@@ -188,7 +189,7 @@ class VisitorJobs:
                     reservation.name = run_id
         return ids
 
-    def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> StatusAnswer:
         """As `Jobs.resume`; a run has its steps and minutes once, however often it goes on."""
         visitor, run = someone(self._who), self._runs.get(run_id)
         if run.status in ACTIVE:
@@ -204,9 +205,7 @@ class VisitorJobs:
                 reservation.name = run_id
         return state
 
-    def fork(
-        self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None
-    ) -> dict[str, Any]:
+    def fork(self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None) -> StatusAnswer:
         """As `Jobs.fork`; the new run has steps and minutes of its own."""
         visitor, parent = someone(self._who), self._runs.get(run_id)
         with self._entering:
@@ -224,7 +223,7 @@ class VisitorJobs:
                 reservation.name = state["run_id"]
         return state
 
-    def retry(self, run_id: str) -> dict[str, Any]:
+    def retry(self, run_id: str) -> StatusAnswer:
         """As `Jobs.retry`."""
         from charlm.runs.fork import mended  # torch takes seconds: not before it is needed
 
@@ -252,12 +251,12 @@ class VisitorJobs:
                 f"{self._limits.together_waiting} trainings wait already; try again in some minutes, or {ELSEWHERE}"
             )
 
-    def pause(self, run_id: str) -> dict[str, Any]:
+    def pause(self, run_id: str) -> StatusAnswer:
         """Nobody may: others wait for their turn."""
         self._runs.get(run_id)
         raise LimitError("on a public Space, where others wait, a training cannot rest; stop it, and resume it later")
 
-    def stop(self, run_id: str) -> dict[str, Any]:
+    def stop(self, run_id: str) -> StatusAnswer:
         """As `Jobs.stop`."""
         return self._jobs.stop(self._runs.get(run_id).run_id)
 
@@ -265,7 +264,7 @@ class VisitorJobs:
         """As `Jobs.stop_job`."""
         self._jobs.stop_job(self._runs.get(run_id).run_id)
 
-    def move(self, run_id: str, by: int) -> dict[str, Any]:
+    def move(self, run_id: str, by: int) -> StatusAnswer:
         """Nobody may: the queue keeps its order."""
         self._runs.get(run_id)
         raise LimitError(f"on a public Space the queue keeps its order; wait for your turn, or {ELSEWHERE}")
@@ -275,7 +274,7 @@ class VisitorJobs:
         """As `Jobs.at_once`."""
         return self._jobs.at_once
 
-    def set_at_once(self, number: int) -> None:
+    def set_at_once(self, number: float) -> None:
         """Nobody may change it."""
         raise LimitError(f"a public Space has {self.at_once} training at once; {ELSEWHERE}")
 
@@ -292,20 +291,20 @@ class VisitorJobs:
         """As `Jobs.dismiss_interrupted`."""
         self._jobs.dismiss_interrupted(self._runs.shows)
 
-    def status(self, run_id: str, since_step: int = -1) -> dict[str, Any]:
+    def status(self, run_id: str, since_step: int = -1) -> StatusAnswer:
         """As `Jobs.status`."""
         return self._jobs.status(self._runs.get(run_id).run_id, since_step)
 
-    def state(self, run: Run) -> dict[str, Any]:
+    def state(self, run: Run) -> RunStatus:
         """As `Jobs.state`."""
         return self._jobs.state(self._runs.get(run.run_id))
 
-    def current(self) -> dict[str, Any] | None:
+    def current(self) -> JobStatus | None:
         """As `Jobs.current`."""
         job = self._jobs.current(self._runs.shows)
         return {**job, "pausable": False} if job else None
 
-    def queue_list(self) -> list[dict[str, Any]]:
+    def queue_list(self) -> list[QueueEntry]:
         """As `Jobs.queue_list`."""
         return [{**job, "movable": False} for job in self._jobs.queue_list(self._runs.shows)]
 

@@ -7,8 +7,9 @@ from gradio.themes.utils.fonts import LocalFont
 
 from charlm.public.middleware import doorman
 from charlm.public.quotas import Quotas
+from charlm.public.services import Services
 from charlm.ui.files import VisitorFiles
-from charlm.ui.html import STATIC, Services, asset
+from charlm.ui.html import STATIC, asset
 from charlm.ui.live import route
 
 # (light, dark)

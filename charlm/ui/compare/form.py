@@ -10,12 +10,13 @@ import gradio as gr
 from charlm.config import SampleConfig, escape, escape_lines, unescape_lines
 from charlm.errors import CharLMError, ConfigError
 from charlm.presets import SAMPLE_PRESETS
+from charlm.public.services import Services
 from charlm.serving import Draft
 from charlm.ui.api import whole_of
 from charlm.ui.compare.ranking import found_runs
 from charlm.ui.compare.view import check_room, gone_on, still, stream_columns, texts_in
 from charlm.ui.formatting import count
-from charlm.ui.html import Services, toast
+from charlm.ui.html import toast
 
 # How far the controls reach; the command line and the endpoints take the config's whole range. Low, high, step.
 SLIDERS: dict[str, tuple[float, float, float]] = {
