@@ -13,7 +13,7 @@ from charlm.presets import RunConfig
 from charlm.public.limits import Limits, Visitor
 from charlm.public.quotas import Quotas
 from charlm.runs.run import Run
-from charlm.serving import Begun, Draft, NgramBaselines
+from charlm.serving import GeneratedText, NgramBaselines
 
 if TYPE_CHECKING:
     from charlm.analysis.next_tokens import Outlook
@@ -90,15 +90,19 @@ class ServingAccess(Protocol):
     @property
     def baselines(self) -> NgramBaselines: ...
 
-    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[Draft]: ...
+    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]: ...
 
     def compare(
-        self, runs: Sequence[Run], prompt: str, config: SampleConfig, begun: Mapping[str, Sequence[Begun]] | None = None
-    ) -> Iterator[dict[str, Draft]]: ...
+        self,
+        runs: Sequence[Run],
+        prompt: str,
+        config: SampleConfig,
+        starts: Mapping[str, Sequence[GeneratedText]] | None = None,
+    ) -> Iterator[dict[str, GeneratedText]]: ...
 
     def next_tokens(self, run: Run, prompt: str, text: str, config: SampleConfig, count: int) -> "Outlook": ...
 
-    def with_token(self, run: Run, begun: Begun, place: int, token: int) -> tuple[Begun, int]: ...
+    def with_token(self, run: Run, start: GeneratedText, place: int, token: int) -> tuple[GeneratedText, int]: ...
 
     def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]: ...
 

@@ -13,7 +13,7 @@ from charlm.public.limits import ELSEWHERE, Visitor, check_sampling, check_text_
 from charlm.public.quotas import Quotas
 from charlm.public.runs import Who
 from charlm.runs.run import Run
-from charlm.serving import Begun, Draft, NgramBaselines, Serving
+from charlm.serving import GeneratedText, NgramBaselines, Serving
 
 if TYPE_CHECKING:
     from charlm.analysis.next_tokens import Outlook
@@ -40,7 +40,7 @@ class VisitorServing:
         self._scoring = threading.Lock()
         self._scorers: set[str] = set()  # keys of visitors
 
-    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[Draft]:
+    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]:
         """As `Serving.generate`.
 
         Raises:
@@ -51,17 +51,21 @@ class VisitorServing:
             yield from self._serving.generate(run, prompt, config)
 
     def compare(
-        self, runs: Sequence[Run], prompt: str, config: SampleConfig, begun: Mapping[str, Sequence[Begun]] | None = None
-    ) -> Iterator[dict[str, Draft]]:
+        self,
+        runs: Sequence[Run],
+        prompt: str,
+        config: SampleConfig,
+        starts: Mapping[str, Sequence[GeneratedText]] | None = None,
+    ) -> Iterator[dict[str, GeneratedText]]:
         """As `Serving.compare`; it counts as one generation, or as many as there are samples of one model, or beams.
 
         Raises:
             LimitError: too long, too often, or too many write just now.
         """
-        samples = max([config.samples, *map(len, (begun or {}).values())])
+        samples = max([config.samples, *map(len, (starts or {}).values())])
         check_sampling(self._limits, prompt, config)
         with self._place(len(runs), samples * config.beams):
-            yield from self._serving.compare(runs, prompt, config, begun)
+            yield from self._serving.compare(runs, prompt, config, starts)
 
     def next_tokens(self, run: Run, prompt: str, text: str, config: SampleConfig, count: int) -> "Outlook":
         """As `Serving.next_tokens`.
@@ -72,9 +76,9 @@ class VisitorServing:
         self._quotas.take_look(someone(self._who))
         return self._serving.next_tokens(run, prompt, text, config, count)
 
-    def with_token(self, run: Run, begun: Begun, place: int, token: int) -> tuple[Begun, int]:
+    def with_token(self, run: Run, start: GeneratedText, place: int, token: int) -> tuple[GeneratedText, int]:
         """As `Serving.with_token`."""
-        return self._serving.with_token(run, begun, place, token)
+        return self._serving.with_token(run, start, place, token)
 
     def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
         """As `Serving.evaluate`, one at a time; its seconds count as training.

@@ -18,7 +18,7 @@ from charlm.formats.exports import find_format
 from charlm.presets import from_options
 from charlm.public.services import Services
 from charlm.runs.run import Run
-from charlm.serving import Draft
+from charlm.serving import GeneratedText
 from charlm.serving.service import check_number
 from charlm.training.autosize import autosize
 from charlm.ui.runs.listing import bring_run
@@ -271,7 +271,7 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
     return [generate, compare, next_tokens]
 
 
-def _told(draft: Draft, config: SampleConfig) -> str | list[str]:
+def _told(draft: GeneratedText, config: SampleConfig) -> str | list[str]:
     """Prompt and text of a draft, or why there is none; of several samples all."""
     texts = [one.error or one.prompt + one.text for one in draft.samples]
     return texts if config.samples > 1 else texts[0]
