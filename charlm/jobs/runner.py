@@ -274,14 +274,14 @@ class RunTrainer:
         self.trouble = f"resting, the run cannot be written ({reason}): make room and it goes on by itself"
 
     def fail(self, error: Exception) -> None:
-        """End as failed, with the reason and what would mend it; what was saved stays as it is.
+        """End as failed, with the reason and the fix, if one is known; what was saved stays as it is.
 
         Raises:
             CheckpointError: not even that can be written.
         """
         try:
-            mend = getattr(error, "mend", {})
-            self.run.update(self.progress(), status="failed", message=str(error), mend=mend)
+            fix = getattr(error, "fix", {})
+            self.run.update(self.progress(), status="failed", message=str(error), mend=fix)
         finally:
             self.leave()
 

@@ -114,7 +114,7 @@ class Jobs:
         return self.status(run.run_id)
 
     def retry(self, run_id: str) -> StatusAnswer:
-        """Queue a new run with a failed one's settings and what mends it; see `charlm.runs.fork.retry`."""
+        """Queue a new run with a failed one's settings and the fix for its failure; see `charlm.runs.fork.retry`."""
         from charlm.runs.fork import retry
 
         run, corpus = retry(self.store, self.store.get(run_id))
@@ -312,13 +312,13 @@ class Jobs:
 
     def _fail(self, job: Job, error: CharLMError) -> None:
         """End all of a job that has not ended yet as failed."""
-        reason, mend = str(error), getattr(error, "mend", {})
+        reason, fix = str(error), getattr(error, "fix", {})
         log.warning("%s failed: %s", ", ".join(run.label for run in job.runs), reason)
         for run in job.runs:
             if job.is_done(run.run_id):
                 continue
             try:
-                run.update(status="failed", message=reason, mend=mend)
+                run.update(status="failed", message=reason, mend=fix)
             except CharLMError:
                 self._unwritten[run.run_id] = reason
             finally:

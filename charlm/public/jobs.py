@@ -225,10 +225,10 @@ class VisitorJobs:
 
     def retry(self, run_id: str) -> StatusAnswer:
         """As `Jobs.retry`."""
-        from charlm.runs.fork import mended  # torch takes seconds: not before it is needed
+        from charlm.runs.fork import fixed  # torch takes seconds: not before it is needed
 
         visitor, failed = someone(self._who), self._runs.get(run_id)
-        config = mended(failed)
+        config = fixed(failed)
         check_training(self._limits, config)
         if not config.minutes:  # it was not begun here
             raise LimitError(f"{failed.label} has no limit of time; train it anew, or {ELSEWHERE}")

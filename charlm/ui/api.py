@@ -217,7 +217,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
 
     @_spoken
     def retry(run_id: str) -> dict[str, Any]:
-        """A new run with a failed one's settings and the mend for its failure."""
+        """A new run with a failed one's settings and the fix for its failure."""
         return dict(jobs.retry(run_id))
 
     @_spoken

@@ -77,7 +77,7 @@ def test_a_run_at_work_shows_what_its_job_says() -> None:
 
 
 def test_details_of_a_failed_run_offer_the_mend_else_to_go_on() -> None:
-    failed = FakeRun("a", status="failed", message="loss became <nan>", mend={"learning_rate": 0.01 / 3})
+    failed = FakeRun("a", status="failed", message="loss became <nan>", fix={"learning_rate": 0.01 / 3})
     html = details.details(failed)
     assert "loss became &lt;nan&gt;" in html and 'data-act="retry"' in html and 'data-act="resume"' not in html
     assert "Try again with learning rate 0.0033" in html
