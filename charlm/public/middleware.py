@@ -303,7 +303,7 @@ class Doorman:
         if method == "POST" and path == UPLOAD:
             if not FORM.fullmatch(headers.get("content-type", "")):
                 return PlainTextResponse("An upload is multipart/form-data with a plain boundary", 415)
-            self.quotas.take_upload(visitor)  # before it comes: many at once are many
+            self.quotas.take("upload", visitor)  # before it comes: many at once are many
         if method == "POST" and QUEUED.fullmatch(path):
             self.presence.check_queue(scope["app"].get_blocks()._queue, visitor)
         return None
@@ -314,7 +314,7 @@ class Doorman:
             self.files.own(path, visitor)
         with suppress(LimitError):  # the last request may exceed what is left; the next one is refused
             for _ in paths[1:]:
-                self.quotas.take_upload(visitor)
+                self.quotas.take("upload", visitor)
 
 
 def refused(sentence: str, status: int) -> JSONResponse:

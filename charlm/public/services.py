@@ -1,6 +1,6 @@
 """What pages and endpoints work with: runs, trainings, models and files, of one user or as one visitor meets them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,10 +10,11 @@ from charlm.data.corpus import MAX_BYTES, Corpus
 from charlm.formats.exports import Format
 from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer
 from charlm.presets import RunConfig
-from charlm.public.limits import Limits, Visitor
+from charlm.public.identity import Who
+from charlm.public.limits import Limits
 from charlm.public.quotas import Quotas
 from charlm.runs.run import Run
-from charlm.serving import GeneratedText, NgramBaselines
+from charlm.serving import GeneratedText, NgramBaselines, Starts
 
 if TYPE_CHECKING:
     from charlm.analysis.next_tokens import Outlook
@@ -23,19 +24,12 @@ class RunAccess(Protocol):
     """Runs: `charlm.runs.store.RunStore`, or those of one visitor."""
 
     def list(self) -> list[Run]: ...
-
     def get(self, run_id: str) -> Run: ...
-
     def rename(self, run: Run, label: str) -> None: ...
-
     def trim(self, run: Run) -> int: ...
-
     def delete(self, run: Run) -> None: ...
-
     def trashed(self) -> Sequence[Run]: ...
-
     def restore(self, run_id: str) -> Run: ...
-
     def empty_trash(self) -> int: ...
 
 
@@ -43,44 +37,26 @@ class JobAccess(Protocol):
     """Trainings: `charlm.jobs.service.Jobs`, or within a visitor's limits."""
 
     def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]: ...
-
     def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> StatusAnswer: ...
-
     def fork(
         self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None
     ) -> StatusAnswer: ...
-
     def retry(self, run_id: str) -> StatusAnswer: ...
-
     def pause(self, run_id: str) -> StatusAnswer: ...
-
     def stop(self, run_id: str) -> StatusAnswer: ...
-
     def stop_job(self, run_id: str) -> None: ...
-
     def move(self, run_id: str, by: int) -> StatusAnswer: ...
-
     def interrupted(self) -> list[Run]: ...
-
     def resume_interrupted(self) -> None: ...
-
     def dismiss_interrupted(self) -> None: ...
-
     def status(self, run_id: str, since_step: int = -1) -> StatusAnswer: ...
-
     def state(self, run: Run) -> RunStatus: ...
-
     def current(self) -> JobStatus | None: ...
-
     def queue(self) -> list[list[str]]: ...
-
     def queue_list(self) -> list[QueueEntry]: ...
-
     @property
     def at_once(self) -> int: ...
-
     def set_at_once(self, number: float) -> None: ...
-
     def left(self) -> dict[str, Any]: ...
 
 
@@ -89,23 +65,13 @@ class ServingAccess(Protocol):
 
     @property
     def baselines(self) -> NgramBaselines: ...
-
     def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]: ...
-
     def compare(
-        self,
-        runs: Sequence[Run],
-        prompt: str,
-        config: SampleConfig,
-        starts: Mapping[str, Sequence[GeneratedText]] | None = None,
+        self, runs: Sequence[Run], prompt: str, config: SampleConfig, starts: Starts | None = None
     ) -> Iterator[dict[str, GeneratedText]]: ...
-
     def next_tokens(self, run: Run, prompt: str, text: str, config: SampleConfig, count: int) -> "Outlook": ...
-
     def with_token(self, run: Run, start: GeneratedText, place: int, token: int) -> tuple[GeneratedText, int]: ...
-
     def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]: ...
-
     def lexicon(self, run: Run) -> frozenset[str]: ...
 
 
@@ -113,11 +79,8 @@ class FileAccess(Protocol):
     """Files that are uploaded and downloaded."""
 
     def uploaded(self, given: Any) -> Path: ...
-
     def fresh(self, name: str) -> Path: ...
-
     def text(self, name: str, text: str) -> str: ...
-
     def run(self, run: Run, kind: Format) -> str: ...
 
 
@@ -142,7 +105,7 @@ class Services:
     jobs: JobAccess
     serving: ServingAccess
     files: FileAccess
-    who: Callable[[], Visitor | None] = nobody
+    who: Who = nobody
     quotas: Quotas | None = None
 
     @property

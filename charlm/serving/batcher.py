@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -76,6 +76,9 @@ class GeneratedText:
         whole = (self.prompt + self.text)[-READ_AGAIN:]
         written = min(len(self.text), len(whole) - 1) if len(whole) == READ_AGAIN else len(self.text)
         return whole[: len(whole) - written], whole[len(whole) - written :]
+
+
+Starts = Mapping[str, Sequence[GeneratedText]]  # by run id, texts to be continued
 
 
 class OpenedModel:

@@ -4,7 +4,7 @@ import logging
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,7 @@ from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving.baselines import NgramBaselines
-from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel
+from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel, Starts
 from charlm.tokenizers import Tokenizer
 from charlm.tokenizers.base import without_halves
 
@@ -98,11 +98,7 @@ class Serving:
             yield text
 
     def compare(
-        self,
-        runs: Sequence[Run],
-        prompt: str,
-        config: SampleConfig,
-        starts: Mapping[str, Sequence[GeneratedText]] | None = None,
+        self, runs: Sequence[Run], prompt: str, config: SampleConfig, starts: Starts | None = None
     ) -> Iterator[dict[str, GeneratedText]]:
         """The texts of several runs side by side, by run id, as they grow; each says its own error only.
 
@@ -171,10 +167,10 @@ class Serving:
         with self._lock:
             if sha256 in self._lexicons:
                 return self._lexicons[sha256]
-        corpus = recall(sha256, data_dir())
-        if corpus is None:
+        text = own_text(run)
+        if not text:
             return frozenset()  # not kept: the text may come back
-        words = lexicon(corpus.text)
+        words = lexicon(text)
         with self._lock:
             self._lexicons[sha256] = words
             while len(self._lexicons) > WARM:
@@ -230,7 +226,13 @@ class Serving:
 
         split = split or ("val" if text is None else "all")
         held_out = run.held_out if text is None else held_out
-        text = part_of(self._own_text(run) if text is None else text, split, run.corpus_config, held_out)
+        if text is None and not (text := own_text(run)):
+            name = run.corpus.get("name")
+            gone = f"the text of {run.label} ({name}) is no longer here"
+            raise CorpusError(
+                f"{gone if run.corpus else f'{run.label} was imported without a text'}; give one to evaluate"
+            )
+        text = part_of(text, split, run.corpus_config, held_out)
         model, tokenizer = self.open(run)
         ids = tokenizer.encode(text, skip_unknown=True)
         skipped = len(text) - len(ids) if tokenizer.level == "char" else 0
@@ -244,16 +246,6 @@ class Serving:
             "unknown": int((ids == tokenizer.unk_id).sum()) if tokenizer.unk_id is not None else 0,
             "split": split,
         }
-
-    def _own_text(self, run: Run) -> str:
-        if not run.corpus:
-            raise CorpusError(f"{run.label} was imported without a text; give one to evaluate")
-        corpus = recall(str(run.corpus.get("sha256", "")), data_dir())
-        if corpus is None:
-            raise CorpusError(
-                f"the text of {run.label} ({run.corpus.get('name')}) is no longer here; give one to evaluate"
-            )
-        return corpus.text
 
     def warm_up(self) -> None:
         """Load torch and the shipped models, so that the first click answers at once."""
@@ -275,6 +267,12 @@ class Serving:
         timer = threading.Timer(seconds, work)
         timer.daemon = True
         timer.start()
+
+
+def own_text(run: Run) -> str:
+    """The text a run was trained on; empty if it is no longer at hand."""
+    corpus = recall(str(run.corpus.get("sha256", "")), data_dir())
+    return corpus.text if corpus else ""
 
 
 def _changed_at(path: Path) -> int:
