@@ -227,11 +227,9 @@ class Serving:
         split = split or ("val" if text is None else "all")
         held_out = run.held_out if text is None else held_out
         if text is None and not (text := own_text(run)):
-            name = run.corpus.get("name")
-            gone = f"the text of {run.label} ({name}) is no longer here"
-            raise CorpusError(
-                f"{gone if run.corpus else f'{run.label} was imported without a text'}; give one to evaluate"
-            )
+            gone = f"the text of {run.label} ({run.corpus.get('name')}) is no longer here"
+            why = gone if run.corpus else f"{run.label} was imported without a text"
+            raise CorpusError(f"{why}; give one to evaluate")
         text = part_of(text, split, run.corpus_config, held_out)
         model, tokenizer = self.open(run)
         ids = tokenizer.encode(text, skip_unknown=True)
