@@ -49,7 +49,7 @@ class Jobs:
     def __init__(self, store: RunStore, at_once: int | None = None) -> None:
         self.store = store
         self._queue = JobQueue(self._run, at_once or trainings_at_once())
-        self._unwritten: dict[str, str] = {}  # why runs failed whose run.json could not be written either
+        self._unwritten_failures: dict[str, str] = {}  # why runs failed whose run.json could not be written either
         self._offered: list[str] | None = None  # runs that were interrupted before this process began
 
     def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]:
@@ -102,7 +102,7 @@ class Jobs:
                 run.release()
             raise
         for run in runs:
-            self._unwritten.pop(run.run_id, None)
+            self._unwritten_failures.pop(run.run_id, None)
         self._queue.add(Job(list(runs), corpus, resume=True))
 
     def fork(self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None) -> StatusAnswer:
@@ -279,16 +279,16 @@ class Jobs:
 
     def _failure(self, run: Run) -> str | None:
         """Why a run failed, if its run.json could not say so; writes it down as soon as that is possible."""
-        noted = self._unwritten.get(run.run_id)
+        noted = self._unwritten_failures.get(run.run_id)
         if noted is not None:
             with suppress(CharLMError):
                 run.update(status="failed", message=noted)
-                self._unwritten.pop(run.run_id, None)
+                self._unwritten_failures.pop(run.run_id, None)
         return noted
 
     def _run(self, job: Job) -> None:
         """One job to its end; the queue goes on whatever happens to it."""
-        from charlm.jobs.scheduler import explained, prepare, run_trainers
+        from charlm.jobs.scheduler import explain, prepare, run_trainers
 
         def on_slice() -> None:
             job.last_slice = time.monotonic()
@@ -300,15 +300,15 @@ class Jobs:
             job.corpus = replace(job.corpus, text="")  # from here on its ids are enough
             run_trainers(job.trainers, job.control, on_slice)
         except Exception as error:
-            self._fail(job, explained(error, job.runs[0].train_config.batch_size))
+            self._fail(job, explain(error, job.runs[0].train_config.batch_size))
         self._note_failures(job)
 
     def _note_failures(self, job: Job) -> None:
         """Keep the reasons that trainers could not write into their run.json."""
         for trainer in job.trainers:
-            if trainer.complaint and trainer.run.info.get("status") != "failed":
-                self._unwritten[trainer.run.run_id] = trainer.complaint
-            trainer.complaint = ""
+            if trainer.failure and trainer.run.info.get("status") != "failed":
+                self._unwritten_failures[trainer.run.run_id] = trainer.failure
+            trainer.failure = ""
 
     def _fail(self, job: Job, error: CharLMError) -> None:
         """End all of a job that has not ended yet as failed."""
@@ -320,6 +320,6 @@ class Jobs:
             try:
                 run.update(status="failed", message=reason, mend=fix)
             except CharLMError:
-                self._unwritten[run.run_id] = reason
+                self._unwritten_failures[run.run_id] = reason
             finally:
                 run.release()
