@@ -163,18 +163,17 @@ class JobQueue:
         """All of them, those at work first."""
         return list(self._jobs)
 
-    def position(self, job: Job | None) -> int | None:
-        """0 at work, 1 next; None if it is not here any more."""
+    def position(self, job: Job) -> int | None:
+        """0 at work, 1 next; None if it is no longer here."""
         jobs = self.jobs()
-        if job is None or job not in jobs:
-            return None
-        return 0 if job.started else 1 + [one for one in jobs if not one.started].index(job)
+        waiting = [one for one in jobs if not one.started]
+        return 1 + waiting.index(job) if job in waiting else 0 if job in jobs else None
 
     def add(self, job: Job) -> None:
         """Put a job at the end."""
         with self.lock:
             self._jobs.append(job)
-            self._hire()
+            self._start_threads()
             self.lock.notify_all()
 
     def move(self, job: Job, by: int) -> None:
@@ -190,11 +189,11 @@ class JobQueue:
             self._jobs.remove(job)
             self._jobs.insert(min(max(place + by, first), len(self._jobs)), job)
 
-    def leave(self, job: Job, run_id: str, status: str, message: str = "") -> None:
+    def remove_run(self, job: Job, run_id: str, status: str, message: str = "") -> None:
         """Take one run out of a job that waits; the last one takes the job with it.
 
         Raises:
-            CheckpointError: the run's end cannot be written; it has left all the same.
+            CheckpointError: the run's end cannot be written; it is removed all the same.
         """
         with self.lock:
             run = next(run for run in job.runs if run.run_id == run_id)
@@ -213,11 +212,11 @@ class JobQueue:
         Raises:
             ConfigError: not a whole number from 1 to MOST_AT_ONCE.
         """
-        if isinstance(number, bool) or number != int(number) or not 1 <= number <= MOST_AT_ONCE:
+        if isinstance(number, bool) or not 1 <= number <= MOST_AT_ONCE or number != int(number):
             raise ConfigError(f"from 1 to {MOST_AT_ONCE} trainings can run at once, not {number}")
         with self.lock:
             self.at_once = int(number)
-            self._hire()
+            self._start_threads()
             self.lock.notify_all()
 
     def close(self, seconds: float) -> None:
@@ -228,13 +227,13 @@ class JobQueue:
                 job.control.interrupted = True
                 for run in list(job.runs) if not job.started else ():
                     with suppress(CharLMError):  # unheld and unfinished means interrupted anyhow
-                        self.leave(job, run.run_id, "interrupted")
+                        self.remove_run(job, run.run_id, "interrupted")
             self.lock.notify_all()
         end = time.monotonic() + seconds
         for thread in list(self._threads):
             thread.join(max(0.0, end - time.monotonic()))
 
-    def _hire(self) -> None:
+    def _start_threads(self) -> None:
         """As many threads as may be at work and have work; the lock is held."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         for _ in range(min(self.at_once, len(self._jobs)) - len(self._threads)):

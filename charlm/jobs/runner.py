@@ -259,9 +259,8 @@ class RunTrainer:
     def wait_for_disk(self, reason: str) -> bool:
         """Train no further until the disk takes what waits; returns whether the reason is a new one."""
         before = self.trouble
-        self.trouble = (
-            f"waiting for the disk: the run cannot be written ({reason}); free some space and it goes on by itself"
-        )
+        said = f"waiting for the disk: the run cannot be written ({reason})"
+        self.trouble = f"{said}; free some space and it goes on by itself"
         return self.trouble != before
 
     def fail(self, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""All trainings: started, queued, paused, stopped, resumed, forked, tried again; and where each stands."""
+"""All trainings of this process: started, queued, paused, stopped, resumed, forked, retried; and their state."""
 
 import logging
 import os
@@ -50,7 +50,7 @@ class Jobs:
         self.store = store
         self._queue = JobQueue(self._run, at_once or trainings_at_once())
         self._unwritten_failures: dict[str, str] = {}  # why runs failed whose run.json could not be written either
-        self._offered: list[str] | None = None  # runs that were interrupted before this process began
+        self._offered: list[str] | None = None  # ids of runs that were interrupted before this process began
 
     def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]:
         """Queue a training of one architecture, or a race of several; returns the run ids.
@@ -74,10 +74,10 @@ class Jobs:
 
         Raises:
             ConfigError: an option that may not change, or a value out of range.
-            JobError: it is not resting, or has no budget left.
+            JobError: it is at work, or has no budget left.
             CorpusError: its text is no longer at hand.
         """
-        job, run = self._job_of(run_id), self.store.get(run_id)
+        job, run = self._find(run_id) or self._past(run_id), self.store.get(run_id)
         if job is not None and (job.control.paused or run.status in ACTIVE):
             if options:
                 state = self.status(run_id)["status"]
@@ -122,11 +122,11 @@ class Jobs:
         return self.status(run.run_id)
 
     def interrupted(self, among: Among = everyone) -> list[Run]:
-        """The runs that were cut off when the last server ended, as far as nobody has decided about them yet."""
+        """The runs that were cut off when the last server ended, and that nobody has resumed or dismissed yet."""
         if self._offered is None:
             runs = [run for run in self.store.list() if not run.shipped and run.status == "interrupted"]
             self._offered = [run.run_id for run in reversed(runs)]
-        found = []
+        found: list[Run] = []
         for run_id in self._offered:
             with suppress(CharLMError):  # deleted meanwhile
                 found.append(self.store.get(run_id))
@@ -144,41 +144,40 @@ class Jobs:
         groups: dict[str, list[Run]] = {}
         for run in runs:
             groups.setdefault(run.group or run.run_id, []).append(run)
-        refused = None
-        self._decided(runs)
+        self._offer_no_more(runs)
+        refusals: list[CharLMError] = []
         for group in groups.values():
             try:
                 self._reopen(group, {})
             except CharLMError as error:
-                refused = error
-        if refused is not None:
-            raise refused
+                refusals.append(error)
+        if refusals:
+            raise refusals[-1]
 
     def dismiss_interrupted(self, among: Among = everyone) -> None:
-        """Say no more of the interrupted runs, in this process and later ones; each can still be resumed."""
+        """No longer offer the interrupted runs, in this process and later ones; each can still be resumed."""
         runs = self.interrupted(among)
         for run in runs:
             with suppress(CharLMError):  # it is asked again after a restart, nothing worse
                 run.update(left_alone=True)
-        self._decided(runs)
+        self._offer_no_more(runs)
 
-    def _decided(self, runs: Sequence[Run]) -> None:
-        """Offer these interrupted runs no more."""
+    def _offer_no_more(self, runs: Sequence[Run]) -> None:
         done = {run.run_id for run in runs}
         self._offered = [run_id for run_id in self._offered or () if run_id not in done]
 
     def pause(self, run_id: str) -> StatusAnswer:
-        """Let the job of this run rest after its present step."""
-        self._here(self._job_of(run_id), run_id).control.paused = True
+        """Pause the job of this run after its present step."""
+        self._job_of(run_id).control.paused = True
         return self.status(run_id)
 
     def stop(self, run_id: str) -> StatusAnswer:
         """End this run after its present step and keep what it learned; a queued run is taken out of the queue."""
         with self._queue.lock:
-            job = self._here(self._find(run_id), run_id)
+            job = self._required(self._find(run_id), run_id)
             job.control.stopped.add(run_id)
             if not job.started:
-                self._queue.leave(job, run_id, "stopped", "stopped before it began")
+                self._queue.remove_run(job, run_id, "stopped", "stopped before it began")
         return self.status(run_id)
 
     def move(self, run_id: str, by: int) -> StatusAnswer:
@@ -187,7 +186,7 @@ class Jobs:
         Raises:
             JobError: it does not wait.
         """
-        self._queue.move(self._here(self._find(run_id), run_id), by)
+        self._queue.move(self._required(self._find(run_id), run_id), by)
         return self.status(run_id)
 
     @property
@@ -205,7 +204,7 @@ class Jobs:
 
     def stop_job(self, run_id: str) -> None:
         """Stop the run and all that race with it."""
-        for run in list(self._here(self._job_of(run_id), run_id).runs):
+        for run in list(self._job_of(run_id).runs):
             with suppress(JobError):  # that one has ended already
                 self.stop(run.run_id)
 
@@ -262,16 +261,19 @@ class Jobs:
         """Save and leave: running and waiting jobs end as interrupted and can be resumed."""
         self._queue.close(seconds)
 
-    def _job_of(self, run_id: str) -> Job | None:
-        """The job this run is or was part of: the one it is not done in, if there are two."""
-        return self._find(run_id) or next((job for job in self._queue.jobs() if job.has(run_id)), None)
-
     def _find(self, run_id: str) -> Job | None:
         """The job in which this run trains or waits."""
         return next((job for job in self._queue.jobs() if job.has(run_id) and not job.is_done(run_id)), None)
 
-    def _here(self, job: Job | None, run_id: str) -> Job:
-        """The job that was looked for, if there is one."""
+    def _past(self, run_id: str) -> Job | None:
+        """The job at work in which this run has ended."""
+        return next((job for job in self._queue.jobs() if job.has(run_id)), None)
+
+    def _job_of(self, run_id: str) -> Job:
+        """The job this run is or was part of: the one it is not done in, if there are two."""
+        return self._required(self._find(run_id) or self._past(run_id), run_id)
+
+    def _required(self, job: Job | None, run_id: str) -> Job:
         if job is None:
             run = self.store.get(run_id)
             raise JobError(f"{run.label} is not training here; it is {run.status}")

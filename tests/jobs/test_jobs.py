@@ -430,11 +430,8 @@ def test_a_full_disk_makes_a_run_rest_and_a_stop_ends_it_as_failed(
     monkeypatch.setattr(Run, "update", update)
     full.set()
     state = until(jobs, run_id, "paused")
-    assert (
-        state["message"].startswith("waiting for the disk")
-        and "No space left" in state["message"]
-        and not jobs.is_training()
-    )
+    assert state["message"].startswith("waiting for the disk") and "No space left" in state["message"]
+    assert not jobs.is_training()
     full.clear()
     until_step(jobs, run_id, until(jobs, run_id, "running")["step"] + 1)
     full.set()
