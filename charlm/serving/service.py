@@ -1,4 +1,4 @@
-"""Trained models kept warm, and the texts they write for the page and the endpoints."""
+"""Trained models kept warm, and the texts they generate for the page and the endpoints."""
 
 import logging
 import threading
@@ -17,7 +17,7 @@ from charlm.data.statistics import lexicon
 from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from charlm.serving.baselines import NgramBaselines
+from charlm.serving.baselines import NgramBaselines, keep
 from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel, Starts
 from charlm.tokenizers import Tokenizer
 from charlm.tokenizers.base import without_halves
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # New text is handed on about this often, in seconds; a text a character would drown a browser.
 FLUSH_SECONDS = 0.06
 # All readers together are handed so many pieces a second, and so many while a training runs, which each of them costs
-# some milliseconds; with many readers the pieces grow, up to so many seconds of writing.
+# some milliseconds; with many readers the pieces grow, up to so many seconds of generating.
 PIECES, PACED_PIECES = 200.0, 25.0
 SLOWEST_FLUSH = 2.0
 # How long a text waits for the others of its comparison to begin.
@@ -43,21 +43,21 @@ MAX_COMPARED = 6
 
 
 class Serving:
-    """Opens models of runs once, and lets them write.
+    """Opens models of runs once, and lets them generate, score and predict.
 
     Args:
         store: where the runs are.
         is_training: whether a training runs in this process and should get most of the machine.
-        ladder_tokens: the most tokens that are counted for an n-gram ladder; 0: as many as are usual.
+        baseline_tokens: the most tokens that are counted for n-gram baselines; 0: the usual number.
 
     Attributes:
-        ladders: what the texts of runs cost without a network.
+        baselines: n-gram baselines of the texts of runs.
     """
 
     def __init__(
-        self, store: RunStore, is_training: Callable[[], bool] = lambda: False, ladder_tokens: int = 0
+        self, store: RunStore, is_training: Callable[[], bool] = lambda: False, baseline_tokens: int = 0
     ) -> None:
-        self.store, self.baselines = store, NgramBaselines(ladder_tokens)
+        self.store, self.baselines = store, NgramBaselines(baseline_tokens)
         self._lock = threading.Lock()
         self._is_training = is_training
         self._readers = 0
@@ -67,7 +67,7 @@ class Serving:
         self._lexicons: OrderedDict[str, frozenset[str]] = OrderedDict()
 
     def open(self, run: Run) -> "tuple[LanguageModel, Tokenizer]":
-        """The run's best model and its tokenizer; opened anew when a running training has improved it.
+        """The run's best model and its tokenizer; opened again when a running training has improved it.
 
         Raises:
             CheckpointError: it has no weights yet, or they are damaged.
@@ -78,12 +78,8 @@ class Serving:
     def _open(self, run: Run) -> OpenedModel:
         key = (str(run.folder), _changed_at(run.folder / "best.safetensors"))
         with self._lock:
-            if key not in self._models:
-                self._models[key] = OpenedModel(run.load_model(), run.tokenizer())
-            self._models.move_to_end(key)
-            while len(self._models) > WARM:
-                self._models.popitem(last=False)
-            return self._models[key]
+            opened = self._models.get(key) or OpenedModel(run.load_model(), run.tokenizer())
+            return keep(self._models, key, opened, WARM)
 
     def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]:
         """The text of one run, as it grows; all samples of it.
@@ -172,10 +168,7 @@ class Serving:
             return frozenset()  # not kept: the text may come back
         words = lexicon(text)
         with self._lock:
-            self._lexicons[sha256] = words
-            while len(self._lexicons) > WARM:
-                self._lexicons.popitem(last=False)
-        return words
+            return keep(self._lexicons, sha256, words, WARM)
 
     def next_tokens(self, run: Run, prompt: str, text: str, config: SampleConfig, count: int) -> "Outlook":
         """What the run's model expects at each place of the end of a text, and after it.
