@@ -60,7 +60,7 @@ def test_a_prompt_is_never_markup(page: Any) -> None:
 
 
 def test_stop_ends_the_writing(page: Any, services: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services.serving._scribe, "_is_training", lambda: True)  # or it is done before one can stop
+    monkeypatch.setattr(services.serving._worker, "_is_training", lambda: True)  # or it is done before one can stop
     page.locator("#compare-sampling").get_by_role("button").first.click()
     length = page.locator("#compare-length input[type=number]")
     length.fill(length.get_attribute("max") or "5000")

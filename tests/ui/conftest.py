@@ -20,7 +20,7 @@ from tests.tiny_runs import TEXT, store_in, wait_for
 @pytest.fixture(autouse=True)
 def no_ladders(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a text costs without a network is not measured beside the tests, where it would come at any moment."""
-    monkeypatch.setattr(NgramBaselines, "_ask", lambda *_: None)
+    monkeypatch.setattr(NgramBaselines, "_request", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
