@@ -103,4 +103,4 @@ class JobStatus(QueueEntry):
     queued: int  # jobs that wait behind it
     beside: int  # other jobs at work
     runs: list[TrainerStatus]
-    pausable: NotRequired[bool]
+    pausable: bool

@@ -24,7 +24,7 @@ class Job:
     """Runs trained together.
 
     Attributes:
-        resume: they go on from their saved states.
+        resume: they continue from their saved states.
         started: a thread works on it.
         trainers: one for each run, once the text is prepared.
         last_slice: when a slice last ended, by the monotonic clock.
@@ -47,7 +47,7 @@ class Job:
         return next((trainer for trainer in self.trainers if trainer.run.run_id == run_id), None)
 
     def is_done(self, run_id: str) -> bool:
-        """Whether this run's training has ended, though the job may go on with others."""
+        """Whether this run's training has ended, though others of the job may still train."""
         trainer = self.trainer(run_id)
         return trainer is not None and trainer.ended
 
@@ -81,7 +81,7 @@ class Job:
         if self.trouble:
             return self.trouble
         if run.run_id in self.control.stopped:
-            return "stopping: the present step ends, then what was learned is saved"
+            return "stopping: the present step ends, then the model is saved"
         waited = time.monotonic() - self.last_slice
         if waited > SLOW_SECONDS and not self.control.paused:
             return f"working, {waited:.0f} s since the last step"
@@ -122,6 +122,7 @@ class Job:
             "queued": queued,
             "beside": beside,
             "runs": states,
+            "pausable": True,
         }
 
     def _trainer_status(self, run: Run, position: int) -> TrainerStatus:
@@ -148,7 +149,7 @@ class JobQueue:
         at_once: how many jobs may be at work at the same time.
 
     Attributes:
-        lock: held while the order changes, and by whoever must not be overtaken by a job's start.
+        lock: held while the order changes, and by whoever a job's start must not overtake.
     """
 
     def __init__(self, work: Callable[[Job], None], at_once: int) -> None:
@@ -207,7 +208,7 @@ class JobQueue:
             run.release()
 
     def set_at_once(self, number: float) -> None:
-        """How many jobs may be at work from now on; those that are go on.
+        """How many jobs may be at work from now on; those already at work continue.
 
         Raises:
             ConfigError: not a whole number from 1 to MOST_AT_ONCE.

@@ -1,4 +1,4 @@
-"""One run in training: its model, data and state, and the files it leaves."""
+"""One run in training: its model, data and state, and the files it writes."""
 
 import math
 import time
@@ -52,7 +52,7 @@ class RunTrainer:
     Args:
         run: held by this process.
         dataset: its text as ids, cut as its settings say; trainers share one.
-        resume: go on from the run's saved state.
+        resume: continue from the run's saved state.
 
     Attributes:
         trouble: why it waits for the disk, in a sentence; empty while the disk takes what is written.
@@ -134,7 +134,7 @@ class RunTrainer:
         """Write these after what waits already.
 
         Raises:
-            CheckpointError, OSError: something could not be written; it and all after it go on waiting.
+            CheckpointError, OSError: something could not be written; it and all after it stay in the queue.
         """
         self._writes.extend(writes)
         while self._writes:
@@ -176,7 +176,7 @@ class RunTrainer:
 
     def _write_sample(self) -> None:
         pieces: list[str] = []
-        with suppress(JobError):  # a model that cannot write yet may still learn to
+        with suppress(JobError):  # a model whose numbers grow beyond all bounds may still recover
             pieces.extend(generate(self.learned, self.tokenizer, self.prompt, SAMPLE))
         self.model.train()
         self.run.sample_log.append({"step": self.state.step, "prompt": self.prompt, "text": "".join(pieces)})
@@ -229,7 +229,7 @@ class RunTrainer:
         self._write(lambda: self.run.update(self.progress(), status=status), self._end)
 
     def release(self) -> None:
-        """End without another word: whoever finds the run takes it for interrupted, and goes on from its last save."""
+        """End without a last update: the run counts as interrupted, and resumes from its last save."""
         self.ended = True
         self.run.release()
 
@@ -260,7 +260,7 @@ class RunTrainer:
         """Train no further until the disk takes what waits; returns whether the reason is a new one."""
         before = self.trouble
         said = f"waiting for the disk: the run cannot be written ({reason})"
-        self.trouble = f"{said}; free some space and it goes on by itself"
+        self.trouble = f"{said}; free some space and it continues by itself"
         return self.trouble != before
 
     def fail(self, error: Exception) -> None:

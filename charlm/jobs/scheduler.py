@@ -16,9 +16,9 @@ __all__ = ["Control", "RunTrainer", "prepare", "run_trainers"]
 
 log = logging.getLogger(__name__)
 
-# A slice lasts about this long, so that all curves grow before one's eyes.
+# A slice lasts about this long, so that all curves are seen to grow.
 SLICE_SECONDS = 0.3
-# How often a race that is paused, or waits for the disk, looks whether it may go on.
+# How often a race that is paused, or waits for the disk, looks whether it may continue.
 PAUSE_SECONDS = 0.05
 
 
@@ -28,7 +28,7 @@ def prepare(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[R
     Args:
         runs: held by this process.
         corpus: the text, as cleaned when the runs were made.
-        resume: go on from the runs' saved states.
+        resume: continue from the runs' saved states.
     """
     first = runs[0]
     dataset = dataset_of(first.tokenizer(), corpus, first.train_config, first.corpus_config)

@@ -18,7 +18,7 @@ from charlm.runs.store import RunStore
 
 log = logging.getLogger(__name__)
 
-# Which runs somebody may know of.
+# Which runs are shown to whoever asks.
 Among = Callable[[Run], bool]
 
 
@@ -66,16 +66,16 @@ class Jobs:
         return [run.run_id for run in runs]
 
     def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> StatusAnswer:
-        """Go on with a paused, stopped, interrupted, failed or finished run.
+        """Continue a paused, stopped, interrupted, failed or finished run.
 
         Args:
-            run_id: of the run; if it is paused, all that race with it go on.
+            run_id: of the run; if it is paused, all that race with it continue.
             options: steps, epochs or minutes to add, and other settings of RESUMABLE; not for a paused run.
 
         Raises:
             ConfigError: an option that may not change, or a value out of range.
             JobError: it is at work, or has no budget left.
-            CorpusError: its text is no longer at hand.
+            CorpusError: its text is no longer available.
         """
         job, run = self._find(run_id) or self._past(run_id), self.store.get(run_id)
         if job is not None and (job.control.paused or run.status in ACTIVE):
@@ -106,7 +106,7 @@ class Jobs:
         self._queue.add(Job(list(runs), corpus, resume=True))
 
     def fork(self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None) -> StatusAnswer:
-        """Queue a new run that goes on from what this one has learned, on another text perhaps; see runs/fork.py."""
+        """Queue a new run that starts from this one's weights, on another text perhaps; see runs/fork.py."""
         from charlm.runs.fork import fork
 
         run, corpus = fork(self.store, self.store.get(run_id), options or {}, corpus)
@@ -135,10 +135,10 @@ class Jobs:
         return [run for run in found if among(run)]
 
     def resume_interrupted(self, among: Among = everyone) -> None:
-        """Go on with all of `interrupted`, those of a race as a race.
+        """Resume all of `interrupted`, those of a race as a race.
 
         Raises:
-            CharLMError: why one of them cannot go on; the others do.
+            CharLMError: why one of them cannot be resumed; the others are.
         """
         runs = self.interrupted(among)
         groups: dict[str, list[Run]] = {}
@@ -195,7 +195,7 @@ class Jobs:
         return self._queue.at_once
 
     def set_at_once(self, number: float) -> None:
-        """How many trainings may share the machine from now on; those at work go on.
+        """How many trainings may share the machine from now on; those at work continue.
 
         Raises:
             ConfigError: not a whole number from 1 to MOST_AT_ONCE.
@@ -235,7 +235,7 @@ class Jobs:
         return jobs[0].summary(self._queue.position(jobs[0]) or 0, len(jobs) - 1 - beside, beside)
 
     def left(self) -> dict[str, Any]:
-        """What a visitor may still have; empty where all belongs to one user."""
+        """What a visitor may still have; empty where everything belongs to one user."""
         return {}
 
     def is_training(self) -> bool:
@@ -258,7 +258,7 @@ class Jobs:
         return [job for job in self._queue.jobs() if any(map(among, list(job.runs)))]
 
     def close(self, seconds: float = 5.0) -> None:
-        """Save and leave: running and waiting jobs end as interrupted and can be resumed."""
+        """Save and end: running and waiting jobs end as interrupted and can be resumed."""
         self._queue.close(seconds)
 
     def _find(self, run_id: str) -> Job | None:
@@ -289,7 +289,7 @@ class Jobs:
         return noted
 
     def _run(self, job: Job) -> None:
-        """One job to its end; the queue goes on whatever happens to it."""
+        """Do one job to its end; the queue continues whatever happens to it."""
         from charlm.jobs.scheduler import explain, prepare, run_trainers
 
         def on_slice() -> None:

@@ -258,7 +258,7 @@ class PublicMiddleware:
         await body.end()
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str], visitor: Visitor) -> Response | None:
-        """What is answered at once; None for what may go on.
+        """What is answered at once; None for what may pass.
 
         Raises:
             LimitError: an upload or an event too many.

@@ -12,19 +12,8 @@ from charlm.config import TrainConfig
 from charlm.data.corpus import Corpus
 from charlm.errors import JobError, LimitError
 from charlm.presets import BUDGETS, RunConfig
-from charlm.public.limits import (  # fmt: skip
-    ELSEWHERE,
-    Limits,
-    Visitor,
-    check_context,
-    check_model,
-    check_new,
-    check_text_size,
-    check_tokens,
-    check_training,
-    refuse_above,
-    utf8_size,
-)
+from charlm.public import limits
+from charlm.public.limits import ELSEWHERE, Limits, Visitor
 from charlm.runs.run import ACTIVE, Run
 from charlm.serving.service import own_text
 
@@ -131,7 +120,7 @@ class Quotas:
     def remaining(self, action: Action, visitor: Visitor) -> int:
         """How many of these actions the visitor's own quota still has."""
         with self._lock:
-            return max(0, getattr(self.limits, ACTIONS[action][1]) - self._windows[action].count(visitor.key))
+            return max(0, int(getattr(self.limits, ACTIONS[action][1])) - self._windows[action].count(visitor.key))
 
     def seconds_left(self, visitor: Visitor) -> float:
         """Seconds of training and scoring that the visitor may still have today."""
@@ -226,12 +215,12 @@ class TrainingQuota:
         from charlm.data.dataset import tokenizer_for
         from charlm.training.estimate import count_parameters  # torch takes seconds: not before it is needed
 
-        check_text_size(self._limits, utf8_size(corpus.text))  # before its words are counted
-        check_tokens(self._limits, corpus.text, config.model)
+        limits.check_text_size(self._limits, limits.utf8_size(corpus.text))  # before its words are counted
+        limits.check_tokens(self._limits, corpus.text, config.model)
         vocab_size = tokenizer_for(corpus, config.model, config.corpus).vocab_size
         models = (config.model.resolve_for(arch, vocab_size, len(corpus.text), config.train.seq_len) for arch in archs)
         counted = ((one, count_parameters(one)) for one in models)  # not before the rest has passed
-        check_new(self._limits, utf8_size(corpus.text), config.train, counted)
+        limits.check_new(self._limits, limits.utf8_size(corpus.text), config.train, counted)
 
     def check_run(self, run: Run, corpus: Corpus | None = None) -> None:
         """Refuse to continue a run, perhaps an imported one, that could not have been started here.
@@ -241,10 +230,10 @@ class TrainingQuota:
         """
         from charlm.training.estimate import count_parameters
 
-        check_model(self._limits, run.model_config, count_parameters(run.model_config))
-        check_context(self._limits, run.model_config, run.train_config.batch_size)
-        check_training(self._limits, replace(run.train_config, steps=0, epochs=1.0, minutes=0.0))
-        check_text_size(self._limits, utf8_size(corpus.text if corpus else own_text(run)))
+        limits.check_model(self._limits, run.model_config, count_parameters(run.model_config))
+        limits.check_context(self._limits, run.model_config, run.train_config.batch_size)
+        limits.check_training(self._limits, replace(run.train_config, steps=0, epochs=1.0, minutes=0.0))
+        limits.check_text_size(self._limits, limits.utf8_size(corpus.text if corpus else own_text(run)))
 
     def steps_left(self, run: Run) -> int:
         """Steps that a run may still have, those of the run it was forked from aside.
@@ -264,7 +253,7 @@ class TrainingQuota:
         """Steps and epochs to add: those asked for, else as many steps as are usual, else the run's epochs.
 
         Args:
-            run: that goes on, or is forked.
+            run: that is resumed or forked.
             options: as the visitor gave them.
             usual: steps if none are asked for; 0 where only epochs or minutes limit the run.
             most: steps.
@@ -276,7 +265,7 @@ class TrainingQuota:
         asked = {name: options[name] for name in BUDGETS if options.get(name)}
         if asked:
             wanted = TrainConfig.from_dict(asked if "steps" in asked else {**asked, "steps": 0})  # within their range
-            refuse_above(wanted.steps, most, "steps to add are {}", "add fewer")
+            limits.refuse_above(wanted.steps, most, "steps to add are {}", "add fewer")
             return {"steps": wanted.steps or most, "epochs": wanted.epochs}
         if run.status == "finished" and not usual:
             raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
@@ -290,7 +279,7 @@ class TrainingQuota:
             LimitError: more is asked for than a run may have, or less is left than makes sense.
         """
         asked, most = float(options.get("minutes") or 0), self._limits.run_minutes
-        refuse_above(asked, most, "minutes is {}", "choose fewer")
+        limits.refuse_above(asked, most, "minutes is {}", "choose fewer")
         known = self._quotas.reservations(visitor) if run is not None else ()
         left = most * MINUTE - sum(one.seconds for one in known if run is not None and one.name == run.run_id)
         if left < LEAST_SECONDS:

@@ -61,7 +61,7 @@ class JobAccess(Protocol):
 
 
 class ServingAccess(Protocol):
-    """Models that write: `charlm.serving.Serving`, or within a visitor's limits."""
+    """Models that generate: `charlm.serving.Serving`, or within a visitor's limits."""
 
     @property
     def baselines(self) -> NgramBaselines: ...
@@ -85,7 +85,7 @@ class FileAccess(Protocol):
 
 
 def nobody() -> None:
-    """Who asks where all belongs to one user."""
+    """There are no visitors where everything belongs to one user."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ class Services:
     Attributes:
         store: the runs.
         jobs: the trainings.
-        serving: the models that write.
+        serving: the models.
         files: what is uploaded and downloaded.
-        who: asks; None where all belongs to one user.
+        who: asks; None where everything belongs to one user.
         quotas: what each visitor of a public Space has used; None elsewhere.
     """
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,9 @@ from charlm.errors import CheckpointError, LimitError
 from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer
 from charlm.jobs.service import Jobs
 from charlm.presets import RunConfig
+from charlm.public import limits
 from charlm.public.identity import Who, someone
-from charlm.public.limits import (  # fmt: skip
-    ELSEWHERE,
-    Limits,
-    Visitor,
-    check_context,
-    check_model,
-    check_sampling,
-    check_text_size,
-    check_training,
-    utf8_size,
-)
+from charlm.public.limits import ELSEWHERE, Limits, Visitor
 from charlm.public.quotas import EVALUATION, MINUTE, Quotas, TrainingQuota
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import RunStore, no_run
@@ -72,13 +64,10 @@ class VisitorRuns:
             raise no_run(run_id)
         return run
 
-    def kept(self) -> int:
-        """How many of the visitor's own are kept, the trash aside."""
-        return sum(map(self.owns, self._store.list()))
-
-    def own(self) -> Sequence[Run]:
-        """The visitor's own, deleted ones too."""
-        return [run for run in [*self._store.list(), *self._store.trashed()] if self.owns(run)]
+    def own(self, deleted: bool = False) -> Sequence[Run]:
+        """The visitor's own; `deleted`: those in the trash, too."""
+        runs = [*self._store.list(), *(self._store.trashed() if deleted else ())]
+        return [run for run in runs if self.owns(run)]
 
     def check_room(self, more: int) -> None:
         """Refuse more runs than one may keep.
@@ -86,7 +75,7 @@ class VisitorRuns:
         Raises:
             LimitError: says how many there are.
         """
-        if (kept := self.kept()) + more > self._limits.runs:
+        if (kept := len(self.own())) + more > self._limits.runs:
             raise LimitError(
                 f"{kept} of the {self._limits.runs} runs you may keep on this public Space are there and {more} more "
                 f"{'is' if more == 1 else 'are'} wanted; delete some, train fewer at a time, or {ELSEWHERE}"
@@ -107,12 +96,12 @@ class VisitorRuns:
 
         self.check_room(1)
         if corpus is not None:
-            check_text_size(self._limits, utf8_size(corpus.text))
+            limits.check_text_size(self._limits, limits.utf8_size(corpus.text))
 
         def accept(model: ModelConfig) -> None:
-            check_context(self._limits, model)
+            limits.check_context(self._limits, model)
             if model.is_counted:  # small files make large tables
-                check_model(self._limits, model, 0)
+                limits.check_model(self._limits, model, 0)
 
         most = self._limits.checkpoint_bytes
         return import_file(self._store, path, corpus=corpus, pickles=False, most_bytes=most, accept=accept, **options)
@@ -137,8 +126,7 @@ class VisitorRuns:
         """As `RunStore.restore`.
 
         Raises:
-            CheckpointError: it is not there, or cannot be moved.
-            LimitError: as many runs are kept as may be.
+            CheckpointError, LimitError: it is not there, cannot be moved, or as many runs are kept as may be.
         """
         if run_id not in [run.run_id for run in self._store.trashed() if self.owns(run)]:
             raise CheckpointError(f"there is no run {run_id[:80]!r} in the trash")
@@ -172,9 +160,9 @@ class VisitorServing:
         """As `Serving.generate`.
 
         Raises:
-            LimitError: too long, too often, or too many write just now.
+            LimitError: too long, too often, or too many texts are being written.
         """
-        check_sampling(self._limits, prompt, config)
+        limits.check_sampling(self._limits, prompt, config)
         with self._place(1, config.rows):
             yield from self._serving.generate(run, prompt, config)
 
@@ -184,10 +172,10 @@ class VisitorServing:
         """As `Serving.compare`; it counts as one generation, or as many as there are samples of one model, or beams.
 
         Raises:
-            LimitError: too long, too often, or too many write just now.
+            LimitError: too long, too often, or too many texts are being written.
         """
         samples = max([config.samples, *map(len, (starts or {}).values())])
-        check_sampling(self._limits, prompt, config)
+        limits.check_sampling(self._limits, prompt, config)
         with self._place(len(runs), samples * config.beams):
             yield from self._serving.compare(runs, prompt, config, starts)
 
@@ -207,7 +195,7 @@ class VisitorServing:
             LimitError: the text is too long, the day's minutes are used up, or somebody else's is being scored.
         """
         visitor = someone(self._who)
-        check_text_size(self._limits, utf8_size(own_text(run) if text is None else text))
+        limits.check_text_size(self._limits, limits.utf8_size(own_text(run) if text is None else text))
         with self._turn(visitor):
             self._quotas.reserve(visitor, EVALUATION, EVALUATION_SECONDS)
             began = time.monotonic()
@@ -218,7 +206,7 @@ class VisitorServing:
 
     @contextmanager
     def _turn(self, visitor: Visitor) -> Iterator[None]:
-        """The one place where a text is scored; few may wait for it, and nobody twice."""
+        """Scoring, one text at a time; few visitors may wait for it, and none twice."""
         refusal = LimitError(f"another text is being scored just now; try again in a minute, or {ELSEWHERE}")
         with self._lock:
             if visitor.key in self._scorers or len(self._scorers) >= MOST_SCORERS:
@@ -240,9 +228,9 @@ class VisitorServing:
         """Places among the texts in progress, so many for each model, and as many of the visitor's generations."""
         visitor, texts = someone(self._who), models * rows
         with self._lock:
-            if self._generating + texts > self._limits.together_writing:
+            if (others := self._generating) + texts > self._limits.together_writing:
                 raise LimitError(
-                    f"{self._generating} texts are being written just now; try again in some seconds, or {ELSEWHERE}"
+                    f"{others} texts are being written just now; try again in some seconds, or {ELSEWHERE}"
                 )
             self._quotas.take("text", visitor, rows)
             self._generating += texts
@@ -265,7 +253,7 @@ class VisitorJobs:
 
     def __init__(self, jobs: Jobs, runs: VisitorRuns, who: Who, quotas: Quotas) -> None:
         self._jobs, self._runs, self._who, self._limits = jobs, runs, who, quotas.limits
-        self._quota = TrainingQuota(quotas, runs.own)
+        self._quota = TrainingQuota(quotas, partial(runs.own, deleted=True))
         self._starting = threading.RLock()  # two requests at once count as two
 
     def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]:
@@ -289,15 +277,15 @@ class VisitorJobs:
         return ids
 
     def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> StatusAnswer:
-        """As `Jobs.resume`; a run has its steps and minutes once, however often it goes on."""
+        """As `Jobs.resume`; a run has its steps and minutes once, however often it is resumed."""
         visitor, run, options = someone(self._who), self._runs.get(run_id), options or {}
         if run.status in ACTIVE:
             return self._jobs.resume(run_id, options)
         with self._starting:
             self._quota.check_run(run)
             self._check_room(0)
-            usual, most = max(0, run.train_config.steps - run.step), self._quota.steps_left(run)
-            budget = self._quota.budget(run, options, usual, most)
+            steps = max(0, run.train_config.steps - run.step)
+            budget = self._quota.budget(run, options, steps, self._quota.steps_left(run))
             seconds = self._quota.seconds(visitor, run, options)
             with self._quota.reserved(visitor, seconds, base=run.seconds) as [reservation]:
                 state = self._jobs.resume(run_id, {**options, **budget, "minutes": seconds / MINUTE})
@@ -325,7 +313,7 @@ class VisitorJobs:
 
         visitor, failed = someone(self._who), self._runs.get(run_id)
         config = fixed(failed)
-        check_training(self._limits, config)
+        limits.check_training(self._limits, config)
         if not config.minutes:  # it was not started here
             raise LimitError(f"{failed.label} has no limit of time; train it from scratch, or {ELSEWHERE}")
         with self._starting:
@@ -340,15 +328,15 @@ class VisitorJobs:
     def _check_room(self, new_runs: int) -> None:
         if new_runs:
             self._runs.check_room(new_runs)
-        if self._jobs.waiting() >= self._limits.together_waiting:
-            raise LimitError(
-                f"{self._limits.together_waiting} trainings wait already; try again in some minutes, or {ELSEWHERE}"
-            )
+        if self._jobs.waiting() >= (most := self._limits.together_waiting):
+            raise LimitError(f"{most} trainings wait already; try again in some minutes, or {ELSEWHERE}")
 
     def pause(self, run_id: str) -> StatusAnswer:
         """Refused: others wait for their turn."""
         self._runs.get(run_id)
-        raise LimitError("on a public Space, where others wait, a training cannot rest; stop it, and resume it later")
+        raise LimitError(
+            "a training cannot be paused on a public Space, where others wait; stop it, and resume it later"
+        )
 
     def move(self, run_id: str, by: int) -> StatusAnswer:
         """Refused: the queue keeps its order."""
@@ -408,5 +396,5 @@ class VisitorJobs:
 
     def left(self) -> dict[str, Any]:
         """As `TrainingQuota.left`, and how many `runs` the visitor may still keep."""
-        runs = max(0, self._limits.runs - self._runs.kept())
+        runs = max(0, self._limits.runs - len(self._runs.own()))
         return {**self._quota.left(someone(self._who)), "runs": runs}

@@ -27,7 +27,7 @@ Value = TypeVar("Value")
 KEPT = 256  # results, and keys of runs, in memory
 WAITING = 32  # texts in the queue; more are measured when they are asked for again
 MOST_BYTES = 1 << 12  # of a file
-RETRY_SECONDS = 60.0  # until a text is looked for again that was not at hand
+RETRY_SECONDS = 60.0  # until a text is looked for again that was not available
 MOST_CHARACTERS = {"char": 1, "word": 12, "bpe": 12}  # of a token, by level, where a text is too long to be read whole
 VERSION = 1  # of what is measured; results of another one are measured again
 
@@ -131,7 +131,7 @@ class NgramBaselines:
         """The baselines of the run's text, from the file where they are kept or measured now.
 
         Raises:
-            CorpusError: its text is no longer at hand, or nothing is held out of it.
+            CorpusError: its text is no longer available, or nothing is held out of it.
             CheckpointError: its tokenizer is damaged.
         """
         return self._measured(run, path_of(self.key(run)))
@@ -164,7 +164,7 @@ def measure_run(run: Run, fitted: int = 0) -> "Baselines":
         fitted: the most tokens that are counted; 0: the usual number.
 
     Raises:
-        CorpusError: its text is no longer at hand, or nothing is held out of it.
+        CorpusError: its text is no longer available, or nothing is held out of it.
         CheckpointError: its tokenizer is damaged.
     """
     from charlm.analysis.baselines import FITTED, measure

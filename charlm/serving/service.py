@@ -138,7 +138,7 @@ class Serving:
             self._readers += change
 
     def _flush_seconds(self) -> float:
-        """How long a piece is written before it is handed on; the more readers, the longer."""
+        """Seconds of generating before a piece is handed on; the more readers, the longer."""
         pieces = PACED_PIECES if self._is_training() else PIECES
         return min(max(FLUSH_SECONDS, self._readers / pieces), SLOWEST_FLUSH)
 
@@ -158,7 +158,7 @@ class Serving:
         yield
 
     def lexicon(self, run: Run) -> frozenset[str]:
-        """The words of the run's corpus; empty if that text is no longer at hand."""
+        """The words of the run's corpus; empty if that text is no longer available."""
         sha256 = str(run.corpus.get("sha256", ""))
         with self._lock:
             if sha256 in self._lexicons:
@@ -213,7 +213,7 @@ class Serving:
 
         Raises:
             ConfigError: no such split.
-            CorpusError: fewer than 2 known tokens, or the run's own corpus is no longer at hand.
+            CorpusError: fewer than 2 known tokens, or the run's own corpus is no longer available.
         """
         from charlm.training.evaluate import evaluate
 
@@ -253,7 +253,7 @@ class Serving:
             try:
                 self.warm_up()
             except CharLMError as error:
-                log.warning("a shipped model cannot write: %s", error)
+                log.warning("a shipped model cannot generate: %s", error)
 
         timer = threading.Timer(seconds, work)
         timer.daemon = True
@@ -261,7 +261,7 @@ class Serving:
 
 
 def own_text(run: Run) -> str:
-    """The text a run was trained on; empty if it is no longer at hand."""
+    """The text a run was trained on; empty if it is no longer available."""
     corpus = recall(str(run.corpus.get("sha256", "")), data_dir())
     return corpus.text if corpus else ""
 
