@@ -8,112 +8,31 @@ from functools import partial
 from charlm.data.corpus import Corpus
 from charlm.data.dataset import dataset_of
 from charlm.errors import CharLMError, Halted, JobError
-from charlm.jobs.runner import Control, RunTrainer
+from charlm.jobs import Control
+from charlm.jobs.runner import RunTrainer
 from charlm.runs.run import Run
 
 __all__ = ["Control", "RunTrainer", "prepare", "run_trainers"]
 
 log = logging.getLogger(__name__)
 
-# A slice lasts about this long, so that all curves grow before one's eyes.
+# A slice lasts about this long, so that all curves are seen to grow.
 SLICE_SECONDS = 0.3
-# How often a resting race looks whether it may go on.
+# How often a race that is paused, or waits for the disk, looks whether it may continue.
 PAUSE_SECONDS = 0.05
 
 
 def prepare(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[RunTrainer]:
-    """Racers for runs of one text and the same settings, over one set of ids; the text itself is not kept.
+    """Trainers for runs of one text and the same settings, over one set of ids; the text itself is not kept.
 
     Args:
         runs: held by this process.
         corpus: the text, as cleaned when the runs were made.
-        resume: go on from the runs' saved states.
+        resume: continue from the runs' saved states.
     """
     first = runs[0]
     dataset = dataset_of(first.tokenizer(), corpus, first.train_config, first.corpus_config)
     return [RunTrainer(run, dataset, resume) for run in runs]
-
-
-def _rounds(trainers: Sequence[RunTrainer], control: Control) -> Iterator[None]:
-    """Let the trainers take turns until all have ended; yield after each slice. After a round all have equal steps."""
-    steps = 1
-    while alive := [trainer for trainer in trainers if not trainer.ended]:
-        goal = min(trainer.state.step for trainer in alive) + steps
-        for trainer in alive:
-            while not trainer.ended and trainer.state.step < goal:  # a pause may cut a slice short
-                guarded(trainer, partial(trainer.advance, goal, control))
-                yield
-        slowest = max(trainer.slowest for trainer in alive)
-        steps = max(1, min(100, int(SLICE_SECONDS / slowest))) if slowest else 1
-
-
-def guarded(trainer: RunTrainer, action: Callable[[], None], ending: str = "") -> None:
-    """Run `action`; what goes wrong ends this trainer as failed and leaves the others alone.
-
-    Args:
-        trainer: whose action it is; it rests if the disk refuses what the action writes.
-        action: what to do.
-        ending: stopped or interrupted: it is to end now, whatever the disk says.
-    """
-    try:
-        action()
-    except Halted:
-        pass  # what is to come ends it
-    except Exception as error:
-        reason = refusal(error)
-        if reason and ending == "interrupted":
-            log.warning("%s (%s) cannot be saved: %s", trainer.run.label, trainer.run.run_id, reason)
-            trainer.leave()
-        elif reason and not ending and (trainer.run.folder / "run.json").exists():
-            _rest(trainer, reason)
-        else:
-            _fail(trainer, explained(error, trainer.dataset.batch_size))
-
-
-def refusal(error: BaseException | None) -> str:
-    """What the disk said, if an error comes from that; else empty."""
-    while error is not None and not isinstance(error, OSError):
-        error = error.__cause__
-    return error.strerror or str(error) if error is not None else ""
-
-
-def explained(error: Exception, batch_size: int) -> CharLMError:
-    """An error as a sentence with a way out; what nobody foresaw goes into the log.
-
-    Args:
-        error: what ended a training.
-        batch_size: rows it was trained with.
-    """
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower()):
-        if batch_size < 2:
-            return JobError("out of memory with batch_size 1; choose a smaller hidden_size or seq_len")
-        half = batch_size // 2
-        return JobError(
-            f"out of memory; halve batch_size ({half}), or choose a smaller hidden_size", {"batch_size": half}
-        )
-    if reason := refusal(error):
-        return JobError(f"the run cannot be saved: {reason}; make room, then resume it")
-    if isinstance(error, CharLMError):
-        return error
-    log.error("a training broke off", exc_info=error)
-    return JobError(f"training broke off: {str(error) or type(error).__name__}")
-
-
-def _rest(trainer: RunTrainer, reason: str) -> None:
-    before = trainer.trouble
-    trainer.rest(reason)
-    if trainer.trouble != before:
-        log.warning("%s (%s): %s", trainer.run.label, trainer.run.run_id, trainer.trouble)
-
-
-def _fail(trainer: RunTrainer, error: Exception) -> None:
-    """End a trainer as failed; where even that cannot be written, `complaint` says so."""
-    trainer.complaint = str(error) or type(error).__name__
-    log.warning("%s (%s) failed: %s", trainer.run.label, trainer.run.run_id, trainer.complaint)
-    try:
-        trainer.fail(error)
-    except CharLMError as second:
-        log.error("%s (%s): that cannot be noted: %s", trainer.run.label, trainer.run.run_id, second)
 
 
 def run_trainers(trainers: Sequence[RunTrainer], control: Control, on_slice: Callable[[], None] = lambda: None) -> None:
@@ -122,10 +41,10 @@ def run_trainers(trainers: Sequence[RunTrainer], control: Control, on_slice: Cal
     Args:
         trainers: their runs are held by this process.
         control: looked at between steps.
-        on_slice: called after each slice and, again and again, while the race rests.
+        on_slice: called after each slice and, again and again, while the race is paused or waits for the disk.
     """
     for trainer in trainers:
-        guarded(trainer, trainer.open)
+        _attempt(trainer, trainer.open)
     if control.interrupted:
         _end(trainers, "interrupted")
     _wait(trainers, control, on_slice)
@@ -135,17 +54,31 @@ def run_trainers(trainers: Sequence[RunTrainer], control: Control, on_slice: Cal
         _wait(trainers, control, on_slice)
 
 
+def _rounds(trainers: Sequence[RunTrainer], control: Control) -> Iterator[None]:
+    """Let the trainers take turns until all have ended; yield after each slice. After a round all have equal steps."""
+    steps = 1
+    while active := [trainer for trainer in trainers if not trainer.ended]:
+        goal = min(trainer.state.step for trainer in active) + steps
+        for trainer in active:
+            while not trainer.ended and trainer.state.step < goal:  # a pause may cut a slice short
+                _attempt(trainer, partial(trainer.advance, goal, control))
+                yield
+        slowest = max(trainer.slowest for trainer in active)
+        steps = max(1, min(100, int(SLICE_SECONDS / slowest))) if slowest else 1
+
+
 def _wait(trainers: Sequence[RunTrainer], control: Control, on_slice: Callable[[], None]) -> None:
-    """Rest as long as that is wished, or the disk does not take what has to be written."""
-    while (control.paused or any(trainer.trouble for trainer in trainers)) and not all(
-        trainer.ended for trainer in trainers
-    ):
+    """Wait while the race is paused, or the disk does not take what has to be written."""
+    while active := [trainer for trainer in trainers if not trainer.ended]:
+        waiting = [trainer for trainer in active if trainer.trouble]
+        if not (control.paused or waiting):
+            return
         time.sleep(PAUSE_SECONDS)
         on_slice()
-        _obey(trainers, control)
-        for trainer in trainers:
+        _obey(active, control)
+        for trainer in waiting:
             if trainer.trouble and not trainer.ended:
-                guarded(trainer, trainer.retry)
+                _attempt(trainer, trainer.retry_writing)
 
 
 def _obey(trainers: Sequence[RunTrainer], control: Control) -> None:
@@ -158,4 +91,67 @@ def _obey(trainers: Sequence[RunTrainer], control: Control) -> None:
 def _end(trainers: Sequence[RunTrainer], status: str) -> None:
     for trainer in trainers:
         if not trainer.ended:
-            guarded(trainer, partial(trainer.finish, status), ending=status)
+            _attempt(trainer, partial(trainer.finish, status), ending=status)
+
+
+def _attempt(trainer: RunTrainer, action: Callable[[], None], ending: str = "") -> None:
+    """Run `action`; what goes wrong ends this trainer as failed and leaves the others alone.
+
+    Args:
+        trainer: whose action it is; it waits if the disk refuses what the action writes.
+        action: what to do.
+        ending: stopped or interrupted: it is to end now, whatever the disk says.
+    """
+    name = f"{trainer.run.label} ({trainer.run.run_id})"
+    try:
+        action()
+    except Halted:
+        pass  # what is to come ends it
+    except Exception as error:
+        reason = disk_error(error)
+        if reason and ending == "interrupted":
+            log.warning("%s cannot be saved: %s", name, reason)
+            trainer.release()
+        elif reason and not ending and (trainer.run.folder / "run.json").exists():
+            if trainer.wait_for_disk(reason):
+                log.warning("%s: %s", name, trainer.trouble)
+        else:
+            _fail(trainer, name, explain(error, trainer.dataset.batch_size))
+
+
+def _fail(trainer: RunTrainer, name: str, error: CharLMError) -> None:
+    """End a trainer as failed; where even that cannot be written, `failure` says so."""
+    trainer.failure = str(error) or type(error).__name__
+    log.warning("%s failed: %s", name, trainer.failure)
+    try:
+        trainer.fail(error)
+    except CharLMError as second:
+        log.error("%s: that cannot be written: %s", name, second)
+
+
+def disk_error(error: BaseException | None) -> str:
+    """What the disk said, if an error comes from that; else empty."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__
+    return error.strerror or str(error) if error is not None else ""
+
+
+def explain(error: Exception, batch_size: int) -> CharLMError:
+    """An error as a sentence with a way out; what nobody foresaw goes into the log.
+
+    Args:
+        error: what ended a training.
+        batch_size: rows it was trained with.
+    """
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower()):
+        if batch_size < 2:
+            return JobError("out of memory with batch_size 1; choose a smaller hidden_size or seq_len")
+        half = batch_size // 2
+        said = f"out of memory; halve batch_size ({half}), or choose a smaller hidden_size"
+        return JobError(said, {"batch_size": half})
+    if reason := disk_error(error):
+        return JobError(f"the run cannot be saved: {reason}; free some space, then resume it")
+    if isinstance(error, CharLMError):
+        return error
+    log.error("a training broke off", exc_info=error)
+    return JobError(f"training broke off: {str(error) or type(error).__name__}")

@@ -1,4 +1,4 @@
-"""All trainings: started, queued, paused, stopped, resumed, forked, tried again; and where each stands."""
+"""All trainings of this process: started, queued, paused, stopped, resumed, forked, retried; and their state."""
 
 import logging
 import os
@@ -10,14 +10,15 @@ from typing import Any
 
 from charlm.data.corpus import Corpus
 from charlm.errors import CharLMError, ConfigError, JobError
-from charlm.jobs.queue import MOST_AT_ONCE, STATUS_NUMBERS, Job, JobQueue
+from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer, run_status
+from charlm.jobs.queue import MOST_AT_ONCE, Job, JobQueue
 from charlm.presets import RunConfig
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import RunStore
 
 log = logging.getLogger(__name__)
 
-# Which runs somebody may know of.
+# Which runs are shown to whoever asks.
 Among = Callable[[Run], bool]
 
 
@@ -48,8 +49,8 @@ class Jobs:
     def __init__(self, store: RunStore, at_once: int | None = None) -> None:
         self.store = store
         self._queue = JobQueue(self._run, at_once or trainings_at_once())
-        self._unwritten: dict[str, str] = {}  # why runs failed whose run.json could not be written either
-        self._offered: list[str] | None = None  # runs that were interrupted before this process began
+        self._unwritten_failures: dict[str, str] = {}  # why runs failed whose run.json could not be written either
+        self._offered: list[str] | None = None  # ids of runs that were interrupted before this process began
 
     def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]:
         """Queue a training of one architecture, or a race of several; returns the run ids.
@@ -58,26 +59,25 @@ class Jobs:
             ConfigError, CorpusError: a setting or the text does not allow it.
             CheckpointError: the runs' folder cannot be written.
         """
-        from charlm.jobs.scheduler import Control
         from charlm.runs.create import create_runs  # torch takes seconds: not before it is needed
 
         runs = create_runs(self.store, corpus, config, archs)
-        self._queue.add(Job(runs, corpus, Control()))
+        self._queue.add(Job(runs, corpus))
         return [run.run_id for run in runs]
 
-    def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Go on with a paused, stopped, interrupted, failed or finished run.
+    def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> StatusAnswer:
+        """Continue a paused, stopped, interrupted, failed or finished run.
 
         Args:
-            run_id: of the run; if it is paused, all that race with it go on.
+            run_id: of the run; if it is paused, all that race with it continue.
             options: steps, epochs or minutes to add, and other settings of RESUMABLE; not for a paused run.
 
         Raises:
             ConfigError: an option that may not change, or a value out of range.
-            JobError: it is not resting, or has no budget left.
-            CorpusError: its text is no longer at hand.
+            JobError: it is at work, or has no budget left.
+            CorpusError: its text is no longer available.
         """
-        job, run = self._job_of(run_id), self.store.get(run_id)
+        job, run = self._find(run_id) or self._past(run_id), self.store.get(run_id)
         if job is not None and (job.control.paused or run.status in ACTIVE):
             if options:
                 state = self.status(run_id)["status"]
@@ -89,7 +89,6 @@ class Jobs:
 
     def _reopen(self, runs: Sequence[Run], options: Mapping[str, Any]) -> None:
         """Queue ended runs of one text again, all or none."""
-        from charlm.jobs.scheduler import Control
         from charlm.runs.resume import reopen
 
         held: list[Run] = []
@@ -103,35 +102,31 @@ class Jobs:
                 run.release()
             raise
         for run in runs:
-            self._unwritten.pop(run.run_id, None)
-        self._queue.add(Job(list(runs), corpus, Control(), resume=True))
+            self._unwritten_failures.pop(run.run_id, None)
+        self._queue.add(Job(list(runs), corpus, resume=True))
 
-    def fork(
-        self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None
-    ) -> dict[str, Any]:
-        """Queue a new run that goes on from what this one has learned, on another text perhaps; see runs/fork.py."""
-        from charlm.jobs.scheduler import Control
+    def fork(self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None) -> StatusAnswer:
+        """Queue a new run that starts from this one's weights, on another text perhaps; see runs/resume.py."""
         from charlm.runs.resume import fork
 
         run, corpus = fork(self.store, self.store.get(run_id), options or {}, corpus)
-        self._queue.add(Job([run], corpus, Control(), resume=True))
+        self._queue.add(Job([run], corpus, resume=True))
         return self.status(run.run_id)
 
-    def retry(self, run_id: str) -> dict[str, Any]:
-        """Queue a new run with a failed one's settings and what mends it; see `charlm.runs.resume.retry`."""
-        from charlm.jobs.scheduler import Control
+    def retry(self, run_id: str) -> StatusAnswer:
+        """Queue a new run with a failed one's settings and the fix for its failure; see runs/resume.py."""
         from charlm.runs.resume import retry
 
         run, corpus = retry(self.store, self.store.get(run_id))
-        self._queue.add(Job([run], corpus, Control(), resume=True))
+        self._queue.add(Job([run], corpus, resume=True))
         return self.status(run.run_id)
 
     def interrupted(self, among: Among = everyone) -> list[Run]:
-        """The runs that were cut off when the last server ended, as far as nobody has decided about them yet."""
+        """The runs that were cut off when the last server ended, and that nobody has resumed or dismissed yet."""
         if self._offered is None:
             runs = [run for run in self.store.list() if not run.shipped and run.status == "interrupted"]
             self._offered = [run.run_id for run in reversed(runs)]
-        found = []
+        found: list[Run] = []
         for run_id in self._offered:
             with suppress(CharLMError):  # deleted meanwhile
                 found.append(self.store.get(run_id))
@@ -140,59 +135,58 @@ class Jobs:
         return [run for run in found if among(run)]
 
     def resume_interrupted(self, among: Among = everyone) -> None:
-        """Go on with all of `interrupted`, those of a race as a race.
+        """Resume all of `interrupted`, those of a race as a race.
 
         Raises:
-            CharLMError: why one of them cannot go on; the others do.
+            CharLMError: why one of them cannot be resumed; the others are.
         """
         runs = self.interrupted(among)
         groups: dict[str, list[Run]] = {}
         for run in runs:
             groups.setdefault(run.group or run.run_id, []).append(run)
-        refused = None
-        self._decided(runs)
+        self._offer_no_more(runs)
+        refusals: list[CharLMError] = []
         for group in groups.values():
             try:
                 self._reopen(group, {})
             except CharLMError as error:
-                refused = error
-        if refused is not None:
-            raise refused
+                refusals.append(error)
+        if refusals:
+            raise refusals[-1]
 
     def dismiss_interrupted(self, among: Among = everyone) -> None:
-        """Say no more of the interrupted runs, in this process and later ones; each can still be resumed."""
+        """No longer offer the interrupted runs, in this process and later ones; each can still be resumed."""
         runs = self.interrupted(among)
         for run in runs:
             with suppress(CharLMError):  # it is asked again after a restart, nothing worse
                 run.update(left_alone=True)
-        self._decided(runs)
+        self._offer_no_more(runs)
 
-    def _decided(self, runs: Sequence[Run]) -> None:
-        """Offer these interrupted runs no more."""
+    def _offer_no_more(self, runs: Sequence[Run]) -> None:
         done = {run.run_id for run in runs}
         self._offered = [run_id for run_id in self._offered or () if run_id not in done]
 
-    def pause(self, run_id: str) -> dict[str, Any]:
-        """Let the job of this run rest after its present step."""
-        self._here(self._job_of(run_id), run_id).control.paused = True
+    def pause(self, run_id: str) -> StatusAnswer:
+        """Pause the job of this run after its present step."""
+        self._job_of(run_id).control.paused = True
         return self.status(run_id)
 
-    def stop(self, run_id: str) -> dict[str, Any]:
+    def stop(self, run_id: str) -> StatusAnswer:
         """End this run after its present step and keep what it learned; a queued run is taken out of the queue."""
         with self._queue.lock:
-            job = self._here(self._find(run_id), run_id)
+            job = self._required(self._find(run_id), run_id)
             job.control.stopped.add(run_id)
-            if not job.begun:
-                self._queue.leave(job, run_id, "stopped", "stopped before it began")
+            if not job.started:
+                self._queue.remove_run(job, run_id, "stopped", "stopped before it began")
         return self.status(run_id)
 
-    def move(self, run_id: str, by: int) -> dict[str, Any]:
+    def move(self, run_id: str, by: int) -> StatusAnswer:
         """Move a waiting job by so many places in the queue, towards its front if negative, as far as there is room.
 
         Raises:
             JobError: it does not wait.
         """
-        self._queue.move(self._here(self._find(run_id), run_id), by)
+        self._queue.move(self._required(self._find(run_id), run_id), by)
         return self.status(run_id)
 
     @property
@@ -200,8 +194,8 @@ class Jobs:
         """How many trainings may share the machine."""
         return self._queue.at_once
 
-    def set_at_once(self, number: int) -> None:
-        """How many trainings may share the machine from now on; those at work go on.
+    def set_at_once(self, number: float) -> None:
+        """How many trainings may share the machine from now on; those at work continue.
 
         Raises:
             ConfigError: not a whole number from 1 to MOST_AT_ONCE.
@@ -210,60 +204,51 @@ class Jobs:
 
     def stop_job(self, run_id: str) -> None:
         """Stop the run and all that race with it."""
-        for run in list(self._here(self._job_of(run_id), run_id).runs):
+        for run in list(self._job_of(run_id).runs):
             with suppress(JobError):  # that one has ended already
                 self.stop(run.run_id)
 
-    def status(self, run_id: str, since_step: int = -1) -> dict[str, Any]:
-        """Where a run stands: DESIGN's /status, with `metrics` rows beyond `since_step`."""
+    def status(self, run_id: str, since_step: int = -1) -> StatusAnswer:
+        """The state of a run: DESIGN's /status, with `metrics` rows beyond `since_step`."""
         job = self._find(run_id)  # before the run is read: what ends in between is then read as ended
         run = self.store.get(run_id)
         sample = run.sample()
         state = self._state(job, run)
         return {**state, "metrics": run.metrics(since_step), "sample": sample.get("text", "") if sample else ""}
 
-    def state(self, run: Run) -> dict[str, Any]:
+    def state(self, run: Run) -> RunStatus:
         """The same of a run that is open already, without what would have to be read: no metrics and no sample."""
         return self._state(self._find(run.run_id), run)
 
-    def _state(self, job: Job | None, run: Run) -> dict[str, Any]:
-        # A job's own run need not ask who holds it; any other reads its run.json again if that has just ended.
-        word = run.status if job is None or run.info.get("status") not in ACTIVE else job.status
-        message, progress = run.message, job.progress(run) if job else run.progress
-        trainer = job.trainer(run.run_id) if job else None
-        place = self._queue.position(job)
+    def _state(self, job: Job | None, run: Run) -> RunStatus:
+        state = job.run_status(run, self._queue.position(job)) if job else run_status(run)
         if (failure := self._failure(run)) is not None:
-            word, message = "failed", failure
-        elif job is not None and word in ACTIVE:
-            message = job.message(run, place or 0)
-        return {
-            "run_id": run.run_id,
-            "status": word,
-            **{name: progress.get(name) for name in STATUS_NUMBERS},
-            "eta_seconds": trainer.eta_seconds() if trainer and word in ACTIVE else None,
-            "position": place if word in ACTIVE else None,  # it may have ended while it was looked at
-            "message": message,
-        }
+            return {**state, "status": "failed", "message": failure, "eta_seconds": None, "position": None}
+        return state
 
-    def current(self, among: Among = everyone) -> dict[str, Any] | None:
-        """The first job at work, or the next one in the queue; None if there is none. For the strip of the page."""
+    def current(self, among: Among = everyone) -> JobStatus | None:
+        """The first job at work, or the next one in the queue; None if there is none. For the status bar."""
         jobs = self._jobs(among)
         if not jobs:
             return None
-        beside = sum(job.begun for job in jobs[1:])
-        return jobs[0].summary(len(jobs) - 1 - beside, beside, self._queue.position(jobs[0]) or 0)
+        beside = sum(job.started for job in jobs[1:])
+        return jobs[0].summary(self._queue.position(jobs[0]) or 0, len(jobs) - 1 - beside, beside)
+
+    def left(self) -> dict[str, Any]:
+        """What a visitor may still have; empty where everything belongs to one user."""
+        return {}
 
     def is_training(self) -> bool:
         """Whether a training takes its share of the machine just now."""
-        return any(job.begun and job.status == "running" for job in self._queue.jobs())
+        return any(job.started and job.status == "running" for job in self._queue.jobs())
 
     def waiting(self) -> int:
         """How many jobs wait for their turn."""
-        return sum(not job.begun for job in self._queue.jobs())
+        return sum(not job.started for job in self._queue.jobs())
 
-    def queue_list(self, among: Among = everyone) -> list[dict[str, Any]]:
-        """A line for each job, those at work (position 0) first: run_ids, archs, title, corpus, status, position."""
-        return [job.brief(self._queue.position(job) or 0) for job in self._jobs(among)]
+    def queue_list(self, among: Among = everyone) -> list[QueueEntry]:
+        """A row for each job, those at work (position 0) first."""
+        return [job.entry(self._queue.position(job) or 0) for job in self._jobs(among)]
 
     def queue(self, among: Among = everyone) -> list[list[str]]:
         """The run ids of each job, the one at work first."""
@@ -273,19 +258,22 @@ class Jobs:
         return [job for job in self._queue.jobs() if any(map(among, list(job.runs)))]
 
     def close(self, seconds: float = 5.0) -> None:
-        """Save and leave: running and waiting jobs end as interrupted and can be resumed."""
+        """Save and end: running and waiting jobs end as interrupted and can be resumed."""
         self._queue.close(seconds)
-
-    def _job_of(self, run_id: str) -> Job | None:
-        """The job this run is or was part of: the one it is not done in, if there are two."""
-        return self._find(run_id) or next((job for job in self._queue.jobs() if job.has(run_id)), None)
 
     def _find(self, run_id: str) -> Job | None:
         """The job in which this run trains or waits."""
         return next((job for job in self._queue.jobs() if job.has(run_id) and not job.is_done(run_id)), None)
 
-    def _here(self, job: Job | None, run_id: str) -> Job:
-        """The job that was looked for, if there is one."""
+    def _past(self, run_id: str) -> Job | None:
+        """The job at work in which this run has ended."""
+        return next((job for job in self._queue.jobs() if job.has(run_id)), None)
+
+    def _job_of(self, run_id: str) -> Job:
+        """The job this run is or was part of: the one it is not done in, if there are two."""
+        return self._required(self._find(run_id) or self._past(run_id), run_id)
+
+    def _required(self, job: Job | None, run_id: str) -> Job:
         if job is None:
             run = self.store.get(run_id)
             raise JobError(f"{run.label} is not training here; it is {run.status}")
@@ -293,19 +281,19 @@ class Jobs:
 
     def _failure(self, run: Run) -> str | None:
         """Why a run failed, if its run.json could not say so; writes it down as soon as that is possible."""
-        noted = self._unwritten.get(run.run_id)
+        noted = self._unwritten_failures.get(run.run_id)
         if noted is not None:
             with suppress(CharLMError):
                 run.update(status="failed", message=noted)
-                self._unwritten.pop(run.run_id, None)
+                self._unwritten_failures.pop(run.run_id, None)
         return noted
 
     def _run(self, job: Job) -> None:
-        """One job to its end; the queue goes on whatever happens to it."""
-        from charlm.jobs.scheduler import explained, prepare, run_trainers
+        """Do one job to its end; the queue continues whatever happens to it."""
+        from charlm.jobs.scheduler import explain, prepare, run_trainers
 
         def on_slice() -> None:
-            job.moved = time.monotonic()
+            job.last_slice = time.monotonic()
             self._note_failures(job)
             time.sleep(0)  # whoever asks for the state gets a turn
 
@@ -314,26 +302,26 @@ class Jobs:
             job.corpus = replace(job.corpus, text="")  # from here on its ids are enough
             run_trainers(job.trainers, job.control, on_slice)
         except Exception as error:
-            self._fail(job, explained(error, job.runs[0].train_config.batch_size))
+            self._fail(job, explain(error, job.runs[0].train_config.batch_size))
         self._note_failures(job)
 
     def _note_failures(self, job: Job) -> None:
         """Keep the reasons that trainers could not write into their run.json."""
         for trainer in job.trainers:
-            if trainer.complaint and trainer.run.info.get("status") != "failed":
-                self._unwritten[trainer.run.run_id] = trainer.complaint
-            trainer.complaint = ""
+            if trainer.failure and trainer.run.info.get("status") != "failed":
+                self._unwritten_failures[trainer.run.run_id] = trainer.failure
+            trainer.failure = ""
 
     def _fail(self, job: Job, error: CharLMError) -> None:
         """End all of a job that has not ended yet as failed."""
-        reason, mend = str(error), getattr(error, "mend", {})
+        reason, fix = str(error), getattr(error, "fix", {})
         log.warning("%s failed: %s", ", ".join(run.label for run in job.runs), reason)
         for run in job.runs:
             if job.is_done(run.run_id):
                 continue
             try:
-                run.update(status="failed", message=reason, mend=mend)
+                run.update(status="failed", message=reason, mend=fix)
             except CharLMError:
-                self._unwritten[run.run_id] = reason
+                self._unwritten_failures[run.run_id] = reason
             finally:
                 run.release()

@@ -1,4 +1,4 @@
-"""Published tutorials as settings and figures, and how they measured: what `reproduce` trains and compares with."""
+"""Published tutorials: their settings and losses, and how these were measured. `reproduce` trains and compares."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,21 +20,6 @@ LOG = "analysis/reproduce.jsonl"  # in the run's folder: a line an epoch
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A published loss, in nats per token.
-
-    Attributes:
-        arch: of the model.
-        loss: what was published.
-        epoch: after which; 0: the best of all.
-    """
-
-    arch: str
-    loss: float
-    epoch: int = 0
-
-
-@dataclass(frozen=True)
 class Tutorial:
     """What is trained.
 
@@ -43,8 +28,8 @@ class Tutorial:
         corpus: of the catalog; or what it is called, if `text` is given.
         archs: one after the other.
         epochs: as published.
-        figures: that were published.
         way: how its losses were measured, one of WAYS.
+        losses: as published, in nats per token, by architecture and epoch; epoch 0: the best of all.
         preset, options: the settings.
         text: the text itself.
     """
@@ -54,7 +39,7 @@ class Tutorial:
     archs: tuple[str, ...]
     epochs: int
     way: str
-    figures: tuple[Figure, ...]
+    losses: Mapping[str, Mapping[int, float]]
     preset: str
     options: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
@@ -78,52 +63,22 @@ text is held whole, and what the model writes is the text itself.
 
 TUTORIALS: dict[str, Tutorial] = {
     "grimm": Tutorial(
-        "Grimms' Fairy Tales by LSTM, GRU and RNN, 2 x 512",
-        "grimm",
-        ("lstm", "gru", "rnn"),
-        30,
-        LAST_BATCH,
-        (
-            Figure("lstm", 2.80, 1),
-            Figure("lstm", 2.32, 2),
-            Figure("lstm", 2.16, 3),
-            Figure("lstm", 1.479, 30),
-            Figure("gru", 1.513, 30),
-            Figure("gru", 1.501),
-            Figure("rnn", 2.015, 30),
-        ),
-        "notebook",
+        "Grimms' Fairy Tales by LSTM, GRU and RNN, 2 x 512", "grimm", ("lstm", "gru", "rnn"), 30, LAST_BATCH,
+        {"lstm": {1: 2.80, 2: 2.32, 3: 2.16, 30: 1.479}, "gru": {30: 1.513, 0: 1.501}, "rnn": {30: 2.015}}, "notebook",
     ),
     "anna": Tutorial(
-        "Anna Karenina by a 2 x 512 LSTM",
-        "anna",
-        ("lstm",),
-        20,
-        BATCH_MEAN,
-        (Figure("lstm", 1.3007, 20), Figure("lstm", 1.2917)),
-        "notebook",
-        {"dropout": 0.5, "init": "torch", "drop_newlines": False},
+        "Anna Karenina by a 2 x 512 LSTM", "anna", ("lstm",), 20, BATCH_MEAN, {"lstm": {20: 1.3007, 0: 1.2917}},
+        "notebook", {"dropout": 0.5, "init": "torch", "drop_newlines": False},
     ),
     "wikitext-2": Tutorial(
-        "WikiText-2 by words: an LSTM with vectors of 800, 2 x 512",
-        "wikitext-2",
-        ("lstm",),
-        50,
-        TRAINING,
-        (Figure("lstm", 3.41, 50),),
-        "wikitext-2",
+        "WikiText-2 by words: an LSTM with vectors of 800, 2 x 512", "wikitext-2", ("lstm",), 50, TRAINING,
+        {"lstm": {50: 3.41}}, "wikitext-2",
     ),
     "tiny": Tutorial(
-        "a class assignment: 2 x 128, one row of 20 characters, LSTM against GRU",
-        "assignment.txt",
-        ("lstm", "gru"),
-        100,
-        TRAINING,
-        (),
-        "tiny",
-        text=ASSIGNMENT,
+        "a class assignment: 2 x 128, one row of 20 characters, LSTM against GRU", "assignment.txt", ("lstm", "gru"),
+        100, TRAINING, {}, "tiny", text=ASSIGNMENT,
     ),
-}
+}  # fmt: skip
 
 
 @torch.no_grad()
@@ -177,7 +132,7 @@ WAYS: dict[str, Callable[[Run, LanguageModel, Dataset, int], float]] = {
 
 
 def measure(run: Run, corpus: Corpus, way: str) -> dict[str, Any]:
-    """What a run came to after its last epoch, the tutorial's way and ours; noted in its folder.
+    """The losses of a run after its last epoch, measured the tutorial's way and ours; logged in its folder.
 
     Args:
         run: ended at an epoch's end.
@@ -202,7 +157,7 @@ def measure(run: Run, corpus: Corpus, way: str) -> dict[str, Any]:
 
 
 def measured(run: Run) -> list[dict[str, Any]]:
-    """What `measure` noted, one entry an epoch."""
+    """What `measure` logged, one entry an epoch."""
     return list({entry["epoch"]: entry for entry in _log(run).rows()}.values())
 
 
@@ -211,13 +166,16 @@ def _log(run: Run) -> MetricsLog:
 
 
 def comparison(tutorial: Tutorial, arch: str, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Published, ours and the difference: after the last epoch that was trained, and wherever a figure is known."""
+    """Published loss, ours and the difference, after the last epoch that was trained and wherever one was published.
+
+    Args:
+        tutorial: with the published losses.
+        arch: the architecture compared.
+        entries: of `measured`, in the order of the epochs.
+    """
     if not entries:
         return []
-    figures = [figure for figure in tutorial.figures if figure.arch == arch]
-    last = entries[-1]["epoch"]
-    known = {figure.epoch: figure.loss for figure in figures}
-    rows = []
+    known, last, rows = tutorial.losses.get(arch, {}), entries[-1]["epoch"], list[dict[str, Any]]()
     for entry in entries:
         if entry["epoch"] in known or entry["epoch"] == last:
             rows += _rows(arch, str(entry["epoch"]), tutorial.way, known.get(entry["epoch"]), entry)

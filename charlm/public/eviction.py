@@ -1,9 +1,9 @@
-"""Disk space on a public Space: when runs, texts and uploads together take too much, the oldest make room."""
+"""Disk space on a public Space: when runs, texts and uploads together take too much, the oldest are removed."""
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from charlm.errors import CharLMError
@@ -11,15 +11,6 @@ from charlm.runs.run import ACTIVE, Run, folder_bytes
 from charlm.runs.store import RunStore
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Something that can make room: a folder, or the files of one name."""
-
-    paths: tuple[Path, ...]
-    size: int  # bytes
-    used: float  # when it was last written or touched, seconds since 1970
 
 
 def evict(store: RunStore, data: Path, cache: Path, most: int) -> list[Path]:
@@ -34,35 +25,31 @@ def evict(store: RunStore, data: Path, cache: Path, most: int) -> list[Path]:
     Returns:
         What was removed.
     """
-    kept = sorted([*_runs(store), *_texts(store, data), *_folders(cache)], key=lambda one: one.used)
-    total, removed = sum(one.size for one in kept), list[Path]()
-    for one in kept:
+    units = sorted(((*_used(paths), paths) for paths in _units(store, data, cache)), key=lambda unit: unit[0])
+    total, removed = sum(size for _, size, _ in units), list[Path]()
+    for _, size, paths in units:
         if total <= most:
             break
-        gone = [path for path in one.paths if _remove(path)]
-        total -= one.size if len(gone) == len(one.paths) else 0
+        gone = [path for path in paths if _remove(path)]
+        total -= size if len(gone) == len(paths) else 0
         removed += gone
     if removed:
         log.warning("the disk was full: removed %d old runs, texts and uploads", len(removed))
     return removed
 
 
-def _runs(store: RunStore) -> Iterator[Kept]:
-    for run in [*store.list(), *store.trashed()]:
+def _units(store: RunStore, data: Path, cache: Path) -> Iterator[Sequence[Path]]:
+    """What can be removed, and only together: a run, the files of one name, a folder of the cache."""
+    runs, names = store.list(), defaultdict[Path, list[Path]](list)
+    for run in [*runs, *store.trashed()]:
         if not run.shipped and run.status not in ACTIVE:
-            yield _kept([run.folder])
-
-
-def _texts(store: RunStore, data: Path) -> Iterator[Kept]:
-    at_work = {str(run.corpus.get("sha256")) for run in store.list() if run.status in ACTIVE}
-    names: dict[Path, list[Path]] = {}
-    for file in (file for folder in ("uploads", "texts", "catalog", "ladders") for file in _entries(data / folder)):
-        names.setdefault(file.with_suffix(""), []).append(file)
-    return (_kept(files) for stem, files in names.items() if stem.name not in at_work)
-
-
-def _folders(cache: Path) -> Iterator[Kept]:
-    return (_kept([path]) for path in _entries(cache))
+            yield [run.folder]
+    for folder in ("uploads", "texts", "catalog", "ladders"):
+        for file in _entries(data / folder):
+            names[file.with_suffix("")].append(file)
+    at_work = {str(run.corpus.get("sha256")) for run in runs if run.status in ACTIVE}
+    yield from (files for stem, files in names.items() if stem.name not in at_work)
+    yield from ([path] for path in _entries(cache))
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -72,8 +59,9 @@ def _entries(folder: Path) -> list[Path]:
         return []
 
 
-def _kept(paths: Iterable[Path]) -> Kept:
-    paths, size, used = tuple(paths), 0, 0.0
+def _used(paths: Sequence[Path]) -> tuple[float, int]:
+    """When they were last written or touched, in seconds since 1970, and their bytes."""
+    used, size = 0.0, 0
     for path in paths:
         try:
             state = path.stat()
@@ -81,7 +69,7 @@ def _kept(paths: Iterable[Path]) -> Kept:
             used = max(used, state.st_mtime)
         except OSError:
             continue  # gone meanwhile
-    return Kept(paths, size, used)
+    return used, size
 
 
 def _remove(path: Path) -> bool:
@@ -92,16 +80,13 @@ def _remove(path: Path) -> bool:
         elif not (path / "run.json").is_file():
             shutil.rmtree(path)
         else:
-            _remove_run(Run(path))
+            run = Run(path)
+            run.hold()
+            try:
+                shutil.rmtree(run.folder)
+            finally:
+                run.release()
     except (OSError, CharLMError) as error:
         log.warning("%s stays: %s", path.name, error)
         return False
     return True
-
-
-def _remove_run(run: Run) -> None:
-    run.hold()
-    try:
-        shutil.rmtree(run.folder)
-    finally:
-        run.release()

@@ -75,9 +75,9 @@ class Visitor:
     """Who asks.
 
     Attributes:
-        key: stands in the run.json of the visitor's runs; tells nobody who it is, nor lets anybody in.
+        key: stands in the run.json of the visitor's runs; it neither identifies anybody nor grants access.
         address: the internet address, "" where it says nothing (this machine itself).
-        known: proved by a secret of its own; what others do from the same address is not shown to whoever has none.
+        known: proved by a secret of its own; who has none is not shown what others do from the same address.
     """
 
     key: str
@@ -202,7 +202,7 @@ def utf8_size(text: str) -> int:
 
 
 def check_sampling(limits: Limits, prompt: str, config: SampleConfig) -> None:
-    """Refuse a text to be written that is too long, a prompt that is, or more at once than one may have in a minute.
+    """Refuse a text or a prompt that is too long, or more samples at once than one may have in a minute.
 
     Raises:
         LimitError: see `refuse_above`.

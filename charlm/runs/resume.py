@@ -214,10 +214,10 @@ def retry(store: RunStore, failed: Run) -> tuple[Run, Corpus]:
         JobError: it has not failed, or no fix is known.
         CorpusError: its text is no longer at hand.
     """
-    if not failed.mend:
+    if not failed.fix:
         raise JobError(f"{failed.label} is {failed.status}; there is nothing to fix")
     corpus = text_of(failed)
-    config = replace(with_fix(failed), label=_label(failed, "", "retry"))
+    config = replace(fixed(failed), label=_label(failed, "", "retry"))
     run, origin = _descend(store, failed, corpus, config), _origin(store, failed)
     if origin is not None:
         with _whole(store, failed, run):
@@ -237,13 +237,13 @@ def _origin(store: RunStore, run: Run) -> Run | None:
     return None
 
 
-def with_fix(failed: Run) -> TrainConfig:
+def fixed(failed: Run) -> TrainConfig:
     """The settings of a failed run with the fix for its failure.
 
     Raises:
         ConfigError: a value out of range.
     """
-    known = {name: value for name, value in failed.mend.items() if name in TrainConfig.names()}
+    known = {name: value for name, value in failed.fix.items() if name in TrainConfig.names()}
     return replace(failed.train_config, **known)
 
 

@@ -1,4 +1,4 @@
-"""What the texts of runs cost without a network, measured in a thread when somebody wants to know, and kept."""
+"""N-gram baselines of the texts of runs, measured in a thread when somebody asks, and kept."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from charlm import files
 from charlm.data.catalog import data_dir
@@ -21,13 +21,24 @@ if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
 
 log = logging.getLogger(__name__)
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
-KEPT = 256  # of each kind in memory
+KEPT = 256  # results, and keys of runs, in memory
 WAITING = 32  # texts in the queue; more are measured when they are asked for again
 MOST_BYTES = 1 << 12  # of a file
-RETRY_SECONDS = 60.0  # until a text is looked for again that was not at hand
+RETRY_SECONDS = 60.0  # until a text is looked for again that was not available
 MOST_CHARACTERS = {"char": 1, "word": 12, "bpe": 12}  # of a token, by level, where a text is too long to be read whole
-VERSION = 1  # of what is measured; another one is measured anew
+VERSION = 1  # of what is measured; results of another one are measured again
+
+
+def keep(cache: OrderedDict[Key, Value], key: Key, value: Value, most: int = KEPT) -> Value:
+    """Put a value into a cache as its newest; the oldest beyond so many are dropped."""
+    cache[key] = value
+    cache.move_to_end(key)
+    while len(cache) > most:
+        cache.popitem(last=False)
+    return value
 
 
 class NgramBaselines:
@@ -41,13 +52,12 @@ class NgramBaselines:
         self.fitted = fitted
         self._lock = threading.Lock()
         self._keys: OrderedDict[str, str] = OrderedDict()  # by run id
-        self._known: OrderedDict[str, Baselines] = OrderedDict()  # by key
-        self._failed: OrderedDict[str, float] = OrderedDict()  # by key, when it may be tried again
+        self._results: OrderedDict[str, Baselines | float] = OrderedDict()  # by key; or when to try again
         self._queue: OrderedDict[str, tuple[Run, Path]] = OrderedDict()  # by key, and where it is kept
         self._thread: threading.Thread | None = None
 
     def of(self, runs: Sequence[Run]) -> "Baselines | None":
-        """What runs can be held against, if all were measured on the same text, split and tokens, and it is known.
+        """The baselines of runs that were all measured on the same text, split and tokens, if they are known.
 
         What is not known yet is measured in a thread: ask again.
         """
@@ -56,11 +66,12 @@ class NgramBaselines:
             return None
         [key] = keys
         with self._lock:
-            if key not in self._known:
-                self._ask(key, runs[0])
+            result = self._results.get(key, 0.0)
+            if isinstance(result, float):
+                self._request(key, runs[0], result)
                 return None
-            self._known.move_to_end(key)
-            return self._known[key]
+            keep(self._results, key, result)
+            return result
 
     def is_coming(self, runs: Sequence[Run]) -> bool:
         """Whether `of` is going to know more."""
@@ -71,13 +82,11 @@ class NgramBaselines:
         """Text, split and tokens of a run in some letters; empty if it has no text."""
         with self._lock:
             known = self._keys.get(run.run_id)
-        if known is None:
-            known = self._key(run)
-            with self._lock:
-                self._keys[run.run_id] = known
-                while len(self._keys) > KEPT:
-                    self._keys.popitem(last=False)
-        return known
+        if known is not None:
+            return known
+        key = self._key(run)
+        with self._lock:
+            return keep(self._keys, run.run_id, key)
 
     def _key(self, run: Run) -> str:
         sha256, cleaning = run.corpus.get("sha256"), run.corpus_config
@@ -88,14 +97,14 @@ class NgramBaselines:
                 tokens = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             return ""
-        said = [VERSION, sha256, tokens, cleaning.val_fraction, cleaning.test_fraction, run.held_out, self.fitted]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:40]
+        facts = [VERSION, sha256, tokens, cleaning.val_fraction, cleaning.test_fraction, run.held_out, self.fitted]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]
 
-    def _ask(self, key: str, run: Run) -> None:
+    def _request(self, key: str, run: Run, not_before: float) -> None:
         """Have a text measured; called with the lock."""
-        if key in self._queue or len(self._queue) >= WAITING or self._failed.get(key, 0.0) > time.monotonic():
+        if key in self._queue or len(self._queue) >= WAITING or not_before > time.monotonic():
             return
-        self._queue[key] = run, place(key)
+        self._queue[key] = run, path_of(key)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="charlm-ladders", daemon=True)
             self._thread.start()
@@ -108,29 +117,24 @@ class NgramBaselines:
                     self._thread = None
                     return
                 key, (run, path) = next(iter(self._queue.items()))
+            result: Baselines | float
             try:
-                found, failed = self._measured(run, path), 0.0
+                result = self._measured(run, path)
             except Exception as error:  # whatever it is, the next one has its turn
-                log.info("no ladder for %s: %s", run.label, error)
-                found, failed = None, time.monotonic() + RETRY_SECONDS
+                log.info("no n-gram baselines for %s: %s", run.label, error)
+                result = time.monotonic() + RETRY_SECONDS
             with self._lock:
-                if found is not None:
-                    self._known[key] = found
-                else:
-                    self._failed[key] = failed
+                keep(self._results, key, result)
                 del self._queue[key]
-                for kept in (self._known, self._failed):
-                    while len(kept) > KEPT:
-                        kept.popitem(last=False)
 
     def measured(self, run: Run) -> "Baselines":
-        """What the run's text costs, from the file where it is kept or measured now.
+        """The baselines of the run's text, from the file where they are kept or measured now.
 
         Raises:
-            CorpusError: its text is no longer at hand, or nothing is held out of it.
+            CorpusError: its text is no longer available, or nothing is held out of it.
             CheckpointError: its tokenizer is damaged.
         """
-        return self._measured(run, place(self.key(run)))
+        return self._measured(run, path_of(self.key(run)))
 
     def _measured(self, run: Run, path: Path) -> "Baselines":
         from charlm.analysis.baselines import Baselines
@@ -139,28 +143,28 @@ class NgramBaselines:
             return Baselines.from_dict(files.read(path, MOST_BYTES))
         except (OSError, ValueError):
             found = measure_run(run, self.fitted)
-        _keep(path, found)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(found.to_dict()).encode())
+        except OSError as error:  # it is measured again after a restart, nothing worse
+            log.info("n-gram baselines cannot be kept: %s", error)
         return found
 
 
-def place(key: str) -> Path:
-    """Where a ladder is kept."""
+def path_of(key: str) -> Path:
+    """Where baselines are kept."""
     return data_dir() / "ladders" / f"{key}.json"
 
 
-def _keep(path: Path, found: "Baselines") -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(found.to_dict()).encode())
-    except OSError as error:  # it is measured again after a restart, nothing worse
-        log.info("a ladder cannot be kept: %s", error)
-
-
 def measure_run(run: Run, fitted: int = 0) -> "Baselines":
-    """Measure what the run's text costs.
+    """Measure the n-gram baselines of the run's text.
+
+    Args:
+        run: names its text and brings its tokenizer.
+        fitted: the most tokens that are counted; 0: the usual number.
 
     Raises:
-        CorpusError: its text is no longer at hand, or nothing is held out of it.
+        CorpusError: its text is no longer available, or nothing is held out of it.
         CheckpointError: its tokenizer is damaged.
     """
     from charlm.analysis.baselines import FITTED, measure
@@ -170,7 +174,7 @@ def measure_run(run: Run, fitted: int = 0) -> "Baselines":
     corpus, tokenizer = text_of(run), run.tokenizer()
     train, val, _ = text_sizes(corpus, run.corpus_config, tokenizer)
     if not val:
-        raise CorpusError(f"nothing is held out of the text of {run.label}, so there is no ladder to measure it on")
+        raise CorpusError(f"nothing is held out of the text of {run.label} to measure n-gram baselines on")
     fitted = fitted or FITTED
     first = max(0, train - fitted * MOST_CHARACTERS[tokenizer.level])  # what lies before would not be counted
     ends = ((first, train), (train, train + val))

@@ -6,11 +6,12 @@ from typing import Any
 
 import gradio as gr
 
+from charlm.public.services import Services
 from charlm.ui import api, status_bar
 from charlm.ui.compare import tab as compare_tab
 from charlm.ui.corpus import tab as corpus_tab
 from charlm.ui.gradio_patches import describe_once
-from charlm.ui.html import Services, Shared, asset
+from charlm.ui.html import Shared, asset
 from charlm.ui.live import Pulse, Watches
 from charlm.ui.runs import tab as runs_tab
 from charlm.ui.train import tab as train_tab

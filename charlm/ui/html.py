@@ -4,7 +4,7 @@ Every function here takes plain text and returns HTML in which that text is esca
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -12,10 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from charlm.analysis.plots import BASELINE_COLOUR, arch_colour
 from charlm.architectures import ARCH_NAMES
-from charlm.data.corpus import MAX_BYTES
-from charlm.public.limits import Limits, Visitor
-from charlm.public.quotas import Quotas
-from charlm.ui.files import Files
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -45,41 +41,6 @@ TERMS = {
 def asset(name: str) -> str:
     """The text of a file in static/."""
     return (STATIC / name).read_text(encoding="utf-8")
-
-
-def only_user() -> None:
-    """Who asks where all belongs to one user: nobody in particular."""
-
-
-@dataclass(frozen=True)
-class Services:
-    """What the tabs work with.
-
-    Attributes:
-        store: run folders.
-        jobs: the trainings.
-        serving: the models that write.
-        files: what is uploaded and downloaded.
-        who: asks; None where all belongs to one user.
-        quotas: what each visitor of a public Space has used; None elsewhere.
-    """
-
-    store: Any
-    jobs: Any
-    serving: Any
-    files: Files = field(default_factory=Files)
-    who: Callable[[], Visitor | None] = only_user
-    quotas: Quotas | None = None
-
-    @property
-    def limits(self) -> Limits | None:
-        """What a visitor of a public Space may use; None elsewhere. Store, jobs and serving see to it."""
-        return self.quotas.limits if self.quotas else None
-
-    @property
-    def text_bytes(self) -> int:
-        """Bytes that a text may have, packed and unpacked."""
-        return self.limits.corpus_bytes if self.limits else MAX_BYTES
 
 
 @dataclass(frozen=True)

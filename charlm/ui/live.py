@@ -14,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 from charlm.analysis.advice import Advice, advise, training_of
 from charlm.architectures import ARCH_NAMES
 from charlm.errors import CharLMError
+from charlm.public.services import Services
 from charlm.runs.history import LossHistory
 from charlm.runs.run import Run
-from charlm.ui.html import Services
 from charlm.ui.status_bar import left_state, strip_state
 from charlm.ui.train import live as train_live
 from charlm.ui.train.view import View, Written, written

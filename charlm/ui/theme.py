@@ -4,11 +4,13 @@ from typing import Any
 
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
+from starlette.middleware import Middleware
 
-from charlm.public.middleware import doorman
+from charlm.public.middleware import PublicMiddleware
 from charlm.public.quotas import Quotas
+from charlm.public.services import Services
 from charlm.ui.files import VisitorFiles
-from charlm.ui.html import STATIC, Services, asset
+from charlm.ui.html import STATIC, asset
 from charlm.ui.live import route
 
 # (light, dark)
@@ -157,7 +159,7 @@ def launch_options(services: Services | None = None) -> dict[str, Any]:
     """What `demo.launch` needs beside host and port; app.py and the tests share it.
 
     Args:
-        services: of the page; on a public Space a doorman stands before it.
+        services: of the page; on a public Space a middleware stands before it.
     """
     return _options() if services is None or services.quotas is None else _public_options(services, services.quotas)
 
@@ -165,7 +167,7 @@ def launch_options(services: Services | None = None) -> dict[str, Any]:
 def _public_options(services: Services, quotas: Quotas) -> dict[str, Any]:
     options, files = _options(), services.files
     assert isinstance(files, VisitorFiles)
-    options["app_kwargs"]["middleware"] = [doorman(quotas, files)]
+    options["app_kwargs"]["middleware"] = [Middleware(PublicMiddleware, quotas=quotas, files=files)]
     most = {"max_file_size": quotas.limits.checkpoint_bytes}
     return {**options, **most, "ssr_mode": False, "enable_monitoring": False}
 

@@ -61,7 +61,7 @@ def test_a_prompt_is_never_markup(page: Any) -> None:
 
 
 def test_stop_ends_the_writing(page: Any, services: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services.serving._scribe, "_is_training", lambda: True)  # or it is done before one can stop
+    monkeypatch.setattr(services.serving._worker, "_is_training", lambda: True)  # or it is done before one can stop
     page.locator("#compare-sampling").get_by_role("button").first.click()
     length = page.locator("#compare-length input[type=number]")
     length.fill(length.get_attribute("max") or "5000")
@@ -207,7 +207,7 @@ def test_a_race_grows_survives_a_reload_and_stops(
     page.wait_for_function(f"({POINTS})() > {before + 6}")
     assert page.evaluate("document.querySelector('#train-plot .js-plotly-plot').data.length") >= 6
     running = services.jobs.current()
-    assert running["kind"] == "race" and [one["arch"] for one in running["racers"]] == ["lstm", "gru", "rnn"]
+    assert running["kind"] == "race" and [one["arch"] for one in running["runs"]] == ["lstm", "gru", "rnn"]
 
     page.reload()
     page.get_by_role("tab", name="Compare", exact=True).wait_for()

@@ -126,7 +126,7 @@ def test_one_refusal_delays_and_changes_nothing(
             run_trainers(trainers, Control(), look)
         what = f"{disk.names[number - 1]}, number {number}, {errno.errorcode[code]}"
         assert same(outcome(store.get(run.run_id)), undisturbed[0]), what
-        assert os.strerror(code) in caplog.text and "goes on by itself" in caplog.text, what
+        assert os.strerror(code) in caplog.text and "continues by itself" in caplog.text, what
         assert not list(run.folder.glob("*.tmp")), what
         store.discard(run)
 

@@ -325,7 +325,7 @@ def test_a_disk_that_refuses_makes_all_rest_until_it_takes_again(
     run_trainers(trainers, Control(), lambda: said.append((trainers[0].trouble, trainers[1].state.step)))
     rest = [step for trouble, step in said if "No space left on device" in trouble]
     assert len(rest) >= 4 and len(set(rest)) == 1, "the other one went on meanwhile"
-    assert sum("make room" in record.message for record in caplog.records) == 1
+    assert sum("free some space" in record.message for record in caplog.records) == 1
     [lone] = trained(store, "lstm")
     assert [one.status for one in store.list()] == ["finished"] * 3
     assert_same_training(store.get(trainers[0].run.run_id), lone)
@@ -341,7 +341,23 @@ def test_who_must_end_does_not_wait_for_the_disk(store: RunStore, monkeypatch: p
         trainers, control, lambda: control.stopped.update({trainers[0].run.run_id} if trainers[0].trouble else ())
     )
     [run] = store.list()
-    assert run.status == "failed" and run.message.endswith("No space left on device; make room, then resume it")
+    assert run.status == "failed" and run.message.endswith("No space left on device; free some space, then resume it")
+
+
+def test_one_that_ended_while_the_disk_was_full_does_not_hold_up_the_others(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainers, control, save = trainers_of(entered(store, "lstm", "gru")), Control(), runner.save_weights
+    full = trainers[0].run
+
+    def refused(path: Path, *args: Any, **more: Any) -> None:
+        if path.parent == full.folder:
+            raise OSError(28, "No space left on device")
+        save(path, *args, **more)
+
+    monkeypatch.setattr(runner, "save_weights", refused)
+    run_trainers(trainers, control, lambda: control.stopped.update({full.run_id} if trainers[0].trouble else ()))
+    assert [store.get(trainer.run.run_id).status for trainer in trainers] == ["failed", "finished"]
 
 
 def test_an_interruption_on_a_full_disk_leaves_what_was_saved(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,7 +413,7 @@ def test_a_folder_that_vanishes_ends_that_racer_only(store: RunStore, monkeypatc
             trainers[0].run.folder.rename(store.root.parent / "elsewhere")
 
     run_trainers(trainers, Control(), vanish)
-    assert trainers[0].ended and trainers[0].complaint and [run.status for run in store.list()] == ["finished"]
+    assert trainers[0].ended and trainers[0].failure and [run.status for run in store.list()] == ["finished"]
 
 
 def test_a_model_that_cannot_write_a_sample_trains_on(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:

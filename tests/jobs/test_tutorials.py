@@ -20,7 +20,6 @@ from charlm.jobs.tutorials import (
     OURS,
     TUTORIALS,
     WAYS,
-    Figure,
     Tutorial,
     batch_losses,
     measured,
@@ -35,7 +34,7 @@ TEXT = "A fox met a hen by the gate. The hen ran home; the fox sat down and sang
 @pytest.fixture
 def fable(monkeypatch: pytest.MonkeyPatch) -> Tutorial:
     """A tutorial of seconds."""
-    figures = (Figure("gru", 2.5, 1), Figure("gru", 2.0, 3), Figure("gru", 1.9))
+    figures = {"gru": {1: 2.5, 3: 2.0, 0: 1.9}}
     small = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "drop_newlines": False}
     made = Tutorial("a fable", "fable.txt", ("gru", "rnn"), 3, LAST_BATCH, figures, "notebook", small, TEXT)
     monkeypatch.setitem(TUTORIALS, "fable", made)
@@ -114,7 +113,7 @@ def test_all_are_listed_and_their_settings_known(capsys: pytest.CaptureFixture[s
     assert main(["reproduce", "--json"]) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(TUTORIALS)
     for tutorial in TUTORIALS.values():
-        assert tutorial.way in WAYS and all(figure.arch in tutorial.archs for figure in tutorial.figures)
+        assert tutorial.way in WAYS and set(tutorial.losses) <= set(tutorial.archs)
         assert (
             from_options(dict(tutorial.options), tutorial.preset).train.schedule == "constant"
         )  # more epochs may follow

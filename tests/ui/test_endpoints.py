@@ -15,9 +15,10 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from charlm.jobs.service import Jobs
+from charlm.public.services import Services
 from charlm.serving import Serving
 from charlm.ui.app import build_demo
-from charlm.ui.html import Services
+from charlm.ui.files import Files
 from charlm.ui.theme import launch_options
 from tests.patience import client as patient_client
 from tests.patience import patience
@@ -39,7 +40,7 @@ SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "step
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     store = store_in(tmp_path_factory.mktemp("endpoints"))
     jobs = Jobs(store)
-    yield Services(store, jobs, Serving(store))
+    yield Services(store, jobs, Serving(store), Files())
     jobs.close(seconds=patience(30))
 
 

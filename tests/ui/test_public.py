@@ -62,7 +62,7 @@ def test_the_queue_shows_ones_own_trainings(visit: Any, pets: Any, idle: None) -
     assert [job["run_ids"] for job in one.predict(api_name="/queue")] == [[first]]
     [job] = other.predict(api_name="/queue")
     assert job["run_ids"] == [second["run_id"]] and job["position"] == 1
-    assert "cannot rest" in refused(one, first, api_name="/pause")
+    assert "cannot be paused" in refused(one, first, api_name="/pause")
     assert "keeps its order" in refused(other, second["run_id"], -1, api_name="/move")
 
 

@@ -11,10 +11,11 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from charlm.jobs.service import Jobs
+from charlm.public.services import Services
 from charlm.serving import Serving
 from charlm.ui import live
 from charlm.ui.app import QUEUE_SLEEPS
-from charlm.ui.html import Services
+from charlm.ui.files import Files
 from charlm.ui.live import Pulse, Watches
 from charlm.ui.theme import launch_options
 from tests.tiny_runs import store_in
@@ -23,7 +24,7 @@ from tests.tiny_runs import store_in
 @pytest.mark.parametrize(("pages", "expected"), [(1, 1.0), (2, 1.0), (5, 5 / 3), (100, 5.0)])
 def test_many_pages_ask_no_more_often_than_a_few(pages: int, expected: float, tmp_path: Path) -> None:
     store = store_in(tmp_path)
-    services = Services(store, Jobs(store), Serving(store))
+    services = Services(store, Jobs(store), Serving(store), Files())
     clock = Pulse(services, Watches(services))
     due = [(place / pages, place) for place in range(pages)]
     waits: list[float] = []

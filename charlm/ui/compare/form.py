@@ -10,12 +10,13 @@ import gradio as gr
 from charlm.config import SampleConfig, escape, escape_lines, unescape_lines
 from charlm.errors import CharLMError, ConfigError
 from charlm.presets import SAMPLE_PRESETS
-from charlm.serving import Draft
+from charlm.public.services import Services
+from charlm.serving import GeneratedText
 from charlm.ui.api import whole_of
 from charlm.ui.compare.ranking import found_runs
 from charlm.ui.compare.view import check_room, gone_on, still, stream_columns, texts_in
 from charlm.ui.formatting import count
-from charlm.ui.html import Services, toast
+from charlm.ui.html import toast
 
 # How far the controls reach; the command line and the endpoints take the config's whole range. Low, high, step.
 SLIDERS: dict[str, tuple[float, float, float]] = {
@@ -131,7 +132,7 @@ def _control(name: str, value: Any) -> Any:
 WRITING = 64  # pages in which texts are written at the same time; a page takes a thread only when it is handed new text
 # Go on tells what stands in the columns in place of its first input.
 PRESENT_JS = "(_, ...rest) => [JSON.stringify(window.charlmTexts()), ...rest]"
-Drafts = Callable[[list[Any], SampleConfig], Iterator[Mapping[str, Draft]]]
+Drafts = Callable[[list[Any], SampleConfig], Iterator[Mapping[str, GeneratedText]]]
 Change = tuple[Any, Any, Any, Any]  # columns, Generate, Stop, Go on
 
 
@@ -192,7 +193,7 @@ def wire(desk: Desk, models: gr.Dropdown, columns: gr.HTML, services: Services) 
         yield from _write(services, ids, values, lambda runs, config: serving.compare(runs, prompt or "", config))
 
     def go_on(message: str, ids: list[str], prompt: str, *values: Any) -> Iterator[Change]:
-        def drafts(runs: list[Any], config: SampleConfig) -> Iterator[Mapping[str, Draft]]:
+        def drafts(runs: list[Any], config: SampleConfig) -> Iterator[Mapping[str, GeneratedText]]:
             present = texts_in(message, runs)
             check_room(present, config)
             return gone_on(present, present, serving.compare(runs, prompt or "", config, present))
@@ -261,7 +262,7 @@ def _changes(busy: bool) -> Change:
 
 def _changed(
     serving: Any, order: Mapping[str, Any], runs: Sequence[Any], config: SampleConfig
-) -> Iterator[Mapping[str, Draft]]:
+) -> Iterator[Mapping[str, GeneratedText]]:
     """One text with another token at a place, gone on with to the length it had; the others as they are.
 
     Args:

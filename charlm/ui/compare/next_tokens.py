@@ -7,9 +7,10 @@ import gradio as gr
 from charlm.config import SampleConfig
 from charlm.errors import CharLMError, ConfigError
 from charlm.files import parsed
+from charlm.public.services import Services
 from charlm.tokenizers.characters import called, visible_line
 from charlm.ui.compare.view import texts_in
-from charlm.ui.html import Services, asset
+from charlm.ui.html import asset
 
 LIKELIEST = 12
 MOST_SETTINGS = 1 << 14  # characters of the settings a page sends

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from charlm.errors import CharLMError
+from charlm.public.services import Services
 from charlm.ui import baselines
 from charlm.ui.compare import form, next_tokens
 from charlm.ui.compare.ranking import (
@@ -22,7 +23,7 @@ from charlm.ui.compare.ranking import (
 )
 from charlm.ui.compare.view import resting_columns
 from charlm.ui.files import click_js
-from charlm.ui.html import Services, Shared, asset, heading, plot_data, section, toast
+from charlm.ui.html import Shared, asset, heading, plot_data, section, toast
 from charlm.ui.verdict import loss_unit, names, same_tokens, verdict
 
 COLUMNS_JS = asset("compare.js")
