@@ -11,8 +11,7 @@ from charlm.data.corpus import Corpus
 from charlm.data.dataset import drop_unknown
 from charlm.errors import CharLMError, CheckpointError
 from charlm.files import open_plain
-from charlm.formats.detect import Kind, called, kind_of
-from charlm.formats.foreign import tokenizer_of
+from charlm.formats.detect import Kind, describe_pickle, kind_of
 from charlm.formats.run_zip import read_zip
 from charlm.presets import RunConfig
 from charlm.runs.run import MAX_LABEL, Run, clean_label, read_json
@@ -77,7 +76,7 @@ def import_file(
     name = clean_name(path.name)
     _check_size(path, name, most_bytes)
     kind = kind_of(path)
-    if not pickles and (what := called(path)):
+    if not pickles and (what := describe_pickle(path)):
         raise CheckpointError(
             f"{name} is {what}, and a pickle can run programs when it is opened: none is opened here; import it on "
             "your own machine (python -m charlm import FILE), export the run as zip, and upload that"
@@ -150,7 +149,7 @@ def _read_torch(path: Path, characters: Path | None, nonlinearity: str, legacy: 
     from charlm.formats.torch_files import found_facts, found_tensors, load_torch
 
     loaded = load_torch(path, legacy)
-    from charlm.formats.foreign import model_of  # torch takes seconds: not before the file has passed
+    from charlm.formats.foreign import model_of, tokenizer_of  # torch takes seconds: not before the file has passed
 
     tensors, facts = found_tensors(loaded), found_facts(loaded)
     is_udacity = isinstance(loaded, dict) and loaded.keys() >= {"n_hidden", "n_layers", "state_dict", "tokens"}
@@ -169,6 +168,7 @@ def _read_legacy(path: Path, characters: Path | None, nonlinearity: str) -> Impo
 
 def _read_safetensors(path: Path, characters: Path | None, nonlinearity: str) -> Imported:
     """Our own weights, whose header says what they are."""
+    from charlm.formats.foreign import tokenizer_of
     from charlm.runs.checkpoint import load_weights, weights_about
 
     config = weights_about(path).get("config")
