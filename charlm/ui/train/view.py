@@ -51,7 +51,7 @@ def advice_html(told: Sequence[Told], called: Mapping[str, str]) -> str:
         button = (
             action("fill", one.action, "Fill the form with it", run=run.run_id, kind=one.kind) if one.action else ""
         )
-        lines.append(f"<li><p>{name}{escape(one.said)}</p>{button}</li>")
+        lines.append(f"<li><p>{name}{escape(one.text)}</p>{button}</li>")
     return f'{section("What to try next")}<ul class="advice">{"".join(lines)}</ul>'
 
 
