@@ -1,4 +1,4 @@
-"""Loss curves as plotly figures, from measured rows alone: no file, no model, no page.
+"""Loss curves of several runs: who is ahead, and how they are drawn, from measured rows alone.
 
 Figures are plain dicts, which the page draws as they are: plotly's own classes take a second to load and check every
 value, too much for the start of the app and for each tick.
@@ -30,6 +30,7 @@ REACH = 0.35  # share of the curves' range that a level may lie below it and sti
 LOSSES = ("val_loss", "train_loss")
 By = Literal["step", "seconds"]
 Row = Mapping[str, Any]
+Rows = Sequence[Row]
 
 
 def arch_colour(arch: str) -> str:
@@ -54,7 +55,7 @@ class Curve:
     key: str
     name: str
     arch: str
-    rows: Sequence[Row] = field(repr=False)
+    rows: Rows = field(repr=False)
     best_step: int | None = None
     faded: bool = False
     span: tuple[float, float, float] | None = None
@@ -68,11 +69,35 @@ class Level:
     value: float
 
 
-def scaled(rows: Sequence[Row], factor: float) -> Sequence[Row]:
+def scaled(rows: Rows, factor: float) -> Rows:
     """Rows with their losses times `factor`, in another unit."""
     if factor == 1.0:
         return rows
     return [{**row, **{name: row[name] * factor for name in LOSSES if _finite(row.get(name))}} for row in rows]
+
+
+def best_until(rows: Rows, by: str, limit: float) -> float | None:
+    """The lowest validation loss among rows whose `by` ("step" or "seconds") is at most `limit`; None without one."""
+    losses = [row["val_loss"] for row in rows if row.get("val_loss") is not None and row[by] <= limit]
+    return min(losses, default=None)
+
+
+def common_limit(runs: Mapping[str, Rows], by: str) -> float:
+    """How far all runs have come: the largest `by` that every one of them has reached; 0 if one has no row."""
+    return min((rows[-1][by] if rows else 0.0 for rows in runs.values()), default=0.0)
+
+
+def ranked(runs: Mapping[str, Rows], by: str, limit: float | None = None) -> list[tuple[str, float]]:
+    """Keys with their best validation loss up to a limit of `by`, best first; runs without one are left out.
+
+    Args:
+        runs: rows by key.
+        by: "step" or "seconds".
+        limit: None: how far all of them have come.
+    """
+    limit = common_limit(runs, by) if limit is None else limit
+    scored = [(key, best_until(rows, by, limit)) for key, rows in runs.items()]
+    return sorted(((key, loss) for key, loss in scored if loss is not None), key=lambda entry: entry[1])
 
 
 def loss_figure(curves: Sequence[Curve], **options: Any) -> "Figure":
@@ -171,7 +196,7 @@ def _curve_range(curves: Sequence[Curve], uniform: float | None) -> tuple[float,
     return max(low - pad, 0.5 * low), high + pad
 
 
-def _span(rows: Sequence[Row]) -> tuple[float, float, float]:
+def _span(rows: Rows) -> tuple[float, float, float]:
     val, train = ([row[name] for row in rows if _finite(row.get(name))] for name in LOSSES)
     return min(val + train, default=math.nan), max(val + train, default=math.nan), max(val, default=math.nan)
 
@@ -235,7 +260,7 @@ def spread(places: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
     return moved
 
 
-def thinned(rows: Sequence[Row], most: int = MAX_POINTS) -> list[Row]:
+def thinned(rows: Rows, most: int = MAX_POINTS) -> list[Row]:
     """At most about `most` rows, evenly taken; the last one stays."""
     kept = list(rows[:: math.ceil(len(rows) / most) or 1])
     return kept if not rows or kept[-1] is rows[-1] else [*kept, rows[-1]]
@@ -247,7 +272,7 @@ def _traces(curve: Curve, dash: str, by: By) -> list[dict[str, Any]]:
     bold = _rgba(colour, 0.4) if curve.faded else colour
     val = [row for row in curve.rows if _finite(row.get("val_loss"))]
     step = "step %{x:,}" if by == "step" else "%{x:,.1f} s"
-    shown: dict[str, tuple[Sequence[Row], dict[str, Any]]] = {
+    shown: dict[str, tuple[Rows, dict[str, Any]]] = {
         "train": (
             thinned([row for row in curve.rows if _finite(row.get("train_loss"))]),
             {"mode": "lines", "line": {"width": 1, "color": _rgba(colour, 0.34)},
