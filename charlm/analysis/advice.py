@@ -1,8 +1,8 @@
 """Advice on what to try next, from the losses of a training: at most three sentences, each with its number and its fix.
 
-Over- and underfitting are judged as Karpathy's char-rnn advises: a much lower training loss than validation loss calls
-for more dropout or a smaller network, about equal losses for a larger one, and parameters should be about as many as
-characters.
+Over- and underfitting are told apart as Karpathy's char-rnn advises: a training loss far below the validation loss
+calls for more dropout or a smaller network, about equal losses for a larger one, and parameters should be about as many
+as characters.
 """
 
 import math

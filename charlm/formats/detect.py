@@ -8,6 +8,7 @@ import io
 import json
 import lzma
 import pickletools
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -36,6 +37,7 @@ MOST_MEMBERS = 1_000
 MOST_HEADER = 1 << 20  # of a safetensors file
 MOST_DIRECTORY = 1 << 20  # bytes of a zip's list of members
 END = 22  # bytes of a zip's last record
+LOCAL = struct.Struct("<4s5H3L2H")  # before a member of a zip; its last two numbers are the lengths of name and extras
 DEPTH = 3  # levels of archives in archives that are searched
 DAMAGED = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError,
            NotImplementedError, RuntimeError, KeyError)  # fmt: skip
@@ -115,6 +117,23 @@ def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
     return zipfile.ZipFile(file)
 
 
+def overlaps(archive: zipfile.ZipFile, file: IO[bytes]) -> bool:
+    """Whether members of a zip overlap, or reach into its list of members.
+
+    Args:
+        archive: the zip.
+        file: that it was opened from.
+    """
+    end = 0
+    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
+        file.seek(member.header_offset)
+        head = file.read(LOCAL.size)
+        if member.header_offset < end or len(head) < LOCAL.size:
+            return True
+        end = member.header_offset + LOCAL.size + sum(LOCAL.unpack(head)[-2:]) + member.compress_size
+    return end > archive.start_dir
+
+
 def _is_safetensors(head: bytes, file: IO[bytes]) -> bool:
     size = int.from_bytes(head[:8], "little") if len(head) > 8 else 0
     if not 2 <= size <= MOST_HEADER or head[8:9] != b"{":
@@ -148,7 +167,7 @@ class _Bounded:
 
 
 def opcodes(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    """The opcodes of a pickle from where the file stands, by name, each with its argument; nothing is run.
+    """The opcodes of a pickle from the file's position, by name, each with its argument; nothing is run.
 
     Raises:
         ValueError, UnicodeError, OverflowError, IndexError: it is damaged, or no pickle.

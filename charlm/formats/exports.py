@@ -120,7 +120,7 @@ def find_format(name: str) -> Format:
     """The format of this name.
 
     Raises:
-        ConfigError: there is none; lists those there are.
+        ConfigError: there is none; names those there are.
     """
     for known in FORMATS:
         if known.name == name:

@@ -1,4 +1,4 @@
-"""A state_dict of torch's recurrent layers, whatever its modules are called, as one of our models."""
+"""A state_dict of torch's recurrent layers, whatever the names of its modules, as one of our models."""
 
 import json
 import re
@@ -238,13 +238,13 @@ def _config(recurrent: Tensors, rest: Layers, heads: Heads, facts: Mapping[str, 
     arch = next((arch for arch in ("lstm", "gru", "rnn") if gate_count(arch) * hidden == rows), "")
     if not arch:
         raise ValueError(f"'weight_hh_l0' is {rows} x {hidden}, no LSTM's, GRU's or RNN's shape")
-    said, dropout = facts.get("nonlinearity"), facts.get("dropout", facts.get("drop_prob"))
+    stated, dropout = facts.get("nonlinearity"), facts.get("dropout", facts.get("drop_prob"))
     out = rest[heads.out]["weight"]
     embed = rest[heads.embed]["weight"] if heads.embed else None
     tied = embed is not None and embed.shape == out.shape and torch.equal(embed, out)
     return ModelConfig(
         arch=arch,
-        nonlinearity=said if said in ("tanh", "relu") else nonlinearity,
+        nonlinearity=stated if stated in ("tanh", "relu") else nonlinearity,
         vocab_size=len(out),
         embed_dim=embed.shape[1] if embed is not None else 0,
         hidden_size=hidden,

@@ -4,17 +4,19 @@ Why own checks: zipfile believes what a zip says of itself. Here its end, the na
 unpacked byte are checked against bounds, and the run is written from the values that passed.
 """
 
+import io
 import stat
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CharLMError, CheckpointError
 from charlm.files import one_line, open_plain, parsed, write_atomically
-from charlm.formats.detect import DAMAGED, MOST_DIRECTORY
+from charlm.formats.detect import DAMAGED, MOST_DIRECTORY, overlaps
 from charlm.runs.run import ACTIVE, Run, now
 from charlm.runs.schema import MOST_BYTES as MOST_DESCRIPTION
 from charlm.runs.schema import tidied
@@ -26,9 +28,8 @@ MOST_MEMBERS = 500
 BLOCK = 1 << 16
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1 | 0x40 | 0x2000  # bits of a member's flags
-# The end of a zip without a comment, the beginning of a member, and what points to a zip64's end.
-END, LOCAL, LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4s5H3L2H"), b"PK\x06\x07"
-LOCATOR_SIZE = 20
+# The end of a zip without a comment, and what points to a zip64's end.
+END, LOCATOR, LOCATOR_SIZE = struct.Struct("<4s4H2LH"), b"PK\x06\x07", 20
 
 
 class ZipMembers:
@@ -41,36 +42,36 @@ class ZipMembers:
         path: the zip.
         most_bytes: that all members may unpack to.
 
+    Attributes:
+        unpacked: bytes so far.
+        close: closes the file.
+
     Raises:
         CheckpointError: it is no such zip.
     """
 
     def __init__(self, path: Path, most_bytes: int) -> None:
-        self.path, self.most_bytes = path, most_bytes
-        self.unpacked = 0
-        try:
-            _check_end(path)
-            self._archive = zipfile.ZipFile(path)
-        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, struct.error) as error:
-            reason = _brief(error)
-            raise self._refusal(f"is no zip that can be read ({reason}); take one that this program wrote") from error
+        self.path, self.most_bytes, self.unpacked = path, most_bytes, 0
         self._infos: dict[str, zipfile.ZipInfo] = {}
-        try:
+        with ExitStack() as opened:  # a zip that is refused is closed at once
+            try:
+                self._file = opened.enter_context(open_plain(path))
+                _check_end(self._file)
+                self._archive = zipfile.ZipFile(self._file)
+            except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, struct.error) as error:
+                why = _brief(error)
+                raise self._refusal(f"is no zip that can be read ({why}); take one that this program wrote") from error
             for info in self._archive.infolist():
                 self._admit(info)
-            self._check_places()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        self._archive.close()
+            self._check_total(sum(info.file_size for info in self._infos.values()))
+            if overlaps(self._archive, self._file):
+                raise self._refusal("holds members that overlap")
+            self.close = opened.pop_all().close
 
     @property
     def names(self) -> list[str]:
-        """All files."""
-        return list(self._infos)
+        """All files; folders are none."""
+        return [name for name in self._infos if not name.endswith("/")]
 
     def size(self, name: str) -> int:
         """Bytes that a member unpacks to, as the zip declares."""
@@ -124,21 +125,6 @@ class ZipMembers:
             raise self._refusal(f"does not hold {shown} whole")
         self._infos[name] = info
 
-    def _check_places(self) -> None:
-        """Refuse members that overlap, and drop folders."""
-        self._check_total(sum(info.file_size for info in self._infos.values()))
-        at = 0
-        with open_plain(self.path) as file:
-            for info in sorted(self._infos.values(), key=lambda info: info.header_offset):
-                file.seek(info.header_offset)
-                head = file.read(LOCAL.size)
-                if info.header_offset < at or len(head) < LOCAL.size:
-                    raise self._refusal("holds members that overlap")
-                at = info.header_offset + LOCAL.size + sum(LOCAL.unpack(head)[-2:]) + info.compress_size
-        if at > self._archive.start_dir:
-            raise self._refusal("holds members that overlap")
-        self._infos = {name: info for name, info in self._infos.items() if not name.endswith("/")}
-
     def _refusal(self, reason: str) -> CheckpointError:
         return CheckpointError(f"{one_line(self.path.name, 80)} {reason}")
 
@@ -154,12 +140,11 @@ def _brief(error: BaseException) -> str:
     return one_line(str(error), 120) or type(error).__name__
 
 
-def _check_end(path: Path) -> None:
+def _check_end(file: IO[bytes]) -> None:
     """Raise a ValueError for what is more than a zip, or has a list of members that would fill the memory."""
-    size = path.stat().st_size
-    with open_plain(path) as file:
-        file.seek(max(0, size - END.size - LOCATOR_SIZE))
-        tail = file.read()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - END.size - LOCATOR_SIZE))
+    tail = file.read()
     if size < END.size:
         raise ValueError("it is too short")
     mark, *disks, total, directory, offset, comment = END.unpack(tail[-END.size :])
@@ -183,6 +168,7 @@ MOST_ROWS = 100_000  # lines of a log
 MOST_SAMPLE = 10_000  # characters of a sample
 # Fields of an uploaded run.json that are kept, once they are tidied.
 KEPT = ("label", "preset", "group", "ancestry", "message", "corpus", "progress", "device")
+CONFIGS = {"model": ModelConfig, "train": TrainConfig, "corpus_config": CorpusConfig}
 ENDINGS = {**dict.fromkeys(ACTIVE, "interrupted"), "failed": "stopped"}  # what a status there means here
 
 
@@ -285,18 +271,14 @@ def _object(data: bytes, name: str) -> dict[str, Any]:
 
 def _description(archive: ZipMembers, found: Mapping[str, str]) -> tuple[dict[str, Any], str]:
     """What the new run.json will hold (known fields, checked settings, origin), and the status in the uploaded one."""
-    said = _object(archive.read(found["run.json"], MOST_DESCRIPTION), "run.json")
+    raw = _object(archive.read(found["run.json"], MOST_DESCRIPTION), "run.json")
     try:
-        info = tidied(said)
-        configs = {
-            "model": ModelConfig.from_dict(said["model"]).to_dict(),
-            "train": TrainConfig.from_dict(said["train"]).to_dict(),
-            "corpus_config": CorpusConfig.from_dict(said["corpus_config"]).to_dict(),
-        }
+        info = tidied(raw)
+        configs = {name: config.from_dict(raw[name]).to_dict() for name, config in CONFIGS.items()}
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise CheckpointError(f"its run.json is not a run's description: {reason}") from error
-    there = {"run_id": one_line(said.get("run_id"), 130), "created": info.get("created", "")}
+    there = {"run_id": one_line(raw.get("run_id"), 130), "created": info.get("created", "")}
     here = {"format": "zip", "file": one_line(archive.path.name, 100), "at": now()}
     kept = {name: info[name] for name in KEPT if name in info} | configs
     return kept | {"imported": info.get("versions", {}) | there | here, "left_alone": True}, info["status"]

@@ -1,4 +1,4 @@
-"""Files of torch.save, judged before torch opens them; nothing in them is run.
+"""Files of torch.save, checked before torch opens them; nothing in them is run.
 
 Why own code: a pickle is a program. torch.load(weights_only=True) does not run it, but allocates whatever sizes a file
 declares, raises a dozen kinds of errors, and has to be loaded first, which takes seconds. So opcodes, names and sizes
@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from charlm.errors import CheckpointError
 from charlm.files import one_line, open_plain
-from charlm.formats.detect import END, opcodes, open_zip
+from charlm.formats.detect import DAMAGED, END, opcodes, open_zip, overlaps
 
 MOST_PICKLE = 8 << 20  # bytes of the pickle in a zip, without its tensors
 MOST_MEMBERS = 10_000
@@ -73,7 +73,7 @@ class InertReader:
         self._count = 0
 
     def read(self, file: IO[bytes]) -> Any:
-        """One pickle from where the file stands; tensors are left as None.
+        """One pickle from the file's position; tensors are left as None.
 
         Raises:
             CheckpointError: it names a foreign class or function, is damaged, too long, or declares impossible sizes.
@@ -130,12 +130,12 @@ class InertReader:
 
     def _append(self, items: list[Any]) -> None:
         if type(self._stack[-1]) is not list:
-            raise ValueError("something is added to what is no list")
+            raise ValueError("it appends to what is no list")
         self._stack[-1].extend(items)
 
     def _set(self, pairs: list[Any]) -> None:
         if not isinstance(self._stack[-1], dict) or len(pairs) % 2:
-            raise ValueError("something is added to what is no dict")
+            raise ValueError("it sets keys of what is no dict")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             if not isinstance(key, str | int | float):
                 raise ValueError("a dict has keys that are neither text nor numbers")
@@ -162,7 +162,7 @@ class InertReader:
         """Refuse a tensor that reaches beyond its storage, or repeats it."""
         numbers = (offset, *size, *stride)
         if not isinstance(storage, Storage) or len(size) != len(stride) or len(size) > MOST_DIMENSIONS:
-            raise ValueError("a tensor is none")
+            raise ValueError("a tensor has no storage, or no shape")
         if any(type(number) is not int or not 0 <= number < 1 << 40 for number in numbers):
             raise ValueError("a tensor has impossible sizes")
         numel = math.prod(size)
@@ -239,8 +239,8 @@ def _load(file: IO[bytes], name: str) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds, and none of them may end the program
-        said = one_line(str(error), 120)
-        raise CheckpointError(f"{name} is damaged, torch cannot open it: {said or type(error).__name__}") from None
+        reason = one_line(str(error), 120) or type(error).__name__
+        raise CheckpointError(f"{name} is damaged, torch cannot open it: {reason}") from None
 
 
 def _check_legacy(file: IO[bytes], name: str) -> None:
@@ -259,13 +259,13 @@ def _check_zip(file: IO[bytes], name: str) -> None:
     """Members are stored uncompressed, none overlaps another, and each storage is as long as its tensors say."""
     try:
         with open_zip(file) as archive:
-            _check_members(archive, file.seek(0, io.SEEK_END), name)
+            _check_members(archive, file, name)
             [pickle] = [member for member in archive.infolist() if member.filename.endswith("/data.pkl")]
             folder = pickle.filename.removesuffix("data.pkl")
             sizes = {member.filename: member.file_size for member in archive.infolist()}
             reader = InertReader(name)
             reader.read(io.BytesIO(archive.read(pickle)))
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+    except DAMAGED as error:
         raise CheckpointError(f"{name} is a damaged file of torch.save: {one_line(str(error), 80)}") from None
     for storage in reader.storages.values():
         if sizes.get(f"{folder}data/{storage.key}") != storage.size:
@@ -275,11 +275,11 @@ def _check_zip(file: IO[bytes], name: str) -> None:
             )
 
 
-def _check_members(archive: zipfile.ZipFile, size: int, name: str) -> None:
+def _check_members(archive: zipfile.ZipFile, file: IO[bytes], name: str) -> None:
     """Allow what torch writes, and nothing that two readers of zips could read in two ways."""
     members = archive.infolist()
     names = {member.filename for member in members}
-    if archive.comment or archive.start_dir > size - END:
+    if archive.comment or archive.start_dir > file.seek(0, io.SEEK_END) - END:
         raise CheckpointError(f"{name} is no file of torch.save: something follows the archive in it")
     if len(members) > MOST_MEMBERS or len({name.lower() for name in names}) < len(members):  # torch minds no case
         raise CheckpointError(f"{name} is no file of torch.save: too many members, or two of one name")
@@ -287,12 +287,9 @@ def _check_members(archive: zipfile.ZipFile, size: int, name: str) -> None:
         raise CheckpointError(f"{name} is no file of torch.save: its members do not lie in one folder")
     if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
         raise CheckpointError(f"{name} is no file of torch.save: its members are compressed; save it again")
-    end = 0
-    for member in sorted(members, key=lambda member: member.header_offset):
-        if member.header_offset < end or member.file_size != member.compress_size:
-            raise CheckpointError(f"{name} is damaged: its members lie over each other")
-        end = member.header_offset + member.file_size
-    if end > size or sum(member.file_size for member in members if member.filename.endswith(".pkl")) > MOST_PICKLE:
+    if overlaps(archive, file) or any(member.file_size != member.compress_size for member in members):
+        raise CheckpointError(f"{name} is damaged: its members overlap")
+    if sum(member.file_size for member in members if member.filename.endswith(".pkl")) > MOST_PICKLE:
         raise CheckpointError(f"{name} is damaged: its members are larger than they may be")
 
 
