@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from charlm.config import CorpusConfig, ModelConfig, TrainConfig
+from charlm.config import Config, CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CharLMError, CheckpointError
 from charlm.files import one_line, open_plain, parsed, write_atomically
 from charlm.formats.detect import DAMAGED, MOST_DIRECTORY, overlaps
@@ -168,7 +168,7 @@ MOST_ROWS = 100_000  # lines of a log
 MOST_SAMPLE = 10_000  # characters of a sample
 # Fields of an uploaded run.json that are kept, once they are tidied.
 KEPT = ("label", "preset", "group", "ancestry", "message", "corpus", "progress", "device")
-CONFIGS = {"model": ModelConfig, "train": TrainConfig, "corpus_config": CorpusConfig}
+CONFIGS: Mapping[str, type[Config]] = {"model": ModelConfig, "train": TrainConfig, "corpus_config": CorpusConfig}
 ENDINGS = {**dict.fromkeys(ACTIVE, "interrupted"), "failed": "stopped"}  # what a status there means here
 
 

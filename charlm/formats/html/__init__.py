@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -32,13 +32,7 @@ ARCHS = ("lstm", "gru", "rnn", "transformer", "mingru")  # that the scripts can 
 PLACE = re.compile(r"\{\{(\w+)\}\}")
 # The browser runs this page's script and nothing else; no request leaves the page.
 POLICY = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
-# Settings of the page: title, lowest, highest (None: the number of tokens), step.
-CONTROLS: Mapping[str, tuple[str, float, float | None, float]] = {
-    "length": ("Length", 1, 100_000, 1),
-    "temperature": ("Temperature", 0.1, 5, 0.05),
-    "top_k": ("Top-k", 0, None, 1),
-    "seed": ("Seed", 0, 2**31 - 1, 1),
-}
+SETTINGS = ("length", "temperature", "top_k", "seed")  # that the page lets one change
 
 
 @dataclass(frozen=True)
@@ -185,6 +179,7 @@ def _texts(run: Run, num_parameters: int) -> dict[str, str]:
     layers = "1 layer" if model.num_layers == 1 else f"{model.num_layers} layers"
     learned = f" Learned from {corpus}." if corpus else ""
     loss = run.bits_per_char(run.best_val_loss)
+    settings = {name: SampleConfig.field(name) for name in SETTINGS}
     return {
         "label": escape(run.label),
         "about": escape(f"{arch}, {layers} of {model.hidden_size}, {num_parameters:,} parameters.{learned}"),
@@ -192,16 +187,7 @@ def _texts(run: Run, num_parameters: int) -> dict[str, str]:
         "arch": escape(arch),
         "parameters": f"{num_parameters:,}",
         "prompt": escape(str((run.sample() or {}).get("prompt", ""))),
-        "controls": "\n".join(_control(name, model.vocab_size) for name in CONTROLS),
+        "vocab_size": str(model.vocab_size),
+        **{name: str(field.default) for name, field in settings.items()},
+        **{f"{name}_hint": escape(field.metadata["hint"]) for name, field in settings.items()},
     }
-
-
-def _control(name: str, vocab_size: int) -> str:
-    """A labelled number field with the default and the hint of SampleConfig."""
-    field = SampleConfig.field(name)
-    title, low, high, step = CONTROLS[name]
-    return (
-        f'<div><label for="{name}">{title}</label><p class="hint" id="{name}-hint">{escape(field.metadata["hint"])}</p>'
-        f'<input id="{name}" type="number" inputmode="decimal" min="{low}" max="{high or vocab_size}" step="{step}" '
-        f'value="{field.default}" aria-describedby="{name}-hint"></div>'
-    )
