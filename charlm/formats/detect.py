@@ -8,10 +8,8 @@ import io
 import json
 import lzma
 import pickletools
-import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -20,6 +18,7 @@ from typing import IO, Any, Literal, cast
 
 from charlm.errors import CheckpointError
 from charlm.files import open_plain
+from charlm.formats.run_zip import MOST_DIRECTORY, UNREADABLE
 
 Kind = Literal["run", "safetensors", "torch", "legacy torch", "torchscript", "tar", "pickle", "packed", "unknown"]
 # Descriptions of the kinds that hold a pickle.
@@ -35,12 +34,9 @@ OPCODES = {opcode.code.encode("latin-1") for opcode in pickletools.opcodes}
 HEAD = 1 << 16  # bytes of a member that are read
 MOST_MEMBERS = 1_000
 MOST_HEADER = 1 << 20  # of a safetensors file
-MOST_DIRECTORY = 1 << 20  # bytes of a zip's list of members
 END = 22  # bytes of a zip's last record
-LOCAL = struct.Struct("<4s5H3L2H")  # before a member of a zip; its last two numbers are the lengths of name and extras
 DEPTH = 3  # levels of archives in archives that are searched
-DAMAGED = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError,
-           NotImplementedError, RuntimeError, KeyError)  # fmt: skip
+DAMAGED = (*UNREADABLE, lzma.LZMAError, tarfile.TarError, KeyError)
 
 
 def kind_of(path: Path) -> Kind:
@@ -115,23 +111,6 @@ def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
         raise zipfile.BadZipFile("no zip, or one with far too many members")
     file.seek(0)
     return zipfile.ZipFile(file)
-
-
-def overlaps(archive: zipfile.ZipFile, file: IO[bytes]) -> bool:
-    """Whether members of a zip overlap, or reach into its list of members.
-
-    Args:
-        archive: the zip.
-        file: that it was opened from.
-    """
-    end = 0
-    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
-        file.seek(member.header_offset)
-        head = file.read(LOCAL.size)
-        if member.header_offset < end or len(head) < LOCAL.size:
-            return True
-        end = member.header_offset + LOCAL.size + sum(LOCAL.unpack(head)[-2:]) + member.compress_size
-    return end > archive.start_dir
 
 
 def _is_safetensors(head: bytes, file: IO[bytes]) -> bool:

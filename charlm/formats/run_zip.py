@@ -8,6 +8,7 @@ import io
 import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import IO, Any
 from charlm.config import Config, CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CharLMError, CheckpointError
 from charlm.files import one_line, open_plain, parsed, write_atomically
-from charlm.formats.detect import DAMAGED, MOST_DIRECTORY, overlaps
 from charlm.runs.run import ACTIVE, Run, now
 from charlm.runs.schema import MOST_BYTES as MOST_DESCRIPTION
 from charlm.runs.schema import tidied
@@ -25,11 +25,15 @@ from charlm.tokenizers import most_tokenizer_bytes, read_tokenizer
 from charlm.training.metrics import MEASURES, MOST_LINE, TEXTS, MetricsLog, parsed_row
 
 MOST_MEMBERS = 500
+MOST_DIRECTORY = 1 << 20  # bytes of a zip's list of members
 BLOCK = 1 << 16
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1 | 0x40 | 0x2000  # bits of a member's flags
 # The end of a zip without a comment, and what points to a zip64's end.
 END, LOCATOR, LOCATOR_SIZE = struct.Struct("<4s4H2LH"), b"PK\x06\x07", 20
+LOCAL = struct.Struct("<4s5H3L2H")  # before a member of a zip; its last two numbers are the lengths of name and extras
+# What zipfile raises for a damaged zip.
+UNREADABLE = (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class ZipMembers:
@@ -96,7 +100,7 @@ class ZipMembers:
                         raise self._refusal(f"holds a {name} of more than {most:,} bytes, which is more than it needs")
                     self._check_total(self.unpacked)
                     yield block
-        except DAMAGED as error:
+        except UNREADABLE as error:
             raise self._refusal(f"is damaged: {name} cannot be unpacked ({_brief(error)})") from error
 
     def read(self, name: str, most: int) -> bytes:
@@ -127,6 +131,23 @@ class ZipMembers:
 
     def _refusal(self, reason: str) -> CheckpointError:
         return CheckpointError(f"{one_line(self.path.name, 80)} {reason}")
+
+
+def overlaps(archive: zipfile.ZipFile, file: IO[bytes]) -> bool:
+    """Whether members of a zip overlap, or reach into its list of members.
+
+    Args:
+        archive: the zip.
+        file: that it was opened from.
+    """
+    end = 0
+    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
+        file.seek(member.header_offset)
+        head = file.read(LOCAL.size)
+        if member.header_offset < end or len(head) < LOCAL.size:
+            return True
+        end = member.header_offset + LOCAL.size + sum(LOCAL.unpack(head)[-2:]) + member.compress_size
+    return end > archive.start_dir
 
 
 def _is_plain(name: str) -> bool:

@@ -15,7 +15,8 @@ from typing import IO, Any
 
 from charlm.errors import CheckpointError
 from charlm.files import one_line, open_plain
-from charlm.formats.detect import DAMAGED, END, opcodes, open_zip, overlaps
+from charlm.formats.detect import END, opcodes, open_zip
+from charlm.formats.run_zip import UNREADABLE, overlaps
 
 MOST_PICKLE = 8 << 20  # bytes of the pickle in a zip, without its tensors
 MOST_MEMBERS = 10_000
@@ -265,7 +266,7 @@ def _check_zip(file: IO[bytes], name: str) -> None:
             sizes = {member.filename: member.file_size for member in archive.infolist()}
             reader = InertReader(name)
             reader.read(io.BytesIO(archive.read(pickle)))
-    except DAMAGED as error:
+    except UNREADABLE as error:
         raise CheckpointError(f"{name} is a damaged file of torch.save: {one_line(str(error), 80)}") from None
     for storage in reader.storages.values():
         if sizes.get(f"{folder}data/{storage.key}") != storage.size:
