@@ -145,13 +145,13 @@ class _Bounded:
         return self._file.readline().replace(b"\\", b"/")
 
 
-def opcodes(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    """The opcodes of a pickle from the file's position, by name, each with its argument; nothing is run.
+def opcodes(file: IO[bytes]) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
+    """The opcodes of a pickle from the file's position, each with its argument and place; nothing is run.
 
     Raises:
         ValueError, UnicodeError, OverflowError, IndexError: it is damaged, or no pickle.
     """
-    return ((opcode.name, argument) for opcode, argument, _ in pickletools.genops(cast(IO[bytes], _Bounded(file))))
+    return pickletools.genops(cast(IO[bytes], _Bounded(file)))
 
 
 def is_pickle(head: bytes) -> bool:
@@ -159,7 +159,7 @@ def is_pickle(head: bytes) -> bool:
     if head[:1] == b"\x80" and head[1:2] <= b"\x05":  # so may the length of a safetensors' header begin
         return head[2:3] in OPCODES
     try:
-        return len(head) > 1 and any(name == "STOP" for name, _ in opcodes(io.BytesIO(head)))
+        return len(head) > 1 and any(opcode.name == "STOP" for opcode, _, _ in opcodes(io.BytesIO(head)))
     except (ValueError, UnicodeError, OverflowError, IndexError):
         return False
 

@@ -82,14 +82,14 @@ class InertReader:
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         try:
-            for opcode, argument in opcodes(file):
+            for opcode, argument, _ in opcodes(file):
                 self._count += 1
                 if self._count > MOST_OPCODES:
                     raise CheckpointError(f"{self.name} is no file of weights: it holds far too many values")
-                if opcode == "STOP":
+                if opcode.name == "STOP":
                     [value] = self._stack
                     return None if value is _MARK else value
-                self._follow(opcode, argument)
+                self._follow(opcode.name, argument)
         except (ValueError, IndexError, KeyError, TypeError, UnicodeError, OverflowError, EOFError) as error:
             raise self._damaged(error) from None
         raise self._damaged("it ends too early")
