@@ -1,4 +1,4 @@
-"""What a text costs without a network: guessing uniformly, compressing it, counting n-grams of it."""
+"""Baselines: what a text costs without a network, by guessing uniformly, compressing it, and counting its n-grams."""
 
 import lzma
 import math
@@ -12,7 +12,7 @@ import numpy as np
 from charlm.data.dataset import validation_rows
 from charlm.errors import CorpusError
 from charlm.files import is_number
-from charlm.models.kneser_ney import EMPTY, MAX_ORDER, UNSEEN, Array, grams, level_of
+from charlm.models.kneser_ney import EMPTY, MAX_ORDER, UNSEEN, grams, level_of
 from charlm.tokenizers import IdArray
 
 COMPRESSED_FITTED = 1_200_000  # last characters of the training part that are used
@@ -34,26 +34,21 @@ def compression_costs(train_text: str, held_out_text: str) -> dict[str, float]:
         CorpusError: nothing is held out.
     """
     if not held_out_text:
-        raise CorpusError("nothing is held out, so guessing cannot be scored; hold out more than 0 of the text")
-    train, held_out = train_text[-COMPRESSED_FITTED:], held_out_text[:COMPRESSED_SCORED]
-    sizes = {"gzip": _gzip_bytes(train, held_out), "xz": _xz_bytes(train, held_out)}
-    return {name: size * 8 / len(held_out) for name, size in sizes.items()}
+        raise CorpusError("nothing is held out, so baselines cannot be measured; hold out more than 0 of the text")
+    held_out_text = held_out_text[:COMPRESSED_SCORED]
+    train, held_out = (
+        text.encode("utf-8", "surrogatepass") for text in (train_text[-COMPRESSED_FITTED:], held_out_text)
+    )
+    xz = len(lzma.compress(train + held_out)) - len(lzma.compress(train))
+    return {name: size * 8 / len(held_out_text) for name, size in (("gzip", _gzip(train, held_out)), ("xz", xz))}
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _gzip_bytes(train: str, held_out: str) -> int:
-    """Bytes that the held-out text adds; the training text is compressed once, then both ends are tried."""
+def _gzip(train: bytes, held_out: bytes) -> int:
+    """Bytes that the held-out text adds; the training text is compressed once, then ended with and without it."""
     packer = zlib.compressobj(9, wbits=31)
-    packer.compress(_bytes(train))  # what it puts out here is in both sizes
+    packer.compress(train)  # what it returns here is in both sizes
     alone = len(packer.copy().flush())
-    return len(packer.compress(_bytes(held_out))) + len(packer.flush()) - alone
-
-
-def _xz_bytes(train: str, held_out: str) -> int:
-    return len(lzma.compress(_bytes(train + held_out))) - len(lzma.compress(_bytes(train)))
+    return len(packer.compress(held_out)) + len(packer.flush()) - alone
 
 
 FITTED = 2_500_000  # last tokens of the training part that are counted
@@ -89,7 +84,8 @@ def ngram_losses(
     for found in grams(train_ids[-fitted:], vocab_size, orders):
         highest = level_of(found, found.occurrences, vocab_size)
         hits = highest.find(ends, np.maximum(targets, 0), vocab_size)
-        losses.append(_mean_loss(highest.shares[hits] + highest.rests[ends] * p, targets))
+        shares = highest.shares[hits] + highest.rests[ends] * p
+        losses.append(float(-np.log(shares[targets >= 0]).mean()))
         if found.continuations is not None:
             lower = level_of(found, found.continuations, vocab_size)
             p = lower.shares[hits] + lower.rests[ends] * p
@@ -98,21 +94,14 @@ def ngram_losses(
     return losses
 
 
-def _mean_loss(p: Array, targets: Array) -> float:
-    return float(-np.log(p[targets >= 0]).mean())
-
-
 def matched_order(losses: Sequence[float], loss: float) -> int:
-    """The n-gram that a loss is worth: it is as good as that of this order and all lower ones, and not as the next.
+    """The highest order of n-gram that a loss matches, with all lower ones: 0 if it is worse than the 1-gram's.
 
     Args:
         losses: of orders 1, 2, ..
         loss: of another model on the same text, in the same unit.
-
-    Returns:
-        0: not as good as the 1-gram; len(losses): as good as all.
     """
-    return next((order for order, rung in enumerate(losses) if loss > rung + TIE), len(losses))
+    return next((order for order, ngram in enumerate(losses) if loss > ngram + TIE), len(losses))
 
 
 LN2 = math.log(2)
@@ -143,7 +132,7 @@ class Baselines:
         return self.orders.index(min(self.orders)) + 1
 
     def matched_order(self, loss: float) -> int:
-        """The order of the n-gram that a loss is worth, see `charlm.analysis.baselines.worth`."""
+        """The highest order of n-gram that a loss matches, see the function of this name."""
         return matched_order(self.orders, loss)
 
     def bits(self, loss: float) -> float:
@@ -172,7 +161,7 @@ class Baselines:
 
 
 def measure(ids: tuple[IdArray, IdArray], texts: tuple[str, str], vocab_size: int, fitted: int = FITTED) -> Baselines:
-    """What a text costs; takes seconds.
+    """The baselines of a text; takes seconds.
 
     Args:
         ids: the training and the held-out part.
@@ -186,10 +175,5 @@ def measure(ids: tuple[IdArray, IdArray], texts: tuple[str, str], vocab_size: in
     orders = ngram_losses(*ids, vocab_size, fitted=fitted)
     per_char = len(ids[1]) / max(1, len(texts[1]))
     costs = {name: bits * LN2 / per_char for name, bits in compression_costs(*texts).items()}
-    return Baselines(
-        uniform=math.log(vocab_size),
-        **costs,
-        orders=tuple(orders),
-        tokens_per_char=per_char,
-        whole=len(ids[0]) <= fitted,
-    )
+    whole = len(ids[0]) <= fitted
+    return Baselines(math.log(vocab_size), **costs, orders=tuple(orders), tokens_per_char=per_char, whole=whole)

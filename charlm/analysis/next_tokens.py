@@ -1,4 +1,4 @@
-"""What a model expects at each place of a text: the likeliest next tokens, and how it met the one that stands there."""
+"""Next-token probabilities at each place of a text: the most likely tokens, and how the one that is there ranks."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from charlm.generation.streams import Ids, banned_id, text_ids
 from charlm.models import LanguageModel
 from charlm.tokenizers import Tokenizer
 
-# Of a longer text the last so many tokens are read, and fewer where they are of many kinds: places times tokens.
+# Of a longer text only the last tokens are read, fewer with a large vocabulary: at most so many places times tokens.
 MOST_TOKENS, MOST_NUMBERS = 2000, 20_000_000
 BLOCK = 64  # tokens read at a time, so that their logits take little memory
 
@@ -42,10 +42,10 @@ class Place:
     """A place of a text.
 
     Attributes:
-        likeliest: what may stand here, the likeliest first.
+        likeliest: the tokens that may come here, the most likely first.
         entropy: of the model's own probabilities, in bits.
-        stands: what does stand here; None at the text's end.
-        rank: its place among all tokens, from 1 on; 0 at the text's end.
+        stands: the token that is here; None at the text's end.
+        rank: of that among all tokens, from 1 on; 0 at the text's end.
     """
 
     likeliest: list[Expected]
@@ -55,7 +55,7 @@ class Place:
 
     @property
     def bits(self) -> float:
-        """What the token that stands here costs the model; 0 at the text's end."""
+        """The loss of the token that is here; 0 at the text's end."""
         return -math.log2(max(self.stands.raw, 1e-300)) if self.stands else 0.0
 
 
@@ -64,7 +64,7 @@ class Outlook:
     """All places of a text.
 
     Attributes:
-        start: how many tokens of the text stand before the first place, for it was too long to be read whole.
+        start: how many tokens of the text are before the first place, where it was too long to be read whole.
         pieces: what the token at each place adds to the text.
         places: one for each of them, and one for the text's end.
     """
@@ -82,18 +82,18 @@ def next_tokens(
     config: SampleConfig | None = None,
     count: int = 12,
 ) -> Outlook:
-    """What the model expects at each place of `text` and at its end; read in one go.
+    """What the model expects at each place of `text` and at its end, from one pass over it.
 
     Args:
         model: put into evaluation mode.
         tokenizer: the model's own.
-        prompt: stands before the text.
-        text: whose places are looked at; what the model does not know is skipped.
-        config: how it would be drawn; of a beam search only the penalty has a say.
+        prompt: what is before the text.
+        text: the places are in this; what the model does not know is skipped.
+        config: of the sampling; of a beam search only the penalty counts.
         count: tokens kept of each place.
 
     Raises:
-        JobError: the model's numbers grew beyond all bounds.
+        JobError: the logits are no finite numbers.
     """
     config = config or SampleConfig()
     if config.beams > 1:
@@ -107,19 +107,19 @@ def next_tokens(
     for place, logits in enumerate(_logits(model, whole[cut:]), cut + 1):
         if place >= len(before) + start:
             how = config, whole[max(0, place - REMEMBERED) : place].tolist(), banned
-            chances, scores = probabilities(logits, *how), weighed(logits, *how)
+            choice = weighed(logits, *how), probabilities(logits, *how)
             stands = int(whole[place]) if place < len(whole) else None
-            places.append(_Chances(tokenizer.tokens, logits, scores, chances).place(stands, count))
+            places.append(_place(tokenizer.tokens, logits, choice, stands, count))
     return Outlook(start, list(map(tokenizer.speller(prompt).take, ids.tolist()))[start:], places)
 
 
 def with_token(tokenizer: Tokenizer, prompt: str, text: str, place: int, token: int) -> tuple[str, int]:
-    """Put another token at a place of a text that a model wrote after a prompt; what stands after it is cut off.
+    """Put another token at a place of a text that a model wrote after a prompt; what follows it is cut off.
 
     Args:
         tokenizer: the model's.
         prompt, text: as they are.
-        place: from 0 on; as many as the text has tokens is its end.
+        place: from 0 on; the text's number of tokens is its end.
         token: the id.
 
     Returns:
@@ -142,7 +142,7 @@ def _logits(model: LanguageModel, ids: Ids) -> Iterator[Logits]:
     """Logits (V,) after each of the ids."""
     state = None
     model.eval()
-    for block in torch.from_numpy(ids)[None].to(model.device).split(BLOCK, dim=1):
+    for block in torch.split(torch.from_numpy(ids)[None].to(model.device), BLOCK, dim=1):
         logits, state = model(block, state)
         rows = logits[0].double().cpu().numpy()
         if not np.isfinite(rows).all():
@@ -150,30 +150,29 @@ def _logits(model: LanguageModel, ids: Ids) -> Iterator[Logits]:
         yield from rows
 
 
-class _Chances:
-    """What is expected at one place.
+def _place(
+    shown: Sequence[str], logits: Logits, choice: tuple[Logits, Logits], stands: int | None, count: int
+) -> Place:
+    """A place of the text.
 
     Args:
-        tokens: as they are shown, by id.
+        shown: tokens as they are shown, by id.
         logits: of the model, (V,).
-        scores: as the choice sees them, (V,).
-        chances: that it draws with, (V,).
+        choice: the scores that the sampling sees, (V,), and the probabilities it draws with, (V,).
+        stands: the token that is there.
+        count: tokens kept.
     """
+    scores, chances = choice
+    shifted = logits - logits.max()
+    logs = shifted - np.log(np.exp(shifted).sum())
+    raw = np.exp(logs)
 
-    def __init__(self, tokens: Sequence[str], logits: Logits, scores: Logits, chances: Logits) -> None:
-        shifted = logits - logits.max()
-        logs = shifted - np.log(np.exp(shifted).sum())
-        self._tokens, self._scores, self._chances, self._raw = tokens, scores, chances, np.exp(logs)
-        self._entropy = float(-(self._raw * logs).sum() / math.log(2))
+    def expected(token: int) -> Expected:
+        return Expected(token, shown[token], float(chances[token]), float(raw[token]))
 
-    def place(self, stands: int | None, count: int) -> Place:
-        """The place, with the token that stands there and so many others."""
-        best = [self._expected(token) for _, token in likeliest(self._scores[None], count)]
-        if stands is None:
-            return Place(best, self._entropy)
-        own, scores = self._scores[stands], self._scores
-        rank = 1 + int((scores > own).sum() + (scores[:stands] == own).sum())
-        return Place(best, self._entropy, self._expected(stands), rank)
-
-    def _expected(self, token: int) -> Expected:
-        return Expected(token, self._tokens[token], float(self._chances[token]), float(self._raw[token]))
+    best = [expected(token) for _, token in likeliest(scores[None], count)]
+    entropy = float(-(raw * logs).sum() / math.log(2))
+    if stands is None:
+        return Place(best, entropy)
+    rank = 1 + int((scores > scores[stands]).sum() + (scores[:stands] == scores[stands]).sum())
+    return Place(best, entropy, expected(stands), rank)

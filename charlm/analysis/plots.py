@@ -1,8 +1,14 @@
-"""Measured rows -> plotly figures, pure: no file, no model, no page."""
+"""Loss curves of several runs: who is ahead, and how they are drawn, from measured rows alone.
+
+Figures are plain dicts, which the page draws as they are: plotly's own classes take a second to load and check every
+value, too much for the start of the app and for each tick.
+"""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 from charlm.architectures import ARCHITECTURES, is_counted
@@ -11,15 +17,20 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 BASELINE_COLOUR = "#7F7F7F"
-FONT = "#84888f"
+FONT, FAMILY = "#84888f", "'IBM Plex Sans', system-ui, sans-serif"
 GRID = "rgba(128,128,128,.16)"
+CLEAR = "rgba(0,0,0,0)"
+HEIGHT = 330  # px of a whole figure
 # Several runs of one architecture share its colour and differ by their dashes.
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 MAX_POINTS = 1200
 MAX_MARKERS = 300  # validations; more would be a band
 LABEL_GAP = 15  # px between two names at the line ends
 REACH = 0.35  # share of the curves' range that a level may lie below it and still be drawn
+LOSSES = ("val_loss", "train_loss")
 By = Literal["step", "seconds"]
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
 
 
 def arch_colour(arch: str) -> str:
@@ -34,6 +45,7 @@ class Curve:
     Attributes:
         key: the run's id, put in each trace's `meta` so that a page can find it.
         name: written at the line's end.
+        arch: the run's architecture, which gives the colour.
         rows: metrics in the order of steps: step, seconds, train_loss, val_loss (None between evaluations).
         best_step: the step whose weights are kept; None draws no ring.
         faded: an earlier run laid under the others.
@@ -43,7 +55,7 @@ class Curve:
     key: str
     name: str
     arch: str
-    rows: Sequence[Mapping[str, Any]] = field(repr=False)
+    rows: Rows = field(repr=False)
     best_step: int | None = None
     faded: bool = False
     span: tuple[float, float, float] | None = None
@@ -51,18 +63,41 @@ class Curve:
 
 @dataclass(frozen=True)
 class Level:
-    """A loss that needs no training, drawn as a dashed line: what it is called, and nats per token."""
+    """A loss that needs no training, drawn as a dashed line: its name, and nats per token."""
 
     name: str
     value: float
 
 
-def scaled(rows: Sequence[Mapping[str, Any]], factor: float) -> Sequence[Mapping[str, Any]]:
-    """Rows with their losses in another unit, a `factor` of it each."""
+def scaled(rows: Rows, factor: float) -> Rows:
+    """Rows with their losses times `factor`, in another unit."""
     if factor == 1.0:
         return rows
-    losses = ("train_loss", "val_loss")
-    return [{**row, **{name: row[name] * factor for name in losses if _finite(row.get(name))}} for row in rows]
+    return [{**row, **{name: row[name] * factor for name in LOSSES if _finite(row.get(name))}} for row in rows]
+
+
+def best_until(rows: Rows, by: str, limit: float) -> float | None:
+    """The lowest validation loss among rows whose `by` ("step" or "seconds") is at most `limit`; None without one."""
+    losses = [row["val_loss"] for row in rows if row.get("val_loss") is not None and row[by] <= limit]
+    return min(losses, default=None)
+
+
+def common_limit(runs: Mapping[str, Rows], by: str) -> float:
+    """How far all runs have come: the largest `by` that every one of them has reached; 0 if one has no row."""
+    return min((rows[-1][by] if rows else 0.0 for rows in runs.values()), default=0.0)
+
+
+def ranked(runs: Mapping[str, Rows], by: str, limit: float | None = None) -> list[tuple[str, float]]:
+    """Keys with their best validation loss up to a limit of `by`, best first; runs without one are left out.
+
+    Args:
+        runs: rows by key.
+        by: "step" or "seconds".
+        limit: None: how far all of them have come.
+    """
+    limit = common_limit(runs, by) if limit is None else limit
+    scored = [(key, best_until(rows, by, limit)) for key, rows in runs.items()]
+    return sorted(((key, loss) for key, loss in scored if loss is not None), key=lambda entry: entry[1])
 
 
 def loss_figure(curves: Sequence[Curve], **options: Any) -> "Figure":
@@ -79,13 +114,11 @@ def loss_plot(
     log: bool = False,
     uniform: float | None = None,
     levels: Sequence[Level] = (),
-    height: int = 330,
+    height: int = HEIGHT,
     live: bool = False,
     unit: str = "nats per character",
 ) -> dict[str, Any]:
     """Loss curves as plotly's JSON: training thin and faint, validation bold with markers, the kept step ringed.
-
-    A page draws it as it is, without plotly being loaded on the server.
 
     Args:
         curves: the runs, in drawing order.
@@ -98,33 +131,38 @@ def loss_plot(
         unit: of the losses.
     """
     levels = near(curves, uniform, levels)
-    low, high = loss_range(curves, uniform, levels)
-    layout = _layout(by, log, (low, high), height)
-    names = end_labels(curves, log=log, span=(low, high), height=height)
-    end = max((row[by] for curve in curves for row in curve.rows), default=None)
-    layout["xaxis"]["range"] = [0, end or 1]
-    if live:
-        kept = [level.value for level in levels] + ([] if uniform is None else [high])
-        _follow(layout, [] if log else kept)
+    span = loss_range(curves, uniform, levels)
+    layout = _layout(by, log, span, height)
+    layout["xaxis"]["range"] = [0, max((row[by] for curve in curves for row in curve.rows), default=None) or 1]
+    if live:  # the axes follow points that are added in the page; 0 and the lines stay in sight
+        del layout["xaxis"]["range"], layout["yaxis"]["range"]
+        kept = [level.value for level in levels] + ([] if uniform is None else [span[1]])
+        layout["xaxis"] |= {"autorange": True, "autorangeoptions": {"include": [0]}}
+        layout["yaxis"] |= {"autorange": True, "autorangeoptions": {"include": [] if log else kept}}
     layout["margin"]["r"] = 16 + max((8 * len(short(curve.name)) for curve in curves), default=0)
-    layout["annotations"] = [*names, _axis_title(unit), *_uniform_label(uniform, log), *_no_curve(curves, live)]
-    layout["annotations"] += _level_labels(levels, log)
+    layout["annotations"] = [
+        *end_labels(curves, log=log, span=span, height=height),
+        _note("axis", f"loss, {unit}", 0, 1, yref="paper", xanchor="left", yanchor="bottom", xshift=-34, yshift=10),
+    ]
     layout["shapes"] = [_line(level.name, level.value, "dash") for level in levels]
     if uniform is not None:
+        y = _height(uniform, log)
+        layout["annotations"].append(_note("uniform", "guessing uniformly", 1, y, xanchor="right", yanchor="bottom"))
         layout["shapes"].append(_line("uniform", uniform, "dot"))
-    traces = [trace for curve, dash in _dashed(curves) for trace in _traces(curve, dash, by)]
-    return {"data": traces, "layout": layout}
-
-
-def _follow(layout: dict[str, Any], highest: list[float]) -> None:
-    """Let the axes follow points that are added in the page; 0 and the uniform line stay in sight."""
-    for axis, included in (("xaxis", [0]), ("yaxis", highest)):
-        del layout[axis]["range"]
-        layout[axis] |= {"autorange": True, "autorangeoptions": {"include": included}}
+    if not live and not any(curve.rows for curve in curves):
+        layout["annotations"].append(_note("empty", "trained elsewhere, without a log", 0.5, 0.5, yref="paper"))
+    layout["annotations"] += _level_labels(levels, log)
+    return {"data": [trace for curve, dash in _dashed(curves) for trace in _traces(curve, dash, by)], "layout": layout}
 
 
 def near(curves: Sequence[Curve], uniform: float | None, levels: Sequence[Level]) -> list[Level]:
-    """The levels that can be drawn without pressing the curves flat."""
+    """The levels that can be drawn without pressing the curves flat.
+
+    Args:
+        curves: the runs.
+        uniform: the loss of guessing, if it is drawn.
+        levels: all that are known.
+    """
     low, high = loss_range(curves, uniform)
     return [level for level in levels if low - REACH * (high - low) <= level.value <= high]
 
@@ -132,7 +170,13 @@ def near(curves: Sequence[Curve], uniform: float | None, levels: Sequence[Level]
 def loss_range(
     curves: Sequence[Curve], uniform: float | None = None, levels: Sequence[Level] = ()
 ) -> tuple[float, float]:
-    """The losses worth showing: the steep start is cut, the uniform line and the levels are not."""
+    """The losses worth showing: the steep start is cut, the uniform line and the levels are not.
+
+    Args:
+        curves: the runs.
+        uniform: the loss of guessing, if it is drawn.
+        levels: those that are drawn.
+    """
     low, high = _curve_range(curves, uniform)
     lowest = min((level.value for level in levels), default=low)
     return min(low, max(lowest - 0.08 * (high - lowest), 0.5 * lowest)), high
@@ -152,35 +196,55 @@ def _curve_range(curves: Sequence[Curve], uniform: float | None) -> tuple[float,
     return max(low - pad, 0.5 * low), high + pad
 
 
-def _span(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
-    val = [row["val_loss"] for row in rows if _finite(row.get("val_loss"))]
-    seen = val + [row["train_loss"] for row in rows if _finite(row.get("train_loss"))]
-    return min(seen, default=math.nan), max(seen, default=math.nan), max(val, default=math.nan)
+def _span(rows: Rows) -> tuple[float, float, float]:
+    val, train = ([row[name] for row in rows if _finite(row.get(name))] for name in LOSSES)
+    return min(val + train, default=math.nan), max(val + train, default=math.nan), max(val, default=math.nan)
 
 
 def end_labels(
-    curves: Sequence[Curve], *, log: bool, span: tuple[float, float], height: int = 330
+    curves: Sequence[Curve], *, log: bool, span: tuple[float, float], height: int = HEIGHT
 ) -> list[dict[str, Any]]:
-    """The curves' names at their line ends as plotly annotations, LABEL_GAP px apart or more; hidden without a line."""
-    places = end_places(curves, log=log, span=span, height=height)
-    return [_end_label(curve, place) for curve, place in zip(curves, places, strict=True)]
+    """The curves' names at their line ends as plotly annotations; hidden where there is no line.
+
+    Args:
+        curves, log, span, height: as of `end_places`.
+    """
+    labels = []
+    for curve, place in zip(curves, end_places(curves, log=log, span=span, height=height), strict=True):
+        y, shift = place or (0.0, 0.0)
+        labels.append(_note(
+            curve.key, f"<b>{escape(short(curve.name), quote=False)}</b>", 1, y, xanchor="left", xshift=10,
+            yanchor="middle", yshift=shift, visible=place is not None,
+            font={"size": 12, "color": arch_colour(curve.arch)},
+        ))  # fmt: skip
+    return labels
 
 
 def end_places(
-    curves: Sequence[Curve], *, log: bool, span: tuple[float, float], height: int = 330
+    curves: Sequence[Curve], *, log: bool, span: tuple[float, float], height: int = HEIGHT
 ) -> list[tuple[float, float] | None]:
-    """Where each curve's name stands: its place on the loss axis (in decades, if `log`) and the px to move it up."""
-    per_px = max(height - 40 - 44, 1)
+    """Where each curve's name stands, LABEL_GAP px apart or more; None without a line.
+
+    Args:
+        curves: the runs.
+        log: whether the loss axis is logarithmic.
+        span: the lowest and highest loss of the axis.
+        height: of the whole figure, px.
+
+    Returns:
+        For each curve its place on the loss axis (in decades, if `log`) and the px to move the name up.
+    """
+    low, high = (_height(value, log) for value in span)
     ends = []
     for index, curve in enumerate(curves):
         value = _last_value(curve)
         if value is not None:
-            place = min(max(value, span[0]), span[1])
-            ends.append((_share(place, span, log) * per_px, place, index))
+            place = _height(min(max(value, span[0]), span[1]), log)
+            ends.append(((place - low) / ((high - low) or 1.0) * max(height - 40 - 44, 1), place, index))
     ends.sort(key=lambda end: end[0])
     places: list[tuple[float, float] | None] = [None] * len(curves)
-    for (have, value, index), want in zip(ends, spread([pixel for pixel, _, _ in ends]), strict=True):
-        places[index] = (_decades(value) if log else value, want - have)
+    for (have, place, index), want in zip(ends, spread([pixel for pixel, _, _ in ends]), strict=True):
+        places[index] = place, want - have
     return places
 
 
@@ -196,95 +260,79 @@ def spread(places: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
     return moved
 
 
-def thinned(rows: Sequence[Mapping[str, Any]], most: int = MAX_POINTS) -> list[Mapping[str, Any]]:
+def thinned(rows: Rows, most: int = MAX_POINTS) -> list[Row]:
     """At most about `most` rows, evenly taken; the last one stays."""
-    stride = math.ceil(len(rows) / most) if rows else 1
-    kept = list(rows[::stride])
-    if rows and kept[-1] is not rows[-1]:
-        kept.append(rows[-1])
-    return kept
+    kept = list(rows[:: math.ceil(len(rows) / most) or 1])
+    return kept if not rows or kept[-1] is rows[-1] else [*kept, rows[-1]]
 
 
 def _traces(curve: Curve, dash: str, by: By) -> list[dict[str, Any]]:
-    """Training, validation and ring of one run as plain dicts of python lists."""
+    """Training, validation and ring of one run as plain dicts of Python lists."""
     colour = arch_colour(curve.arch)
-    train = thinned([row for row in curve.rows if _finite(row.get("train_loss"))])
-    val = [row for row in curve.rows if _finite(row.get("val_loss"))]
-    best = [row for row in val if row["step"] == curve.best_step]
-    val = thinned(val, MAX_MARKERS)
     bold = _rgba(colour, 0.4) if curve.faded else colour
+    val = [row for row in curve.rows if _finite(row.get("val_loss"))]
     step = "step %{x:,}" if by == "step" else "%{x:,.1f} s"
-    lines = [
-        {**_xy(train, "train_loss", by), "mode": "lines", "line": {"width": 1, "color": _rgba(colour, 0.34)},
-         "hovertemplate": f"{step}<br>%{{y:.3f}} training"},
-        {**_xy(val, "val_loss", by), "mode": "lines+markers", "line": {"width": 2.4, "color": bold, "dash": dash},
-         "marker": {"size": 6, "color": bold}, "hovertemplate": f"{step}<br><b>%{{y:.3f}}</b> held out"},
-        {**_xy(best, "val_loss", by), "mode": "markers",
-         "marker": {"size": 13, "color": "rgba(0,0,0,0)", "line": {"width": 2, "color": bold}}, "hoverinfo": "skip"},
-    ]  # fmt: skip
+    shown: dict[str, tuple[Rows, dict[str, Any]]] = {
+        "train": (
+            thinned([row for row in curve.rows if _finite(row.get("train_loss"))]),
+            {"mode": "lines", "line": {"width": 1, "color": _rgba(colour, 0.34)},
+             "hovertemplate": f"{step}<br>%{{y:.3f}} training"},
+        ),
+        "val": (
+            thinned(val, MAX_MARKERS),
+            {"mode": "lines+markers", "line": {"width": 2.4, "color": bold, "dash": dash},
+             "marker": {"size": 6, "color": bold}, "hovertemplate": f"{step}<br><b>%{{y:.3f}}</b> held out"},
+        ),
+        "best": (
+            [row for row in val if row["step"] == curve.best_step],
+            {"mode": "markers", "marker": {"size": 13, "color": CLEAR, "line": {"width": 2, "color": bold}},
+             "hoverinfo": "skip"},
+        ),
+    }  # fmt: skip
     return [
         {
-            **line,
-            "type": "scatter",
-            "cliponaxis": kind == "train",
-            "name": _plain(curve.name),
-            "meta": {"run": curve.key, "kind": kind},
-            "showlegend": False,
+            "type": "scatter", "x": [row[by] for row in rows],
+            "y": [row["train_loss" if kind == "train" else "val_loss"] for row in rows], **style,
+            "cliponaxis": kind == "train", "name": escape(curve.name, quote=False),  # which plotly reads as HTML
+            "meta": {"run": curve.key, "kind": kind}, "showlegend": False,
         }
-        for line, kind in zip(lines, ("train", "val", "best"), strict=True)
-    ]
-
-
-def _xy(rows: Sequence[Mapping[str, Any]], loss: str, by: By) -> dict[str, list[float]]:
-    return {"x": [row[by] for row in rows], "y": [row[loss] for row in rows]}
+        for kind, (rows, style) in shown.items()
+    ]  # fmt: skip
 
 
 def _dashed(curves: Sequence[Curve]) -> list[tuple[Curve, str]]:
     """Each curve with its dash: solid for the first of an architecture, but for n-grams, which are no networks."""
-    seen: dict[str, int] = {}
-    pairs = []
+    seen, pairs = Counter[str](), []
     for curve in curves:
-        place = seen.get(curve.arch, 2 if is_counted(curve.arch) else 0)
-        seen[curve.arch] = place + 1
-        pairs.append((curve, DASHES[place % len(DASHES)]))
+        pairs.append((curve, DASHES[(seen[curve.arch] + 2 * is_counted(curve.arch)) % len(DASHES)]))
+        seen[curve.arch] += 1
     return pairs
 
 
 def _layout(by: By, log: bool, span: tuple[float, float], height: int) -> dict[str, Any]:
-    """Axes, grid and margins; nothing of its own behind the page."""
-    axis = {"gridcolor": GRID, "zeroline": False, "ticks": "", "linecolor": GRID, "automargin": False}
-    limits = [_decades(value) for value in span] if log else list(span)
+    """Axes, grid and margins; the background is the page's."""
+    axis = {"gridcolor": GRID, "zeroline": False, "ticks": "", "linecolor": GRID, "automargin": False, "showline": True}
     title = "step" if by == "step" else "seconds of its own"
     return {
         "height": height,
         "autosize": True,
         "margin": {"l": 36, "r": 16, "t": 40, "b": 44},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "'IBM Plex Sans', system-ui, sans-serif", "size": 12, "color": FONT},
-        "hoverlabel": {"font": {"family": "'IBM Plex Sans', system-ui, sans-serif", "size": 12}},
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "font": {"family": FAMILY, "size": 12, "color": FONT},
+        "hoverlabel": {"font": {"family": FAMILY, "size": 12}},
         "xaxis": {**axis, "title": {"text": title, "standoff": 8, "font": {"size": 12}}, "showgrid": False,
-                  "tickformat": ",", "nticks": 7, "showline": True},
-        "yaxis": {**axis, "type": "log" if log else "linear", "range": limits, "showline": True, "nticks": 6},
+                  "tickformat": ",", "nticks": 7},
+        "yaxis": {**axis, "type": "log" if log else "linear", "range": [_height(loss, log) for loss in span],
+                  "nticks": 6},
         "dragmode": "zoom",
         "uirevision": "loss",
     }  # fmt: skip
 
 
-def _end_label(curve: Curve, place: tuple[float, float] | None) -> dict[str, Any]:
-    value, shift = place or (0.0, 0.0)
-    return {
-        "name": curve.key, "text": f"<b>{_plain(short(curve.name))}</b>", "x": 1, "xref": "paper", "xanchor": "left",
-        "xshift": 10, "y": value, "yanchor": "middle", "yshift": shift, "visible": place is not None,
-        "showarrow": False, "font": {"size": 12, "color": arch_colour(curve.arch)},
-    }  # fmt: skip
-
-
-def _axis_title(unit: str) -> dict[str, Any]:
-    return {
-        "name": "axis", "text": f"loss, {unit}", "x": 0, "xref": "paper", "xanchor": "left", "xshift": -34,
-        "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 10, "showarrow": False,
-    }  # fmt: skip
+def _note(name: str, text: str, x: float, y: float, **more: Any) -> dict[str, Any]:
+    """A text in the plot, which plotly calls an annotation; x is a share of the plot's width."""
+    return {"name": name, "text": text, "x": x, "xref": "paper", "y": y, "showarrow": False, **more}
 
 
 def _line(name: str, loss: float, dash: str) -> dict[str, Any]:
@@ -297,56 +345,28 @@ def _line(name: str, loss: float, dash: str) -> dict[str, Any]:
 
 def _level_labels(levels: Sequence[Level], log: bool) -> list[dict[str, Any]]:
     """At the left, where curves are high: the lowest one's name under its line, the others' above theirs."""
-    lowest = min((level.value for level in levels), default=0.0)
+    lowest = min((level.value for level in levels), default=0.0) if len(levels) > 1 else None
     return [
-        {
-            "name": level.name, "text": level.name, "x": 0, "xref": "paper", "xanchor": "left", "xshift": 4,
-            "y": _decades(level.value) if log else level.value, "showarrow": False,
-            "yanchor": "top" if len(levels) > 1 and level.value == lowest else "bottom",
-        }
+        _note(
+            level.name, level.name, 0, _height(level.value, log), xanchor="left", xshift=4,
+            yanchor="top" if level.value == lowest else "bottom",
+        )
         for level in levels
     ]  # fmt: skip
 
 
-def _uniform_label(uniform: float | None, log: bool) -> list[dict[str, Any]]:
-    if uniform is None:
-        return []
-    return [
-        {
-            "name": "uniform", "text": "guessing uniformly", "x": 1, "xref": "paper", "xanchor": "right",
-            "y": _decades(uniform) if log else uniform, "yanchor": "bottom", "showarrow": False,
-        }
-    ]  # fmt: skip
-
-
-def _no_curve(curves: Sequence[Curve], live: bool) -> list[dict[str, Any]]:
-    """What is said where there is nothing to draw, and nothing to wait for."""
-    if live or any(curve.rows for curve in curves):
-        return []
-    middle = {"x": 0.5, "xref": "paper", "y": 0.5, "yref": "paper", "showarrow": False}
-    return [{"name": "empty", "text": "trained elsewhere, without a log", **middle}]
-
-
 def _last_value(curve: Curve) -> float | None:
     """Where a curve's name stands: at its last validation loss, before the first one at its training loss."""
-    for name in ("val_loss", "train_loss"):
+    for name in LOSSES:
         for row in reversed(curve.rows):
             if _finite(row.get(name)):
                 return float(row[name])
     return None
 
 
-def _decades(loss: float) -> float:
-    """A loss on the logarithmic axis; those of a text learned by heart may be zero."""
-    return math.log10(max(loss, 1e-3))
-
-
-def _share(value: float, span: tuple[float, float], log: bool) -> float:
-    """Height of `value` in the plot, from 0 at the bottom to 1."""
-    low, high = span
-    if log:
-        low, high, value = map(_decades, (low, high, value))
-    return (value - low) / ((high - low) or 1.0)
+def _height(loss: float, log: bool) -> float:
+    """Where a loss is on its axis: in decades on a logarithmic one, where that of a memorised text may be zero."""
+    return math.log10(max(loss, 1e-3)) if log else loss
 
 
 def _rgba(colour: str, alpha: float) -> str:
@@ -358,11 +378,6 @@ def _rgba(colour: str, alpha: float) -> str:
 def short(name: str, most: int = 16) -> str:
     """A name that leaves room for the plot."""
     return name if len(name) <= most else name[: most - 1] + "…"
-
-
-def _plain(name: str) -> str:
-    """A name that plotly's small HTML cannot misread."""
-    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _finite(value: Any) -> bool:

@@ -145,7 +145,7 @@ def next_steps(run: Any) -> list[str]:
     from charlm.analysis.advice import advise, training_of
 
     told = advise(training_of(run, run.metrics(), run.status, run.total_steps)) if run.status != "failed" else []
-    return [f"{one.said}{f' Try {options}.' if (options := options_of(one.changes)) else ''}" for one in told]
+    return [f"{one.text}{f' Try {options}.' if (options := options_of(one.changes)) else ''}" for one in told]
 
 
 def options_of(changes: Mapping[str, Any]) -> str:

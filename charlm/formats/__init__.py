@@ -1,1 +1,1 @@
-"""Runs that leave this program and come into it: formats of export, and files of others made into runs."""
+"""Export formats, and imports of files that other programs wrote."""

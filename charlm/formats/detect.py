@@ -1,4 +1,7 @@
-"""What a file is, told by its content; its name means nothing. A pickle is found wherever it hides."""
+"""What a file is, by its content: its name means nothing. A pickle is found wherever it hides.
+
+Why own code: strangers' files are looked at before any reader of their format is trusted with them, in bounded memory.
+"""
 
 import gzip
 import io
@@ -7,41 +10,37 @@ import lzma
 import pickletools
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, Any, Literal, cast
 
 from charlm.errors import CheckpointError
 from charlm.files import open_plain
-from charlm.formats.pickles import Bounded
+from charlm.formats.run_zip import MOST_DIRECTORY, UNREADABLE
 
 Kind = Literal["run", "safetensors", "torch", "legacy torch", "torchscript", "tar", "pickle", "packed", "unknown"]
-# What the files are called that hold a pickle, each with its article.
-CALLED: dict[str, str] = {
-    "torch": "a pickle of torch.save",
-    "legacy torch": "a pickle of torch.save",
+# Descriptions of the kinds that hold a pickle.
+PICKLES: dict[str, str] = {
+    **dict.fromkeys(("torch", "legacy torch"), "a pickle of torch.save"),
+    **dict.fromkeys(("tar", "packed"), "an archive with a pickle inside"),
     "torchscript": "a TorchScript program",
-    "tar": "an archive with a pickle inside",
     "pickle": "a pickle",
-    "packed": "an archive with a pickle inside",
 }
 # The first pickle of a file that torch.save wrote before 1.6: a magic number.
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 OPCODES = {opcode.code.encode("latin-1") for opcode in pickletools.opcodes}
-HEAD = 1 << 16  # bytes of a member that are looked at
+HEAD = 1 << 16  # bytes of a member that are read
 MOST_MEMBERS = 1_000
 MOST_HEADER = 1 << 20  # of a safetensors file
-MOST_DIRECTORY = 1 << 20  # bytes of a zip's list of members
 END = 22  # bytes of a zip's last record
-DEPTH = 3  # archives in archives that are looked into
-DAMAGED = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError,
-           NotImplementedError, RuntimeError, KeyError)  # fmt: skip
+DEPTH = 3  # levels of archives in archives that are searched
+DAMAGED = (*UNREADABLE, lzma.LZMAError, tarfile.TarError, KeyError)
 
 
 def kind_of(path: Path) -> Kind:
-    """What the file is. "packed" is any other archive with a pickle in it; "tar" what torch.save wrote before 0.1.10.
+    """The kind of a file: "tar" is what torch.save wrote before 0.1.10, "packed" any other archive with a pickle in it.
 
     Raises:
         CheckpointError: there is no such file, or it cannot be read.
@@ -55,13 +54,17 @@ def kind_of(path: Path) -> Kind:
         raise CheckpointError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def called(path: Path) -> str:
-    """What the file is called if it is or holds a pickle, also a run's zip that does; empty if there is none."""
+def describe_pickle(path: Path) -> str:
+    """What a file is that is or holds a pickle, a run's zip included; empty if it holds none.
+
+    Raises:
+        CheckpointError: there is no such file, or it cannot be read.
+    """
     kind = kind_of(path)
     if kind == "run":
         with open_plain(path) as file:
-            return CALLED["packed"] if _holds_pickle(file, DEPTH) else ""
-    return CALLED.get(kind, "")
+            return PICKLES["packed"] if _holds_pickle(file, DEPTH) else ""
+    return PICKLES.get(kind, "")
 
 
 def _kind(file: IO[bytes]) -> Kind:
@@ -80,7 +83,7 @@ def _kind(file: IO[bytes]) -> Kind:
 
 
 def _zip_kind(file: IO[bytes], head: bytes) -> Kind | None:
-    """The kind of a zip; None if it is no zip, or one with nothing of ours in it."""
+    """The kind of a zip; None if it is no zip, or none of those known here."""
     try:
         with open_zip(file) as archive:
             names = [name.rpartition("/")[2] for name in islice(archive.namelist(), MOST_MEMBERS)]
@@ -92,17 +95,17 @@ def _zip_kind(file: IO[bytes], head: bytes) -> Kind | None:
 
 
 def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
-    """A zip whose list of members is short enough to be read at once.
+    """Open a zip whose list of members is short enough to be read at once.
 
     Raises:
-        BadZipFile: it is none, or its list is too long.
+        BadZipFile: it is no zip, or its list is too long.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - END - 0xFFFF))
     tail = file.read()
     end = tail.rfind(b"PK\x05\x06", 0, len(tail) - END + 4)
     listed = int.from_bytes(tail[end + 12 : end + 16], "little")
-    if tail[max(0, end - 20) : end].startswith(b"PK\x06\x07"):  # in the longer form, which stands before that
+    if tail[max(0, end - 20) : end].startswith(b"PK\x06\x07"):  # zip64 has a longer record before that
         listed = int.from_bytes(tail[end - 36 : end - 28], "little")
     if end < 0 or listed > MOST_DIRECTORY:
         raise zipfile.BadZipFile("no zip, or one with far too many members")
@@ -121,13 +124,42 @@ def _is_safetensors(head: bytes, file: IO[bytes]) -> bool:
         return False
 
 
+class _Bounded:
+    """A pickle's file that allocates no more than is left of it, whatever size a pickle declares.
+
+    Its lines come without backslashes: pickletools would decode them as escapes, and warn of odd ones. Only opcodes
+    that are refused anyway have texts in lines.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, place = file, file.tell()
+        self._size = file.seek(0, io.SEEK_END)
+        self.tell = file.tell
+        file.seek(place)
+
+    def read(self, size: int = -1) -> bytes:
+        left = self._size - self._file.tell()
+        return self._file.read(left if size < 0 else min(size, left))
+
+    def readline(self) -> bytes:
+        return self._file.readline().replace(b"\\", b"/")
+
+
+def opcodes(file: IO[bytes]) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
+    """The opcodes of a pickle from the file's position, each with its argument and place; nothing is run.
+
+    Raises:
+        ValueError, UnicodeError, OverflowError, IndexError: it is damaged, or no pickle.
+    """
+    return pickletools.genops(cast(IO[bytes], _Bounded(file)))
+
+
 def is_pickle(head: bytes) -> bool:
-    """Whether these first bytes of a file are a pickle of any protocol; a whole one, where no byte announces it."""
+    """Whether a file with these first bytes is a pickle; one of protocol 0 or 1, without a mark, must be whole here."""
     if head[:1] == b"\x80" and head[1:2] <= b"\x05":  # so may the length of a safetensors' header begin
         return head[2:3] in OPCODES
     try:
-        opcodes = pickletools.genops(cast(IO[bytes], Bounded(io.BytesIO(head))))
-        return any(opcode.name == "STOP" for opcode, _, _ in opcodes) and len(head) > 1
+        return len(head) > 1 and any(opcode.name == "STOP" for opcode, _, _ in opcodes(io.BytesIO(head)))
     except (ValueError, UnicodeError, OverflowError, IndexError):
         return False
 
@@ -142,13 +174,13 @@ def _tar_names(file: IO[bytes]) -> list[str]:
 
 
 def _holds_pickle(file: IO[bytes], depth: int) -> bool:
-    """Whether one of the files packed into this one is a pickle, or itself holds one."""
+    """Whether a file packed into this one is a pickle, or itself holds one."""
     return any(is_pickle(head) or (depth > 1 and _holds_pickle(io.BytesIO(head), depth - 1)) for head in _heads(file))
 
 
 def _heads(file: IO[bytes]) -> Iterator[bytes]:
-    """The first bytes of each file that is packed into this one; what is damaged is passed over."""
-    for unpack in (_zip_heads, _tar_heads, _gzip_head, _xz_head):
+    """The first bytes of each file that is packed into this one; what is damaged is skipped."""
+    for unpack in (_zip_heads, _tar_heads, partial(_stream_head, gzip.open), partial(_stream_head, lzma.open)):
         file.seek(0)
         try:
             yield from unpack(file)
@@ -170,11 +202,6 @@ def _tar_heads(file: IO[bytes]) -> Iterator[bytes]:
                 yield inner.read(HEAD)
 
 
-def _gzip_head(file: IO[bytes]) -> Iterator[bytes]:
-    with gzip.GzipFile(fileobj=file) as inner:
-        yield inner.read(HEAD)
-
-
-def _xz_head(file: IO[bytes]) -> Iterator[bytes]:
-    with lzma.open(file) as inner:
+def _stream_head(unpack: Callable[..., Any], file: IO[bytes]) -> Iterator[bytes]:
+    with unpack(file) as inner:
         yield inner.read(HEAD)

@@ -1,4 +1,4 @@
-"""A state_dict of torch's recurrent layers, whatever its modules are called, as one of our models."""
+"""A state_dict of torch's recurrent layers, whatever the names of its modules, as one of our models."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from charlm.models.recurrent import gate_count
 from charlm.runs.tensor_file import is_finite
 from charlm.tokenizers import CharTokenizer
 
-# What such a list or table is called, in small letters and without what joins words; tables that name each id first.
+# Names of lists and tables of characters, in lower case and without separators; tables that name each id come first.
 NAMES = (
     "int2char", "idx2char", "id2char", "ix2char", "inttochar", "idxtochar", "idtochar", "ixtochar", "indextochar",
     "index2char", "itos", "itoc", "i2c", "char2int", "char2idx", "char2id", "char2ix", "chartoint", "chartoidx",
@@ -29,14 +29,20 @@ WAY_OUT = (
     "put them into a .json beside it, a list in the order of the ids or an object {character: id}, "
     "or name such a file with --characters"
 )
+RECURRENT = re.compile(
+    r"(?P<stack>.*?)(?P<part>(?:weight|bias)_(?:ih|hh|hr)_l(?P<layer>\d{1,3}))(?P<reverse>_reverse)?"
+)
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+MOST_TENSORS = 200
+FITS = "what fits is one nn.LSTM, nn.GRU or nn.RNN, an nn.Embedding before it or none, and one nn.Linear after it"
 
 
 def tokenizer_of(facts: Mapping[str, Any], path: Path, given: Path | None, vocab_size: int) -> CharTokenizer:
     """The tokenizer of a foreign model.
 
     Args:
-        facts: what stands in the checkpoint beside its tensors.
-        path: of the checkpoint; a list may lie beside it.
+        facts: what is in the checkpoint beside its tensors.
+        path: of the checkpoint; a list may be beside it.
         given: the file that holds the list, if the user named one.
         vocab_size: how many characters the model knows.
 
@@ -52,15 +58,17 @@ def tokenizer_of(facts: Mapping[str, Any], path: Path, given: Path | None, vocab
     if not found:
         raise CheckpointError(f"{path.name} does not say which characters its {vocab_size} ids are; {WAY_OUT}")
     where, tokens = found[0]
-    said = f"has {len(tokens)} entries" if tokens else "is no list of characters with the ids 0, 1, 2 and so on"
-    raise CheckpointError(f"{where} {said}; the model in {path.name} knows {vocab_size} characters; {WAY_OUT}")
+    what = f"has {len(tokens)} entries" if tokens else "is no list of characters with the ids 0, 1, 2 and so on"
+    raise CheckpointError(f"{where} {what}; the model in {path.name} knows {vocab_size} characters; {WAY_OUT}")
 
 
 def _checked(tokens: list[str], where: str) -> CharTokenizer:
     """The tokenizer, once every token is a character that can be written."""
     for token in tokens:
         if len(token) != 1 or "\ud800" <= token <= "\udfff":
-            raise CheckpointError(f"{where} holds {token[:20]!r}; only models whose ids are single characters fit here")
+            raise CheckpointError(
+                f"{where} holds {token[:20]!r}; only models whose ids are single characters can be imported"
+            )
     if len(set(tokens)) < len(tokens):
         twice = next(token for token in tokens if tokens.count(token) > 1)
         raise CheckpointError(f"{where} holds {twice!r} twice; every id needs a character of its own")
@@ -68,7 +76,7 @@ def _checked(tokens: list[str], where: str) -> CharTokenizer:
 
 
 def _candidates(facts: Mapping[str, Any], path: Path, given: Path | None) -> Iterator[tuple[str, Any]]:
-    """What may be the list, and where it was found, the likeliest first."""
+    """What may be the list, and where it was found, the most likely first."""
     if given is not None:
         yield from _in_file(given)
         return
@@ -80,7 +88,7 @@ def _candidates(facts: Mapping[str, Any], path: Path, given: Path | None) -> Ite
 
 
 def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
-    """What a file holds: a list, a named list in an object, or a text; the line end that an editor adds may go."""
+    """What a file holds: a list, a named list in an object, or a text, also without the line end that editors add."""
     value = _read(path)
     yield from _named(value, path.name) if isinstance(value, dict) else ()
     yield path.name, value
@@ -89,13 +97,12 @@ def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _named(facts: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
-    called = {"".join(filter(str.isalnum, key.lower())): key for key in facts if isinstance(key, str)}
-    for name in NAMES:
-        value = facts.get(called.get(name, ""))
-        if isinstance(value, Mapping):
-            yield from _named(value, where)
-        if isinstance(value, str | list | tuple | Mapping):
-            yield f"{called[name]!r} in {where}", value
+    keys = {"".join(filter(str.isalnum, key.lower())): key for key in facts if isinstance(key, str)}
+    for key in (keys[name] for name in NAMES if name in keys):
+        if isinstance(facts[key], Mapping):
+            yield from _named(facts[key], where)
+        if isinstance(facts[key], str | list | tuple | Mapping):
+            yield f"{key!r} in {where}", facts[key]
 
 
 def _read(path: Path) -> Any:
@@ -123,13 +130,11 @@ def listed(value: Any) -> list[str]:
         pairs = [(token, number) for token, number in value.items() if isinstance(number, int | str)]
         by_number = _in_order({number: token for token, number in pairs}) if len(pairs) == len(value) else []
         return by_number or _in_order({_id(key): token for key, token in value.items()})
-    if isinstance(value, Sequence) and all(isinstance(token, str) for token in value):
-        return list(value)
-    return []
+    return list(value) if isinstance(value, Sequence) and all(isinstance(token, str) for token in value) else []
 
 
 def _id(key: Any) -> Any:
-    """JSON writes the ids that are keys as texts."""
+    """The id in a key: JSON writes them as texts."""
     return int(key) if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 9 else key
 
 
@@ -139,12 +144,8 @@ def _in_order(table: Mapping[Any, Any]) -> list[str]:
     return tokens if len(tokens) == len(table) else []
 
 
-RECURRENT = re.compile(
-    r"(?P<stack>.*?)(?P<part>(?:weight|bias)_(?:ih|hh|hr)_l(?P<layer>\d{1,3}))(?P<reverse>_reverse)?"
-)
-FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-MOST_TENSORS = 200
-FITS = "what fits is one nn.LSTM, nn.GRU or nn.RNN, an nn.Embedding before it or none, and one nn.Linear after it"
+Tensors = Mapping[str, Tensor]
+Layers = Mapping[str, Tensors]
 
 
 class Heads(NamedTuple):
@@ -158,10 +159,10 @@ def model_of(tensors: dict[str, Tensor], facts: Mapping[str, Any], nonlinearity:
     """The model with these weights, in evaluation mode; missing biases are zeros.
 
     Args:
-        tensors: a state_dict; emptied, so that each tensor is let go once it is taken over.
-        facts: what stands beside it: a plain RNN's nonlinearity and the dropout may.
+        tensors: a state_dict; emptied, so that each tensor is freed once it is converted.
+        facts: what is beside it, perhaps a plain RNN's nonlinearity and the dropout.
         nonlinearity: tanh or relu, where the file does not say.
-        file: its name, for what is said about it.
+        file: its name, for messages.
 
     Raises:
         CheckpointError: it has other layers, odd shapes, or values that are no finite numbers.
@@ -171,14 +172,14 @@ def model_of(tensors: dict[str, Tensor], facts: Mapping[str, Any], nonlinearity:
         recurrent, rest = _parted(tensors)
         heads = _heads(rest, recurrent)
         config = _config(recurrent, rest, heads, facts, nonlinearity)
-        recurrent, rest = {}, {}  # each tensor is then let go once it is taken over
+        recurrent, rest = {}, {}  # each tensor is then freed once it is converted
         return _assembled(config, tensors, heads)
     except ValueError as error:
         raise CheckpointError(f"{file} does not fit: {error}; {FITS}") from None
 
 
-def _parted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
-    """The recurrent tensors by what torch calls them, and all others by layer."""
+def _parted(tensors: Tensors) -> tuple[Tensors, Layers]:
+    """The recurrent tensors by torch's names, and all others by layer."""
     recurrent: dict[str, Tensor] = {}
     rest: dict[str, dict[str, Tensor]] = {}
     stacks: dict[str, str] = {}
@@ -186,7 +187,10 @@ def _parted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
         raise ValueError(f"it has {len(tensors):,} tensors")
     for name, tensor in tensors.items():
         if found := RECURRENT.fullmatch(name):
-            _refuse_variants(name, found)
+            if found["reverse"]:
+                raise ValueError(f"{name!r} reads the text backwards, too, and generation cannot know what comes")
+            if "_hr_" in found["part"]:
+                raise ValueError(f"{name!r} projects the hidden state")
             stacks[found["stack"]] = name
             recurrent[found["part"]] = tensor
         else:
@@ -198,14 +202,7 @@ def _parted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
     return recurrent, rest
 
 
-def _refuse_variants(name: str, found: re.Match[str]) -> None:
-    if found["reverse"]:
-        raise ValueError(f"{name!r} reads the text backwards, too, and a writer cannot know what comes")
-    if "_hr_" in found["part"]:
-        raise ValueError(f"{name!r} projects the hidden state")
-
-
-def _heads(rest: Mapping[str, Mapping[str, Tensor]], recurrent: Mapping[str, Tensor]) -> Heads:
+def _heads(rest: Layers, recurrent: Tensors) -> Heads:
     """Which of the other layers is the embedding and which the output."""
     first, hidden = recurrent.get("weight_ih_l0"), recurrent.get("weight_hh_l0")
     if first is None or hidden is None or first.dim() != 2 or hidden.dim() != 2:
@@ -218,8 +215,9 @@ def _heads(rest: Mapping[str, Mapping[str, Tensor]], recurrent: Mapping[str, Ten
     width, size = first.shape[1], hidden.shape[1]
     outs = [layer for layer in rest if rest[layer]["weight"].shape[1] == size]
     embeds = [layer for layer in rest if rest[layer]["weight"].shape[1] == width and "bias" not in rest[layer]]
+    embeds.sort(key=lambda layer: re.search(r"emb|enc|wte|lookup", layer, re.IGNORECASE) is None)  # as shapes may agree
     pairs = [
-        Heads(embed, out) for embed in sorted(embeds, key=_is_output) for out in outs
+        Heads(embed, out) for embed in embeds for out in outs
         if {embed, out} == set(rest) and rest[embed]["weight"].shape[0] == rest[out]["weight"].shape[0] and embed != out
     ]  # fmt: skip
     if len(rest) == 1 and outs and rest[outs[0]]["weight"].shape[0] == width:
@@ -230,34 +228,23 @@ def _heads(rest: Mapping[str, Mapping[str, Tensor]], recurrent: Mapping[str, Ten
     return pairs[0]
 
 
-def _is_output(layer: str) -> bool:
-    """Whether a layer's name tells that it is no embedding, where shapes cannot."""
-    return re.search(r"emb|enc|wte|lookup", layer, re.IGNORECASE) is None
-
-
 def _dotted(layer: str, leaf: str) -> str:
     return f"{layer}.{leaf}" if layer else leaf
 
 
-def _config(
-    recurrent: Mapping[str, Tensor],
-    rest: Mapping[str, Mapping[str, Tensor]],
-    heads: Heads,
-    facts: Mapping[str, Any],
-    nonlinearity: str,
-) -> ModelConfig:
-    """What the shapes say; dropout and a plain RNN's nonlinearity leave no trace in them."""
+def _config(recurrent: Tensors, rest: Layers, heads: Heads, facts: Mapping[str, Any], nonlinearity: str) -> ModelConfig:
+    """The settings, by the shapes; dropout and a plain RNN's nonlinearity leave no trace in these."""
     rows, hidden = recurrent["weight_hh_l0"].shape
     arch = next((arch for arch in ("lstm", "gru", "rnn") if gate_count(arch) * hidden == rows), "")
     if not arch:
         raise ValueError(f"'weight_hh_l0' is {rows} x {hidden}, no LSTM's, GRU's or RNN's shape")
-    said, dropout = facts.get("nonlinearity"), facts.get("dropout", facts.get("drop_prob"))
+    stated, dropout = facts.get("nonlinearity"), facts.get("dropout", facts.get("drop_prob"))
     out = rest[heads.out]["weight"]
     embed = rest[heads.embed]["weight"] if heads.embed else None
     tied = embed is not None and embed.shape == out.shape and torch.equal(embed, out)
     return ModelConfig(
         arch=arch,
-        nonlinearity=said if said in ("tanh", "relu") else nonlinearity,
+        nonlinearity=stated if stated in ("tanh", "relu") else nonlinearity,
         vocab_size=len(out),
         embed_dim=embed.shape[1] if embed is not None else 0,
         hidden_size=hidden,
@@ -269,22 +256,22 @@ def _config(
 
 
 def _assembled(config: ModelConfig, tensors: dict[str, Tensor], heads: Heads) -> LanguageModel:
-    """The model of the config, each of its parameters taken out of `tensors`."""
+    """The model of the config, each of its parameters moved out of `tensors`."""
     with torch.device("meta"):
         model = build_model(config)
     expected = model.state_dict()
-    whose = {_our_name(name, heads): name for name in tensors}
-    if unknown := [name for ours, name in whose.items() if ours not in expected]:
+    theirs = {_our_name(name, heads): name for name in tensors}
+    if unknown := [name for ours, name in theirs.items() if ours not in expected]:
         raise ValueError(f"{unknown[0]!r} has no place in {config.num_layers} layers of a model")
-    taken: dict[str, Tensor] = {}
-    for name, meant in expected.items():
-        if name in whose:
-            taken[name] = _converted(whose[name], tensors.pop(whose[name]), meant)
+    state: dict[str, Tensor] = {}
+    for name, target in expected.items():
+        if name in theirs:
+            state[name] = _converted(theirs[name], tensors.pop(theirs[name]), target)
         elif "bias" in name:
-            taken[name] = torch.zeros(meant.shape)
+            state[name] = torch.zeros(target.shape)
         else:
             raise ValueError(f"{name!r} is missing")
-    model.load_state_dict(taken, assign=True)
+    model.load_state_dict(state, assign=True)
     return model.requires_grad_(False).eval()
 
 
@@ -295,11 +282,11 @@ def _our_name(name: str, heads: Heads) -> str:
     return f"fc.{leaf}" if layer == heads.out else f"embed.{leaf}"
 
 
-def _converted(name: str, tensor: Tensor, meant: Tensor) -> Tensor:
-    """The numbers in float32, where they are or in memory of their own, or why they are none."""
-    if tensor.shape != meant.shape or tensor.dtype not in FLOATS:
+def _converted(name: str, tensor: Tensor, target: Tensor) -> Tensor:
+    """The tensor in float32 and in memory of its own; a ValueError says why it cannot be used."""
+    if tensor.shape != target.shape or tensor.dtype not in FLOATS:
         kind = str(tensor.dtype).removeprefix("torch.")
-        raise ValueError(f"{name!r} is {tuple(tensor.shape)} {kind}, not {tuple(meant.shape)} of floating point")
+        raise ValueError(f"{name!r} is {tuple(tensor.shape)} {kind}, not {tuple(target.shape)} of floating point")
     is_alone = tensor.is_contiguous() and tensor.nbytes == tensor.untyped_storage().nbytes()
     own = tensor
     if not is_alone or tensor.dtype != torch.float32:

@@ -1,8 +1,9 @@
-"""A checkpoint from elsewhere becomes a run folder like any other."""
+"""Imports: a run's zip or a checkpoint from elsewhere becomes a run folder like any other."""
 
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,7 @@ from charlm.data.corpus import Corpus
 from charlm.data.dataset import drop_unknown
 from charlm.errors import CharLMError, CheckpointError
 from charlm.files import open_plain
-from charlm.formats.detect import Kind, called, kind_of
-from charlm.formats.foreign import tokenizer_of
+from charlm.formats.detect import Kind, describe_pickle, kind_of
 from charlm.formats.run_zip import read_zip
 from charlm.presets import RunConfig
 from charlm.runs.run import MAX_LABEL, Run, clean_label, read_json
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from charlm.models import LanguageModel
 
 MOST_BYTES = 256 << 20
-# A trained model is led on to another text with small steps.
-GOING_ON = TrainConfig(learning_rate=1e-3, steps=1000)
+# A trained model is trained further, also on another text, with small steps.
+FURTHER = TrainConfig(learning_rate=1e-3, steps=1000)
 REFUSED: dict[Kind, str] = {
     "torchscript": "a TorchScript program; load it where it was made and save model.state_dict() and the characters",
-    "tar": "what torch before 0.1.10 saved, a tar of pickles; open it with torch and save its state_dict anew",
+    "tar": "what torch before 0.1.10 saved, a tar of pickles; open it with torch and save its state_dict again",
     "pickle": "a plain pickle, and opening one can run code; save the weights with torch.save(model.state_dict(), ..)",
     "packed": "an archive; unpack it and import the checkpoint that is inside",
     "unknown": "nothing that can be imported: give a run's zip, a .safetensors of this program, or a state_dict that "
@@ -37,7 +37,7 @@ REFUSED: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Imported:
-    """What was read from a file: a model, what its ids mean, and the format's name."""
+    """What was read from a file: a model, its tokenizer, and the format's name."""
 
     model: "LanguageModel"
     tokenizer: Tokenizer
@@ -56,7 +56,7 @@ def import_file(
     most_bytes: int = MOST_BYTES,
     accept: Callable[[ModelConfig], None] = lambda _: None,
 ) -> Run:
-    """A new run made of a file: a run's zip, our safetensors, or what torch.save made of recurrent layers.
+    """A new run made from a file: a run's zip, our safetensors, or what torch.save made of recurrent layers.
 
     Args:
         store: where the run goes.
@@ -65,9 +65,9 @@ def import_file(
         nonlinearity: of a plain RNN, tanh or relu, where the file does not say.
         label: of the run; empty: made from the file's name.
         corpus: a text to measure the model on; the run then belongs to it.
-        pickles: whether pickles are opened at all. They never run, but a public server opens none.
+        pickles: whether pickles are opened at all. They are never run, but a public server opens none.
         most_bytes: a larger file is refused.
-        accept: asked before a model is used; raises what it is refused with.
+        accept: called before a model is used; raises an error to refuse it.
 
     Raises:
         CheckpointError: it is nothing that can be imported, damaged, hostile or too large.
@@ -77,7 +77,7 @@ def import_file(
     name = clean_name(path.name)
     _check_size(path, name, most_bytes)
     kind = kind_of(path)
-    if not pickles and (what := called(path)):
+    if not pickles and (what := describe_pickle(path)):
         raise CheckpointError(
             f"{name} is {what}, and a pickle can run programs when it is opened: none is opened here; import it on "
             "your own machine (python -m charlm import FILE), export the run as zip, and upload that"
@@ -89,11 +89,11 @@ def import_file(
     ModelConfig(nonlinearity=nonlinearity)  # refused before the file is read
     found = READERS[kind](path, characters, nonlinearity)
     accept(found.model.config)
-    return _made(store, path, found, label, corpus)
+    return _create_run(store, path, found, label, corpus)
 
 
 def _check_size(path: Path, name: str, most_bytes: int) -> None:
-    """Refuse what is no file, and what is too large."""
+    """Raise a CheckpointError for what is no file, and what is too large."""
     try:
         size, is_file = path.stat().st_size, path.is_file()
     except (OSError, ValueError) as error:
@@ -105,14 +105,14 @@ def _check_size(path: Path, name: str, most_bytes: int) -> None:
         raise CheckpointError(f"{name} has {size / 1e6:,.1f} MB; at most {most_bytes / 1e6:,.1f} MB can be imported")
 
 
-def _made(store: RunStore, path: Path, found: Imported, label: str, corpus: Corpus | None) -> Run:
-    """The run folder of what was read."""
+def _create_run(store: RunStore, path: Path, found: Imported, label: str, corpus: Corpus | None) -> Run:
+    """A run of what was read from `path`."""
     from charlm.runs.checkpoint import save_weights
     from charlm.runs.create import describe
 
     label = clean_label(label) or clean_label(PurePath(path.name).stem) or f"imported-{found.model.config.arch}"
     origin = {"format": found.format, "file": clean_name(path.name), "sha256": _sha256(path)}
-    config = RunConfig(found.model.config, GOING_ON, CorpusConfig(), preset="")
+    config = RunConfig(found.model.config, FURTHER, CorpusConfig(), preset="")
     facts = describe(config, found.model.config, label[:MAX_LABEL]) | {"group": "", "ancestry": [], "corpus": {}}
     measured, about = _measured(found, config, corpus) if corpus else ({}, {})
     run = store.create({**facts, "imported": origin, "trimmed": True, **about}, found.tokenizer)
@@ -129,7 +129,7 @@ def _made(store: RunStore, path: Path, found: Imported, label: str, corpus: Corp
 
 
 def _measured(found: Imported, config: RunConfig, corpus: Corpus) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The loss on the text's held-out part, and the text as run.json names it."""
+    """The loss on the text's held-out part, and what run.json says of the text."""
     from charlm.data.catalog import data_dir, remember
     from charlm.data.dataset import corpus_cut, dataset_of
     from charlm.runs.create import corpus_facts
@@ -141,16 +141,15 @@ def _measured(found: Imported, config: RunConfig, corpus: Corpus) -> tuple[dict[
     loss = evaluate(found.model, dataset.val_ids).nats_per_token
     remember(corpus, data_dir())
     message = "; ".join([*corpus.repairs, *(note for note in cut.notes if "validation" in note)])
-    return {"best_val_loss": loss, "val_loss": loss}, {
-        "message": message, **corpus_facts(corpus, found.tokenizer, cut, sizes)
-    }  # fmt: skip
+    about = {"message": message, **corpus_facts(corpus, found.tokenizer, cut, sizes)}
+    return {"best_val_loss": loss, "val_loss": loss}, about
 
 
 def _read_torch(path: Path, characters: Path | None, nonlinearity: str, legacy: bool = False) -> Imported:
     from charlm.formats.torch_files import found_facts, found_tensors, load_torch
 
     loaded = load_torch(path, legacy)
-    from charlm.formats.foreign import model_of  # torch takes seconds: not before the file has passed
+    from charlm.formats.foreign import model_of, tokenizer_of  # torch takes seconds: not before the file has passed
 
     tensors, facts = found_tensors(loaded), found_facts(loaded)
     is_udacity = isinstance(loaded, dict) and loaded.keys() >= {"n_hidden", "n_layers", "state_dict", "tokens"}
@@ -163,12 +162,9 @@ def _read_torch(path: Path, characters: Path | None, nonlinearity: str, legacy: 
     return Imported(model, tokenizer, "udacity" if is_udacity else "torch")
 
 
-def _read_legacy(path: Path, characters: Path | None, nonlinearity: str) -> Imported:
-    return _read_torch(path, characters, nonlinearity, legacy=True)
-
-
 def _read_safetensors(path: Path, characters: Path | None, nonlinearity: str) -> Imported:
     """Our own weights, whose header says what they are."""
+    from charlm.formats.foreign import tokenizer_of
     from charlm.runs.checkpoint import load_weights, weights_about
 
     config = weights_about(path).get("config")
@@ -184,7 +180,7 @@ def _read_safetensors(path: Path, characters: Path | None, nonlinearity: str) ->
 
 
 def _beside(path: Path, given: Path | None, config: ModelConfig) -> Tokenizer:
-    """The words or subwords of our own weights, from the tokenizer.json of their run."""
+    """The tokenizer of our own weights on words or subwords, from the tokenizer.json of their run."""
     file = given or path.with_name("tokenizer.json")
     if not file.is_file():
         raise CheckpointError(
@@ -196,7 +192,7 @@ def _beside(path: Path, given: Path | None, config: ModelConfig) -> Tokenizer:
 
 READERS: Mapping[Kind, Callable[[Path, Path | None, str], Imported]] = {
     "torch": _read_torch,
-    "legacy torch": _read_legacy,
+    "legacy torch": partial(_read_torch, legacy=True),
     "safetensors": _read_safetensors,
 }
 

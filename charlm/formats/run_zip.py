@@ -1,14 +1,20 @@
-"""A run folder as a zip, with its named members only: written, and made into a new run."""
+"""A run folder as a zip, with its named members only: written, and made into a new run.
 
+Why own checks: zipfile believes what a zip says of itself. Here its end, the names and places of its members and every
+unpacked byte are checked against bounds, and the run is written from the values that passed.
+"""
+
+import io
 import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from charlm.config import CorpusConfig, ModelConfig, TrainConfig
+from charlm.config import Config, CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CharLMError, CheckpointError
 from charlm.files import one_line, open_plain, parsed, write_atomically
 from charlm.runs.history import MOST_LINE, TEXTS, MetricsLog, parsed_row
@@ -20,101 +26,94 @@ from charlm.tokenizers import most_tokenizer_bytes, read_tokenizer
 from charlm.training.metrics import MEASURES
 
 MOST_MEMBERS = 500
-MOST_DIRECTORY = 1 << 20
+MOST_DIRECTORY = 1 << 20  # bytes of a zip's list of members
 BLOCK = 1 << 16
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1 | 0x40 | 0x2000  # bits of a member's flags
-# The end of a zip without a comment, the beginning of a member, and what points to a zip64's end.
-END, LOCAL, LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4s5H3L2H"), b"PK\x06\x07"
-LOCATOR_SIZE = 20
+# The end of a zip without a comment, and what points to a zip64's end.
+END, LOCATOR, LOCATOR_SIZE = struct.Struct("<4s4H2LH"), b"PK\x06\x07", 20
+LOCAL = struct.Struct("<4s5H3L2H")  # before a member of a zip; its last two numbers are the lengths of name and extras
+# What zipfile raises for a damaged zip.
+UNREADABLE = (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class ZipMembers:
     """The files in a zip, by name.
 
-    Nothing of what the zip says of sizes is believed: members may not overlap, lie outside, occur twice, be links,
-    devices or encrypted, or have names that lead anywhere.
+    The sizes that the zip declares are not believed. Members may not overlap, lie outside, occur twice, be links,
+    devices or encrypted, or have names that lead elsewhere.
 
     Args:
         path: the zip.
         most_bytes: that all members may unpack to.
+
+    Attributes:
+        unpacked: bytes so far.
+        close: closes the file.
 
     Raises:
         CheckpointError: it is no such zip.
     """
 
     def __init__(self, path: Path, most_bytes: int) -> None:
-        self.path, self.most_bytes = path, most_bytes
-        self.unpacked = 0
-        try:
-            _check_end(path)
-            self._archive = zipfile.ZipFile(path)
-        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, struct.error) as error:
-            raise self._refusal(
-                f"is no zip that can be read ({_brief(error)}); take one that this program wrote"
-            ) from error
+        self.path, self.most_bytes, self.unpacked = path, most_bytes, 0
         self._infos: dict[str, zipfile.ZipInfo] = {}
-        try:
+        with ExitStack() as opened:  # a zip that is refused is closed at once
+            try:
+                self._file = opened.enter_context(open_plain(path))
+                _check_end(self._file)
+                self._archive = zipfile.ZipFile(self._file)
+            except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, struct.error) as error:
+                why = _brief(error)
+                raise self._refusal(f"is no zip that can be read ({why}); take one that this program wrote") from error
             for info in self._archive.infolist():
                 self._admit(info)
-            self._check_places()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._archive.close()
+            self._check_total(sum(info.file_size for info in self._infos.values()))
+            if overlaps(self._archive, self._file):
+                raise self._refusal("holds members that overlap")
+            self.close = opened.pop_all().close
 
     @property
     def names(self) -> list[str]:
-        """All files."""
-        return list(self._infos)
+        """All files; folders are none."""
+        return [name for name in self._infos if not name.endswith("/")]
 
     def size(self, name: str) -> int:
-        """Bytes that a member is said to unpack to."""
+        """Bytes that a member unpacks to, as the zip declares."""
         return self._infos[name].file_size
 
     def blocks(self, name: str, most: int) -> Iterator[bytes]:
         """A member, unpacked block by block and counted.
 
         Args:
-            name: of `names`.
+            name: one of `names`.
             most: bytes that this one may have.
 
         Raises:
             CheckpointError: it is longer, damaged, or all that was unpacked is more than the zip may hold.
         """
+        size = 0
         try:
             with self._archive.open(self._infos[name]) as member:
-                yield from self._counted(member, name, most)
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            NotImplementedError,
-            RuntimeError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+                while block := member.read(BLOCK):
+                    size, self.unpacked = size + len(block), self.unpacked + len(block)
+                    if size > most:
+                        raise self._refusal(f"holds a {name} of more than {most:,} bytes, which is more than it needs")
+                    self._check_total(self.unpacked)
+                    yield block
+        except UNREADABLE as error:
             raise self._refusal(f"is damaged: {name} cannot be unpacked ({_brief(error)})") from error
 
     def read(self, name: str, most: int) -> bytes:
         """A member in one piece; see `blocks`."""
         return b"".join(self.blocks(name, most))
 
-    def _counted(self, member: IO[bytes], name: str, most: int) -> Iterator[bytes]:
-        size = 0
-        while block := member.read(BLOCK):
-            size, self.unpacked = size + len(block), self.unpacked + len(block)
-            if size > most:
-                raise self._refusal(f"holds a {name} of more than {most:,} bytes, which is more than it needs")
-            if self.unpacked > self.most_bytes:
-                raise self._refusal(f"unpacks to more than {self.most_bytes:,} bytes; take a smaller run")
-            yield block
+    def _check_total(self, size: int) -> None:
+        if size > self.most_bytes:
+            raise self._refusal(f"unpacks to more than {self.most_bytes:,} bytes; take a smaller run")
 
     def _admit(self, info: zipfile.ZipInfo) -> None:
-        """Take a member's name, or refuse the zip for it."""
+        """Take a member, or refuse the zip for it."""
         name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
         shown = repr(name[:60])
         if name != info.filename or not _is_plain(name.removesuffix("/")):
@@ -131,24 +130,25 @@ class ZipMembers:
             raise self._refusal(f"does not hold {shown} whole")
         self._infos[name] = info
 
-    def _check_places(self) -> None:
-        """Members lie one after the other, none in another; then folders are forgotten."""
-        if sum(info.file_size for info in self._infos.values()) > self.most_bytes:
-            raise self._refusal(f"unpacks to more than {self.most_bytes:,} bytes; take a smaller run")
-        at = 0
-        with open_plain(self.path) as file:
-            for info in sorted(self._infos.values(), key=lambda info: info.header_offset):
-                file.seek(info.header_offset)
-                head = file.read(LOCAL.size)
-                if info.header_offset < at or len(head) < LOCAL.size:
-                    raise self._refusal("holds members that lie in each other")
-                at = info.header_offset + LOCAL.size + sum(LOCAL.unpack(head)[-2:]) + info.compress_size
-        if at > self._archive.start_dir:
-            raise self._refusal("holds members that lie in each other")
-        self._infos = {name: info for name, info in self._infos.items() if not name.endswith("/")}
-
     def _refusal(self, reason: str) -> CheckpointError:
         return CheckpointError(f"{one_line(self.path.name, 80)} {reason}")
+
+
+def overlaps(archive: zipfile.ZipFile, file: IO[bytes]) -> bool:
+    """Whether members of a zip overlap, or reach into its list of members.
+
+    Args:
+        archive: the zip.
+        file: that it was opened from.
+    """
+    end = 0
+    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
+        file.seek(member.header_offset)
+        head = file.read(LOCAL.size)
+        if member.header_offset < end or len(head) < LOCAL.size:
+            return True
+        end = member.header_offset + LOCAL.size + sum(LOCAL.unpack(head)[-2:]) + member.compress_size
+    return end > archive.start_dir
 
 
 def _is_plain(name: str) -> bool:
@@ -158,16 +158,15 @@ def _is_plain(name: str) -> bool:
     return all(part not in ("", ".", "..") for part in name.split("/"))
 
 
-def _check_end(path: Path) -> None:
-    """Refuse what is more than a zip, or has a list of members that would fill the memory.
+def _brief(error: BaseException) -> str:
+    return one_line(str(error), 120) or type(error).__name__
 
-    Raises:
-        ValueError: in a few words.
-    """
-    size = path.stat().st_size
-    with open_plain(path) as file:
-        file.seek(max(0, size - END.size - LOCATOR_SIZE))
-        tail = file.read()
+
+def _check_end(file: IO[bytes]) -> None:
+    """Raise a ValueError for what is more than a zip, or has a list of members that would fill the memory."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - END.size - LOCATOR_SIZE))
+    tail = file.read()
     if size < END.size:
         raise ValueError("it is too short")
     mark, *disks, total, directory, offset, comment = END.unpack(tail[-END.size :])
@@ -179,33 +178,31 @@ def _check_end(path: Path) -> None:
         raise ValueError(f"it lists {total:,} members")
 
 
-def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
-
-
 LOGS = {"metrics.jsonl": ("step", *MEASURES), "samples.jsonl": ("step", *TEXTS)}
 BEST, LAST, NEWEST = "best.safetensors", "last.safetensors", "resume.safetensors"
-# What a run folder may hold; nothing else of it leaves the machine, or comes in.
+# What a run folder may hold; nothing else of it is exported or imported.
 MEMBERS = ("run.json", "tokenizer.json", *LOGS, BEST, LAST, NEWEST)
 FOLDERS = ("snapshots", "analysis")
-# What other programs, and this one, leave in a folder that somebody packs by hand: passed over, as are FOLDERS.
+# What other programs, and this one, leave in a folder that somebody packs by hand: skipped, as are FOLDERS.
 STRAY = (".DS_Store", "Thumbs.db", "desktop.ini", ".lock", ".edit", "resume.previous.safetensors")
 MOST_UNPACKED = 1 << 30
 MOST_ROWS = 100_000  # lines of a log
 MOST_SAMPLE = 10_000  # characters of a sample
-# What of an uploaded run.json is taken over, once it is tidied.
-TAKEN = ("label", "preset", "group", "ancestry", "message", "corpus", "progress", "device")
+# Fields of an uploaded run.json that are kept, once they are tidied.
+KEPT = ("label", "preset", "group", "ancestry", "message", "corpus", "progress", "device")
+CONFIGS: Mapping[str, type[Config]] = {"model": ModelConfig, "train": TrainConfig, "corpus_config": CorpusConfig}
+ENDINGS = {**dict.fromkeys(ACTIVE, "interrupted"), "failed": "stopped"}  # what a status there means here
 
 
 def members(folder: Path) -> list[Path]:
-    """The named members of a run folder that exist, links left out."""
+    """The members of a run folder that are exported: those with known names, without links."""
     named = [folder / name for name in MEMBERS]
     named += [path for sub in FOLDERS for path in sorted((folder / sub).glob("*"))]
     return [path for path in named if path.is_file() and not path.is_symlink()]
 
 
 def write_zip(run: Run, path: Path) -> None:
-    """A run folder as a zip. Weights do not shrink, so they are stored."""
+    """Export a run folder as a zip. Weights do not shrink, so they are stored."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for member in members(run.folder):
             archive.write(member, f"{run.run_id}/{member.relative_to(run.folder).as_posix()}")
@@ -220,16 +217,16 @@ def read_zip(
 ) -> Run:
     """A new run from what `write_zip` writes, or from a run folder that somebody packed.
 
-    The program names its folder and writes its files anew: run.json from known fields, logs row by row. Weights and
-    training state are taken over as they are once they have passed for those of the described model. Members that
-    nothing here reads (`STRAY`, `FOLDERS`, `__MACOSX`) are passed over, any other refuses the zip.
+    The program names its folder and writes its files itself: run.json from known fields, logs row by row. Weights and
+    training state are copied once they have passed as those of the described model. Members that nothing here reads
+    (`STRAY`, `FOLDERS`, `__MACOSX`) are skipped; any other is a reason to refuse the zip.
 
     Args:
-        store: where it goes.
-        path: the zip.
+        store: where the run goes.
+        path: of the zip.
         most_bytes: that it may unpack to.
         label: of the new run; empty: the one it had.
-        accept: asked before the model is used; raises what it is refused with.
+        accept: called before the model is used; raises an error to refuse it.
 
     Raises:
         CheckpointError: the zip, or a member, is not what it should be; nothing is left of it.
@@ -243,30 +240,29 @@ def read_zip(
         model = ModelConfig.from_dict(about["model"])
         accept(model)
         data = archive.read(found["tokenizer.json"], most_tokenizer_bytes(model.vocab_size, model.level))
-        tokenizer = read_tokenizer(_value(data, "tokenizer.json"), model)
+        tokenizer = read_tokenizer(_object(data, "tokenizer.json"), model)
         _check_sizes(archive, found, model)
         about["num_parameters"] = count_parameters(model)
         about |= {"trimmed": NEWEST not in found, "label": one_line(label, 80) or about["label"]}
         run = store.create(about, tokenizer)
         try:
-            try:
-                _fill(run, archive, found)
-            except CheckpointError as error:  # whose run is gone before its name is read
-                raise CheckpointError(str(error).replace(f" in {run.run_id}", "")) from error
-            run.update(status=_ending(status))
-        except BaseException:
+            _fill(run, archive, found)
+            run.update(status=ENDINGS.get(status, status))
+        except BaseException as error:
             store.discard(run)
+            if isinstance(error, CheckpointError):  # its run is gone before the name of that is read
+                raise CheckpointError(str(error).replace(f" in {run.run_id}", "")) from error
             raise
         run.release()
         return store.get(run.run_id)
     except (CharLMError, OSError) as error:
-        raise CheckpointError(f"{one_line(path.name, 80)} cannot be taken in: {error}") from error
+        raise CheckpointError(f"{one_line(path.name, 80)} cannot be imported: {error}") from error
     finally:
         archive.close()
 
 
 def _named(archive: ZipMembers) -> dict[str, str]:
-    """The zip's names of the members that are read, by their own; all in one folder, or in none."""
+    """The names of the members that are read, by what a run calls them; all are in one folder, or in none."""
     names = [name for name in archive.names if not name.startswith("__MACOSX/")]
     folders = {name.rpartition("/")[0] for name in names if name.rpartition("/")[2] == "run.json"}
     if len(folders) != 1:
@@ -284,7 +280,7 @@ def _named(archive: ZipMembers) -> dict[str, str]:
     return found
 
 
-def _value(data: bytes, name: str) -> dict[str, Any]:
+def _object(data: bytes, name: str) -> dict[str, Any]:
     """The object in a JSON member."""
     try:
         value = parsed(data, len(data))
@@ -296,36 +292,27 @@ def _value(data: bytes, name: str) -> dict[str, Any]:
 
 
 def _description(archive: ZipMembers, found: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """What the new run.json will hold (known fields, checked settings, where it comes from), and its status there."""
-    said = _value(archive.read(found["run.json"], MOST_DESCRIPTION), "run.json")
+    """What the new run.json will hold (known fields, checked settings, origin), and the status in the uploaded one."""
+    raw = _object(archive.read(found["run.json"], MOST_DESCRIPTION), "run.json")
     try:
-        info = tidied(said)
-        configs = {
-            "model": ModelConfig.from_dict(said["model"]).to_dict(),
-            "train": TrainConfig.from_dict(said["train"]).to_dict(),
-            "corpus_config": CorpusConfig.from_dict(said["corpus_config"]).to_dict(),
-        }
+        info = tidied(raw)
+        configs = {name: config.from_dict(raw[name]).to_dict() for name, config in CONFIGS.items()}
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise CheckpointError(f"its run.json is not a run's description: {reason}") from error
-    told = info.get("versions", {}) | {"run_id": one_line(said.get("run_id"), 130), "created": info.get("created", "")}
-    origin = told | {"format": "zip", "file": one_line(archive.path.name, 100), "at": now()}
-    taken = {name: info[name] for name in TAKEN if name in info} | configs
-    return taken | {"imported": origin, "left_alone": True}, info["status"]
-
-
-def _ending(status: str) -> str:
-    """What a status there means here."""
-    return "interrupted" if status in ACTIVE else "stopped" if status == "failed" else status
+    there = {"run_id": one_line(raw.get("run_id"), 130), "created": info.get("created", "")}
+    here = {"format": "zip", "file": one_line(archive.path.name, 100), "at": now()}
+    kept = {name: info[name] for name in KEPT if name in info} | configs
+    return kept | {"imported": info.get("versions", {}) | there | here, "left_alone": True}, info["status"]
 
 
 def _check_sizes(archive: ZipMembers, found: Mapping[str, str], model: ModelConfig) -> None:
     """Refuse weights that are longer than the model's before they are unpacked."""
     from charlm.runs.checkpoint import most_weights_bytes  # torch takes seconds: not before it is needed
 
+    most = most_weights_bytes(model)
     for name in (BEST, LAST):
-        size, most = archive.size(found[name]) if name in found else 0, most_weights_bytes(model)
-        if size > most:
+        if name in found and (size := archive.size(found[name])) > most:
             raise CheckpointError(f"its {name} is {size:,} bytes long, its model takes {most:,} at most")
 
 

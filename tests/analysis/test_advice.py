@@ -71,7 +71,7 @@ def by_heart(step: float) -> float:
 
 def test_overfitting_is_told_with_the_lowest_loss_and_more_dropout() -> None:
     told = said_of(rows(lambda step: falling(step, 0.9), by_heart))["overfitting"]
-    assert "at step 6" in told.said and "learns by heart" in told.said
+    assert "at step 6" in told.text and "the model overfits" in told.text
     assert told.changes == {"dropout": 0.3} and told.action == "Dropout 0.3"
     assert said_of(rows(lambda step: falling(step, 0.9), by_heart), model=replace(MODEL, dropout=0.3))[
         "overfitting"
@@ -87,14 +87,14 @@ def test_where_dropout_is_high_already_the_network_shall_be_smaller() -> None:
 
 def test_a_wide_gap_is_told_before_the_validation_loss_rises() -> None:
     told = said_of(rows(lambda step: falling(step, 1.2), lambda step: falling(step, 1.55)))["overfitting"]
-    assert "23% below" in told.said and told.changes == {"dropout": 0.3}
+    assert "23% below" in told.text and told.changes == {"dropout": 0.3}
 
 
 def test_about_equal_losses_call_for_a_larger_network() -> None:
     told = said_of(rows(lambda step: falling(step, 1.9), lambda step: falling(step, 1.92)))["underfitting"]
-    assert "only 1.0% below the validation loss of 1.920" in told.said and told.changes == {"hidden_size": 192}
+    assert "only 1.0% below the validation loss of 1.920" in told.text and told.changes == {"hidden_size": 192}
     dropped = said_of(rows(lambda step: falling(step, 2.0), lambda step: falling(step, 1.9)))["underfitting"]
-    assert "5.3% above the validation loss of 1.900" in dropped.said
+    assert "5.3% above the validation loss of 1.900" in dropped.text
     half = rows(lambda step: falling(step, 1.9), lambda step: falling(step, 1.92), STEPS[:100])
     assert not said_of(half, ended=False)  # it is too early to say
 
@@ -105,12 +105,12 @@ def test_losses_that_come_back_up_are_a_rate_too_high() -> None:
 
     told = said_of(rows(lost, lost), train=replace(TRAIN, learning_rate=0.05))
     assert set(told) == {"rate too high"} and told["rate too high"].changes == {"learning_rate": 0.017}
-    assert "down to 2." in told["rate too high"].said and "back at 3.5" in told["rate too high"].said
+    assert "down to 2." in told["rate too high"].text and "back at 3.5" in told["rate too high"].text
 
 
 def test_gradients_that_are_clipped_all_the_time_are_a_rate_too_high() -> None:
     told = said_of(rows(healthy, healthy_val, norm=3.2))["rate too high"]
-    assert "100% of the gradients" in told.said and "3.2" in told.said and told.changes == {"learning_rate": 0.0033}
+    assert "100% of the gradients" in told.text and "3.2" in told.text and told.changes == {"learning_rate": 0.0033}
     assert not said_of(rows(healthy, healthy_val, norm=3.2), train=replace(TRAIN, grad_clip=5.0))
     assert not said_of(rows(healthy, healthy_val, norm=3.2), train=replace(TRAIN, grad_clip=0.0))
 
@@ -121,25 +121,25 @@ def test_hardly_anything_won_in_the_first_hundred_steps_is_a_rate_too_low() -> N
 
     told = said_of(rows(slow, slow), train=replace(TRAIN, learning_rate=1e-5))
     assert set(told) == {"rate too low"} and told["rate too low"].changes == {"learning_rate": 5e-5}
-    assert "first 150 steps" in told["rate too low"].said and "4.25" in told["rate too low"].said
+    assert "first 150 steps" in told["rate too low"].text and "4.25" in told["rate too low"].text
 
 
 def test_many_parameters_for_a_short_text_and_few_for_a_long_one() -> None:
     many = said_of(rows(healthy, healthy_val), train_tokens=10_000)["size"]
-    assert "20 for each" in many.said and many.changes == {"hidden_size": 64}
+    assert "20 for each" in many.text and many.changes == {"hidden_size": 64}
     few = said_of(rows(healthy, healthy_val), train_tokens=20_000_000)["size"]
-    assert "100 tokens for each" in few.said and few.changes == {"hidden_size": 192}
+    assert "100 tokens for each" in few.text and few.changes == {"hidden_size": 192}
 
 
 def test_a_held_out_text_too_short_to_trust_is_told_with_its_standard_error() -> None:
     told = said_of(rows(healthy, healthy_val, error=0.06), val_tokens=800)["held out"]
-    assert "±0.060" in told.said and "800 held-out tokens" in told.said and not told.changes
+    assert "±0.060" in told.text and "800 held-out tokens" in told.text and not told.changes
 
 
 def test_characters_that_training_never_shows_are_counted() -> None:
     told = said_of(rows(healthy, healthy_val), unseen=2)["unseen"]
-    assert "2 characters occur in the held-out part only" in told.said and not told.changes
-    assert "1 character occurs" in said_of(rows(healthy, healthy_val), unseen=1)["unseen"].said
+    assert "2 characters occur in the held-out part only" in told.text and not told.changes
+    assert "1 character occurs" in said_of(rows(healthy, healthy_val), unseen=1)["unseen"].text
 
 
 def test_a_plateau_is_told_while_there_is_time() -> None:
@@ -148,13 +148,13 @@ def test_a_plateau_is_told_while_there_is_time() -> None:
 
     log = rows(lambda step: flat(step) - 0.1, flat, STEPS[:120])
     told = said_of(log, ended=False)["plateau"]
-    assert "1.800" in told.said and "40% of the training" in told.said and told.changes == {"learning_rate": 0.0033}
+    assert "1.800" in told.text and "40% of the training" in told.text and told.changes == {"learning_rate": 0.0033}
 
 
 def test_what_was_still_falling_when_it_ended_should_go_on() -> None:
     log = rows(lambda step: healthy(step) - 1e-4 * step, lambda step: healthy_val(step) - 1e-4 * step)
     told = said_of(log)["still falling"]
-    assert told.changes["steps"] == 4000 and "The last tenth" in told.said
+    assert told.changes["steps"] == 4000 and "The last tenth" in told.text
     assert "still falling" not in said_of(log, ended=False)
 
 
@@ -184,7 +184,7 @@ def test_whatever_a_log_says_it_is_sentences_with_numbers_and_settings_that_work
     """A log may have come from anywhere."""
     numbered = [{**row, "step": 10 * place + 1} for place, row in enumerate(log)]
     for advice in advise(training(numbered, ended=ended, train_tokens=tokens, val_tokens=tokens, total_steps=total)):
-        assert re.search(r"\d", advice.said) and advice.said.endswith(".")
+        assert re.search(r"\d", advice.text) and advice.text.endswith(".")
         assert bool(advice.action) == bool(advice.changes)
         own = {name: value for name, value in advice.changes.items() if name in ModelConfig.names()}
         replace(MODEL, **own)

@@ -32,7 +32,7 @@ REASONS = {
     "zip-name-backslash.zip": "may lead elsewhere", "zip-name-drive.zip": "may lead elsewhere",
     "zip-name-with-nul.zip": "may lead elsewhere", "zip-duplicate.zip": "twice", "zip-encrypted.zip": "is encrypted",
     "zip-lzma.zip": "packed in a way", "zip-bomb-of-zeros.zip": "unpacks to more than",
-    "zip-bomb-of-rows.zip": "unpacks to more than", "zip-small-quoted-overlap.zip": "lie in each other",
+    "zip-bomb-of-rows.zip": "unpacks to more than", "zip-small-quoted-overlap.zip": "members that overlap",
     "zip-size-lied.zip": "cannot be unpacked", "zip-of-many-members.zip": "lists 2,",
     "zip-pickle-as-weights.zip": "cut off", "zip-name-hidden-code.zip": "no part of a run",
     "run-json-deep.zip": "nested deeper", "run-json-nan.zip": "no number",

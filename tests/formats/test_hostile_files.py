@@ -20,9 +20,9 @@ import torch
 
 from charlm.errors import CheckpointError
 from charlm.formats import torch_files
-from charlm.formats.detect import LEGACY, called, is_pickle, kind_of
+from charlm.formats.detect import LEGACY, describe_pickle, is_pickle, kind_of
 from charlm.formats.imports import import_file
-from charlm.formats.pickles import InertReader
+from charlm.formats.torch_files import InertReader
 from charlm.runs.store import SHIPPED, RunStore
 from tests.formats.models import udacity_file
 from tests.patience import patience
@@ -213,12 +213,12 @@ def test_a_public_server_opens_no_pickle_whatever_its_name(
 def test_a_public_server_refuses_good_pickles_too_and_nothing_else(store: RunStore, tmp_path: Path) -> None:
     for legacy in (False, True):
         udacity_file(tmp_path / "good.net", legacy=legacy)
-        assert called(tmp_path / "good.net") == "a pickle of torch.save"
+        assert describe_pickle(tmp_path / "good.net") == "a pickle of torch.save"
         with pytest.raises(CheckpointError, match=r"good\.net is a pickle of torch\.save, and a pickle can run"):
             import_file(store, tmp_path / "good.net", pickles=False)
-    shipped = SHIPPED / "sherlock-rnn"
-    assert called(shipped / "best.safetensors") == "" and kind_of(shipped / "best.safetensors") == "safetensors"
-    assert import_file(store, shipped / "best.safetensors", pickles=False).arch == "rnn"
+    shipped = SHIPPED / "sherlock-rnn" / "best.safetensors"
+    assert describe_pickle(shipped) == "" and kind_of(shipped) == "safetensors"
+    assert import_file(store, shipped, pickles=False).arch == "rnn"
 
 
 @pytest.mark.parametrize("content", [b'{"a": 1}\n{"b": 2}\n', b"Es war einmal.", b"\xff" * 99, b"N.", bytes(99)])
@@ -226,7 +226,7 @@ def test_what_is_no_pickle(content: bytes, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "run.zip", "w") as archive:
         archive.writestr("run/run.json", b"{}")
         archive.writestr("run/metrics.jsonl", content if content != b"N." else b"[]")
-    assert called(tmp_path / "run.zip") == "" and kind_of(tmp_path / "run.zip") == "run"
+    assert describe_pickle(tmp_path / "run.zip") == "" and kind_of(tmp_path / "run.zip") == "run"
 
 
 def test_dicts_that_hold_each_other_are_looked_into_once() -> None:

@@ -236,5 +236,5 @@ def test_a_refusal_does_not_name_the_run_that_never_was(name: str, store: RunSto
     with zipfile.ZipFile(packed, "w") as archive:
         for member, data in members.items():
             archive.writestr(member, data[:-1] if member.endswith(name) else data)
-    with pytest.raises(CheckpointError, match=f"cannot be taken in: {name} cannot be read: "):
+    with pytest.raises(CheckpointError, match=f"cannot be imported: {name} cannot be read: "):
         read_zip(store, packed)

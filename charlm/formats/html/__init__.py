@@ -1,10 +1,13 @@
-"""A run as one HTML file that writes text offline, in any browser; its parts are in page_source."""
+"""A run as one HTML file that generates text offline, in any browser; the page's parts are the files beside this one.
+
+Why no template engine: the bytes stay those of earlier versions, whose escapes are the standard library's.
+"""
 
 import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -14,7 +17,7 @@ import numpy as np
 
 from charlm.analysis.plots import arch_colour
 from charlm.architectures import ARCH_NAMES, ARCHITECTURES
-from charlm.config import LEVEL_NAMES, ModelConfig, SampleConfig
+from charlm.config import LEVEL_NAMES, SampleConfig
 from charlm.errors import CheckpointError
 from charlm.runs.run import Run
 from charlm.tokenizers.characters import called, visible
@@ -23,6 +26,13 @@ Array = np.ndarray[Any, np.dtype[np.float32]]
 Bits = Literal[8, 16]
 LARGEST_HALF = float(np.finfo(np.float16).max)
 LARGEST_BYTE = 127
+SOURCE = Path(__file__).parent
+SCRIPTS = ("model.js", "blocks.js", "writer.js", "page.js")
+ARCHS = ("lstm", "gru", "rnn", "transformer", "mingru")  # that the scripts can compute
+PLACE = re.compile(r"\{\{(\w+)\}\}")
+# The browser runs this page's script and nothing else; no request leaves the page.
+POLICY = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
+SETTINGS = ("length", "temperature", "top_k", "seed")  # that the page lets one change
 
 
 @dataclass(frozen=True)
@@ -32,8 +42,8 @@ class Packed:
     Attributes:
         name: torch's own.
         shape: rows and columns, or the length of a vector.
-        kind: f4 (32-bit floats), f2 (16-bit floats), or i1 (a 32-bit float for each row, then 8-bit whole numbers that
-            are to be multiplied with their row's).
+        kind: f4 (32-bit floats), f2 (16-bit floats), or i1 (a 32-bit float for each row, then 8-bit whole numbers to
+            be multiplied by their row's).
         data: the bytes.
     """
 
@@ -45,6 +55,11 @@ class Packed:
 
 def pack(name: str, values: Array, bits: Bits) -> Packed:
     """A tensor in about `bits` bits a number. Vectors, the biases, are few and stay as they are.
+
+    Args:
+        name: torch's own.
+        values: a matrix or vector.
+        bits: of a number.
 
     Raises:
         CheckpointError: a number is too large for 16 bits.
@@ -71,27 +86,16 @@ def _bytes_of_rows(values: Array) -> bytes:
 
 
 def unpack(kind: str, shape: tuple[int, ...], data: bytes) -> Array:
-    """The numbers that a reader of packed bytes computes with."""
+    """The numbers that a reader of packed bytes computes with.
+
+    Args:
+        kind, shape, data: as of `Packed`.
+    """
     if kind != "i1":
         return np.frombuffer(data, dtype=f"<{kind}").astype(np.float32).reshape(shape)
     scales = np.frombuffer(data, dtype="<f4", count=shape[0])
     multiples = np.frombuffer(data, dtype="i1", offset=scales.nbytes).reshape(shape)
-    return multiples * scales[:, None]
-
-
-SOURCE = Path(__file__).parent
-SCRIPTS = ("model.js", "blocks.js", "writer.js", "page.js")
-ARCHS = ("lstm", "gru", "rnn", "transformer", "mingru")  # that the scripts compute
-PLACE = re.compile(r"\{\{(\w+)\}\}")
-# The browser runs this page's script, and nothing else; it lets nothing in or out.
-POLICY = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
-# What the page lets one set: its name there, lowest, highest (None: as many as there are tokens), step.
-CONTROLS: Mapping[str, tuple[str, float, float | None, float]] = {
-    "length": ("Length", 1, 100_000, 1),
-    "temperature": ("Temperature", 0.1, 5, 0.05),
-    "top_k": ("Top-k", 0, None, 1),
-    "seed": ("Seed", 0, 2**31 - 1, 1),
-}
+    return np.asarray(multiples * scales[:, None], np.float32)
 
 
 def write_page(run: Run, path: Path, bits: Bits = 16) -> None:
@@ -121,7 +125,8 @@ def write_page(run: Run, path: Path, bits: Bits = 16) -> None:
         "script": script,
         "run": script_json(_described(run, weights)),
         "weights": base64.b64encode(b"".join(one.data for one in weights)).decode(),
-        **_told(run, model.num_parameters, bits),
+        "bits": str(bits),
+        **_texts(run, model.num_parameters),
     }
     page = PLACE.sub(lambda place: parts[place[1]], _source("page.html"))
     path.write_bytes(page.encode("utf-8", "replace"))
@@ -147,15 +152,19 @@ def script_json(value: Any) -> str:
 def _described(run: Run, weights: Sequence[Packed]) -> dict[str, Any]:
     """What the script needs to know of the model."""
     from charlm.generation.streams import first_id  # loads torch: not before it is needed
+    from charlm.models.transformer import SHARPNESS, speeds_of
 
     model, tokenizer = run.model_config, run.tokenizer()
     signs = enumerate((token, visible(token)) for token in tokenizer.tokens)
+    attention = {
+        "num_heads": model.num_heads, "context": model.window + 1, "speeds": speeds_of(model), "sharpness": SHARPNESS,
+    } if ARCHITECTURES[model.arch].attends else {}  # fmt: skip
     return {
         "arch": model.arch,
         "nonlinearity": model.nonlinearity,
         "hidden_size": model.hidden_size,
         "num_layers": model.num_layers,
-        **(_attention(model) if ARCHITECTURES[model.arch].attends else {}),
+        **attention,
         "tokens": tokenizer.tokens,
         "signs": {place: [sign, called(token)] for place, (token, sign) in signs if sign != token},
         "first": first_id(tokenizer),
@@ -163,53 +172,22 @@ def _described(run: Run, weights: Sequence[Packed]) -> dict[str, Any]:
     }
 
 
-def _attention(model: ModelConfig) -> dict[str, Any]:
-    """What a Transformer's shapes do not say."""
-    from charlm.models.transformer import SHARPNESS, speeds_of
-
-    return {
-        "num_heads": model.num_heads,
-        "context": model.window + 1,
-        "speeds": speeds_of(model),
-        "sharpness": SHARPNESS,
-    }
-
-
-def _told(run: Run, num_parameters: int, bits: Bits) -> dict[str, str]:
+def _texts(run: Run, num_parameters: int) -> dict[str, str]:
     """What people read, as HTML."""
-    model, name = run.model_config, str(run.corpus.get("name") or "")
+    model, corpus = run.model_config, str(run.corpus.get("name") or "")
+    arch = ARCH_NAMES.get(run.arch, run.arch) + (f" ({model.nonlinearity})" if run.arch == "rnn" else "")
     layers = "1 layer" if model.num_layers == 1 else f"{model.num_layers} layers"
-    corpus = f" Learned from {name}." if name else ""
-    prompt = str((run.sample() or {}).get("prompt", ""))
+    learned = f" Learned from {corpus}." if corpus else ""
+    loss = run.bits_per_char(run.best_val_loss)
+    settings = {name: SampleConfig.field(name) for name in SETTINGS}
     return {
         "label": escape(run.label),
-        "about": escape(f"{_kind(run)}, {layers} of {model.hidden_size}, {num_parameters:,} parameters.{corpus}"),
-        "figure": _figure(run.bits_per_char(run.best_val_loss)),
-        "arch": escape(_kind(run)),
+        "about": escape(f"{arch}, {layers} of {model.hidden_size}, {num_parameters:,} parameters.{learned}"),
+        "figure": "" if loss is None else f'<p class="figure"><b>{loss:.2f}</b> bits/char</p>',
+        "arch": escape(arch),
         "parameters": f"{num_parameters:,}",
-        "bits": str(bits),
-        "prompt": escape(prompt),
-        "controls": "\n".join(_control(name, model.vocab_size) for name in CONTROLS),
+        "prompt": escape(str((run.sample() or {}).get("prompt", ""))),
+        "vocab_size": str(model.vocab_size),
+        **{name: str(field.default) for name, field in settings.items()},
+        **{f"{name}_hint": escape(field.metadata["hint"]) for name, field in settings.items()},
     }
-
-
-def _kind(run: Run) -> str:
-    name = ARCH_NAMES.get(run.arch, run.arch)
-    return f"{name} ({run.model_config.nonlinearity})" if run.arch == "rnn" else name
-
-
-def _figure(bits: float | None) -> str:
-    """Bits per character, if they were measured."""
-    return "" if bits is None else f'<p class="figure"><b>{bits:.2f}</b> bits/char</p>'
-
-
-def _control(name: str, vocab_size: int) -> str:
-    """A labelled number field with the default and the hint of SampleConfig."""
-    field = SampleConfig.field(name)
-    title, low, high, step = CONTROLS[name]
-    high = vocab_size if high is None else high
-    return (
-        f'<div><label for="{name}">{title}</label><p class="hint" id="{name}-hint">{escape(field.metadata["hint"])}</p>'
-        f'<input id="{name}" type="number" inputmode="decimal" min="{low}" max="{high}" step="{step}" '
-        f'value="{field.default}" aria-describedby="{name}-hint"></div>'
-    )

@@ -10,8 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from charlm.analysis.advice import MOST, Advice
-from charlm.analysis.plots import Curve, Level, loss_range, near
-from charlm.analysis.ranking import Rows, common_limit, standing
+from charlm.analysis.plots import Curve, Level, Rows, common_limit, loss_range, near, ranked
 from charlm.runs.history import LossHistory, Row
 from charlm.runs.run import ACTIVE, Run
 from charlm.ui import baselines, formatting
@@ -51,7 +50,7 @@ def advice_html(told: Sequence[Told], called: Mapping[str, str]) -> str:
         button = (
             action("fill", one.action, "Fill the form with it", run=run.run_id, kind=one.kind) if one.action else ""
         )
-        lines.append(f"<li><p>{name}{escape(one.said)}</p>{button}</li>")
+        lines.append(f"<li><p>{name}{escape(one.text)}</p>{button}</li>")
     return f'{section("What to try next")}<ul class="advice">{"".join(lines)}</ul>'
 
 
@@ -318,11 +317,11 @@ class View:
 
     @cached_property
     def _by_steps(self) -> list[tuple[str, float]]:
-        return standing(self._contenders, "step", self._limit("step"))
+        return ranked(self._contenders, "step", self._limit("step"))
 
     @cached_property
     def _by_seconds(self) -> list[tuple[str, float]]:
-        return standing(self._contenders, "seconds", self._limit("seconds"))
+        return ranked(self._contenders, "seconds", self._limit("seconds"))
 
 
 def _sentence(message: str) -> str:

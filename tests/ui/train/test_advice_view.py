@@ -64,7 +64,7 @@ def test_a_page_is_told_what_to_try_and_finds_it_again_at_the_click(services: Se
     [run] = race(services, {10: 3.6, 20: 3.2, 30: 3.4, 40: 3.8, 50: 4.2})
     view = watch.look([run.run_id])
     told = next(one for one in view.advice[run.run_id] if one.kind == "overfitting")
-    assert told.said in view.body.replace("&#x27;", "'") and f'data-kind="{told.kind}"' in view.body
+    assert told.text in view.body.replace("&#x27;", "'") and f'data-kind="{told.kind}"' in view.body
     found, again = watch.advised(run.run_id, told.kind)
     assert found is not None and found.run_id == run.run_id and again == told
     assert watch.advised(run.run_id, "nothing")[1] is None and watch.advised("nobody", told.kind) == (None, None)
