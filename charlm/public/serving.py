@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import SampleConfig
-from charlm.data.catalog import data_dir, recall
+from charlm.data.catalog import data_dir
+from charlm.data.text_store import recall
 from charlm.errors import LimitError
 from charlm.public.limits import ELSEWHERE, Visitor, check_sampling, check_text_size, utf8_size
 from charlm.public.quotas import Quotas

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from charlm.config import LEVEL_NAMES, ModelConfig, TrainConfig, reject_unknown
-from charlm.data.catalog import data_dir, is_changed, recall, remember
+from charlm.data.catalog import data_dir
 from charlm.data.corpus import Corpus
 from charlm.data.dataset import Cut, Sizes, character_sizes, check_vocabulary, corpus_cut, cut_of, tokenizer_for
+from charlm.data.text_store import is_changed, recall, remember
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.presets import BUDGETS, RESUMABLE, RunConfig
 from charlm.runs.run import ACTIVE, MAX_LABEL, Run, clean_label

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from charlm.config import SampleConfig
-from charlm.data.catalog import data_dir, recall
+from charlm.data.catalog import data_dir
 from charlm.data.statistics import lexicon
+from charlm.data.text_store import recall
 from charlm.errors import ConfigError, CorpusError, JobError
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.presets import from_options
