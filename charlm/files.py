@@ -158,7 +158,7 @@ def parsed(data: bytes | str, most_bytes: int, most_depth: int = MOST_DEPTH) -> 
     if is_deep(text, most_depth):
         raise ValueError(f"it is nested deeper than {most_depth} levels")
     value = _DECODER.decode(text)
-    if "\\u" in text and not _is_text(value):
+    if "\\u" in text and not is_utf8(json.dumps(value, ensure_ascii=False)):
         raise ValueError("it holds half a character, a lone surrogate")
     return value
 
@@ -198,6 +198,15 @@ def is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_COUNT
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text fits UTF-8, as files and pages need it: it holds no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def one_line(value: Any, most: int) -> str:
     """A text as one line of at most so many printable characters, single spaces; empty if it is no text."""
     if not isinstance(value, str):
@@ -211,15 +220,6 @@ def _decoded(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"it is no UTF-8 text at byte {error.start:,}") from None
-
-
-def _is_text(value: Any) -> bool:
-    """Whether all its strings fit UTF-8, as files and pages need it."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -152,7 +153,7 @@ def _finished(name: str, text: str, cleaned: list[str], notes: list[str]) -> Cor
     except UnicodeEncodeError:
         text = join_surrogates(text)
         digest = text_sha256(text)
-        cleaned = [*cleaned, "half characters (lone surrogates) mended"]
+        cleaned = [*cleaned, "lone surrogates (half characters) replaced"]
     _refuse_trivial(text, name)
     return Corpus(name, text, digest, tuple(notes + cleaned))
 
@@ -206,3 +207,29 @@ def _read_bounded(file: _Readable, name: str, most_bytes: int) -> bytes:
 
 def _too_large(name: str, most_bytes: int) -> CorpusError:
     return CorpusError(f"{name} holds more than {most_bytes:,} bytes of text; take a part of it")
+
+
+# A word: letters with inner apostrophes or hyphens, in any script; digits and underscores are no letters.
+WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+
+
+def lexicon(text: str) -> frozenset[str]:
+    """The distinct words of `text`, in small letters; of a hyphenated word also its parts."""
+    words = {match.group().lower() for match in WORD.finditer(text)}
+    return frozenset(words.union(*(word.split("-") for word in words if "-" in word)))
+
+
+def unknown_words(text: str, known: frozenset[str], ended: bool = True) -> tuple[list[tuple[int, int]], float]:
+    """Where `text` has words that are not `known`, and their share of all words.
+
+    Args:
+        text: what a model wrote.
+        known: the corpus' lexicon.
+        ended: whether the text is complete; if not, a word that touches its end is not judged yet.
+
+    Returns:
+        Spans (start, end) in characters, and a share from 0 to 1; 0 where there is no word.
+    """
+    found = [match for match in WORD.finditer(text) if ended or match.end() < len(text)]
+    spans = [match.span() for match in found if match.group().lower() not in known]
+    return spans, len(spans) / len(found) if found else 0.0

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from charlm.errors import CheckpointError, CorpusError
+from charlm.files import is_utf8
 from charlm.tokenizers.base import IdArray, Tokenizer, id_type
 
 # Characters worked on at a time: what is made of them stays in the processor's cache, whatever the text's length.
@@ -41,6 +42,25 @@ def _distinct(text: str) -> set[str]:
         else:
             wide[points] = True
     return {*narrow.decode("latin-1"), *map(chr, np.flatnonzero(wide))}
+
+
+def count_characters(text: str) -> list[tuple[str, int]]:
+    """Characters with their counts, the most common first, ties in the order of their code points.
+
+    Args:
+        text: any text; lone surrogates are counted like other characters.
+
+    Returns:
+        (character, count) pairs; empty for an empty text.
+    """
+    counts = np.zeros(0, dtype=np.int64)
+    for block in _blocks(text):
+        found = np.bincount(_code_points(block), minlength=len(counts))
+        found[: len(counts)] += counts
+        counts = found
+    present = np.flatnonzero(counts)
+    order = present[np.argsort(-counts[present], kind="stable")]
+    return [(chr(code), int(counts[code])) for code in order]
 
 
 class CharSpeller:
@@ -132,7 +152,7 @@ class CharTokenizer(Tokenizer):
         tokens = data.get("tokens") if isinstance(data, Mapping) else None
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise CheckpointError("tokenizer.json does not hold a list of characters under 'tokens'")
-        if any("\ud800" <= token <= "\udfff" for token in tokens):  # no file and no page could take its text
+        if not is_utf8("".join(tokens)):  # no file and no page could take its text
             raise CheckpointError("tokenizer.json holds half a character (a lone surrogate) among its tokens")
         return cls(tokens)
 
