@@ -4,12 +4,11 @@ import csv
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 from charlm.data.decoding import to_lf
-from charlm.data.records import MOST_COLUMNS, Oddities, Record, lines, read_json, read_lines
+from charlm.data.records import MOST_COLUMNS, Oddities, Table, lines, read_json, read_lines
 from charlm.errors import CorpusError
 from charlm.files import one_line
 
@@ -20,23 +19,7 @@ _LOOK = 1000  # rows that decide whether a column holds text
 _NO_DELIMITER = "\x1f"
 
 
-Row = Record | list[str]
 CsvRows = Callable[[], Iterator[list[str]]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Named columns, rows that are read anew by each loop over them (some lack cells), and what was repaired."""
-
-    columns: tuple[str, ...]
-    rows: Callable[[], Iterator[Row]]
-    notes: tuple[str, ...] = ()
-
-    def cell(self, row: Row, index: int) -> Any:
-        """What a row holds in a column, None if nothing."""
-        if isinstance(row, dict):
-            return row.get(self.columns[index])
-        return row[index] if index < len(row) else None
 
 
 class Column:
@@ -104,8 +87,7 @@ def read_table(text: str, kind: str, name: str) -> Table:
         raise CorpusError(f"{name} is empty; a corpus needs at least two different characters")
     if kind in ("csv", "tsv"):
         return _read_csv(text, kind, name)
-    records = read_lines(text, name) if kind == "jsonl" else read_json(text, name)
-    return Table(records.columns, records.read, records.notes)
+    return read_lines(text, name) if kind == "jsonl" else read_json(text, name)
 
 
 def header(text: str, kind: str, name: str) -> tuple[str, ...]:

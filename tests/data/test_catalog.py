@@ -62,7 +62,7 @@ def test_every_entry_is_complete() -> None:
 def test_options_clean_a_catalog_text() -> None:
     corpus = catalog.load_corpus("sherlock", CorpusConfig(lowercase=True))
     assert corpus.text.startswith("adventure  i.")
-    assert corpus.repairs == ("capitals made small",)
+    assert corpus.repairs == ("converted to lower case",)
 
 
 def test_an_unknown_key_gets_the_nearest() -> None:
@@ -114,7 +114,7 @@ def test_a_benchmark_brings_its_own_split(tmp_path: Path) -> None:
     assert corpus.sha256 == catalog.find_entry("wikitext-2").sha256
     assert text_store.recall(corpus.sha256, tmp_path) == corpus
     small = catalog.load_corpus("wikitext-2", CorpusConfig(drop_newlines=True), tmp_path)
-    assert small.held_out == (1_120_192 - 3760, 1_255_018 - 4358) and "36,718 line ends" in small.repairs[0]
+    assert small.held_out == (1_120_192 - 3760, 1_255_018 - 4358) and "36,718 line endings" in small.repairs[0]
 
 
 def test_a_texts_own_split_is_kept(tmp_path: Path) -> None:
