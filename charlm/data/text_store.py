@@ -1,4 +1,4 @@
-"""The texts that runs were trained on, kept in the data folder and found again by their fingerprint (SHA-256)."""
+"""The texts that runs were trained on, stored in the data folder under their SHA-256."""
 
 import contextlib
 import hashlib
@@ -15,38 +15,35 @@ from charlm.data.corpus import Corpus, utf8_blocks
 from charlm.errors import CorpusError
 from charlm.files import LEFTOVERS, is_count, known_fields, one_line, read, write_atomically
 
-ABOUT = ("name", "about", "key", "repairs", "characters", "held_out")  # what is written beside a remembered text
-MOST_ABOUT = 1 << 20
+ABOUT = ("name", "about", "key", "repairs", "characters", "held_out")  # the fields of the .json beside a text
+MOST_ABOUT = 1 << 20  # bytes of it
 
 
 def remember(corpus: Corpus, data_dir: Path | None = None) -> None:
-    """Keep a text that a run was trained on, as `texts/<sha256>.txt` and a .json with its name; once only.
+    """Store a text that a run is trained on, once, as `texts/<sha256>.txt` and a .json that describes it.
 
     Raises:
         CorpusError: the folder cannot be written.
     """
     folder = folder_or_default(data_dir) / "texts"
-    about: dict[str, Any] = {
-        "name": corpus.name, "about": corpus.about, "key": corpus.key, "repairs": corpus.repairs,
-        "held_out": corpus.held_out,
-    }  # fmt: skip
+    about = {name: getattr(corpus, name) for name in ("name", "about", "key", "repairs", "held_out")}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{_checked(corpus.sha256)}.txt"
-        about_it = json.dumps({**about, "characters": len(corpus.text)}, indent=1).encode()
-        with FileLock(folder.with_name("texts.lock")):  # so that `sweep_texts` knows who is at work
+        description = json.dumps({**about, "characters": len(corpus.text)}, indent=1).encode()
+        with FileLock(folder.with_name("texts.lock")):  # so that `sweep_texts` sees that a text is being written
             if not is_kept(path, corpus.sha256):
                 write_atomically(path, utf8_blocks(corpus.text))
-            write_atomically(path.with_suffix(".json"), about_it)
+            write_atomically(path.with_suffix(".json"), description)
     except OSError as error:
         raise CorpusError(
-            f"the text cannot be kept in {folder}: {error.strerror or error}; "
+            f"the text cannot be stored in {folder}: {error.strerror or error}; "
             "make room there, or let CHARLM_DATA name another folder"
         ) from error
 
 
 def sweep_texts(data_dir: Path | None = None) -> None:
-    """Remove what killed processes left of texts they were keeping, unless one is being kept just now."""
+    """Remove temporary files of killed processes, unless a text is being written at this moment."""
     folder = folder_or_default(data_dir) / "texts"
     with contextlib.suppress(OSError):  # Timeout is one
         if any(folder.glob(LEFTOVERS)):
@@ -56,18 +53,18 @@ def sweep_texts(data_dir: Path | None = None) -> None:
 
 
 def is_changed(sha256: str, data_dir: Path | None = None) -> bool:
-    """Whether a text was remembered under this fingerprint and is another one now."""
+    """Whether the text stored under this fingerprint has another content now."""
     path = folder_or_default(data_dir) / "texts" / f"{sha256}.txt"
     return _is_fingerprint(sha256) and path.is_file() and not is_kept(path, sha256)
 
 
 def recall(sha256: str, data_dir: Path | None = None) -> Corpus | None:
-    """The corpus with this fingerprint, if it was remembered or is the catalog's own and at hand; never downloads."""
+    """The corpus with this fingerprint, from the store or the catalog; None if it is not on this machine."""
     if not _is_fingerprint(sha256):
         return None
     path = folder_or_default(data_dir) / "texts" / f"{sha256}.txt"
-    if (kept := _kept(path, sha256)) is not None:
-        return kept
+    if (stored := _stored(path, sha256)) is not None:
+        return stored
     for entry in ENTRIES:
         if sha256 == (entry.text_sha256 or entry.sha256) and is_at_hand(entry.key, data_dir):
             return load_corpus(entry.key, CorpusConfig(), data_dir)
@@ -79,14 +76,14 @@ def _is_fingerprint(sha256: str) -> bool:
 
 
 def _checked(sha256: str) -> str:
-    """Only a fingerprint may become a file name."""
+    """`sha256` if it is one: only a fingerprint may become a file name."""
     if not _is_fingerprint(sha256):
-        raise CorpusError(f"{sha256[:80]!r} is no SHA-256 of a text")
+        raise CorpusError(f"{sha256[:80]!r} is not the SHA-256 of a text")
     return sha256
 
 
-def _kept(path: Path, sha256: str) -> Corpus | None:
-    """A remembered text; None if it is missing, damaged, or no UTF-8, whoever put it there."""
+def _stored(path: Path, sha256: str) -> Corpus | None:
+    """A stored text; None if it is missing, damaged or not UTF-8, whoever put it there."""
     try:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:
@@ -106,7 +103,7 @@ def _kept(path: Path, sha256: str) -> Corpus | None:
 
 
 def _held_out(value: Any, characters: int) -> tuple[int, int] | None:
-    """The two counts of a validation and test part, if they are such of a text of so many characters."""
+    """The sizes of a validation and a test part, if a text of so many characters can have them."""
     if isinstance(value, list) and len(value) == 2 and all(map(is_count, value)) and sum(value) <= characters:
         return value[0], value[1]
     return None
