@@ -25,8 +25,7 @@ from charlm.architectures import (
 from charlm.errors import ConfigError
 from charlm.files import is_utf8
 
-# The names of architectures.py are importable from here, too.
-__all__ = [
+__all__ = [  # with the names of architectures.py
     "ARCHITECTURES", "ARCHS", "ARCH_NAMES", "LEVELS", "LEVEL_NAMES", "LONGEST_STOP", "RACE_ARCHS", "TOKEN_SETTINGS",
     "Architecture", "Config", "CorpusConfig", "ModelConfig", "RunConfig", "SampleConfig", "TrainConfig", "escape",
     "escape_lines", "is_counted", "reject_unknown", "setting", "suited_rate", "unescape", "unescape_lines",
@@ -34,8 +33,8 @@ __all__ = [
 
 LEVEL_NAMES = {"char": "characters", "word": "words", "bpe": "subwords"}  # what the tokens of a level are called
 LEVELS = tuple(LEVEL_NAMES)
-# The settings that decide what the tokens of a text are.
-TOKEN_SETTINGS = ("level", "words", "min_count", "vocab_size")
+TOKEN_SETTINGS = ("level", "words", "min_count", "vocab_size")  # which decide what the tokens of a text are
+WORD_RULES = ("lower", "cased", "spaces")  # how a text is split into words
 LONGEST_STOP = 80  # characters of a stop string
 
 
@@ -167,40 +166,26 @@ class ModelConfig(Config):
         "lstm", "Gated: LSTM, GRU, minGRU; without gates: RNN; attention: Transformer; counts: n-gram", choices=ARCHS
     )
     nonlinearity: str = setting("tanh", "Nonlinearity of a plain RNN; others ignore it", choices=("tanh", "relu"))
-    level: str = setting(
-        "char", "What one token is: a character, a word, or a subword (byte-pair encoding)", choices=LEVELS
-    )
-    words: str = setting(
-        "lower",
-        "Words in lower case, punctuation apart; the same with capitals kept; or split at white space only",
-        choices=("lower", "cased", "spaces"),
-    )
+    level: str = setting("char", "A token is a character, a word, or a subword (byte-pair encoding)", choices=LEVELS)
+    words: str = setting("lower", "In lower case; with capitals; or split at white space only", choices=WORD_RULES)
     min_count: int = setting(2, "Words that occur less often than this in the training part become <unk>", 1, 1_000_000)
     vocab_size: int = setting(
         0, "Vocabulary limit; 0: none for words; for subwords 256 + one per 500 characters, up to 8,192", 0, 1_000_000
     )
-    embed_dim: int = setting(
-        0, "Embedding size; 0: one-hot input for recurrent layers, hidden_size for others", 0, 4096, "units"
-    )
+    embed_dim: int = setting(0, "Embedding size; 0: one-hot for recurrent layers, else hidden_size", 0, 4096, "units")
     hidden_size: int = setting(128, "Units in each layer", 1, 4096, "units")
     num_layers: int = setting(2, "Number of stacked layers", 1, 8, "layers")
     dropout: float = setting(0.1, "Share of units dropped in training, against overfitting", 0.0, 0.95)
     output_dropout: float = setting(-1.0, "Dropout before the output layer; -1: the same as dropout", -1.0, 0.95)
     input_dropout: float = setting(0.0, "Dropout on the embedding vectors; needs embed_dim", 0.0, 0.95)
-    embed_dropout: float = setting(
-        0.0, "Share of the vocabulary dropped for a whole batch, wherever these tokens occur", 0.0, 0.95
-    )
-    weight_dropout: float = setting(
-        0.0, "Share of the hidden-to-hidden weights of recurrent layers dropped for a batch (DropConnect)", 0.0, 0.95
-    )
+    embed_dropout: float = setting(0.0, "Share of the vocabulary dropped for a whole batch", 0.0, 0.95)
+    weight_dropout: float = setting(0.0, "Share of hidden-to-hidden weights dropped (DropConnect)", 0.0, 0.95)
     locked_dropout: bool = setting(False, "Use one dropout mask for all time steps of a sequence")
     tie_weights: bool = setting(False, "Share weights between embedding and output; needs embed_dim = hidden_size")
     context: int = setting(0, "Attention window of a Transformer; 0: as long as seq_len", 0, 4096, "tokens")
     num_heads: int = setting(4, "Attention heads of a Transformer; must divide hidden_size", 1, 64, "heads")
     init: str = setting(
-        "tuned",
-        "Initial weights: tuned (orthogonal recurrent weights, open forget gate), PyTorch's, Xavier, notebook's",
-        choices=("tuned", "torch", "xavier", "notebook"),
+        "tuned", "Initial weights; tuned: orthogonal recurrent ones", choices=("tuned", "torch", "xavier", "notebook")
     )
     order: int = setting(7, "Order n of an n-gram, which sees n - 1 tokens; others ignore it", 1, 12, "tokens")
     counted: int = setting(0, "Tokens an n-gram counts; set by the program", 0, 1_000_000_000, "tokens")
@@ -280,13 +265,9 @@ class TrainConfig(Config):
 
     seq_len: int = setting(64, "Tokens in a sequence, over which gradients are propagated back", 1, 4096, "tokens")
     batch_size: int = setting(16, "Sequences in a batch, from evenly spaced places of the text", 1, 4096, "rows")
-    learning_rate: float = setting(
-        0.0, "Step size of the optimizer; 0: the rate that suits the architecture and its size", 0.0, 10.0
-    )
+    learning_rate: float = setting(0.0, "Step size; 0: the rate that suits architecture and size", 0.0, 10.0)
     schedule: str = setting(
-        "linear",
-        "Learning rate after warm-up: constant, linear or cosine decay to zero, or reduced on a plateau",
-        choices=("constant", "linear", "cosine", "plateau"),
+        "linear", "Learning rate schedule after warm-up", choices=("constant", "linear", "cosine", "plateau")
     )
     warmup_steps: int = setting(50, "Steps in which the learning rate rises from zero", 0, 100_000, "steps")
     epochs: float = setting(0.0, "Passes over the training text; 0: no limit", 0.0, 100_000.0, "epochs")
@@ -299,19 +280,13 @@ class TrainConfig(Config):
     weight_average: float = setting(
         0.0, "Decay of a moving average of the weights, which is validated and saved; 0: none", 0.0, 0.99999
     )
-    softmax_samples: int = setting(
-        0, "Sampled softmax: tokens drawn per step; 0: full softmax, as in validation", 0, 1_000_000, "tokens"
-    )
-    patience: int = setting(
-        0, "Validations without a lower loss before training stops; 0: never", 0, 100_000, "evaluations"
-    )
+    softmax_samples: int = setting(0, "Sampled softmax: tokens drawn per step; 0: full softmax", 0, 1_000_000, "tokens")
+    patience: int = setting(0, "Validations without a lower loss before stopping; 0: never", 0, 100_000, "evaluations")
     eval_every: int = setting(0, "Steps between validations; 0: automatic", 0, 100_000_000, "steps")
     seed: int = setting(7, "Random seed; the same seed and settings give the same run", 0, 2**31 - 1)
     device: str = setting("auto", "Device; auto: the GPU if there is one", choices=("auto", "cpu", "cuda"))
     precision: str = setting(
-        "auto",
-        "Number format of matrix products; auto: bfloat16 where the processor is fast at it",
-        choices=("auto", "float32", "bfloat16"),
+        "auto", "Precision of products; auto: bfloat16 where that is fast", choices=("auto", "float32", "bfloat16")
     )
     label: str = setting("", "Name of the run; empty: made from architecture and corpus", high=80)
 
@@ -340,12 +315,8 @@ class SampleConfig(Config):
     temperature: float = setting(0.8, "Below 1: more predictable; above 1: more varied", 0.01, 10.0)
     top_k: int = setting(0, "Sample from this many most likely tokens only; 0: from all", 0, 1_000_000)
     top_p: float = setting(1.0, "Sample from the most likely tokens that together reach this share; 1: all", 0.01, 1.0)
-    min_p: float = setting(
-        0.0, "Exclude tokens below this share of the most likely one's probability; 0: none", 0.0, 1.0
-    )
-    repetition_penalty: float = setting(
-        1.0, "Above 1: makes tokens of the last 64 positions less likely; 1: off", 1.0, 5.0
-    )
+    min_p: float = setting(0.0, "Exclude tokens less likely than this share of the most likely one; 0: none", 0.0, 1.0)
+    repetition_penalty: float = setting(1.0, "Above 1: makes the last 64 tokens less likely again; 1: off", 1.0, 5.0)
     greedy: bool = setting(False, "Always take the most likely token")
     beams: int = setting(1, "Beam search: hypotheses kept for the most likely text, nothing is sampled; 1: off", 1, 8)
     stop: tuple[str, ...] = setting((), "Generation ends before the first of these strings", high=8)

@@ -1,6 +1,8 @@
-"""Presets: named sets of settings, and how a user's options are put over one."""
+"""Presets: named sets of settings, listed in presets.toml, and how a user's options are put over one."""
 
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig, reject_unknown
@@ -14,106 +16,10 @@ RESUMABLE = (*BUDGETS, "learning_rate", "schedule", "grad_clip", "patience", "ev
 # What a fork may change; with any other setting the parent's state would be of no use.
 FORKABLE = (*RESUMABLE, "warmup_steps", "weight_decay", "label")
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {},
-    "balanced": {"hidden_size": 256, "dropout": 0.2, "steps": 4000},
-    "quality": {"hidden_size": 512, "dropout": 0.3, "weight_decay": 0.1, "steps": 8000},
-    # The Grimm comparison of LSTM, GRU and RNN, setting by setting.
-    "notebook": {
-        "hidden_size": 512,
-        "num_layers": 2,
-        "dropout": 0.3,
-        "init": "notebook",
-        "seq_len": 100,
-        "batch_size": 128,
-        "learning_rate": 1e-3,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "beta2": 0.999,
-        "grad_clip": 5.0,
-        "steps": 0,
-        "epochs": 30.0,
-        "drop_newlines": True,
-        "separator": "space",
-    },
-    # A class assignment: one row, plain Adam, LSTM against GRU.
-    "tiny": {
-        "hidden_size": 128,
-        "num_layers": 2,
-        "dropout": 0.0,
-        "init": "torch",
-        "seq_len": 20,
-        "batch_size": 1,
-        "learning_rate": 2e-3,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "beta2": 0.999,
-        "steps": 0,
-        "epochs": 100.0,
-    },
-    # The regularisation of AWD-LSTM (Merity et al. 2018) for words, with AdamW, few epochs and a sampled softmax.
-    "words": {
-        "level": "word",
-        "words": "spaces",
-        "hidden_size": 400,
-        "embed_dim": 400,
-        "tie_weights": True,
-        "init": "xavier",
-        "dropout": 0.3,
-        "output_dropout": 0.4,
-        "input_dropout": 0.3,
-        "embed_dropout": 0.1,
-        "weight_dropout": 0.3,
-        "locked_dropout": True,
-        "seq_len": 35,
-        "batch_size": 64,
-        "learning_rate": 4e-3,
-        "schedule": "cosine",
-        "warmup_steps": 200,
-        "weight_decay": 0.01,
-        "grad_clip": 0.25,
-        "softmax_samples": 4096,
-        "steps": 0,
-        "epochs": 12.0,
-    },
-    # A tutorial's word-level LSTM, setting by setting.
-    "wikitext-2": {
-        "level": "word",
-        "words": "lower",
-        "hidden_size": 512,
-        "embed_dim": 800,
-        "num_layers": 2,
-        "dropout": 0.65,
-        "init": "xavier",
-        "seq_len": 50,
-        "batch_size": 128,
-        "learning_rate": 1e-3,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "beta2": 0.999,
-        "steps": 0,
-        "epochs": 50.0,
-        "test_fraction": 0.1,
-    },
-}
-PRESET_HINTS = {
-    "quick": "about a minute for an LSTM: width and steps follow the text and this machine",
-    "balanced": "about six minutes for an LSTM, fewer on a short text",
-    "quality": "up to 25 minutes for an LSTM, fewer where more would overfit",
-    "notebook": "the Grimm notebook's own settings: 2 x 512, 30 epochs",
-    "tiny": "a class assignment's settings: 2 x 128, one row of 20 characters, 100 epochs",
-    "words": "words instead of characters, dropout of every kind; an hour on WikiText-2",
-    "wikitext-2": "a tutorial's word-level LSTM: embeddings of 800, 2 x 512, 50 epochs; takes hours, better overnight",
-}
-# Sampling presets of the Compare tab. A length counts tokens: 100 are as many words for a word-level model, and a line
-# for one of characters.
-SAMPLE_PRESETS: dict[str, dict[str, Any]] = {
-    "story": {"prompt": "Holmes", "length": 500, "temperature": 0.8},
-    "notebook": {"prompt": "story", "length": 500, "temperature": 1.0, "top_k": 5},
-    "anna": {"prompt": "Anna", "length": 1000, "temperature": 1.0, "top_k": 5},
-    "words": {"prompt": "I like", "length": 100, "temperature": 1.0},
-    "tiny": {"prompt": "text ", "length": 50, "greedy": True},
-}
+_CONTENT = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+PRESET_HINTS: dict[str, str] = {name: preset.pop("hint") for name, preset in _CONTENT["preset"].items()}
+PRESETS: dict[str, dict[str, Any]] = _CONTENT["preset"]
+SAMPLE_PRESETS: dict[str, dict[str, Any]] = _CONTENT["sample"]
 
 
 def level_settings(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -237,14 +237,10 @@ class Dataset(Cut):
         return counts
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[IdArray, IdArray]]:
-        """The batches of an epoch.
+        """The batches of an epoch, counted from 0, from batch `start` on.
 
         Row r of a batch continues where row r of the batch before ended. What does not divide evenly is left out at
         the end in even epochs and at the beginning in odd ones, so that every token is trained on.
-
-        Args:
-            epoch: from 0 on.
-            start: the first batch.
 
         Yields:
             Inputs, and targets one token later, (B, T) each.
@@ -300,7 +296,8 @@ def drop_unknown(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
         return corpus
     text = corpus.text.translate({ord(character): None for character in unknown})
     dropped = len(corpus.text) - len(text)
-    said = f"{dropped:,} of {len(corpus.text):,} characters left out, which the model does not know: {_named(unknown)}"
+    named = ", ".join(map(repr, unknown[:NAMED])) + (f" and {len(unknown) - NAMED:,} more" if unknown[NAMED:] else "")
+    said = f"{dropped:,} of {len(corpus.text):,} characters left out, which the model does not know: {named}"
     if len(text) < LEAST_SHARE * len(corpus.text) or len(set(text[:4096])) < 2:
         raise CorpusError(f"too little of {corpus.name} remains: {said}; choose a text in the model's own script")
     return replace(corpus, text=text, sha256=text_sha256(text), repairs=(*corpus.repairs, said), key="")
@@ -316,11 +313,6 @@ def _with_unknown(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
     if unknown > LEAST_SHARE * len(ids):
         raise CorpusError(f"too little of {corpus.name} is known: {said}; choose a text more like the model's own")
     return replace(corpus, repairs=(*corpus.repairs, said)) if unknown else corpus
-
-
-def _named(unknown: list[str]) -> str:
-    more = f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else ""
-    return ", ".join(map(repr, unknown[:NAMED])) + more
 
 
 def text_sizes(corpus: Corpus, cleaning: CorpusConfig, tokenizer: Tokenizer) -> Sizes:

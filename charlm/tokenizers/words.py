@@ -106,7 +106,6 @@ CLITIC = rf"['’](?i:s|t|re|ve|ll|d|m)(?!{LETTER})"
 INNER = rf"(?:(?!{CLITIC})['’]|[-.]|(?<=\p{{N}})[,:](?=\p{{N}}))"
 # One token: the unknown word, a joint of WikiText, a clitic, a word, a line ending, a run of one sign, any other sign.
 TOKEN = rf"<unk>|@[-,.]@|{CLITIC}|{LETTER}+(?:{INNER}{LETTER}+)*|\n|([-.*=~!?])\1{{0,31}}|[^\s]"
-RULES = ("lower", "cased", "spaces")
 
 
 class WordTokenizer(HuggingTokenizer):
