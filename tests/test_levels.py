@@ -110,7 +110,7 @@ def test_characters_per_second_are_characters(monkeypatch: pytest.MonkeyPatch) -
     ids = (np.arange(200) % 7).astype(np.uint8)
     dataset = Dataset((ids, ids, ids), 2, 10, characters=(1000, 1000, 1000))
     config = settings(steps=1).train
-    row = next(iter(charlm.training.train(build_model(ModelConfig(vocab_size=7, hidden_size=4)), dataset, config)))
+    row = next(iter(charlm.train(build_model(ModelConfig(vocab_size=7, hidden_size=4)), dataset, config)))
     assert row.chars_per_second == 2 * 10 * 5 and dataset.chars_per_token == 5
 
 

@@ -24,7 +24,7 @@ LONG_VALIDATION = 2_000_000  # more held-out tokens take minutes to validate on 
 ROW_TOKENS, MAX_ROWS = 6_000, 64  # validation rows (DESIGN.md) are about this long, at least 1, at most 64
 COUNTED = 1 << 20  # ids that are counted at a time
 MAPPED_FROM = 1 << 26  # ids that take this many bytes or more are kept in a file
-LEAST_SHARE = 0.5  # of a text that a model must know: with less, what remains is no text any more
+LEAST_SHARE = 0.5  # of a text that a model must know: with less, what remains is hardly a text
 NAMED = 12  # unknown characters that are named
 
 
@@ -99,7 +99,7 @@ def ids_of(
             for block in blocks:
                 file.write(block.data)  # not through the map: a full disk would end the process there
             file.flush()
-            if not file.tell():  # blanks only; an empty file cannot be mapped
+            if not file.tell():  # white space only; an empty file cannot be mapped
                 return np.empty(0, kind)
             return np.frombuffer(mmap.mmap(file.fileno(), file.tell()), dtype=kind)
     except OSError as error:

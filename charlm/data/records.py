@@ -35,8 +35,8 @@ class Table:
     """A table that is read row by row.
 
     Attributes:
-        columns: their names, in the order in which they come up.
-        rows: begins a loop over the rows, which are read from the text each time; some may lack cells.
+        columns: their names, in the order of their first appearance.
+        rows: iterates over the rows, which are read from the text each time; some may lack cells.
         notes: what was repaired, a short sentence each.
     """
 
@@ -53,20 +53,20 @@ class Table:
 
 @dataclass
 class Oddities:
-    """Rows with something odd: how many there are, and the first of them, which are named one by one."""
+    """A count of rows with something odd, and the first of them, which the notes name one by one."""
 
     count: int = 0
     first: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, number: int, what: int = 0) -> None:
-        """Count a row, given its number and what is to be said of it."""
+        """Count a row, given its number and a number that describes what is odd."""
         self.count += 1
         if len(self.first) < 3:
             self.first.append((number, what))
 
     @property
     def more(self) -> int:
-        """How many are not named."""
+        """How many are not among the first."""
         return self.count - len(self.first)
 
 
@@ -97,7 +97,7 @@ def read_json(text: str, name: str) -> Table:
 
 
 def read_lines(text: str, name: str, notes: tuple[str, ...] = ()) -> Table:
-    """The table in a JSON Lines file: an object or a string a line; broken lines are left out and named.
+    """The table in a JSON Lines file: an object or a string a line; the notes name lines that are left out.
 
     Args:
         text: the file's text.
@@ -155,9 +155,9 @@ def _as_lines(text: str, name: str) -> Table | None:
 
 
 def _of_lines(text: str, broken: Oddities) -> Iterator[Record]:
-    """The records of the lines, each JSON as the text tools write it: NaN is taken, depth is not."""
+    """The records of the lines; NaN is accepted, as tools write it."""
     for number, line in enumerate(lines(text), 1):
-        if line.isspace():  # it looks no further than the first letter; strip would copy the line
+        if line.isspace():  # reads no further than the first letter; strip would copy the line
             continue
         try:
             record = _record(_decoded(line))
@@ -176,7 +176,7 @@ def _record(value: Any) -> Record | None:
 
 
 def _reading(text: str) -> Reading:
-    """How the records of a JSON text are read, by its shape."""
+    """The function that reads the records of a JSON text, by its shape."""
     start = _after_space(text, 0)
     if text.startswith("[", start):
         return lambda: _listed(text, start, is_whole=True)
@@ -190,7 +190,7 @@ def _reading(text: str) -> Reading:
 
 
 def _listed(text: str, place: int, is_whole: bool = False) -> Iterator[Record]:
-    """The objects and strings of a list, which may be all of the text."""
+    """The objects and strings of a list, which may be the whole text."""
     elements = Elements(text, place)
     for _, item in elements:
         if (record := _record(item)) is not None:
@@ -200,7 +200,7 @@ def _listed(text: str, place: int, is_whole: bool = False) -> Iterator[Record]:
 
 
 def _alone(text: str, place: int) -> Iterator[Record]:
-    """The object at a place, if it holds anything, as the only row."""
+    """The object at an index, unless it is empty, as the only row."""
     if value := _value_at(text, place)[0]:
         yield value
 
@@ -248,17 +248,17 @@ def _by_key(columns: "Mapping[str, Elements]") -> Iterator[Record]:
 
 
 class Elements:
-    """The elements of the list or object that begins at a place, decoded by each loop over them.
+    """The elements of a list or an object in a JSON text, decoded in each loop over them.
 
     Args:
-        text: JSON.
-        place: where its bracket stands.
-        take: what is made of a value, given the text and its place, and where it ends; decoded without it.
+        text: the JSON text.
+        place: the index of its bracket.
+        take: turns a value, given the text and its index, into a result and the index of its end; None: decodes it.
 
     Attributes:
-        end: where it ends; known, like the others, once a loop came to its end.
-        count: how many elements there are.
-        is_flat: none of them is a list or an object.
+        end: the index of its end; like the others, known after a whole loop.
+        count: the number of elements.
+        is_flat: whether no element is a list or an object.
     """
 
     def __init__(self, text: str, place: int, take: Callable[[str, int], tuple[Any, int]] | None = None) -> None:
@@ -267,10 +267,10 @@ class Elements:
         self.end, self.count, self.is_flat = place, 0, True
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        """Number and value, or name and value; a name that stands twice comes twice.
+        """Pairs of index or name, and value; a name that occurs twice comes twice.
 
         Raises:
-            ValueError: what comes is no JSON.
+            ValueError: the text is not JSON.
         """
         text, close, number = self.text, "]" if self.is_list else "}", 0
         at = _after_space(text, self.place + 1)
@@ -286,30 +286,30 @@ class Elements:
         self.end, self.count = at + 1, number
 
     def _name(self, at: int) -> tuple[str, int]:
-        """A name, and where its value begins."""
+        """A name, and the index of its value."""
         if not self.text.startswith('"', at):
             raise JSONDecodeError("Expecting property name enclosed in double quotes", self.text, at)
         name, at = _value_at(self.text, at)
         return name, self._past(":", "':' delimiter", _after_space(self.text, at))
 
     def _past(self, mark: str, expected: str, at: int) -> int:
-        """Where what follows a mark begins."""
+        """The index of what follows a mark."""
         if not self.text.startswith(mark, at):
             raise JSONDecodeError(f"Expecting {expected}", self.text, at)
         return _after_space(self.text, at + 1)
 
 
 def _after_space(text: str, place: int) -> int:
-    """The place of the next character that is no blank."""
+    """The index of the next character that is not white space."""
     found = _space(text, place)
     return found.end() if found else place
 
 
 def _value_at(text: str, place: int) -> tuple[Any, int]:
-    """The value that begins at a place, and where it ends.
+    """The value at an index, and the index of its end.
 
     Raises:
-        ValueError: none does, or it is nested too deeply.
+        ValueError: there is none, or it is nested too deeply.
     """
     try:
         value, end = _decode(text, place)
@@ -325,10 +325,10 @@ def _value_at(text: str, place: int) -> tuple[Any, int]:
 
 
 def _nested_at(text: str, place: int) -> tuple[Elements | None, int]:
-    """The list or object at a place, passed over without keeping what is in it, and where the value ends.
+    """The list or object at an index, surveyed without keeping its elements, or None; and the index of the value's end.
 
     Raises:
-        ValueError: no value begins there.
+        ValueError: there is no value.
     """
     if not text.startswith(("[", "{"), place):
         return None, _value_at(text, place)[1]
@@ -338,10 +338,10 @@ def _nested_at(text: str, place: int) -> tuple[Elements | None, int]:
 
 
 def _decoded(text: str) -> Any:
-    """The value that a text consists of.
+    """The value of a whole text.
 
     Raises:
-        ValueError: it is no JSON, or nested too deeply.
+        ValueError: it is not JSON, or nested too deeply.
     """
     value, end = _value_at(text, _after_space(text, 0))
     _check_end(text, end)
@@ -349,11 +349,7 @@ def _decoded(text: str) -> Any:
 
 
 def _check_end(text: str, place: int) -> None:
-    """Refuse a text that goes on.
-
-    Raises:
-        ValueError: something other than blanks follows.
-    """
+    """Raise ValueError if something other than white space follows."""
     at = _after_space(text, place)
     if at < len(text):
         raise JSONDecodeError("Extra data", text, at)

@@ -20,8 +20,8 @@ __all__ = [
     "most_tokenizer_bytes", "read_tokenizer",
 ]  # fmt: skip
 
-# The most bytes that one token takes in a file. A character is escaped in 12; a word in 6 a character; a subword
-# stands there in 2 a byte, and so do both halves of its merge; the rest is what is around them.
+# The most bytes that one token takes in a file: a character 12, escaped; a word 6 a character; a subword 2 a byte, and
+# the two halves of its merge as many again; the rest is punctuation.
 _TOKEN_BYTES = {"char": 24, "word": 6 * MOST_WORD + 40, "bpe": 4 * MOST_SUBWORD + 100}
 _OTHER_BYTES = 4096
 

@@ -132,7 +132,7 @@ def test_formats_people_upload_by_mistake_are_named() -> None:
         ("\ufeff", "a.txt is empty"),
         ("x", "one character, 'x'"),
         ("zzzz" * 3000, "is 'z' 12,000 times"),
-        (" \n \n", "only blanks"),
+        (" \n \n", "only white space"),
     ],
 )
 def test_too_little_is_refused(data: str, said: str) -> None:
@@ -146,7 +146,7 @@ def test_bytes_of_no_encoding_are_refused() -> None:
 
 def test_other_suffixes_are_read_if_they_are_clean_unicode() -> None:
     assert read("def f(): ...\n", "code.py").text == "def f(): ...\n"
-    assert "take .txt, .md, .csv" in refusal("café".encode("latin-1"), "notes.xyz")
+    assert "use .txt, .md, .csv" in refusal("café".encode("latin-1"), "notes.xyz")
 
 
 def test_gzip_is_unpacked_by_its_content() -> None:
