@@ -4,21 +4,23 @@
     >>> run = charlm.load_run("sherlock-lstm")
     >>> print("".join(charlm.generate(run.load_model(), run.tokenizer(), "Holmes")))
 
-`train`, `generate` and `evaluate` bring torch along, which takes seconds: they are imported when first asked for.
+What needs torch or numpy, which take seconds to load, is imported when it is first used.
 """
 
 import os
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig
 from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, JobError
 
 if TYPE_CHECKING:
+    from charlm.data.catalog import load_corpus
+    from charlm.data.dataset import Dataset
     from charlm.generation import generate
+    from charlm.models import build_model
     from charlm.runs.store import load_run
+    from charlm.tokenizers import CharTokenizer
     from charlm.training.evaluate import evaluate
     from charlm.training.train import train
 
@@ -27,24 +29,32 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _LAZY = {
-    "train": "charlm.training.train",
-    "generate": "charlm.generation",
+    "CharTokenizer": "charlm.tokenizers",
+    "Dataset": "charlm.data.dataset",
+    "build_model": "charlm.models",
     "evaluate": "charlm.training.evaluate",
+    "generate": "charlm.generation",
+    "load_corpus": "charlm.data.catalog",
     "load_run": "charlm.runs.store",
+    "train": "charlm.training.train",
 }
 
 __all__ = [
     "CharLMError",
+    "CharTokenizer",
     "CheckpointError",
     "ConfigError",
     "CorpusConfig",
     "CorpusError",
+    "Dataset",
     "JobError",
     "ModelConfig",
     "SampleConfig",
     "TrainConfig",
+    "build_model",
     "evaluate",
     "generate",
+    "load_corpus",
     "load_run",
     "train",
 ]
@@ -69,15 +79,3 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'charlm' has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)
-
-
-class _Package(ModuleType):
-    """Importing a module charlm.NAME would put it over the function of that name; this keeps the function."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _LAZY and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

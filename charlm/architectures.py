@@ -1,21 +1,21 @@
-"""The architectures: how each is called and shown, where its class stands, and what suits it."""
+"""The registry of architectures: names, colours, classes, and the settings that suit each."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How an architecture is called and shown, and what settings must know of it.
+    """An architecture as the program knows it.
 
     Attributes:
         name: as it is shown.
-        colour: everywhere.
-        source: where its class stands: "module:Class" in charlm/models.
-        learning_rate: that suits layers of RATED_SIZE; see bench/RECIPES.md.
-        rate_power: of the width, by which a good learning rate falls.
-        dropout: how much it takes of the dropout that suits an LSTM.
-        counted: it is counted in one pass over the text, not trained: no batches, no steps to choose, no layers.
-        attends: it looks back on `context` tokens, in `num_heads` ways.
+        colour: of its curves and labels, in hexadecimal.
+        source: its class, as "module:Class" in charlm/models.
+        learning_rate: the rate that suits layers of RATED_SIZE; see bench/RECIPES.md.
+        rate_power: a good learning rate falls with this power of the width.
+        dropout: the factor by which its dropout differs from what suits an LSTM.
+        counted: whether it is counted in one pass instead of trained: no batches, no steps, no layers.
+        attends: whether it has attention, over `context` tokens and with `num_heads` heads.
     """
 
     name: str
@@ -28,8 +28,8 @@ class Architecture:
     attends: bool = False
 
 
-# A new architecture is one line here and one file in charlm/models. Colours are Okabe and Ito's, told apart by
-# colour-blind readers.
+# A new architecture is one line here and one file in charlm/models. The colours are Okabe and Ito's, which colour-blind
+# readers can distinguish.
 ARCHITECTURES = {
     "lstm": Architecture("LSTM", "#0072B2", "recurrent:LSTMModel", 1e-2, dropout=1.0),
     "gru": Architecture("GRU", "#009E73", "recurrent:GRUModel", 5e-3, dropout=0.6),
@@ -39,13 +39,12 @@ ARCHITECTURES = {
     "ngram": Architecture("n-gram", "#7F7F7F", "ngram:NGramModel", counted=True),
 }
 ARCHS = tuple(ARCHITECTURES)
-ARCH_NAMES = {arch: one.name for arch, one in ARCHITECTURES.items()}
-# The width that `Architecture.learning_rate` is for, and the one below which it does not rise any more.
+ARCH_NAMES = {arch: architecture.name for arch, architecture in ARCHITECTURES.items()}
+# The width that `Architecture.learning_rate` is for, and the one below which it rises no further.
 RATED_SIZE, NARROWEST_RATED = 512, 64
-# What a race is between unless told otherwise.
-RACE_ARCHS = ("lstm", "gru", "rnn")
+RACE_ARCHS = ("lstm", "gru", "rnn")  # the default of a race
 
 
 def is_counted(arch: str) -> bool:
-    """Whether an architecture is counted in one pass over a text, not trained."""
+    """Whether an architecture is counted in one pass over a text instead of trained."""
     return arch in ARCHITECTURES and ARCHITECTURES[arch].counted

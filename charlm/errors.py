@@ -1,4 +1,12 @@
-"""What can go wrong, said so that a user can act on it: what was wrong, the value, the way out."""
+"""The errors that a user can act on; each message says what was wrong, the value, and the way out.
+
+CharLMError
+├── ConfigError
+├── CorpusError
+├── CheckpointError
+├── JobError
+└── LimitError
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +17,7 @@ class CharLMError(Exception):
 
 
 class ConfigError(CharLMError):
-    """A setting is out of range, of the wrong kind, or does not fit the others."""
+    """A setting is out of range, of the wrong type, or does not fit the others."""
 
 
 class CorpusError(CharLMError):
@@ -17,15 +25,15 @@ class CorpusError(CharLMError):
 
 
 class CheckpointError(CharLMError):
-    """A run or a file of weights is missing, damaged or does not fit its description."""
+    """A run or a checkpoint is missing, damaged or does not fit its description."""
 
 
 class JobError(CharLMError):
-    """A training cannot start, go on or be controlled.
+    """A training cannot start, continue or be controlled.
 
     Args:
         message: one sentence.
-        fix: settings with which it would, by name; None if there are no such.
+        fix: settings that fix it, by name; None if none are known.
     """
 
     def __init__(self, message: str, fix: Mapping[str, Any] | None = None) -> None:
@@ -34,8 +42,8 @@ class JobError(CharLMError):
 
 
 class LimitError(CharLMError):
-    """A visitor of a public Space asks for more than one may have there."""
+    """A visitor of a public Space asked for more than a quota allows."""
 
 
 class Halted(Exception):
-    """Something long was broken off because it was asked to."""
+    """A long computation was stopped on request."""

@@ -1,6 +1,8 @@
-"""JSON that anyone may have written: of bounded size and depth, each name once, every number finite.
+"""Files that survive crashes and strangers: atomic writes, and strict JSON of bounded size and depth.
 
-What is wrong with it is a ValueError in a few words; whoever reads the file says which one it was.
+Own code: the standard library writes no file atomically, and its JSON takes any size, any depth, names twice, numbers
+that are not finite and lone surrogates. What is wrong with a JSON text is a ValueError in a few words; the caller, who
+knows which file it is from, completes the message.
 """
 
 import errno
@@ -18,61 +20,64 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-# What a file system says that flushes files, but no folders.
-UNKNOWN_TO_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
-LEFTOVERS = "*.tmp"  # what a killed process may leave of a file it was writing
+# The errors of a file system that cannot flush folders.
+_NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
+LEFTOVERS = "*.tmp"  # temporary files that a killed process may leave
+MOST_DEPTH = 16
+LARGEST = 1e40  # of measurements: more than any float32, and far from where arithmetic on float64 overflows
+MOST_COUNT = 10**15  # float64 holds every whole number up to here
 
 
 class NoFile(OSError):
-    """Something else stands where a file should."""
+    """There is something other than a plain file at this path."""
 
 
 def open_plain(path: Path) -> BufferedReader:
-    """A file opened for reading, never a pipe or a device in its place: those would wait, or go on for ever.
+    """A file opened for reading, but never a pipe or a device, which could block or be endless.
 
     Raises:
-        NoFile: it is no plain file.
+        NoFile: it is not a plain file.
         OSError: it is missing or unreadable.
     """
-    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115
+    file = open(path, "rb", opener=_open_nonblocking)  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise NoFile(errno.EINVAL, "it is no plain file", str(path))
+        raise NoFile(errno.EINVAL, "it is not a plain file", str(path))
     return file
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview], keep: Path | None = None) -> None:
-    """Put `data` into `path`: written beside it, flushed to the disk, read back, and only then renamed over it.
+    """Replace a file: write a temporary file beside it, flush it to the disk, read it back, then rename it.
 
     Args:
-        path: the file; its folder exists.
-        data: its new content, whole or in pieces.
-        keep: the name that the old content gets; without it, the old content is gone.
+        path: the file; its folder must exist.
+        data: the new content, whole or in pieces.
+        keep: path that the old content is moved to; None: it is deleted.
 
     Raises:
-        OSError: the disk did not take it; `path` is as it was (or, at the very end, already replaced).
+        OSError: writing failed; `path` is unchanged (or, at the very end, already replaced).
     """
-    beside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        digest = _write(beside, [data] if isinstance(data, bytes) else data)
-        with open(beside, "rb") as file:
+        digest = _write(temporary, [data] if isinstance(data, bytes) else data)
+        with open(temporary, "rb") as file:
             if hashlib.file_digest(file, "sha256").digest() != digest:
                 raise OSError(errno.EIO, "what was written reads back differently", str(path))
         if keep is not None:
             with suppress(FileNotFoundError):
                 os.replace(path, keep)
-        os.replace(beside, path)
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
 def _write(path: Path, pieces: Iterable[bytes | memoryview]) -> bytes:
-    """Write a new file through to the disk; returns its SHA-256."""
+    """Write a new file and flush it to the disk; returns the SHA-256 of what was to be written."""
     digest = hashlib.sha256()
     with open(path, "wb") as file:
         for piece in pieces:
@@ -84,26 +89,26 @@ def _write(path: Path, pieces: Iterable[bytes | memoryview]) -> bytes:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder outlive a power failure, where the system can do that."""
-    if sys.platform == "win32":  # knows no such thing
+    """Flush the names in a folder to the disk, where the system can do that, so that they survive a power failure."""
+    if sys.platform == "win32":  # has no such call
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in UNKNOWN_TO_FOLDERS:
+        if error.errno not in _NOT_FOR_FOLDERS:
             raise
     finally:
         os.close(descriptor)
 
 
 def append(path: Path, line: bytes) -> None:
-    """Add a line at the end of a file, in one write; what the disk did not take whole is taken back.
+    """Append a line to a file in one write; if it was not written whole, it is removed again.
 
-    A line that is torn all the same (the disk refused even that, or a process was killed) does not spoil the next one.
+    A torn line that remains all the same (removing it failed, too, or the process was killed) does not spoil the next.
 
     Raises:
-        OSError: the line is not there.
+        OSError: the line was not appended.
     """
     with open(path, "a+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
@@ -119,16 +124,13 @@ def append(path: Path, line: bytes) -> None:
             raise
 
 
-MOST_DEPTH = 16
-LARGEST = 1e40  # of measurements: all that float32 holds, and far from where arithmetic on them overflows
-MOST_COUNT = 10**15  # floats hold every whole number up to here
-# A string whole, even if it is cut off at the end of the text; or what begins or ends a level. It never looks back, so
-# that no text takes more than one pass.
+# A whole string, even one that is cut off at the end of the text; or a bracket. It never backtracks, so that any text
+# takes one pass.
 _MARKS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 def is_deep(text: str, most: int) -> bool:
-    """Whether lists and objects in `text` are nested deeper than `most`; found without nested calls."""
+    """Whether the lists and objects in a JSON text are nested deeper than `most` levels; without recursion."""
     if text.count("[") + text.count("{") <= most:
         return False
     depth = 0
@@ -141,16 +143,16 @@ def is_deep(text: str, most: int) -> bool:
 
 
 def parsed(data: bytes | str, most_bytes: int, most_depth: int = MOST_DEPTH) -> Any:
-    """The value in `data`.
+    """The value of a JSON text.
 
     Args:
-        data: JSON; bytes are UTF-8.
-        most_bytes: more are refused unread.
-        most_depth: levels of lists and objects.
+        data: the text; bytes are UTF-8.
+        most_bytes: limit of its size; longer texts are not parsed.
+        most_depth: limit of nested lists and objects.
 
     Raises:
-        ValueError: it is too long, too deep, no JSON, names something twice, or holds a number that is not
-            finite or half a character.
+        ValueError: it is too long, too deep or not JSON, has a name twice, a number that is not finite or a lone
+            surrogate.
     """
     if len(data) > most_bytes:
         raise ValueError(f"it is longer than {most_bytes:,} bytes")
@@ -158,27 +160,27 @@ def parsed(data: bytes | str, most_bytes: int, most_depth: int = MOST_DEPTH) -> 
     if is_deep(text, most_depth):
         raise ValueError(f"it is nested deeper than {most_depth} levels")
     value = _DECODER.decode(text)
-    if "\\u" in text and not _is_text(value):
+    if "\\u" in text and not is_utf8(json.dumps(value, ensure_ascii=False)):
         raise ValueError("it holds half a character, a lone surrogate")
     return value
 
 
 def read(path: Path, most_bytes: int) -> Any:
-    """The value in a file, of which no more than `most_bytes` are read.
+    """The value in a JSON file, of which no more than `most_bytes` are read.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: as `parsed`.
+        OSError: the file cannot be read.
+        ValueError: as for `parsed`.
     """
     with open_plain(path) as file:
         return parsed(file.read(most_bytes + 1), most_bytes)
 
 
 def known_fields(value: Any, known: Sequence[str]) -> dict[str, Any]:
-    """`value` if it is an object of known fields only.
+    """`value` if it is a JSON object with known fields only.
 
     Raises:
-        ValueError: it is none, or holds another field.
+        ValueError: it is not an object, or has another field.
     """
     if not isinstance(value, dict):
         raise ValueError("it does not hold an object")
@@ -189,7 +191,7 @@ def known_fields(value: Any, known: Sequence[str]) -> dict[str, Any]:
 
 
 def is_number(value: Any, low: float = -LARGEST) -> bool:
-    """Whether `value` is a number, not a truth value, from `low` to LARGEST."""
+    """Whether `value` is a number (not a boolean) from `low` to LARGEST."""
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= LARGEST
 
 
@@ -198,8 +200,17 @@ def is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_COUNT
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be encoded, as files and pages need it: it has no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def one_line(value: Any, most: int) -> str:
-    """A text as one line of at most so many printable characters, single spaces; empty if it is no text."""
+    """A text as one line of at most so many printable characters with single spaces; empty if it is not a text."""
     if not isinstance(value, str):
         return ""
     shown = "".join(char if char.isprintable() else " " for char in value[: 8 * most])
@@ -210,16 +221,7 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is no UTF-8 text at byte {error.start:,}") from None
-
-
-def _is_text(value: Any) -> bool:
-    """Whether all its strings fit UTF-8, as files and pages need it."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        raise ValueError(f"it is not UTF-8 at byte {error.start:,}") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -243,7 +245,7 @@ def _whole(digits: str) -> int:
 
 
 def _constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_int=_whole, parse_constant=_constant)

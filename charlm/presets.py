@@ -1,138 +1,32 @@
-"""Named sets of settings, and the way from a preset and a user's options to checked configs."""
+"""Presets: named sets of settings, listed in presets.toml, and how a user's options are put over one."""
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig, reject_unknown
+from charlm.config import RunConfig as RunConfig  # importable from here, too
 from charlm.errors import ConfigError
 
-# The budgets: giving one of them replaces the preset's, so `--epochs 2` means two epochs.
+# Giving one of the budgets replaces the preset's, so that `--epochs 2` means two epochs.
 BUDGETS = ("epochs", "steps", "minutes")
-# What may change when a run goes on; the rest would make it another run.
+# What may change when a run is resumed; with any other setting it would be another run.
 RESUMABLE = (*BUDGETS, "learning_rate", "schedule", "grad_clip", "patience", "eval_every")
-
-# What a fork may change of its parent; the rest would make the parent's state worthless.
+# What a fork may change; with any other setting the parent's state would be of no use.
 FORKABLE = (*RESUMABLE, "warmup_steps", "weight_decay", "label")
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {},
-    "balanced": {"hidden_size": 256, "dropout": 0.2, "steps": 4000},
-    "quality": {"hidden_size": 512, "dropout": 0.3, "weight_decay": 0.1, "steps": 8000},
-    # The Grimm comparison of LSTM, GRU and RNN, setting by setting.
-    "notebook": {
-        "hidden_size": 512,
-        "num_layers": 2,
-        "dropout": 0.3,
-        "init": "notebook",
-        "seq_len": 100,
-        "batch_size": 128,
-        "learning_rate": 1e-3,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "beta2": 0.999,
-        "grad_clip": 5.0,
-        "steps": 0,
-        "epochs": 30.0,
-        "drop_newlines": True,
-        "separator": "space",
-    },
-    # A class assignment: one row, plain Adam, LSTM against GRU.
-    "tiny": {
-        "hidden_size": 128,
-        "num_layers": 2,
-        "dropout": 0.0,
-        "init": "torch",
-        "seq_len": 20,
-        "batch_size": 1,
-        "learning_rate": 2e-3,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "beta2": 0.999,
-        "steps": 0,
-        "epochs": 100.0,
-    },
-    # Words as AWD-LSTM regularises them (Merity et al. 2018), with AdamW and few passes; targets told from drawn words.
-    "words": {
-        "level": "word",
-        "words": "spaces",
-        "hidden_size": 400,
-        "embed_dim": 400,
-        "tie_weights": True,
-        "init": "xavier",
-        "dropout": 0.3,
-        "output_dropout": 0.4,
-        "input_dropout": 0.3,
-        "embed_dropout": 0.1,
-        "weight_dropout": 0.3,
-        "locked_dropout": True,
-        "seq_len": 35,
-        "batch_size": 64,
-        "learning_rate": 4e-3,
-        "schedule": "cosine",
-        "warmup_steps": 200,
-        "weight_decay": 0.01,
-        "grad_clip": 0.25,
-        "softmax_samples": 4096,
-        "steps": 0,
-        "epochs": 12.0,
-    },
-    # A tutorial's LSTM of words, setting by setting.
-    "wikitext-2": {
-        "level": "word",
-        "words": "lower",
-        "hidden_size": 512,
-        "embed_dim": 800,
-        "num_layers": 2,
-        "dropout": 0.65,
-        "init": "xavier",
-        "seq_len": 50,
-        "batch_size": 128,
-        "learning_rate": 1e-3,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "beta2": 0.999,
-        "steps": 0,
-        "epochs": 50.0,
-        "test_fraction": 0.1,
-    },
-}
-PRESET_HINTS = {
-    "quick": "about a minute for an LSTM: width and steps follow the text and this machine",
-    "balanced": "about six minutes for an LSTM, fewer on a short text",
-    "quality": "up to 25 minutes for an LSTM, fewer where more would be learning by heart",
-    "notebook": "the Grimm notebook's own settings: 2 x 512, 30 epochs",
-    "tiny": "a class assignment's settings: 2 x 128, one row of 20 characters, 100 epochs",
-    "words": "words instead of characters, silenced in many ways; an hour on WikiText-2",
-    "wikitext-2": "a tutorial's LSTM of words: vectors of 800, 2 x 512, 50 epochs; hours, better overnight",
-}
-# What a preset says about sampling, for the Compare tab. A length counts tokens: 100 are as many words to a model of
-# words, and a line to one of characters.
-SAMPLE_PRESETS: dict[str, dict[str, Any]] = {
-    "story": {"prompt": "Holmes", "length": 500, "temperature": 0.8},
-    "notebook": {"prompt": "story", "length": 500, "temperature": 1.0, "top_k": 5},
-    "anna": {"prompt": "Anna", "length": 1000, "temperature": 1.0, "top_k": 5},
-    "words": {"prompt": "I like", "length": 100, "temperature": 1.0},
-    "tiny": {"prompt": "text ", "length": 50, "greedy": True},
-}
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything a training needs to know beside its text; `given` names the settings that are not the preset's."""
-
-    model: ModelConfig
-    train: TrainConfig
-    corpus: CorpusConfig
-    preset: str = "quick"
-    given: frozenset[str] = frozenset()
+_CONTENT = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+PRESET_HINTS: dict[str, str] = {name: preset.pop("hint") for name, preset in _CONTENT["preset"].items()}
+PRESETS: dict[str, dict[str, Any]] = _CONTENT["preset"]
+SAMPLE_PRESETS: dict[str, dict[str, Any]] = _CONTENT["sample"]
 
 
 def level_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What goes with a level unless told otherwise: so many tokens need an embedding, which is the output's, too.
+    """Settings that follow from the level: a large vocabulary needs an embedding, shared with the output layer.
 
     Args:
-        values: settings by name, of whatever kind: the config classes check them.
+        values: settings by name, not checked yet.
     """
     size = values.get("hidden_size", ModelConfig().hidden_size)
     if values.get("level") not in ("word", "bpe") or "embed_dim" in values or not isinstance(size, int):
@@ -141,7 +35,7 @@ def level_settings(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def option_names() -> tuple[str, ...]:
-    """The names `from_options` understands."""
+    """The names of all settings that `from_options` takes."""
     return (*ModelConfig.names(), *TrainConfig.names(), *CorpusConfig.names())
 
 
@@ -149,8 +43,8 @@ def from_options(options: Mapping[str, Any], preset: str = "quick") -> RunConfig
     """A preset with the user's options over it.
 
     Args:
-        options: any fields of ModelConfig, TrainConfig and CorpusConfig, by name; `preset` may be among them.
-        preset: used when the options name none.
+        options: fields of ModelConfig, TrainConfig and CorpusConfig, by name; may also name a `preset`.
+        preset: the preset, unless the options name one.
 
     Raises:
         ConfigError: an unknown name or preset, or a value out of range.
@@ -162,13 +56,8 @@ def from_options(options: Mapping[str, Any], preset: str = "quick") -> RunConfig
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"preset {preset!r} is not one of: {', '.join(PRESETS)}")
     reject_unknown(given, option_names())
-    values = {**PRESETS[preset]}
-    if any(given.get(name) for name in BUDGETS):
-        values.update(dict.fromkeys(BUDGETS, 0))
-    values.update(given)
+    budgets = dict.fromkeys(BUDGETS, 0) if any(given.get(name) for name in BUDGETS) else {}
+    values = {**PRESETS[preset], **budgets, **given}
     values = {**level_settings(values), **values}
-
-    def part(cls: Any) -> Any:
-        return cls(**{name: value for name, value in values.items() if name in cls.names()})
-
-    return RunConfig(part(ModelConfig), part(TrainConfig), part(CorpusConfig), preset, frozenset(given))
+    parts = ModelConfig.pick(values), TrainConfig.pick(values), CorpusConfig.pick(values)
+    return RunConfig(*parts, preset, frozenset(given))

@@ -156,5 +156,5 @@ def test_half_a_character_is_refused() -> None:
 def test_wide_layers_learn_slower(arch: str) -> None:
     rates = [suited_rate(ModelConfig(arch=arch, hidden_size=size)) for size in (8, 64, 128, 512, 4096)]
     assert rates[0] == rates[1] > rates[2] > rates[3] > rates[4] > 0
-    settled = TrainConfig().settled(ModelConfig(arch=arch, hidden_size=128))
-    assert settled.learning_rate == rates[2] and settled.settled(ModelConfig(hidden_size=512)) == settled
+    resolved = TrainConfig().resolve(ModelConfig(arch=arch, hidden_size=128))
+    assert resolved.learning_rate == rates[2] and resolved.resolve(ModelConfig(hidden_size=512)) == resolved

@@ -77,9 +77,9 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> Non
     for name, read in readings.items():
         (made.folder / name).unlink()
         os.mkfifo(made.folder / name)
-        with pytest.raises(CheckpointError, match=f"{name} in .* it is no plain file"):
+        with pytest.raises(CheckpointError, match=f"{name} in .* it is not a plain file"):
             read()
     os.mkfifo(tmp_path / "metrics.jsonl")
     assert MetricsLog(tmp_path / "metrics.jsonl").last() is None
-    with pytest.raises(OSError, match="no plain file"):
+    with pytest.raises(OSError, match="not a plain file"):
         open_plain(Path(os.devnull))

@@ -14,9 +14,9 @@ import tokenizers
 
 import charlm
 from charlm.config import CorpusConfig, ModelConfig, SampleConfig
-from charlm.data.catalog import recall
 from charlm.data.corpus import corpus_from_text
 from charlm.data.dataset import Dataset, character_sizes, corpus_cut, dataset_of, text_sizes, tokenizer_for
+from charlm.data.text_store import recall
 from charlm.errors import CheckpointError, ConfigError, CorpusError
 from charlm.formats.exports import find_format
 from charlm.formats.imports import import_file
@@ -110,7 +110,7 @@ def test_characters_per_second_are_characters(monkeypatch: pytest.MonkeyPatch) -
     ids = (np.arange(200) % 7).astype(np.uint8)
     dataset = Dataset((ids, ids, ids), 2, 10, characters=(1000, 1000, 1000))
     config = settings(steps=1).train
-    row = next(iter(charlm.training.train(build_model(ModelConfig(vocab_size=7, hidden_size=4)), dataset, config)))
+    row = next(iter(charlm.train(build_model(ModelConfig(vocab_size=7, hidden_size=4)), dataset, config)))
     assert row.chars_per_second == 2 * 10 * 5 and dataset.chars_per_token == 5
 
 

@@ -48,7 +48,7 @@ def test_any_bytes_are_a_value_or_a_value_error(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [("[" * 17 + "]" * 17, "deeper than 16"), ('{"a":' * 100_000, "deeper"), ("[" * 1_000_000, "deeper"),
-     ("NaN", "no number"), ("[-Infinity]", "no number"), ("1e999", "too large"), ("9" * 5000, "too large"),
+     ("NaN", "not a number"), ("[-Infinity]", "not a number"), ("1e999", "too large"), ("9" * 5000, "too large"),
      ('{"a":1,"a":2}', "twice"), ('"\\ud800"', "half a character"), ('[{"\\uDC00":1}]', "half a character"),
      ('["' + '\\"' * 400_000, "nterminated"), ('"' + "x" * 1_000_001 + '"', "longer")],
 )  # fmt: skip

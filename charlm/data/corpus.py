@@ -1,13 +1,13 @@
-"""A corpus: text ready for training, with its name, its fingerprint and what was repaired on the way."""
+"""A corpus: text ready for training, with its name, its fingerprint and its repairs; and its words."""
 
 import gzip
 import hashlib
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 from charlm.config import CorpusConfig
 from charlm.data import tables
@@ -20,6 +20,7 @@ SUFFIXES = (*TEXT_SUFFIXES, *tables.KINDS)
 MAX_BYTES = 1 << 30  # of a file, and of what a .gz may unpack to
 MOST_NAME = 100  # characters of a file's name
 _BLOCK = 1 << 20
+_NEED = "a corpus needs at least two different characters"
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,14 @@ class Corpus:
     """A text to train on.
 
     Attributes:
-        name: title for people.
-        text: what is trained on; always has at least two distinct characters and fits UTF-8.
+        name: its title.
+        text: always has at least two different characters and fits UTF-8.
         sha256: of the text as UTF-8, in hexadecimal.
         repairs: what was changed, a short sentence each.
-        about: origin, for people; may be empty.
-        key: its key in the catalog, or "".
-        held_out: how many characters at its end are the validation and the test part it came with; None: it came
-            without, and they are shares of the text.
+        about: its origin, one line; may be empty.
+        key: its key in the catalog; empty if it is not from there.
+        held_out: characters of the validation and the test part at its end, if it came with them; None: they are
+            shares of the text.
     """
 
     name: str
@@ -46,19 +47,15 @@ class Corpus:
     held_out: tuple[int, int] | None = None
 
 
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
 def read_corpus(data: bytes, name: str, config: CorpusConfig, most_bytes: int = MAX_BYTES) -> Corpus:
-    """Corpus from a file's bytes.
+    """The corpus in the bytes of a file.
 
     Args:
-        data: content of a .txt, .md, .csv, .tsv, .json or .jsonl file, each also gzipped. Any other suffix is
-            taken if the content is clean Unicode text.
+        data: of a .txt, .md, .csv, .tsv, .json or .jsonl file, each also gzipped. A file with another suffix is
+            read if it is clean Unicode text.
         name: the file's name; its suffix says how to read it.
         config: column, separator and cleaning.
-        most_bytes: of the file, and of what it may unpack to.
+        most_bytes: limit of the file's size, and of what it may unpack to.
 
     Raises:
         CorpusError: nothing to train on, binary, not decodable, too large, or no such column.
@@ -66,7 +63,8 @@ def read_corpus(data: bytes, name: str, config: CorpusConfig, most_bytes: int = 
     name = _file_name(name)
     data, inner, notes = _unpacked(data, name, most_bytes)
     suffix = PurePosixPath(inner).suffix.lower()
-    _refuse_empty(data, name)
+    if not data:
+        raise CorpusError(f"{name} is empty; {_NEED}")
     *text, more = decode(data, name, known=suffix in SUFFIXES)
     del data  # lets a caller that kept no reference free it before the text is copied
     notes += more
@@ -79,16 +77,26 @@ def read_corpus(data: bytes, name: str, config: CorpusConfig, most_bytes: int = 
 
 
 def read_corpus_file(path: Path, config: CorpusConfig, most_bytes: int = MAX_BYTES) -> Corpus:
-    """Corpus from a file on disk; see `read_corpus`.
+    """The corpus in a file on disk; see `read_corpus`.
+
+    Args:
+        path: of the file.
+        config: column, separator and cleaning.
+        most_bytes: limit of its size, and of what it may unpack to.
 
     Raises:
-        CorpusError: also if the file is missing, a folder or unreadable.
+        CorpusError: as for `read_corpus`, or the file is missing, a folder or unreadable.
     """
     return read_corpus(read_bytes(path, most_bytes), path.name, config, most_bytes)
 
 
 def corpus_from_text(text: str, name: str, config: CorpusConfig) -> Corpus:
-    """Corpus from text at hand, such as a pasted one, cleaned by `config`.
+    """The corpus of a text, such as a pasted one.
+
+    Args:
+        text: not cleaned yet.
+        name: its title.
+        config: the cleaning.
 
     Raises:
         CorpusError: fewer than two distinct characters.
@@ -98,7 +106,16 @@ def corpus_from_text(text: str, name: str, config: CorpusConfig) -> Corpus:
 
 
 def table_columns(data: bytes, name: str, most_bytes: int = MAX_BYTES) -> list[str]:
-    """Column names of a table file, to choose the one with the text; [] if it is not a readable table."""
+    """The column names of a table.
+
+    Args:
+        data: the bytes of the file.
+        name: the file's name; its suffix says how to read it.
+        most_bytes: limit of its size, and of what it may unpack to.
+
+    Returns:
+        The names in order; none if the file is not a readable table.
+    """
     try:
         data, inner, _ = _unpacked(data, _file_name(name), most_bytes)
         kind = tables.KINDS.get(PurePosixPath(inner).suffix.lower())
@@ -108,7 +125,7 @@ def table_columns(data: bytes, name: str, most_bytes: int = MAX_BYTES) -> list[s
 
 
 def read_bytes(path: Path, most_bytes: int = MAX_BYTES) -> bytes:
-    """Content of a file of at most `most_bytes`.
+    """The content of a file of at most so many bytes.
 
     Raises:
         CorpusError: missing, a folder, unreadable or too large.
@@ -126,13 +143,13 @@ def read_bytes(path: Path, most_bytes: int = MAX_BYTES) -> bytes:
 
 
 def utf8_blocks(text: str) -> Iterator[bytes]:
-    """`text` as UTF-8, block by block, so that no second copy of it is made."""
+    """A text as UTF-8, block by block, so that no second copy of it is made."""
     for start in range(0, len(text), _BLOCK):
         yield text[start : start + _BLOCK].encode()
 
 
 def text_sha256(text: str) -> str:
-    """SHA-256 of `text` as UTF-8."""
+    """The SHA-256 of a text as UTF-8, in hexadecimal."""
     digest = hashlib.sha256()
     for block in utf8_blocks(text):
         digest.update(block)
@@ -140,7 +157,7 @@ def text_sha256(text: str) -> str:
 
 
 def _rows_joined(text: list[str], kind: str, name: str, config: CorpusConfig) -> tuple[list[str], list[str]]:
-    """The text column of a table as the pieces of one text, and what was done for it; the table's text is taken out."""
+    """The text column of a table as pieces, and the repairs; the table's text is popped, so that it can be freed."""
     column = tables.text_column(tables.read_table(text.pop(), kind, name), config.column, name)
     pieces, dropped = join_rows(column, config)
     return pieces, [*column.notes(), *dropped]
@@ -152,24 +169,20 @@ def _finished(name: str, text: str, cleaned: list[str], notes: list[str]) -> Cor
     except UnicodeEncodeError:
         text = join_surrogates(text)
         digest = text_sha256(text)
-        cleaned = [*cleaned, "half characters (lone surrogates) mended"]
+        cleaned = [*cleaned, "lone surrogates (half characters) replaced"]
     _refuse_trivial(text, name)
     return Corpus(name, text, digest, tuple(notes + cleaned))
 
 
-def _refuse_empty(data: bytes, name: str) -> None:
-    if not data:
-        raise CorpusError(f"{name} is empty; a corpus needs at least two different characters")
-
-
 def _refuse_trivial(text: str, name: str) -> None:
-    need = "a corpus needs at least two different characters"
-    if not text or text.isspace():
-        raise CorpusError(f"{name} is empty; {need}" if not text else f"{name} holds only blanks; {need}")
+    if not text:
+        raise CorpusError(f"{name} is empty; {_NEED}")
+    if text.isspace():
+        raise CorpusError(f"{name} contains only white space; {_NEED}")
     if len(text) == 1:
-        raise CorpusError(f"{name} has one character, {text!r}; {need}")
+        raise CorpusError(f"{name} has one character, {text!r}; {_NEED}")
     if len(set(text[:4096])) == 1 and not text.strip(text[0]):
-        raise CorpusError(f"{name} is {text[0]!r} {len(text):,} times; {need}")
+        raise CorpusError(f"{name} is {text[0]!r} {len(text):,} times; {_NEED}")
 
 
 def _file_name(name: str) -> str:
@@ -181,7 +194,7 @@ def _file_name(name: str) -> str:
 
 
 def _unpacked(data: bytes, name: str, most_bytes: int) -> tuple[bytes, str, list[str]]:
-    """Content, its file's name without .gz, and what was done."""
+    """The content, the file's name without .gz, and the repairs."""
     if len(data) > most_bytes:
         raise _too_large(name, most_bytes)
     inner = name[:-3] if name.lower().endswith(".gz") else name
@@ -191,11 +204,11 @@ def _unpacked(data: bytes, name: str, most_bytes: int) -> tuple[bytes, str, list
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
             return _read_bounded(file, name, most_bytes), inner, ["gzip unpacked"]
     except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"{name} is a damaged gzip file ({error}); unpack it yourself and take the text") from error
+        raise CorpusError(f"{name} is a damaged gzip file ({error}); unpack it yourself and use the text") from error
 
 
-def _read_bounded(file: _Readable, name: str, most_bytes: int) -> bytes:
-    """All of `file`, counted block by block and refused as soon as it passes `most_bytes`."""
+def _read_bounded(file: io.BufferedIOBase, name: str, most_bytes: int) -> bytes:
+    """The content of a file, read block by block and refused as soon as it exceeds `most_bytes`."""
     buffer = io.BytesIO()
     while block := file.read(_BLOCK):
         if buffer.tell() + len(block) > most_bytes:
@@ -205,4 +218,30 @@ def _read_bounded(file: _Readable, name: str, most_bytes: int) -> bytes:
 
 
 def _too_large(name: str, most_bytes: int) -> CorpusError:
-    return CorpusError(f"{name} holds more than {most_bytes:,} bytes of text; take a part of it")
+    return CorpusError(f"{name} holds more than {most_bytes:,} bytes of text; use a part of it")
+
+
+# A word: letters with inner apostrophes or hyphens, in any script; digits and underscores are no letters.
+WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+
+
+def lexicon(text: str) -> frozenset[str]:
+    """The distinct words of a text in lower case; of a hyphenated word also its parts."""
+    words = {match.group().lower() for match in WORD.finditer(text)}
+    return frozenset(words.union(*(word.split("-") for word in words if "-" in word)))
+
+
+def unknown_words(text: str, known: frozenset[str], ended: bool = True) -> tuple[list[tuple[int, int]], float]:
+    """The words of a generated text that never occur in the corpus: spelling is what a character model learns first.
+
+    Args:
+        text: the generated text.
+        known: the lexicon of the corpus.
+        ended: whether the text is complete; if not, a word at its very end is not counted yet.
+
+    Returns:
+        Spans (start, end) in characters, and the share of all words, 0 to 1; 0 where there is no word.
+    """
+    found = [match for match in WORD.finditer(text) if ended or match.end() < len(text)]
+    spans = [match.span() for match in found if match.group().lower() not in known]
+    return spans, len(spans) / len(found) if found else 0.0

@@ -1,5 +1,6 @@
-"""A text as an id stream: its split into train, validation and test, and batches that carry on where the last ended."""
+"""A corpus as token ids: the split into train, validation and test, and batches that continue where the last ended."""
 
+import itertools
 import mmap
 import tempfile
 from collections.abc import Iterator
@@ -18,52 +19,49 @@ from charlm.tokenizers import IdArray, Tokenizer, fit_tokenizer, id_type
 Sizes = tuple[int, int, int]
 Parts = tuple[IdArray, IdArray, IdArray]
 
-# Fewer held-out tokens than this say nothing about a model; the text is then too short to hold any out.
-MIN_HELD_OUT = 20
-# More held-out tokens than this take minutes to read and tell no more.
-LONG_VALIDATION = 2_000_000
-# Validation rows (DESIGN.md): about this long, at least 1, at most 64.
-ROW_TOKENS = 6_000
-MAX_ROWS = 64
-# Ids that are counted at a time.
-COUNTED = 1 << 20
-# Ids that take this many bytes or more are kept in a file.
-MAPPED_FROM = 1 << 26
+MIN_HELD_OUT = 20  # fewer held-out tokens say nothing about a model: a text that short holds none out
+LONG_VALIDATION = 2_000_000  # more held-out tokens take minutes to validate on and say no more
+ROW_TOKENS, MAX_ROWS = 6_000, 64  # validation rows (DESIGN.md) are about this long, at least 1, at most 64
+COUNTED = 1 << 20  # ids that are counted at a time
+MAPPED_FROM = 1 << 26  # ids that take this many bytes or more are kept in a file
+LEAST_SHARE = 0.5  # of a text that a model must know: with less, what remains is hardly a text
+NAMED = 12  # unknown characters that are named
 
 
 def split_sizes(tokens: int, val_fraction: float, test_fraction: float = 0.0) -> Sizes:
-    """How many of so many tokens, or characters, each part gets."""
+    """The sizes of the parts of a text.
+
+    Args:
+        tokens: of the whole text, or characters.
+        val_fraction, test_fraction: shares that are held out, from 0 to 0.95 together.
+    """
     train = int(tokens * (1.0 - val_fraction - test_fraction))
     test = tokens - int(tokens * (1.0 - test_fraction))
     return train, tokens - train - test, test
 
 
-def fitted_sizes(tokens: int, val_fraction: float, test_fraction: float = 0.0) -> Sizes:
-    """As `split_sizes`; a validation part too short to say anything goes to training, and is then 0."""
-    return _fitted(split_sizes(tokens, val_fraction, test_fraction))
-
-
-def _fitted(sizes: Sizes) -> Sizes:
+def _without_short_validation(sizes: Sizes) -> Sizes:
+    """The same sizes; a validation part of less than MIN_HELD_OUT is added to the training part."""
     train, val, test = sizes
     return sizes if val >= MIN_HELD_OUT else (train + val, 0, test)
 
 
 def character_sizes(characters: int, cleaning: CorpusConfig, held_out: tuple[int, int] | None = None) -> Sizes:
-    """How many characters of a text each part gets, whatever its tokens are; validation may be 0.
+    """The characters of the parts of a text, whatever its tokens are; validation may be 0.
 
     Args:
         characters: of the whole text.
-        cleaning: its fractions.
-        held_out: characters of the validation and test part that came with the text; they go before the fractions.
+        cleaning: the fractions to hold out.
+        held_out: characters of the validation and test part that came with the text; they override the fractions.
 
     Raises:
         CorpusError: more is held out than there is.
     """
     if held_out is None:
-        return fitted_sizes(characters, cleaning.val_fraction, cleaning.test_fraction)
+        return _without_short_validation(split_sizes(characters, cleaning.val_fraction, cleaning.test_fraction))
     if sum(held_out) > characters:
         raise CorpusError(f"{sum(held_out):,} characters are to be held out of a text that has {characters:,}")
-    return _fitted((characters - sum(held_out), *held_out))
+    return _without_short_validation((characters - sum(held_out), *held_out))
 
 
 def ids_of(
@@ -74,17 +72,20 @@ def ids_of(
     start: int = 0,
     end: int | None = None,
 ) -> IdArray:
-    """The ids of a text, or of a part of it, for a training: in memory if they are few, else in a mapped file.
+    """The token ids of a text, or of a part of it: in memory if they are few, else in a memory-mapped file.
 
     Args:
-        text: what to encode.
-        tokenizer: knows all its characters.
-        folder: where the file goes; made if need be. The file has no name there and is gone with the ids.
-        mapped_from: bytes of ids, as many as there are characters, from which they go into a file.
-        start, end: of the part.
+        text: the text to encode.
+        tokenizer: must know all its characters.
+        folder: of the file; created if need be. The file has no name there and is gone with the ids.
+        mapped_from: size in bytes, at one id a character, from which the ids go into a file.
+        start, end: of the part, in characters.
+
+    Returns:
+        Ids, (N,), of the smallest type that holds the vocabulary.
 
     Raises:
-        CorpusError: a character is not known, or the folder has no room.
+        CorpusError: a character is unknown, or the folder has no room.
     """
     end = len(text) if end is None else end
     kind = id_type(tokenizer.vocab_size)
@@ -98,7 +99,7 @@ def ids_of(
             for block in blocks:
                 file.write(block.data)  # not through the map: a full disk would end the process there
             file.flush()
-            if not file.tell():  # blanks only; an empty file cannot be mapped
+            if not file.tell():  # white space only; an empty file cannot be mapped
                 return np.empty(0, kind)
             return np.frombuffer(mmap.mmap(file.fileno(), file.tell()), dtype=kind)
     except OSError as error:
@@ -109,20 +110,20 @@ def ids_of(
 
 
 class Cut:
-    """How a text of so many tokens is split and cut into batches: all that is known of a dataset without its ids.
+    """How a text is split and cut into batches: all that is known of a dataset without its ids.
 
     Args:
         tokens: of the whole text, to be split by the fractions; or of its parts, of which the validation may be 0.
-        batch_size: rows read side by side; made smaller where the text would leave no step.
-        seq_len: tokens a row and step; made smaller likewise.
+        batch_size: sequences in a batch; reduced where the text is too short for one step.
+        seq_len: tokens in a sequence; reduced likewise.
         val_fraction: share held out for validation, 0 to 0.9.
-        test_fraction: share at the end for a final test.
-        unit: what a token is called.
+        test_fraction: share at the end held out for a final test.
+        unit: what tokens are called in messages.
 
     Attributes:
-        train, val, test: tokens of each part; val is 0 where validation is the training text itself.
+        train, val, test: tokens of each part; val is 0 where validation uses the training text itself.
         steps_per_epoch: batches in one pass.
-        notes: what was made smaller, as sentences.
+        notes: what was reduced, and warnings, a sentence each.
 
     Raises:
         CorpusError: fewer than 3 tokens, or none left to train on.
@@ -138,28 +139,29 @@ class Cut:
         unit: str = "characters",
     ) -> None:
         self.notes: list[str] = []
-        sizes = fitted_sizes(tokens, val_fraction, test_fraction) if isinstance(tokens, int) else tokens
-        self._split(sizes, val_fraction, unit)
+        if isinstance(tokens, int):
+            tokens = _without_short_validation(split_sizes(tokens, val_fraction, test_fraction))
+        self._split(tokens, val_fraction, unit)
         self._fit_batches(batch_size, seq_len, unit)
 
     def _split(self, sizes: Sizes, val_fraction: float, unit: str) -> None:
         self.train, self.val, self.test = sizes
         tokens = sum(sizes)
         if tokens < 3:
-            raise CorpusError(f"a training needs at least 3 {unit}; this corpus has {tokens}")
+            raise CorpusError(f"training needs at least 3 {unit}; this corpus has {tokens}")
         if not self.val:
             why = f"only {tokens:,} {unit}" if val_fraction else "nothing held out"
-            self.notes.append(f"{why}: validation is the training text itself, so it measures learning by heart")
+            self.notes.append(f"{why}: validation is the training text itself, so it measures memorisation")
         if self.val > LONG_VALIDATION:
             self.notes.append(
-                f"every validation reads the whole {self.val:,} held-out {unit}; "
+                f"every validation reads all {self.val:,} held-out {unit}; "
                 f"a val_fraction of {LONG_VALIDATION / tokens:.2g} would do"
             )
         if self.train < 3:
             raise CorpusError(f"the training part has {self.train} {unit} of {tokens:,}; hold out less")
 
     def _fit_batches(self, batch_size: int, seq_len: int, unit: str) -> None:
-        """Shrink rows, then their number, until an epoch has a step; say so."""
+        """Reduce the sequence length, then the batch size, until an epoch has a step."""
         targets = self.train - 1
         self.seq_len = min(seq_len, targets)
         self.batch_size = min(batch_size, targets // self.seq_len)
@@ -177,7 +179,13 @@ def unit_of(level: str) -> str:
 
 
 def cut_of(tokens: Sizes, train: TrainConfig, cleaning: CorpusConfig, level: str = "char") -> Cut:
-    """How a text whose parts have so many tokens is cut with these settings.
+    """The cut of a text with these settings.
+
+    Args:
+        tokens: of each part.
+        train: batch size and sequence length.
+        cleaning: the fractions.
+        level: char, word or bpe.
 
     Raises:
         CorpusError: see `Cut`.
@@ -194,9 +202,10 @@ class Dataset(Cut):
         seq_len: tokens a row, see `Cut`.
         val_fraction: share held out for validation, see `Cut`.
         test_fraction: share kept for a final test, see `Cut`.
-        characters: of the text of each part, if there are not as many as tokens.
+        characters: of each part, where tokens are not characters.
 
     Attributes:
+        train_ids, val_ids, test_ids: the ids of each part.
         chars_per_token: of the training part.
 
     Raises:
@@ -215,7 +224,7 @@ class Dataset(Cut):
         if isinstance(ids, tuple):
             parts = ids
         else:
-            train, val, _ = fitted_sizes(len(ids), val_fraction, test_fraction)
+            train, val, _ = _without_short_validation(split_sizes(len(ids), val_fraction, test_fraction))
             parts = ids[:train], ids[train : train + val], ids[train + val :]
         sizes = len(parts[0]), len(parts[1]), len(parts[2])
         super().__init__(sizes, batch_size, seq_len, val_fraction, unit="tokens" if characters else "characters")
@@ -231,10 +240,13 @@ class Dataset(Cut):
         return counts
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[IdArray, IdArray]]:
-        """Inputs and targets one later, (B, T) each, from batch `start` of `epoch` on.
+        """The batches of an epoch, counted from 0, from batch `start` on.
 
-        Row r of a batch goes on where row r of the batch before ended. What does not divide evenly is left out at
-        the end in even epochs and at the beginning in odd ones, so that no character is never learned.
+        Row r of a batch continues where row r of the batch before ended. What does not divide evenly is left out at
+        the end in even epochs and at the beginning in odd ones, so that every token is trained on.
+
+        Yields:
+            Inputs, and targets one token later, (B, T) each.
         """
         row = self.steps_per_epoch * self.seq_len
         used = self.batch_size * row
@@ -246,12 +258,16 @@ class Dataset(Cut):
 
 
 def validation_row_count(tokens: int) -> int:
-    """Rows that a held-out text of so many tokens is scored in."""
+    """The number of rows in which a held-out text of so many tokens is evaluated."""
     return min(MAX_ROWS, max(1, round((tokens - 1) / ROW_TOKENS)))
 
 
 def validation_rows(ids: IdArray, width: int) -> Iterator[tuple[IdArray, IdArray]]:
-    """A held-out text as contiguous rows (DESIGN.md), `width` columns at a time.
+    """A held-out text as contiguous rows (DESIGN.md), some columns at a time.
+
+    Args:
+        ids: of the text, (N,).
+        width: columns at a time.
 
     Yields:
         Inputs and targets, int64 (R, `width` or fewer); inputs that pad the last row are 0, their targets -1.
@@ -268,17 +284,13 @@ def validation_rows(ids: IdArray, width: int) -> Iterator[tuple[IdArray, IdArray
         yield inputs, targets
 
 
-LEAST_SHARE = 0.5  # of a text that a model must know: with less, what is left is no text any more
-NAMED = 12  # unknown characters that are named
-
-
 def drop_unknown(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
-    """The text without the characters that the tokenizer does not know; what was left out is among its repairs.
+    """The corpus without the characters that a tokenizer does not know; the repairs say which were dropped.
 
-    Of words and subwords nothing is left out: what is not in the vocabulary is read as `<unk>`, which is said likewise.
+    From words and subwords nothing is dropped: what is not in the vocabulary is read as `<unk>`; the repairs say so.
 
     Raises:
-        CorpusError: less than half of it is left or known, or no two different characters.
+        CorpusError: less than half of the text is known, or no two different characters are.
     """
     if tokenizer.level != "char":
         return _with_unknown(corpus, tokenizer)
@@ -286,15 +298,16 @@ def drop_unknown(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
     if not unknown:
         return corpus
     text = corpus.text.translate({ord(character): None for character in unknown})
-    left_out = len(corpus.text) - len(text)
-    said = f"{left_out:,} of {len(corpus.text):,} characters left out, which the model does not know: {_named(unknown)}"
+    dropped = len(corpus.text) - len(text)
+    named = ", ".join(map(repr, unknown[:NAMED])) + (f" and {len(unknown) - NAMED:,} more" if unknown[NAMED:] else "")
+    said = f"{dropped:,} of {len(corpus.text):,} characters left out, which the model does not know: {named}"
     if len(text) < LEAST_SHARE * len(corpus.text) or len(set(text[:4096])) < 2:
         raise CorpusError(f"too little of {corpus.name} remains: {said}; choose a text in the model's own script")
     return replace(corpus, text=text, sha256=text_sha256(text), repairs=(*corpus.repairs, said), key="")
 
 
 def _with_unknown(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
-    """The same text; how much of it the model reads as unknown is among its repairs."""
+    """The corpus with a repair that says how many words the model reads as `<unk>`."""
     if tokenizer.unk_id is None:
         return corpus
     ids = tokenizer.encode(corpus.text)
@@ -305,61 +318,61 @@ def _with_unknown(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
     return replace(corpus, repairs=(*corpus.repairs, said)) if unknown else corpus
 
 
-def _named(unknown: list[str]) -> str:
-    more = f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else ""
-    return ", ".join(map(repr, unknown[:NAMED])) + more
-
-
 def text_sizes(corpus: Corpus, cleaning: CorpusConfig, tokenizer: Tokenizer) -> Sizes:
-    """As `character_sizes`; a validation part in which there is no token to predict goes to training, too."""
+    """As `character_sizes`; a validation part with no token to predict is added to the training part, too."""
     train, val, test = character_sizes(len(corpus.text), cleaning, corpus.held_out)
-    if val and not _has_two(tokenizer, corpus.text, train, train + val):
+    # No more of the part is encoded than shows its second token.
+    tokens = itertools.chain.from_iterable(tokenizer.encode_blocks(corpus.text, start=train, end=train + val))
+    if val and len(list(itertools.islice(tokens, 2))) < 2:
         return train + val, 0, test
     return train, val, test
 
 
-def _has_two(tokenizer: Tokenizer, text: str, start: int, end: int) -> bool:
-    """Whether a part has at least two tokens; no more of it is encoded than tells."""
-    count = 0
-    for block in tokenizer.encode_blocks(text, start=start, end=end):
-        count += len(block)
-        if count > 1:
-            return True
-    return False
-
-
 def token_sizes(corpus: Corpus, sizes: Sizes, tokenizer: Tokenizer) -> Sizes:
-    """How many tokens the parts of a text have, each encoded by itself."""
-    train, val, _ = sizes
-    ends = (train, train + val, len(corpus.text))
-    first, second, third = (
-        tokenizer.count(corpus.text, start, end) for start, end in zip((0, *ends), ends, strict=False)
-    )
-    return first, second, third
+    """The tokens of the parts of a text, each encoded by itself; `sizes` are their characters."""
+    train, val, test = (tokenizer.count(corpus.text, start, end) for start, end in _bounds(sizes))
+    return train, val, test
+
+
+def _bounds(sizes: Sizes) -> list[tuple[int, int]]:
+    """Start and end of each part."""
+    ends = list(itertools.accumulate(sizes))
+    return list(itertools.pairwise((0, *ends)))
 
 
 def dataset_of(tokenizer: Tokenizer, corpus: Corpus, train: TrainConfig, cleaning: CorpusConfig) -> Dataset:
-    """The corpus as a training reads it; `corpus` is not needed any more then.
+    """The dataset of a corpus, which is not needed any more then.
+
+    Args:
+        tokenizer: must know all its characters.
+        corpus: the text.
+        train: batch size and sequence length.
+        cleaning: the fractions to hold out.
 
     Raises:
-        CorpusError: see `charlm.data.dataset.ids_of`.
+        CorpusError: see `ids_of`.
     """
     sizes, folder = text_sizes(corpus, cleaning, tokenizer), data_dir()
-    held_out, test = sizes[0], sizes[0] + sizes[1]
     if tokenizer.level == "char":  # one array: characters are the same wherever a text is cut
         ids = ids_of(corpus.text, tokenizer, folder)
-        parts = ids[:held_out], ids[held_out:test], ids[test:]
-        return Dataset(parts, train.batch_size, train.seq_len, cleaning.val_fraction)
-    ends = ((0, held_out), (held_out, test), (test, len(corpus.text)))
-    first, second, third = (ids_of(corpus.text, tokenizer, folder, start=start, end=end) for start, end in ends)
+        first, second, third = (ids[start:end] for start, end in _bounds(sizes))
+        return Dataset((first, second, third), train.batch_size, train.seq_len, cleaning.val_fraction)
+    first, second, third = (
+        ids_of(corpus.text, tokenizer, folder, start=start, end=end) for start, end in _bounds(sizes)
+    )
     return Dataset((first, second, third), train.batch_size, train.seq_len, cleaning.val_fraction, characters=sizes)
 
 
 def tokenizer_for(corpus: Corpus, model: ModelConfig, cleaning: CorpusConfig) -> Tokenizer:
     """The tokenizer of a text: of all its characters, or of the words or subwords of its training part.
 
+    Args:
+        corpus: the text.
+        model: level, words, min_count, vocab_size.
+        cleaning: the fractions to hold out.
+
     Raises:
-        ConfigError: a setting leaves no vocabulary, or it is not that of this text.
+        ConfigError: a setting leaves no vocabulary, or does not fit this text.
     """
     tokenizer = fit_tokenizer(corpus.text, model, character_sizes(len(corpus.text), cleaning, corpus.held_out)[0])
     if model.level == "char":
@@ -368,7 +381,7 @@ def tokenizer_for(corpus: Corpus, model: ModelConfig, cleaning: CorpusConfig) ->
 
 
 def check_vocabulary(tokenizer: Tokenizer, model: ModelConfig) -> None:
-    """Refuse a number of tokens that the tokenizer does not have."""
+    """Raise ConfigError if the model's vocabulary, where it is set, has not the tokenizer's size."""
     if model.vocab_size not in (0, tokenizer.vocab_size):
         raise ConfigError(
             f"vocab_size {model.vocab_size} does not fit: this corpus has {tokenizer.vocab_size} distinct ones"
@@ -376,7 +389,13 @@ def check_vocabulary(tokenizer: Tokenizer, model: ModelConfig) -> None:
 
 
 def corpus_cut(corpus: Corpus, tokenizer: Tokenizer, train: TrainConfig, cleaning: CorpusConfig) -> tuple[Cut, Sizes]:
-    """How a text is cut with these settings, and how many characters each part has.
+    """The cut of a text with these settings, and the characters of each part.
+
+    Args:
+        corpus: the text.
+        tokenizer: must know all its characters.
+        train: batch size and sequence length.
+        cleaning: the fractions to hold out.
 
     Raises:
         CorpusError: see `Cut`.

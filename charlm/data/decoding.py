@@ -1,6 +1,6 @@
-"""Bytes to text: byte order marks, UTF-8, UTF-16 without a mark, else a guess; binary files are refused.
+"""Bytes to clean text: byte order marks, UTF-8, UTF-16 without a mark, else a detected code page; then the cleaning.
 
-The common case, clean UTF-8, is one C-speed decode; only bytes that are not UTF-8 pay for detection.
+Binary files are refused. The common case, clean UTF-8, is one C-speed decode; only other bytes pay for detection.
 """
 
 import codecs
@@ -8,17 +8,21 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from charlm.config import CorpusConfig
 from charlm.errors import CorpusError
+
+if TYPE_CHECKING:
+    from charset_normalizer import CharsetMatch
 
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le", "UTF-32 read"),
     (codecs.BOM_UTF32_BE, "utf-32-be", "UTF-32 read"),
     (codecs.BOM_UTF16_LE, "utf-16-le", "UTF-16 read"),
     (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16 read"),
-    (codecs.BOM_UTF8, "utf-8", "BOM taken off"),
+    (codecs.BOM_UTF8, "utf-8", "byte order mark removed"),
 )
 MAGIC = (
     (b"%PDF-", "a PDF"),
@@ -28,7 +32,7 @@ MAGIC = (
     (b"PAR1", "a Parquet file"),
     (b"\xd0\xcf\x11\xe0", "an old Office file"),
 )
-# The detector knows dozens of rare code pages that look alike on short texts; these are the ones people have.
+# The detector knows dozens of rare code pages that look alike on short texts; these are the common ones.
 WESTERN = "cp1252"
 CODE_PAGES = [
     *(WESTERN, "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "iso8859_2"),
@@ -49,13 +53,13 @@ def decode(data: bytes, name: str, *, known: bool = True) -> tuple[str, list[str
     Args:
         data: the bytes, not compressed.
         name: the file's name, for messages.
-        known: the name says that this is text, so code pages are guessed; else only clean Unicode is taken.
+        known: whether its suffix is one of text, so that code pages are guessed; otherwise only clean Unicode is read.
 
     Returns:
-        The text, and what was repaired as short sentences.
+        The text, and the repairs, a short sentence each.
 
     Raises:
-        CorpusError: binary content, or no encoding fits.
+        CorpusError: the content is binary, or no encoding fits.
     """
     _refuse_known_formats(data, name)
     for mark, codec, note in MARKS:
@@ -74,14 +78,14 @@ def decode(data: bytes, name: str, *, known: bool = True) -> tuple[str, list[str
 
 def _refuse_known_formats(data: bytes, name: str) -> None:
     if name.lower().endswith(WEIGHTS):
-        raise CorpusError(f"{name} is a file of weights, not a text; take the text that the model was trained on")
+        raise CorpusError(f"{name} is a file of weights, not a text; use the text that the model was trained on")
     for magic, what in MAGIC:
         if data.startswith(magic):
-            raise CorpusError(f"{name} is {what}, not plain text; save its text as .txt and take that")
+            raise CorpusError(f"{name} is {what}, not plain text; save its text as .txt and use that")
 
 
 def _binary(name: str) -> CorpusError:
-    return CorpusError(f"{name} is a binary file, not text; save its text as .txt (UTF-8) and take that")
+    return CorpusError(f"{name} is a binary file, not text; save its text as .txt (UTF-8) and use that")
 
 
 def _control_share(data: bytes) -> float:
@@ -92,18 +96,18 @@ def _control_share(data: bytes) -> float:
 
 
 def _replacing(data: bytes | memoryview, codec: str) -> tuple[str, list[str]]:
-    """Decode; what is damaged becomes U+FFFD and is counted."""
+    """The text; invalid bytes become U+FFFD, and a note counts them."""
     try:
         return str(data, codec), []
     except UnicodeDecodeError:
         text = str(data, codec, "replace")
     damaged = text.count("\ufffd") - _count_intended(data, codec)
     kind = codec.upper().removesuffix("-LE").removesuffix("-BE")
-    return text, [f"{damaged:,} damaged places, not valid {kind}, replaced by \ufffd"]
+    return text, [f"{damaged:,} invalid {kind} sequences replaced by \ufffd"]
 
 
 def _count_intended(data: bytes | memoryview, codec: str) -> int:
-    """Replacement characters that stood in the file already."""
+    """The replacement characters that are in the file itself."""
     if codec == "utf-8":  # its bytes are part of no other character, so that a second text is not needed
         return sum(1 for _ in re.finditer(b"\xef\xbf\xbd", data))
     return str(data, codec, "ignore").count("\ufffd")
@@ -125,8 +129,8 @@ def _unmarked_utf16(data: bytes, name: str) -> tuple[str, list[str]]:
 def _not_utf8(data: bytes, name: str, error: UnicodeDecodeError, known: bool) -> tuple[str, list[str]]:
     if not known:
         raise CorpusError(
-            f"{name} is no kind of file that is read here and is not clean UTF-8 text; "
-            "take .txt, .md, .csv, .tsv, .json or .jsonl (also .gz)"
+            f"{name} is of an unknown kind and is not clean UTF-8 text; "
+            "use .txt, .md, .csv, .tsv, .json or .jsonl (also .gz)"
         )
     start = max(0, data.rfind(b"\n", 0, error.start) + 1, error.start - _SAMPLE)
     sample = data[start : start + _DETECTED]
@@ -136,7 +140,7 @@ def _not_utf8(data: bytes, name: str, error: UnicodeDecodeError, known: bool) ->
     codec = _detect(sample)
     text, notes = _replacing(data, codec)
     if len(re.findall("[\x80-\x9f\ufffd]", text[:_DETECTED])) > 0.02 * len(text[:_DETECTED]):
-        raise CorpusError(f"{name} is in an encoding that could not be recognised; save it as UTF-8 and take that")
+        raise CorpusError(f"{name} is in an encoding that could not be recognised; save it as UTF-8 and use that")
     return text, [f"read as {codec}", *notes]
 
 
@@ -147,7 +151,7 @@ def _mostly_utf8(sample: bytes) -> bool:
 
 
 def _detect(sample: bytes) -> str:
-    """The likeliest code page; of those that read alike, Western Europe's."""
+    """The most plausible code page; of equally plausible ones Western Europe's."""
     # Loaded only for the few files that need it: the page has to be up fast.
     import charset_normalizer
 
@@ -157,30 +161,29 @@ def _detect(sample: bytes) -> str:
         return WESTERN
     close = [match for match in matches if match.chaos <= best.chaos + 0.02]
 
-    def implausibility(match: charset_normalizer.CharsetMatch) -> tuple[int, float, bool]:
+    def implausibility(match: "CharsetMatch") -> tuple[int, float, bool]:
         return _case_breaks(str(match)), -match.coherence, WESTERN not in _names(match)
 
     chosen = _names(min(close, key=implausibility))
     return WESTERN if WESTERN in chosen else chosen[0]
 
 
-def _names(match: Any) -> list[str]:
+def _names(match: "CharsetMatch") -> list[str]:
     """A match's code page and those that give the same text."""
     return [match.encoding, *match.could_be_from_charset]
 
 
 def _case_breaks(text: str) -> int:
-    """Capitals right after small letters: KOI8-R read as cp1251, or the other way, turns all cases round."""
+    """Upper case right after lower case: KOI8-R read as cp1251, or the other way, swaps all cases."""
     return sum(first.islower() and second.isupper() for first, second in itertools.pairwise(text[:4096]))
 
 
-# Characters that are changed at a time where more would take much memory.
-_BLOCK = 1 << 20
+_BLOCK = 1 << 20  # characters that are changed at a time where more would take much memory
 _SMALL_BLOCK = 1 << 16  # characters of rows that wait to be joined: there may be as many of them
 
 
 class _Line:
-    """A pattern that begins at the beginning of a line; many times faster than `^`, which is tried at every place."""
+    """A pattern at the beginning of a line; many times faster than `^`, which is tried at every character."""
 
     def __init__(self, pattern: str, flags: int = 0) -> None:
         self._first, self._later = re.compile(pattern, flags), re.compile(f"\n(?:{pattern})", flags)
@@ -190,7 +193,7 @@ class _Line:
         return (None if start else self._first.match(text)) or self._later.search(text, max(0, start - 1))
 
 
-# Today's marker ("THIS" in older files) may wrap over lines; etexts of the 1990s only have the small print's end.
+# The present marker ("THIS" in older files) may wrap over lines; files of the 1990s only have the small print's end.
 _STARTS = (
     _Line(r"\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG [^*]{0,300}\*\*\*[^\n\r]*"),
     _Line(r"\*END\*? ?THE SMALL PRINT![^\n\r]*"),
@@ -198,38 +201,46 @@ _STARTS = (
 _END_MARK = r"\*\*\* ?END OF TH(?:E|IS) PROJECT GUTENBERG"
 _END = _Line(rf"{_END_MARK}|End of (?:the |this )?Project Gutenberg", re.IGNORECASE)
 _ONLY_END = _Line(_END_MARK)
-# Possessive: a line is taken whole or not at all, or a long one would be tried at each of its places.
+# Possessive: a line matches whole or not at all, or a long one would be tried at each of its characters.
 _CREDITS = re.compile(r"\s*(?:Produced by|E-text prepared by)(?:[^\r\n]++\r?+\n?+){1,8}(?=\s*\n)")
 
 
 def clean(text: str, config: CorpusConfig) -> tuple[str, list[str]]:
-    """The text as `config` wants it, in one order: frame, NUL, line ends, NFC, capitals."""
+    """The text cleaned in a fixed order: Gutenberg's frame, NUL, line endings, NFC, case.
+
+    Returns:
+        The text, and what was changed, a short sentence each.
+    """
     notes: list[str] = []
     if config.strip_gutenberg:
-        text = _take_off_gutenberg(text, notes)
+        text = _strip_gutenberg(text, notes)
     if "\0" in text:
-        notes.append(f"{text.count(chr(0)):,} NUL characters taken out")
+        notes.append(f"{text.count(chr(0)):,} NUL characters removed")
         text = text.replace("\0", "")
     if config.drop_newlines:
-        text = _drop_newlines(text, notes)
+        text, ends = _without_line_ends(text)
+        notes += [f"{ends:,} line endings removed"] if ends else []
     elif config.lf and "\r" in text:
-        notes.append(f"{text.count(chr(13)):,} line ends made LF")
+        notes.append(f"{text.count(chr(13)):,} line endings converted to LF")
         text = to_lf(text)
-    if config.nfc and (changed := by_lines(text, _to_nfc)) != text:
-        notes.append(f"made Unicode NFC, {len(text) - len(changed):,} characters fewer")
+    if config.nfc and (changed := by_lines(text, partial(unicodedata.normalize, "NFC"))) != text:
+        notes.append(f"converted to Unicode NFC, {len(text) - len(changed):,} characters fewer")
         text = changed
     if config.lowercase:
         text = by_lines(text, str.lower)
-        notes.append("capitals made small")
+        notes.append("converted to lower case")
     return text, notes
 
 
 def join_rows(rows: Iterable[str], config: CorpusConfig) -> tuple[list[str], list[str]]:
-    """Rows of a table, taken one by one, as the pieces of one text, and what was done; the rest is for the whole.
+    """The rows of a table, read one by one, as the pieces of one text; all other cleaning is done to the whole.
 
-    Line ends are dropped inside each row, before rows are joined, and nothing is put in their place: that is how
+    Line endings are removed inside each row, before rows are joined, and nothing is put in their place: that is how
     the Grimm notebook gets its 508,476 characters ("stood a tree\\nwhich" becomes "stood a treewhich"). The
     separator between rows stays, also when it is a blank line.
+
+    Returns:
+        The pieces, and what was changed, a short sentence each.
     """
     separator = " " if config.separator == "space" else "\n\n"
     pieces: list[str] = []
@@ -237,7 +248,7 @@ def join_rows(rows: Iterable[str], config: CorpusConfig) -> tuple[list[str], lis
     ends = size = 0
     for row in rows:
         if config.drop_newlines:
-            row, dropped = _without_ends(row.replace("\0", ""))
+            row, dropped = _without_line_ends(row.replace("\0", ""))
             ends += dropped
         waiting.append(row)
         size += len(row) + 1
@@ -245,7 +256,7 @@ def join_rows(rows: Iterable[str], config: CorpusConfig) -> tuple[list[str], lis
             pieces += [separator.join(waiting), separator]
             waiting, size = [], 0
     pieces = [*pieces, separator.join(waiting)] if waiting else pieces[:-1]
-    return pieces, [f"{ends:,} line ends taken out"] if ends else []
+    return pieces, [f"{ends:,} line endings removed"] if ends else []
 
 
 def to_lf(text: str) -> str:
@@ -254,15 +265,20 @@ def to_lf(text: str) -> str:
 
 
 def join_surrogates(text: str) -> str:
-    """Surrogate pairs as the characters they stand for, lone surrogates as U+FFFD, so that UTF-8 can hold it."""
+    """Surrogate pairs as the characters they stand for, lone surrogates as U+FFFD, so that the text fits UTF-8."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def by_lines(text: str, change: Callable[[str], str], block: int = _BLOCK) -> str:
-    """`change` done to pieces of at least `block` characters that end with a line.
+    """`change` applied to pieces of at least `block` characters that end with a line.
 
-    No character looks beyond a line end for its NFC or small form, so that the result is the same; done to the whole,
-    these take 12 bytes a character and more.
+    No NFC form and no lower case depends on what is beyond a line ending, so that the result is the same; applied to
+    the whole text, these take 12 bytes a character and more.
+
+    Args:
+        text: any text.
+        change: the function to apply.
+        block: characters, at least, of a piece.
     """
     return change(text) if text.isascii() else "".join(map(change, _pieces(text, block)))
 
@@ -275,31 +291,20 @@ def _pieces(text: str, block: int) -> Iterator[str]:
         start = end
 
 
-def _to_nfc(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
-
-
-def _drop_newlines(text: str, notes: list[str]) -> str:
-    text, ends = _without_ends(text)
-    if ends:
-        notes.append(f"{ends:,} line ends taken out")
-    return text
-
-
-def _without_ends(text: str) -> tuple[str, int]:
-    """A text without its line ends, and how many there were."""
+def _without_line_ends(text: str) -> tuple[str, int]:
+    """A text without its line endings, and how many there were."""
     ends = text.count("\n") + text.count("\r") - text.count("\r\n")
     return text.replace("\n", "").replace("\r", ""), ends
 
 
-def _take_off_gutenberg(text: str, notes: list[str]) -> str:
-    """What stands between the markers; of several books in one file, each."""
+def _strip_gutenberg(text: str, notes: list[str]) -> str:
+    """The text between the markers; of several books in one file, each."""
     if "*" not in text or ("Project Gutenberg" not in text and "PROJECT GUTENBERG" not in text):
         return text  # every marker has an asterisk, and one letter is found fastest
     books = [book for frame in _frames(text) if (book := _book(text, *frame))]
     if not books:
         return text
-    notes.append("Project Gutenberg header and footer taken off")
+    notes.append("Project Gutenberg header and footer removed")
     return books[0] if len(books) == 1 else "\n".join(books)
 
 
@@ -321,7 +326,7 @@ def _framed(text: str, start: _Line) -> Iterator[tuple[int, int]]:
 
 
 def _book(text: str, start: int, end: int) -> str:
-    """What a frame holds, without credits and blanks around it, and with one line end; "" if that is nothing."""
+    """The text of a frame, without credits and white space around it, and with one line ending; may be empty."""
     if credits := _CREDITS.match(text, start, end):
         start = credits.end()
     while start < end and text[start].isspace():

@@ -1,51 +1,36 @@
-"""Tables as rows of cells: CSV, TSV, JSON and JSON Lines, and the choice of the column that holds the text."""
+"""Tables: CSV, TSV, JSON and JSON Lines, and the choice of the column that holds the text.
+
+Own code, not pandas, because of memory (see records.py) and because pandas drops or refuses rows with a wrong number
+of cells; here they are kept, and the repairs name them.
+"""
 
 import csv
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 from charlm.data.decoding import to_lf
-from charlm.data.records import MOST_COLUMNS, Oddities, Record, lines, read_json, read_lines
+from charlm.data.records import MOST_COLUMNS, Oddities, Table, lines, read_json, read_lines
 from charlm.errors import CorpusError
 from charlm.files import one_line
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-# Tried in this order, in any case, when the user names no column.
+# Tried in this order, whatever their case, when the user names no column.
 TEXT_COLUMNS = ("text", "content", "contents", "body", "story", "document", "article", "passage", "sentence")
 _LOOK = 1000  # rows that decide whether a column holds text
 _NO_DELIMITER = "\x1f"
-
-
-Row = Record | list[str]
 CsvRows = Callable[[], Iterator[list[str]]]
 
 
-@dataclass(frozen=True)
-class Table:
-    """Named columns, rows that are read anew by each loop over them (some lack cells), and what was repaired."""
-
-    columns: tuple[str, ...]
-    rows: Callable[[], Iterator[Row]]
-    notes: tuple[str, ...] = ()
-
-    def cell(self, row: Row, index: int) -> Any:
-        """What a row holds in a column, None if nothing."""
-        if isinstance(row, dict):
-            return row.get(self.columns[index])
-        return row[index] if index < len(row) else None
-
-
 class Column:
-    """The cells of one column as strings, without empty ones; what was repaired is known once they were taken.
+    """The cells of one column as strings, without empty ones; its notes are complete after a loop over them.
 
     Args:
-        table: whose it is.
-        index: which one.
-        is_guess: it was chosen for want of another.
+        table: the table.
+        index: of the column.
+        is_guess: whether it was chosen because no other has text.
         name: the file's name, for messages.
     """
 
@@ -56,10 +41,10 @@ class Column:
         self._odd, self._empty = Oddities(), 0
 
     def __iter__(self) -> Iterator[str]:
-        """Take them, once.
+        """Loop over the cells, once.
 
         Raises:
-            CorpusError: there are none.
+            CorpusError: all are empty.
         """
         table, index, number = self._table, self._index, 0
         for number, row in enumerate(table.rows(), 1):
@@ -76,7 +61,7 @@ class Column:
             )
 
     def notes(self) -> Iterator[str]:
-        """What was repaired, a short sentence each."""
+        """The repairs, a short sentence each."""
         yield from self._table.notes
         for number, cells in self._odd.first:
             width = _counted(len(self._table.columns), "column")
@@ -90,26 +75,31 @@ class Column:
 
 
 def read_table(text: str, kind: str, name: str) -> Table:
-    """Parse a table.
+    """The table in the text of a file.
 
     Args:
-        text: the file's text.
+        text: of the file.
         kind: csv, tsv, json or jsonl.
         name: the file's name, for messages.
 
     Raises:
-        CorpusError: no such table in it.
+        CorpusError: there is no such table in it.
     """
     if not text.strip():
         raise CorpusError(f"{name} is empty; a corpus needs at least two different characters")
     if kind in ("csv", "tsv"):
         return _read_csv(text, kind, name)
-    records = read_lines(text, name) if kind == "jsonl" else read_json(text, name)
-    return Table(records.columns, records.read, records.notes)
+    return read_lines(text, name) if kind == "jsonl" else read_json(text, name)
 
 
 def header(text: str, kind: str, name: str) -> tuple[str, ...]:
-    """The column names alone; for CSV without reading the rows."""
+    """The column names of a table, for CSV and JSON Lines without reading all rows.
+
+    Args:
+        text: of the file.
+        kind: csv, tsv, json or jsonl.
+        name: the file's name, for messages.
+    """
     if kind in ("csv", "tsv"):
         text = to_lf(text[: 1 << 20])
         return _column_names(next(_csv_rows(text, name, _delimiter(text, kind, name)), [])[:MOST_COLUMNS])
@@ -123,7 +113,7 @@ def text_column(table: Table, wanted: str, name: str) -> Column:
 
     Args:
         table: from `read_table`.
-        wanted: the column's name (case matters only if two differ by nothing else); "": chosen by itself.
+        wanted: the column's name (case matters only if two differ by nothing else); empty: chosen automatically.
         name: the file's name, for messages.
 
     Raises:
@@ -134,25 +124,19 @@ def text_column(table: Table, wanted: str, name: str) -> Column:
 
 
 def _choose(table: Table, wanted: str, name: str) -> int:
-    columns = table.columns
+    if wanted and wanted in table.columns:
+        return table.columns.index(wanted)
+    columns = [column.strip().casefold() for column in table.columns]
+    for column in (wanted.strip().casefold(),) if wanted else TEXT_COLUMNS:
+        if column in columns:
+            return columns.index(column)
+    shown = _listed(table.columns)
     if wanted:
-        if wanted in columns:
-            return columns.index(wanted)
-        if (found := _find(columns, wanted)) is not None:
-            return found
-        raise CorpusError(f"{name} has no column {wanted[:60]!r}; it has: {_listed(columns)}")
-    for usual in TEXT_COLUMNS:
-        if (found := _find(columns, usual)) is not None:
-            return found
+        raise CorpusError(f"{name} has no column {wanted[:60]!r}; it has: {shown}")
     textual = _with_text(table)
-    if len(textual) == 1:
-        return textual[0]
-    raise CorpusError(f"{name} has no column named text; say which column to read: {_listed(columns)}")
-
-
-def _find(columns: Sequence[str], name: str) -> int | None:
-    lowered = [column.strip().casefold() for column in columns]
-    return lowered.index(name.strip().casefold()) if name.strip().casefold() in lowered else None
+    if len(textual) != 1:
+        raise CorpusError(f"{name} has no column named text; say which column to read: {shown}")
+    return textual[0]
 
 
 def _with_text(table: Table) -> list[int]:
@@ -164,15 +148,14 @@ def _with_text(table: Table) -> list[int]:
 
 
 def _is_words(cell: Any) -> bool:
-    return isinstance(cell, str) and bool(cell.strip()) and not _is_number(cell)
-
-
-def _is_number(cell: str) -> bool:
+    """Whether a cell holds text that is not just a number."""
+    if not isinstance(cell, str) or not cell.strip():
+        return False
     try:
         float(cell)
     except ValueError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _as_text(cell: Any) -> str:
@@ -182,7 +165,7 @@ def _as_text(cell: Any) -> str:
 
 
 def _listed(columns: Sequence[str]) -> str:
-    """The first names, each as one short line: cells may hold anything."""
+    """The first names, each as one short line, as cells may hold anything."""
     shown = ", ".join(one_line(column, 32) for column in columns[:10])
     return f"{shown} and {len(columns) - 10:,} more" if len(columns) > 10 else shown
 
@@ -192,7 +175,7 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _column_names(cells: Sequence[str]) -> tuple[str, ...]:
-    """Header cells; one without a name is called by its number."""
+    """The cells of a header; one without a name gets its number."""
     return tuple(cell.strip() or f"column {number}" for number, cell in enumerate(cells, 1))
 
 
@@ -207,7 +190,7 @@ def _csv_rows(text: str, name: str, delimiter: str, quoting: Literal[0, 3] = csv
 
 
 def _delimiter(text: str, kind: str, name: str) -> str:
-    """What separates cells: the candidate that splits the header most; none if none does."""
+    """The delimiter: the candidate that splits the header into most cells; none if none does."""
     if kind == "tsv":
         return "\t"
     widths = {mark: len(next(_csv_rows(text[: 1 << 16], name, mark), [])) for mark in (",", ";", "\t", "|")}
@@ -239,7 +222,7 @@ def _stands_in_quotes(cell: str) -> bool:
 
 
 def _are_quotes_plain(plain: CsvRows, quoted: CsvRows, width: int) -> bool:
-    """Whether the quotes in a TSV are just quotes: those swallow line ends; real ones, not heeded, leave torn rows."""
+    """Whether the quotes in a TSV quote no cells: rows are whole without quoting, and torn or fewer with it."""
     count = 0
     for row in plain():
         count += 1

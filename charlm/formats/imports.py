@@ -129,9 +129,10 @@ def _create_run(store: RunStore, path: Path, found: Imported, label: str, corpus
 
 
 def _measured(found: Imported, config: RunConfig, corpus: Corpus) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The loss on the text's held-out part, and what run.json says of the text."""
-    from charlm.data.catalog import data_dir, remember
+    """The loss on the text's held-out part, and the text as run.json names it."""
+    from charlm.data.catalog import data_dir
     from charlm.data.dataset import corpus_cut, dataset_of
+    from charlm.data.text_store import remember
     from charlm.runs.create import corpus_facts
     from charlm.training.evaluate import evaluate
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from charlm.config import ModelConfig, TrainConfig, reject_unknown
-from charlm.data.catalog import data_dir, is_changed, recall, remember
+from charlm.data.catalog import data_dir
 from charlm.data.corpus import Corpus
 from charlm.data.dataset import (
     Cut,
@@ -16,6 +16,7 @@ from charlm.data.dataset import (
     cut_of,
     drop_unknown,
 )
+from charlm.data.text_store import is_changed, recall, remember
 from charlm.errors import CheckpointError, CorpusError, JobError
 from charlm.files import write_atomically
 from charlm.models import LanguageModel, build_model

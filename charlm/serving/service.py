@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import CorpusConfig, SampleConfig
-from charlm.data.catalog import data_dir, recall
+from charlm.data.catalog import data_dir
+from charlm.data.corpus import lexicon
 from charlm.data.dataset import character_sizes
-from charlm.data.statistics import lexicon
+from charlm.data.text_store import recall
 from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore

@@ -1,4 +1,4 @@
-"""What every tokenizer offers, so that training, sampling and comparing need not know what a token is."""
+"""The interface of all tokenizers, so that training and generation need not know what a token is."""
 
 import os
 import re
@@ -9,9 +9,13 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-# The smallest of uint8, uint16 and int32 that holds the vocabulary.
-IdArray = np.ndarray[Any, np.dtype[np.integer[Any]]]
+IdArray = np.ndarray[Any, np.dtype[np.integer[Any]]]  # of `id_type`
 _HALVES = re.compile("[\ud800-\udfff]")
+# Characters given to the package at a time, about: with more it gets slower and takes more memory.
+_BLOCK = 1 << 12
+# Where a text may be split: no token of any rule extends from a visible character into white space. (What the package
+# takes for white space is less than what Python does; these characters are.)
+_SPLIT = re.compile(r"(?<=\S)[ \t\n\r\u3000]")
 
 
 def id_type(vocab_size: int) -> np.dtype[np.integer[Any]]:
@@ -20,15 +24,15 @@ def id_type(vocab_size: int) -> np.dtype[np.integer[Any]]:
 
 
 def without_halves(text: str) -> str:
-    """A text that fits UTF-8: half characters (lone surrogates) become the sign for what cannot be shown."""
+    """A text that fits UTF-8: lone surrogates become U+FFFD."""
     return _HALVES.sub("\ufffd", text)
 
 
 class Speller(Protocol):
-    """Writes a text on, token by token; the pieces one after the other are the text."""
+    """Turns tokens into text, one by one, after a text that is there already."""
 
     def take(self, chosen: int) -> str:
-        """What the token `chosen` adds to the text; "" while a character is not whole yet."""
+        """What the next token adds to the text; empty while a character is incomplete."""
 
 
 class Tokenizer(ABC):
@@ -36,8 +40,8 @@ class Tokenizer(ABC):
 
     Attributes:
         level: char, word or bpe.
-        tokens: how each id is shown.
-        unk_id: the id of whatever is not in the vocabulary; None where there is no such.
+        tokens: the tokens as they are shown, in the order of their ids.
+        unk_id: the id of what is not in the vocabulary; None if there is no such id.
     """
 
     level: ClassVar[str]
@@ -46,14 +50,18 @@ class Tokenizer(ABC):
 
     @property
     def vocab_size(self) -> int:
-        """How many ids there are."""
+        """The number of different ids."""
         return len(self.tokens)
 
     def encode(self, text: str, skip_unknown: bool = False) -> IdArray:
-        """Ids of `text`, (N,).
+        """The ids of a text, (N,).
+
+        Args:
+            text: to encode.
+            skip_unknown: whether what has no id is left out where there is no `unk_id`.
 
         Raises:
-            CorpusError: something in it has no id, there is none for the unknown, and `skip_unknown` is off.
+            CorpusError: something has no id, there is no `unk_id`, and `skip_unknown` is False.
         """
         nothing = np.empty(0, dtype=id_type(self.vocab_size))
         return np.concatenate([nothing, *self.encode_blocks(text, skip_unknown)])
@@ -62,45 +70,47 @@ class Tokenizer(ABC):
     def encode_blocks(
         self, text: str, skip_unknown: bool = False, start: int = 0, end: int | None = None
     ) -> Iterator[IdArray]:
-        """As `encode`, of the part from `start` to `end`, a block at a time; no more memory than for a block is taken.
+        """The ids of a part of a text, a block at a time, in the memory of one block.
 
-        A part is encoded as if the rest of the text were not there.
+        Args:
+            text: the whole text.
+            skip_unknown: see `encode`.
+            start, end: of the part, in characters; it is encoded as if the rest of the text were not there.
+
+        Yields:
+            Ids, (N,), of one block after the other.
+
+        Raises:
+            CorpusError: see `encode`.
         """
 
     def count(self, text: str, start: int = 0, end: int | None = None) -> int:
-        """How many ids a part of `text` has; all of it must be known."""
+        """The number of ids of a part of a text, all of which must be known."""
         return sum(len(block) for block in self.encode_blocks(text, start=start, end=end))
 
     def read(self, prompt: str) -> IdArray:
-        """Ids of a prompt as people type it: what has no id is left out, or is the unknown."""
+        """The ids of a prompt as people type it: what has no id is left out, or gets `unk_id`."""
         return self.encode(prompt, skip_unknown=True)
 
     @abstractmethod
     def unknown(self, text: str) -> list[str]:
-        """What of `text` is not in the vocabulary, each once, in order of appearance."""
+        """The parts of a text that are not in the vocabulary, each once, in order of appearance."""
 
     @abstractmethod
     def speller(self, before: str = "") -> Speller:
-        """What writes a text on after `before`."""
+        """A speller that continues the text `before`."""
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`; a character whose last byte is missing is left out."""
+        """The text of ids; an incomplete character at the end is left out."""
         return "".join(map(self.speller().take, ids))
 
     @abstractmethod
     def to_file(self) -> bytes:
-        """What tokenizer.json holds."""
-
-
-# Characters given to the package at a time, about: with more it gets slower, and takes more memory.
-_BLOCK = 1 << 12
-# Where a text may be cut: no token of any rule reaches from a character that is seen into a blank. (The package takes
-# less for blanks than Python does; these it does.)
-_CUT = re.compile(r"(?<=\S)[ \t\n\r\u3000]")
+        """The content of tokenizer.json."""
 
 
 def package() -> ModuleType:
-    """The package `tokenizers`. It shall not start threads of its own beside a training's."""
+    """The package `tokenizers`, told not to start threads of its own beside those of a training."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import tokenizers
 
@@ -108,11 +118,11 @@ def package() -> ModuleType:
 
 
 def blocks(text: str, start: int = 0, end: int | None = None) -> Iterator[str]:
-    """A part of a text in pieces that are encoded as they would be within the whole."""
+    """A part of a text in pieces whose tokens are those of the part."""
     end = len(text) if end is None else end
     while start < end:
-        cut = _CUT.search(text, min(start + _BLOCK, end), end)
-        stop = cut.start() if cut else end
+        split = _SPLIT.search(text, min(start + _BLOCK, end), end)
+        stop = split.start() if split else end
         yield without_halves(text[start:stop])
         start = stop
 
@@ -121,7 +131,7 @@ class HuggingTokenizer(Tokenizer):
     """A tokenizer of the package `tokenizers`.
 
     Args:
-        engine: the package's own, built by this program and never from somebody's file.
+        engine: the package's own object, which is never read from somebody's file.
     """
 
     def __init__(self, engine: Any) -> None:
@@ -130,13 +140,13 @@ class HuggingTokenizer(Tokenizer):
     def encode_blocks(
         self, text: str, skip_unknown: bool = False, start: int = 0, end: int | None = None
     ) -> Iterator[IdArray]:
-        """See Tokenizer; nothing is unknown, or has an id for that."""
+        """See Tokenizer; what is unknown has an id."""
         kind = id_type(self.vocab_size)
         for block in blocks(text, start, end):
             [encoding] = self.engine.encode_batch_fast([block], add_special_tokens=False)
             yield np.array(encoding.ids, dtype=kind)
 
     def to_file(self) -> bytes:
-        """What `tokenizers.Tokenizer.from_file` reads."""
+        """See Tokenizer; `tokenizers.Tokenizer.from_file` can read it."""
         written: str = self.engine.to_str()
         return written.encode()

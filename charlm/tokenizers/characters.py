@@ -1,4 +1,4 @@
-"""Characters to ids and back, numbered in code point order."""
+"""Characters to ids and back, in the order of their code points; their counts, and how each is shown."""
 
 import json
 import unicodedata
@@ -8,9 +8,10 @@ from typing import Any, Self
 import numpy as np
 
 from charlm.errors import CheckpointError, CorpusError
+from charlm.files import is_utf8
 from charlm.tokenizers.base import IdArray, Tokenizer, id_type
 
-# Characters worked on at a time: what is made of them stays in the processor's cache, whatever the text's length.
+# Characters at a time, so that what is computed of them stays in the processor's cache, however long the text is.
 _BLOCK = 1 << 16
 
 
@@ -21,7 +22,7 @@ def _blocks(text: str, start: int = 0, end: int | None = None) -> Iterator[str]:
 
 
 def _code_points(text: str) -> np.ndarray[Any, np.dtype[np.unsignedinteger[Any]]]:
-    """The characters of `text` as numbers, (N,), in the smallest of 1, 2 and 4 bytes that fits them all."""
+    """The code points of a text, (N,), in the smallest of 1, 2 and 4 bytes that holds them all."""
     try:
         return np.frombuffer(text.encode("latin-1"), dtype=np.uint8)
     except UnicodeEncodeError:
@@ -32,8 +33,8 @@ def _code_points(text: str) -> np.ndarray[Any, np.dtype[np.unsignedinteger[Any]]
 
 
 def _distinct(text: str) -> set[str]:
-    """The characters that occur in `text`."""
-    narrow, wide = b"", np.zeros(0x110000, dtype=bool)  # Latin-1, where taking out the known ones is fastest; the rest
+    """The distinct characters of a text."""
+    narrow, wide = b"", np.zeros(0x110000, dtype=bool)  # Latin-1, where deleting known ones is fastest; all others
     for block in _blocks(text):
         points = _code_points(block)
         if points.itemsize == 1:
@@ -43,18 +44,37 @@ def _distinct(text: str) -> set[str]:
     return {*narrow.decode("latin-1"), *map(chr, np.flatnonzero(wide))}
 
 
+def count_characters(text: str) -> list[tuple[str, int]]:
+    """Characters with their counts, the most common first, ties in the order of their code points.
+
+    Args:
+        text: any text; lone surrogates are counted like other characters.
+
+    Returns:
+        (character, count) pairs; empty for an empty text.
+    """
+    counts = np.zeros(0, dtype=np.int64)
+    for block in _blocks(text):
+        found = np.bincount(_code_points(block), minlength=len(counts))
+        found[: len(counts)] += counts
+        counts = found
+    present = np.flatnonzero(counts)
+    order = present[np.argsort(-counts[present], kind="stable")]
+    return [(chr(code), int(counts[code])) for code in order]
+
+
 class CharSpeller:
-    """Writes a text on, a character at a time."""
+    """See Speller."""
 
     def __init__(self, tokens: list[str]) -> None:
         self.take = tokens.__getitem__
 
 
 class CharTokenizer(Tokenizer):
-    """One id a character.
+    """One id for each character.
 
     Args:
-        tokens: the distinct characters; their positions are their ids.
+        tokens: the distinct characters in the order of their ids.
     """
 
     level = "char"
@@ -64,13 +84,13 @@ class CharTokenizer(Tokenizer):
         if len(set(self.tokens)) != len(self.tokens) or any(len(token) != 1 for token in self.tokens):
             raise CheckpointError("a character tokenizer needs distinct single characters")
         points = _code_points("".join(self.tokens))
-        # By code point; unknown ones have `vocab_size`, as has the last place, where all beyond it are looked up.
+        # Ids by code point; unknown ones have `vocab_size`, as has the last, which stands for all beyond it.
         self._ids = np.full(int(points.max(initial=0)) + 2, self.vocab_size, dtype=id_type(self.vocab_size + 1))
         self._ids[points] = np.arange(self.vocab_size)
 
     @classmethod
     def fit(cls, text: str) -> Self:
-        """The tokenizer of all characters in `text`."""
+        """The tokenizer of all characters of a text."""
         return cls(sorted(_distinct(text)))
 
     def encode(self, text: str, skip_unknown: bool = False) -> IdArray:
@@ -95,7 +115,7 @@ class CharTokenizer(Tokenizer):
             yield ids.astype(id_type(self.vocab_size), copy=False)
 
     def count(self, text: str, start: int = 0, end: int | None = None) -> int:
-        """See Tokenizer; nothing needs to be read for it."""
+        """See Tokenizer."""
         return (len(text) if end is None else end) - start
 
     def _lookup(self, text: str) -> IdArray:
@@ -103,11 +123,11 @@ class CharTokenizer(Tokenizer):
         return self._ids.take(_code_points(text), mode="clip")
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`."""
+        """See Tokenizer."""
         return "".join([self.tokens[i] for i in ids])
 
     def unknown(self, text: str) -> list[str]:
-        """The distinct characters of `text` that have no id, in order of appearance."""
+        """See Tokenizer."""
         found: dict[str, None] = {}
         for block in _blocks(text):
             places = np.flatnonzero(self._lookup(block) == self.vocab_size)
@@ -124,7 +144,7 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """A tokenizer from tokenizer.json's content.
+        """The tokenizer in the content of tokenizer.json.
 
         Raises:
             CheckpointError: the content is not a character tokenizer.
@@ -132,24 +152,18 @@ class CharTokenizer(Tokenizer):
         tokens = data.get("tokens") if isinstance(data, Mapping) else None
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise CheckpointError("tokenizer.json does not hold a list of characters under 'tokens'")
-        if any("\ud800" <= token <= "\udfff" for token in tokens):  # no file and no page could take its text
+        if not is_utf8("".join(tokens)):  # no file and no page could take its text
             raise CheckpointError("tokenizer.json holds half a character (a lone surrogate) among its tokens")
         return cls(tokens)
 
 
 SIGNS = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍", "\xa0": "⍽", "\x7f": "␡"}
-NAMES = {
-    " ": "space",
-    "\n": "line end",
-    "\t": "tab",
-    "\r": "carriage return",
-    "\xa0": "no-break space",
-}
+NAMES = {" ": "space", "\n": "line end", "\t": "tab", "\r": "carriage return", "\xa0": "no-break space"}
 UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs")
 
 
 def visible(character: str) -> str:
-    """One character as something that can be seen: `␣` for a space, `U+200B` for what has no sign."""
+    """One character as something visible: `␣` for a space, `U+200B` for what has no sign."""
     if character in SIGNS:
         return SIGNS[character]
     if character < " ":
@@ -161,10 +175,10 @@ def visible(character: str) -> str:
 
 
 def visible_line(text: str, blank: str = "·") -> str:
-    """A text as one line: blanks as `blank`, line ends and the rest as their signs."""
+    """A text as one visible line: spaces as `blank`, line endings and all else as `visible` has them."""
     return "".join(blank if character == " " else visible(character) for character in text)
 
 
 def called(character: str) -> str:
-    """What to call a character where its sign says too little: its Unicode name, or its number."""
+    """The name of a character, where its sign says too little: its Unicode name, or its code point."""
     return NAMES.get(character) or unicodedata.name(character, f"U+{ord(character):04X}").lower()

@@ -1,8 +1,8 @@
-"""Subwords to ids and back: byte-pair encoding (Sennrich et al. 2016) over bytes, so that any text can be written."""
+"""Subwords to ids and back: byte-pair encoding (Sennrich et al. 2016) of bytes, which can write any text."""
 
 import codecs
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Self
 
@@ -12,22 +12,22 @@ from charlm.tokenizers.base import HuggingTokenizer, IdArray, blocks, package
 BYTES = 256
 MOST_SUBWORD = 32  # bytes of a token
 MOST_TOKENS, CHARACTERS_A_TOKEN = 8192, 500
-# What is never joined into one token: letters with the blank before them, digits, signs, blanks. A row of them has an
-# end, so that no text makes a training of the tokenizer take long.
-APART = (
+# The pieces of a text across which no bytes are merged: letters with the space before them, digits, signs, white space.
+# Their length is bounded, so that no text makes training the tokenizer slow.
+PIECE = (
     r"'(?:[sdmt]|ll|ve|re)(?![\p{L}\p{M}])| ?[\p{L}\p{M}]{1,32}| ?\p{N}{1,32}| ?[^\s\p{L}\p{M}\p{N}]{1,32}"
     r"|\s{1,32}(?!\S)|\s{1,32}"
 )
 
 
 def default_size(characters: int) -> int:
-    """How many tokens are good for a training text of so many characters."""
+    """A good vocabulary size for a training text of so many characters."""
     return min(MOST_TOKENS, BYTES + characters // CHARACTERS_A_TOKEN)
 
 
 @cache
 def byte_signs() -> dict[str, int]:
-    """The signs that stand for bytes in a vocabulary of the package, in the order of their ids, and the bytes."""
+    """The characters that stand for bytes in the package's vocabularies, in the order of their ids, and the bytes."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]  # GPT-2's alphabet
     others = [byte for byte in range(BYTES) if byte not in plain]
     signs = {chr(byte): byte for byte in plain} | {chr(BYTES + place): byte for place, byte in enumerate(others)}
@@ -35,14 +35,14 @@ def byte_signs() -> dict[str, int]:
 
 
 class BPETokenizer(HuggingTokenizer):
-    """One id a byte, and one a merge of two tokens, in the order in which they were learned.
+    """One id for each byte, and one for each merge of two tokens, in the order in which they were learned.
 
     Args:
         merges: pairs of earlier tokens, written with `byte_signs`.
 
     Attributes:
         written: the tokens in the order of their ids, as the package writes them.
-        bytes: what they stand for.
+        bytes: the bytes of each token.
     """
 
     level = "bpe"
@@ -65,19 +65,19 @@ class BPETokenizer(HuggingTokenizer):
 
     @classmethod
     def fit(cls, text: str, size: int = 0, end: int | None = None) -> Self:
-        """The tokenizer of the pairs that a text has most of.
+        """The tokenizer of the most frequent pairs of a text.
 
         Args:
-            text: to learn from.
-            size: tokens, the 256 bytes included; 0: `default_size`. A short text may have fewer.
-            end: where the part ends that is learned from.
+            text: the merges are learned from it.
+            size: of the vocabulary, the 256 bytes included; 0: `default_size`. A short text may have fewer.
+            end: where the part ends that is learned from, in characters.
 
         Raises:
-            ConfigError: fewer tokens than there are bytes.
+            ConfigError: the vocabulary is too small for all bytes.
         """
         size = size or default_size(len(text) if end is None else end)
         if size < BYTES:
-            raise ConfigError(f"vocab_size {size} is too small for subwords; take {BYTES} or more, or 0")
+            raise ConfigError(f"vocab_size {size} is too small for subwords; set {BYTES} or more, or 0")
         tokenizers = package()
         engine = _engine({}, [])
         trainer = tokenizers.trainers.BpeTrainer(
@@ -85,73 +85,69 @@ class BPETokenizer(HuggingTokenizer):
             special_tokens=[], show_progress=False,
         )  # fmt: skip
         engine.train_from_iterator(blocks(text, 0, end), trainer)
-        return cls(_distinct(_merges(engine)))
+        return cls(_distinct(json.loads(engine.to_str())["model"]["merges"]))
 
     def unknown(self, text: str) -> list[str]:
-        """See Tokenizer: there is nothing that cannot be written."""
+        """See Tokenizer; nothing is unknown."""
         return []
 
     def read(self, prompt: str) -> IdArray:
-        """See Tokenizer; a blank at the end is left to the next token, which begins with one."""
-        return self.encode(prompt[:-1] if _ends_blank(prompt) else prompt)
+        """See Tokenizer; a space at the end is left out, because the next token begins with one."""
+        return self.encode(prompt[:-1] if _ends_with_space(prompt) else prompt)
 
     def speller(self, before: str = "") -> "BPESpeller":
         """See Tokenizer."""
-        return BPESpeller(self.bytes, _ends_blank(before))
+        return BPESpeller(self.bytes, _ends_with_space(before))
 
 
 class BPESpeller:
-    """Writes a text on; bytes wait until their character is whole, and become U+FFFD where they are none.
+    """See Speller; bytes wait until their character is complete, and invalid ones become U+FFFD.
 
     Args:
-        written: the bytes of each token.
-        has_blank: whether the blank that the first token may begin with stands there already.
+        token_bytes: the bytes of each token.
+        has_space: whether the text so far ends with the space that the first token may begin with.
     """
 
-    def __init__(self, written: Sequence[bytes], has_blank: bool = False) -> None:
-        self._bytes, self._has_blank = written, has_blank
+    def __init__(self, token_bytes: Sequence[bytes], has_space: bool = False) -> None:
+        self._bytes, self._has_space = token_bytes, has_space
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def take(self, chosen: int) -> str:
         """See Speller."""
         piece = self._decoder.decode(self._bytes[chosen])
-        if piece and self._has_blank:
-            self._has_blank = False
+        if piece and self._has_space:
+            self._has_space = False
             return piece.removeprefix(" ")
         return piece
 
 
-def _ends_blank(prompt: str) -> bool:
-    """Whether a prompt ends with one blank after something that is seen."""
+def _ends_with_space(prompt: str) -> bool:
+    """Whether a prompt ends with one space after something that is not white space."""
     return prompt.endswith(" ") and not prompt[-2:-1].isspace() and len(prompt) > 1
 
 
 def _shown(token: bytes) -> str:
-    """A token's text; the bytes of one that is no whole text."""
+    """A token as it is shown: its text, or its bytes if they are not whole characters."""
     try:
         return token.decode()
     except UnicodeDecodeError:
         return f"<{token.hex(' ')}>"
 
 
-def _merges(engine: Any) -> list[tuple[str, str]]:
-    return [(first, second) for first, second in json.loads(engine.to_str())["model"]["merges"]]
-
-
-def _distinct(merges: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The first merge into each token: one way to it is enough."""
+def _distinct(merges: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The first merge into each token; further ones into the same token are dropped."""
     firsts: dict[str, tuple[str, str]] = {}
-    for merge in merges:
-        firsts.setdefault("".join(merge), merge)
+    for first, second in merges:
+        firsts.setdefault(first + second, (first, second))
     return list(firsts.values())
 
 
 def _engine(ids: dict[str, int], merges: Sequence[tuple[str, str]]) -> Any:
-    """The package's tokenizer of a vocabulary and merges."""
+    """The tokenizer of the package for a vocabulary and merges."""
     tokenizers = package()
-    cut = tokenizers.pre_tokenizers
+    pre = tokenizers.pre_tokenizers
     engine = tokenizers.Tokenizer(tokenizers.models.BPE(ids, list(merges)))
-    apart = cut.Split(tokenizers.Regex(APART), "isolated")
-    engine.pre_tokenizer = cut.Sequence([apart, cut.ByteLevel(add_prefix_space=False, use_regex=False)])
+    split = pre.Split(tokenizers.Regex(PIECE), "isolated")
+    engine.pre_tokenizer = pre.Sequence([split, pre.ByteLevel(add_prefix_space=False, use_regex=False)])
     engine.decoder = tokenizers.decoders.ByteLevel()
     return engine

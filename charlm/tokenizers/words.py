@@ -1,4 +1,4 @@
-"""Words to ids and back."""
+"""Words to ids and back, as text that is written and spaced as people do it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
@@ -6,8 +6,10 @@ from typing import Any, Self
 from charlm.errors import CheckpointError, ConfigError
 from charlm.tokenizers.base import HuggingTokenizer, IdArray, blocks, package
 
-LINE_ENDS = ("\n", "<eos>")
-# WikiText's signs for what stands between two halves of a word or number.
+UNKNOWN, LINE_END = "<unk>", "<eos>"
+LINE_ENDS = ("\n", LINE_END)
+MOST_WORD = 64  # characters; a longer word is unknown, so that the file of a vocabulary is of bounded size
+# WikiText's tokens for what joins two halves of a word or number.
 JOINTS = {"@-@": "-", "@,@": ",", "@.@": "."}
 CLITICS = ("s", "t", "re", "ve", "ll", "d", "m")
 CLOSING = frozenset(",.;:!?%)]}”’»…、。，！？；：）」』")
@@ -18,52 +20,51 @@ ENDS_SENTENCE = frozenset(".!?")
 
 
 def is_clitic(word: str) -> bool:
-    """Whether a word is what an apostrophe and letters add to another: 's, n't's 't, 'll."""
+    """Whether a word is a clitic, an apostrophe and letters that attach to the word before: 's, 't, 'll."""
     return word[:1] in ("'", "’") and word[1:].lower() in CLITICS
 
 
 class Joiner:
-    """Writes words one after the other, with a blank before each that needs one.
+    """Joins words to text, with a space before each word that needs one.
 
     Args:
-        capitals: whether all words are in small letters and get their capitals back: at the beginning of a sentence,
-            and "I".
+        capitals: whether all words are in lower case and get capitals at the beginning of a sentence, and "I".
     """
 
     def __init__(self, capitals: bool) -> None:
         self._capitals = capitals
         self._last = ""
-        self._is_glued = True  # what comes stands right after what is written
-        self._begins = True  # a sentence does
+        self._no_space = True  # after the text so far
+        self._begins = True  # the next word begins a sentence
         self._open: set[str] = set()  # quotes
 
     def take(self, word: str) -> str:
-        """The word as it stands in the text, with the blank before it."""
-        blank = "" if self._is_glued or self._clings(word) else " "
+        """The word as it is written in the text, with the space before it."""
+        space = "" if self._no_space or self._joins_left(word) else " "
         written = self._written(word)
-        self._is_glued = self._holds(word)
-        self._note(word)
+        self._no_space = self._joins_right(word)
+        self._update(word)
         self._last = word
-        return blank + written
+        return space + written
 
     def rest(self, before: str) -> None:
-        """Stand after `before`, whose words were all taken: a blank at its end is the one before the next word."""
-        self._is_glued = self._is_glued or before[-1:].isspace()
+        """Continue after `before`, whose words were all taken: white space at its end is that of the next word."""
+        self._no_space = self._no_space or before[-1:].isspace()
 
     def _closes(self, word: str) -> bool:
-        """Whether a quote that opens and closes alike closes here; after an s it may be a possessive."""
-        return word in self._open or (word == "'" and self._last[-1:] == "s" and not self._is_glued)
+        """Whether a quote whose two forms are the same closes here; after an s it may be a possessive."""
+        return word in self._open or (word == "'" and self._last[-1:] == "s" and not self._no_space)
 
-    def _clings(self, word: str) -> bool:
-        """Whether no blank stands before it."""
+    def _joins_left(self, word: str) -> bool:
+        """Whether no space precedes the word."""
         if word in LINE_ENDS or word in JOINTS or (word in QUOTES and self._closes(word)):
             return True
         if is_clitic(word):
             return self._last[-1:].isalnum() or self._last == "<unk>"
         return (word[:1] in CLOSING and not any(map(str.isalnum, word))) or self._is_tight(word)
 
-    def _holds(self, word: str) -> bool:
-        """Whether no blank stands after it."""
+    def _joins_right(self, word: str) -> bool:
+        """Whether no space follows the word."""
         if word in QUOTES:
             return not self._closes(word)
         return word in LINE_ENDS or word in JOINTS or word in OPENING or self._is_tight(word)
@@ -81,8 +82,8 @@ class Joiner:
             return word[0].upper() + word[1:]
         return word
 
-    def _note(self, word: str) -> None:
-        """Remember what of the word decides how the next ones are written."""
+    def _update(self, word: str) -> None:
+        """Update what decides how the next words are written."""
         if word in LINE_ENDS:
             if self._last in LINE_ENDS:  # a new paragraph
                 self._begins = True
@@ -99,25 +100,21 @@ class Joiner:
             self._begins = False
 
 
-UNKNOWN, LINE_END = "<unk>", "<eos>"
-# A longer word is unknown: it is no word, and the file of a vocabulary has an end.
-MOST_WORD = 64
 LETTER = r"[\p{L}\p{M}\p{N}]"
 CLITIC = rf"['’](?i:s|t|re|ve|ll|d|m)(?!{LETTER})"
-# Within a word: an apostrophe that begins no clitic, a hyphen, a full stop; and between digits what they are parted by.
+# Within a word: an apostrophe that begins no clitic, a hyphen, a full stop; between digits also a comma or a colon.
 INNER = rf"(?:(?!{CLITIC})['’]|[-.]|(?<=\p{{N}})[,:](?=\p{{N}}))"
-# A word, or what is none: the unknown, WikiText's joints, a clitic, a line end, a row of the same sign, one sign.
-APART = rf"<unk>|@[-,.]@|{CLITIC}|{LETTER}+(?:{INNER}{LETTER}+)*|\n|([-.*=~!?])\1{{0,31}}|[^\s]"
-RULES = ("lower", "cased", "spaces")
+# One token: the unknown word, a joint of WikiText, a clitic, a word, a line ending, a run of one sign, any other sign.
+TOKEN = rf"<unk>|@[-,.]@|{CLITIC}|{LETTER}+(?:{INNER}{LETTER}+)*|\n|([-.*=~!?])\1{{0,31}}|[^\s]"
 
 
 class WordTokenizer(HuggingTokenizer):
-    """One id a word or sign; `<unk>`, id 0, for all that are not in the vocabulary.
+    """One id for each word or sign; `<unk>`, id 0, for all that are not in the vocabulary.
 
     Args:
-        tokens: the distinct words; their positions are their ids, the first is `<unk>`.
-        rule: where a text is cut: `lower` and `cased` keep signs and line ends apart from words, the first after
-            turning capitals into small letters; `spaces` takes what stands between blanks, and `<eos>` for a line end.
+        tokens: the distinct words in the order of their ids; the first is `<unk>`.
+        rule: how a text is split: `lower` and `cased` separate words, signs and line endings, the first after
+            conversion to lower case; `spaces` splits at white space, with `<eos>` for a line ending.
     """
 
     level = "word"
@@ -135,14 +132,14 @@ class WordTokenizer(HuggingTokenizer):
 
     @classmethod
     def fit(cls, text: str, rule: str, min_count: int = 1, most: int = 0, end: int | None = None) -> Self:
-        """The tokenizer of a text's words.
+        """The tokenizer of the words of a text.
 
         Args:
-            text: with the words.
+            text: the words are taken from it.
             rule: see the class.
             min_count: how often a word must occur.
-            most: tokens of the vocabulary, `<unk>` included, rarer ones left out; 0: no limit.
-            end: where the part ends that is counted.
+            most: limit of the vocabulary, `<unk>` included; the rarest words are left out; 0: no limit.
+            end: where the part ends that is counted, in characters.
 
         Raises:
             ConfigError: no word is left.
@@ -152,7 +149,7 @@ class WordTokenizer(HuggingTokenizer):
             vocab_size=len(text) + 1, min_frequency=min_count, special_tokens=[], show_progress=False
         )
         engine.train_from_iterator(blocks(text, 0, end), trainer)
-        counted = engine.get_vocab()  # numbered from the most frequent on, equally frequent ones by the alphabet
+        counted = engine.get_vocab()  # in the order of frequency, equally frequent ones of the alphabet
         words = [word for word in sorted(counted, key=counted.get) if word != UNKNOWN and len(word) <= MOST_WORD]
         if not words:
             raise ConfigError(f"no word occurs {min_count} times in the training part; make min_count smaller")
@@ -160,16 +157,17 @@ class WordTokenizer(HuggingTokenizer):
 
     def words(self, text: str) -> Iterator[str]:
         """The words of a text, whether they have an id or not."""
-        cut, change = self.engine.pre_tokenizer, self.engine.normalizer
+        split, normalize = self.engine.pre_tokenizer, self.engine.normalizer
         for block in blocks(text):
-            yield from (word for word, _ in cut.pre_tokenize_str(change.normalize_str(block) if change else block))
+            normalized = normalize.normalize_str(block) if normalize else block
+            yield from (word for word, _ in split.pre_tokenize_str(normalized))
 
     def typed(self, prompt: str) -> Iterator[str]:
-        """The words of a prompt; by `spaces`, signs are taken off an unknown one, as people type them at it."""
-        apart = _cut("cased")
+        """The words of a prompt; by `spaces`, signs are split off an unknown word, as people type none before them."""
+        split = _pre_tokenizer("cased")
         for word in self.words(prompt):
             if self.rule == "spaces" and word not in self._known and word != LINE_END:
-                yield from (part for part, _ in apart.pre_tokenize_str(word))
+                yield from (part for part, _ in split.pre_tokenize_str(word))
             else:
                 yield word
 
@@ -191,11 +189,11 @@ class WordTokenizer(HuggingTokenizer):
 
 
 class WordSpeller:
-    """Writes a text on, a word at a time.
+    """See Speller.
 
     Args:
-        tokens: in the order of their ids.
-        joiner: stands at the end of what is written.
+        tokens: the words in the order of their ids.
+        joiner: has taken the text so far.
     """
 
     def __init__(self, tokens: Sequence[str], joiner: Joiner) -> None:
@@ -206,19 +204,19 @@ class WordSpeller:
         return self._joiner.take(self._tokens[chosen])
 
 
-def _cut(rule: str) -> Any:
-    """What cuts a text into words."""
+def _pre_tokenizer(rule: str) -> Any:
+    """The pre-tokenizer that splits a text into words."""
     pre_tokenizers = package().pre_tokenizers
     if rule == "spaces":
         return pre_tokenizers.WhitespaceSplit()
-    return pre_tokenizers.Split(package().Regex(APART), "removed", invert=True)
+    return pre_tokenizers.Split(package().Regex(TOKEN), "removed", invert=True)
 
 
 def _engine(rule: str, ids: dict[str, int]) -> Any:
-    """The package's tokenizer of a rule and a vocabulary."""
+    """The tokenizer of the package for a rule and a vocabulary."""
     tokenizers = package()
     engine = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token=UNKNOWN))
-    engine.pre_tokenizer = _cut(rule)
+    engine.pre_tokenizer = _pre_tokenizer(rule)
     if rule == "spaces":
         engine.normalizer = tokenizers.normalizers.Replace("\n", f" {LINE_END} ")
     elif rule == "lower":

@@ -4,7 +4,8 @@ import ctypes
 import sys
 from typing import Any
 
-from charlm.data.catalog import data_dir, sweep_texts
+from charlm.data.catalog import data_dir
+from charlm.data.text_store import sweep_texts
 from charlm.jobs.service import Jobs
 from charlm.public import VisitorJobs, VisitorRuns, VisitorServing
 from charlm.public.eviction import evict

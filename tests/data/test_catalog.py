@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from charlm.config import CorpusConfig
-from charlm.data import catalog
+from charlm.data import catalog, text_store
 from charlm.data import corpus as corpus_module
 from charlm.data.catalog import ENTRIES
 from charlm.data.corpus import corpus_from_text, text_sha256
@@ -62,7 +62,7 @@ def test_every_entry_is_complete() -> None:
 def test_options_clean_a_catalog_text() -> None:
     corpus = catalog.load_corpus("sherlock", CorpusConfig(lowercase=True))
     assert corpus.text.startswith("adventure  i.")
-    assert corpus.repairs == ("capitals made small",)
+    assert corpus.repairs == ("converted to lower case",)
 
 
 def test_an_unknown_key_gets_the_nearest() -> None:
@@ -104,7 +104,7 @@ def test_files_are_found_by_their_content(entry: catalog.CatalogEntry, tmp_path:
     corpus = catalog.load_corpus(entry.key, PLAIN, tmp_path)
     assert corpus.sha256 == (entry.text_sha256 or entry.sha256)
     assert (corpus.name, corpus.key, corpus.about) == (entry.title, entry.key, entry.about)
-    assert catalog.recall(corpus.sha256, tmp_path) == corpus
+    assert text_store.recall(corpus.sha256, tmp_path) == corpus
 
 
 @NEEDS_FILES
@@ -112,19 +112,19 @@ def test_a_benchmark_brings_its_own_split(tmp_path: Path) -> None:
     corpus = catalog.load_corpus("wikitext-2", PLAIN, tmp_path)
     assert (len(corpus.text), corpus.held_out) == (13_155_647, (1_120_192, 1_255_018))
     assert corpus.sha256 == catalog.find_entry("wikitext-2").sha256
-    assert catalog.recall(corpus.sha256, tmp_path) == corpus
+    assert text_store.recall(corpus.sha256, tmp_path) == corpus
     small = catalog.load_corpus("wikitext-2", CorpusConfig(drop_newlines=True), tmp_path)
-    assert small.held_out == (1_120_192 - 3760, 1_255_018 - 4358) and "36,718 line ends" in small.repairs[0]
+    assert small.held_out == (1_120_192 - 3760, 1_255_018 - 4358) and "36,718 line endings" in small.repairs[0]
 
 
 def test_a_texts_own_split_is_kept(tmp_path: Path) -> None:
     corpus = replace(corpus_from_text("abcdef" * 20, "a", PLAIN), held_out=(30, 20))
-    catalog.remember(corpus, tmp_path)
-    assert catalog.recall(corpus.sha256, tmp_path) == corpus
+    text_store.remember(corpus, tmp_path)
+    assert text_store.recall(corpus.sha256, tmp_path) == corpus
     for odd in ([30], [30, 91], [30, -1], ["30", 20], "30", {"a": 1}, None):
         about = tmp_path / "texts" / f"{corpus.sha256}.json"
         about.write_text(json.dumps({"name": "a", "held_out": odd}))
-        recalled = catalog.recall(corpus.sha256, tmp_path)
+        recalled = text_store.recall(corpus.sha256, tmp_path)
         assert recalled is not None and recalled.held_out is None
 
 
@@ -146,37 +146,37 @@ def test_anna_with_and_without_the_licence() -> None:
 
 def test_a_text_is_remembered_and_recalled(tmp_path: Path) -> None:
     corpus = corpus_from_text("ab\0\r\nc 😀", "aunt.txt", CorpusConfig(lf=False))
-    catalog.remember(corpus, tmp_path)
-    catalog.remember(corpus, tmp_path)
-    assert catalog.recall(corpus.sha256, tmp_path) == corpus
+    text_store.remember(corpus, tmp_path)
+    text_store.remember(corpus, tmp_path)
+    assert text_store.recall(corpus.sha256, tmp_path) == corpus
     assert sorted(path.suffix for path in (tmp_path / "texts").iterdir()) == [".json", ".txt"]
 
 
 def test_a_damaged_text_is_not_recalled_but_a_lost_name_does_no_harm(tmp_path: Path) -> None:
     corpus = corpus_from_text("abc", "aunt.txt", PLAIN)
-    catalog.remember(corpus, tmp_path)
+    text_store.remember(corpus, tmp_path)
     (tmp_path / "texts" / f"{corpus.sha256}.json").write_text("[")
-    recalled = catalog.recall(corpus.sha256, tmp_path)
+    recalled = text_store.recall(corpus.sha256, tmp_path)
     assert recalled is not None and recalled.name == f"text {corpus.sha256[:8]}"
     (tmp_path / "texts" / f"{corpus.sha256}.txt").write_text("abd")
-    assert catalog.recall(corpus.sha256, tmp_path) is None
+    assert text_store.recall(corpus.sha256, tmp_path) is None
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n", "0" * 64])
 def test_only_fingerprints_are_looked_up(name: str, tmp_path: Path) -> None:
-    assert catalog.recall(name, tmp_path) is None
+    assert text_store.recall(name, tmp_path) is None
 
 
 def test_a_shipped_runs_corpus_is_recalled_out_of_the_package(tmp_path: Path) -> None:
     sherlock = catalog.load_corpus("sherlock", PLAIN)
-    assert catalog.recall(sherlock.sha256, tmp_path) == sherlock
+    assert text_store.recall(sherlock.sha256, tmp_path) == sherlock
     assert not tmp_path.joinpath("texts").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CorpusError, match="cannot be kept in"):
-        catalog.remember(corpus_from_text("abc", "a", PLAIN), tmp_path / "file")
+    with pytest.raises(CorpusError, match="cannot be stored in"):
+        text_store.remember(corpus_from_text("abc", "a", PLAIN), tmp_path / "file")
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,9 +184,9 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
         yield text[:1].encode()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(catalog, "utf8_blocks", full)
+    monkeypatch.setattr(text_store, "utf8_blocks", full)
     with pytest.raises(CorpusError, match="No space left on device; make room there, or let CHARLM_DATA"):
-        catalog.remember(corpus_from_text("abc", "a", PLAIN), tmp_path)
+        text_store.remember(corpus_from_text("abc", "a", PLAIN), tmp_path)
     assert list((tmp_path / "texts").iterdir()) == []
 
 
@@ -195,8 +195,8 @@ def test_long_texts_are_kept_block_by_block(tmp_path: Path, monkeypatch: pytest.
     text = "Fünf Füchse 🦊 und 日本.\n" * 9
     corpus = corpus_from_text(text, "a", PLAIN)
     assert corpus.sha256 == hashlib.sha256(text.encode()).hexdigest()
-    catalog.remember(corpus, tmp_path)
-    assert catalog.recall(corpus.sha256, tmp_path) == corpus
+    text_store.remember(corpus, tmp_path)
+    assert text_store.recall(corpus.sha256, tmp_path) == corpus
 
 
 def test_data_dir_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.data import statistics
-from charlm.data.statistics import count_characters
+from charlm.tokenizers import characters
+from charlm.tokenizers.characters import count_characters
 
 
 def test_the_most_common_comes_first_and_ties_go_by_code_point() -> None:
@@ -25,5 +25,5 @@ def test_counts_are_those_of_a_counter(text: str) -> None:
 
 
 def test_blocks_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "_BLOCK", 3)
+    monkeypatch.setattr(characters, "_BLOCK", 3)
     assert dict(count_characters("abc\ud800é€bca😀")) == Counter("abc\ud800é€bca😀")

@@ -45,7 +45,7 @@ def test_unicode_form_is_told_only_where_it_changed() -> None:
     config = CorpusConfig(nfc=True)
     assert clean("plain", config) == ("plain", [])
     assert clean("é\nè", config) == ("é\nè", [])
-    assert clean("e\u0301\ne\u0300", config) == ("é\nè", ["made Unicode NFC, 2 characters fewer"])
+    assert clean("e\u0301\ne\u0300", config) == ("é\nè", ["converted to Unicode NFC, 2 characters fewer"])
 
 
 @settings(deadline=None)

@@ -46,7 +46,7 @@ def test_clean_text_passes_untouched() -> None:
 @pytest.mark.parametrize(
     ("codec", "mark", "note"),
     [
-        ("utf-8", b"\xef\xbb\xbf", "BOM taken off"),
+        ("utf-8", b"\xef\xbb\xbf", "byte order mark removed"),
         ("utf-16-le", b"\xff\xfe", "UTF-16 read"),
         ("utf-16-be", b"\xfe\xff", "UTF-16 read"),
         ("utf-32-le", b"\xff\xfe\0\0", "UTF-32 read"),
@@ -87,7 +87,7 @@ def test_damaged_utf8_is_mended_and_counted() -> None:
     text = "Grüße aus Köln, schöne Städte. " * 5
     corpus = read(text.encode() + b"\xff\xfe!" + "\ufffd".encode())
     assert corpus.text == text + "\ufffd\ufffd!\ufffd"
-    assert corpus.repairs == ("2 damaged places, not valid UTF-8, replaced by \ufffd",)
+    assert corpus.repairs == ("2 invalid UTF-8 sequences replaced by \ufffd",)
 
 
 @settings(deadline=None)
@@ -132,7 +132,7 @@ def test_formats_people_upload_by_mistake_are_named() -> None:
         ("\ufeff", "a.txt is empty"),
         ("x", "one character, 'x'"),
         ("zzzz" * 3000, "is 'z' 12,000 times"),
-        (" \n \n", "only blanks"),
+        (" \n \n", "only white space"),
     ],
 )
 def test_too_little_is_refused(data: str, said: str) -> None:
@@ -146,7 +146,7 @@ def test_bytes_of_no_encoding_are_refused() -> None:
 
 def test_other_suffixes_are_read_if_they_are_clean_unicode() -> None:
     assert read("def f(): ...\n", "code.py").text == "def f(): ...\n"
-    assert "take .txt, .md, .csv" in refusal("café".encode("latin-1"), "notes.xyz")
+    assert "use .txt, .md, .csv" in refusal("café".encode("latin-1"), "notes.xyz")
 
 
 def test_gzip_is_unpacked_by_its_content() -> None:
@@ -194,7 +194,7 @@ def test_files_are_read_and_what_is_wrong_with_them_said(tmp_path: Path) -> None
 
 def test_line_ends_become_lf_unless_not_wanted() -> None:
     corpus = read("a\r\nb\rc\n")
-    assert (corpus.text, corpus.repairs) == ("a\nb\nc\n", ("2 line ends made LF",))
+    assert (corpus.text, corpus.repairs) == ("a\nb\nc\n", ("2 line endings converted to LF",))
     assert read("a\r\nb", config=CorpusConfig(lf=False)).text == "a\r\nb"
     assert read("a\r\nb\rc\n", config=CorpusConfig(drop_newlines=True)).text == "abc"
 
@@ -202,13 +202,13 @@ def test_line_ends_become_lf_unless_not_wanted() -> None:
 def test_capitals_and_unicode_form() -> None:
     corpus = read("CAFE\u0301", config=CorpusConfig(nfc=True, lowercase=True))
     assert corpus.text == "café"
-    assert corpus.repairs == ("made Unicode NFC, 1 characters fewer", "capitals made small")
+    assert corpus.repairs == ("converted to Unicode NFC, 1 characters fewer", "converted to lower case")
 
 
 def test_gutenbergs_frame_is_taken_off() -> None:
     corpus = read(GUTENBERG.replace("\n", "\r\n"))
     assert corpus.text == "Once upon a time.\n"
-    assert corpus.repairs[0] == "Project Gutenberg header and footer taken off"
+    assert corpus.repairs[0] == "Project Gutenberg header and footer removed"
     assert read(GUTENBERG, config=CorpusConfig(strip_gutenberg=False)).text == GUTENBERG
 
 
@@ -240,7 +240,7 @@ def test_a_csv_gives_its_text_column() -> None:
 def test_dropped_line_ends_leave_the_separator() -> None:
     config = CorpusConfig(drop_newlines=True)
     assert read(CSV, "t.csv", config).text == 'first, withnewline\n\nsaid "so"'
-    assert read(CSV, "t.csv", config).repairs == ("1 line ends taken out",)
+    assert read(CSV, "t.csv", config).repairs == ("1 line endings removed",)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_the_notebooks_way_of_reading_grimm() -> None:
     config = CorpusConfig(column="Text", separator="space", drop_newlines=True)
     corpus = read_corpus_file(Path(os.environ["CHARLM_CORPORA"]) / "grimms_fairytales.csv", config)
     assert (len(corpus.text), len(set(corpus.text))) == (508_476, 77)
-    assert corpus.repairs == ("8,644 line ends taken out",)
+    assert corpus.repairs == ("8,644 line endings removed",)
 
 
 def test_a_table_of_too_many_columns_is_refused() -> None:

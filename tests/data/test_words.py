@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.data.statistics import lexicon, unknown_words
+from charlm.data.corpus import lexicon, unknown_words
 
 
 def unknown(text: str, corpus: str, ended: bool = True) -> tuple[list[str], float]:

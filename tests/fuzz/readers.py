@@ -19,9 +19,9 @@ from charlm import files
 from charlm.analysis.baselines import Baselines
 from charlm.cli.report import facts_of, row_of
 from charlm.config import CorpusConfig, ModelConfig
-from charlm.data.catalog import recall, remember
 from charlm.data.corpus import read_corpus, table_columns
 from charlm.data.dataset import corpus_cut, dataset_of
+from charlm.data.text_store import recall, remember
 from charlm.errors import CheckpointError
 from charlm.formats.imports import import_file
 from charlm.formats.run_zip import read_zip, write_zip

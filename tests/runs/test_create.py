@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from charlm.config import SampleConfig
-from charlm.data.catalog import data_dir, recall
-from charlm.data.statistics import lexicon
+from charlm.data.catalog import data_dir
+from charlm.data.corpus import lexicon
+from charlm.data.text_store import recall
 from charlm.errors import ConfigError, CorpusError, JobError
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.presets import from_options
@@ -90,7 +91,9 @@ def test_the_76_characters_train_with_default_settings(store: RunStore, lstm_tex
     run_trainers(prepare([run], corpus), Control())
     run = store.get(run.run_id)
     assert run.status == "finished" and run.best_val_loss is not None
-    assert re.fullmatch(r"only 76 characters: .* by heart; a batch of \d+ x \d+ needs .*: trained with .*", run.message)
+    assert re.fullmatch(
+        r"only 76 characters: .* memorisation; a batch of \d+ x \d+ needs .*: trained with .*", run.message
+    )
 
 
 def test_the_76_characters_are_learned_by_heart(store: RunStore, lstm_text: str) -> None:

@@ -82,7 +82,7 @@ def test_the_size_is_asked_for_or_follows_the_text() -> None:
     assert default_size(0) == 256 and default_size(505_508) == 1267 and default_size(10**8) == 8192
     assert BPETokenizer.fit(STORY, 270).vocab_size == 270
     assert BPETokenizer.fit("ab", 1000).vocab_size == 256
-    with pytest.raises(ConfigError, match="vocab_size 100 is too small for subwords; take 256 or more"):
+    with pytest.raises(ConfigError, match="vocab_size 100 is too small for subwords; set 256 or more"):
         BPETokenizer.fit(STORY, 100)
 
 

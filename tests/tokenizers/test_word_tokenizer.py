@@ -8,9 +8,10 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charlm.config import WORD_RULES as RULES
 from charlm.errors import CheckpointError, ConfigError
 from charlm.tokenizers import WordTokenizer, base
-from charlm.tokenizers.words import MOST_WORD, RULES
+from charlm.tokenizers.words import MOST_WORD
 
 STORY = """Once there was a king; the king was old.
 "Who are you?" said the king. "I'm the king's daughter," said she, "don't you know?"

@@ -8,7 +8,7 @@ from typing import Any
 
 from charlm.architectures import ARCH_NAMES
 from charlm.config import SampleConfig
-from charlm.data.statistics import unknown_words
+from charlm.data.corpus import unknown_words
 from charlm.errors import ConfigError
 from charlm.files import parsed
 from charlm.serving import GeneratedText

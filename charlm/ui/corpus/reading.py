@@ -12,10 +12,10 @@ from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.data.catalog import data_dir, entries
 from charlm.data.corpus import Corpus
 from charlm.data.dataset import Dataset, Sizes, dataset_of, text_sizes, tokenizer_for
-from charlm.data.statistics import count_characters
 from charlm.data.tables import KINDS
 from charlm.public.limits import Limits, check_tokens
 from charlm.tokenizers import IdArray, Tokenizer
+from charlm.tokenizers.characters import count_characters
 from charlm.ui.corpus.texts import open_corpus, open_upload
 from charlm.ui.verdict import AT_WORK
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from charlm.config import TOKEN_SETTINGS, CorpusConfig, ModelConfig
-from charlm.data.catalog import data_dir, entries, load_corpus, recall
+from charlm.data.catalog import data_dir, entries, load_corpus
 from charlm.data.corpus import MAX_BYTES, Corpus, corpus_from_text, read_corpus, table_columns
 from charlm.data.tables import TEXT_COLUMNS
+from charlm.data.text_store import recall
 from charlm.errors import CorpusError
 from charlm.files import known_fields, read, write_atomically
 

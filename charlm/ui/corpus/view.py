@@ -30,7 +30,7 @@ def head_html(reading: Reading) -> str:
 
 
 def repaired(repairs: Sequence[str]) -> str:
-    """`Repaired: BOM taken off; 12 line ends made LF.`"""
+    """`Repaired: byte order mark removed; 12 line endings converted to LF.`"""
     return f"Repaired: {'; '.join(repairs)}." if repairs else "Nothing had to be repaired."
 
 

@@ -87,7 +87,7 @@ class Written:
 
 def written(sample: Mapping[str, Any] | None, lexicon: frozenset[str]) -> Written:
     """A sample with the words wavy that are not in the lexicon; without a lexicon, none."""
-    from charlm.data.statistics import unknown_words
+    from charlm.data.corpus import unknown_words
 
     if sample is None:
         return Written()

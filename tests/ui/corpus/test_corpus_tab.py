@@ -84,7 +84,7 @@ def test_the_tab_opens_on_the_default_text(desk: Desk, warnings: list[str]) -> N
 def test_an_upload_is_shown_and_what_was_repaired_is_said(desk: Desk, brought: Any) -> None:
     shown = brought("tale.txt", STORY)
     text = STORY.replace("\r\n", "\n")
-    assert "tale.txt" in shown[desk.view.head] and "24 line ends made LF" in shown[desk.view.head]
+    assert "tale.txt" in shown[desk.view.head] and "24 line endings converted to LF" in shown[desk.view.head]
     for number in (f"{len(text):,}", f"{len(set(text))}", f"{len(text.split()):,}"):
         assert f"<b>{number}</b>" in shown[desk.view.facts]
     assert shown[desk.shared.corpus]["config"] == CorpusConfig().to_dict()

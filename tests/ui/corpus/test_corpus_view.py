@@ -66,7 +66,7 @@ def test_a_test_tail_and_a_shrunk_batch_are_facts() -> None:
     assert "kept for a test" in shown
     assert "trained with" in shown or "16 × 64" in shown
     short = view.facts_html(reading_of("long short term memory and gated recurrent units"))
-    assert "<b>0</b><span>held out" in short and "learning by heart" in short
+    assert "<b>0</b><span>held out" in short and "memorisation" in short
 
 
 @pytest.mark.parametrize(
