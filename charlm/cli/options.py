@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from charlm.config import Config, CorpusConfig, unescape
+from charlm.data import catalog
 from charlm.data.corpus import Corpus, read_corpus, read_corpus_file
 from charlm.errors import ConfigError, CorpusError
 
@@ -131,8 +132,6 @@ def open_corpus(token: str, config: CorpusConfig) -> Corpus:
     Raises:
         CorpusError: nothing of that name, or no readable text in it.
     """
-    from charlm.data import catalog
-
     path = Path(token)
     if token == "-":
         return read_corpus(sys.stdin.buffer.read(), "standard input", config)

@@ -17,7 +17,7 @@ import torch
 
 from charlm import files
 from charlm.analysis.baselines import Baselines
-from charlm.cli.report import facts_of, row_of
+from charlm.cli.runs import facts_of, row_of
 from charlm.config import CorpusConfig, ModelConfig
 from charlm.data.catalog import recall, remember
 from charlm.data.corpus import read_corpus, table_columns
