@@ -11,7 +11,7 @@ from charlm.ui.compare import tab as compare_tab
 from charlm.ui.corpus import tab as corpus_tab
 from charlm.ui.gradio_patches import describe_once
 from charlm.ui.html import Services, Shared, asset
-from charlm.ui.live import Pulse, Watches
+from charlm.ui.live import PollEndpoint, Watches
 from charlm.ui.runs import tab as runs_tab
 from charlm.ui.train import tab as train_tab
 
@@ -36,7 +36,7 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
     with gr.Blocks(title="CharLM Lab", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         api.build(services)  # first: a name is the first one's that asks for it
         watches = Watches(services)
-        _frame(services, Pulse(services, watches))
+        _frame(services, PollEndpoint(services, watches))
         crossing = _crossing(data_dir)
         with gr.Tabs(elem_id="tabs", selected="compare") as tabs:
             for title in TABS:
@@ -52,7 +52,7 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
     return demo
 
 
-def _frame(services: Services, pulse: Pulse) -> None:
+def _frame(services: Services, pulse: PollEndpoint) -> None:
     """What stands above the tabs: mark, theme button, strip."""
     mark = asset("mark.svg")
     gr.HTML(f"<span>{mark}<b>CharLM Lab</b></span>", elem_id="brand", js_on_load=None, apply_default_css=False)

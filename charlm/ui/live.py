@@ -17,7 +17,7 @@ from charlm.errors import CharLMError
 from charlm.runs.history import LossHistory
 from charlm.runs.run import Run
 from charlm.ui.html import Services
-from charlm.ui.status_bar import left_state, strip_state
+from charlm.ui.status_bar import left_state, status_bar_state
 from charlm.ui.train import live as train_live
 from charlm.ui.train.view import View, Written, written
 
@@ -174,7 +174,7 @@ COUNTED_SECONDS = 10.0  # what is taken into account when the pages are counted
 LONGEST = 1 << 16  # bytes of a question
 
 
-class Pulse:
+class PollEndpoint:
     """Answers the pages' questions.
 
     Args:
@@ -188,7 +188,7 @@ class Pulse:
 
     async def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """What is new in the strip and, if asked for, on the Train tab and of what is left; and the seconds to wait."""
-        told: dict[str, Any] = {"strip": strip_state(self.services, asked.get("strip"))}
+        told: dict[str, Any] = {"strip": status_bar_state(self.services, asked.get("strip"))}
         live = bool(self.services.jobs.queue())
         if isinstance(train := asked.get("train"), dict):
             view = await self.watches.own().view(train_live.wishes(train))
@@ -208,7 +208,7 @@ class Pulse:
         return wait
 
 
-class Endpoint:
+class PollRoute:
     """The route's ASGI application; the app it is part of has the strip, and that the function to ask."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -243,4 +243,4 @@ async def _question(receive: Receive) -> Any:
 
 def route() -> Route:
     """For `demo.launch(app_kwargs={"routes": [..]})`; a page that does not find it asks gradio's way."""
-    return Route(PATH, Endpoint(), methods=["POST"])
+    return Route(PATH, PollRoute(), methods=["POST"])

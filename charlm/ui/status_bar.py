@@ -67,7 +67,7 @@ VERBS = {"running": "Pause", "queued": "", "paused": "Resume"}
 COMPLAINT_SECONDS = 4.0  # a refusal can be read before the next tick takes its place
 
 
-def strip_html(job: Mapping[str, Any] | None, complaint: str = "", interrupted: Sequence[Any] = ()) -> str:
+def status_bar_html(job: Mapping[str, Any] | None, complaint: str = "", interrupted: Sequence[Any] = ()) -> str:
     """The strip for `Jobs.current()`; without a job it offers what was interrupted, or is empty: the page moves up."""
     if job is not None:
         return _strip(job, live_values(job, complaint))
@@ -169,7 +169,7 @@ def _buttons(job: Mapping[str, Any]) -> str:
     return f'<span class="buttons">{toggle}{action("stop", "Stop", run=run)}</span>'
 
 
-def strip_state(services: Services, seen: Any = None, complaint: str = "") -> dict[str, Any]:
+def status_bar_state(services: Services, seen: Any = None, complaint: str = "") -> dict[str, Any]:
     """What a page needs that has the strip with the mark `seen`: its values, or the whole of it.
 
     Returns:
@@ -180,13 +180,13 @@ def strip_state(services: Services, seen: Any = None, complaint: str = "") -> di
     interrupted = () if job else services.jobs.interrupted()
     values = live_values(job, complaint) if job else []
     state = [job["status"], *job["run_ids"], job.get("queued", 0), job.get("beside", 0)] if job else []
-    blank = _strip(job, [""] * len(values)) if job else strip_html(None, complaint, interrupted)
+    blank = _strip(job, [""] * len(values)) if job else status_bar_html(None, complaint, interrupted)
     now = mark([blank, state])
     if now == seen:
         return {"values": values}
     ids = list(job["run_ids"]) if job else []
     whole = {
-        "html": strip_html(job, complaint, interrupted),
+        "html": status_bar_html(job, complaint, interrupted),
         "live": job is not None,
         "state": mark(state),
         "run_ids": ids,
@@ -218,7 +218,7 @@ def build(services: Services, pulse: Callable[[Mapping[str, Any]], Awaitable[dic
         except CharLMError as error:
             logging.getLogger(__name__).info("the strip's %s was refused: %s", order.get("act"), error)
             complaint = str(error)
-        return {"strip": strip_state(services, None, complaint), "wait": COMPLAINT_SECONDS if complaint else 1.0}
+        return {"strip": status_bar_state(services, None, complaint), "wait": COMPLAINT_SECONDS if complaint else 1.0}
 
     return gr.HTML(
         "", elem_id="strip", js_on_load=STRIP_JS, server_functions=[poll, control_job], apply_default_css=False

@@ -15,7 +15,7 @@ from charlm.serving import Serving
 from charlm.ui import live
 from charlm.ui.app import QUEUE_SLEEPS
 from charlm.ui.html import Services
-from charlm.ui.live import Pulse, Watches
+from charlm.ui.live import PollEndpoint, Watches
 from charlm.ui.theme import launch_options
 from tests.tiny_runs import store_in
 
@@ -24,7 +24,7 @@ from tests.tiny_runs import store_in
 def test_many_pages_ask_no_more_often_than_a_few(pages: int, expected: float, tmp_path: Path) -> None:
     store = store_in(tmp_path)
     services = Services(store, Jobs(store), Serving(store))
-    clock = Pulse(services, Watches(services))
+    clock = PollEndpoint(services, Watches(services))
     due = [(place / pages, place) for place in range(pages)]
     waits: list[float] = []
     while due[0][0] < 60:

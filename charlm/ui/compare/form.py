@@ -136,7 +136,7 @@ Change = tuple[Any, Any, Any, Any]  # columns, Generate, Stop, Go on
 
 
 @dataclass(frozen=True)
-class Desk:
+class Controls:
     """Its components.
 
     Attributes:
@@ -184,9 +184,9 @@ def told(config: SampleConfig) -> str:
     return json.dumps(config.to_dict())
 
 
-def wire(desk: Desk, models: gr.Dropdown, columns: gr.HTML, services: Services) -> None:
+def wire(form: Controls, models: gr.Dropdown, columns: gr.HTML, services: Services) -> None:
     """What its buttons do, and the panel."""
-    serving, controls = services.serving, list(desk.sampling.controls)
+    serving, controls = services.serving, list(form.sampling.controls)
 
     def generate(ids: list[str], prompt: str, *values: Any) -> Iterator[Change]:
         yield from _write(services, ids, values, lambda runs, config: serving.compare(runs, prompt or "", config))
@@ -205,21 +205,21 @@ def wire(desk: Desk, models: gr.Dropdown, columns: gr.HTML, services: Services) 
     def rest() -> Change:
         return _changes(busy=False)
 
-    inputs, outputs = [models, desk.prompt, *controls], [columns, desk.generate, desk.stop, desk.more]
+    inputs, outputs = [models, form.prompt, *controls], [columns, form.generate, form.stop, form.more]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     long: dict[str, Any] = {**quiet, "concurrency_limit": WRITING}
     started = [
-        gr.on([desk.generate.click, desk.prompt.submit], generate, inputs, outputs, **long),
-        desk.more.click(go_on, [desk.present, *inputs], outputs, js=PRESENT_JS, **long),
-        desk.next.take(take, [models, *controls], outputs, **long),
+        gr.on([form.generate.click, form.prompt.submit], generate, inputs, outputs, **long),
+        form.more.click(go_on, [form.present, *inputs], outputs, js=PRESENT_JS, **long),
+        form.next.take(take, [models, *controls], outputs, **long),
     ]
-    desk.stop.click(rest, None, outputs, cancels=started, queue=False, **quiet)
-    _wire_settings(desk, models, services)
+    form.stop.click(rest, None, outputs, cancels=started, queue=False, **quiet)
+    _wire_settings(form, models, services)
 
 
-def _wire_settings(desk: Desk, models: gr.Dropdown, services: Services) -> None:
+def _wire_settings(form: Controls, models: gr.Dropdown, services: Services) -> None:
     """The fold's title, and the presets."""
-    controls = list(desk.sampling.controls)
+    controls = list(form.sampling.controls)
 
     def retitle(ids: list[str], *values: Any) -> tuple[Any, Any]:
         try:
@@ -236,8 +236,8 @@ def _wire_settings(desk: Desk, models: gr.Dropdown, services: Services) -> None:
 
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
     changes = [control.change for control in (models, *controls)]
-    gr.on(changes, retitle, [models, *controls], [desk.sampling.fold, desk.how], **quick)
-    desk.sampling.preset.input(fill, desk.sampling.preset, [desk.prompt, *controls], **quick)
+    gr.on(changes, retitle, [models, *controls], [form.sampling.fold, form.how], **quick)
+    form.sampling.preset.input(fill, form.sampling.preset, [form.prompt, *controls], **quick)
 
 
 def _write(services: Services, ids: list[str], values: Sequence[Any], drafts: Drafts) -> Iterator[Change]:

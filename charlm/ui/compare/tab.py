@@ -39,7 +39,7 @@ class CompareTab:
 
     verdict: gr.HTML
     models: gr.Dropdown
-    desk: form.Desk
+    controls: form.Controls
     columns: gr.HTML
     plot: gr.Plot
     ranking: gr.HTML
@@ -53,7 +53,7 @@ def build(services: Services, shared: Shared) -> CompareTab:
     """The tab's components and their wiring; call inside its gr.Tab."""
     tab = _components(services)
     _wire_choice(tab, services, shared)
-    form.wire(tab.desk, tab.models, tab.columns, services)
+    form.wire(tab.controls, tab.models, tab.columns, services)
     _wire_csv(tab, services)
     return tab
 
@@ -73,7 +73,7 @@ def _components(services: Services) -> CompareTab:
     columns = gr.HTML(
         resting_columns(chosen, {}), elem_id="compare-columns", js_on_load=COLUMNS_JS, apply_default_css=False
     )
-    writing = form.Desk(prompt, *buttons, settings, *form.hidden(), next_tokens.build(services))
+    writing = form.Controls(prompt, *buttons, settings, *form.hidden(), next_tokens.build(services))
     with gr.Row(elem_classes="halves"):
         with gr.Column(min_width=320):
             gr.HTML(
@@ -155,7 +155,7 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
         event.then(draw, tab.models, drawn, queue=False, **quiet)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown = [tab.verdict, tab.columns, tab.ranking, tab.desk.more]
+    shown = [tab.verdict, tab.columns, tab.ranking, tab.controls.more]
     drawn = [tab.plot, tab.fold, tab.ladder]
     redraw(shared.page.load(open_with, None, tab.models, queue=False, **quiet))
     redraw(shared.compare.change(take, shared.compare, tab.models, queue=False, **quiet))

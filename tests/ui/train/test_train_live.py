@@ -353,7 +353,7 @@ def test_earlier_runs_lie_under_the_new_ones_and_the_uniform_line_is_named(servi
 def exchanged(page: Page, services: Services, strip_seen: str) -> int:
     """Bytes of one tick's question and answer, strip included."""
     asked = {"strip": strip_seen, "train": page.asks()}
-    told = {"strip": status_bar.strip_state(services, strip_seen), "train": page.tick(), "wait": 1.0}
+    told = {"strip": status_bar.status_bar_state(services, strip_seen), "train": page.tick(), "wait": 1.0}
     return sum(len(json.dumps(one, separators=(",", ":"), ensure_ascii=False).encode()) for one in (asked, told))
 
 
@@ -390,7 +390,7 @@ def test_a_tick_of_a_race_of_three_is_small(
     train(0, history)
     page = Page(watch, by, log=True)
     page.tick()
-    seen = status_bar.strip_state(services)["mark"]
+    seen = status_bar.status_bar_state(services)["mark"]
     sizes = []
     for tick in range(3):
         train(history + tick * added, history + (tick + 1) * added)
