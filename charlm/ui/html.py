@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import gradio as gr
 
 STATIC = Path(__file__).parent / "static"
+# How a page's own event is declared: no endpoint of its own; QUICK does not wait in the queue, but cannot toast either.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+QUICK: dict[str, Any] = {**QUIET, "queue": False}
 # What a newcomer may not know, explained where the word stands.
 TERMS = {
     "Validation loss": "How surprised the model is, on average, by each next token (a character, a word or a subword) "

@@ -124,7 +124,7 @@ def test_no_text_of_anothers_model_is_changed_or_gone_on_with(
     [index] = [index for index, one in public_demo.fns.items() if any(name == "take" for _, name in one.targets)]
     for wrong in ({}, {"run": "sherlock-rnn"}, {"sample": 9}, {"token": 10**9}, {"place": -1}, {"texts": "x"}):
         for ids in ([kept], ["sherlock-rnn"]):
-            inputs = [ids, *control_values(SampleConfig(length=20))]
+            inputs = [ids, *control_values(SampleConfig(length=20)).values()]
             assert_quiet(ask(stranger(address), index, inputs, {**order, **wrong}), victim, [ids, order])
     said = ask(stranger(address), index, [["sherlock-rnn"], *inputs[1:]], {**order, "run": "sherlock-rnn"})
     assert "sherlock-rnn" in said and "Nothing was written" not in said

@@ -116,7 +116,7 @@ def test_a_ladder_that_comes_is_drawn_and_told(
     assert not shapes(watch.look()) - {"uniform"}
     monkeypatch.setattr(services.serving.baselines, "of", lambda runs: ladder_of(2.8, 2.2, 1.9) if runs else None)
     told = page.tick()
-    assert told["redraw"] and "LSTM is worth a 2-gram, GRU a 1-gram." in told["head"]
+    assert told["redraw"] and "LSTM matches a 2-gram, GRU a 1-gram." in told["head"]
     view = watch.look()
     assert shapes(view) == {"uniform", "best n-gram", "xz"} and "redraw" not in page.tick()
     assert {line["name"] for line in live.figure(view, shared=False)["layout"]["shapes"]} == {"uniform"}
