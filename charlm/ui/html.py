@@ -71,6 +71,7 @@ TEMPLATES = Environment(
 )
 # What a template may call; these return markup in which the text is escaped.
 TEMPLATES.globals |= {
+    "action": lambda *args, **data: Markup(action(*args, **data)),
     "arch_colour": arch_colour,
     "swatch": lambda arch: Markup(swatch(arch)),
     "term": lambda word: Markup(term(word)),

@@ -9,7 +9,7 @@ from charlm.public.middleware import doorman
 from charlm.public.quotas import Quotas
 from charlm.ui.files import VisitorFiles
 from charlm.ui.html import STATIC, Services, asset
-from charlm.ui.live import route
+from charlm.ui.status_bar import route
 
 # (light, dark)
 PAGE = ("#fcfcfb", "#121315")

@@ -38,11 +38,10 @@ from charlm.ui.compare.tab import run_choices
 from charlm.ui.compare.view import resting_columns
 from charlm.ui.corpus.texts import Upload, keep_upload, open_upload, pasted_text
 from charlm.ui.html import Services
-from charlm.ui.live import Watch
 from charlm.ui.runs.details import details
 from charlm.ui.runs.listing import runs_heading, runs_table, trash_html
 from charlm.ui.status_bar import status_bar_html
-from charlm.ui.train.live import answer, figure
+from charlm.ui.train.live import Watch, answer, figure
 from charlm.ui.verdict import verdict
 from tests.attacks.make import Payload, real_run
 from tests.fuzz.foreign import checkpoints, read_foreign, torch_saved

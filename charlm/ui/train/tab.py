@@ -18,10 +18,10 @@ from charlm.ui import verdict
 from charlm.ui.compare.ranking import MOST_MESSAGE, asked, run_title
 from charlm.ui.corpus.texts import Chosen, chosen_tokens, chosen_value, corpus_choices, open_corpus
 from charlm.ui.html import ACTIONS_JS, Services, Shared, asset, plot_data, swatch_css, toast
-from charlm.ui.live import Watches
 from charlm.ui.train import form as train_form
 from charlm.ui.train import live as train_live
 from charlm.ui.train.form import FOLDS, NAMES, Form
+from charlm.ui.train.live import Watches
 from charlm.ui.train.view import form_values, opened_folds
 
 LIVE_JS = asset("train.js")

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from charlm.errors import JobError
-from charlm.ui import live, status_bar
+from charlm.ui import status_bar
 from charlm.ui.app import browser_secret
 from charlm.ui.files import Files
 from charlm.ui.html import Services
-from charlm.ui.live import PollEndpoint, Watches
 from charlm.ui.runs import details, listing
 from charlm.ui.runs.listing import Disk
+from charlm.ui.status_bar import PollEndpoint
+from charlm.ui.train.live import Watches
 from tests.ui.shown_runs import AUNT, FakeRun, trio
 from tests.ui.waiting import finished
 
@@ -298,9 +299,9 @@ def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
         html.control_job(order)
     assert calls == [("stop", "r1"), ("resume", "r1"), ("all",), ("none",)]
     told = finished(html.poll({"strip": refused["mark"], "train": "nonsense"}))
-    assert told["strip"]["html"] == "" and told["strip"]["live"] is False and told["wait"] == live.IDLE_SECONDS
+    assert told["strip"]["html"] == "" and told["strip"]["live"] is False and told["wait"] == status_bar.IDLE_SECONDS
     again = finished(html.poll({"strip": told["strip"]["mark"]}))
-    assert again == {"strip": {"values": []}, "wait": live.IDLE_SECONDS} and finished(html.poll("x")) == told
+    assert again == {"strip": {"values": []}, "wait": status_bar.IDLE_SECONDS} and finished(html.poll("x")) == told
 
 
 def strip_of(job: dict, seen: str | None = None) -> dict:

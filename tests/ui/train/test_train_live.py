@@ -16,8 +16,8 @@ from charlm.runs.run import Run
 from charlm.serving import Serving
 from charlm.ui import status_bar
 from charlm.ui.html import Services
-from charlm.ui.live import Watch
 from charlm.ui.train import live
+from charlm.ui.train.live import Watch
 from charlm.ui.train.view import View
 from tests.tiny_runs import entered, store_in
 from tests.ui.waiting import finished
