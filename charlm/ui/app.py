@@ -1,4 +1,4 @@
-"""The page: brand, job strip and tabs, wired to the services."""
+"""The page: brand, status bar and tabs, wired to the services."""
 
 import secrets
 from pathlib import Path
@@ -11,9 +11,9 @@ from charlm.ui.compare import tab as compare_tab
 from charlm.ui.corpus import tab as corpus_tab
 from charlm.ui.gradio_patches import describe_once
 from charlm.ui.html import Services, Shared, asset
-from charlm.ui.live import Pulse, Watches
 from charlm.ui.runs import tab as runs_tab
 from charlm.ui.train import tab as train_tab
+from charlm.ui.train.live import Watches
 
 __all__ = ["Services", "Shared", "build_demo"]
 
@@ -36,7 +36,7 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
     with gr.Blocks(title="CharLM Lab", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         api.build(services)  # first: a name is the first one's that asks for it
         watches = Watches(services)
-        _frame(services, Pulse(services, watches))
+        _frame(services, status_bar.PollEndpoint(services, watches))
         crossing = _crossing(data_dir)
         with gr.Tabs(elem_id="tabs", selected="compare") as tabs:
             for title in TABS:
@@ -52,8 +52,8 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
     return demo
 
 
-def _frame(services: Services, pulse: Pulse) -> None:
-    """What stands above the tabs: mark, theme button, strip."""
+def _frame(services: Services, polled: status_bar.PollEndpoint) -> None:
+    """What stands above the tabs: mark, theme button, status bar."""
     mark = asset("mark.svg")
     gr.HTML(f"<span>{mark}<b>CharLM Lab</b></span>", elem_id="brand", js_on_load=None, apply_default_css=False)
     gr.HTML(
@@ -62,7 +62,7 @@ def _frame(services: Services, pulse: Pulse) -> None:
         js_on_load=MODE_JS,
         apply_default_css=False,
     )
-    status_bar.build(services, pulse.answer)
+    status_bar.build(services, polled.answer)
 
 
 def _crossing(data_dir: Path) -> tuple[Any, ...]:

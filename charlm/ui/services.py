@@ -46,7 +46,7 @@ def owner() -> str:
     return visitor.key if visitor else ""
 
 
-class Lab:
+class AppServices:
     """A server's runs, trainings and models; all belongs to one user.
 
     Attributes:
@@ -75,7 +75,7 @@ class Lab:
         give_back()
 
 
-class PublicLab(Lab):
+class PublicAppServices(AppServices):
     """The same for strangers: each meets own and shipped runs only, within the table of limits."""
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -96,10 +96,10 @@ class PublicLab(Lab):
         evict(self.store, data_dir(), cache_folder(), self._most_bytes)
 
 
-def open_lab() -> Lab:
+def open_app_services() -> AppServices:
     """The one that CHARLM_PUBLIC and SPACE_ID ask for.
 
     Raises:
         ConfigError: a variable of the environment holds nothing that makes sense.
     """
-    return PublicLab() if is_public() else Lab()
+    return PublicAppServices() if is_public() else AppServices()

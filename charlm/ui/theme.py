@@ -9,7 +9,7 @@ from charlm.public.middleware import doorman
 from charlm.public.quotas import Quotas
 from charlm.ui.files import VisitorFiles
 from charlm.ui.html import STATIC, Services, asset
-from charlm.ui.live import route
+from charlm.ui.status_bar import route
 
 # (light, dark)
 PAGE = ("#fcfcfb", "#121315")
@@ -122,7 +122,7 @@ def _measures() -> dict[str, str]:
     }
 
 
-def lab_theme() -> gr.themes.Base:
+def page_theme() -> gr.themes.Base:
     """The app's theme; its fonts are gradio's own files, so nothing is fetched from elsewhere."""
     sans, mono = (LocalFont(f"IBM Plex {name}", weights=WEIGHTS) for name in ("Sans", "Mono"))
     theme = gr.themes.Base(
@@ -172,7 +172,7 @@ def _public_options(services: Services, quotas: Quotas) -> dict[str, Any]:
 
 def _options() -> dict[str, Any]:
     return {
-        "theme": lab_theme(),
+        "theme": page_theme(),
         "head": page_head(),
         "favicon_path": STATIC / "mark.svg",
         "footer_links": [],

@@ -37,7 +37,7 @@ LABELS = {
     "seq_len": "Sequence length",
     "eval_every": "Validate every",
     "num_layers": "Layers",
-    "nonlinearity": "RNN bend",
+    "nonlinearity": "RNN nonlinearity",
     "num_heads": "Transformer heads",
     "context": "Transformer context",
     "order": "n-gram order",
@@ -170,7 +170,7 @@ def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -
         budget = ", ".join(_amount(values[name], name) for name in BUDGETS if values[name])
         return f"Training: {budget or 'no end'}, {values['batch_size']} × {values['seq_len']}, {values['schedule']}"
     if key == "heart":
-        return f"Against learning by heart: {_more_than_dropout(values)}"
+        return f"Against overfitting: {_more_than_dropout(values)}"
     return f"Name, seed and device{': ' + values['label'] if values['label'] else ''}"
 
 

@@ -14,14 +14,14 @@ from charlm.errors import CharLMError
 from charlm.files import parsed
 from charlm.presets import PRESET_HINTS, PRESETS
 from charlm.public.limits import Limits
-from charlm.ui import baselines
+from charlm.ui import verdict
 from charlm.ui.compare.ranking import MOST_MESSAGE, asked, run_title
 from charlm.ui.corpus.texts import Chosen, chosen_tokens, chosen_value, corpus_choices, open_corpus
 from charlm.ui.html import ACTIONS_JS, Services, Shared, asset, plot_data, swatch_css, toast
-from charlm.ui.live import Watches
 from charlm.ui.train import form as train_form
 from charlm.ui.train import live as train_live
 from charlm.ui.train.form import FOLDS, NAMES, Form
+from charlm.ui.train.live import Watches
 from charlm.ui.train.view import form_values, opened_folds
 
 LIVE_JS = asset("train.js")
@@ -97,7 +97,7 @@ def _live() -> Live:
         )
     plot = gr.Plot(show_label=False, container=False, elem_id="train-plot")
     body = gr.HTML("", elem_id="train-live", js_on_load=LIVE_JS, apply_default_css=False)
-    with gr.Accordion(baselines.TITLE, open=False, elem_id="train-rungs", elem_classes="fold section-fold") as fold:
+    with gr.Accordion(verdict.BASELINES, open=False, elem_id="train-rungs", elem_classes="fold section-fold") as fold:
         ladder = gr.HTML("", elem_id="train-ladder", apply_default_css=False)
     wanted = gr.Textbox("[]", visible="hidden", elem_id="train-wanted")
     return Live(head, by, scale, overlay, plot, body, fold, ladder, wanted)
@@ -175,8 +175,8 @@ def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches)
     def climb(wanted: str) -> tuple[Any, str]:
         view = watches.own().look(train_live.wishes({"wanted": _ids(wanted)}))
         called = [view.called[run.run_id] for run in view.runs]
-        html = baselines.ladder_html(view.baselines, ladders.is_coming(view.runs), view.runs, called)
-        return gr.update(label=baselines.title(view.worth)), html
+        html = verdict.baselines_html(view.baselines, ladders.is_coming(view.runs), view.runs, called)
+        return gr.update(label=verdict.baselines_title(view.worth)), html
 
     def offer(overlay: str) -> Any:
         runs = [run for run in services.store.list() if run.best_val_loss is not None]

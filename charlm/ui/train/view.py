@@ -14,7 +14,7 @@ from charlm.analysis.plots import Curve, Level, loss_range, near
 from charlm.analysis.ranking import Rows, common_limit, standing
 from charlm.runs.history import LossHistory, Row
 from charlm.runs.run import ACTIVE, Run
-from charlm.ui import baselines, formatting
+from charlm.ui import formatting, verdict
 from charlm.ui.compare.ranking import model_name, shape
 from charlm.ui.html import Cell, Column, action, column, columns, heading, marked_text, section, swatch, table
 from charlm.ui.runs.details import origin_sentence, trouble
@@ -161,7 +161,7 @@ class View:
     @cached_property
     def levels(self) -> list[Level]:
         """The other losses that need no training."""
-        return baselines.levels(self.baselines)
+        return verdict.levels(self.baselines)
 
     @property
     def span(self) -> tuple[float, float]:
@@ -211,10 +211,10 @@ class View:
 
     @cached_property
     def worth(self) -> str:
-        """`LSTM is worth a 6-gram.`; empty as long as nothing is known."""
+        """`LSTM matches a 6-gram.`; empty as long as nothing is known."""
         best = [(run, self.states[run.run_id]["best_val_loss"]) for run in self.runs]
         networks = [(run, loss) for run, loss in best if loss is not None and not run.model_config.is_counted]
-        return baselines.sentence(self.baselines, [(self.called[run.run_id], loss) for run, loss in networks])
+        return verdict.matched_orders(self.baselines, [(self.called[run.run_id], loss) for run, loss in networks])
 
     @cached_property
     def head(self) -> str:

@@ -78,9 +78,9 @@ def test_what_the_corpus_tab_chose_counts() -> None:
       "Training: 1 epoch, 2.5 minutes, 8 × 9, plateau"),
      ("training", {"steps": 0, "epochs": 0, "minutes": 0, "batch_size": 8, "seq_len": 9, "schedule": "cosine"},
       "Training: no end, 8 × 9, cosine"),
-     ("heart", {}, "Against learning by heart: dropout alone"),
+     ("heart", {}, "Against overfitting: dropout alone"),
      ("heart", {"locked_dropout": True, "weight_dropout": 0.5, "output_dropout": 0.0},
-      "Against learning by heart: locked dropout, output dropout 0, weight dropout 0.5"),
+      "Against overfitting: locked dropout, output dropout 0, weight dropout 0.5"),
      ("name", {"label": ""}, "Name, seed and device"), ("name", {"label": "<b>"}, "Name, seed and device: <b>")],
 )  # fmt: skip
 def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], title: str) -> None:
