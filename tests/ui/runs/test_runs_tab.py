@@ -77,7 +77,7 @@ def test_a_run_at_work_shows_what_its_job_says() -> None:
     assert shown == [("still", "queued, 2nd"), ("live", "paused"), ("live", "running"), ("still", "stopped")]
 
 
-def test_details_of_a_failed_run_offer_the_mend_else_to_go_on() -> None:
+def test_details_of_a_failed_run_offer_the_fix_else_to_go_on() -> None:
     failed = FakeRun("a", status="failed", message="loss became <nan>", mend={"learning_rate": 0.01 / 3})
     html = details.details(failed)
     assert "loss became &lt;nan&gt;" in html and 'data-act="retry"' in html and 'data-act="resume"' not in html
@@ -93,8 +93,8 @@ def test_details_of_a_failed_run_offer_the_mend_else_to_go_on() -> None:
     [({"batch_size": 8}, "Try again with batch 8"), ({"learning_rate": 1e-5}, "Try again with learning rate 1e-05"),
      ({"batch_size": 1024, "grad_clip": 1.0}, "Try again with batch 1,024 and grad clip 1")],
 )  # fmt: skip
-def test_what_a_mend_is_called(mend: dict[str, Any], said: str) -> None:
-    assert details.again(mend) == said
+def test_what_a_fix_is_called(mend: dict[str, Any], said: str) -> None:
+    assert details.retry_label(mend) == said
 
 
 def test_resume_says_on_hover_how_far_it_goes() -> None:
