@@ -73,10 +73,11 @@ def _show_device(json: bool) -> None:
     for hidden, batch in SIZES:
         for arch in (arch for arch in ARCHS if not is_counted(arch)):
             chosen = choose(ModelConfig(arch=arch, vocab_size=77, hidden_size=hidden), batch)
-            sizes = {"arch": arch, "hidden_size": hidden, "batch_size": batch}
-            precision = str(chosen.dtype).removeprefix("torch.")
-            device = {"device": chosen.kind, "threads": chosen.threads, "precision": precision}
-            choices.append({**sizes, **device, "reasons": list(chosen.reasons)})
+            choices.append({
+                "arch": arch, "hidden_size": hidden, "batch_size": batch, "device": chosen.kind,
+                "threads": chosen.threads, "precision": str(chosen.dtype).removeprefix("torch."),
+                "reasons": list(chosen.reasons),
+            })  # fmt: skip
     if json:
         print_json({"matrix_instructions": matrix_instructions(), "choices": choices})
     else:

@@ -28,14 +28,9 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is t
 
 
 def import_run(
-    file: File,
-    characters: Characters = None,
-    nonlinearity: Nonlinearity = "tanh",
-    label: Label = "",
-    corpus: Measured = "",
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> None:
+    file: File, characters: Characters = None, nonlinearity: Nonlinearity = "tanh", label: Label = "",
+    corpus: Measured = "", runs_dir: RunsDir = None, json: Json = False,
+) -> None:  # fmt: skip
     nonlinearity = ModelConfig(nonlinearity=nonlinearity).nonlinearity
     text = open_corpus(corpus, CorpusConfig()) if corpus else None
     from charlm.formats.imports import import_file  # torch: once the options are known to be good

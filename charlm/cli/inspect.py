@@ -65,19 +65,18 @@ def _facts(run: Run, baselines: Any) -> dict[str, Any]:
 
 def _rows(runs: Sequence[Run], baselines: Any) -> list[Mapping[str, Any]]:
     """A line for every baseline, the runs among them, from the worst to the best."""
-    losses = {run.label: run.best_val_loss for run in runs if run.best_val_loss is not None}
-    rows = [("uniform", baselines.uniform), ("gzip", baselines.gzip), ("xz", baselines.xz)]
-    rows += [(f"{order}-gram", loss) for order, loss in enumerate(baselines.orders, 1)]
-    rows += [(run.label, run.best_val_loss) for run in runs if run.best_val_loss is not None]
-    orders = {label: baselines.matched_order(loss) for label, loss in losses.items()}
+    rows = [("uniform", baselines.uniform, 0), ("gzip", baselines.gzip, 0), ("xz", baselines.xz, 0)]
+    rows += [(f"{order}-gram", loss, 0) for order, loss in enumerate(baselines.orders, 1)]
+    scored = [(run.label, run.best_val_loss) for run in runs if run.best_val_loss is not None]
+    rows += [(label, loss, baselines.matched_order(loss)) for label, loss in scored]
     return [
         {
             "model": name,
             "nats_per_token": loss,
             "bits_per_char": baselines.bits(loss),
-            "worth": f"{orders[name]}-gram" if orders.get(name) else "",
+            "worth": f"{order}-gram" if order else "",
         }
-        for name, loss in sorted(rows, key=lambda row: -row[1])
+        for name, loss, order in sorted(rows, key=lambda row: -row[1])
     ]
 
 

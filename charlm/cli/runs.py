@@ -14,6 +14,11 @@ from charlm.data import catalog
 from charlm.errors import ConfigError
 from charlm.runs.store import Run, RunStore
 
+# What JSON and `runs show` name as a run's attributes are named, in the order in which it stands there.
+RUN_FACTS = (
+    "total_steps", "epoch", "message", "num_parameters", "created", "shipped", "group", "preset", "folder",
+    "size_bytes", "trimmed", "mend", "ancestry", "imported",
+)  # fmt: skip
 runs_app = typer.Typer(help=COMMANDS["runs"][1], no_args_is_help=False, add_completion=False)
 Label = Annotated[str, typer.Argument(metavar="LABEL", help="The new name.")]
 TrashedId = Annotated[str, typer.Argument(metavar="ID", help="The run's whole id, as `runs trash` lists it.")]
@@ -68,8 +73,8 @@ def delete(runs: RunTokens, yes: Yes = False, runs_dir: RunsDir = None, json: Js
     confirm(f"Delete {named}", yes)
     for run in found:
         store.delete(run)
-    way_back = f"deleted {named}; until `runs empty-trash`, `runs restore ID` brings it back"
-    print_answer({"deleted": [run.run_id for run in found]}, way_back, json)
+    text = f"deleted {named}; until `runs empty-trash`, `runs restore ID` brings it back"
+    print_answer({"deleted": [run.run_id for run in found]}, text, json)
 
 
 def confirm(what: str, yes: bool) -> None:
@@ -117,20 +122,8 @@ def facts_of(run: Run) -> dict[str, Any]:
     """All that is known about a run."""
     return {
         **result_of(run),
-        "total_steps": run.total_steps,
-        "epoch": run.epoch,
-        "message": run.message,
-        "num_parameters": run.num_parameters,
-        "created": run.created,
-        "shipped": run.shipped,
-        "group": run.group,
-        "preset": run.preset,
+        **{name: getattr(run, name) for name in RUN_FACTS},
         "folder": str(run.folder),
-        "size_bytes": run.size_bytes,
-        "trimmed": run.trimmed,
-        "mend": run.mend,
-        "ancestry": run.ancestry,
-        "imported": run.imported,
         "corpus": dict(run.corpus),
         "model": run.model_config.to_dict(),
         "train": run.train_config.to_dict(),

@@ -29,17 +29,15 @@ if TYPE_CHECKING:
     from charlm.jobs.tutorials import Tutorial
 
 RACERS = ",".join(RACE_ARCHS)
-Preset = Annotated[
-    str, typer.Option("--preset", help="; ".join(f"{name}: {hint}" for name, hint in PRESET_HINTS.items()) + ".")
-]
+PRESETS = "; ".join(f"{name}: {hint}" for name, hint in PRESET_HINTS.items()) + "."
+Preset = Annotated[str, typer.Option("--preset", help=PRESETS)]
 Archs = Annotated[str, typer.Option("--archs", metavar="A,B,..", help="Architectures that run against each other.")]
 SAME_TEXT = "Its text, where that is no longer kept; checked by sha256."
 SameText = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=SAME_TEXT)]
 NEXT_TEXT = "Another text to go on with, beginning from the best weights."
 NextText = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=NEXT_TEXT)]
-Tutorials = Annotated[
-    str, typer.Argument(metavar="NAME", help="grimm, anna, wikitext-2 or tiny; empty: say what they are.")
-]
+TUTORIALS = "grimm, anna, wikitext-2 or tiny; empty: say what they are."
+Name = Annotated[str, typer.Argument(metavar="NAME", help=TUTORIALS)]
 Epochs = Annotated[int, typer.Option("--epochs", help="Fewer epochs than were published. (default: all)")]
 Arch = Annotated[str, typer.Option("--arch", help="Only this architecture of the tutorial's. (default: all)")]
 
@@ -54,13 +52,9 @@ def train(
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, skip=("arch", "counted"))
 def race(
-    corpus: CorpusToken,
-    options: dict[str, Any],
-    archs: Archs = RACERS,
-    preset: Preset = "quick",
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> int:
+    corpus: CorpusToken, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
+    runs_dir: RunsDir = None, json: Json = False,
+) -> int:  # fmt: skip
     chosen = [ModelConfig(arch=name.strip()).arch for name in archs.split(",") if name.strip()]
     if not chosen:
         raise ConfigError(f"archs {archs!r} names no architecture; choose among {RACERS}")
@@ -230,7 +224,7 @@ def stops_between_steps(control: "Control") -> Iterator[None]:
 
 
 def reproduce(
-    name: Tutorials = "", epochs: Epochs = 0, arch: Arch = "", runs_dir: RunsDir = None, json: Json = False
+    name: Name = "", epochs: Epochs = 0, arch: Arch = "", runs_dir: RunsDir = None, json: Json = False
 ) -> None:
     from charlm.jobs.tutorials import TUTORIALS, comparison, measured
 

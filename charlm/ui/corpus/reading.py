@@ -29,8 +29,8 @@ WORDS = re.compile(r"\S+")  # counted one by one: a list of all would take more 
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A corpus with what is counted in it, whatever its tokens are.
+class Reading:
+    """A corpus as a model reads it.
 
     Attributes:
         value: the picker's value: a catalog key, or the key of an upload.
@@ -38,31 +38,22 @@ class Opened:
         word_count: pieces between blanks.
         columns: of an uploaded table.
         table: whether it is one, so that rows have to be joined.
-    """
-
-    value: str
-    corpus: Corpus
-    config: CorpusConfig
-    counts: Sequence[tuple[str, int]] = field(repr=False)
-    word_count: int
-    columns: tuple[str, ...] = ()
-    table: bool = False
-
-
-@dataclass(frozen=True)
-class Reading(Opened):
-    """A corpus as a model reads it.
-
-    Attributes:
         model: what a token is.
         dataset: the ids as the Train tab's default settings cut them.
         sizes: of the parts, in characters; validation is 0 where it is the training text itself.
     """
 
-    model: ModelConfig = field(kw_only=True)
-    tokenizer: Tokenizer = field(kw_only=True, repr=False)
-    dataset: Dataset = field(kw_only=True, repr=False)
-    sizes: Sizes = field(kw_only=True)
+    value: str
+    config: CorpusConfig
+    corpus: Corpus
+    counts: Sequence[tuple[str, int]] = field(repr=False)
+    word_count: int
+    columns: tuple[str, ...]
+    table: bool
+    model: ModelConfig
+    tokenizer: Tokenizer = field(repr=False)
+    dataset: Dataset = field(repr=False)
+    sizes: Sizes
 
     @property
     def train_chars(self) -> int:
@@ -84,8 +75,8 @@ class Reading(Opened):
         return float((ids == self.tokenizer.unk_id).mean())
 
 
-def open_text(value: str, config: CorpusConfig) -> Opened:
-    """Open a text and count.
+def open_text(value: str, config: CorpusConfig) -> dict[str, Any]:
+    """What a Reading holds of a text, whatever its tokens are.
 
     Raises:
         CorpusError: it cannot be opened.
@@ -95,7 +86,8 @@ def open_text(value: str, config: CorpusConfig) -> Opened:
     columns = tuple(upload.columns()) if upload else ()
     table = bool(columns) or any(entry.key == value and Path(entry.filename).suffix in KINDS for entry in entries())
     words = sum(1 for _ in WORDS.finditer(corpus.text))
-    return Opened(value, corpus, config, count_characters(corpus.text), words, columns, table)
+    counts = count_characters(corpus.text)
+    return {"corpus": corpus, "counts": counts, "word_count": words, "columns": columns, "table": table}
 
 
 class Readings:
@@ -127,13 +119,13 @@ class Readings:
 
     def _reading(self, value: str, config: CorpusConfig, model: ModelConfig) -> Reading:
         opened = self._open(value, config)
-        corpus = opened.corpus
+        corpus: Corpus = opened["corpus"]
         if self._limits is not None:
             check_tokens(self._limits, corpus.text, model)
         tokenizer = tokenizer_for(corpus, model, config)
         dataset = dataset_of(tokenizer, corpus, TrainConfig(), config)
         sizes = text_sizes(corpus, config, tokenizer)
-        return Reading(**vars(opened), model=model, tokenizer=tokenizer, dataset=dataset, sizes=sizes)
+        return Reading(value, config, **opened, model=model, tokenizer=tokenizer, dataset=dataset, sizes=sizes)
 
     def known_baselines(self, reading: Reading) -> "Baselines | None":
         """The baselines' losses on the held-out part, if they were measured already."""

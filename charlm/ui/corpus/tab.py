@@ -11,24 +11,10 @@ from charlm.config import LEVEL_NAMES, TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.data.catalog import DEFAULT_KEY, data_dir, find_entry
 from charlm.data.corpus import SUFFIXES, read_bytes
 from charlm.errors import CharLMError
-from charlm.public.limits import check_text_size
-from charlm.ui.corpus import view
+from charlm.public.limits import Limits, check_text_size
+from charlm.ui.corpus import texts, view
 from charlm.ui.corpus.reading import Reading, Readings, best_runs
-from charlm.ui.corpus.texts import (
-    Chosen,
-    Upload,
-    chosen_options,
-    chosen_tokens,
-    chosen_value,
-    corpus_choices,
-    keep_upload,
-    open_upload,
-    own_texts,
-    pasted_text,
-    picker_choices,
-    usual_column,
-    wordiest_column,
-)
+from charlm.ui.corpus.texts import Chosen, Upload, chosen_value, usual_column
 from charlm.ui.html import QUICK, QUIET, Services, Shared, facts, heading, section, toast
 
 # The options: how a text is cleaned and split, then what its tokens are.
@@ -37,19 +23,11 @@ NAMES = (*CLEANING, *TOKEN_SETTINGS)
 # Those of the tokens that count at each level.
 LEVEL_SETTINGS = {"char": ("level",), "word": TOKEN_SETTINGS, "bpe": ("level", "vocab_size")}
 LABELS = {
-    "separator": "Between rows",
-    "lf": "Line ends to LF",
-    "drop_newlines": "Drop line ends",
-    "nfc": "Unicode NFC",
-    "lowercase": "Lower case",
-    "strip_gutenberg": "Strip Project Gutenberg",
-    "val_fraction": "Held out",
-    "test_fraction": "Test tail",
-    "level": "Read as",
-    "words": "A word is",
-    "min_count": "Least count",
+    "separator": "Between rows", "lf": "Line ends to LF", "drop_newlines": "Drop line ends", "nfc": "Unicode NFC",
+    "lowercase": "Lower case", "strip_gutenberg": "Strip Project Gutenberg", "val_fraction": "Held out",
+    "test_fraction": "Test tail", "level": "Read as", "words": "A word is", "min_count": "Least count",
     "vocab_size": "Vocabulary",
-}
+}  # fmt: skip
 FACTS = ("characters", "distinct", "words", "to train on", "held out", "steps an epoch")
 MOST_PASTED = 5_000_000
 KEPT_NAMES = 5  # own texts that the picker goes on listing
@@ -71,7 +49,7 @@ def build_parts() -> tuple[Parts, Parts]:
     parts: Parts = {"head": _html("head", heading(entry.title, entry.about))}
     with gr.Row(elem_id="corpus-bar", elem_classes="bar-line"):
         parts["picker"] = gr.Dropdown(
-            corpus_choices(None), label="Choose a text", info="A built-in one, or bring your own",
+            texts.corpus_choices(None), label="Choose a text", info="A built-in one, or bring your own",
             elem_id="corpus-picker", scale=5,
         )  # fmt: skip
         types = [*SUFFIXES, ".gz"]
@@ -156,7 +134,7 @@ class CorpusTab:
         """Another text of the picker, with the options as they are; the picker also changes with every upload."""
         if value == chosen_value(chosen):
             return {self.parts["picker"]: gr.skip()}
-        return self._take(chosen, lambda: (value, *fitting(open_upload(value, data_dir()), options)))
+        return self._take(chosen, lambda: (value, *fitting(texts.open_upload(value, data_dir()), options)))
 
     def clean(self, chosen: Chosen | None, options: Options) -> Changes:
         """The same text with other options, from its raw bytes; a number field asks also when it is left."""
@@ -171,13 +149,13 @@ class CorpusTab:
 
         def uploaded() -> Wanted:
             file, most = self.services.files.uploaded(path), self.services.text_bytes
-            return self._bring(Upload(file.name, read_bytes(file, most), most_bytes=most), options)
+            return bring(Upload(file.name, read_bytes(file, most), most_bytes=most), options, self.services.limits)
 
         return self._take(chosen, uploaded)
 
     def paste(self, chosen: Chosen | None, text: str, options: Options) -> Changes:
         """A pasted text; its panel closes if it can be used."""
-        shown = self._take(chosen, lambda: self._bring(pasted_text(text or ""), options))
+        shown = self._take(chosen, lambda: bring(texts.pasted_text(text or ""), options, self.services.limits))
         if self.shared.corpus in shown:
             shown |= {self.parts["panel"]: gr.update(visible=False), self.parts["pasted"]: ""}
         return shown
@@ -196,11 +174,6 @@ class CorpusTab:
         """Hand the text to the Train tab and go there."""
         return choice_of(self._former(chosen), chosen), gr.Tabs(selected="train")
 
-    def _bring(self, upload: Upload, options: Options) -> Wanted:
-        if self.services.limits is not None:
-            check_text_size(self.services.limits, len(upload.data))
-        return bring(upload, options)
-
     def _take(self, chosen: Chosen | None, wanted: Callable[[], Wanted]) -> Changes:
         try:
             reading = self.readings.read(*wanted())
@@ -213,7 +186,7 @@ class CorpusTab:
     def _former(self, chosen: Chosen | None, warn: bool = False) -> Reading:
         """The text that was chosen; the default one where it is gone."""
         try:
-            config, model = CorpusConfig(**chosen_options(chosen)), ModelConfig(**chosen_tokens(chosen))
+            config, model = CorpusConfig(**texts.chosen_options(chosen)), ModelConfig(**texts.chosen_tokens(chosen))
             return self.readings.read(chosen_value(chosen), config, model)
         except CharLMError as error:
             if warn:
@@ -241,7 +214,7 @@ class CorpusTab:
         for name, visible in shown.items():
             updates[name]["visible"] = visible
         return {
-            self.parts["picker"]: gr.update(choices=picker_choices(chosen), value=reading.value),
+            self.parts["picker"]: gr.update(choices=texts.picker_choices(chosen), value=reading.value),
             self.parts["fold"]: gr.update(label=view.options_title(reading.config, reading.table)),
             **{self.options[name]: gr.update(**update) for name, update in updates.items()},
         }
@@ -305,15 +278,17 @@ def column_choices(columns: Sequence[str]) -> list[tuple[str, str]]:
     return by_itself + [(f"{name} (by itself)", "") if name == usual else (name, name) for name in columns]
 
 
-def bring(upload: Upload, options: Options) -> Wanted:
-    """Keep an upload that can be read with the options as they are.
+def bring(upload: Upload, options: Options, limits: Limits | None = None) -> Wanted:
+    """Keep an upload that can be read with the options as they are, within the limits of a public Space.
 
     Raises:
-        CharLMError: it holds no text to train on, or an option is out of range.
+        CharLMError: it holds no text to train on, an option is out of range, or the text is too long here.
     """
+    if limits is not None:
+        check_text_size(limits, len(upload.data))
     config, model = fitting(upload, options)
     upload.read(config)
-    return keep_upload(upload, data_dir()), config, model
+    return texts.keep_upload(upload, data_dir()), config, model
 
 
 def fitting(upload: Upload | None, options: Options) -> tuple[CorpusConfig, ModelConfig]:
@@ -323,14 +298,14 @@ def fitting(upload: Upload | None, options: Options) -> tuple[CorpusConfig, Mode
     config = replace(config, column="")
     columns = upload.columns() if upload else []
     if upload and len(columns) > 1 and not usual_column(columns):
-        return replace(config, column=wordiest_column(upload, config)), model
+        return replace(config, column=texts.wordiest_column(upload, config)), model
     return config, model
 
 
 def choice_of(reading: Reading, chosen: Chosen | None) -> dict[str, Any]:
     """What the browser keeps of a text; see texts.Chosen."""
     corpus, source = reading.corpus, "" if reading.corpus.key else reading.value
-    own = {value: name for name, value in own_texts(chosen)}
+    own = {value: name for name, value in texts.own_texts(chosen)}
     if source:
         own = {source: corpus.name, **{value: name for value, name in own.items() if value != source}}
     return {

@@ -49,8 +49,8 @@ def origin_sentence(run: Any) -> str:
     """`fork of gru-sherlock at step 500`, `imported from rnn.net`; empty for a run that began from nothing here."""
     if run.imported and not run.ancestry:
         return f"imported from {run.imported.get('file', 'a file')}"
-    verbs = {"fork": "fork of"}
-    return "".join(f"{verbs.get(one['why'], 'new try of')} {one['label']}{_place(one)}" for one in run.ancestry[:1])
+    verbs = {True: "fork of", False: "new try of"}
+    return "".join(f"{verbs[one['why'] == 'fork']} {one['label']}{_place(one)}" for one in run.ancestry[:1])
 
 
 def origin_line(run: Any) -> str:
@@ -113,13 +113,15 @@ def fork_hint(run: Any) -> str:
     which = "best" if run.shipped or run.trimmed else "newest"
     hint = f"A new run that goes on from the {which} weights of this one, with other settings or on another text."
     if run.model_config.is_counted:
-        hint = "A new run that counts another text on top of what this one has counted; new characters are skipped."
+        hint = (
+            "A new run that counts another text on top of what this one has counted; characters new to it are skipped."
+        )
     return section(f"Fork {run.label}", hint)
 
 
 def fork_steps(run: Any) -> int:
     """As many more as it was given, to begin with."""
-    return run.train_config.steps or max(run.step, 1)
+    return int(run.train_config.steps or max(run.step, 1))
 
 
 def fork_name(run: Any) -> str:

@@ -44,20 +44,17 @@ def build(services: Services, shared: Shared) -> None:
     tab.wire_fork()
 
 
-def attempt(work: Callable[[], Any]) -> Any:
+def attempt(work: Callable[[], Any], title: str = "That did not work") -> Any:
     """Do it, or raise the toast that says why not."""
     try:
         return work()
     except CharLMError as error:
-        raise gr.Error(toast(error), title="That did not work", print_exception=False) from error
+        raise gr.Error(toast(error), title=title, print_exception=False) from error
 
 
 def export_file(files: Files, run: Any, name: Any) -> str:
     """Write a run as a file of this format; a format that does not fit the run says why in a toast."""
-    try:
-        return files.run(run, find_format(str(name)))
-    except CharLMError as error:
-        raise gr.Error(toast(error), title="Not in this format", print_exception=False) from error
+    return str(attempt(lambda: files.run(run, find_format(str(name))), "Not in this format"))
 
 
 def format_choices() -> list[tuple[str, str]]:
@@ -309,7 +306,7 @@ def _nothing(_: Any) -> None:
     """What was done shows in the listing."""
 
 
-def _html(name: str, value: str = "", **more: Any) -> gr.HTML:
+def _html(name: str, value: str | None = None, **more: Any) -> gr.HTML:
     return gr.HTML(value, elem_id=f"runs-{name}", apply_default_css=False, **more)
 
 
@@ -364,33 +361,26 @@ def _panel() -> dict[str, Any]:
                 parts["name"] = gr.Textbox(label="New name", max_length=MAX_LABEL, elem_id="runs-name", scale=4)
                 parts["save"] = _button("Save", "save", scale=0, min_width=80)
             with gr.Column(visible=False, elem_id="runs-fork-column", elem_classes="tight") as parts["fork_column"]:
-                parts |= _fork_fields()
-            parts |= _export_fields()
-    return parts
-
-
-def _fork_fields() -> dict[str, Any]:
-    """What a fork may change, and its start."""
-    parts: dict[str, Any] = {"fork_hint": _html("fork-hint")}
-    parts["text"] = gr.Dropdown([SAME_TEXT], value="", label="Text", elem_id="runs-fork-text")
-    with gr.Row(elem_classes="bar-line"):
-        parts["rate"] = gr.Number(label="Learning rate", elem_id="runs-fork-rate", min_width=90)
-        parts["steps"] = gr.Number(label="Steps to add", precision=0, elem_id="runs-fork-steps", min_width=90)
-        parts["fork_name"] = gr.Textbox(label="Name", max_length=MAX_LABEL, elem_id="runs-fork-name", min_width=120)
-        parts["start"] = _button("Start", "fork-start", scale=0, min_width=70)
-    return parts
-
-
-def _export_fields() -> dict[str, Any]:
-    """The formats; `file` is hidden, and pressed by the page itself once the file is there."""
-    parts: dict[str, Any] = {}
-    _html("export-head", section("Export", "As a file that goes on without this page."))
-    with gr.Row(elem_classes="bar-line", elem_id="runs-export"):
-        parts["format"] = gr.Dropdown(
-            format_choices(), value=FORMATS[0].name, show_label=False, label="Format", elem_id="runs-format", scale=4
-        )
-        parts["download"] = _button("Download", "download", scale=0, min_width=90)
-    parts["file"] = gr.DownloadButton("Run", visible="hidden", elem_id="runs-file")
+                parts["fork_hint"] = _html("fork-hint")
+                parts["text"] = gr.Dropdown([SAME_TEXT], value="", label="Text", elem_id="runs-fork-text")
+                with gr.Row(elem_classes="bar-line"):
+                    parts["rate"] = gr.Number(label="Learning rate", elem_id="runs-fork-rate", min_width=90)
+                    parts["steps"] = gr.Number(
+                        label="Steps to add", precision=0, elem_id="runs-fork-steps", min_width=90
+                    )
+                    parts["fork_name"] = gr.Textbox(
+                        label="Name", max_length=MAX_LABEL, elem_id="runs-fork-name", min_width=120
+                    )
+                    parts["start"] = _button("Start", "fork-start", scale=0, min_width=70)
+            _html("export-head", section("Export", "As a file that goes on without this page."))
+            with gr.Row(elem_classes="bar-line", elem_id="runs-export"):
+                parts["format"] = gr.Dropdown(
+                    format_choices(), value=FORMATS[0].name, show_label=False, label="Format", elem_id="runs-format",
+                    scale=4,
+                )  # fmt: skip
+                parts["download"] = _button("Download", "download", scale=0, min_width=90)
+            # Pressed by the page itself once the file is there.
+            parts["file"] = gr.DownloadButton("Run", visible="hidden", elem_id="runs-file")
     return parts
 
 
