@@ -18,7 +18,7 @@ from charlm.ui import formatting, verdict
 from charlm.ui.compare.ranking import model_name, shape
 from charlm.ui.html import Cell, Column, action, column, columns, heading, marked_text, section, swatch, table
 from charlm.ui.runs.details import origin_sentence, trouble
-from charlm.ui.train.form import FOLDS, NAMES
+from charlm.ui.train.form import FOLDS, control_values
 from charlm.ui.verdict import AT_WORK, names
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ def advice_html(told: Sequence[Told], called: Mapping[str, str]) -> str:
     return f'{section("What to try next")}<ul class="advice">{"".join(lines)}</ul>'
 
 
-def form_values(run: Any, advice: Advice) -> list[Any]:
-    """The run's settings with the advice's changes, in the order of the form's controls; the name is left open."""
+def form_values(run: Any, advice: Advice) -> dict[str, Any]:
+    """What the form's controls show for the run's settings with the advice's changes; the name is left open."""
     settings = run.model_config.to_dict() | run.train_config.to_dict() | dict(advice.changes) | {"label": ""}
-    return [settings[name] for name in NAMES]
+    return control_values(settings)
 
 
 def opened_folds(advice: Advice) -> set[str]:
@@ -198,7 +198,7 @@ class View:
         if len(self._by_seconds) > 1:
             verb = "is" if self._at_work else "was"
             parts.append(f"At equal seconds of its own {self.called[self._by_seconds[0][0]]} {verb} ahead.")
-        parts += filter(None, [self.worth])
+        parts += filter(None, [self.matched])
         states = self.states.values()
         if self._at_work:
             parts.append("Training goes on when you close this page.")
@@ -210,7 +210,7 @@ class View:
         return " ".join([*parts, *dict.fromkeys(map(_sentence, told))])
 
     @cached_property
-    def worth(self) -> str:
+    def matched(self) -> str:
         """`LSTM matches a 6-gram.`; empty as long as nothing is known."""
         best = [(run, self.states[run.run_id]["best_val_loss"]) for run in self.runs]
         networks = [(run, loss) for run, loss in best if loss is not None and not run.model_config.is_counted]
