@@ -99,9 +99,8 @@ def lab(folder: Path) -> tuple[Any, Callable[[], str]]:
     from charlm.jobs.service import Jobs
     from charlm.runs.store import RunStore
     from charlm.serving import Serving
-    from charlm.ui.app import build_demo
+    from charlm.ui.app import build_demo, launch_options
     from charlm.ui.html import Services
-    from charlm.ui.theme import launch_options
 
     store = RunStore(folder / "runs", folder / "shipped")
     services = Services(store, Jobs(store), Serving(store))

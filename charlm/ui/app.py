@@ -6,12 +6,15 @@ from typing import Any
 
 import gradio as gr
 
+from charlm.public.middleware import doorman
 from charlm.ui import api, status_bar
 from charlm.ui.compare import tab as compare_tab
 from charlm.ui.corpus import tab as corpus_tab
-from charlm.ui.gradio_patches import describe_once
-from charlm.ui.html import Services, Shared, asset
+from charlm.ui.files import VisitorFiles
+from charlm.ui.gradio_patches import describe_once, page_head, slow_queue
+from charlm.ui.html import STATIC, Services, Shared, asset
 from charlm.ui.runs import tab as runs_tab
+from charlm.ui.theme import page_theme
 from charlm.ui.train import tab as train_tab
 from charlm.ui.train.live import Watches
 
@@ -19,9 +22,10 @@ __all__ = ["Services", "Shared", "build_demo"]
 
 QUEUE_SIZE = 256
 AT_ONCE = 8
-# Gradio's queue looks for new events 1,000 times a second, which costs a training a tenth of its time; these intervals
-# in seconds are those it takes on Windows.
-QUEUE_SLEEPS = {"sleep_when_free": 0.05, "progress_update_sleep_when_free": 0.1}
+SESSIONS = (
+    64  # pages whose state gradio keeps, those used last; each is most of a megabyte, and its own bound is 10,000
+)
+THREADS = 100  # that answer events: a text being written takes one for a moment at each of its pieces
 TABS = ("Compare", "Train", "Corpus", "Runs")
 MODE_JS = "element.addEventListener('click', () => window.charlmTheme());"
 
@@ -45,11 +49,35 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
                     _tab(name, services, Shared(demo, tabs, own, *crossing), watches)
         status_bar.build_left(services)
     demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=AT_ONCE)
-    for name, seconds in QUEUE_SLEEPS.items():
-        if hasattr(demo._queue, name):
-            setattr(demo._queue, name, seconds)
+    slow_queue(demo)
     describe_once(demo)
     return demo
+
+
+def launch_options(services: Services | None = None) -> dict[str, Any]:
+    """What `demo.launch` needs beside host and port; app.py and the tests share it.
+
+    Args:
+        services: of the page; on a public Space a middleware stands before it.
+    """
+    options: dict[str, Any] = {
+        "theme": page_theme(),
+        "head": page_head(),
+        "favicon_path": STATIC / "mark.svg",
+        "footer_links": [],
+        "run_history": False,
+        "state_session_capacity": SESSIONS,
+        "max_file_size": "32mb",
+        "max_threads": THREADS,
+        "app_kwargs": {"routes": [status_bar.route()]},
+    }
+    if services is None or services.quotas is None:
+        return options
+    assert isinstance(services.files, VisitorFiles)
+    kwargs = {**options["app_kwargs"], "middleware": [doorman(services.quotas, services.files)]}
+    largest = services.quotas.limits.checkpoint_bytes
+    public = {"app_kwargs": kwargs, "max_file_size": largest, "ssr_mode": False, "enable_monitoring": False}
+    return {**options, **public}
 
 
 def _frame(services: Services, polled: status_bar.PollEndpoint) -> None:

@@ -102,9 +102,8 @@ def restarted(places: Path, chromium_path: str) -> Iterator[Any]:
     from charlm.jobs.service import Jobs
     from charlm.runs.store import RunStore
     from charlm.serving import Serving
-    from charlm.ui.app import build_demo
+    from charlm.ui.app import build_demo, launch_options
     from charlm.ui.html import Services
-    from charlm.ui.theme import launch_options
 
     store = RunStore(places / "restarted")
     first = Jobs(store)

@@ -9,10 +9,9 @@ from gradio_client import Client, handle_file
 
 from charlm.jobs.service import Jobs
 from charlm.serving import NgramBaselines, Serving
-from charlm.ui.app import build_demo
+from charlm.ui.app import build_demo, launch_options
 from charlm.ui.html import Services
 from charlm.ui.services import PublicAppServices
-from charlm.ui.theme import launch_options
 from tests.tiny_runs import TEXT, store_in, wait_for
 
 

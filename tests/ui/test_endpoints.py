@@ -16,9 +16,8 @@ from gradio_client.exceptions import AppError
 
 from charlm.jobs.service import Jobs
 from charlm.serving import Serving
-from charlm.ui.app import build_demo
+from charlm.ui.app import build_demo, launch_options
 from charlm.ui.html import Services
-from charlm.ui.theme import launch_options
 from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
 
 NAMES = (
