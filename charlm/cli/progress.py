@@ -12,7 +12,8 @@ from charlm.errors import CharLMError
 
 if TYPE_CHECKING:
     from charlm.data.corpus import Corpus
-    from charlm.jobs.scheduler import Control, RunTrainer
+    from charlm.jobs import Control, RunStatus
+    from charlm.jobs.runner import RunTrainer
     from charlm.runs.store import Run
 
 
@@ -85,9 +86,9 @@ class Progress:
                 for trainer in self._trainers
             }
         for trainer in self._trainers:
-            speed = trainer.latest.chars_per_second if trainer.latest else 0.0
-            about = f"step {trainer.state.step:,}{planned(trainer)} · {speed:,.0f} chars/s{left(trainer)}"
-            self._bars.update(self._tasks[trainer.run.run_id], completed=trainer.state.step, about=about)
+            state = trainer.run_status()
+            about = f"step {state['step']:,}{planned(state)} · {state['chars_per_second']:,.0f} chars/s{left(state)}"
+            self._bars.update(self._tasks[trainer.run.run_id], completed=state["step"], about=about)
 
 
 def open_bars() -> Any:
@@ -104,23 +105,23 @@ def open_bars() -> Any:
 
 def line_of(trainer: "RunTrainer", row: dict[str, Any]) -> str:
     """A validation in a line."""
+    state = trainer.run_status()
     return (
-        f"{trainer.run.label}: step {row['step']:,}{planned(trainer)}, train loss {row['train_loss']:.3f}, "
+        f"{trainer.run.label}: step {row['step']:,}{planned(state)}, train loss {row['train_loss']:.3f}, "
         f"validation loss {row['val_loss']:.3f}{bits_of(trainer.run, row['val_loss'])}"
         f"{perplexities(trainer.run, row)}, "
-        f"{row['chars_per_second']:,.0f} chars/s{left(trainer)}"
+        f"{row['chars_per_second']:,.0f} chars/s{left(state)}"
     )
 
 
-def planned(trainer: "RunTrainer") -> str:
+def planned(state: "RunStatus") -> str:
     """The steps in all, if they are known."""
-    return f" of {trainer.total:,}" if trainer.total else ""
+    return f" of {state['total_steps']:,}" if state["total_steps"] else ""
 
 
-def left(trainer: "RunTrainer") -> str:
+def left(state: "RunStatus") -> str:
     """The model's own time still to go."""
-    seconds = trainer.eta_seconds()
-    return "" if seconds is None or trainer.ended else f", {seconds:,.0f} s left"
+    return "" if state["eta_seconds"] is None else f", {state['eta_seconds']:,.0f} s left"
 
 
 class Terminated(KeyboardInterrupt):

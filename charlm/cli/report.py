@@ -84,7 +84,7 @@ def facts_of(run: Any) -> dict[str, Any]:
         "folder": str(run.folder),
         "size_bytes": run.size_bytes,
         "trimmed": run.trimmed,
-        "mend": run.mend,
+        "mend": run.fix,
         "ancestry": run.ancestry,
         "imported": run.imported,
         "corpus": as_dict(run.corpus),

@@ -42,7 +42,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("race", help="Train several architectures in turn on the same batches.")(race)
     app.command("resume", help="Train a run on from where it ended; steps, epochs and minutes are what to add.")(resume)
     app.command("fork", help="A new run that goes on from what another one has learned, with other settings.")(fork)
-    app.command("retry", help="A failed run's settings once more, with the mend for its failure.")(retry)
+    app.command("retry", help="A failed run's settings once more, with the fix for its failure.")(retry)
     app.command("evaluate", help="Score a run on its held-out text, or on another text.")(evaluate)
 
 
@@ -124,7 +124,7 @@ def retry(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> int:
     from charlm.runs.fork import retry
 
     made, corpus = retry(store, found)
-    note(f"{made.label}: {', '.join(f'{name} {value:g}' for name, value in found.mend.items())}")
+    note(f"{made.label}: {', '.join(f'{name} {value:g}' for name, value in found.fix.items())}")
     return show_end(work([made], corpus, resume=True), json)
 
 

@@ -16,11 +16,11 @@ from charlm.data.corpus import Corpus, read_bytes, read_corpus
 from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.formats.exports import find_format
 from charlm.presets import from_options
+from charlm.public.services import Services
 from charlm.runs.run import Run
-from charlm.serving import Draft
+from charlm.serving import GeneratedText
 from charlm.serving.service import check_number
 from charlm.training.autosize import autosize
-from charlm.ui.html import Services
 from charlm.ui.runs.listing import bring_run
 
 
@@ -186,22 +186,22 @@ def _training(services: Services) -> list[Callable[..., Any]]:
     @_spoken
     def status(run_id: str, since_step: int = -1) -> dict[str, Any]:
         """Where a run stands, with the metrics rows beyond a step."""
-        return jobs.status(run_id, whole_of(since_step))
+        return dict(jobs.status(run_id, whole_of(since_step)))
 
     @_spoken
     def pause(run_id: str) -> dict[str, Any]:
         """Let the run's job rest after its present step."""
-        return jobs.pause(run_id)
+        return dict(jobs.pause(run_id))
 
     @_spoken
     def stop(run_id: str) -> dict[str, Any]:
         """End a run after its present step and keep what it learned."""
-        return jobs.stop(run_id)
+        return dict(jobs.stop(run_id))
 
     @_spoken
     def resume(run_id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on; options may add steps, epochs or minutes."""
-        return jobs.resume(run_id, options_of(options))
+        return dict(jobs.resume(run_id, options_of(options)))
 
     @_spoken
     def fork(
@@ -213,22 +213,22 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         """
         cleaning = services.store.get(run_id).corpus_config
         other = corpus_of(services, corpus, file, cleaning) if corpus or file else None
-        return jobs.fork(run_id, options_of(options), other)
+        return dict(jobs.fork(run_id, options_of(options), other))
 
     @_spoken
     def retry(run_id: str) -> dict[str, Any]:
-        """A new run with a failed one's settings and the mend for its failure."""
-        return jobs.retry(run_id)
+        """A new run with a failed one's settings and the fix for its failure."""
+        return dict(jobs.retry(run_id))
 
     @_spoken
     def queue() -> list[dict[str, Any]]:
         """What is at work (position 0) and what waits, in its order."""
-        return jobs.queue_list()
+        return list(map(dict, jobs.queue_list()))
 
     @_spoken
     def move(run_id: str, by: int) -> dict[str, Any]:
         """Move what waits by so many places; negative: towards the front of the queue."""
-        return jobs.move(run_id, whole_of(by, "by"))
+        return dict(jobs.move(run_id, whole_of(by, "by")))
 
     return [train, race, status, pause, stop, resume, fork, retry, queue, move]
 
@@ -271,7 +271,7 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
     return [generate, compare, next_tokens]
 
 
-def _told(draft: Draft, config: SampleConfig) -> str | list[str]:
+def _told(draft: GeneratedText, config: SampleConfig) -> str | list[str]:
     """Prompt and text of a draft, or why there is none; of several samples all."""
     texts = [one.error or one.prompt + one.text for one in draft.samples]
     return texts if config.samples > 1 else texts[0]

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
-from charlm.public.middleware import doorman
+from charlm.public.middleware import PublicMiddleware
+from charlm.public.services import Services
 from charlm.ui import api, status_bar
 from charlm.ui.compare import tab as compare_tab
 from charlm.ui.corpus import tab as corpus_tab
 from charlm.ui.files import VisitorFiles
 from charlm.ui.gradio_patches import describe_once, page_head, slow_queue
-from charlm.ui.html import STATIC, Services, Shared, asset
+from charlm.ui.html import STATIC, Shared, asset
 from charlm.ui.runs import tab as runs_tab
 from charlm.ui.theme import page_theme
 from charlm.ui.train import tab as train_tab
@@ -74,7 +76,10 @@ def launch_options(services: Services | None = None) -> dict[str, Any]:
     if services is None or services.quotas is None:
         return options
     assert isinstance(services.files, VisitorFiles)
-    kwargs = {**options["app_kwargs"], "middleware": [doorman(services.quotas, services.files)]}
+    kwargs = {
+        **options["app_kwargs"],
+        "middleware": [Middleware(PublicMiddleware, quotas=services.quotas, files=services.files)],
+    }
     largest = services.quotas.limits.checkpoint_bytes
     public = {"app_kwargs": kwargs, "max_file_size": largest, "ssr_mode": False, "enable_monitoring": False}
     return {**options, **public}

@@ -112,7 +112,7 @@ class VisitorFiles(Files):
             LimitError: so many were made within the hour.
         """
         if (visitor := self._who()) is not None:
-            self._quotas.take_download(visitor)
+            self._quotas.take("download", visitor)
         path = super().fresh(name)
         if visitor is not None:
             self.own(str(path), visitor)

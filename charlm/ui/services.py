@@ -11,10 +11,10 @@ from charlm.public.eviction import evict
 from charlm.public.identity import asking, visitor_of
 from charlm.public.limits import Limits, Visitor, is_public
 from charlm.public.quotas import Quotas
+from charlm.public.services import Services
 from charlm.runs.store import RunStore
 from charlm.serving import Serving
-from charlm.ui.files import VisitorFiles, cache_folder
-from charlm.ui.html import Services
+from charlm.ui.files import Files, VisitorFiles, cache_folder
 
 
 def give_back() -> None:
@@ -61,7 +61,7 @@ class AppServices:
         self.store = RunStore()
         self.jobs = Jobs(self.store)
         self.serving = Serving(self.store, self.jobs.is_training)
-        self.services = Services(self.store, self.jobs, self.serving)
+        self.services = Services(self.store, self.jobs, self.serving, Files())
 
     def begin(self) -> None:
         """Before the first page: clear what killed servers left, and see what they were at."""

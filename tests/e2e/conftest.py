@@ -42,13 +42,14 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def services(places: Path) -> Iterator[Any]:
     """Runs, jobs and models of the session, as app.py makes them."""
     from charlm.jobs.service import Jobs
+    from charlm.public.services import Services
     from charlm.runs.store import RunStore
     from charlm.serving import Serving
-    from charlm.ui.html import Services
+    from charlm.ui.files import Files
 
     store = RunStore()
     jobs = Jobs(store)
-    made = Services(store, jobs, Serving(store, jobs.is_training))
+    made = Services(store, jobs, Serving(store, jobs.is_training), Files())
     made.serving.warm_up()  # on a new machine the loops are compiled first; no page is to wait for that
     yield made
     made.jobs.close()

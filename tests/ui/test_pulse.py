@@ -10,10 +10,11 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from charlm.jobs.service import Jobs
+from charlm.public.services import Services
 from charlm.serving import Serving
 from charlm.ui import status_bar
 from charlm.ui.app import launch_options
-from charlm.ui.html import Services
+from charlm.ui.files import Files
 from charlm.ui.status_bar import PollEndpoint
 from charlm.ui.train.live import Watches
 from tests.tiny_runs import store_in
@@ -22,7 +23,7 @@ from tests.tiny_runs import store_in
 @pytest.mark.parametrize(("pages", "expected"), [(1, 1.0), (2, 1.0), (5, 5 / 3), (100, 5.0)])
 def test_many_pages_ask_no_more_often_than_a_few(pages: int, expected: float, tmp_path: Path) -> None:
     store = store_in(tmp_path)
-    services = Services(store, Jobs(store), Serving(store))
+    services = Services(store, Jobs(store), Serving(store), Files())
     clock = PollEndpoint(services, Watches(services))
     due = [(place / pages, place) for place in range(pages)]
     waits: list[float] = []

@@ -12,6 +12,7 @@ from charlm.data.catalog import DEFAULT_KEY, data_dir, find_entry
 from charlm.data.corpus import read_bytes
 from charlm.errors import CharLMError
 from charlm.public.limits import check_text_size
+from charlm.public.services import Services
 from charlm.ui.corpus import form as corpus_form
 from charlm.ui.corpus import view as corpus_view
 from charlm.ui.corpus.form import Form, option_updates, picker_choices, settings_of
@@ -29,7 +30,7 @@ from charlm.ui.corpus.texts import (
     usual_column,
     wordiest_column,
 )
-from charlm.ui.html import Services, Shared, facts, heading, section, toast
+from charlm.ui.html import Shared, facts, heading, section, toast
 
 KEPT_NAMES = 5  # own texts that the picker goes on listing
 # A picker's value, how its text is cleaned, and what a token of it is.

@@ -17,22 +17,22 @@ SAVED = "Resume from what was saved"
 
 
 def trouble(run: Any, title: str, message: str) -> str:
-    """What failed, why, and the mend if there is one."""
+    """What failed, why, and the fix if there is one."""
     return notice(title, message or "No reason was recorded.", "error", remedy(run))
 
 
 def remedy(run: Any) -> str:
-    """A button that starts the run again with settings that mend it, else one that goes on; empty without either."""
+    """A button that starts the run again with settings that fix it, else one that goes on; empty without either."""
     if run.shipped:
         return ""
-    if run.mend:
-        return action("retry", again(run.mend), run=run.run_id)
+    if run.fix:
+        return action("retry", again(run.fix), run=run.run_id)
     return action("resume", SAVED, run=run.run_id) if is_resumable(run) else ""
 
 
-def again(mend: Mapping[str, Any]) -> str:
+def again(fix: Mapping[str, Any]) -> str:
     """`Try again with learning rate 0.0033`."""
-    parts = [f"{CALLED.get(name, name.replace('_', ' '))} {_value(value)}" for name, value in mend.items()]
+    parts = [f"{CALLED.get(name, name.replace('_', ' '))} {_value(value)}" for name, value in fix.items()]
     return f"Try again with {' and '.join(parts)}"
 
 
@@ -93,7 +93,7 @@ MOST_CHARACTERS = 200_000
 
 
 def details(run: Any, known: Collection[str] = ()) -> str:
-    """Title, sentence and the lines under it; a failed run opens with why, and the mend.
+    """Title, sentence and the lines under it; a failed run opens with why, and the fix.
 
     Args:
         run: which.

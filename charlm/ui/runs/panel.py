@@ -8,12 +8,13 @@ import gradio as gr
 
 from charlm.errors import CharLMError
 from charlm.formats.exports import FORMATS, find_format
+from charlm.public.services import FileAccess, Services
 from charlm.runs.run import MAX_LABEL
 from charlm.ui.compare.ranking import asked, request
 from charlm.ui.corpus.form import picker_choices
 from charlm.ui.corpus.texts import Chosen, open_corpus
-from charlm.ui.files import Files, click_js
-from charlm.ui.html import ACTIONS_JS, Services, Shared, section, toast
+from charlm.ui.files import click_js
+from charlm.ui.html import ACTIONS_JS, Shared, section, toast
 from charlm.ui.runs import details
 from charlm.ui.runs.listing import Listing, Trash, deleted_html
 
@@ -45,7 +46,7 @@ def build_download() -> Download:
     return Download(wanted, button, gr.DownloadButton("Run", visible="hidden", elem_id="runs-file"))
 
 
-def wire_download(download: Download, files: Files, chosen: gr.Textbox, find: Callable[[str], Any]) -> None:
+def wire_download(download: Download, files: FileAccess, chosen: gr.Textbox, find: Callable[[str], Any]) -> None:
     """One click writes the file and fetches it; a format that does not fit the run says why.
 
     Args:

@@ -6,9 +6,10 @@ from typing import Any
 import gradio as gr
 
 from charlm.errors import CharLMError
+from charlm.public.services import Services
 from charlm.ui.compare.ranking import request
 from charlm.ui.formatting import size
-from charlm.ui.html import Services, Shared, toast
+from charlm.ui.html import Shared, toast
 from charlm.ui.runs import panel as run_panel
 from charlm.ui.runs.details import resume_options
 from charlm.ui.runs.listing import (
@@ -90,7 +91,7 @@ def _training(services: Services, panel: Panel, listing: Listing) -> dict[str, A
     return {
         "resume": resume,
         "stop": lambda run_id: _nothing(jobs.stop(run_id)),
-        "cancel": lambda run_id: _nothing(jobs.stop_job(run_id)),
+        "cancel": jobs.stop_job,
         "earlier": lambda run_id: _nothing(jobs.move(run_id, -1)),
         "later": lambda run_id: _nothing(jobs.move(run_id, 1)),
         "trim": trim,

@@ -12,9 +12,9 @@ from charlm.analysis.advice import Advice, advise, training_of
 from charlm.analysis.plots import By, Curve, end_places, loss_plot, scaled
 from charlm.architectures import ARCH_NAMES
 from charlm.errors import CharLMError
+from charlm.public.services import Services
 from charlm.runs.history import LossHistory, Row
 from charlm.runs.run import Run
-from charlm.ui.html import Services
 from charlm.ui.train.view import View, Written, mark, written
 from charlm.ui.verdict import loss_unit, same_tokens
 

@@ -14,10 +14,11 @@ from charlm.errors import CharLMError
 from charlm.files import parsed
 from charlm.presets import PRESET_HINTS, PRESETS
 from charlm.public.limits import Limits
+from charlm.public.services import Services
 from charlm.ui import verdict
 from charlm.ui.compare.ranking import MOST_MESSAGE, asked, run_title
 from charlm.ui.corpus.texts import Chosen, chosen_tokens, chosen_value, corpus_choices, open_corpus
-from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Services, Shared, asset, plot_data, swatch_css, toast
+from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, plot_data, swatch_css, toast
 from charlm.ui.train import form as train_form
 from charlm.ui.train import live as train_live
 from charlm.ui.train.form import NAMES, Form
