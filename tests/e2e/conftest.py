@@ -45,7 +45,7 @@ def services(places: Path) -> Iterator[Any]:
     from charlm.public.services import Services
     from charlm.runs.store import RunStore
     from charlm.serving import Serving
-    from charlm.ui.files import Files
+    from charlm.ui.services import Files
 
     store = RunStore()
     jobs = Jobs(store)

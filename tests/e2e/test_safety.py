@@ -104,7 +104,7 @@ def restarted(places: Path, chromium_path: str) -> Iterator[Any]:
     from charlm.runs.store import RunStore
     from charlm.serving import Serving
     from charlm.ui.app import build_demo, launch_options
-    from charlm.ui.files import Files
+    from charlm.ui.services import Files
 
     store = RunStore(places / "restarted")
     first = Jobs(store)

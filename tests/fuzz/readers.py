@@ -38,9 +38,9 @@ from charlm.ui.compare.ranking import ranking_csv, ranking_table
 from charlm.ui.compare.tab import run_choices
 from charlm.ui.compare.view import resting_columns
 from charlm.ui.corpus.texts import Upload, keep_upload, open_upload, pasted_text
-from charlm.ui.files import Files as Uploads
 from charlm.ui.runs.details import details
 from charlm.ui.runs.listing import runs_heading, runs_table, trash_html
+from charlm.ui.services import Files as Uploads
 from charlm.ui.status_bar import status_bar_html
 from charlm.ui.train.live import Watch, answer, figure
 from charlm.ui.verdict import verdict

@@ -11,8 +11,7 @@ from charlm.jobs.service import Jobs
 from charlm.public.services import Services
 from charlm.serving import NgramBaselines, Serving
 from charlm.ui.app import build_demo, launch_options
-from charlm.ui.files import Files
-from charlm.ui.services import PublicAppServices
+from charlm.ui.services import Files, PublicAppServices
 from tests.tiny_runs import TEXT, store_in, wait_for
 
 

@@ -18,7 +18,7 @@ from charlm.jobs.service import Jobs
 from charlm.public.services import Services
 from charlm.serving import Serving
 from charlm.ui.app import build_demo, launch_options
-from charlm.ui.files import Files
+from charlm.ui.services import Files
 from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
 
 NAMES = (

@@ -14,7 +14,7 @@ from charlm.public.services import Services
 from charlm.serving import Serving
 from charlm.ui import status_bar
 from charlm.ui.app import launch_options
-from charlm.ui.files import Files
+from charlm.ui.services import Files
 from charlm.ui.status_bar import PollEndpoint
 from charlm.ui.train.live import Watches
 from tests.tiny_runs import store_in

@@ -13,10 +13,10 @@ from charlm.runs.run import MAX_LABEL
 from charlm.ui.compare.ranking import asked, request
 from charlm.ui.corpus.form import picker_choices
 from charlm.ui.corpus.texts import Chosen, open_corpus
-from charlm.ui.files import click_js
 from charlm.ui.html import ACTIONS_JS, Shared, section, toast
 from charlm.ui.runs import details
 from charlm.ui.runs.listing import Listing, Trash, deleted_html
+from charlm.ui.services import click_js
 
 HINT = "As a file that goes on without this page."
 

@@ -13,8 +13,8 @@ from charlm.formats.exports import FORMATS
 from charlm.public.services import Services
 from charlm.ui import verdict
 from charlm.ui.compare import ranking
-from charlm.ui.files import Files
 from charlm.ui.runs import details, listing, panel
+from charlm.ui.services import Files
 from tests.ui.shown_runs import FakeRun, FakeStore, trio
 
 FOREIGN = {"imported": {"format": "udacity", "file": "<b>anna.net"}, "best_val_loss": None, "step": 0, "trimmed": True,

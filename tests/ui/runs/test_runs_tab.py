@@ -11,9 +11,9 @@ from charlm.errors import JobError
 from charlm.public.services import Services
 from charlm.ui import status_bar
 from charlm.ui.app import browser_secret
-from charlm.ui.files import Files
 from charlm.ui.runs import details, listing
 from charlm.ui.runs.listing import Disk
+from charlm.ui.services import Files
 from charlm.ui.status_bar import PollEndpoint
 from charlm.ui.train.live import Watches
 from tests.ui.shown_runs import AUNT, FakeRun, trio

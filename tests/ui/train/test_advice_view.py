@@ -10,7 +10,7 @@ from charlm.jobs.service import Jobs
 from charlm.presets import from_options
 from charlm.public.services import Services
 from charlm.serving import Serving
-from charlm.ui.files import Files
+from charlm.ui.services import Files
 from charlm.ui.train.form import NAMES, run_config
 from charlm.ui.train.live import Watch
 from charlm.ui.train.view import advice_html, chosen, form_values, opened_folds

@@ -16,7 +16,7 @@ from charlm.public.services import Services
 from charlm.runs.run import Run
 from charlm.serving import Serving
 from charlm.ui import status_bar
-from charlm.ui.files import Files
+from charlm.ui.services import Files
 from charlm.ui.train import live
 from charlm.ui.train.live import Watch
 from charlm.ui.train.view import View
