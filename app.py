@@ -6,9 +6,8 @@ import time
 
 from charlm.data.catalog import data_dir
 from charlm.errors import ConfigError
-from charlm.ui.app import build_demo
+from charlm.ui.app import build_demo, launch_options
 from charlm.ui.services import open_app_services
-from charlm.ui.theme import launch_options
 
 # The exit codes after a signal; SIGTERM ends a Space.
 EXITS = {signal.SIGTERM: 143, signal.SIGINT: 130}

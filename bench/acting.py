@@ -97,14 +97,14 @@ def launch(demo: Any, options: Mapping[str, Any]) -> str:
 def lab(folder: Path) -> tuple[Any, Callable[[], str]]:
     """The app's services over a folder of its own, and how to serve them."""
     from charlm.jobs.service import Jobs
+    from charlm.public.services import Services
     from charlm.runs.store import RunStore
     from charlm.serving import Serving
-    from charlm.ui.app import build_demo
-    from charlm.ui.html import Services
-    from charlm.ui.theme import launch_options
+    from charlm.ui.app import build_demo, launch_options
+    from charlm.ui.services import Files
 
     store = RunStore(folder / "runs", folder / "shipped")
-    services = Services(store, Jobs(store), Serving(store))
+    services = Services(store, Jobs(store), Serving(store), Files())
     return services, lambda: launch(build_demo(services, folder / "data"), launch_options())
 
 

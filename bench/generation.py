@@ -93,15 +93,15 @@ def many_samples(archs: list[str], length: int, **sizes: int) -> Callable[[], di
 
 def side_by_side(archs: list[str], length: int, **sizes: int) -> Callable[[], dict[str, float]]:
     """The texts of several models as the page has them written: by one thread, in turns."""
-    from charlm.serving.batcher import OpenedModel, Scribe
+    from charlm.serving.batcher import GeneratedText, GenerationWorker, OpenedModel
 
-    opened, scribe = [OpenedModel(*_model(arch, sizes)) for arch in archs], Scribe(lambda: False)
+    opened, worker = [OpenedModel(*_model(arch, sizes)) for arch in archs], GenerationWorker(lambda: False)
 
     def play() -> int:
-        texts = [scribe.begin(each, PROMPT, _drawing(length)) for each in opened]
-        while not all(text.done for text in texts):
-            scribe.wait(texts, lambda: all(text.done for text in texts), TAKEN_EVERY)
-        return sum(len(text.text) for text in texts)
+        texts = [worker.submit(each, GeneratedText(PROMPT), _drawing(length)) for each in opened]
+        while not all(text.result.done for text in texts):
+            worker.wait(texts, lambda: all(text.result.done for text in texts), TAKEN_EVERY)
+        return sum(len(text.result.text) for text in texts)
 
     return _rate(play)
 
@@ -126,15 +126,15 @@ def training_and_streams(sizes: dict[str, int], training: dict[str, Any]) -> Cal
 @contextmanager
 def _streams(sizes: dict[str, int]) -> Iterator[Callable[[], int]]:
     """Three texts that never end, read as pages read them; gives how many characters were read so far."""
-    from charlm.serving.batcher import OpenedModel, Scribe
+    from charlm.serving.batcher import GeneratedText, GenerationWorker, OpenedModel
 
-    scribe, ended, read = Scribe(lambda: True), threading.Event(), dict.fromkeys(ARCHS, 0)
+    worker, ended, read = GenerationWorker(lambda: True), threading.Event(), dict.fromkeys(ARCHS, 0)
 
     def visit(arch: str) -> None:
-        text = scribe.begin(OpenedModel(*_model(arch, sizes)), PROMPT, _drawing(100_000))
+        text = worker.submit(OpenedModel(*_model(arch, sizes)), GeneratedText(PROMPT), _drawing(100_000))
         while not ended.is_set():
-            scribe.wait([text], ended.is_set, TAKEN_EVERY)
-            read[arch] = len(text.text)
+            worker.wait([text], ended.is_set, TAKEN_EVERY)
+            read[arch] = len(text.result.text)
 
     visitors = [threading.Thread(target=visit, args=[arch], daemon=True) for arch in ARCHS]
     for visitor in visitors:
@@ -145,7 +145,7 @@ def _streams(sizes: dict[str, int]) -> Iterator[Callable[[], int]]:
     ended.set()
     for visitor in visitors:
         visitor.join()
-    scribe.close()
+    worker.close()
 
 
 def _model(arch: str, sizes: dict[str, int]) -> Any:

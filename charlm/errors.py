@@ -25,12 +25,12 @@ class JobError(CharLMError):
 
     Args:
         message: one sentence.
-        mend: settings with which it would, by name; None if there are no such.
+        fix: settings with which it would, by name; None if there are no such.
     """
 
-    def __init__(self, message: str, mend: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, message: str, fix: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
-        self.mend = dict(mend or {})
+        self.fix = dict(fix or {})
 
 
 class LimitError(CharLMError):

@@ -8,7 +8,7 @@ from charlm.cli.report import note, print_json
 from charlm.config import SampleConfig
 from charlm.errors import CheckpointError
 from charlm.runs.store import Run, RunStore
-from charlm.serving import Draft, Serving
+from charlm.serving import GeneratedText, Serving
 
 # Stands between the samples of one model, a blank line before and after it.
 RULE = "-" * 40
@@ -21,7 +21,7 @@ def generate(
     config = SampleConfig.from_dict(options)
     store = RunStore(runs_dir)
     found = store.find(run)
-    written: Draft | None = None
+    written: GeneratedText | None = None
     for draft in Serving(store).generate(found, prompt, config):
         if not json and config.samples == 1:
             sys.stdout.write(draft.prompt + draft.text if written is None else draft.text[len(written.text) :])
@@ -46,7 +46,7 @@ def compare(
     config = SampleConfig.from_dict(options)
     store = RunStore(runs_dir)
     found = [store.find(token) for token in dict.fromkeys(runs)]
-    drafts: dict[str, Draft] = {}
+    drafts: dict[str, GeneratedText] = {}
     for state in Serving(store).compare(found, prompt, config):
         drafts |= state
     if drafts and all(draft.error for draft in drafts.values()):
@@ -61,19 +61,19 @@ def compare(
         print(f"== {headline}\n{all_samples(drafts[run.run_id])}\n")
 
 
-def column(run: Run, draft: Draft, config: SampleConfig) -> dict[str, Any]:
+def column(run: Run, draft: GeneratedText, config: SampleConfig) -> dict[str, Any]:
     """One column of a comparison for JSON; of several samples the first, and all of them under `samples`."""
     about = {"run_id": run.run_id, "label": run.label, "arch": run.arch, "best_val_loss": run.best_val_loss}
     more = {"samples": samples({}, draft, config)} if config.samples > 1 else {}
     return {**about, **facts_of(draft), **more}
 
 
-def samples(about: dict[str, Any], draft: Draft, config: SampleConfig) -> list[dict[str, Any]]:
+def samples(about: dict[str, Any], draft: GeneratedText, config: SampleConfig) -> list[dict[str, Any]]:
     """All samples of a draft for JSON, each with its seed."""
     return [{**about, "seed": config.seed + at, **facts_of(one)} for at, one in enumerate(draft.samples)]
 
 
-def facts_of(draft: Draft) -> dict[str, Any]:
+def facts_of(draft: GeneratedText) -> dict[str, Any]:
     """A finished draft for JSON."""
     return {
         "prompt": draft.prompt,
@@ -85,12 +85,12 @@ def facts_of(draft: Draft) -> dict[str, Any]:
     }
 
 
-def all_samples(draft: Draft) -> str:
+def all_samples(draft: GeneratedText) -> str:
     """Prompt and text of every sample, with a rule between them."""
     return f"\n\n{RULE}\n\n".join(one.prompt + one.text for one in draft.samples)
 
 
-def note_skipped(label: str, draft: Draft) -> None:
+def note_skipped(label: str, draft: GeneratedText) -> None:
     """Name what of the prompt the model never saw, or why it wrote nothing; stdout is for text alone."""
     if draft.error:
         note(f"{label} could not write: {draft.error}")

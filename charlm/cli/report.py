@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from charlm.jobs.scheduler import RunTrainer
+    from charlm.jobs import RunStatus
+    from charlm.jobs.runner import RunTrainer
     from charlm.runs.run import Run
 
 PIPE_WIDTH = 500  # columns of a table that goes into a file or a pipe, so that nothing is cut
@@ -158,9 +159,9 @@ class Progress:
             for one in self._trainers:
                 self._tasks[one.run.run_id] = self._bars.add_task(one.run.label, total=one.total, about="")
         for one in self._trainers:
-            speed = one.latest.chars_per_second if one.latest else 0.0
-            about = f"step {one.state.step:,}{of_total(one)} · {speed:,.0f} chars/s{time_left(one)}"
-            self._bars.update(self._tasks[one.run.run_id], completed=one.state.step, about=about)
+            now = one.run_status()
+            about = f"step {now['step']:,}{of_total(now)} · {now['chars_per_second']:,.0f} chars/s{time_left(now)}"
+            self._bars.update(self._tasks[one.run.run_id], completed=now["step"], about=about)
 
 
 def open_bars() -> Any:
@@ -177,23 +178,23 @@ def open_bars() -> Any:
 
 def validation_line(trainer: "RunTrainer", row: Mapping[str, Any]) -> str:
     """A validation in a line, with the perplexity of words or subwords, and of the test part where it was scored."""
+    now = trainer.run_status()
     losses = {"": None if trainer.run.level == "char" else row["val_loss"], "test ": row.get("test_loss")}
     perplexities = [
         f", {which}perplexity {math.exp(min(loss, 700.0)):,.1f}" for which, loss in losses.items() if loss is not None
     ]
     return (
-        f"{trainer.run.label}: step {row['step']:,}{of_total(trainer)}, train loss {row['train_loss']:.3f}, "
+        f"{trainer.run.label}: step {row['step']:,}{of_total(now)}, train loss {row['train_loss']:.3f}, "
         f"validation loss {row['val_loss']:.3f}{bits_of(trainer.run, row['val_loss'])}{''.join(perplexities)}, "
-        f"{row['chars_per_second']:,.0f} chars/s{time_left(trainer)}"
+        f"{row['chars_per_second']:,.0f} chars/s{time_left(now)}"
     )
 
 
-def of_total(trainer: "RunTrainer") -> str:
+def of_total(now: "RunStatus") -> str:
     """The steps in all, if they are known."""
-    return f" of {trainer.total:,}" if trainer.total else ""
+    return f" of {now['total_steps']:,}" if now["total_steps"] else ""
 
 
-def time_left(trainer: "RunTrainer") -> str:
+def time_left(now: "RunStatus") -> str:
     """The model's own time still to go."""
-    seconds = trainer.eta_seconds()
-    return "" if seconds is None or trainer.ended else f", {seconds:,.0f} s left"
+    return "" if now["eta_seconds"] is None else f", {now['eta_seconds']:,.0f} s left"

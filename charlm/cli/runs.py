@@ -122,7 +122,7 @@ def facts_of(run: Run) -> dict[str, Any]:
     """All that is known about a run."""
     return {
         **result_of(run),
-        **{name: getattr(run, name) for name in RUN_FACTS},
+        **{name: getattr(run, "fix" if name == "mend" else name) for name in RUN_FACTS},
         "folder": str(run.folder),
         "corpus": dict(run.corpus),
         "model": run.model_config.to_dict(),

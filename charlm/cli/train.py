@@ -129,7 +129,7 @@ def retry(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> int:
     from charlm.runs.fork import retry
 
     made, corpus = retry(store, found)
-    note(f"{made.label}: {', '.join(f'{name} {value:g}' for name, value in found.mend.items())}")
+    note(f"{made.label}: {', '.join(f'{name} {value:g}' for name, value in found.fix.items())}")
     return show_end(work([made], corpus, resume=True), json)
 
 

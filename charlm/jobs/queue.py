@@ -1,38 +1,42 @@
-"""A job: one training, or one race, in the queue or at work; and what there is to say of it."""
+"""A job, one training or one race, its state, and the queue of all jobs."""
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charlm.data.corpus import Corpus
 from charlm.errors import CharLMError, ConfigError, JobError
-from charlm.runs.run import Run
+from charlm.jobs import Control, JobStatus, Progress, QueueEntry, RunStatus, TrainerStatus, run_status
+from charlm.runs.run import ACTIVE, Run
 
 if TYPE_CHECKING:
-    from charlm.jobs.scheduler import Control, RunTrainer
+    from charlm.jobs.runner import RunTrainer
 
 # A step that takes longer than this shows that it is being worked on.
 SLOW_SECONDS = 1.0
-STATUS_NUMBERS = (
-    "step", "total_steps", "epoch", "train_loss", "val_loss", "test_loss", "best_val_loss", "best_step",
-    "chars_per_second", "seconds",
-)  # fmt: skip
 
 
 @dataclass(eq=False)
 class Job:
-    """Runs trained together."""
+    """Runs trained together.
+
+    Attributes:
+        resume: they go on from their saved states.
+        started: a thread works on it.
+        trainers: one for each run, once the text is prepared.
+        last_slice: when a slice last ended, by the monotonic clock.
+    """
 
     runs: list[Run]
     corpus: Corpus
-    control: "Control"
     resume: bool = False
-    begun: bool = False  # a thread works on it
+    control: Control = field(default_factory=Control)
+    started: bool = False
     trainers: list["RunTrainer"] = field(default_factory=list)
-    moved: float = field(default_factory=time.monotonic)  # when a slice last ended
+    last_slice: float = field(default_factory=time.monotonic)
 
     def has(self, run_id: str) -> bool:
         """Whether this run is, or was, part of it."""
@@ -56,31 +60,35 @@ class Job:
 
     @property
     def trouble(self) -> str:
-        """Why it rests though nobody asked it to; empty if it does not."""
+        """Why it waits for the disk; empty if it does not."""
         return next((trainer.trouble for trainer in self.trainers if trainer.trouble and not trainer.ended), "")
 
-    def progress(self, run: Run) -> dict[str, Any]:
-        """A run's numbers as they are this moment."""
-        trainer = self.trainer(run.run_id)
-        return {**run.progress, **(trainer.progress_now() if trainer else {})}
+    def run_status(self, run: Run, position: int | None) -> RunStatus:
+        """The state of one of its runs; `position` is the job's in the queue."""
+        # A job's own run need not ask who holds it; any other reads its run.json again if that has just ended.
+        status, trainer = self.status if run.info["status"] in ACTIVE else "", self.trainer(run.run_id)
+        state = trainer.run_status(status) if trainer else run_status(run, status)
+        if state["status"] in ACTIVE:
+            state["position"], state["message"] = position, self._message(run, position or 0)
+        return state
 
-    def message(self, run: Run, place: int) -> str:
-        """What is going on, if it is not plain: waiting, stopping, resting, or a step that takes long."""
-        if place > 0:
-            return f"waiting, number {place} in the queue"
+    def _message(self, run: Run, position: int) -> str:
+        """What the status word does not say: waiting, stopping, or a step that takes long."""
+        if position > 0:
+            return f"waiting, number {position} in the queue"
         if not self.trainers:
             return "preparing the text"
         if self.trouble:
             return self.trouble
         if run.run_id in self.control.stopped:
             return "stopping: the present step ends, then what was learned is saved"
-        waited = time.monotonic() - self.moved
+        waited = time.monotonic() - self.last_slice
         if waited > SLOW_SECONDS and not self.control.paused:
             return f"working, {waited:.0f} s since the last step"
         return run.message
 
-    def brief(self, position: int) -> dict[str, Any]:
-        """A line of the queue."""
+    def entry(self, position: int) -> QueueEntry:
+        """Its row of the queue."""
         runs = list(self.runs)
         return {
             "run_ids": [run.run_id for run in runs],
@@ -91,54 +99,41 @@ class Job:
             "position": position,
         }
 
-    def summary(self, queued: int, beside: int = 0, place: int = 0) -> dict[str, Any]:
-        """For the strip of the page: the whole job, and a line for each trainer.
+    def summary(self, position: int, queued: int, beside: int) -> JobStatus:
+        """What the status bar shows of it.
 
         Args:
+            position: its own in the queue; 0 at work.
             queued: jobs that wait behind it.
             beside: other jobs at work.
-            place: its own in the queue; 0 at work.
         """
-        runs = list(self.runs)
-        states = [self._racer(run) for run in runs]
-        eta = [trainer.eta_seconds() for trainer in self.trainers if not trainer.ended]
-        known = [seconds for seconds in eta if seconds is not None]
-        speaking = next((run for run in runs if not self.is_done(run.run_id)), runs[0])
+        states = [self._trainer_status(run, position) for run in list(self.runs)]
+        known = [state["eta_seconds"] for state in states if state["eta_seconds"] is not None]
+        speaking = next((state for state in states if not self.is_done(state["run_id"])), states[0])
         return {
-            "kind": "race" if len(runs) > 1 else "train",
-            "title": "Race" if len(runs) > 1 else runs[0].label,
-            "corpus": self.corpus.name,
-            "status": self.status,
+            **self.entry(position),
+            "kind": "race" if len(states) > 1 else "train",
             "step": max(state["step"] for state in states),
-            "total_steps": max((state["total_steps"] or 0 for state in states), default=0) or None,
+            "total_steps": max(state["total_steps"] or 0 for state in states) or None,
             "eta_seconds": sum(known) if known else None,
             "progress": sum(state["progress"] for state in states) / len(states),
-            "message": self.message(speaking, place),
+            "message": speaking["message"],
             "resting": bool(self.trouble),
             "queued": queued,
             "beside": beside,
-            "run_ids": [run.run_id for run in runs],
-            "racers": states,
+            "runs": states,
         }
 
-    def _racer(self, run: Run) -> dict[str, Any]:
-        """One trainer's numbers."""
-        now, minutes = self.progress(run), run.train_config.minutes
-        return {
-            "run_id": run.run_id,
-            "arch": run.arch,
-            "label": run.label,
-            "step": now["step"],
-            "total_steps": now["total_steps"],
-            "val_loss": now["best_val_loss"],
-            "progress": 1.0 if self.is_done(run.run_id) else share_done(now, minutes),
-        }
+    def _trainer_status(self, run: Run, position: int) -> TrainerStatus:
+        state = self.run_status(run, position)
+        share = 1.0 if self.is_done(run.run_id) else share_done(state, run.train_config.minutes)
+        return {**state, "arch": run.arch, "label": run.label, "progress": share}
 
 
-def share_done(now: Mapping[str, Any], minutes: float) -> float:
-    """How much of its budget a run has used, 0 to 1."""
-    shares = [now["step"] / now["total_steps"]] if now["total_steps"] else []
-    shares += [now["seconds"] / (60 * minutes)] if minutes else []
+def share_done(state: Progress, minutes: float) -> float:
+    """How much of its budget of steps, or of minutes where it has one, a run has used: 0 to 1."""
+    shares = [state["step"] / state["total_steps"]] if state["total_steps"] else []
+    shares += [state["seconds"] / (60 * minutes)] if minutes else []
     return min(1.0, max(shares, default=0.0))
 
 
@@ -153,7 +148,7 @@ class JobQueue:
         at_once: how many jobs may be at work at the same time.
 
     Attributes:
-        lock: held while the order changes, and by whoever must not be overtaken by a job's beginning.
+        lock: held while the order changes, and by whoever must not be overtaken by a job's start.
     """
 
     def __init__(self, work: Callable[[Job], None], at_once: int) -> None:
@@ -173,7 +168,7 @@ class JobQueue:
         jobs = self.jobs()
         if job is None or job not in jobs:
             return None
-        return 0 if job.begun else 1 + [one for one in jobs if not one.begun].index(job)
+        return 0 if job.started else 1 + [one for one in jobs if not one.started].index(job)
 
     def add(self, job: Job) -> None:
         """Put a job at the end."""
@@ -189,9 +184,9 @@ class JobQueue:
             JobError: it does not wait.
         """
         with self.lock:
-            if job.begun or job not in self._jobs:
+            if job.started or job not in self._jobs:
                 raise JobError("it is at work already; only what waits can be moved")
-            place, first = self._jobs.index(job), sum(one.begun for one in self._jobs)
+            place, first = self._jobs.index(job), sum(one.started for one in self._jobs)
             self._jobs.remove(job)
             self._jobs.insert(min(max(place + by, first), len(self._jobs)), job)
 
@@ -212,7 +207,7 @@ class JobQueue:
         finally:
             run.release()
 
-    def set_at_once(self, number: int) -> None:
+    def set_at_once(self, number: float) -> None:
         """How many jobs may be at work from now on; those that are go on.
 
         Raises:
@@ -231,7 +226,7 @@ class JobQueue:
             self._closing = True
             for job in self.jobs():
                 job.control.interrupted = True
-                for run in list(job.runs) if not job.begun else ():
+                for run in list(job.runs) if not job.started else ():
                     with suppress(CharLMError):  # unheld and unfinished means interrupted anyhow
                         self.leave(job, run.run_id, "interrupted")
             self.lock.notify_all()
@@ -255,7 +250,7 @@ class JobQueue:
                 if job is None:
                     self._threads.remove(threading.current_thread())
                     return
-                job.begun = True
+                job.started = True
             self._do(job)
             with self.lock:
                 self._jobs.remove(job)
@@ -263,6 +258,6 @@ class JobQueue:
 
     def _next(self) -> Job | None:
         """The job to begin now, if one waits and may begin."""
-        if sum(job.begun for job in self._jobs) >= self.at_once:
+        if sum(job.started for job in self._jobs) >= self.at_once:
             return None
-        return next((job for job in self._jobs if not job.begun), None)
+        return next((job for job in self._jobs if not job.started), None)

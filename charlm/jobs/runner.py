@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from charlm.config import SampleConfig
 from charlm.data.dataset import Dataset
 from charlm.errors import Halted, JobError
 from charlm.generation import generate
+from charlm.jobs import Control, RunStatus, run_status
 from charlm.models import LanguageModel, build_model
 from charlm.runs.checkpoint import (
     check_place,
@@ -40,15 +41,6 @@ LOG_ROWS = 1_000
 SAMPLE = SampleConfig(length=300, seed=1)
 # What of a TrainState a validation out of turn must not change.
 SCHEDULED = ("best_val_loss", "best_step", "stale", "rate_scale", "validated_step", "loss_sum", "loss_count")
-
-
-@dataclass
-class Control:
-    """What the outside asks of a race: stop all or single runs, pause, or leave at once and keep the place."""
-
-    stopped: set[str] = field(default_factory=set)
-    paused: bool = False
-    interrupted: bool = False
 
 
 class RunTrainer:
@@ -199,29 +191,32 @@ class RunTrainer:
         self.model.train()
         self.run.sample_log.append({"step": self.state.step, "prompt": self.prompt, "text": "".join(pieces)})
 
-    def progress_now(self) -> dict[str, Any]:
-        """The `progress` of run.json as it is this moment."""
-        metrics, best = self.latest, self.best_val_loss
-        progress = {
-            "step": self.state.step,
-            "total_steps": self.total,
-            "best_val_loss": best if math.isfinite(best) else None,
-            "best_step": self.best_step,
-            "seconds": round(self.state.seconds, 3),
-        }
-        if metrics:
-            progress |= {
+    def progress(self) -> dict[str, Any]:
+        """What is newer than the `progress` of run.json."""
+        best, progress = self.best_val_loss, dict[str, Any]()
+        if metrics := self.latest:
+            progress = {
                 "epoch": round(metrics.epoch, 4),
                 "train_loss": metrics.train_loss,
                 "chars_per_second": round(metrics.chars_per_second, 1),
             }
             losses = {"val_loss": metrics.val_loss, "test_loss": metrics.test_loss}
             progress |= {name: loss for name, loss in losses.items() if loss is not None}
-        return progress
+        return progress | {
+            "step": self.state.step,
+            "total_steps": self.total,
+            "best_val_loss": best if math.isfinite(best) else None,
+            "best_step": self.best_step,
+            "seconds": round(self.state.seconds, 3),
+        }
+
+    def run_status(self, status: str = "") -> RunStatus:
+        """The state of its run; see `charlm.jobs.run_status`."""
+        return run_status(self.run, status, self.progress(), self.eta_seconds())
 
     def _note(self) -> None:
         """Bring run.json up to date."""
-        self.run.update(self.progress_now())
+        self.run.update(self.progress())
         self._noted = time.monotonic()
 
     def save(self) -> None:
@@ -241,7 +236,7 @@ class RunTrainer:
             self._judge(self.latest)
         if self.state.step:
             self._todo.append(self.save)
-        self._todo.append(lambda: self.run.update(self.progress_now(), status=status))
+        self._todo.append(lambda: self.run.update(self.progress(), status=status))
         self._todo.append(self._end)
         self.settle()
 
@@ -279,14 +274,14 @@ class RunTrainer:
         self.trouble = f"resting, the run cannot be written ({reason}): make room and it goes on by itself"
 
     def fail(self, error: Exception) -> None:
-        """End as failed, with the reason and what would mend it; what was saved stays as it is.
+        """End as failed, with the reason and the fix, if one is known; what was saved stays as it is.
 
         Raises:
             CheckpointError: not even that can be written.
         """
         try:
-            mend = getattr(error, "mend", {})
-            self.run.update(self.progress_now(), status="failed", message=str(error), mend=mend)
+            fix = getattr(error, "fix", {})
+            self.run.update(self.progress(), status="failed", message=str(error), mend=fix)
         finally:
             self.leave()
 

@@ -8,7 +8,8 @@ from functools import partial
 from charlm.data.corpus import Corpus
 from charlm.data.dataset import dataset_of
 from charlm.errors import CharLMError, Halted, JobError
-from charlm.jobs.runner import Control, RunTrainer
+from charlm.jobs import Control
+from charlm.jobs.runner import RunTrainer
 from charlm.runs.run import Run
 
 __all__ = ["Control", "RunTrainer", "prepare", "run_trainers"]

@@ -10,7 +10,8 @@ from typing import Any
 
 from charlm.data.corpus import Corpus
 from charlm.errors import CharLMError, ConfigError, JobError
-from charlm.jobs.queue import MOST_AT_ONCE, STATUS_NUMBERS, Job, JobQueue
+from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer, run_status
+from charlm.jobs.queue import MOST_AT_ONCE, Job, JobQueue
 from charlm.presets import RunConfig
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import RunStore
@@ -58,14 +59,13 @@ class Jobs:
             ConfigError, CorpusError: a setting or the text does not allow it.
             CheckpointError: the runs' folder cannot be written.
         """
-        from charlm.jobs.scheduler import Control
         from charlm.runs.create import create_runs  # torch takes seconds: not before it is needed
 
         runs = create_runs(self.store, corpus, config, archs)
-        self._queue.add(Job(runs, corpus, Control()))
+        self._queue.add(Job(runs, corpus))
         return [run.run_id for run in runs]
 
-    def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> StatusAnswer:
         """Go on with a paused, stopped, interrupted, failed or finished run.
 
         Args:
@@ -89,7 +89,6 @@ class Jobs:
 
     def _reopen(self, runs: Sequence[Run], options: Mapping[str, Any]) -> None:
         """Queue ended runs of one text again, all or none."""
-        from charlm.jobs.scheduler import Control
         from charlm.runs.create import reopen
 
         held: list[Run] = []
@@ -104,26 +103,22 @@ class Jobs:
             raise
         for run in runs:
             self._unwritten.pop(run.run_id, None)
-        self._queue.add(Job(list(runs), corpus, Control(), resume=True))
+        self._queue.add(Job(list(runs), corpus, resume=True))
 
-    def fork(
-        self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None
-    ) -> dict[str, Any]:
+    def fork(self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None) -> StatusAnswer:
         """Queue a new run that goes on from what this one has learned, on another text perhaps; see runs/fork.py."""
-        from charlm.jobs.scheduler import Control
         from charlm.runs.fork import fork
 
         run, corpus = fork(self.store, self.store.get(run_id), options or {}, corpus)
-        self._queue.add(Job([run], corpus, Control(), resume=True))
+        self._queue.add(Job([run], corpus, resume=True))
         return self.status(run.run_id)
 
-    def retry(self, run_id: str) -> dict[str, Any]:
-        """Queue a new run with a failed one's settings and what mends it; see `charlm.runs.fork.retry`."""
-        from charlm.jobs.scheduler import Control
+    def retry(self, run_id: str) -> StatusAnswer:
+        """Queue a new run with a failed one's settings and the fix for its failure; see `charlm.runs.fork.retry`."""
         from charlm.runs.fork import retry
 
         run, corpus = retry(self.store, self.store.get(run_id))
-        self._queue.add(Job([run], corpus, Control(), resume=True))
+        self._queue.add(Job([run], corpus, resume=True))
         return self.status(run.run_id)
 
     def interrupted(self, among: Among = everyone) -> list[Run]:
@@ -172,21 +167,21 @@ class Jobs:
         done = {run.run_id for run in runs}
         self._offered = [run_id for run_id in self._offered or () if run_id not in done]
 
-    def pause(self, run_id: str) -> dict[str, Any]:
+    def pause(self, run_id: str) -> StatusAnswer:
         """Let the job of this run rest after its present step."""
         self._here(self._job_of(run_id), run_id).control.paused = True
         return self.status(run_id)
 
-    def stop(self, run_id: str) -> dict[str, Any]:
+    def stop(self, run_id: str) -> StatusAnswer:
         """End this run after its present step and keep what it learned; a queued run is taken out of the queue."""
         with self._queue.lock:
             job = self._here(self._find(run_id), run_id)
             job.control.stopped.add(run_id)
-            if not job.begun:
+            if not job.started:
                 self._queue.leave(job, run_id, "stopped", "stopped before it began")
         return self.status(run_id)
 
-    def move(self, run_id: str, by: int) -> dict[str, Any]:
+    def move(self, run_id: str, by: int) -> StatusAnswer:
         """Move a waiting job by so many places in the queue, towards its front if negative, as far as there is room.
 
         Raises:
@@ -200,7 +195,7 @@ class Jobs:
         """How many trainings may share the machine."""
         return self._queue.at_once
 
-    def set_at_once(self, number: int) -> None:
+    def set_at_once(self, number: float) -> None:
         """How many trainings may share the machine from now on; those at work go on.
 
         Raises:
@@ -214,56 +209,47 @@ class Jobs:
             with suppress(JobError):  # that one has ended already
                 self.stop(run.run_id)
 
-    def status(self, run_id: str, since_step: int = -1) -> dict[str, Any]:
-        """Where a run stands: DESIGN's /status, with `metrics` rows beyond `since_step`."""
+    def status(self, run_id: str, since_step: int = -1) -> StatusAnswer:
+        """The state of a run: DESIGN's /status, with `metrics` rows beyond `since_step`."""
         job = self._find(run_id)  # before the run is read: what ends in between is then read as ended
         run = self.store.get(run_id)
         sample = run.sample()
         state = self._state(job, run)
         return {**state, "metrics": run.metrics(since_step), "sample": sample.get("text", "") if sample else ""}
 
-    def state(self, run: Run) -> dict[str, Any]:
+    def state(self, run: Run) -> RunStatus:
         """The same of a run that is open already, without what would have to be read: no metrics and no sample."""
         return self._state(self._find(run.run_id), run)
 
-    def _state(self, job: Job | None, run: Run) -> dict[str, Any]:
-        # A job's own run need not ask who holds it; any other reads its run.json again if that has just ended.
-        word = run.status if job is None or run.info.get("status") not in ACTIVE else job.status
-        message, progress = run.message, job.progress(run) if job else run.progress
-        trainer = job.trainer(run.run_id) if job else None
-        place = self._queue.position(job)
+    def _state(self, job: Job | None, run: Run) -> RunStatus:
+        state = job.run_status(run, self._queue.position(job)) if job else run_status(run)
         if (failure := self._failure(run)) is not None:
-            word, message = "failed", failure
-        elif job is not None and word in ACTIVE:
-            message = job.message(run, place or 0)
-        return {
-            "run_id": run.run_id,
-            "status": word,
-            **{name: progress.get(name) for name in STATUS_NUMBERS},
-            "eta_seconds": trainer.eta_seconds() if trainer and word in ACTIVE else None,
-            "position": place if word in ACTIVE else None,  # it may have ended while it was looked at
-            "message": message,
-        }
+            return {**state, "status": "failed", "message": failure, "eta_seconds": None, "position": None}
+        return state
 
-    def current(self, among: Among = everyone) -> dict[str, Any] | None:
-        """The first job at work, or the next one in the queue; None if there is none. For the strip of the page."""
+    def current(self, among: Among = everyone) -> JobStatus | None:
+        """The first job at work, or the next one in the queue; None if there is none. For the status bar."""
         jobs = self._jobs(among)
         if not jobs:
             return None
-        beside = sum(job.begun for job in jobs[1:])
-        return jobs[0].summary(len(jobs) - 1 - beside, beside, self._queue.position(jobs[0]) or 0)
+        beside = sum(job.started for job in jobs[1:])
+        return jobs[0].summary(self._queue.position(jobs[0]) or 0, len(jobs) - 1 - beside, beside)
+
+    def left(self) -> dict[str, Any]:
+        """What a visitor may still have; empty where all belongs to one user."""
+        return {}
 
     def is_training(self) -> bool:
         """Whether a training takes its share of the machine just now."""
-        return any(job.begun and job.status == "running" for job in self._queue.jobs())
+        return any(job.started and job.status == "running" for job in self._queue.jobs())
 
     def waiting(self) -> int:
         """How many jobs wait for their turn."""
-        return sum(not job.begun for job in self._queue.jobs())
+        return sum(not job.started for job in self._queue.jobs())
 
-    def queue_list(self, among: Among = everyone) -> list[dict[str, Any]]:
-        """A line for each job, those at work (position 0) first: run_ids, archs, title, corpus, status, position."""
-        return [job.brief(self._queue.position(job) or 0) for job in self._jobs(among)]
+    def queue_list(self, among: Among = everyone) -> list[QueueEntry]:
+        """A row for each job, those at work (position 0) first."""
+        return [job.entry(self._queue.position(job) or 0) for job in self._jobs(among)]
 
     def queue(self, among: Among = everyone) -> list[list[str]]:
         """The run ids of each job, the one at work first."""
@@ -305,7 +291,7 @@ class Jobs:
         from charlm.jobs.scheduler import explained, prepare, run_trainers
 
         def on_slice() -> None:
-            job.moved = time.monotonic()
+            job.last_slice = time.monotonic()
             self._note_failures(job)
             time.sleep(0)  # whoever asks for the state gets a turn
 
@@ -326,13 +312,13 @@ class Jobs:
 
     def _fail(self, job: Job, error: CharLMError) -> None:
         """End all of a job that has not ended yet as failed."""
-        reason, mend = str(error), getattr(error, "mend", {})
+        reason, fix = str(error), getattr(error, "fix", {})
         log.warning("%s failed: %s", ", ".join(run.label for run in job.runs), reason)
         for run in job.runs:
             if job.is_done(run.run_id):
                 continue
             try:
-                run.update(status="failed", message=reason, mend=mend)
+                run.update(status="failed", message=reason, mend=fix)
             except CharLMError:
                 self._unwritten[run.run_id] = reason
             finally:

@@ -1,7 +1,5 @@
-"""Runs, trainings and models as one visitor of a public Space meets them: own and shipped ones only, within limits."""
+"""Everything about a shared server: who asks, what they may use and have used, and what is kept from them."""
 
-from charlm.public.jobs import VisitorJobs
-from charlm.public.runs import VisitorRuns
-from charlm.public.serving import VisitorServing
+from charlm.public.visitor import VisitorJobs, VisitorRuns, VisitorServing
 
 __all__ = ["VisitorJobs", "VisitorRuns", "VisitorServing"]

@@ -5,18 +5,33 @@ import ipaddress
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from http.cookies import CookieError, SimpleCookie
 
+from charlm.errors import LimitError
 from charlm.public.limits import Visitor
 
 COOKIE, HEADER = "charlm_visitor", "x-charlm-visitor"
 SECRET = re.compile(r"[A-Za-z0-9_-]{24,128}")
 KEPT_SECONDS = 90 * 86400  # how long a browser keeps the cookie
 
-# Set by the doorman for what is answered at once; gradio's queue works later and keeps the request itself.
+# Set by the middleware for what is answered at once; gradio's queue works later and keeps the request itself.
 asking: ContextVar[Visitor | None] = ContextVar("asking", default=None)
+# Tells who asks; None where nobody does, as when the page is built.
+Who = Callable[[], Visitor | None]
+
+
+def someone(who: Who) -> Visitor:
+    """The visitor who asks.
+
+    Raises:
+        LimitError: nobody does.
+    """
+    visitor = who()
+    if visitor is None:
+        raise LimitError("it is not known who asks; load the page again")
+    return visitor
 
 
 def visitor_of(headers: Mapping[str, str], host: str) -> Visitor:

@@ -6,12 +6,12 @@ Works in front of gradio's app; what it lets through is checked again where it i
 import json
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Protocol
 
 from starlette.datastructures import Headers
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,60 +22,41 @@ from charlm.public.limits import ELSEWHERE, Limits, Visitor
 from charlm.public.quotas import Quotas
 
 FOREIGN = "the file is no upload of yours; upload it here first"
-BROKEN = "the text in the request is no Unicode: half a pair of surrogates stands in it"
+BROKEN = "the text in the request is no Unicode: it holds half of a surrogate pair"
 DEEP = "the request is nested too deeply"
 
 
-def trouble_in(body: bytes, is_own: Callable[[str], bool]) -> str:
-    """What is wrong with a body, as a sentence; empty if nothing is.
+def problem_in(body: bytes, is_own: Callable[[str], bool]) -> str:
+    """What is wrong with a request's body, as a sentence; empty if nothing is.
 
     Args:
-        body: of a request; what is no JSON is left to gradio, which will not read it either.
+        body: what is no JSON is left to gradio, which will not read it either.
         is_own: asked for the path of each file.
     """
+    foreign = False
+
+    def look(value: dict[str, Any]) -> dict[str, Any]:
+        nonlocal foreign
+        if "path" in value and "meta" in value:
+            foreign = foreign or not (isinstance(value["path"], str) and is_own(value["path"]))
+        return value
+
     try:
-        value = json.loads(body or b"null")
+        json.dumps(json.loads(body or b"null", object_hook=look), ensure_ascii=False).encode()
     except RecursionError:
         return DEEP
+    except UnicodeEncodeError:
+        return BROKEN
     except ValueError:
         return ""
-    for one in _parts(value):
-        if isinstance(one, str):
-            if not _is_whole(one):
-                return BROKEN
-        elif "path" in one and "meta" in one and not (isinstance(one["path"], str) and is_own(one["path"])):
-            return FOREIGN
-    return ""
+    return FOREIGN if foreign else ""
 
 
-def _parts(value: Any) -> Iterator[str | dict[str, Any]]:
-    """All objects and texts in a JSON value, objects before what they hold."""
-    rest = [value]
-    while rest:
-        one = rest.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, dict):
-            yield one
-            rest += one.keys()
-            rest += one.values()
-        elif isinstance(one, list):
-            rest += one
+SCOPE_KEY = "charlm.visitor"  # of the visitor in a request's scope, which gradio's queue keeps
 
 
-def _is_whole(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-MARK = "charlm.visitor"  # where the visitor stands in a request's scope, which gradio's queue keeps
-
-
-class Presence:
-    """Counts by visitor and by internet address; works in the server's one loop only.
+class ConcurrencyLimits:
+    """Bounds the open requests of a visitor and of an internet address; works in the server's one event loop only.
 
     Args:
         limits: the table.
@@ -103,14 +84,16 @@ class Presence:
             self._open += Counter()  # forgets those at zero
 
     def check_queue(self, queue: Any, visitor: Visitor) -> None:
-        """Whether this visitor may put one more event into gradio's queue.
+        """Refuse one more event in gradio's queue if too many of the visitor's wait there or are at work.
 
         Raises:
             LimitError: too many are there.
         """
+        waiting = [event for lane in queue.event_queue_per_concurrency_id.values() for event in lane.queue]
+        at_work = [event for events in queue.active_jobs for event in events or ()]
         held: Counter[str] = Counter()
-        for event in _events(queue):
-            held.update(key for key, _ in self._shares(event.request.scope.get(MARK) or Visitor("")))
+        for event in (*waiting, *at_work):
+            held.update(key for key, _ in self._shares(event.request.scope.get(SCOPE_KEY) or Visitor("")))
         if any(held[key] >= most for key, most in self._shares(visitor)):
             raise self._refusal("events")
 
@@ -125,16 +108,8 @@ class Presence:
         return LimitError(f"{most} {what} of yours wait for an answer; wait until there are fewer, or {ELSEWHERE}")
 
 
-def _events(queue: Any) -> Iterator[Any]:
-    """What waits in gradio's queue, and what is at work."""
-    for waiting in queue.event_queue_per_concurrency_id.values():
-        yield from waiting.queue
-    for at_work in queue.active_jobs:
-        yield from at_work or ()
-
-
 # As browsers and clients write it; in other spellings gradio's parser could see more files than are counted here.
-FORM = re.compile(r"multipart/form-data; ?boundary=\"?([\w'()+,./:=?-]{1,70})\"?", re.ASCII)
+MULTIPART = re.compile(r"multipart/form-data; ?boundary=\"?([\w'()+,./:=?-]{1,70})\"?", re.ASCII)
 
 
 def too_large(most: int) -> PlainTextResponse:
@@ -142,19 +117,19 @@ def too_large(most: int) -> PlainTextResponse:
     return PlainTextResponse(f"A request of this public Space has at most {most:,} bytes; {ELSEWHERE}", 413)
 
 
-class Body:
+class LimitedBody:
     """A request's body; one that grows too large is cut off and answered with 413.
 
     Args:
         receive, send: of the request.
         limits: the table.
-        upload: the headers, if it is an upload, whose files are counted, too; their content type fits FORM.
+        upload: the headers, if it is an upload, whose files are counted, too; their content type fits MULTIPART.
     """
 
     def __init__(self, receive: Receive, send: Send, limits: Limits, upload: Mapping[str, str] | None) -> None:
         self._receive, self._send, self._limits = receive, send, limits
         self._most = limits.question_bytes if upload is None else limits.body_bytes
-        boundary = FORM.fullmatch((upload or {}).get("content-type", ""))
+        boundary = MULTIPART.fullmatch((upload or {}).get("content-type", ""))
         self._mark = b"--" + boundary[1].encode() if boundary else b""
         self._size = self._parts = 0
         self._tail = b""
@@ -214,7 +189,7 @@ class Body:
 API = "/gradio_api/"
 FILE, UPLOAD = f"{API}file=", f"{API}upload"
 PAGES = ("/", "/config", "/config/")  # where a visitor without a secret is given one
-OPEN = {
+ALLOWED = {
     "GET": re.compile(
         r"/|/config/?|/theme\.css|/robots\.txt|/favicon\.ico|/manifest\.json|/pwa_icon(/\d+)?|/(assets|static)/.+"
         rf"|{API}(info/?|openapi\.json|app_id/?|login_check/?|startup-events|theme\.css|heartbeat/[^/]+|queue/(data|status)"
@@ -223,7 +198,7 @@ OPEN = {
     "POST": re.compile(rf"{API}(queue/join|call/.+|run/.+|api/.+|cancel|reset/?|upload|component_server/?|pulse)"),
     "OPTIONS": re.compile(".*"),  # a browser's question before it calls from another site
 }
-OPEN["HEAD"] = OPEN["GET"]
+ALLOWED["HEAD"] = ALLOWED["GET"]
 QUEUED = re.compile(rf"{API}(queue/join|call/.+)")  # what goes into gradio's queue
 QUIET_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
 
@@ -232,12 +207,11 @@ class OwnedFiles(Protocol):
     """Which files of the page's cache belong to whom."""
 
     def own(self, path: str, visitor: Visitor) -> None: ...
-
     def is_own(self, path: str, visitor: Visitor | None) -> bool: ...
 
 
-class Doorman:
-    """ASGI middleware.
+class PublicMiddleware:
+    """ASGI middleware that answers what a stranger may not reach, and counts what comes in.
 
     Args:
         app: what stands behind it.
@@ -247,7 +221,7 @@ class Doorman:
 
     def __init__(self, app: ASGIApp, quotas: Quotas, files: OwnedFiles) -> None:
         self.app, self.quotas, self.files = app, quotas, files
-        self.presence = Presence(quotas.limits)
+        self.concurrency = ConcurrencyLimits(quotas.limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -257,10 +231,10 @@ class Doorman:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        scope[MARK] = visitor = visitor_of(headers, (scope.get("client") or ("",))[0])
+        scope[SCOPE_KEY] = visitor = visitor_of(headers, (scope.get("client") or ("",))[0])
         asking.set(visitor)  # of this request's task
         try:
-            with self.presence.request(visitor):
+            with self.concurrency.request(visitor):
                 refusal = self._refusal(scope, headers, visitor)
                 if refusal is None:
                     await self._pass(scope, receive, with_headers(send, scope, headers), visitor)
@@ -272,18 +246,16 @@ class Doorman:
     async def _pass(self, scope: Scope, receive: Receive, send: Send, visitor: Visitor) -> None:
         """Let a request through, its body counted and looked at."""
         is_upload = scope["path"] == UPLOAD
-        body = Body(receive, send, self.quotas.limits, Headers(scope=scope) if is_upload else None)
-        answer = Uploaded(body.send, lambda paths: self._take(paths, visitor)) if is_upload else None
+        body = LimitedBody(receive, send, self.quotas.limits, Headers(scope=scope) if is_upload else None)
+        answer = reading_paths(body.send, lambda paths: self._take(paths, visitor)) if is_upload else body.send
+        is_own = partial(self.files.is_own, visitor=visitor)
         with suppress(ClientDisconnect):  # it has left, or was cut off
-            if scope["method"] == "POST" and not is_upload and (trouble := await self._trouble(body, visitor)):
-                await refused(trouble, 400)(scope, receive, send)
+            is_question = scope["method"] == "POST" and not is_upload
+            if is_question and (problem := problem_in(await body.read(), is_own)):
+                await refused(problem, 400)(scope, receive, send)
                 return
-            await self.app(scope, body.receive, answer.send if answer else body.send)
+            await self.app(scope, body.receive, answer)
         await body.end()
-
-    async def _trouble(self, body: Body, visitor: Visitor) -> str:
-        """What is wrong with a question; empty if nothing is."""
-        return trouble_in(await body.read(), lambda path: self.files.is_own(path, visitor))
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str], visitor: Visitor) -> Response | None:
         """What is answered at once; None for what may go on.
@@ -292,7 +264,7 @@ class Doorman:
             LimitError: an upload or an event too many.
         """
         path, method, limits = scope["path"], scope["method"], self.quotas.limits
-        if method not in OPEN or not OPEN[method].fullmatch(path):
+        if method not in ALLOWED or not ALLOWED[method].fullmatch(path):
             return PlainTextResponse("Not found", 404)
         if path.startswith(FILE) and not self.files.is_own(path.removeprefix(FILE), visitor):
             return PlainTextResponse("Not found", 404)
@@ -301,11 +273,11 @@ class Doorman:
         if length.isascii() and length.isdigit() and int(length) > most:
             return too_large(most)
         if method == "POST" and path == UPLOAD:
-            if not FORM.fullmatch(headers.get("content-type", "")):
+            if not MULTIPART.fullmatch(headers.get("content-type", "")):
                 return PlainTextResponse("An upload is multipart/form-data with a plain boundary", 415)
-            self.quotas.take_upload(visitor)  # before it comes: many at once are many
+            self.quotas.take("upload", visitor)  # before it comes: many at once are many
         if method == "POST" and QUEUED.fullmatch(path):
-            self.presence.check_queue(scope["app"].get_blocks()._queue, visitor)
+            self.concurrency.check_queue(scope["app"].get_blocks()._queue, visitor)
         return None
 
     def _take(self, paths: Sequence[str], visitor: Visitor) -> None:
@@ -314,7 +286,7 @@ class Doorman:
             self.files.own(path, visitor)
         with suppress(LimitError):  # the last request may exceed what is left; the next one is refused
             for _ in paths[1:]:
-                self.quotas.take_upload(visitor)
+                self.quotas.take("upload", visitor)
 
 
 def refused(sentence: str, status: int) -> JSONResponse:
@@ -322,25 +294,24 @@ def refused(sentence: str, status: int) -> JSONResponse:
     return JSONResponse({"detail": sentence}, status)
 
 
-class Uploaded:
-    """Reads the answer to an upload, which lists the paths of the files."""
+def reading_paths(send: Send, take: Callable[[Sequence[str]], None]) -> Send:
+    """Send the answer to an upload, and hand the paths of the files that it lists to `take`."""
+    status, body = 0, b""
 
-    def __init__(self, send: Send, take: Callable[[Sequence[str]], None]) -> None:
-        self._send, self._take = send, take
-        self._status, self._body = 0, b""
-
-    async def send(self, message: Message) -> None:
-        """Pass the answer on, and take the paths in it."""
+    async def sending(message: Message) -> None:
+        nonlocal status, body
         if message["type"] == "http.response.start":
-            self._status = message["status"]
+            status = message["status"]
         else:
-            self._body += message.get("body", b"")
-            if self._status == 200 and not message.get("more_body"):
-                self._take(json.loads(self._body))
-        await self._send(message)
+            body += message.get("body", b"")
+            if status == 200 and not message.get("more_body"):
+                take(json.loads(body))
+        await send(message)
+
+    return sending
 
 
-def with_headers(send: Send, scope: Scope, headers: Mapping[str, str]) -> Callable[[Message], Awaitable[None]]:
+def with_headers(send: Send, scope: Scope, headers: Mapping[str, str]) -> Send:
     """Send with the headers every answer has, and a secret for who has none."""
     added: list[Any] = list(QUIET_HEADERS)
     if scope["path"] in PAGES and not secret_of(headers):
@@ -353,8 +324,3 @@ def with_headers(send: Send, scope: Scope, headers: Mapping[str, str]) -> Callab
         await send(message)
 
     return sending
-
-
-def doorman(quotas: Quotas, files: OwnedFiles) -> Middleware:
-    """For `demo.launch(app_kwargs={"middleware": [..]})`."""
-    return Middleware(Doorman, quotas=quotas, files=files)

@@ -1,17 +1,49 @@
-"""What each visitor of a public Space has used of late, and what is left; forgotten when the server ends."""
+"""What each visitor of a public Space used lately, and what remains; forgotten when the server ends."""
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from charlm.errors import LimitError
-from charlm.public.limits import ELSEWHERE, Limits, Visitor
+from charlm.config import TrainConfig
+from charlm.data.corpus import Corpus
+from charlm.errors import JobError, LimitError
+from charlm.presets import BUDGETS, RunConfig
+from charlm.public.limits import (  # fmt: skip
+    ELSEWHERE,
+    Limits,
+    Visitor,
+    check_context,
+    check_model,
+    check_new,
+    check_text_size,
+    check_tokens,
+    check_training,
+    refuse_above,
+    utf8_size,
+)
+from charlm.runs.run import ACTIVE, Run
+from charlm.serving.service import own_text
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 MOST_KEYS = 100_000  # visitors and addresses that are remembered
 TINY = 1e-6  # seconds
+LEAST_SECONDS = 10.0  # with less left of the day, no training is begun
+NEW = ""  # what a training is called before it has an id
+EVALUATION = "evaluation"  # what is reserved for scoring is called so
+
+Action = Literal["text", "look", "upload", "download", "start"]
+# What is counted: within how many seconds, the row of the table that bounds it, and what it is called.
+ACTIONS: dict[Action, tuple[float, str, str]] = {
+    "text": (MINUTE, "texts_a_minute", "generations a minute"),
+    "look": (MINUTE, "looks_a_minute", "looks at next tokens a minute"),
+    "upload": (HOUR, "uploads_an_hour", "uploads an hour"),
+    "download": (HOUR, "downloads_an_hour", "downloads an hour"),  # each takes space on the disk
+    "start": (HOUR, "starts_an_hour", "starts of a training an hour"),  # each reads and scores a whole text
+}
 
 
 class Window:
@@ -50,15 +82,15 @@ class Reservation:
 
     Attributes:
         name: of the run, or of what else takes them.
-        seconds: set aside; once settled, those it took.
+        seconds: reserved; once settled, those it took.
         base: what the run had taken before.
-        given: when, by the quotas' clock.
+        time: when it was made, by the quotas' clock.
     """
 
     name: str
     seconds: float
     base: float
-    given: float
+    time: float
     settled: bool = False
 
 
@@ -73,74 +105,38 @@ class Quotas:
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits, self._clock = limits, clock
         self._lock = threading.Lock()
-        self._texts, self._looks = Window(MINUTE, clock), Window(MINUTE, clock)
-        self._uploads = Window(HOUR, clock)
-        self._downloads, self._starts = Window(HOUR, clock), Window(HOUR, clock)
+        self._windows = {action: Window(seconds, clock) for action, (seconds, _, _) in ACTIONS.items()}
         self._reservations: dict[str, list[Reservation]] = {}
 
-    def take_text(self, visitor: Visitor, many: int = 1) -> None:
-        """Count generations.
+    def take(self, action: Action, visitor: Visitor, many: int = 1) -> None:
+        """Count so many actions.
 
         Raises:
             LimitError: the visitor, or all of that address together, had theirs; says how long to wait.
         """
-        self._take(self._texts, visitor, self.limits.texts_a_minute, "generations a minute", many)
-
-    def take_look(self, visitor: Visitor) -> None:
-        """Count a text whose next tokens are shown.
-
-        Raises:
-            LimitError: as for `take_text`.
-        """
-        self._take(self._looks, visitor, self.limits.looks_a_minute, "looks at next tokens a minute")
-
-    def take_upload(self, visitor: Visitor) -> None:
-        """Count an uploaded file.
-
-        Raises:
-            LimitError: as for `take_text`.
-        """
-        self._take(self._uploads, visitor, self.limits.uploads_an_hour, "uploads an hour")
-
-    def take_download(self, visitor: Visitor) -> None:
-        """Count a file that is made for download; each takes room on the disk.
-
-        Raises:
-            LimitError: as for `take_text`.
-        """
-        self._take(self._downloads, visitor, self.limits.downloads_an_hour, "downloads an hour")
-
-    def take_start(self, visitor: Visitor) -> None:
-        """Count a training that begins; each is a new folder, or reads and scores a whole text again.
-
-        Raises:
-            LimitError: as for `take_text`.
-        """
-        self._take(self._starts, visitor, self.limits.starts_an_hour, "starts of a training an hour")
-
-    def texts_left(self, visitor: Visitor) -> int:
-        """Generations that the visitor may still have within this minute."""
+        window, (_, row, what) = self._windows[action], ACTIONS[action]
+        most = getattr(self.limits, row)
         with self._lock:
-            return max(0, self.limits.texts_a_minute - self._texts.count(visitor.key))
-
-    def _take(self, window: Window, visitor: Visitor, most: int, what: str, many: int = 1) -> None:
-        shares = [(visitor.key, most, "your")]
-        if visitor.address:
-            shares.append((f"address {visitor.address}", most * self.limits.per_address, "your internet address's"))
-        with self._lock:
-            for key, share, whose in shares:
-                over = window.count(key) + many - share
+            for bucket, share in self._buckets(visitor, most):
+                over = window.count(bucket) + many - int(share)
                 if over > 0:
-                    wait = max(1, round(window.wait(key, over)))
+                    wait = max(1, round(window.wait(bucket, over)))
+                    whose = "your" if bucket == visitor.key else "your internet address's"
                     said = "that were" if many == 1 else f"{many} at once are more than is left of"
                     raise LimitError(f"{said} {whose} {share} {what}; wait {wait} s, or {ELSEWHERE}")
-            for key, _, _ in shares * many:
-                window.add(key)
+            for bucket, _ in self._buckets(visitor, most):
+                for _ in range(many):
+                    window.add(bucket)
+
+    def remaining(self, action: Action, visitor: Visitor) -> int:
+        """How many of these actions the visitor's own quota still has."""
+        with self._lock:
+            return max(0, getattr(self.limits, ACTIONS[action][1]) - self._windows[action].count(visitor.key))
 
     def seconds_left(self, visitor: Visitor) -> float:
         """Seconds of training and scoring that the visitor may still have today."""
         with self._lock:
-            return min(self._left(key, share) for key, share in self._purses(visitor))
+            return self._seconds_left(visitor)
 
     def check_seconds(self, visitor: Visitor, seconds: float) -> None:
         """Refuse what takes longer than is left today.
@@ -149,85 +145,199 @@ class Quotas:
             LimitError: says what is left and what is needed.
         """
         with self._lock:
-            self._check(visitor, seconds)
+            self._check_seconds(visitor, seconds)
 
-    def _check(self, visitor: Visitor, seconds: float) -> None:
-        left = min(self._left(key, share) for key, share in self._purses(visitor))
+    def reserve(self, visitor: Visitor, name: str, seconds: float, base: float = 0.0) -> Reservation:
+        """Reserve so many seconds for what is called `name`; `settle` says later what it took.
+
+        Args:
+            visitor: whose they are.
+            name: of the run, or of what else takes them; one that gets its id only later is named in the reservation.
+            seconds: at most.
+            base: what the run has taken before.
+
+        Raises:
+            LimitError: so much is not left today.
+        """
+        with self._lock:
+            self._check_seconds(visitor, seconds)
+            reservation = Reservation(name, seconds, base, self._clock())
+            for bucket, _ in self._buckets(visitor):
+                self._reservations.setdefault(bucket, []).append(reservation)
+        return reservation
+
+    def settle(self, visitor: Visitor, name: str, seconds: float) -> None:
+        """What is called `name` has ended, after so many seconds in all: those count, fewer or more than reserved."""
+        with self._lock:
+            for reservation in self._reservations.get(visitor.key, ()):
+                if reservation.name == name and not reservation.settled:
+                    reservation.seconds, reservation.settled = max(0.0, seconds - reservation.base), True
+
+    def reservations(self, visitor: Visitor) -> list[Reservation]:
+        """The visitor's own of today."""
+        with self._lock:
+            return list(self._reservations.get(visitor.key, ()))
+
+    def _buckets(self, visitor: Visitor, most: float | None = None) -> Iterator[tuple[str, float]]:
+        """Where a visitor's actions or, without `most`, seconds are counted, and how many there may be."""
+        most = self.limits.day_minutes * MINUTE if most is None else most
+        yield visitor.key, most
+        if visitor.address:
+            yield f"address {visitor.address}", most * self.limits.per_address
+
+    def _check_seconds(self, visitor: Visitor, seconds: float) -> None:
+        left = self._seconds_left(visitor)
         if seconds > left + TINY:
             raise LimitError(
                 f"{left:.0f} s of today's {self.limits.day_minutes:g} minutes of training are left to you and "
                 f"{seconds:.0f} s are needed; come back tomorrow, or {ELSEWHERE}"
             )
 
-    def reserve(self, visitor: Visitor, name: str, seconds: float, base: float = 0.0) -> Reservation:
-        """Set so many seconds aside for what is called `name`; `settle` says later what it took.
-
-        Args:
-            visitor: who pays.
-            name: of the run, or of what else takes them.
-            seconds: at most.
-            base: what the run has taken before.
-
-        Returns:
-            What is set aside; a run that gets its id only later is named there.
-
-        Raises:
-            LimitError: so much is not left today.
-        """
-        with self._lock:
-            self._check(visitor, seconds)
-            reservation = Reservation(name, seconds, base, self._clock())
-            for key, _ in self._purses(visitor):
-                self._reservations.setdefault(key, []).append(reservation)
-        return reservation
-
-    def settle(self, visitor: Visitor, name: str, seconds: float) -> None:
-        """What is called `name` rests, after so many seconds in all: those count, fewer or more than reserved."""
-        with self._lock:
-            for reservation in self._reservations.get(visitor.key, ()):
-                if reservation.name == name and not reservation.settled:
-                    reservation.seconds, reservation.settled = max(0.0, seconds - reservation.base), True
-
-    def unsettled(self, visitor: Visitor) -> list[str]:
-        """Names of what may still be at work."""
-        with self._lock:
-            return [
-                reservation.name for reservation in self._reservations.get(visitor.key, ()) if not reservation.settled
-            ]
-
-    def set_aside(self, visitor: Visitor) -> float:
-        """Seconds that are kept for what may still be at work."""
-        with self._lock:
-            return sum(
-                reservation.seconds
-                for reservation in self._reservations.get(visitor.key, ())
-                if not reservation.settled
-            )
-
-    def spent(self, visitor: Visitor, name: str) -> float:
-        """Seconds that were set aside for `name` today, or that it took."""
-        with self._lock:
-            return sum(
-                reservation.seconds
-                for reservation in self._reservations.get(visitor.key, ())
-                if reservation.name == name
-            )
-
-    def _purses(self, visitor: Visitor) -> list[tuple[str, float]]:
-        """Where a visitor's seconds are counted, and how many there are in a day."""
-        day = self.limits.day_minutes * MINUTE
-        buckets = [(visitor.key, day)]
-        if visitor.address:
-            buckets.append((f"address {visitor.address}", day * self.limits.per_address))
-        return buckets
-
-    def _left(self, key: str, share: float) -> float:
-        """Seconds that are left in a bucket; what is older than a day is forgotten."""
-        reservations = [
-            reservation for reservation in self._reservations.pop(key, ()) if reservation.given > self._clock() - DAY
-        ]
-        if reservations:
-            self._reservations[key] = reservations
+    def _seconds_left(self, visitor: Visitor) -> float:
+        """What the fullest bucket still has; what is older than a day is forgotten."""
+        left = []
+        for bucket, share in self._buckets(visitor):
+            reservations = [one for one in self._reservations.pop(bucket, ()) if one.time > self._clock() - DAY]
+            if reservations:
+                self._reservations[bucket] = reservations
+            left.append(max(0.0, share - sum(one.seconds for one in reservations)))
         while len(self._reservations) > MOST_KEYS:
             del self._reservations[next(iter(self._reservations))]
-        return max(0.0, share - sum(reservation.seconds for reservation in reservations))
+        return min(left)
+
+
+class TrainingQuota:
+    """What a visitor may train: the table's limits, the steps and minutes of a run, and the minutes of a day.
+
+    Args:
+        quotas: what each visitor has used.
+        own_runs: gives the runs of the visitor who asks, deleted ones too.
+    """
+
+    def __init__(self, quotas: Quotas, own_runs: Callable[[], Iterable[Run]]) -> None:
+        self._quotas, self._limits, self._own_runs = quotas, quotas.limits, own_runs
+
+    def check_new(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> None:
+        """Refuse what no visitor may train.
+
+        Raises:
+            LimitError: names the first limit that is exceeded, and the way out.
+        """
+        from charlm.data.dataset import tokenizer_for
+        from charlm.training.estimate import count_parameters  # torch takes seconds: not before it is needed
+
+        check_text_size(self._limits, utf8_size(corpus.text))  # before its words are counted
+        check_tokens(self._limits, corpus.text, config.model)
+        vocab_size = tokenizer_for(corpus, config.model, config.corpus).vocab_size
+        models = (config.model.resolve_for(arch, vocab_size, len(corpus.text), config.train.seq_len) for arch in archs)
+        counted = ((one, count_parameters(one)) for one in models)  # not before the rest has passed
+        check_new(self._limits, utf8_size(corpus.text), config.train, counted)
+
+    def check_run(self, run: Run, corpus: Corpus | None = None) -> None:
+        """Refuse to continue a run, perhaps an imported one, that could not have been started here.
+
+        Raises:
+            LimitError: as for `check_new`.
+        """
+        from charlm.training.estimate import count_parameters
+
+        check_model(self._limits, run.model_config, count_parameters(run.model_config))
+        check_context(self._limits, run.model_config, run.train_config.batch_size)
+        check_training(self._limits, replace(run.train_config, steps=0, epochs=1.0, minutes=0.0))
+        check_text_size(self._limits, utf8_size(corpus.text if corpus else own_text(run)))
+
+    def steps_left(self, run: Run) -> int:
+        """Steps that a run may still have, those of the run it was forked from aside.
+
+        Raises:
+            LimitError: none.
+        """
+        inherited = sum(int(one.get("step", 0)) for one in run.ancestry[:1] if one.get("why") == "fork")
+        left = min(self._limits.steps, self._limits.steps - (run.step - inherited))
+        if left <= 0:
+            raise LimitError(
+                f"{run.label} has had its {self._limits.steps:,} steps here; fork it for new ones, or {ELSEWHERE}"
+            )
+        return left
+
+    def budget(self, run: Run, options: Mapping[str, Any], usual: int, most: int) -> dict[str, Any]:
+        """Steps and epochs to add: those asked for, else as many steps as are usual, else the run's epochs.
+
+        Args:
+            run: that goes on, or is forked.
+            options: as the visitor gave them.
+            usual: steps if none are asked for; 0 where only epochs or minutes limit the run.
+            most: steps.
+
+        Raises:
+            ConfigError, LimitError: a number out of range, or beyond its limit.
+            JobError: the run has finished, and nothing is asked for.
+        """
+        asked = {name: options[name] for name in BUDGETS if options.get(name)}
+        if asked:
+            wanted = TrainConfig.from_dict(asked if "steps" in asked else {**asked, "steps": 0})  # within their range
+            refuse_above(wanted.steps, most, "steps to add are {}", "add fewer")
+            return {"steps": wanted.steps or most, "epochs": wanted.epochs}
+        if run.status == "finished" and not usual:
+            raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
+        epochs = 0.0 if usual else max(0.0, run.train_config.epochs - run.epoch)
+        return {"steps": min(usual or most, most), "epochs": epochs}
+
+    def seconds(self, visitor: Visitor, run: Run | None, options: Mapping[str, Any]) -> float:
+        """What a run, or a new one where it is None, may take from now on.
+
+        Raises:
+            LimitError: more is asked for than a run may have, or less is left than makes sense.
+        """
+        asked, most = float(options.get("minutes") or 0), self._limits.run_minutes
+        refuse_above(asked, most, "minutes is {}", "choose fewer")
+        known = self._quotas.reservations(visitor) if run is not None else ()
+        left = most * MINUTE - sum(one.seconds for one in known if run is not None and one.name == run.run_id)
+        if left < LEAST_SECONDS:
+            raise LimitError(f"this run has had its {most:g} minutes here; fork it for a new one, or {ELSEWHERE}")
+        share = min(self.share(visitor, 1), left)
+        return min(asked * MINUTE or share, share)
+
+    def share(self, visitor: Visitor, trainings: int) -> float:
+        """Seconds that each of so many new trainings may take.
+
+        Raises:
+            LimitError: too little is left of the visitor's day.
+        """
+        self.settle(visitor)
+        seconds = min(self._limits.run_minutes * MINUTE, self._quotas.seconds_left(visitor) / trainings)
+        self._quotas.check_seconds(visitor, LEAST_SECONDS * trainings)
+        return seconds
+
+    @contextmanager
+    def reserved(
+        self, visitor: Visitor, seconds: float, many: int = 1, base: float = 0.0
+    ) -> Iterator[list[Reservation]]:
+        """Seconds for each of so many trainings, reserved before they are started; free again if they are not."""
+        for _ in range(many):
+            self._quotas.take("start", visitor)
+        try:
+            yield [self._quotas.reserve(visitor, NEW, seconds, base) for _ in range(many)]
+        except BaseException:
+            self._quotas.settle(visitor, NEW, base)
+            raise
+
+    def settle(self, visitor: Visitor) -> None:
+        """Give back what ended trainings did not take of their minutes."""
+        names = {one.name for one in self._quotas.reservations(visitor) if not one.settled} - {EVALUATION}
+        for run in self._own_runs() if names else ():
+            if run.run_id in names and run.status not in ACTIVE:
+                self._quotas.settle(visitor, run.run_id, run.seconds)
+
+    def left(self, visitor: Visitor) -> dict[str, Any]:
+        """What the visitor still has: `texts` this minute, `minutes` of training today.
+
+        `set_aside` are the minutes reserved for what trains now: those it does not take come back.
+        """
+        self.settle(visitor)
+        reserved = sum(one.seconds for one in self._quotas.reservations(visitor) if not one.settled)
+        return {
+            "texts": self._quotas.remaining("text", visitor),
+            "minutes": round(self._quotas.seconds_left(visitor) / MINUTE, 1),
+            "set_aside": round(reserved / MINUTE, 1),
+        }

@@ -85,18 +85,18 @@ def _whole(store: RunStore, parent: Run, run: Run) -> Iterator[None]:
 
 
 def retry(store: RunStore, failed: Run) -> tuple[Run, Corpus]:
-    """A new run with the settings of a failed one and the mend for its failure, held by this process.
+    """A new run with the settings of a failed one and the fix for its failure, held by this process.
 
     It begins from nothing, or where the failed one was another run led on to another text, from that one's weights.
 
     Raises:
-        JobError: it has not failed, or nothing is known that would mend it.
+        JobError: it has not failed, or no fix is known.
         CorpusError: its text is no longer at hand.
     """
-    if not failed.mend:
-        raise JobError(f"{failed.label} is {failed.status}; there is nothing to mend")
+    if not failed.fix:
+        raise JobError(f"{failed.label} is {failed.status}; there is nothing to fix")
     corpus = text_of(failed)
-    config = replace(mended(failed), label=_label(failed, "", "retry"))
+    config = replace(fixed(failed), label=_label(failed, "", "retry"))
     run, teacher = _descend(store, failed, corpus, config), _teacher(store, failed)
     if teacher is not None:
         with _whole(store, failed, run):
@@ -116,13 +116,13 @@ def _teacher(store: RunStore, run: Run) -> Run | None:
     return None
 
 
-def mended(failed: Run) -> TrainConfig:
-    """The settings of a failed run with what mends them.
+def fixed(failed: Run) -> TrainConfig:
+    """The settings of a failed run with the fix for its failure.
 
     Raises:
         ConfigError: a value out of range.
     """
-    known = {name: value for name, value in failed.mend.items() if name in TrainConfig.names()}
+    known = {name: value for name, value in failed.fix.items() if name in TrainConfig.names()}
     return replace(failed.train_config, **known)
 
 

@@ -188,7 +188,7 @@ class Run:
         return self.best_val_loss is not None or bool(self.imported)
 
     @property
-    def mend(self) -> dict[str, Any]:
+    def fix(self) -> dict[str, Any]:
         """The settings with which a failed run would probably not have failed; empty if none is known."""
         return self.info.get("mend", {}) if self.info["status"] == "failed" else {}
 

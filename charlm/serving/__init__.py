@@ -1,7 +1,7 @@
-"""Trained models kept warm, and the texts they write for the page and the endpoints."""
+"""Trained models kept warm, and the texts they generate for the page and the endpoints."""
 
 from charlm.serving.baselines import NgramBaselines
-from charlm.serving.batcher import Begun, Draft
+from charlm.serving.batcher import GeneratedText, Starts
 from charlm.serving.service import Serving
 
-__all__ = ["Begun", "Draft", "NgramBaselines", "Serving"]
+__all__ = ["GeneratedText", "NgramBaselines", "Serving", "Starts"]

@@ -4,8 +4,9 @@ import logging
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving.baselines import NgramBaselines
-from charlm.serving.batcher import Begun, Draft, OpenedModel, Scribe, Text, drafted
+from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel, Starts
 from charlm.tokenizers import Tokenizer
 from charlm.tokenizers.base import without_halves
 
@@ -60,8 +61,8 @@ class Serving:
         self._lock = threading.Lock()
         self._is_training = is_training
         self._readers = 0
-        self._scribe = Scribe(is_training)
-        self._finalizer = weakref.finalize(self, self._scribe.close)  # at the interpreter's exit, too
+        self._worker = GenerationWorker(is_training)
+        self._finalizer = weakref.finalize(self, self._worker.close)  # at the interpreter's exit, too
         self._models: OrderedDict[tuple[str, int], OpenedModel] = OrderedDict()
         self._lexicons: OrderedDict[str, frozenset[str]] = OrderedDict()
 
@@ -84,59 +85,57 @@ class Serving:
                 self._models.popitem(last=False)
             return self._models[key]
 
-    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[Draft]:
+    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]:
         """The text of one run, as it grows; all samples of it.
 
         Raises:
             CheckpointError: the run has no weights.
         """
-        for drafts in self.compare([run], prompt, config):
-            draft = drafts[run.run_id]
-            if all(one.error for one in draft.samples):
-                raise CorpusError(draft.error)
-            yield draft
+        for texts in self.compare([run], prompt, config):
+            text = texts[run.run_id]
+            if all(one.error for one in text.samples):
+                raise CorpusError(text.error)
+            yield text
 
     def compare(
-        self, runs: Sequence[Run], prompt: str, config: SampleConfig, begun: Mapping[str, Sequence[Begun]] | None = None
-    ) -> Iterator[dict[str, Draft]]:
-        """The texts of several runs side by side, as they grow; what fails in one is said in its draft only.
+        self, runs: Sequence[Run], prompt: str, config: SampleConfig, starts: Starts | None = None
+    ) -> Iterator[dict[str, GeneratedText]]:
+        """The texts of several runs side by side, by run id, as they grow; each says its own error only.
 
         Args:
             runs: up to 6.
             prompt: the same for all.
-            config: how they write.
-            begun: by run id, texts to be gone on with for another length, instead of new ones after the prompt.
+            config: how they are sampled.
+            starts: by run id, texts to be continued for another length, instead of new ones after the prompt.
 
         Raises:
             ConfigError: no run, more than 6, or one twice.
         """
         check_compared(runs)
-        drafts: dict[str, Draft] = {}
-        texts: dict[str, list[Text]] = {}
+        new = [GeneratedText(prompt, sample=at) for at in range(config.samples)]
+        texts: dict[str, GeneratedText] = {}
+        requests: dict[str, list[GenerationRequest]] = {}
         self._count(1)
         try:
             for run in runs:
+                texts[run.run_id] = GeneratedText(prompt)
                 try:
-                    starts = (begun or {}).get(run.run_id) or [Begun(prompt, "", at) for at in range(config.samples)]
-                    drafts[run.run_id], texts[run.run_id] = self._begin(self._open(run), starts, config)
+                    requests[run.run_id] = self._submit(run, (starts or {}).get(run.run_id) or new, config)
                 except CharLMError as error:
-                    drafts[run.run_id] = Draft(prompt, done=True, error=str(error))
-            for _ in self._flushes([text for many in texts.values() for text in many]):
-                drafts |= {run_id: drafted(drafts[run_id], many) for run_id, many in texts.items()}
-                yield dict(drafts)
+                    texts[run.run_id] = GeneratedText(prompt, done=True, error=str(error))
+            for _ in self._flushes(list(chain.from_iterable(requests.values()))):
+                for run_id, many in requests.items():
+                    first, *more = (request.result for request in many)
+                    texts[run_id] = replace(first, more=tuple(more))
+                yield dict(texts)
         finally:
             self._count(-1)
-            self._scribe.leave([text for many in texts.values() for text in many])
+            self._worker.cancel(chain.from_iterable(requests.values()))
 
-    def _begin(self, opened: OpenedModel, starts: Sequence[Begun], config: SampleConfig) -> tuple[Draft, list[Text]]:
-        """Have the samples of one model written."""
-        drafts, texts = [], []
-        for start in starts:
-            draft = draft_of(opened.tokenizer, start)
-            prompt, before = replace(start, prompt=draft.prompt).end()
-            texts.append(self._scribe.begin(opened, prompt, config, start.sample, before))
-            drafts.append(draft)
-        return replace(drafts[0], more=tuple(drafts[1:])), texts
+    def _submit(self, run: Run, starts: Iterable[GeneratedText], config: SampleConfig) -> list[GenerationRequest]:
+        """Have the samples of one model generated."""
+        opened = self._open(run)
+        return [self._worker.submit(opened, readable(opened.tokenizer, start), config) for start in starts]
 
     def _count(self, change: int) -> None:
         with self._lock:
@@ -147,19 +146,19 @@ class Serving:
         pieces = PACED_PIECES if self._is_training() else PIECES
         return min(max(FLUSH_SECONDS, self._readers / pieces), SLOWEST_FLUSH)
 
-    def _flushes(self, texts: Sequence[Text]) -> Iterator[None]:
+    def _flushes(self, requests: Sequence[GenerationRequest]) -> Iterator[None]:
         """Each time that new text is to be handed on: when all texts have begun, then about every `_flush_seconds`."""
 
         def have_begun() -> bool:
-            return all(text.text or text.done for text in texts)
+            return all(request.has_begun() for request in requests)
 
         def are_done() -> bool:
-            return all(text.done for text in texts)
+            return all(request.result.done for request in requests)
 
-        self._scribe.wait(texts, have_begun, BEGIN_SECONDS)
+        self._worker.wait(requests, have_begun, BEGIN_SECONDS)
         while not are_done():
             yield
-            self._scribe.wait(texts, are_done, self._flush_seconds())
+            self._worker.wait(requests, are_done, self._flush_seconds())
         yield
 
     def lexicon(self, run: Run) -> frozenset[str]:
@@ -168,10 +167,10 @@ class Serving:
         with self._lock:
             if sha256 in self._lexicons:
                 return self._lexicons[sha256]
-        corpus = recall(sha256, data_dir())
-        if corpus is None:
+        text = own_text(run)
+        if not text:
             return frozenset()  # not kept: the text may come back
-        words = lexicon(corpus.text)
+        words = lexicon(text)
         with self._lock:
             self._lexicons[sha256] = words
             while len(self._lexicons) > WARM:
@@ -197,7 +196,7 @@ class Serving:
         model, tokenizer = self.open(run)
         return next_tokens(model, tokenizer, prompt[-READ_BACK:], text, config, count)
 
-    def with_token(self, run: Run, begun: Begun, place: int, token: int) -> tuple[Begun, int]:
+    def with_token(self, run: Run, start: GeneratedText, place: int, token: int) -> tuple[GeneratedText, int]:
         """A text with another token at a place, nothing after it, and how many tokens that took off.
 
         Raises:
@@ -205,8 +204,8 @@ class Serving:
         """
         from charlm.analysis.next_tokens import with_token
 
-        text, left = with_token(self.open(run)[1], begun.prompt, begun.text, place, token)
-        return replace(begun, text=text), left
+        text, left = with_token(self.open(run)[1], start.prompt, start.text, place, token)
+        return replace(start, text=text), left
 
     def evaluate(
         self, run: Run, text: str | None = None, split: str = "", held_out: tuple[int, int] | None = None
@@ -227,7 +226,11 @@ class Serving:
 
         split = split or ("val" if text is None else "all")
         held_out = run.held_out if text is None else held_out
-        text = part_of(self._own_text(run) if text is None else text, split, run.corpus_config, held_out)
+        if text is None and not (text := own_text(run)):
+            gone = f"the text of {run.label} ({run.corpus.get('name')}) is no longer here"
+            why = gone if run.corpus else f"{run.label} was imported without a text"
+            raise CorpusError(f"{why}; give one to evaluate")
+        text = part_of(text, split, run.corpus_config, held_out)
         model, tokenizer = self.open(run)
         ids = tokenizer.encode(text, skip_unknown=True)
         skipped = len(text) - len(ids) if tokenizer.level == "char" else 0
@@ -241,16 +244,6 @@ class Serving:
             "unknown": int((ids == tokenizer.unk_id).sum()) if tokenizer.unk_id is not None else 0,
             "split": split,
         }
-
-    def _own_text(self, run: Run) -> str:
-        if not run.corpus:
-            raise CorpusError(f"{run.label} was imported without a text; give one to evaluate")
-        corpus = recall(str(run.corpus.get("sha256", "")), data_dir())
-        if corpus is None:
-            raise CorpusError(
-                f"the text of {run.label} ({run.corpus.get('name')}) is no longer here; give one to evaluate"
-            )
-        return corpus.text
 
     def warm_up(self) -> None:
         """Load torch and the shipped models, so that the first click answers at once."""
@@ -274,6 +267,12 @@ class Serving:
         timer.start()
 
 
+def own_text(run: Run) -> str:
+    """The text a run was trained on; empty if it is no longer at hand."""
+    corpus = recall(str(run.corpus.get("sha256", "")), data_dir())
+    return corpus.text if corpus else ""
+
+
 def _changed_at(path: Path) -> int:
     """When a file was last replaced, in ns; 0 if there is none."""
     try:
@@ -295,14 +294,14 @@ def check_number(compared: int) -> None:
         raise ConfigError(f"choose 1 to {MAX_COMPARED} models to compare, not {compared}")
 
 
-def draft_of(tokenizer: Tokenizer, start: Begun) -> Draft:
-    """A text that is about to be written, or gone on with: the prompt without the characters that are not known."""
-    unknown, text = tokenizer.unknown(start.prompt), start.text
+def readable(tokenizer: Tokenizer, start: GeneratedText) -> GeneratedText:
+    """A text that is about to be generated, with what the tokenizer does not know of its prompt said or left out."""
+    unknown = tokenizer.unknown(start.prompt)
     if tokenizer.level != "char":
-        return Draft(without_halves(start.prompt), text, unknown=unknown, before=text)
+        return replace(start, prompt=without_halves(start.prompt), unknown=unknown)
     left_out = set(unknown)
     prompt = "".join(character for character in start.prompt if character not in left_out)
-    return Draft(prompt, text, skipped=unknown, before=text)
+    return replace(start, prompt=prompt, skipped=unknown)
 
 
 def part_of(text: str, split: str, cleaning: CorpusConfig, held_out: tuple[int, int] | None = None) -> str:

@@ -353,9 +353,9 @@ def _average(average: LanguageModel, model: LanguageModel, share: float) -> None
 
 
 def _diverged(what: str, value: float, step: int, rate: float) -> JobError:
-    mend = float(f"{rate / 3:.2g}")
+    lower = float(f"{rate / 3:.2g}")
     said = (
         f"the {what} became {value} at step {step:,} with learning_rate {rate:g}; "
-        f"try a third of it ({mend:g}) or a smaller grad_clip"
+        f"try a third of it ({lower:g}) or a smaller grad_clip"
     )
-    return JobError(said, {"learning_rate": mend})
+    return JobError(said, {"learning_rate": lower})

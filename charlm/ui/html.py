@@ -4,8 +4,8 @@ Every function here takes plain text and returns HTML in which that text is esca
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,10 +16,6 @@ from markupsafe import Markup
 
 from charlm.analysis.plots import BASELINE_COLOUR, arch_colour
 from charlm.architectures import ARCH_NAMES
-from charlm.data.corpus import MAX_BYTES
-from charlm.public.limits import Limits, Visitor
-from charlm.public.quotas import Quotas
-from charlm.ui.files import Files
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -92,48 +88,13 @@ def render(name: str, /, **values: Any) -> str:
     return TEMPLATES.get_template(f"{name}.html").render(values)
 
 
-def only_user() -> None:
-    """Who asks where all belongs to one user: nobody in particular."""
-
-
-@dataclass(frozen=True)
-class Services:
-    """What the tabs work with.
-
-    Attributes:
-        store: run folders.
-        jobs: the trainings.
-        serving: the models that write.
-        files: what is uploaded and downloaded.
-        who: asks; None where all belongs to one user.
-        quotas: what each visitor of a public Space has used; None elsewhere.
-    """
-
-    store: Any
-    jobs: Any
-    serving: Any
-    files: Files = field(default_factory=Files)
-    who: Callable[[], Visitor | None] = only_user
-    quotas: Quotas | None = None
-
-    @property
-    def limits(self) -> Limits | None:
-        """What a visitor of a public Space may use; None elsewhere. Store, jobs and serving see to it."""
-        return self.quotas.limits if self.quotas else None
-
-    @property
-    def text_bytes(self) -> int:
-        """Bytes that a text may have, packed and unpacked."""
-        return self.limits.corpus_bytes if self.limits else MAX_BYTES
-
-
 @dataclass(frozen=True)
 class Shared:
-    """Components that cross tabs; made in demo.py before the tabs are.
+    """Components that cross tabs; made in app.py before the tabs are.
 
     `page.load` and `own.select` (`own` is the tab being built) say when to look for what is new. `corpus` holds
     {"key", "sha256", "name"} of the chosen text and outlives a reload. A tab that wants another one to act writes to
-    `compare` (JSON {"runs": [ids], "at": nonce}) or `watch` (JSON {"run": id, "at": nonce}), made by choice.request,
+    `compare` (JSON {"runs": [ids], "at": nonce}) or `watch` (JSON {"run": id, "at": nonce}), made by ranking.request,
     and to `tabs`; the other tab listens to their `.change`.
     """
 

@@ -17,9 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from charlm.errors import CharLMError
 from charlm.public.limits import Limits
+from charlm.public.services import Services
 from charlm.ui import formatting
 from charlm.ui.formatting import count
-from charlm.ui.html import Services, asset, render
+from charlm.ui.html import asset, render
 from charlm.ui.train import live as train_live
 from charlm.ui.train.live import Watches
 from charlm.ui.train.view import mark
@@ -81,7 +82,7 @@ def live_values(job: Mapping[str, Any], complaint: str = "") -> list[str]:
     share = min(max(float(job.get("progress") or 0.0), 0.0), 1.0)
     if job.get("resting"):
         return [complaint or str(job["message"]) + _others(job), f"{share:.4f}"]
-    losses = [f"{trainer['val_loss']:.2f}" for trainer in _measured(job)]
+    losses = [f"{trainer['best_val_loss']:.2f}" for trainer in _measured(job)]
     step, percent = formatting.whole(job["step"]), f"{100 * share:.0f} %"
     return [step, percent, *losses, complaint or _time_left(job), f"{share:.4f}"]
 
@@ -99,7 +100,7 @@ def _total(steps: int | None) -> str:
 
 
 def _measured(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [trainer for trainer in job.get("racers", ()) if trainer.get("val_loss") is not None]
+    return [trainer for trainer in job.get("runs", ()) if trainer.get("best_val_loss") is not None]
 
 
 def _time_left(job: Mapping[str, Any]) -> str:

@@ -354,7 +354,7 @@ def test_a_run_is_forked_trimmed_and_forked_again(run_id: str, capsys: pytest.Ca
     assert "fork it to go on" in refusal(capsys, "resume", "branch", "--steps", "1")
     assert answer(capsys, "fork", "branch", "--steps", "1")["label"] == "branch-fork"
     assert "learning_rate" in refusal(capsys, "fork", run_id, "--learning-rate", "-1")
-    assert "nothing to mend" in refusal(capsys, "retry", run_id)
+    assert "nothing to fix" in refusal(capsys, "retry", run_id)
 
 
 def test_a_failed_run_is_tried_again_with_its_fix(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,13 +42,14 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def services(places: Path) -> Iterator[Any]:
     """Runs, jobs and models of the session, as app.py makes them."""
     from charlm.jobs.service import Jobs
+    from charlm.public.services import Services
     from charlm.runs.store import RunStore
     from charlm.serving import Serving
-    from charlm.ui.html import Services
+    from charlm.ui.services import Files
 
     store = RunStore()
     jobs = Jobs(store)
-    made = Services(store, jobs, Serving(store, jobs.is_training))
+    made = Services(store, jobs, Serving(store, jobs.is_training), Files())
     made.serving.warm_up()  # on a new machine the loops are compiled first; no page is to wait for that
     yield made
     made.jobs.close()
@@ -58,8 +59,7 @@ def services(places: Path) -> Iterator[Any]:
 def server(services: Any, chromium_path: str) -> Iterator[str]:
     """The address of the running app."""
     from charlm.data.catalog import data_dir
-    from charlm.ui.app import build_demo
-    from charlm.ui.theme import launch_options
+    from charlm.ui.app import build_demo, launch_options
 
     demo = build_demo(services, data_dir())
     _, address, _ = demo.launch(**launch_options(), server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)

@@ -206,7 +206,7 @@ def test_a_race_grows_survives_a_reload_and_stops(
     page.wait_for_function(f"({POINTS})() > {before + 6}")
     assert page.evaluate("document.querySelector('#train-plot .js-plotly-plot').data.length") >= 6
     running = services.jobs.current()
-    assert running["kind"] == "race" and [one["arch"] for one in running["racers"]] == ["lstm", "gru", "rnn"]
+    assert running["kind"] == "race" and [one["arch"] for one in running["runs"]] == ["lstm", "gru", "rnn"]
 
     page.reload()
     page.get_by_role("tab", name="Compare", exact=True).wait_for()

@@ -100,19 +100,19 @@ def test_the_trash_is_emptied_only_after_a_question(page: Any, services: Any) ->
 def restarted(places: Path, chromium_path: str) -> Iterator[Any]:
     """A server that begins where another one was ended in the middle of a race: its jobs and its address."""
     from charlm.jobs.service import Jobs
+    from charlm.public.services import Services
     from charlm.runs.store import RunStore
     from charlm.serving import Serving
-    from charlm.ui.app import build_demo
-    from charlm.ui.html import Services
-    from charlm.ui.theme import launch_options
+    from charlm.ui.app import build_demo, launch_options
+    from charlm.ui.services import Files
 
     store = RunStore(places / "restarted")
     first = Jobs(store)
-    ids = started(Services(store, first, None), "lstm", "gru", "rnn")
+    ids = started(Services(store, first, None, None), "lstm", "gru", "rnn")
     until(lambda: all(store.get(run_id).step > 0 for run_id in ids))
     first.close()
     jobs = Jobs(store)
-    demo = build_demo(Services(store, jobs, Serving(store, jobs.is_training)), places / "data")
+    demo = build_demo(Services(store, jobs, Serving(store, jobs.is_training), Files()), places / "data")
     _, address, _ = demo.launch(**launch_options(), server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     yield jobs, address
     demo.close()

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from bench.start import chromium, first_byte, free_port
-from charlm.ui.theme import SESSIONS
+from charlm.ui.app import SESSIONS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MB = 1 << 20

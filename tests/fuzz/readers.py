@@ -27,6 +27,7 @@ from charlm.formats.imports import import_file
 from charlm.formats.run_zip import read_zip, write_zip
 from charlm.jobs.service import Jobs
 from charlm.public.limits import Limits, check_model
+from charlm.public.services import Services
 from charlm.runs.checkpoint import check_place, load_training, load_weights, weights_about
 from charlm.runs.run import Run, read_json
 from charlm.runs.store import RunStore
@@ -37,9 +38,9 @@ from charlm.ui.compare.ranking import ranking_csv, ranking_table
 from charlm.ui.compare.tab import run_choices
 from charlm.ui.compare.view import resting_columns
 from charlm.ui.corpus.texts import Upload, keep_upload, open_upload, pasted_text
-from charlm.ui.html import Services
 from charlm.ui.runs.details import details
 from charlm.ui.runs.listing import runs_heading, runs_table, trash_html
+from charlm.ui.services import Files as Uploads
 from charlm.ui.status_bar import status_bar_html
 from charlm.ui.train.live import Watch, answer, figure
 from charlm.ui.verdict import verdict
@@ -67,7 +68,7 @@ class Ground:
         (made.folder / ".lock").touch()
         serving = Serving(self.store)
         serving.ladders._ask = lambda *_: None  # type: ignore[method-assign]  # nothing is measured beside the reading
-        self.services = Services(self.store, Jobs(self.store), serving)
+        self.services = Services(self.store, Jobs(self.store), serving, Uploads())
         self.dataset = dataset_of(made.tokenizer(), small_corpus(), made.train_config, made.corpus_config)
         small = {"hidden_size": 4, "num_layers": 1, "steps": 4, "eval_every": 2}
         [self.words] = trained(store_in(home / "words"), "gru", level="word", **small)

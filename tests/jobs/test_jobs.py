@@ -112,7 +112,7 @@ def test_what_the_strip_shows(jobs: Jobs) -> None:
     assert (shown["kind"], shown["title"], shown["corpus"]) == ("race", "Race", "pets.txt")
     assert shown["status"] == "running" and shown["queued"] == 1 and shown["run_ids"] == ids
     assert shown["total_steps"] == 1_000_000 and 0 < shown["progress"] < 1 and shown["eta_seconds"] > 0
-    assert [one["arch"] for one in shown["racers"]] == ["lstm", "gru"] and shown["racers"][0]["val_loss"] > 0
+    assert [one["arch"] for one in shown["runs"]] == ["lstm", "gru"] and shown["runs"][0]["best_val_loss"] > 0
     assert jobs.status(later[0])["position"] == 1 and "number 1 in the queue" in jobs.status(later[0])["message"]
     jobs.stop_job(ids[1])
     until(jobs, later[0], "finished")
@@ -225,7 +225,7 @@ def test_stopping_one_racer_lets_the_others_go_on(jobs: Jobs) -> None:
     assert state["eta_seconds"] is None and state["position"] is None
     until_step(jobs, lstm, state["step"] + 2)
     current = jobs.current()
-    assert current and current["run_ids"] == [lstm, gru, rnn] and current["racers"][1]["progress"] == 1.0
+    assert current and current["run_ids"] == [lstm, gru, rnn] and current["runs"][1]["progress"] == 1.0
     with pytest.raises(JobError, match="not training here; it is stopped"):
         jobs.stop(gru)
     jobs.pause(gru)  # the strip speaks for the whole race through any of its runs

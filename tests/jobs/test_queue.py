@@ -167,7 +167,7 @@ def test_fork_and_retry_go_through_the_queue(jobs: Jobs, store: RunStore) -> Non
     again = jobs.retry(diverging)
     wait_for(lambda: jobs.status(again["run_id"])["status"] in ("finished", "failed"))
     assert store.get(again["run_id"]).train_config.learning_rate == 3.0
-    with pytest.raises(JobError, match="nothing to mend"):
+    with pytest.raises(JobError, match="nothing to fix"):
         jobs.retry(parent.run_id)
 
 

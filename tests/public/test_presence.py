@@ -8,7 +8,7 @@ import pytest
 
 from charlm.errors import LimitError
 from charlm.public.limits import Limits, Visitor
-from charlm.public.middleware import MARK, Presence
+from charlm.public.middleware import SCOPE_KEY, ConcurrencyLimits
 
 LIMITS = Limits(waiting_requests=3, per_address=2)
 ANN, BOB = Visitor("ann", "198.51.100.7"), Visitor("bob", "198.51.100.7")
@@ -18,7 +18,7 @@ def queue_of(*waiting: Visitor | None, at_work: tuple[Visitor, ...] = ()) -> Any
     """Gradio's queue with events of these visitors; None: one that came another way."""
 
     def event(visitor: Visitor | None) -> Any:
-        return SimpleNamespace(request=SimpleNamespace(scope={MARK: visitor} if visitor else {}))
+        return SimpleNamespace(request=SimpleNamespace(scope={SCOPE_KEY: visitor} if visitor else {}))
 
     lane = SimpleNamespace(queue=[event(visitor) for visitor in waiting])
     jobs = [None, *([event(visitor)] for visitor in at_work)]
@@ -26,7 +26,7 @@ def queue_of(*waiting: Visitor | None, at_work: tuple[Visitor, ...] = ()) -> Any
 
 
 def test_so_many_requests_and_no_more() -> None:
-    presence = Presence(LIMITS)
+    presence = ConcurrencyLimits(LIMITS)
     with ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(presence.request(ANN))
@@ -44,7 +44,7 @@ def test_so_many_requests_and_no_more() -> None:
 
 
 def test_a_request_that_fails_is_over() -> None:
-    presence = Presence(LIMITS)
+    presence = ConcurrencyLimits(LIMITS)
     for _ in range(5):
         with pytest.raises(ValueError), presence.request(ANN):
             raise ValueError
@@ -52,7 +52,7 @@ def test_a_request_that_fails_is_over() -> None:
 
 
 def test_events_that_wait_or_work_count() -> None:
-    presence = Presence(LIMITS)
+    presence = ConcurrencyLimits(LIMITS)
     presence.check_queue(queue_of(ANN, BOB, None, at_work=(ANN,)), ANN)
     with pytest.raises(LimitError, match="events"):
         presence.check_queue(queue_of(ANN, BOB, at_work=(ANN, ANN)), ANN)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from charlm.errors import LimitError
 from charlm.public.limits import Limits, Visitor
-from charlm.public.quotas import DAY, HOUR, MINUTE, Quotas, Window
+from charlm.public.quotas import DAY, HOUR, MINUTE, Action, Quotas, Window
 
 ANN, BOB = Visitor("ann"), Visitor("bob")
 
@@ -44,15 +45,19 @@ def times(take: Callable[[Visitor], None], visitor: Visitor, most: int = 10_000)
     return most
 
 
+def unsettled(quotas: Quotas) -> list[str]:
+    return [one.name for one in quotas.reservations(ANN) if not one.settled]
+
+
 def test_many_at_once_wait_until_so_many_are_forgotten(quotas: Quotas, clock: Clock) -> None:
     for _ in range(4):
         clock.now += 10
-        quotas.take_text(ANN, 2)
+        quotas.take("text", ANN, 2)
     with pytest.raises(LimitError, match="4 at once are more than is left of your 10 generations a minute; wait 30 s"):
-        quotas.take_text(ANN, 4)
-    quotas.take_text(ANN, 2)
+        quotas.take("text", ANN, 4)
+    quotas.take("text", ANN, 2)
     with pytest.raises(LimitError, match="that were your 10 generations a minute; wait 30 s"):
-        quotas.take_text(ANN)
+        quotas.take("text", ANN)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +65,8 @@ def test_many_at_once_wait_until_so_many_are_forgotten(quotas: Quotas, clock: Cl
     [("text", "texts_a_minute", MINUTE), ("upload", "uploads_an_hour", HOUR), ("download", "downloads_an_hour", HOUR),
      ("start", "starts_an_hour", HOUR), ("look", "looks_a_minute", MINUTE)],
 )  # fmt: skip
-def test_a_window_closes_and_opens_again(what: str, most: str, seconds: float, quotas: Quotas, clock: Clock) -> None:
-    take, number = getattr(quotas, f"take_{what}"), getattr(quotas.limits, most)
+def test_a_window_closes_and_opens_again(what: Action, most: str, seconds: float, quotas: Quotas, clock: Clock) -> None:
+    take, number = partial(quotas.take, what), getattr(quotas.limits, most)
     assert times(take, ANN) == number
     assert times(take, BOB, 1) == 1  # another visitor
     clock.now = seconds - 1
@@ -74,19 +79,21 @@ def test_a_window_closes_and_opens_again(what: str, most: str, seconds: float, q
 def test_an_address_has_eight_visitors_shares(quotas: Quotas) -> None:
     most, shares = quotas.limits.texts_a_minute, quotas.limits.per_address
     crowd = [Visitor(f"visitor {place}", "198.51.100.7") for place in range(20)]
-    assert sum(times(quotas.take_text, visitor) for visitor in crowd) == most * shares
+    assert sum(times(partial(quotas.take, "text"), visitor) for visitor in crowd) == most * shares
     with pytest.raises(LimitError, match="internet address"):
-        quotas.take_text(crowd[-1])
-    assert times(quotas.take_text, Visitor("elsewhere", "198.51.100.8")) == most
+        quotas.take("text", crowd[-1])
+    assert times(partial(quotas.take, "text"), Visitor("elsewhere", "198.51.100.8")) == most
 
 
 def test_this_machine_itself_has_no_address_to_share(quotas: Quotas) -> None:
-    assert all(times(quotas.take_text, Visitor(f"{place}"), 1) for place in range(200))
+    assert all(times(partial(quotas.take, "text"), Visitor(f"{place}"), 1) for place in range(200))
 
 
 def test_many_threads_take_no_more_than_there_is(quotas: Quotas) -> None:
     taken: list[int] = []
-    threads = [threading.Thread(target=lambda: taken.append(times(quotas.take_text, ANN))) for _ in range(16)]
+    threads = [
+        threading.Thread(target=lambda: taken.append(times(partial(quotas.take, "text"), ANN))) for _ in range(16)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -96,12 +103,12 @@ def test_many_threads_take_no_more_than_there_is(quotas: Quotas) -> None:
 
 def test_seconds_are_set_aside_and_settled(quotas: Quotas, clock: Clock) -> None:
     quotas.reserve(ANN, "run", 300.0)
-    assert quotas.seconds_left(ANN) == 600 and quotas.unsettled(ANN) == ["run"]
+    assert quotas.seconds_left(ANN) == 600 and unsettled(quotas) == ["run"]
     quotas.settle(ANN, "run", 20.0)
-    assert quotas.seconds_left(ANN) == 880 and quotas.unsettled(ANN) == []
+    assert quotas.seconds_left(ANN) == 880 and unsettled(quotas) == []
     quotas.reserve(ANN, "run", 100.0, base=20.0)
     quotas.settle(ANN, "run", 50.0)
-    assert quotas.spent(ANN, "run") == 50 and quotas.seconds_left(ANN) == 850
+    assert sum(one.seconds for one in quotas.reservations(ANN)) == 50 and quotas.seconds_left(ANN) == 850
     clock.now = DAY + 1
     assert quotas.seconds_left(ANN) == 900
 
@@ -117,7 +124,7 @@ def test_what_took_longer_than_granted_counts_in_full(quotas: Quotas) -> None:
 def test_a_grant_may_get_its_name_later(quotas: Quotas) -> None:
     quotas.reserve(ANN, "", 300.0).name = "run"
     quotas.settle(ANN, "", 0.0)
-    assert quotas.unsettled(ANN) == ["run"] and quotas.seconds_left(ANN) == 600
+    assert unsettled(quotas) == ["run"] and quotas.seconds_left(ANN) == 600
 
 
 def test_more_than_is_left_is_refused_and_takes_nothing(quotas: Quotas) -> None:
@@ -154,7 +161,7 @@ def test_a_window_counts_what_is_young(steps: list[tuple[str, float]]) -> None:
 def test_a_crowd_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch, quotas: Quotas) -> None:
     monkeypatch.setattr("charlm.public.quotas.MOST_KEYS", 10)
     for place in range(50):
-        quotas.take_text(Visitor(f"{place}"))
+        quotas.take("text", Visitor(f"{place}"))
         quotas.reserve(Visitor(f"{place}"), "run", 1.0)
         quotas.seconds_left(Visitor(f"{place}"))
-    assert len(quotas._texts._times) <= 10 and len(quotas._reservations) <= 11
+    assert len(quotas._windows["text"]._times) <= 10 and len(quotas._reservations) <= 11

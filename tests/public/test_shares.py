@@ -18,7 +18,7 @@ from charlm.public.limits import Limits, Visitor
 from charlm.public.quotas import Quotas
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from charlm.serving import Begun, Serving
+from charlm.serving import GeneratedText, Serving
 from charlm.ui.services import PublicAppServices
 from tests.tiny_runs import begin, settings, small_corpus, store_in, trained, wait_for
 
@@ -95,7 +95,7 @@ def test_samples_and_beams_count_as_so_many_texts(place: Callable[..., Place]) -
     with pytest.raises(LimitError, match="0 texts are being written just now"):
         next(lab.serving.compare([run], "The", SampleConfig(length=5, beams=5)))
     assert len(list(lab.serving.generate(run, "The", SampleConfig(length=5, samples=4)))[-1].samples) == 4
-    begun = {run.run_id: [Begun("The", " cat", at) for at in range(3)]}
+    begun = {run.run_id: [GeneratedText("The", " cat", at) for at in range(3)]}
     with pytest.raises(LimitError, match="3 at once are more than is left of your 6 generations a minute; wait"):
         next(lab.serving.compare([run], "", SampleConfig(length=5), begun))
     assert list(lab.serving.generate(run, "The", SampleConfig(length=5, beams=2)))[-1].done

@@ -140,7 +140,7 @@ def test_a_diverged_run_says_its_mend_and_the_retry_uses_it(store: RunStore) -> 
         schedule="constant",
     )
     assert failed.status == "failed" and "try a third of it (3)" in failed.message
-    assert failed.mend == {"learning_rate": 3.0} and Run(failed.folder).mend == failed.mend
+    assert failed.fix == {"learning_rate": 3.0} and Run(failed.folder).fix == failed.fix
     run, corpus = retry(store, failed)
     assert run.train_config.learning_rate == 3.0 and run.label == "rnn-pets-retry" and run.step == 0
     assert run.ancestry == [{"run_id": failed.run_id, "label": "rnn-pets", "step": 0, "why": "retry"}]

@@ -12,7 +12,7 @@ from charlm.config import ModelConfig, SampleConfig
 from charlm.generation import Stream, generate
 from charlm.models import build_model
 from charlm.serving import batcher
-from charlm.serving.batcher import OpenedModel, Scribe, Text
+from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel
 from charlm.tokenizers import CharTokenizer
 from tests.tiny_runs import wait_for
 
@@ -46,147 +46,153 @@ def writing_threads() -> list[threading.Thread]:
 
 
 @pytest.fixture
-def writing() -> Iterator[Scribe]:
-    made = Scribe(lambda: False)
+def writing() -> Iterator[GenerationWorker]:
+    made = GenerationWorker(lambda: False)
     yield made
     made.close()
     wait_for(lambda: not writing_threads(), "for the thread to end")
 
 
-def finish(writing: Scribe, *texts: Text) -> list[str]:
+def finish(writing: GenerationWorker, *texts: GenerationRequest) -> list[str]:
     """Read to the end."""
-    wait_for(lambda: writing.wait(texts, lambda: False, 0.005) or all(text.done for text in texts), "for texts")
-    return [text.text for text in texts]
+    wait_for(lambda: writing.wait(texts, lambda: False, 0.005) or all(text.result.done for text in texts), "for texts")
+    return [text.result.text for text in texts]
 
 
 def alone(prompt: str, config: SampleConfig) -> str:
     return "".join(generate(MODEL, TOKENIZER, prompt, config))
 
 
-def test_twenty_readers_of_one_model_get_each_their_own(writing: Scribe) -> None:
+def test_twenty_readers_of_one_model_get_each_their_own(writing: GenerationWorker) -> None:
     model = opened()
     configs = [SampleConfig(length=30 + 7 * seed, seed=seed, top_k=seed % 4) for seed in range(20)]
     prompts = ["abc" * (seed % 5) for seed in range(20)]
-    texts = [writing.begin(model, prompt, config) for prompt, config in zip(prompts, configs, strict=True)]
+    texts = [
+        writing.submit(model, GeneratedText(prompt), config) for prompt, config in zip(prompts, configs, strict=True)
+    ]
     assert finish(writing, *texts) == [alone(prompt, config) for prompt, config in zip(prompts, configs, strict=True)]
-    assert all(text.seconds > 0 and not text.error for text in texts) and not model.texts
+    assert all(text.seconds > 0 and not text.result.error for text in texts) and not model.requests
 
 
-def test_texts_of_one_model_share_a_batch_and_join_midway(writing: Scribe) -> None:
+def test_texts_of_one_model_share_a_batch_and_join_midway(writing: GenerationWorker) -> None:
     writer = FakeWriter()
     writer.allowed.clear()
     model = opened(writer)
-    first = writing.begin(model, "", SampleConfig(length=1000))
-    others = [writing.begin(model, "", SampleConfig(length=10)) for _ in range(3)]
+    first = writing.submit(model, GeneratedText(""), SampleConfig(length=1000))
+    others = [writing.submit(model, GeneratedText(""), SampleConfig(length=10)) for _ in range(3)]
     writer.allowed.set()
     assert [len(text) for text in finish(writing, first, *others)] == [1000, 10, 10, 10]
     assert {rows for _, rows, _ in writer.calls} >= {1, 4}
 
 
-def test_a_search_takes_the_time_of_as_many_texts_as_it_has_beams(writing: Scribe) -> None:
+def test_a_search_takes_the_time_of_as_many_texts_as_it_has_beams(writing: GenerationWorker) -> None:
     steps = []
     for beams in (1, 8):
         writer = FakeWriter()
         model = opened(writer)
         model.token_seconds = batcher.TURN_SECONDS / 16
-        finish(writing, writing.begin(model, "", SampleConfig(length=64, beams=beams)))
+        finish(writing, writing.submit(model, GeneratedText(""), SampleConfig(length=64, beams=beams)))
         steps.append(writer.calls[0][2])
     assert steps == [16, 2]
 
 
-def test_searches_and_drawn_texts_share_a_model(writing: Scribe) -> None:
+def test_searches_and_drawn_texts_share_a_model(writing: GenerationWorker) -> None:
     configs = [SampleConfig(length=50, seed=seed, beams=1 + seed % 3, stop=("cc",)) for seed in range(6)]
     model = opened()
-    texts = [writing.begin(model, "ab", config) for config in configs]
+    texts = [writing.submit(model, GeneratedText("ab"), config) for config in configs]
     assert finish(writing, *texts) == [alone("ab", config) for config in configs]
 
 
-def test_what_does_not_fit_waits_first_come_first_served(writing: Scribe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_waits_first_come_first_served(
+    writing: GenerationWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(batcher, "MOST_ROWS", 2)
     writer = FakeWriter()
     writer.allowed.clear()
     model = opened(writer)
-    texts = [writing.begin(model, "", SampleConfig(length=5 + seed)) for seed in range(5)]
+    texts = [writing.submit(model, GeneratedText(""), SampleConfig(length=5 + seed)) for seed in range(5)]
     writer.allowed.set()
     finish(writing, *texts)
     assert max(rows for _, rows, _ in writer.calls) == 2
-    assert [len(text.text) for text in texts] == [5, 6, 7, 8, 9]
+    assert [len(text.result.text) for text in texts] == [5, 6, 7, 8, 9]
 
 
-def test_models_take_turns(writing: Scribe) -> None:
+def test_models_take_turns(writing: GenerationWorker) -> None:
     calls: list[tuple[str, int, int]] = []
     one, other = FakeWriter("one", calls), FakeWriter("other", calls)
     one.allowed.clear()
-    texts = [writing.begin(opened(writer), "", SampleConfig(length=1000)) for writer in (one, other)]
+    texts = [writing.submit(opened(writer), GeneratedText(""), SampleConfig(length=1000)) for writer in (one, other)]
     one.allowed.set()
     finish(writing, *texts)
     assert [name for name, _, _ in calls[:6]] == ["one", "other"] * 3
 
 
-def test_a_text_nobody_reads_any_more_is_left(writing: Scribe) -> None:
+def test_a_text_nobody_reads_any_more_is_left(writing: GenerationWorker) -> None:
     model, writer = opened(FakeWriter()), FakeWriter()
-    gone = writing.begin(model, "", SampleConfig(length=100_000))
-    stays = writing.begin(opened(writer), "", SampleConfig(length=200))
-    wait_for(lambda: gone.text)
-    writing.leave([gone])
-    assert gone.done and not model.texts and len(gone.text) < 100_000
+    gone = writing.submit(model, GeneratedText(""), SampleConfig(length=100_000))
+    stays = writing.submit(opened(writer), GeneratedText(""), SampleConfig(length=200))
+    wait_for(lambda: gone.result.text)
+    writing.cancel([gone])
+    assert gone.result.done and not model.requests and len(gone.result.text) < 100_000
     assert len(finish(writing, stays)[0]) == 200
 
 
-def test_who_falls_behind_is_waited_for(writing: Scribe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_falls_behind_is_waited_for(writing: GenerationWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batcher, "AHEAD", 50)
     monkeypatch.setattr(batcher, "IDLE_SECONDS", 0.01)
     model = opened(FakeWriter())
-    slow, quick = (writing.begin(model, "", SampleConfig(length=2000)) for _ in range(2))
+    slow, quick = (writing.submit(model, GeneratedText(""), SampleConfig(length=2000)) for _ in range(2))
     assert len(finish(writing, quick)[0]) == 2000
-    assert 50 <= len(slow.text) < 50 + batcher.MOST_STEPS and not slow.done
+    assert 50 <= len(slow.result.text) < 50 + batcher.MOST_STEPS and not slow.result.done
     wait_for(lambda: not writing_threads(), "for the thread to end")
     assert len(finish(writing, slow)[0]) == 2000
 
 
-def test_what_fails_in_one_model_is_its_own(writing: Scribe) -> None:
+def test_what_fails_in_one_model_is_its_own(writing: GenerationWorker) -> None:
     writer = FakeWriter()
     writer.write = lambda streams, steps: 1 / 0  # type: ignore[method-assign, assignment, return-value]
     broken, sound = opened(writer), opened()
-    texts = [writing.begin(model, "ab", SampleConfig(length=100)) for model in (broken, sound, broken)]
+    texts = [writing.submit(model, GeneratedText("ab"), SampleConfig(length=100)) for model in (broken, sound, broken)]
     finish(writing, *texts)
-    assert [text.error for text in texts] == ["division by zero", "", "division by zero"]
-    assert texts[1].text == alone("ab", SampleConfig(length=100))
+    assert [text.result.error for text in texts] == ["division by zero", "", "division by zero"]
+    assert texts[1].result.text == alone("ab", SampleConfig(length=100))
 
 
-def test_the_thread_ends_when_nothing_is_to_be_written(writing: Scribe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_thread_ends_when_nothing_is_to_be_written(
+    writing: GenerationWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(batcher, "IDLE_SECONDS", 0.01)
     assert not writing_threads()
     for _ in range(2):
-        finish(writing, writing.begin(opened(), "a", SampleConfig(length=20)))
+        finish(writing, writing.submit(opened(), GeneratedText("a"), SampleConfig(length=20)))
         wait_for(lambda: not writing_threads(), "for the thread to end")
 
 
 def test_beside_a_training_it_writes_a_little_at_a_time() -> None:
     answers = [True] * 5 + [False] * 1000
-    writing, writer = Scribe(lambda: answers.pop(0)), FakeWriter()
-    assert len(finish(writing, writing.begin(opened(writer), "", SampleConfig(length=1000)))[0]) == 1000
+    writing, writer = GenerationWorker(lambda: answers.pop(0)), FakeWriter()
+    assert len(finish(writing, writing.submit(opened(writer), GeneratedText(""), SampleConfig(length=1000)))[0]) == 1000
     writing.close()
     steps = [steps for _, _, steps in writer.calls]
     assert max(steps[:5]) <= batcher.PACED_STEPS < max(steps)
 
 
 def test_a_question_that_fails_does_not_end_the_thread() -> None:
-    writing = Scribe(lambda: bool(1 / 0))
-    text = writing.begin(opened(FakeWriter()), "", SampleConfig(length=10))
+    writing = GenerationWorker(lambda: bool(1 / 0))
+    text = writing.submit(opened(FakeWriter()), GeneratedText(""), SampleConfig(length=10))
     finish(writing, text)
-    assert text.error == "division by zero"
+    assert text.result.error == "division by zero"
     writing.close()
 
 
-def test_closed_is_closed(writing: Scribe) -> None:
+def test_closed_is_closed(writing: GenerationWorker) -> None:
     writer = FakeWriter()
-    text = writing.begin(opened(writer), "", SampleConfig(length=100_000))
-    wait_for(lambda: text.text)
+    text = writing.submit(opened(writer), GeneratedText(""), SampleConfig(length=100_000))
+    wait_for(lambda: text.result.text)
     writing.close()
-    assert text.done and text.error == batcher.CLOSED
-    late = writing.begin(opened(writer), "", SampleConfig(length=10))
-    assert late.done and late.error == batcher.CLOSED
+    assert text.result.done and text.result.error == batcher.CLOSED
+    late = writing.submit(opened(writer), GeneratedText(""), SampleConfig(length=10))
+    assert late.result.done and late.result.error == batcher.CLOSED
 
 
 ENDING = """if True:
@@ -204,21 +210,21 @@ def test_the_program_ends_while_it_writes() -> None:
     assert (run.returncode, run.stdout, run.stderr) == (0, "True\n", "")
 
 
-def test_a_reader_wakes_when_its_own_text_begins_or_ends(writing: Scribe) -> None:
+def test_a_reader_wakes_when_its_own_text_begins_or_ends(writing: GenerationWorker) -> None:
     """Not at every turn of every other text."""
     asked = {"mine": 0}
     writer, other = FakeWriter(), FakeWriter()
     writer.allowed.clear()
-    mine = writing.begin(opened(writer), "", SampleConfig(length=10))
+    mine = writing.submit(opened(writer), GeneratedText(""), SampleConfig(length=10))
 
     def is_done() -> bool:
         asked["mine"] += 1
-        return mine.done
+        return mine.result.done
 
     reader = threading.Thread(target=writing.wait, args=([mine], is_done, 60))
     reader.start()
     wait_for(lambda: asked["mine"], "for the reader")
     writer.allowed.set()
-    finish(writing, writing.begin(opened(other), "", SampleConfig(length=3000)))
+    finish(writing, writing.submit(opened(other), GeneratedText(""), SampleConfig(length=3000)))
     reader.join(60)
-    assert mine.done and asked["mine"] <= 4
+    assert mine.result.done and asked["mine"] <= 4

@@ -16,7 +16,7 @@ from charlm.errors import CheckpointError, ConfigError, CorpusError
 from charlm.runs.checkpoint import save_weights
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from charlm.serving import Begun, Draft, Serving, batcher
+from charlm.serving import GeneratedText, Serving, batcher
 from tests.tiny_runs import TEXT, entered, store_in, trained
 
 SHORT = SampleConfig(length=40, seed=3)
@@ -27,7 +27,7 @@ def runs(store: RunStore) -> list[Run]:
     return trained(store, "lstm", "gru", "rnn", steps=4, test_fraction=0.1)
 
 
-def written(serving: Serving, run: Run, prompt: str = "The ", config: SampleConfig = SHORT) -> Draft:
+def written(serving: Serving, run: Run, prompt: str = "The ", config: SampleConfig = SHORT) -> GeneratedText:
     return list(serving.generate(run, prompt, config))[-1]
 
 
@@ -158,7 +158,7 @@ def test_samples_are_the_texts_of_the_next_seeds(store: RunStore, runs: list[Run
 def test_texts_go_on_as_if_they_had_been_longer(prompt: str, store: RunStore, runs: list[Run]) -> None:
     serving = Serving(store)
     long = {run.run_id: written(serving, run, prompt, SampleConfig(length=80, seed=4)) for run in runs}
-    begun = {run_id: [Begun(prompt, draft.text[:40], sample=1)] for run_id, draft in long.items()}
+    begun = {run_id: [GeneratedText(prompt, draft.text[:40], sample=1)] for run_id, draft in long.items()}
     drafts = list(serving.compare(runs, "ignored", SHORT, begun))
     assert all(draft.text.startswith(long[run_id].text[:40]) for one in drafts for run_id, draft in one.items())
     assert {run_id: draft.text for run_id, draft in drafts[-1].items()} == {
@@ -171,7 +171,7 @@ def test_texts_go_on_as_if_they_had_been_longer(prompt: str, store: RunStore, ru
 def test_only_the_end_of_a_long_text_is_read_again(prompt: str, text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batcher, "READ_AGAIN", 6)
-        read = Begun(prompt, text).end()
+        read = GeneratedText(prompt, text).context()
     whole = prompt + text
     assert "".join(read) == whole[-6:] and text.endswith(read[1])
     assert read == (prompt, text) if len(whole) < 6 else read[0]

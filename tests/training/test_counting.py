@@ -173,7 +173,7 @@ def test_out_of_memory_names_the_order(store: RunStore, monkeypatch: pytest.Monk
     monkeypatch.setattr(NGramModel, "count", refuse)
     [run] = trained(store, "ngram")
     assert run.status == "failed" and run.message == "out of memory; choose an order below 7, or a shorter text"
-    assert not run.mend
+    assert not run.fix
 
 
 @pytest.mark.parametrize("order", [1, 2, 12])

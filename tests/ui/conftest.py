@@ -8,11 +8,10 @@ import pytest
 from gradio_client import Client, handle_file
 
 from charlm.jobs.service import Jobs
+from charlm.public.services import Services
 from charlm.serving import NgramBaselines, Serving
-from charlm.ui.app import build_demo
-from charlm.ui.html import Services
-from charlm.ui.services import PublicAppServices
-from charlm.ui.theme import launch_options
+from charlm.ui.app import build_demo, launch_options
+from charlm.ui.services import Files, PublicAppServices
 from tests.tiny_runs import TEXT, store_in, wait_for
 
 
@@ -75,7 +74,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an app whose user shares it with nobody."""
     store = store_in(tmp_path_factory.mktemp("alone"))
     jobs = Jobs(store)
-    services = Services(store, jobs, Serving(store))
+    services = Services(store, jobs, Serving(store), Files())
     demo = build_demo(services, tmp_path_factory.mktemp("secret"))
     options = {**launch_options(services), "server_name": "127.0.0.1", "quiet": True}
     _, url, _ = demo.launch(prevent_thread_lock=True, **options)

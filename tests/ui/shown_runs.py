@@ -40,7 +40,7 @@ class FakeRun:
     group: str = ""
     total_steps: int | None = 3000
     ancestry: list[dict[str, Any]] = field(default_factory=list)
-    mend: dict[str, Any] = field(default_factory=dict)
+    fix: dict[str, Any] = field(default_factory=dict)
     trimmed: bool = False
     spare_bytes: int = 0
     info: dict[str, Any] = field(default_factory=dict)

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from charlm.public.identity import HEADER
 from charlm.public.limits import Limits
-from charlm.public.middleware import FORM, OPEN, Doorman
+from charlm.public.middleware import ALLOWED, MULTIPART, PublicMiddleware
 from charlm.public.quotas import Quotas
-from charlm.ui.files import VisitorFiles
-from charlm.ui.services import who
+from charlm.ui.services import VisitorFiles, who
 from tests.ui.strangers import file_data
 from tests.ui.waiting import finished
 
@@ -53,7 +52,7 @@ class Door:
         self.app = App()
         self.quotas = Quotas(LIMITS)
         self.files = VisitorFiles(who, self.quotas)
-        self.doorman = Doorman(self.app, self.quotas, self.files)
+        self.doorman = PublicMiddleware(self.app, self.quotas, self.files)
 
     def ask(self, method: str, path: str, *pieces: bytes, **headers: str) -> tuple[int, bytes]:
         """Status and body of the answer to a request whose body comes in these pieces."""
@@ -116,7 +115,7 @@ def test_other_spellings_of_a_form_do_not_hide_files(spelling: str) -> None:
      "multipart/form-data;boundary=x", 'multipart/form-data; boundary="a_b"'],
 )  # fmt: skip
 def test_what_browsers_and_clients_write_is_known(spelling: str) -> None:
-    assert FORM.fullmatch(spelling)
+    assert MULTIPART.fullmatch(spelling)
 
 
 def test_many_uploads_at_once_are_many() -> None:
@@ -150,7 +149,7 @@ def test_a_call_names_ones_own_files_only(path: str) -> None:
 def test_only_what_is_open_is_reached(method: str, path: str) -> None:
     door = Door()
     status, _ = door.ask(method, "/" + path)
-    is_open = method in OPEN and OPEN[method].fullmatch("/" + path)
+    is_open = method in ALLOWED and ALLOWED[method].fullmatch("/" + path)
     assert status == (200 if is_open else 404) and bool(door.app.reached) is bool(is_open)
 
 

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from charlm.public.limits import Visitor
-from charlm.ui.files import cache_folder
-from charlm.ui.services import PublicAppServices
+from charlm.ui.services import PublicAppServices, cache_folder
 from tests.ui.doors import forged, paths
 from tests.ui.strangers import SOON, TRACES, Bare, stranger
 

@@ -15,10 +15,10 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from charlm.jobs.service import Jobs
+from charlm.public.services import Services
 from charlm.serving import Serving
-from charlm.ui.app import build_demo
-from charlm.ui.html import Services
-from charlm.ui.theme import launch_options
+from charlm.ui.app import build_demo, launch_options
+from charlm.ui.services import Files
 from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
 
 NAMES = (
@@ -37,7 +37,7 @@ SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "step
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     store = store_in(tmp_path_factory.mktemp("endpoints"))
     jobs = Jobs(store)
-    yield Services(store, jobs, Serving(store))
+    yield Services(store, jobs, Serving(store), Files())
     jobs.close(seconds=30)
 
 

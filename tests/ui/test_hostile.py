@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from charlm.public.limits import Limits
-from charlm.public.serving import MOST_SCORERS
+from charlm.public.visitor import MOST_SCORERS
 from charlm.serving import Serving
 from charlm.ui.services import PublicAppServices
 from tests.tiny_runs import spoil, wait_for

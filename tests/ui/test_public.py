@@ -194,9 +194,9 @@ def test_an_upload_is_its_visitors_own(address: str, idle: None) -> None:
 
 def test_presets_are_cut_down_to_what_is_allowed() -> None:
     from charlm.presets import PRESETS
-    from charlm.ui.train.form import NAMES, preset_values
+    from charlm.ui.train.form import preset_values
 
     for preset in PRESETS:
-        values = dict(zip(NAMES, preset_values(preset, Limits()), strict=True))
+        values = preset_values(preset, Limits())
         assert values["hidden_size"] <= Limits().hidden_size and values["steps"] <= 2000
         ModelConfig.from_dict({name: value for name, value in values.items() if name in ModelConfig.names()})

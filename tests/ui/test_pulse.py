@@ -5,18 +5,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import gradio as gr
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from charlm.jobs.service import Jobs
+from charlm.public.services import Services
 from charlm.serving import Serving
 from charlm.ui import status_bar
-from charlm.ui.app import QUEUE_SLEEPS
-from charlm.ui.html import Services
+from charlm.ui.app import launch_options
+from charlm.ui.services import Files
 from charlm.ui.status_bar import PollEndpoint
-from charlm.ui.theme import launch_options
 from charlm.ui.train.live import Watches
 from tests.tiny_runs import store_in
 
@@ -24,7 +23,7 @@ from tests.tiny_runs import store_in
 @pytest.mark.parametrize(("pages", "expected"), [(1, 1.0), (2, 1.0), (5, 5 / 3), (100, 5.0)])
 def test_many_pages_ask_no_more_often_than_a_few(pages: int, expected: float, tmp_path: Path) -> None:
     store = store_in(tmp_path)
-    services = Services(store, Jobs(store), Serving(store))
+    services = Services(store, Jobs(store), Serving(store), Files())
     clock = PollEndpoint(services, Watches(services))
     due = [(place / pages, place) for place in range(pages)]
     waits: list[float] = []
@@ -65,9 +64,3 @@ def test_what_is_no_question_is_refused(body: bytes, status: int) -> None:
 def test_a_page_behind_a_login_takes_gradios_way() -> None:
     assert client(auth={"name": "word"}).post(status_bar.PATH, json={}).status_code == 401
     assert client().get(status_bar.PATH).status_code == 405
-
-
-def test_gradios_queue_has_the_sleeps_that_are_lengthened() -> None:
-    with gr.Blocks() as demo:
-        pass
-    assert all(hasattr(demo.queue()._queue, name) for name in QUEUE_SLEEPS)

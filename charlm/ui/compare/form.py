@@ -11,13 +11,14 @@ from charlm.config import SampleConfig, escape, escape_lines, unescape_lines
 from charlm.errors import CharLMError, ConfigError
 from charlm.files import parsed
 from charlm.presets import SAMPLE_PRESETS
-from charlm.serving import Draft
+from charlm.public.services import Services
+from charlm.serving import GeneratedText
 from charlm.tokenizers.characters import called, visible_line
 from charlm.ui.api import whole_of
 from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
 from charlm.ui.compare.view import check_room, gone_on, resting_columns, still, stream_columns, texts_in
 from charlm.ui.formatting import count
-from charlm.ui.html import QUICK, QUIET, Services, asset, toast
+from charlm.ui.html import QUICK, QUIET, asset, toast
 
 # How far the controls reach; the command line and the endpoints take the config's whole range. Low, high, step.
 SLIDERS: dict[str, tuple[float, float, float]] = {
@@ -41,7 +42,7 @@ MOST_SETTINGS = 1 << 14  # characters of the settings a page sends
 FINE = 10_000  # probabilities go to the page in so many parts
 Given = Mapping[Any, Any]  # components' values
 Changes = dict[Any, Any]  # the same, as a handler returns them
-Drafts = Callable[[list[Any], SampleConfig], Iterator[Mapping[str, Draft]]]
+Drafts = Callable[[list[Any], SampleConfig], Iterator[Mapping[str, GeneratedText]]]
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ def wire(form: Controls, services: Services) -> None:
         yield from _write(form, services, given, lambda runs, config: serving.compare(runs, prompt, config))
 
     def go_on(given: Given) -> Iterator[Changes]:
-        def drafts(runs: list[Any], config: SampleConfig) -> Iterator[Mapping[str, Draft]]:
+        def drafts(runs: list[Any], config: SampleConfig) -> Iterator[Mapping[str, GeneratedText]]:
             present = texts_in(given[form.present], runs)
             check_room(present, config)
             return gone_on(present, present, serving.compare(runs, given[form.prompt] or "", config, present))
@@ -260,7 +261,7 @@ def _buttons(form: Controls, busy: bool) -> Changes:
 
 def _changed(
     serving: Any, order: Mapping[str, Any], runs: Sequence[Any], config: SampleConfig
-) -> Iterator[Mapping[str, Draft]]:
+) -> Iterator[Mapping[str, GeneratedText]]:
     """One text with another token at a place, continued to the length it had; the others as they are.
 
     Args:

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from charlm.errors import CharLMError
+from charlm.public.services import Services
 from charlm.ui import verdict
 from charlm.ui.compare import form
 from charlm.ui.compare.ranking import (
@@ -21,8 +22,8 @@ from charlm.ui.compare.ranking import (
     run_choices,
 )
 from charlm.ui.compare.view import resting_columns
-from charlm.ui.files import click_js
-from charlm.ui.html import QUICK, QUIET, Services, Shared, heading, plot_data, section, toast
+from charlm.ui.html import QUICK, QUIET, Shared, heading, plot_data, section, toast
+from charlm.ui.services import click_js
 from charlm.ui.verdict import names
 
 # What a text costs without a network may be on its way; then it is asked for again in a moment.

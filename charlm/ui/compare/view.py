@@ -11,7 +11,7 @@ from charlm.config import SampleConfig
 from charlm.data.statistics import unknown_words
 from charlm.errors import ConfigError
 from charlm.files import parsed
-from charlm.serving import Begun, Draft
+from charlm.serving import GeneratedText
 from charlm.ui import formatting
 from charlm.ui.compare.ranking import Writing, number_columns, shape
 from charlm.ui.html import Column, columns, marked_text, notice, render
@@ -19,10 +19,10 @@ from charlm.ui.verdict import names
 
 # What of a browser's message is looked at: bytes, texts of one model, characters of one text.
 MOST_MESSAGE, MOST_SAMPLES, LONGEST = 4_000_000, 8, 20_000
-Present = Mapping[str, Sequence[Begun]]
+Present = Mapping[str, Sequence[GeneratedText]]
 
 
-def texts_in(message: Any, runs: Sequence[Any]) -> dict[str, list[Begun]]:
+def texts_in(message: Any, runs: Sequence[Any]) -> dict[str, list[GeneratedText]]:
     """What a page says stands in the columns of these runs.
 
     Args:
@@ -38,10 +38,10 @@ def texts_in(message: Any, runs: Sequence[Any]) -> dict[str, list[Begun]]:
     return {run_id: texts for run_id, texts in present.items() if texts}
 
 
-def _begun(listed: Any) -> list[Begun]:
+def _begun(listed: Any) -> list[GeneratedText]:
     """The texts of one run; empty if there is none to go on with."""
     pairs = filter(_is_text, listed[:MOST_SAMPLES]) if isinstance(listed, list) else ()
-    return [Begun(_clean(prompt), _clean(text), place) for place, (prompt, text) in enumerate(pairs)]
+    return [GeneratedText(_clean(prompt), _clean(text), place) for place, (prompt, text) in enumerate(pairs)]
 
 
 def _is_text(pair: Any) -> bool:
@@ -66,16 +66,18 @@ def check_room(present: Present, config: SampleConfig) -> None:
         raise ConfigError(f"a text has {longest:,} characters and can have {LONGEST:,}; Generate begins a new one")
 
 
-def still(present: Present) -> dict[str, Draft]:
+def still(present: Present) -> dict[str, GeneratedText]:
     """Drafts of texts that nobody writes at."""
-    drafts: dict[str, Draft] = {}
+    drafts: dict[str, GeneratedText] = {}
     for run_id, texts in present.items():
-        first, *more = (Draft(one.prompt, one.text, done=True) for one in texts)
+        first, *more = (GeneratedText(one.prompt, one.text, done=True) for one in texts)
         drafts[run_id] = replace(first, more=tuple(more))
     return drafts
 
 
-def gone_on(present: Present, begun: Present, drafts: Iterator[Mapping[str, Draft]]) -> Iterator[dict[str, Draft]]:
+def gone_on(
+    present: Present, begun: Present, drafts: Iterator[Mapping[str, GeneratedText]]
+) -> Iterator[dict[str, GeneratedText]]:
     """All that stands in the columns, while some of it is gone on with.
 
     Args:
@@ -125,7 +127,7 @@ def resting_columns(runs: Sequence[Any], lexicons: Mapping[str, frozenset[str]])
 
 
 def written_columns(
-    runs: Sequence[Any], drafts: Mapping[str, Draft], lexicons: Mapping[str, frozenset[str]], writing: bool
+    runs: Sequence[Any], drafts: Mapping[str, GeneratedText], lexicons: Mapping[str, frozenset[str]], writing: bool
 ) -> str:
     """The columns for the drafts so far; `writing` shows a caret where a model is not done."""
     texts = {run_id: [_shown(one, writing) for one in draft.samples] for run_id, draft in drafts.items()}
@@ -133,7 +135,7 @@ def written_columns(
 
 
 def stream_columns(
-    serving: Any, runs: Sequence[Any], drafts: Iterator[Mapping[str, Draft]], flush: float = FLUSH_SECONDS
+    serving: Any, runs: Sequence[Any], drafts: Iterator[Mapping[str, GeneratedText]], flush: float = FLUSH_SECONDS
 ) -> Iterator[str]:
     """All columns, about every `flush` seconds; more rarely when drawing long texts takes long itself.
 
@@ -144,7 +146,7 @@ def stream_columns(
         flush: seconds.
     """
     lexicons = {run.run_id: serving.lexicon(run) for run in runs}
-    state: Mapping[str, Draft] = {}
+    state: Mapping[str, GeneratedText] = {}
     due = 0.0
     for state in drafts:
         now = time.monotonic()
@@ -155,7 +157,7 @@ def stream_columns(
     yield written_columns(runs, state, lexicons, writing=False)
 
 
-def _shown(draft: Draft, writing: bool) -> Shown:
+def _shown(draft: GeneratedText, writing: bool) -> Shown:
     note = skipped_note(draft.skipped) or unknown_note(draft.unknown)
     speed = draft.chars_per_second or None
     return Shown(draft.prompt, draft.text, note, speed, writing and not draft.done, draft.error)

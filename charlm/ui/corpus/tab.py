@@ -12,10 +12,11 @@ from charlm.data.catalog import DEFAULT_KEY, data_dir, find_entry
 from charlm.data.corpus import SUFFIXES, read_bytes
 from charlm.errors import CharLMError
 from charlm.public.limits import Limits, check_text_size
+from charlm.public.services import Services
 from charlm.ui.corpus import texts, view
 from charlm.ui.corpus.reading import Reading, Readings, best_runs
 from charlm.ui.corpus.texts import Chosen, Upload, chosen_value, usual_column
-from charlm.ui.html import QUICK, QUIET, Services, Shared, facts, heading, section, toast
+from charlm.ui.html import QUICK, QUIET, Shared, facts, heading, section, toast
 
 # The options: how a text is cleaned and split, then what its tokens are.
 CLEANING = CorpusConfig.names()

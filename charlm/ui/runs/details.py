@@ -29,8 +29,8 @@ def remedy(run: Any) -> str:
     """A button that starts the run again with settings that fix it, else one that goes on; empty without either."""
     if run.shipped:
         return ""
-    if run.mend:
-        return action("retry", retry_label(run.mend), run=run.run_id)
+    if run.fix:
+        return action("retry", retry_label(run.fix), run=run.run_id)
     is_resumable = not run.trimmed and run.best_val_loss is not None
     return action("resume", SAVED, run=run.run_id) if is_resumable else ""
 

@@ -3,14 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES
 from charlm.errors import ConfigError
+from charlm.public import VisitorRuns
+from charlm.public.services import Services
+from charlm.runs.store import RunStore
 from charlm.ui import formatting
 from charlm.ui.formatting import count, listed, ordinal, size
-from charlm.ui.html import Cell, Services, action, heading, notice, render, section, table
+from charlm.ui.html import Cell, action, heading, notice, render, section, table
 from charlm.ui.runs.details import came_untrained, origin_line, origin_sentence, resume_options
 from charlm.ui.verdict import AT_WORK
 
@@ -221,9 +224,9 @@ def bring_run(services: Services, checkpoint: Path, characters: Path | None = No
     """
     from charlm.formats.imports import import_file  # loads torch
 
-    if services.limits is not None:
+    if isinstance(services.store, VisitorRuns):
         return services.store.take_in(checkpoint, **options)
-    return import_file(services.store, checkpoint, characters=characters, **options)
+    return import_file(cast(RunStore, services.store), checkpoint, characters=characters, **options)
 
 
 def tell_apart(files: Sequence[Path]) -> tuple[Path, Path | None]:

@@ -9,13 +9,14 @@ from charlm.data import catalog
 from charlm.data.corpus import Corpus, read_corpus_file
 from charlm.errors import CharLMError
 from charlm.formats.exports import FORMATS, find_format
+from charlm.public.services import FileAccess, Services
 from charlm.runs.run import MAX_LABEL
 from charlm.ui.compare.ranking import asked, request
 from charlm.ui.corpus.texts import Chosen, open_corpus, picker_choices
-from charlm.ui.files import Files, click_js
 from charlm.ui.formatting import size
-from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Services, Shared, section, toast
+from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, section, toast
 from charlm.ui.runs import details, listing
+from charlm.ui.services import click_js
 
 Changes = dict[Any, Any]  # components with what they are to show
 TEXT_TYPES = [".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".gz"]
@@ -52,7 +53,7 @@ def attempt(work: Callable[[], Any], title: str = "That did not work") -> Any:
         raise gr.Error(toast(error), title=title, print_exception=False) from error
 
 
-def export_file(files: Files, run: Any, name: Any) -> str:
+def export_file(files: FileAccess, run: Any, name: Any) -> str:
     """Write a run as a file of this format; a format that does not fit the run says why in a toast."""
     return str(attempt(lambda: files.run(run, find_format(str(name))), "Not in this format"))
 
@@ -189,7 +190,7 @@ class RunsTab:
             "retry": lambda run_id: self.watch(jobs.retry(run_id)["run_id"]),
             "resume": resume,
             "stop": lambda run_id: _nothing(jobs.stop(run_id)),
-            "cancel": lambda run_id: _nothing(jobs.stop_job(run_id)),
+            "cancel": jobs.stop_job,
             "earlier": lambda run_id: _nothing(jobs.move(run_id, -1)),
             "later": lambda run_id: _nothing(jobs.move(run_id, 1)),
             "trim": trim,

@@ -12,9 +12,9 @@ from charlm.analysis.advice import Advice, advise, training_of
 from charlm.analysis.plots import By, Curve, end_places, loss_plot, scaled
 from charlm.architectures import ARCH_NAMES
 from charlm.errors import CharLMError
+from charlm.public.services import Services
 from charlm.runs.history import LossHistory, Row
 from charlm.runs.run import Run
-from charlm.ui.html import Services
 from charlm.ui.train.view import View, Written, mark, written
 from charlm.ui.verdict import loss_unit, same_tokens
 
@@ -42,10 +42,10 @@ class Watches:
     def own(self) -> "Watch":
         """The Watch of whoever asks."""
         visitor = self.services.who()
-        watch = self._watches.setdefault(visitor.key if visitor else None, Watch(self.services))
-        self._watches.move_to_end(visitor.key if visitor else None)
-        while len(self._watches) > VISITORS:
-            self._watches.popitem(last=False)
+        key = visitor.key if visitor else None
+        watch = self._watches.setdefault(key, Watch(self.services))
+        self._watches.move_to_end(key)
+        _forget_first(self._watches, VISITORS)
         return watch
 
 
@@ -73,8 +73,7 @@ class Watch:
             task = asyncio.create_task(asyncio.to_thread(self.look, wanted))
             self._views.pop(wish, None)
             self._views[wish] = time.monotonic() + self.fresh, task
-            while len(self._views) > ASKED:
-                del self._views[next(iter(self._views))]
+            _forget_first(self._views, ASKED)
         return await asyncio.shield(task)  # a page that leaves does not take the others' answer along
 
     def look(self, wanted: Sequence[str] = ()) -> View:
@@ -90,18 +89,15 @@ class Watch:
         return View(runs, states, histories, samples, self.services.serving.baselines.of(runs), advice)
 
     def _advise(self, run: Run, state: Mapping[str, Any], history: LossHistory) -> list[Advice]:
-        """What may be said of a run, thought over anew when a validation has passed, or its state is another."""
+        """Advice on a run; it is the same until a validation has passed, or the run's state is another."""
         validated = next((row["step"] for row in reversed(history.rows) if row["val_loss"] is not None), 0)
+        status = state["status"]
         known = self._advice.get(run.run_id)
-        if known is None or known[0] != (validated, state["status"]):
-            told = (
-                []
-                if state["status"] == "failed"
-                else advise(training_of(run, history.rows, state["status"], run.total_steps))
-            )
-            known = self._advice[run.run_id] = (validated, state["status"]), told
-            while len(self._advice) > KEPT:
-                self._advice.pop(next(iter(self._advice)), None)
+        if known is None or known[0] != (validated, status):
+            failed = status == "failed"
+            told = [] if failed else advise(training_of(run, history.rows, status, run.total_steps))
+            known = self._advice[run.run_id] = (validated, status), told
+            _forget_first(self._advice)
         return known[1]
 
     def advised(self, run_id: str, kind: Any) -> tuple[Run | None, Advice | None]:
@@ -131,8 +127,7 @@ class Watch:
             self._open.pop(run_id, None)
             return None
         self._open[run_id] = run
-        while len(self._open) > KEPT:
-            self._open.pop(next(iter(self._open)), None)
+        _forget_first(self._open)
         return run
 
     def _race(self, run: Run) -> list[Run]:
@@ -162,9 +157,14 @@ class Watch:
         if known is None or known[0] is not sample:
             lexicon = self.services.serving.lexicon(run) if sample else frozenset()
             known = self._written[run.run_id] = sample, written(sample, lexicon)
-            while len(self._written) > KEPT:
-                self._written.pop(next(iter(self._written)), None)
+            _forget_first(self._written)
         return known[1]
+
+
+def _forget_first(kept: dict[Any, Any], most: int = KEPT) -> None:
+    """Keep what was added last; threads may forget at the same time."""
+    while len(kept) > most:
+        kept.pop(next(iter(kept)), None)
 
 
 def figure(
@@ -179,20 +179,18 @@ def figure(
         log: logarithmic loss axis.
         shared: the overlay was measured on the same text, so that the view's other lines hold for it.
     """
-    earlier = [run for run in overlay if run.run_id not in view.called]
-    faded = [
-        Curve(
-            run.run_id, run.label, run.arch, scaled(run.history().rows, _factor(view, run)), run.best_step, faded=True
-        )
-        for run in earlier
-    ]
+    faded = []
+    for run in (run for run in overlay if run.run_id not in view.called):
+        rows = scaled(run.history().rows, _factor(view, run))
+        faded.append(Curve(run.run_id, run.label, run.arch, rows, run.best_step, faded=True))
     levels, (unit, _) = view.levels if shared else (), loss_unit(view.runs)
     plot = loss_plot(
         [*faded, *view.curves], by=by, log=log, uniform=view.uniform, levels=levels, height=HEIGHT,
         live=bool(view.active), unit=unit,
     )  # fmt: skip
-    meta = {"runs": list(view.called), "since": _since(view), "key": view.key, "by": by, "log": log}
-    plot["layout"]["meta"] = meta
+    plot["layout"]["meta"] = {
+        "runs": list(view.called), "since": _since(view), "key": view.key, "by": by, "log": log,
+    }  # fmt: skip
     return plot
 
 
@@ -220,7 +218,7 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
             and of samples.
 
     Returns:
-        `redraw`: the plot shows what it should not: other runs, or steps that a resumed run takes anew; or a run began
+        `redraw`: the plot shows what it should not: other runs, or steps that a resumed run takes again; or a run began
         or ended, and its last validation may be at a step already drawn. Else `points`, if there are new ones: per run,
         in the order of the plot's meta, [x, loss, ..] of training (each x as what it is more than the one before), the
         same of validation, then of the ring if there is a validation, the newest step; and `ends`, the places of the

@@ -10,7 +10,7 @@ import pytest
 
 from charlm.config import SampleConfig
 from charlm.errors import ConfigError
-from charlm.serving import Draft
+from charlm.serving import GeneratedText
 from charlm.ui.compare import form, ranking
 from charlm.ui.compare.ranking import Writing, best_of, number_columns, ranking_csv, ranking_table
 from charlm.ui.compare.view import resting_columns, skipped_note, stream_columns, written_columns
@@ -28,7 +28,7 @@ class FakeServing:
         return frozenset({"holmes", "had", "the"})
 
 
-def streamed(runs: list[FakeRun], *steps: dict[str, Draft], flush: float = 0) -> list[str]:
+def streamed(runs: list[FakeRun], *steps: dict[str, GeneratedText], flush: float = 0) -> list[str]:
     """The columns at these steps."""
     return list(stream_columns(FakeServing(), runs, iter(steps), flush))
 
@@ -121,35 +121,35 @@ def test_columns_rest_on_what_training_wrote() -> None:
 
 
 def test_streaming_marks_unknown_words_and_ends_without_caret() -> None:
-    half = {"a": Draft("Holmes", " had the stant and")}
-    full = {"a": Draft("Holmes", " had the stant and<b>", done=True)}
+    half = {"a": GeneratedText("Holmes", " had the stant and")}
+    full = {"a": GeneratedText("Holmes", " had the stant and<b>", done=True)}
     first, *_, last = streamed([FakeRun("a")], half, full)
     assert "<u>stant</u>" in first and "<u>and</u>" not in first and 'class="caret"' in first
     assert "<u>and</u>&lt;" in last and "<b>" not in last.split("text")[1] and "caret" not in last
 
 
 def test_a_word_that_the_prompt_began_is_judged_whole() -> None:
-    (html,) = set(streamed([FakeRun("a")], {"a": Draft("Hol", "mes", done=True)}))
+    (html,) = set(streamed([FakeRun("a")], {"a": GeneratedText("Hol", "mes", done=True)}))
     assert "<u>" not in html and "0.0 %" in html
 
 
 def test_one_column_may_fail_alone() -> None:
-    drafts = {"a": Draft("", error="no <weights>", done=True), "b": Draft("", "the", done=True)}
+    drafts = {"a": GeneratedText("", error="no <weights>", done=True), "b": GeneratedText("", "the", done=True)}
     html = streamed([FakeRun("a"), FakeRun("b", "gru")], drafts)[-1]
     assert "no &lt;weights&gt;" in html and "the" in html and 'role="alert"' in html
 
 
 def test_samples_stand_under_each_other_with_their_numbers() -> None:
-    more = (Draft("P", " stant<b>", done=True), Draft("P", error="<i>", done=True))
-    html = streamed([FakeRun("a")], {"a": Draft("P", " had the", done=True, more=more)})[-1]
+    more = (GeneratedText("P", " stant<b>", done=True), GeneratedText("P", error="<i>", done=True))
+    html = streamed([FakeRun("a")], {"a": GeneratedText("P", " had the", done=True, more=more)})[-1]
     for place, share in ((1, " · 0.0 % of"), (2, " · 100.0 % of"), (3, "</p>")):
         assert f'<p class="sample"><b>{place}</b>{share}' in html
     assert html.count('<div class="one">') == 3 and "50.0 %" in html and "<u>b</u>&gt;" in html and "<i>" not in html
-    assert 'class="one"' not in streamed([FakeRun("a")], {"a": Draft("P", "the", done=True)})[-1]
+    assert 'class="one"' not in streamed([FakeRun("a")], {"a": GeneratedText("P", "the", done=True)})[-1]
 
 
 def test_a_page_can_read_its_texts_off_itself() -> None:
-    html = streamed([FakeRun("a")], {"a": Draft("P\r", "the\r\n\ta", done=True)})[-1]
+    html = streamed([FakeRun("a")], {"a": GeneratedText("P\r", "the\r\n\ta", done=True)})[-1]
     assert "P&#13;</span>" in html and "the&#13;\n\t" in html
 
 
@@ -297,5 +297,7 @@ def test_curves_of_other_tokens_are_drawn_in_bits_per_character() -> None:
 
 
 def test_unknown_words_of_a_prompt_are_named() -> None:
-    html = written_columns([FakeRun("a")], {"a": Draft("x", "y", unknown=["<b>zebra", "qua"])}, {}, writing=False)
+    html = written_columns(
+        [FakeRun("a")], {"a": GeneratedText("x", "y", unknown=["<b>zebra", "qua"])}, {}, writing=False
+    )
     assert "Read as &lt;unk&gt;, not in its vocabulary: &lt;b&gt;zebra qua" in html

@@ -7,8 +7,8 @@ import pytest
 from charlm.analysis.next_tokens import Expected, Outlook, Place
 from charlm.config import SampleConfig
 from charlm.errors import CharLMError, ConfigError
+from charlm.public.services import Services
 from charlm.ui.compare.form import next_places, packed, settings_in
-from charlm.ui.html import Services
 from tests.ui.shown_runs import FakeRun, FakeStore
 
 SPACE, LETTER = Expected(0, " ", 0.9, 0.5), Expected(3, "<b>", 0.0, 0.00001)
@@ -36,7 +36,7 @@ def test_places_are_packed() -> None:
 
 def test_what_is_asked_is_checked() -> None:
     serving = FakeServing()
-    services = Services(FakeStore([FakeRun("a")]), None, serving)
+    services = Services(FakeStore([FakeRun("a")]), None, serving, None)
     how = '{"top_k": 3}'
     assert next_places(services, {"run": "a", "text": ["P", "t"], "how": how})["unit"] == "character"
     assert serving.asked == [("a", "P", "t", SampleConfig(top_k=3), 12)]

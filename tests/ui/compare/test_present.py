@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from charlm.config import SampleConfig
 from charlm.errors import ConfigError
-from charlm.serving import Begun, Draft
+from charlm.serving import GeneratedText
 from charlm.ui.compare.view import LONGEST, MOST_SAMPLES, check_room, gone_on, still, texts_in
 from tests.ui.shown_runs import FakeRun
 
@@ -36,31 +36,31 @@ def test_what_is_none_is_none(message: Any) -> None:
 
 def test_texts_are_taken_as_they_stand() -> None:
     told = {"b": [["P", "t\r\n"], None, ["", "u\ud800"]], "gone": [["P", "t"]], "a": [[1, 2]]}
-    assert texts_in(told, RUNS) == {"b": [Begun("P", "t\r\n", 0), Begun("", "u?", 1)]}
+    assert texts_in(told, RUNS) == {"b": [GeneratedText("P", "t\r\n", 0), GeneratedText("", "u?", 1)]}
     assert len(texts_in({"a": [["", "x"]] * 50}, RUNS)["a"]) == MOST_SAMPLES
 
 
 def test_a_text_has_room_to_grow() -> None:
-    check_room({"a": [Begun("", "x" * 100)]}, SampleConfig())
-    for present, said in (({}, "press Generate"), ({"a": [Begun("P", "x" * LONGEST)]}, "20,001 characters")):
+    check_room({"a": [GeneratedText("", "x" * 100)]}, SampleConfig())
+    for present, said in (({}, "press Generate"), ({"a": [GeneratedText("P", "x" * LONGEST)]}, "20,001 characters")):
         with pytest.raises(ConfigError, match=said):
             check_room(present, SampleConfig())
 
 
 def test_one_sample_grows_and_the_others_rest() -> None:
-    present = {"a": [Begun("P", "one"), Begun("P", "two", 1)], "b": [Begun("", "three")]}
-    grown = [{"a": Draft("P", "two and")}, {"a": Draft("P", "two and more", done=True)}]
+    present = {"a": [GeneratedText("P", "one"), GeneratedText("P", "two", 1)], "b": [GeneratedText("", "three")]}
+    grown = [{"a": GeneratedText("P", "two and")}, {"a": GeneratedText("P", "two and more", done=True)}]
     states = list(gone_on(present, {"a": [present["a"][1]]}, iter(grown)))
     assert [[one.text for one in state["a"].samples] for state in states] == [
         ["one", "two and"],
         ["one", "two and more"],
     ]
-    assert states[0]["b"] == still(present)["b"] == Draft("", "three", done=True)
+    assert states[0]["b"] == still(present)["b"] == GeneratedText("", "three", done=True)
 
 
 def test_a_model_that_has_no_text_yet_gets_one() -> None:
-    present = {"a": [Begun("P", "one")]}
-    [state] = gone_on(present, present, iter([{"a": Draft("P", "one more"), "b": Draft("P", "new")}]))
+    present = {"a": [GeneratedText("P", "one")]}
+    [state] = gone_on(present, present, iter([{"a": GeneratedText("P", "one more"), "b": GeneratedText("P", "new")}]))
     assert (state["a"].text, state["b"].text) == ("one more", "new")
-    [state] = gone_on(present, present, iter([{"a": Draft("", error="no weights", done=True)}]))
+    [state] = gone_on(present, present, iter([{"a": GeneratedText("", error="no weights", done=True)}]))
     assert state["a"].error == "no weights"

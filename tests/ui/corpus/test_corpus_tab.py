@@ -16,11 +16,13 @@ from charlm.config import TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.data.catalog import data_dir
 from charlm.presets import from_options
 from charlm.public.limits import Limits
+from charlm.public.services import Services
 from charlm.ui.corpus import view as corpus_view
 from charlm.ui.corpus.reading import Readings
 from charlm.ui.corpus.tab import CLEANING, NAMES, CorpusTab, build_parts
 from charlm.ui.corpus.texts import chosen_options, chosen_tokens, chosen_value, corpus_choices, open_corpus, open_upload
-from charlm.ui.html import Services, Shared
+from charlm.ui.html import Shared
+from charlm.ui.services import Files
 
 STORY = "A fox met a hen by the gate.\r\nThe hen ran home; the fox sat down and sang.\r\n" * 12
 USUAL = CorpusConfig().to_dict() | ModelConfig().to_dict()
@@ -41,7 +43,7 @@ def desk(warnings: list[str]) -> CorpusTab:
     with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab("Corpus") as own:
         parts, options = build_parts()
         shared = Shared(page, tabs, own, gr.BrowserState(None), gr.Textbox(), gr.Textbox())
-    return CorpusTab(parts, options, Services(SimpleNamespace(list=lambda: []), None, None), shared)
+    return CorpusTab(parts, options, Services(SimpleNamespace(list=lambda: []), None, None, Files()), shared)
 
 
 @pytest.fixture
@@ -295,7 +297,7 @@ def test_every_option_has_a_label_and_the_hint_of_its_field(desk: CorpusTab) -> 
 def test_the_tab_is_wired_in_a_page() -> None:
     from charlm.ui.corpus import tab
 
-    services = Services(SimpleNamespace(list=lambda: []), None, None)
+    services = Services(SimpleNamespace(list=lambda: []), None, None, None)
     with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab("Corpus") as own:
         shared = Shared(page, tabs, own, gr.BrowserState(None), gr.Textbox(), gr.Textbox())
         tab.build(services, shared)

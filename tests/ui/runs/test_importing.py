@@ -10,11 +10,11 @@ import pytest
 
 from charlm.errors import CheckpointError, ConfigError
 from charlm.formats.exports import FORMATS
+from charlm.public.services import Services
 from charlm.ui import verdict
 from charlm.ui.compare import ranking
-from charlm.ui.files import Files
-from charlm.ui.html import Services
 from charlm.ui.runs import details, listing, tab
+from charlm.ui.services import Files
 from tests.ui.shown_runs import FakeRun, FakeStore, trio
 
 FOREIGN = {"imported": {"format": "udacity", "file": "<b>anna.net"}, "best_val_loss": None, "step": 0, "trimmed": True,
@@ -42,7 +42,7 @@ def paths(*names: str) -> list[Path]:
 
 def test_the_importer_gets_store_files_and_options(asked: list[Any]) -> None:
     store = FakeStore([])
-    run = listing.bring_run(Services(store, None, None), Path("a.pt"), Path("a.json"), label="x")
+    run = listing.bring_run(Services(store, None, None, None), Path("a.pt"), Path("a.json"), label="x")
     assert run.run_id == "new"
     assert asked == [(store, Path("a.pt"), {"characters": Path("a.json"), "label": "x"})]
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from charlm.errors import JobError
+from charlm.public.services import Services
 from charlm.ui import status_bar
 from charlm.ui.app import browser_secret
-from charlm.ui.files import Files
-from charlm.ui.html import Services
 from charlm.ui.runs import details, listing
 from charlm.ui.runs.listing import Disk
+from charlm.ui.services import Files
 from charlm.ui.status_bar import PollEndpoint
 from charlm.ui.train.live import Watches
 from tests.ui.shown_runs import AUNT, FakeRun, trio
@@ -22,8 +22,8 @@ from tests.ui.waiting import finished
 JOB = {
     "kind": "race", "title": "Race", "corpus": "<b>aunt</b>", "status": "running", "step": 1230, "total_steps": 3000,
     "eta_seconds": 132.0, "progress": 0.41, "message": "", "queued": 0, "run_ids": ["r1", "r2"],
-    "racers": [{"run_id": "r1", "arch": "lstm", "label": "<i>", "val_loss": 1.53},
-               {"run_id": "r2", "arch": "gru", "label": "x", "val_loss": None}],
+    "runs": [{"run_id": "r1", "arch": "lstm", "label": "<i>", "best_val_loss": 1.53},
+             {"run_id": "r2", "arch": "gru", "label": "x", "best_val_loss": None}],
 }  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_a_run_at_work_shows_what_its_job_says() -> None:
 
 
 def test_details_of_a_failed_run_offer_the_fix_else_to_go_on() -> None:
-    failed = FakeRun("a", status="failed", message="loss became <nan>", mend={"learning_rate": 0.01 / 3})
+    failed = FakeRun("a", status="failed", message="loss became <nan>", fix={"learning_rate": 0.01 / 3})
     html = details.details(failed)
     assert "loss became &lt;nan&gt;" in html and 'data-act="retry"' in html and 'data-act="resume"' not in html
     assert "Try again with learning rate 0.0033" in html
@@ -289,7 +289,7 @@ def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
         stop_job=lambda run_id: calls.append(("stop", run_id)), queue=list, interrupted=list,
         resume_interrupted=lambda: calls.append(("all",)), dismiss_interrupted=lambda: calls.append(("none",)),
     )  # fmt: skip
-    services = Services(None, jobs, None)
+    services = Services(None, jobs, None, None)
     html = status_bar.build(services, PollEndpoint(services, Watches(services)).answer)
     answer = html.control_job({"act": "pause", "run": "r1"})
     refused = answer["strip"]
@@ -305,7 +305,7 @@ def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
 
 
 def strip_of(job: dict, seen: str | None = None) -> dict:
-    return status_bar.status_bar_state(Services(None, SimpleNamespace(current=lambda: job), None), seen)
+    return status_bar.status_bar_state(Services(None, SimpleNamespace(current=lambda: job), None, None), seen)
 
 
 def test_the_strip_is_sent_once_and_then_its_numbers() -> None:
@@ -323,8 +323,8 @@ def test_the_strip_is_sent_once_and_then_its_numbers() -> None:
         {"total_steps": 9},
     ):
         assert strip_of({**JOB, **change}, first["mark"])["mark"] != first["mark"]
-    measured = [{**trainer, "val_loss": 2.0} for trainer in JOB["racers"]]
-    assert strip_of({**JOB, "racers": measured}, first["mark"])["html"].count('class="swatch"') == 2
+    measured = [{**trainer, "best_val_loss": 2.0} for trainer in JOB["runs"]]
+    assert strip_of({**JOB, "runs": measured}, first["mark"])["html"].count('class="swatch"') == 2
     assert strip_of({**JOB, "status": "paused"})["state"] != first["state"] == strip_of({**JOB, "corpus": "x"})["state"]
 
 

@@ -8,8 +8,9 @@ import pytest
 from charlm.analysis.advice import MOST, Advice
 from charlm.jobs.service import Jobs
 from charlm.presets import from_options
+from charlm.public.services import Services
 from charlm.serving import Serving
-from charlm.ui.html import Services
+from charlm.ui.services import Files
 from charlm.ui.train.form import NAMES, run_config
 from charlm.ui.train.live import Watch
 from charlm.ui.train.view import advice_html, chosen, form_values, opened_folds
@@ -55,7 +56,7 @@ def test_the_form_gets_the_runs_settings_and_the_change() -> None:
 @pytest.fixture
 def services(tmp_path: Path) -> Services:
     store = store_in(tmp_path)
-    return Services(store, Jobs(store), Serving(store))
+    return Services(store, Jobs(store), Serving(store), Files())
 
 
 def test_a_page_is_told_what_to_try_and_finds_it_again_at_the_click(services: Services) -> None:

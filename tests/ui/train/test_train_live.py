@@ -12,10 +12,11 @@ import pytest
 from charlm import files
 from charlm.analysis.baselines import Baselines
 from charlm.jobs.service import Jobs
+from charlm.public.services import Services
 from charlm.runs.run import Run
 from charlm.serving import Serving
 from charlm.ui import status_bar
-from charlm.ui.html import Services
+from charlm.ui.services import Files
 from charlm.ui.train import live
 from charlm.ui.train.live import Watch
 from charlm.ui.train.view import View
@@ -28,7 +29,7 @@ Losses = dict[int, float | None]
 @pytest.fixture
 def services(tmp_path: Path) -> Services:
     store = store_in(tmp_path)
-    return Services(store, Jobs(store), Serving(store))
+    return Services(store, Jobs(store), Serving(store), Files())
 
 
 @pytest.fixture
@@ -359,10 +360,10 @@ def exchanged(page: Page, services: Services, strip_seen: str) -> int:
 
 def at_work(services: Services, runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the strip show a race of these."""
-    trainers = [{"run_id": run.run_id, "arch": run.arch, "label": run.label, "val_loss": 1.234567} for run in runs]
+    trainers = [{"run_id": run.run_id, "arch": run.arch, "label": run.label, "best_val_loss": 1.234567} for run in runs]
     job = {"kind": "race", "title": "Race", "corpus": "Sherlock Holmes", "status": "running", "step": 1_234_567,
            "total_steps": 3_000_000, "eta_seconds": 7384.0, "progress": 0.411522, "message": "", "queued": 2,
-           "run_ids": [run.run_id for run in runs], "racers": trainers}  # fmt: skip
+           "run_ids": [run.run_id for run in runs], "runs": trainers}  # fmt: skip
     monkeypatch.setattr(services.jobs, "current", lambda: job)
 
 

@@ -1,0 +1,412 @@
+"""Runs, trainings and models as one visitor of a public Space meets them: own and shipped ones only, within limits."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charlm.config import ModelConfig, SampleConfig
+from charlm.data.corpus import Corpus
+from charlm.errors import CheckpointError, LimitError
+from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer
+from charlm.jobs.service import Jobs
+from charlm.presets import RunConfig
+from charlm.public.identity import Who, someone
+from charlm.public.limits import (  # fmt: skip
+    ELSEWHERE,
+    Limits,
+    Visitor,
+    check_context,
+    check_model,
+    check_sampling,
+    check_text_size,
+    check_training,
+    utf8_size,
+)
+from charlm.public.quotas import EVALUATION, MINUTE, Quotas, TrainingQuota
+from charlm.runs.run import ACTIVE, Run
+from charlm.runs.store import RunStore, no_run
+from charlm.serving import GeneratedText, NgramBaselines, Serving, Starts
+from charlm.serving.service import own_text
+
+if TYPE_CHECKING:
+    from charlm.analysis.next_tokens import Outlook
+
+EVALUATION_SECONDS = 60.0  # reserved for scoring a text; what it took is what counts
+MOST_SCORERS = 4  # visitors whose text is scored, or waits for that; each of them takes a thread
+
+
+class VisitorRuns:
+    """The run store as one visitor sees it: the shipped runs and the visitor's own; all others do not exist.
+
+    Args:
+        store: all runs.
+        who: asks at every call.
+        limits: the table.
+    """
+
+    def __init__(self, store: RunStore, who: Who, limits: Limits) -> None:
+        self._store, self._who, self._limits = store, who, limits
+
+    def owns(self, run: Run) -> bool:
+        """Whether it is the visitor's own."""
+        visitor = self._who()
+        return visitor is not None and not run.shipped and run.owner == visitor.key
+
+    def shows(self, run: Run) -> bool:
+        """Whether it is listed; who has no secret of their own shares an address, and has to know the id."""
+        visitor = self._who()
+        return run.shipped or (visitor is not None and visitor.known and run.owner == visitor.key)
+
+    def list(self) -> list[Run]:
+        """As `RunStore.list`."""
+        return [run for run in self._store.list() if self.shows(run)]
+
+    def get(self, run_id: str) -> Run:
+        """As `RunStore.get`; another visitor's run is answered as one that never was."""
+        run = self._store.get(run_id)
+        if not (run.shipped or self.owns(run)):
+            raise no_run(run_id)
+        return run
+
+    def kept(self) -> int:
+        """How many of the visitor's own are kept, the trash aside."""
+        return sum(map(self.owns, self._store.list()))
+
+    def own(self) -> Sequence[Run]:
+        """The visitor's own, deleted ones too."""
+        return [run for run in [*self._store.list(), *self._store.trashed()] if self.owns(run)]
+
+    def check_room(self, more: int) -> None:
+        """Refuse more runs than one may keep.
+
+        Raises:
+            LimitError: says how many there are.
+        """
+        if (kept := self.kept()) + more > self._limits.runs:
+            raise LimitError(
+                f"{kept} of the {self._limits.runs} runs you may keep on this public Space are there and {more} more "
+                f"{'is' if more == 1 else 'are'} wanted; delete some, train fewer at a time, or {ELSEWHERE}"
+            )
+
+    def take_in(self, path: Path, corpus: Corpus | None = None, **options: Any) -> Run:
+        """As `charlm.formats.imports.import_file`, without pickles.
+
+        Args:
+            path: of the uploaded file.
+            corpus: the text to measure it on.
+            options: others of `import_file`.
+
+        Raises:
+            LimitError: as many runs are kept as may be, or the text is too long.
+        """
+        from charlm.formats.imports import import_file
+
+        self.check_room(1)
+        if corpus is not None:
+            check_text_size(self._limits, utf8_size(corpus.text))
+
+        def accept(model: ModelConfig) -> None:
+            check_context(self._limits, model)
+            if model.is_counted:  # small files make large tables
+                check_model(self._limits, model, 0)
+
+        most = self._limits.checkpoint_bytes
+        return import_file(self._store, path, corpus=corpus, pickles=False, most_bytes=most, accept=accept, **options)
+
+    def rename(self, run: Run, label: str) -> None:
+        """As `RunStore.rename`."""
+        self._store.rename(self.get(run.run_id), label)
+
+    def delete(self, run: Run) -> None:
+        """As `RunStore.delete`."""
+        self._store.delete(self.get(run.run_id))
+
+    def trim(self, run: Run) -> int:
+        """As `RunStore.trim`."""
+        return self._store.trim(self.get(run.run_id))
+
+    def trashed(self) -> Sequence[Run]:
+        """As `RunStore.trashed`."""
+        return [run for run in self._store.trashed() if self.shows(run)]  # none is shipped
+
+    def restore(self, run_id: str) -> Run:
+        """As `RunStore.restore`.
+
+        Raises:
+            CheckpointError: it is not there, or cannot be moved.
+            LimitError: as many runs are kept as may be.
+        """
+        if run_id not in [run.run_id for run in self._store.trashed() if self.owns(run)]:
+            raise CheckpointError(f"there is no run {run_id[:80]!r} in the trash")
+        self.check_room(1)
+        return self._store.restore(run_id)
+
+    def empty_trash(self) -> int:
+        """As `RunStore.empty_trash`."""
+        return self._store.empty_trash(self.trashed())
+
+
+class VisitorServing:
+    """The models as one visitor may use them: so many texts a minute, of so many characters.
+
+    Args:
+        serving: generates for all.
+        who: asks at every call.
+        quotas: what each visitor has used.
+    """
+
+    def __init__(self, serving: Serving, who: Who, quotas: Quotas) -> None:
+        self._serving, self._who, self._quotas, self._limits = serving, who, quotas, quotas.limits
+        self.baselines: NgramBaselines = serving.baselines
+        self.lexicon, self.with_token = serving.lexicon, serving.with_token  # cost little, and say nothing of others
+        self._lock = threading.Lock()
+        self._generating = 0  # texts in progress, of all visitors
+        self._scoring = threading.Lock()
+        self._scorers: set[str] = set()  # keys of visitors
+
+    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]:
+        """As `Serving.generate`.
+
+        Raises:
+            LimitError: too long, too often, or too many write just now.
+        """
+        check_sampling(self._limits, prompt, config)
+        with self._place(1, config.rows):
+            yield from self._serving.generate(run, prompt, config)
+
+    def compare(
+        self, runs: Sequence[Run], prompt: str, config: SampleConfig, starts: Starts | None = None
+    ) -> Iterator[dict[str, GeneratedText]]:
+        """As `Serving.compare`; it counts as one generation, or as many as there are samples of one model, or beams.
+
+        Raises:
+            LimitError: too long, too often, or too many write just now.
+        """
+        samples = max([config.samples, *map(len, (starts or {}).values())])
+        check_sampling(self._limits, prompt, config)
+        with self._place(len(runs), samples * config.beams):
+            yield from self._serving.compare(runs, prompt, config, starts)
+
+    def next_tokens(self, run: Run, prompt: str, text: str, config: SampleConfig, count: int) -> "Outlook":
+        """As `Serving.next_tokens`.
+
+        Raises:
+            LimitError: looked at too often.
+        """
+        self._quotas.take("look", someone(self._who))
+        return self._serving.next_tokens(run, prompt, text, config, count)
+
+    def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
+        """As `Serving.evaluate`, one at a time; its seconds count as training.
+
+        Raises:
+            LimitError: the text is too long, the day's minutes are used up, or somebody else's is being scored.
+        """
+        visitor = someone(self._who)
+        check_text_size(self._limits, utf8_size(own_text(run) if text is None else text))
+        with self._turn(visitor):
+            self._quotas.reserve(visitor, EVALUATION, EVALUATION_SECONDS)
+            began = time.monotonic()
+            try:
+                return self._serving.evaluate(run, text, split)
+            finally:
+                self._quotas.settle(visitor, EVALUATION, time.monotonic() - began)
+
+    @contextmanager
+    def _turn(self, visitor: Visitor) -> Iterator[None]:
+        """The one place where a text is scored; few may wait for it, and nobody twice."""
+        refusal = LimitError(f"another text is being scored just now; try again in a minute, or {ELSEWHERE}")
+        with self._lock:
+            if visitor.key in self._scorers or len(self._scorers) >= MOST_SCORERS:
+                raise refusal
+            self._scorers.add(visitor.key)
+        try:
+            if not self._scoring.acquire(timeout=EVALUATION_SECONDS / 4):
+                raise refusal
+            try:
+                yield
+            finally:
+                self._scoring.release()
+        finally:
+            with self._lock:
+                self._scorers.discard(visitor.key)
+
+    @contextmanager
+    def _place(self, models: int, rows: int) -> Iterator[None]:
+        """Places among the texts in progress, so many for each model, and as many of the visitor's generations."""
+        visitor, texts = someone(self._who), models * rows
+        with self._lock:
+            if self._generating + texts > self._limits.together_writing:
+                raise LimitError(
+                    f"{self._generating} texts are being written just now; try again in some seconds, or {ELSEWHERE}"
+                )
+            self._quotas.take("text", visitor, rows)
+            self._generating += texts
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._generating -= texts
+
+
+class VisitorJobs:
+    """The trainings as one visitor may use them: within the table of limits, and no one else's.
+
+    Args:
+        jobs: all trainings.
+        runs: what the visitor may know of.
+        who: asks at every call.
+        quotas: what each visitor has used.
+    """
+
+    def __init__(self, jobs: Jobs, runs: VisitorRuns, who: Who, quotas: Quotas) -> None:
+        self._jobs, self._runs, self._who, self._limits = jobs, runs, who, quotas.limits
+        self._quota = TrainingQuota(quotas, runs.own)
+        self._starting = threading.RLock()  # two requests at once count as two
+
+    def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]:
+        """As `Jobs.start`; what the settings leave open ends with the visitor's minutes.
+
+        Raises:
+            LimitError: see `TrainingQuota.check_new`; or too many runs are kept or wait, or the day's minutes are gone.
+        """
+        visitor = someone(self._who)
+        self._runs.check_room(len(archs))  # first: a list of a million names is not worth a look
+        self._quota.check_new(corpus, config, archs)
+        with self._starting:
+            self._check_room(len(archs))
+            minutes = self._quota.share(visitor, len(archs)) / MINUTE
+            minutes = min(config.train.minutes or minutes, minutes)
+            train = replace(config.train, minutes=minutes, steps=config.train.steps or self._limits.steps)
+            with self._quota.reserved(visitor, minutes * MINUTE, len(archs)) as reservations:
+                ids = self._jobs.start(corpus, replace(config, train=train), archs)
+                for reservation, run_id in zip(reservations, ids, strict=True):
+                    reservation.name = run_id
+        return ids
+
+    def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> StatusAnswer:
+        """As `Jobs.resume`; a run has its steps and minutes once, however often it goes on."""
+        visitor, run, options = someone(self._who), self._runs.get(run_id), options or {}
+        if run.status in ACTIVE:
+            return self._jobs.resume(run_id, options)
+        with self._starting:
+            self._quota.check_run(run)
+            self._check_room(0)
+            usual, most = max(0, run.train_config.steps - run.step), self._quota.steps_left(run)
+            budget = self._quota.budget(run, options, usual, most)
+            seconds = self._quota.seconds(visitor, run, options)
+            with self._quota.reserved(visitor, seconds, base=run.seconds) as [reservation]:
+                state = self._jobs.resume(run_id, {**options, **budget, "minutes": seconds / MINUTE})
+                reservation.name = run_id
+        return state
+
+    def fork(self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None) -> StatusAnswer:
+        """As `Jobs.fork`; the new run has steps and minutes of its own."""
+        visitor, parent, options = someone(self._who), self._runs.get(run_id), options or {}
+        with self._starting:
+            self._quota.check_run(parent, corpus)
+            self._check_room(1)
+            usual, most = max(0, parent.train_config.steps - parent.step) or max(1, parent.step), self._limits.steps
+            budget = self._quota.budget(parent, options, min(usual, most), most)
+            seconds = self._quota.seconds(visitor, None, options)
+            with self._quota.reserved(visitor, seconds) as [reservation]:
+                state = self._jobs.fork(run_id, {**options, **budget, "minutes": seconds / MINUTE}, corpus)
+                reservation.base = self._runs.get(state["run_id"]).seconds
+                reservation.name = state["run_id"]
+        return state
+
+    def retry(self, run_id: str) -> StatusAnswer:
+        """As `Jobs.retry`."""
+        from charlm.runs.fork import fixed  # torch takes seconds: not before it is needed
+
+        visitor, failed = someone(self._who), self._runs.get(run_id)
+        config = fixed(failed)
+        check_training(self._limits, config)
+        if not config.minutes:  # it was not started here
+            raise LimitError(f"{failed.label} has no limit of time; train it from scratch, or {ELSEWHERE}")
+        with self._starting:
+            self._quota.check_run(failed)
+            self._check_room(1)
+            self._quota.settle(visitor)
+            with self._quota.reserved(visitor, config.minutes * MINUTE) as [reservation]:
+                state = self._jobs.retry(run_id)
+                reservation.name = state["run_id"]
+        return state
+
+    def _check_room(self, new_runs: int) -> None:
+        if new_runs:
+            self._runs.check_room(new_runs)
+        if self._jobs.waiting() >= self._limits.together_waiting:
+            raise LimitError(
+                f"{self._limits.together_waiting} trainings wait already; try again in some minutes, or {ELSEWHERE}"
+            )
+
+    def pause(self, run_id: str) -> StatusAnswer:
+        """Refused: others wait for their turn."""
+        self._runs.get(run_id)
+        raise LimitError("on a public Space, where others wait, a training cannot rest; stop it, and resume it later")
+
+    def move(self, run_id: str, by: int) -> StatusAnswer:
+        """Refused: the queue keeps its order."""
+        self._runs.get(run_id)
+        raise LimitError(f"on a public Space the queue keeps its order; wait for your turn, or {ELSEWHERE}")
+
+    def set_at_once(self, number: float) -> None:
+        """Refused."""
+        raise LimitError(f"a public Space has {self.at_once} training at once; {ELSEWHERE}")
+
+    @property
+    def at_once(self) -> int:
+        """As `Jobs.at_once`."""
+        return self._jobs.at_once
+
+    def stop(self, run_id: str) -> StatusAnswer:
+        """As `Jobs.stop`."""
+        return self._jobs.stop(self._runs.get(run_id).run_id)
+
+    def stop_job(self, run_id: str) -> None:
+        """As `Jobs.stop_job`."""
+        self._jobs.stop_job(self._runs.get(run_id).run_id)
+
+    def interrupted(self) -> list[Run]:
+        """As `Jobs.interrupted`."""
+        return self._jobs.interrupted(self._runs.shows)
+
+    def resume_interrupted(self) -> None:
+        """As `Jobs.resume_interrupted`, one run after the other."""
+        for run in self.interrupted():
+            self.resume(run.run_id)
+
+    def dismiss_interrupted(self) -> None:
+        """As `Jobs.dismiss_interrupted`."""
+        self._jobs.dismiss_interrupted(self._runs.shows)
+
+    def status(self, run_id: str, since_step: int = -1) -> StatusAnswer:
+        """As `Jobs.status`."""
+        return self._jobs.status(self._runs.get(run_id).run_id, since_step)
+
+    def state(self, run: Run) -> RunStatus:
+        """As `Jobs.state`."""
+        return self._jobs.state(self._runs.get(run.run_id))
+
+    def current(self) -> JobStatus | None:
+        """As `Jobs.current`; it cannot be paused."""
+        job = self._jobs.current(self._runs.shows)
+        return {**job, "pausable": False} if job else None
+
+    def queue_list(self) -> list[QueueEntry]:
+        """As `Jobs.queue_list`; no job can be moved."""
+        return [{**job, "movable": False} for job in self._jobs.queue_list(self._runs.shows)]
+
+    def queue(self) -> list[list[str]]:
+        """As `Jobs.queue`."""
+        return self._jobs.queue(self._runs.shows)
+
+    def left(self) -> dict[str, Any]:
+        """As `TrainingQuota.left`, and how many `runs` the visitor may still keep."""
+        runs = max(0, self._limits.runs - self._runs.kept())
+        return {**self._quota.left(someone(self._who)), "runs": runs}
