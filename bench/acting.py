@@ -100,9 +100,8 @@ def lab(folder: Path) -> tuple[Any, Callable[[], str]]:
     from charlm.public.services import Services
     from charlm.runs.store import RunStore
     from charlm.serving import Serving
-    from charlm.ui.app import build_demo
-    from charlm.ui.files import Files
-    from charlm.ui.theme import launch_options
+    from charlm.ui.app import build_demo, launch_options
+    from charlm.ui.services import Files
 
     store = RunStore(folder / "runs", folder / "shipped")
     services = Services(store, Jobs(store), Serving(store), Files())

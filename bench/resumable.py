@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from charlm.cli.options import open_corpus
-from charlm.cli.progress import released, stops_between_steps
+from charlm.cli.train import released, stops_between_steps
 from charlm.data.dataset import corpus_cut, tokenizer_for
 from charlm.jobs.scheduler import Control, RunTrainer, prepare, run_trainers
 from charlm.presets import from_options

@@ -2,15 +2,13 @@
 
 import sys
 
-from charlm.cli import app, main
+from charlm.cli import COMMANDS, main
 
-
-@app.command("app", help="Open the page; host and port come from GRADIO_SERVER_NAME and GRADIO_SERVER_PORT.")
-def open_page() -> int:
-    from charlm.ui.launch import main as serve  # gradio takes seconds: not before it is needed
-
-    return serve()
-
+# Here and not among the others: the command line knows nothing of the page.
+COMMANDS["app"] = (
+    "charlm.ui.launch.main",
+    "Open the page; host and port come from GRADIO_SERVER_NAME and GRADIO_SERVER_PORT.",
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,11 +17,9 @@ from unittest.mock import Mock, patch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import typer  # noqa: E402
-
 import charlm  # noqa: E402
 import charlm.__main__  # noqa: E402  # adds the command that serves the page
-from charlm.cli import app  # noqa: E402
+from charlm.cli import COMMANDS, load_command  # noqa: E402
 from charlm.config import Config, CorpusConfig, ModelConfig, SampleConfig, TrainConfig  # noqa: E402
 from charlm.data.catalog import load_corpus  # noqa: E402
 from charlm.data.dataset import Dataset  # noqa: E402
@@ -119,7 +117,12 @@ def presets() -> str:
 
 def commands() -> str:
     """A section for each command."""
-    return "\n\n".join(section(name, command) for name, command in walk("", typer.main.get_command(app)))
+    return "\n\n".join(section(name, command) for name, command in all_commands())
+
+
+def all_commands() -> Iterator[tuple[str, Any]]:
+    """Every command by its whole name, in the order of the help."""
+    return ((full, one) for name in COMMANDS for full, one in walk(name, load_command(name)))
 
 
 def walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:

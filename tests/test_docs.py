@@ -13,9 +13,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import typer
 
-from charlm.cli import app, main
+from charlm.cli import main
 from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig
 from charlm.data.catalog import load_corpus
 from charlm.public.limits import Limits
@@ -170,7 +169,7 @@ def test_every_setting_is_listed_with_its_hint(hooks: ModuleType) -> None:
 
 def test_every_command_is_listed_with_its_options(hooks: ModuleType) -> None:
     page = hooks.commands()
-    for name, command in hooks.walk("", typer.main.get_command(app)):
+    for name, command in hooks.all_commands():
         section = page[page.index(f"## {name}\n") :].partition("\n## ")[0]
         assert all(option in section for parameter in command.params for option in parameter.opts if "-" in option)
 

@@ -26,7 +26,7 @@ from charlm.runs.resume import fork
 from charlm.analysis.plots import arch_colour
 from charlm.generation import generate
 from charlm.serving import Serving
-from charlm.ui.corpus.model_view import layer_rows
+from charlm.ui.corpus.view import layer_rows
 from tests.tiny_runs import assert_same_training, resumed, store_in, trained
 
 assert "fading" in ARCHS and arch_colour("fading") == "#E69F00"

@@ -4,27 +4,62 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from charlm.cli import bench, exchange, generate, inspect, reproduce, runs, train
-from charlm.cli.progress import Terminated, handlers
 from charlm.errors import CharLMError
 
 # ClickException, wherever this version of typer keeps its click.
 UsageMistake: Any = typer.BadParameter.__mro__[2]
 
-app = typer.Typer(
-    name="charlm",
-    help="Train small language models and see how LSTM, GRU, RNN, Transformer and minGRU differ.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-)
-for module in (train, generate, exchange, runs, inspect, bench, reproduce):
-    module.add_to(app)
+# Each command's module (here, unless it is a whole name) and function, and its line in the help. A module is imported
+# when one of its commands is called.
+COMMANDS = {
+    "train": ("train.train", "Train one model on a text."),
+    "race": ("train.race", "Train several architectures in turn on the same batches."),
+    "resume": ("train.resume", "Train a run on from where it ended; steps, epochs and minutes are what to add."),
+    "fork": ("train.fork", "A new run that goes on from what another one has learned, with other settings."),
+    "retry": ("train.retry", "A failed run's settings once more, with the fix for its failure."),
+    "evaluate": ("inspect.evaluate", "Score a run on its held-out text, or on another text."),
+    "generate": (
+        "generate.generate",
+        "Write on from a prompt; prints prompt and text, nothing else; several samples with a line between them.",
+    ),
+    "compare": ("generate.compare", "The same prompt to several runs."),
+    "import": ("exchange.import_run", "Make a run of a file: a run's zip, or weights that another program saved."),
+    "export": ("exchange.export", "Write a run as a zip, for plain torch, for a notebook, as ONNX or as a page."),
+    "corpora": ("runs.corpora", "The texts that can be picked by name."),
+    "inspect": ("inspect.inspect", "Look into runs; ladder: which n-gram their losses are worth."),
+    "bench": ("bench.bench", "Measure ours beside the usual code; `device` tells how this machine trains."),
+    "reproduce": (
+        "train.reproduce",
+        "Train as a tutorial did, and stand beside what it published; goes on where it was.",
+    ),
+    "runs": ("runs.runs_app", "List, show, rename, trim, delete and restore runs."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Lists its commands from their names and help alone, and imports the one that is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name else None, rest
+
+
+def load_command(name: str) -> TyperCommand | TyperGroup:
+    """Import a command of COMMANDS and make click's command of it."""
+    (module, _, attribute), help_line = COMMANDS[name][0].rpartition("."), COMMANDS[name][1]
+    loaded = getattr(import_module(module if "." in module else f"charlm.cli.{module}"), attribute)
+    if isinstance(loaded, typer.Typer):
+        return typer.main.get_group(loaded)
+    app = typer.Typer(add_completion=False)
+    app.command(name, help=help_line)(loaded)
+    return typer.main.get_command(app)  # type: ignore[return-value]  # typer's name for both
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -37,9 +72,9 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code: 0; 2 for a user's mistake; 1 for a failed run; 130 after Ctrl-C; 143 after SIGTERM.
     """
     words = list(sys.argv[1:] if args is None else args) or ["--help"]
-    speak_utf8()
+    use_utf8()
     try:
-        with handlers({signal.SIGTERM: end}):
+        with on_signals([signal.SIGTERM], end):
             code = invoke(words)
             sys.stdout.flush()
             return code
@@ -57,17 +92,37 @@ def main(args: Sequence[str] | None = None) -> int:
         return 130
 
 
-def end(*_: object) -> None:
-    """What SIGTERM does outside a training."""
-    raise Terminated
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: end as after Ctrl-C, with what was learned saved."""
+
+
+def end(number: int, *_: object) -> None:
+    """What Ctrl-C and SIGTERM do outside a training."""
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def on_signals(numbers: Iterable[signal.Signals], handler: Callable[..., None]) -> Iterator[None]:
+    """Handle signals for a while; outside the main thread, which alone may have handlers, not at all."""
+    before: dict[signal.Signals, Any] = {}
+    with contextlib.suppress(ValueError):
+        for number in numbers:
+            before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 def invoke(words: list[str]) -> int:
     """Parse the words and call the command; no click machinery around it, so that errors arrive here."""
-    command = typer.main.get_command(app)
+    listed: Any = {name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()}
+    about = "Train small language models and see how LSTM, GRU, RNN, Transformer and minGRU differ."
+    program = LazyGroup(name="charlm", help=about, commands=listed, no_args_is_help=True)
     try:
-        with command.make_context("charlm", words) as context:
-            return int(command.invoke(context) or 0)
+        with program.make_context("charlm", words) as context:
+            return int(program.invoke(context) or 0)
     except typer.Exit as leaving:
         return leaving.exit_code
 
@@ -85,7 +140,7 @@ def leave_closed_pipe() -> int:
     return 141
 
 
-def speak_utf8() -> None:
+def use_utf8() -> None:
     """Texts go through pipes as UTF-8 on every system; a console that lacks a character shows a question mark."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Any = getattr(stream, "reconfigure", None)

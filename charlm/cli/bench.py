@@ -1,7 +1,9 @@
 """bench: what the programs under bench/ measure, and how this machine will train."""
 
 import ast
-import importlib
+import sys
+from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,15 +17,10 @@ from charlm.errors import ConfigError
 
 BENCHES = Path(__file__).resolve().parents[2] / "bench"
 # Sizes for which `bench device` says what it would choose: the preset `quick` and the notebooks'.
-SHOWN = ((128, 16), (512, 128))
+SIZES = ((128, 16), (512, 128))
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Which one; empty: list them.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Tiny sizes: shows that it works, measures nothing.")]
 Write = Annotated[bool, typer.Option("--write", help="Put the results into bench/RESULTS.md.")]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Hang the command on the program."""
-    app.command("bench", help="Measure ours beside the usual code; `device` tells how this machine trains.")(bench)
 
 
 def bench(name: Name = "", quick: Quick = False, write: Write = False, json: Json = False) -> None:
@@ -31,7 +28,7 @@ def bench(name: Name = "", quick: Quick = False, write: Write = False, json: Jso
     if not name:
         print_json(known) if json else print_table([{"name": key, "about": about} for key, about in known.items()])
     elif name == "device":
-        _tell_device(json)
+        _show_device(json)
     elif name in known:
         _measure(name, quick, write, json)
     else:
@@ -55,12 +52,9 @@ def benches() -> dict[str, str]:
 
 
 def _measure(name: str, quick: bool, write: bool, json: bool) -> None:
-    import sys
-    from datetime import UTC, datetime
-
     sys.path.insert(0, str(BENCHES.parent))
-    results, measuring = (importlib.import_module(f"bench.{module}") for module in ("results", "measure"))
-    rows = importlib.import_module(f"bench.{name}").measure(quick)
+    results, measuring, program = (import_module(f"bench.{module}") for module in ("results", "measure", name))
+    rows = program.measure(quick)
     if not rows:
         note(f"{name} found nothing that it could measure here")
     machine = measuring.machine()
@@ -72,18 +66,19 @@ def _measure(name: str, quick: bool, write: bool, json: bool) -> None:
         results.write(name, results.section(name, rows, machine, datetime.now(UTC).strftime("%Y-%m-%d")))
 
 
-def _tell_device(json: bool) -> None:
-    from charlm.training.device import choose, matrix_instructions
+def _show_device(json: bool) -> None:
+    from charlm.training.device import choose, matrix_instructions  # torch: the list of benches needs none
 
-    told: list[dict[str, Any]] = []
-    for hidden, batch in SHOWN:
+    choices: list[dict[str, Any]] = []
+    for hidden, batch in SIZES:
         for arch in (arch for arch in ARCHS if not is_counted(arch)):
             chosen = choose(ModelConfig(arch=arch, vocab_size=77, hidden_size=hidden), batch)
-            sizes = {"arch": arch, "hidden_size": hidden, "batch_size": batch}
-            dtype = str(chosen.dtype).removeprefix("torch.")
-            told.append({**sizes, "device": chosen.kind, "threads": chosen.threads, "precision": dtype})
-            told[-1]["reasons"] = list(chosen.reasons)
+            choices.append({
+                "arch": arch, "hidden_size": hidden, "batch_size": batch, "device": chosen.kind,
+                "threads": chosen.threads, "precision": str(chosen.dtype).removeprefix("torch."),
+                "reasons": list(chosen.reasons),
+            })  # fmt: skip
     if json:
-        print_json({"matrix_instructions": matrix_instructions(), "choices": told})
-        return
-    print_table([{**choice, "reasons": "; ".join(choice["reasons"])} for choice in told])
+        print_json({"matrix_instructions": matrix_instructions(), "choices": choices})
+    else:
+        print_table([{**choice, "reasons": "; ".join(choice["reasons"])} for choice in choices])

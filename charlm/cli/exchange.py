@@ -7,56 +7,41 @@ from typing import Annotated, Any
 import typer
 
 from charlm.cli.options import Json, RunsDir, RunToken, open_corpus, readable
-from charlm.cli.report import note, print_json
+from charlm.cli.report import note, print_answer, print_json
 from charlm.config import CorpusConfig, ModelConfig
 from charlm.errors import CheckpointError, ConfigError
 from charlm.formats.exports import FORMATS, find_format
+from charlm.runs.store import Run, RunStore
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A run's zip, a state_dict of torch.save, a .safetensors.")]
-Characters = Annotated[
-    Path | None,
-    typer.Option("--characters", help="Its characters in the order of the ids, where FILE has none: JSON or text."),
-]
-Nonlinearity = Annotated[
-    str, typer.Option("--nonlinearity", metavar="tanh|relu", help="Of a plain RNN, where FILE does not say.")
-]
+CHARACTERS = "Its characters in the order of the ids, where FILE has none: JSON or text."
+Characters = Annotated[Path | None, typer.Option("--characters", help=CHARACTERS)]
+NONLINEARITY = "Of a plain RNN, where FILE does not say."
+Nonlinearity = Annotated[str, typer.Option("--nonlinearity", metavar="tanh|relu", help=NONLINEARITY)]
 Label = Annotated[str, typer.Option("--label", help="The run's name. (default: made from the file's)")]
-Measured = Annotated[
-    str, typer.Option("--corpus", metavar="CORPUS", help="A text to measure it on; the run then belongs to that text.")
-]
+CORPUS = "A text to measure it on; the run then belongs to that text."
+Measured = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=CORPUS)]
 KINDS = "|".join(kind.name for kind in FORMATS)
 Kind = Annotated[str, typer.Option("--format", metavar=KINDS, help="What to write.")]
 Out = Annotated[Path | None, typer.Option("--out", help="File or folder. (default: RUN and suffix, in this folder)")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Hang the commands of this module on the program."""
-    app.command("import", help="Make a run of a file: a run's zip, or weights that another program saved.")(import_run)
-    app.command("export", help="Write a run as a zip, for plain torch, for a notebook, as ONNX or as a page.")(export)
-
-
 def import_run(
-    file: File,
-    characters: Characters = None,
-    nonlinearity: Nonlinearity = "tanh",
-    label: Label = "",
-    corpus: Measured = "",
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> None:
-    from charlm.formats.imports import import_file
-    from charlm.runs.store import RunStore
-
+    file: File, characters: Characters = None, nonlinearity: Nonlinearity = "tanh", label: Label = "",
+    corpus: Measured = "", runs_dir: RunsDir = None, json: Json = False,
+) -> None:  # fmt: skip
     nonlinearity = ModelConfig(nonlinearity=nonlinearity).nonlinearity
     text = open_corpus(corpus, CorpusConfig()) if corpus else None
+    from charlm.formats.imports import import_file  # torch: once the options are known to be good
+
     run = import_file(
         RunStore(runs_dir), file, characters=characters, nonlinearity=nonlinearity, label=readable(label), corpus=text
     )
     if run.message:
         note(run.message)
     if json:
-        print_json(brought(run))
+        print_json(imported_facts(run))
         return
     print(run.run_id)
     bits = run.bits_per_char(run.best_val_loss)
@@ -64,7 +49,7 @@ def import_run(
     note(f"{run.label}: {run.arch}, {run.num_parameters:,} parameters{cost}")
 
 
-def brought(run: Any) -> dict[str, Any]:
+def imported_facts(run: Run) -> dict[str, Any]:
     """What came in, as `--json` prints it."""
     return {
         "run_id": run.run_id,
@@ -79,32 +64,29 @@ def brought(run: Any) -> dict[str, Any]:
 
 
 def export(
-    run: RunToken,
-    format: Kind = "zip",
-    out: Out = None,
-    force: Force = False,
-    runs_dir: RunsDir = None,
+    run: RunToken, format: Kind = "zip", out: Out = None, force: Force = False, runs_dir: RunsDir = None,
     json: Json = False,
-) -> None:
-    from charlm.runs.store import RunStore
-
+) -> None:  # fmt: skip
     kind = find_format(format)
     found = RunStore(runs_dir).find(run)
-    path = place(out, f"{found.run_id}{kind.suffix}", force)
+    path = free_path(out, f"{found.run_id}{kind.suffix}", force)
     beside = path.with_name(f"{path.name}.part")
     try:
         kind.write(found, beside)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-    if json:
-        print_json({"run_id": found.run_id, "format": kind.name, "path": str(path), "bytes": path.stat().st_size})
-    else:
-        print(path)
+    facts = {"run_id": found.run_id, "format": kind.name, "path": str(path), "bytes": path.stat().st_size}
+    print_answer(facts, str(path), json)
 
 
-def place(out: Path | None, name: str, force: bool) -> Path:
+def free_path(out: Path | None, name: str, force: bool) -> Path:
     """Where the file goes.
+
+    Args:
+        out: as it was asked for: a file, a folder, or None for this folder.
+        name: of the file, if `out` does not say.
+        force: whether a file that is there may be overwritten.
 
     Raises:
         CheckpointError: the folder is not there.

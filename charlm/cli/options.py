@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from charlm.config import Config, CorpusConfig, unescape
+from charlm.data import catalog
 from charlm.data.corpus import Corpus, read_corpus, read_corpus_file
 from charlm.errors import ConfigError, CorpusError
 
@@ -29,49 +30,44 @@ CorpusToken = Annotated[
 Prompt = Annotated[str, typer.Option("--prompt", help="What the text begins with.")]
 
 
-def hint_of(field: dataclasses.Field) -> str:
+def hint_of(field: dataclasses.Field[Any]) -> str:
     """The field's hint with its choices or range, unit and default, for `--help`."""
-    meta, kind = field.metadata, type(field.default)
-    if meta["choices"]:
-        legal = ", ".join(meta["choices"])
-    elif kind is tuple:
-        legal = f"up to {meta['high']}, one option each; \\n is a line end"
-    elif kind in (int, float):
-        legal = f"{meta['low']:,} to {meta['high']:,} {meta['unit']}".rstrip()
-    else:
-        legal = ""
-    worded = {True: "yes", False: "no", (): ""}
-    default = field.default if kind in (int, float) else worded.get(field.default, field.default)
-    said = [legal] if legal else []
-    said += [f"default {default}"] if default != "" else []
-    return f"{field.metadata['hint']}." + (f" ({'; '.join(said)})" if said else "")
+    meta, default = field.metadata, field.default
+    parts = [", ".join(meta["choices"])] if meta["choices"] else []
+    if isinstance(default, tuple):
+        parts = [f"up to {meta['high']}, one option each; \\n is a line end"]
+    elif isinstance(default, bool):
+        parts = [f"default {'yes' if default else 'no'}"]
+    elif isinstance(default, int | float):
+        parts = [f"{meta['low']:,} to {meta['high']:,} {meta['unit']}".rstrip(), f"default {default}"]
+    elif default:
+        parts += [f"default {default}"]
+    return f"{meta['hint']}." + (f" ({'; '.join(parts)})" if parts else "")
 
 
-def option_of(field: dataclasses.Field, panel: str) -> inspect.Parameter:
+def option_of(field: dataclasses.Field[Any], panel: str) -> inspect.Parameter:
     """A typer option for the field; None says that it was not given, so that a preset's value stays."""
     flag, kind = field.name.replace("_", "-"), type(field.default)
     declared = f"--{flag}/--no-{flag}" if kind is bool else f"--{flag}"
     metavar = {bool: None, tuple: "TEXT"}.get(kind, kind.__name__.upper())
-    shown = typer.Option(
-        None, declared, help=hint_of(field), metavar=metavar, show_default=False, rich_help_panel=panel
-    )  # fmt: skip
+    hint = hint_of(field)
+    shown = typer.Option(None, declared, help=hint, metavar=metavar, show_default=False, rich_help_panel=panel)
     # Numbers arrive as words, so that a wrong one is refused by name and value, like everywhere else.
     annotation: Any = {bool: bool | None, tuple: list[str] | None}.get(kind, str | None)
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=annotation)
 
 
-def value_of(field: dataclasses.Field, given: Any) -> Any:
+def value_of(field: dataclasses.Field[Any], given: Any) -> Any:
     """What was typed for the field, in the field's type; the config class checks the range.
 
     Raises:
         ConfigError: not a number where one is needed.
     """
-    kind = type(field.default)
-    if kind is bool:
+    if isinstance(field.default, bool):
         return given
-    if kind is str:
+    if isinstance(field.default, str):
         return readable(given)
-    if kind is tuple:
+    if isinstance(field.default, tuple):
         return [unescape(readable(word)) for word in given]
     try:
         number = float(given)
@@ -96,28 +92,23 @@ def takes(*classes: type[Config], only: tuple[str, ...] = (), skip: tuple[str, .
     Returns:
         A decorator. The command gets the options that were given, by name, in its argument `options`.
     """
-    chosen = [
-        (field, cls.__name__.removesuffix("Config"))
+    chosen = {
+        field.name: (field, cls.__name__.removesuffix("Config"))
         for cls in classes
         for field in dataclasses.fields(cls)
         if (not only or field.name in only) and field.name not in skip
-    ]
+    }
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        signature = inspect.signature(command)
-        own = [
-            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for name, parameter in signature.parameters.items()
-            if name != "options"
-        ]
-
         @functools.wraps(command)
         def run(**given: Any) -> Any:
-            typed = {field.name: (field, given.pop(field.name)) for field, _ in chosen}
-            options = {name: value_of(*pair) for name, pair in typed.items() if pair[1] not in (None, [], ())}
+            typed = {name: given.pop(name) for name in chosen}
+            options = {name: value_of(chosen[name][0], one) for name, one in typed.items() if one not in (None, [], ())}
             return command(**given, options=options)
 
-        parameters = [*own, *(option_of(field, panel) for field, panel in chosen)]
+        signature = inspect.signature(command)
+        own = [one.replace(kind=one.KEYWORD_ONLY) for one in signature.parameters.values() if one.name != "options"]
+        parameters = [*own, *(option_of(*pair) for pair in chosen.values())]
         run.__dict__["__signature__"] = signature.replace(parameters=parameters)
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return run
@@ -131,8 +122,6 @@ def open_corpus(token: str, config: CorpusConfig) -> Corpus:
     Raises:
         CorpusError: nothing of that name, or no readable text in it.
     """
-    from charlm.data import catalog
-
     path = Path(token)
     if token == "-":
         return read_corpus(sys.stdin.buffer.read(), "standard input", config)

@@ -1,14 +1,17 @@
-"""What the commands print: results on stdout, progress and remarks on stderr."""
+"""What the commands print: results on stdout; remarks and a training's progress on stderr."""
 
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from charlm.config import LEVEL_NAMES
+if TYPE_CHECKING:
+    from charlm.jobs import RunStatus
+    from charlm.jobs.runner import RunTrainer
+    from charlm.runs.run import Run
 
-WIDE = 500  # columns of a table that goes into a file or a pipe, so that nothing is cut
+PIPE_WIDTH = 500  # columns of a table that goes into a file or a pipe, so that nothing is cut
 
 
 def note(message: str) -> None:
@@ -32,6 +35,16 @@ def finite(value: Any) -> Any:
     return value
 
 
+def print_answer(value: Any, text: str, as_json: bool) -> None:
+    """What a command came to: `value` as JSON for programs, or `text` for people."""
+    print_json(value) if as_json else print(text)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Rows as a JSON list, or as a table."""
+    print_json(rows) if as_json else print_table(rows)
+
+
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows of the same names as a table without boxes."""
     from rich.console import Console  # rich takes a tenth of a second: only for commands that draw
@@ -42,18 +55,19 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         number = isinstance(value, int | float)
         table.add_column(name.replace("_", " "), justify="right" if number else "left", no_wrap=number)
     for row in rows:
-        table.add_row(*(shown(value) for value in row.values()))
-    Console(width=None if sys.stdout.isatty() else WIDE, markup=False, highlight=False, emoji=False).print(table)
+        table.add_row(*(cell(value) for value in row.values()))
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    Console(width=width, markup=False, highlight=False, emoji=False).print(table)
 
 
-def shown(value: Any) -> str:
+def cell(value: Any) -> str:
     """A cell: a dash for nothing, three decimals for a fraction."""
     if value is None:
         return "-"
     return f"{value:,.3f}" if isinstance(value, float) else f"{value}"
 
 
-def result_of(run: Any) -> dict[str, Any]:
+def result_of(run: "Run") -> dict[str, Any]:
     """What a training came to, as `--json` prints it."""
     return {
         "run_id": run.run_id,
@@ -69,89 +83,118 @@ def result_of(run: Any) -> dict[str, Any]:
     }
 
 
-def facts_of(run: Any) -> dict[str, Any]:
-    """All that is known about a run."""
-    return {
-        **result_of(run),
-        "total_steps": run.total_steps,
-        "epoch": run.epoch,
-        "message": run.message,
-        "num_parameters": run.num_parameters,
-        "created": run.created,
-        "shipped": run.shipped,
-        "group": run.group,
-        "preset": run.preset,
-        "folder": str(run.folder),
-        "size_bytes": run.size_bytes,
-        "trimmed": run.trimmed,
-        "mend": run.fix,
-        "ancestry": run.ancestry,
-        "imported": run.imported,
-        "corpus": as_dict(run.corpus),
-        "model": as_dict(run.model_config),
-        "train": as_dict(run.train_config),
-        "corpus_settings": as_dict(run.corpus_config),
-    }
+def print_result(run: "Run") -> None:
+    """A finished training in two lines: what came out, what to do next."""
+    best = "no validation yet"
+    if run.best_val_loss is not None:
+        best = f"validation loss {run.best_val_loss:.3f}{bits_of(run, run.best_val_loss)} at step {run.best_step:,}"
+    print(f"{run.label}: {best}; {run.step:,} steps in {run.seconds:.1f} s")
+    print(f"python -m charlm generate {run.run_id}")
 
 
-def as_dict(value: Any) -> dict[str, Any]:
-    """A config as a plain dict."""
-    return dict(value) if isinstance(value, Mapping) else value.to_dict()
-
-
-def row_of(run: Any) -> dict[str, Any]:
-    """A line of `runs list`."""
-    return {
-        "run": run.run_id,
-        "label": run.label,
-        "arch": run.arch,
-        "tokens": LEVEL_NAMES[run.level],
-        "corpus": run.corpus.get("name", ""),
-        "best_val_loss": run.best_val_loss,
-        "bits_per_char": run.bits_per_char(run.best_val_loss),
-        "steps": run.step,
-        "seconds": round(run.seconds),
-        "MB": round(run.size_bytes / 1e6, 1),
-        "status": "shipped" if run.shipped else run.status,
-    }
-
-
-def ranking(runs: Iterable[Any]) -> list[dict[str, Any]]:
-    """The trainers, best validation loss first."""
-    ordered = sorted(runs, key=lambda run: math.inf if run.best_val_loss is None else run.best_val_loss)
-    return [
-        {
-            "place": place,
-            "run": run.run_id,
-            "label": run.label,
-            "best_val_loss": run.best_val_loss,
-            "bits_per_char": run.bits_per_char(run.best_val_loss),
-            "best_step": run.best_step,
-            "seconds": round(run.seconds, 1),
-            "chars_per_second": round(run.chars_per_second),
-        }
-        for place, run in enumerate(ordered, 1)
-    ]
-
-
-def bits_of(run: Any, loss: float) -> str:
+def bits_of(run: "Run", loss: float) -> str:
     """A loss of a run in bits per character, in brackets; empty where it is not known how many characters it is of."""
     bits = run.bits_per_char(loss)
     return "" if bits is None else f" ({bits:.2f} bits per character)"
 
 
-def perplexities(run: Any, row: Mapping[str, Any]) -> str:
-    """Of a validation of words or subwords, and of the test part where it was scored, as they follow in a line."""
-    shown = {"": None if run.level == "char" else row["val_loss"], "test ": row.get("test_loss")}
-    return "".join(
-        f", {which}perplexity {math.exp(min(loss, 700.0)):,.1f}" for which, loss in shown.items() if loss is not None
+class Progress:
+    """A training on stderr: a line per validation, and on a terminal a bar per model.
+
+    Silent until the first step, so that a refusal stays one line.
+
+    Args:
+        trainers: prepared; what was validated up to the step that they go on from has been told.
+        remarks: what was repaired in the text or adapted in the settings, said once the training has begun.
+    """
+
+    def __init__(self, trainers: Sequence["RunTrainer"], remarks: Sequence[str] = ()) -> None:
+        self._trainers = trainers
+        self._remarks = list(remarks)
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._troubles: dict[str, str] = {}  # what was said last of each run that rests
+        self._printed = {one.run.run_id: one.state.step for one in trainers}  # the last step a line was printed for
+
+    def close(self) -> None:
+        """Take the bars away."""
+        if self._bars is not None:
+            self._bars.stop()
+
+    def show(self) -> None:
+        """Print what is new and move the bars."""
+        for remark in self._remarks:
+            note(remark)
+        self._remarks = []
+        for trainer in self._trainers:
+            self._print_validations(trainer)
+            self._print_trouble(trainer)
+        if sys.stderr.isatty():
+            self._move_bars()
+
+    def _print_validations(self, trainer: "RunTrainer") -> None:
+        printed = self._printed[trainer.run.run_id]
+        if trainer.state.validated_step <= printed:
+            return
+        self._printed[trainer.run.run_id] = trainer.state.validated_step
+        for row in trainer.run.metrics(since=printed):
+            if row.get("val_loss") is not None:
+                self._print(validation_line(trainer, row))
+
+    def _print_trouble(self, trainer: "RunTrainer") -> None:
+        """Why it rests, once, and that it goes on."""
+        if trainer.trouble != self._troubles.get(trainer.run.run_id, ""):
+            self._troubles[trainer.run.run_id] = trainer.trouble
+            self._print(f"{trainer.run.label}: {trainer.trouble or 'the disk can be written again, going on'}")
+
+    def _print(self, line: str) -> None:
+        if self._bars is None:
+            note(line)
+        else:
+            self._bars.console.print(line, markup=False, highlight=False)
+
+    def _move_bars(self) -> None:
+        if self._bars is None:
+            self._bars = open_bars()
+            for one in self._trainers:
+                self._tasks[one.run.run_id] = self._bars.add_task(one.run.label, total=one.total, about="")
+        for one in self._trainers:
+            now = one.run_status()
+            about = f"step {now['step']:,}{of_total(now)} · {now['chars_per_second']:,.0f} chars/s{time_left(now)}"
+            self._bars.update(self._tasks[one.run.run_id], completed=now["step"], about=about)
+
+
+def open_bars() -> Any:
+    """Bars that vanish when the training is over."""
+    from rich.console import Console  # as above: only where a terminal shows it
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    label, about = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[about]"))
+    bars = Bars(label, BarColumn(), about, console=Console(stderr=True), transient=True)
+    bars.start()
+    return bars
+
+
+def validation_line(trainer: "RunTrainer", row: Mapping[str, Any]) -> str:
+    """A validation in a line, with the perplexity of words or subwords, and of the test part where it was scored."""
+    now = trainer.run_status()
+    losses = {"": None if trainer.run.level == "char" else row["val_loss"], "test ": row.get("test_loss")}
+    perplexities = [
+        f", {which}perplexity {math.exp(min(loss, 700.0)):,.1f}" for which, loss in losses.items() if loss is not None
+    ]
+    return (
+        f"{trainer.run.label}: step {row['step']:,}{of_total(now)}, train loss {row['train_loss']:.3f}, "
+        f"validation loss {row['val_loss']:.3f}{bits_of(trainer.run, row['val_loss'])}{''.join(perplexities)}, "
+        f"{row['chars_per_second']:,.0f} chars/s{time_left(now)}"
     )
 
 
-def print_result(run: Any) -> None:
-    """A finished training in two lines: what came out, what to do next."""
-    best = "no validation yet" if run.best_val_loss is None else f"validation loss {run.best_val_loss:.3f}"
-    if run.best_val_loss is not None:
-        best += f"{bits_of(run, run.best_val_loss)} at step {run.best_step:,}"
-    print(f"{run.label}: {best}; {run.step:,} steps in {run.seconds:.1f} s")
-    print(f"python -m charlm generate {run.run_id}")
+def of_total(now: "RunStatus") -> str:
+    """The steps in all, if they are known."""
+    return f" of {now['total_steps']:,}" if now["total_steps"] else ""
+
+
+def time_left(now: "RunStatus") -> str:
+    """The model's own time still to go."""
+    return "" if now["eta_seconds"] is None else f", {now['eta_seconds']:,.0f} s left"

@@ -6,17 +6,23 @@ from typing import Annotated, Any
 
 import typer
 
+from charlm.cli import COMMANDS
 from charlm.cli.options import Json, RunsDir, RunToken, RunTokens, readable
-from charlm.cli.report import facts_of, print_json, print_table, row_of
+from charlm.cli.report import print_answer, print_json, print_table, result_of
+from charlm.config import LEVEL_NAMES
+from charlm.data import catalog
 from charlm.errors import ConfigError
+from charlm.runs.store import Run, RunStore
 
-runs_app = typer.Typer(help="List, show, rename, trim, delete and restore runs.", no_args_is_help=False)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Hang the commands of this module on the program."""
-    app.add_typer(runs_app, name="runs")
-    app.command("corpora", help="The texts that can be picked by name.")(corpora)
+# What JSON and `runs show` name as a run's attributes are named, in the order in which it stands there.
+RUN_FACTS = (
+    "total_steps", "epoch", "message", "num_parameters", "created", "shipped", "group", "preset", "folder",
+    "size_bytes", "trimmed", "mend", "ancestry", "imported",
+)  # fmt: skip
+runs_app = typer.Typer(help=COMMANDS["runs"][1], no_args_is_help=False, add_completion=False)
+Label = Annotated[str, typer.Argument(metavar="LABEL", help="The new name.")]
+TrashedId = Annotated[str, typer.Argument(metavar="ID", help="The run's whole id, as `runs trash` lists it.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @runs_app.callback(invoke_without_command=True)
@@ -28,12 +34,10 @@ def runs_alone(context: typer.Context) -> None:
 
 @runs_app.command("list", help="All runs, newest first, the shipped ones last.")
 def list_runs(runs_dir: RunsDir = None, json: Json = False) -> None:
-    from charlm.runs.store import RunStore
-
     print_runs(RunStore(runs_dir).list(), json, "No runs yet; make one with: python -m charlm train sherlock")
 
 
-def print_runs(runs: Sequence[Any], json: bool, none: str) -> None:
+def print_runs(runs: Sequence[Run], json: bool, none: str) -> None:
     """A line for each run; `none` says that there is none."""
     if json:
         print_json([facts_of(run) for run in runs])
@@ -45,59 +49,35 @@ def print_runs(runs: Sequence[Any], json: bool, none: str) -> None:
 
 @runs_app.command("show", help="All that is known about one run.")
 def show(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> None:
-    from charlm.runs.store import RunStore
-
-    found = RunStore(runs_dir).find(run)
-    facts = facts_of(found)
-    if json:
-        print_json(facts)
-        return
+    facts = facts_of(RunStore(runs_dir).find(run))
+    lines: list[tuple[str, Any]] = []
     for name, value in facts.items():
-        lines = value.items() if isinstance(value, dict) else [("", value)]
-        for inner, said in lines:
-            print(f"{name}{'.' + inner if inner else ''}: {said}")
+        nested = isinstance(value, dict)
+        lines += [(f"{name}.{inner}", one) for inner, one in value.items()] if nested else [(name, value)]
+    print_answer(facts, "\n".join(f"{name}: {value}" for name, value in lines), json)
 
 
 @runs_app.command("rename", help="Give a run another label.")
-def rename(
-    run: RunToken,
-    label: Annotated[str, typer.Argument(metavar="LABEL", help="The new name.")],
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> None:
-    from charlm.runs.store import RunStore
-
+def rename(run: RunToken, label: Label, runs_dir: RunsDir = None, json: Json = False) -> None:
     store = RunStore(runs_dir)
     found = store.find(run)
     store.rename(found, readable(label))
-    if json:
-        print_json({"run_id": found.run_id, "label": found.label})
-    else:
-        print(f"{found.run_id} is now {found.label!r}")
+    print_answer({"run_id": found.run_id, "label": found.label}, f"{found.run_id} is now {found.label!r}", json)
 
 
 @runs_app.command("delete", help="Move runs to the trash; asks first.")
-def delete(
-    runs: RunTokens,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> None:
-    from charlm.runs.store import RunStore
-
+def delete(runs: RunTokens, yes: Yes = False, runs_dir: RunsDir = None, json: Json = False) -> None:
     store = RunStore(runs_dir)
     found = [store.find(token) for token in runs]
     named = ", ".join(f"{run.label} ({run.run_id})" for run in found)
-    sure(f"Delete {named}", yes)
+    confirm(f"Delete {named}", yes)
     for run in found:
         store.delete(run)
-    if json:
-        print_json({"deleted": [run.run_id for run in found]})
-    else:
-        print(f"deleted {named}; until `runs empty-trash`, `runs restore ID` brings it back")
+    text = f"deleted {named}; until `runs empty-trash`, `runs restore ID` brings it back"
+    print_answer({"deleted": [run.run_id for run in found]}, text, json)
 
 
-def sure(what: str, yes: bool) -> None:
+def confirm(what: str, yes: bool) -> None:
     """Ask, unless the answer is known.
 
     Raises:
@@ -111,59 +91,64 @@ def sure(what: str, yes: bool) -> None:
 
 @runs_app.command("trash", help="The deleted runs that can be restored.")
 def trash(runs_dir: RunsDir = None, json: Json = False) -> None:
-    from charlm.runs.store import RunStore
-
     print_runs(RunStore(runs_dir).trashed(), json, "The trash is empty.")
 
 
 @runs_app.command("restore", help="Take a run out of the trash.")
-def restore(
-    run: Annotated[str, typer.Argument(metavar="ID", help="The run's whole id, as `runs trash` lists it.")],
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> None:
-    from charlm.runs.store import RunStore
-
+def restore(run: TrashedId, runs_dir: RunsDir = None, json: Json = False) -> None:
     restored = RunStore(runs_dir).restore(readable(run))
-    if json:
-        print_json({"restored": restored.run_id})
-    else:
-        print(f"restored {restored.label} ({restored.run_id})")
+    print_answer({"restored": restored.run_id}, f"restored {restored.label} ({restored.run_id})", json)
 
 
 @runs_app.command("empty-trash", help="Remove all deleted runs for good; asks first.")
-def empty_trash(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> None:
-    from charlm.runs.store import RunStore
-
-    store = RunStore(runs_dir)
-    sure("Remove all runs in the trash for good", yes)
-    freed(store.empty_trash(), json)
+def empty_trash(yes: Yes = False, runs_dir: RunsDir = None, json: Json = False) -> None:
+    confirm("Remove all runs in the trash for good", yes)
+    print_freed(RunStore(runs_dir).empty_trash(), json)
 
 
 @runs_app.command("trim", help="Keep only the best weights of runs: they can be forked, but no longer resumed.")
 def trim(runs: RunTokens, runs_dir: RunsDir = None, json: Json = False) -> None:
-    from charlm.runs.store import RunStore
-
     store = RunStore(runs_dir)
     found = [store.find(token) for token in runs]
-    freed(sum(store.trim(run) for run in found), json)
+    print_freed(sum(store.trim(run) for run in found), json)
 
 
-def freed(number: int, json: bool) -> None:
+def print_freed(number: int, json: bool) -> None:
     """Say how many bytes are free now."""
-    if json:
-        print_json({"freed_bytes": number})
-    else:
-        print(f"{number / 1e6:,.1f} MB freed")
+    print_answer({"freed_bytes": number}, f"{number / 1e6:,.1f} MB freed", json)
+
+
+def facts_of(run: Run) -> dict[str, Any]:
+    """All that is known about a run."""
+    return {
+        **result_of(run),
+        **{name: getattr(run, "fix" if name == "mend" else name) for name in RUN_FACTS},
+        "folder": str(run.folder),
+        "corpus": dict(run.corpus),
+        "model": run.model_config.to_dict(),
+        "train": run.train_config.to_dict(),
+        "corpus_settings": run.corpus_config.to_dict(),
+    }
+
+
+def row_of(run: Run) -> dict[str, Any]:
+    """A line of `runs list`."""
+    return {
+        "run": run.run_id,
+        "label": run.label,
+        "arch": run.arch,
+        "tokens": LEVEL_NAMES[run.level],
+        "corpus": run.corpus.get("name", ""),
+        "best_val_loss": run.best_val_loss,
+        "bits_per_char": run.bits_per_char(run.best_val_loss),
+        "steps": run.step,
+        "seconds": round(run.seconds),
+        "MB": round(run.size_bytes / 1e6, 1),
+        "status": "shipped" if run.shipped else run.status,
+    }
 
 
 def corpora(json: Json = False) -> None:
-    from charlm.data import catalog
-
     rows: list[dict[str, Any]] = [
         {"name": entry.key, "title": entry.title, "at_hand": catalog.is_at_hand(entry.key), "about": entry.about}
         for entry in catalog.entries()

@@ -1,49 +1,45 @@
-"""train, race, resume, fork, retry and evaluate."""
+"""train, race, resume, fork, retry and reproduce: trainings in this process, with progress on stderr.
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+What needs torch, which takes seconds to load, is imported once settings and texts are known to be good.
+"""
+
+import contextlib
+import math
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charlm.analysis.advice import advise, training_of
 from charlm.architectures import RACE_ARCHS
+from charlm.cli import end, on_signals
 from charlm.cli.options import CorpusToken, Json, RunsDir, RunToken, open_corpus, takes
-from charlm.cli.progress import work
-from charlm.cli.report import note, print_json, print_result, print_table, ranking, result_of, shown
+from charlm.cli.report import Progress, note, print_json, print_result, print_rows, print_table, result_of
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
-from charlm.errors import ConfigError
+from charlm.data.corpus import Corpus
+from charlm.errors import CharLMError, ConfigError, JobError
 from charlm.presets import FORKABLE, PRESET_HINTS, RESUMABLE, RunConfig, from_options
+from charlm.runs.store import Run, RunStore
+from charlm.training.autosize import autosize
+
+if TYPE_CHECKING:
+    from charlm.jobs.scheduler import Control
+    from charlm.jobs.tutorials import Tutorial
 
 RACERS = ",".join(RACE_ARCHS)
-Preset = Annotated[
-    str, typer.Option("--preset", help="; ".join(f"{name}: {hint}" for name, hint in PRESET_HINTS.items()) + ".")
-]
+PRESETS = "; ".join(f"{name}: {hint}" for name, hint in PRESET_HINTS.items()) + "."
+Preset = Annotated[str, typer.Option("--preset", help=PRESETS)]
 Archs = Annotated[str, typer.Option("--archs", metavar="A,B,..", help="Architectures that run against each other.")]
-OtherText = Annotated[
-    str, typer.Option("--corpus", metavar="CORPUS", help="Another text to score. (default: the run's own)")
-]
-SameText = Annotated[
-    str, typer.Option("--corpus", metavar="CORPUS", help="Its text, where that is no longer kept; checked by sha256.")
-]
-NextText = Annotated[
-    str,
-    typer.Option("--corpus", metavar="CORPUS", help="Another text to go on with, beginning from the best weights."),
-]
-Split = Annotated[
-    str,
-    typer.Option(
-        "--split", metavar="val|test|all", help="Which part. (default: val of the run's text, all of another)"
-    ),
-]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Hang the commands of this module on the program."""
-    app.command("train", help="Train one model on a text.")(train)
-    app.command("race", help="Train several architectures in turn on the same batches.")(race)
-    app.command("resume", help="Train a run on from where it ended; steps, epochs and minutes are what to add.")(resume)
-    app.command("fork", help="A new run that goes on from what another one has learned, with other settings.")(fork)
-    app.command("retry", help="A failed run's settings once more, with the fix for its failure.")(retry)
-    app.command("evaluate", help="Score a run on its held-out text, or on another text.")(evaluate)
+SAME_TEXT = "Its text, where that is no longer kept; checked by sha256."
+SameText = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=SAME_TEXT)]
+NEXT_TEXT = "Another text to go on with, beginning from the best weights."
+NextText = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=NEXT_TEXT)]
+TUTORIALS = "grimm, anna, wikitext-2 or tiny; empty: say what they are."
+Name = Annotated[str, typer.Argument(metavar="NAME", help=TUTORIALS)]
+Epochs = Annotated[int, typer.Option("--epochs", help="Fewer epochs than were published. (default: all)")]
+Arch = Annotated[str, typer.Option("--arch", help="Only this architecture of the tutorial's. (default: all)")]
 
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, skip=("counted",))
@@ -56,13 +52,9 @@ def train(
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, skip=("arch", "counted"))
 def race(
-    corpus: CorpusToken,
-    options: dict[str, Any],
-    archs: Archs = RACERS,
-    preset: Preset = "quick",
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> int:
+    corpus: CorpusToken, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
+    runs_dir: RunsDir = None, json: Json = False,
+) -> int:  # fmt: skip
     chosen = [ModelConfig(arch=name.strip()).arch for name in archs.split(",") if name.strip()]
     if not chosen:
         raise ConfigError(f"archs {archs!r} names no architecture; choose among {RACERS}")
@@ -74,25 +66,37 @@ def race(
     return exit_code(runs)
 
 
-def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any) -> list[Any]:
-    """Read the text and train on it in this process, with progress on stderr."""
+def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any) -> list[Run]:
+    """Read the text and train on it."""
     corpus = open_corpus(token, config.corpus)
-    from charlm.runs.create import create_runs  # only now, when the settings and the text are known to be good
-    from charlm.runs.store import RunStore
-    from charlm.training.autosize import autosize
+    from charlm.runs.create import create_runs
 
     return work(create_runs(RunStore(runs_dir), corpus, autosize(config, corpus, archs), archs), corpus)
+
+
+def ranking(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """A line for each run, best validation loss first."""
+    ordered = sorted(runs, key=lambda run: math.inf if run.best_val_loss is None else run.best_val_loss)
+    return [
+        {
+            "place": place,
+            "run": run.run_id,
+            "label": run.label,
+            "best_val_loss": run.best_val_loss,
+            "bits_per_char": run.bits_per_char(run.best_val_loss),
+            "best_step": run.best_step,
+            "seconds": round(run.seconds, 1),
+            "chars_per_second": round(run.chars_per_second),
+        }
+        for place, run in enumerate(ordered, 1)
+    ]
 
 
 @takes(TrainConfig, only=RESUMABLE)
 def resume(
     run: RunToken, options: dict[str, Any], corpus: SameText = "", runs_dir: RunsDir = None, json: Json = False
 ) -> int:
-    from charlm.runs.store import RunStore
-
-    TrainConfig.from_dict({**options, "steps": options.get("steps") or 1})  # refused before torch loads
-    found = RunStore(runs_dir).find(run)
-    given = open_corpus(corpus, found.corpus_config) if corpus else None
+    found, given = find_run(RunStore(runs_dir), run, options, corpus)
     from charlm.runs.resume import reopen
 
     return show_end(work([found], reopen(found, options, given), resume=True), json)
@@ -102,12 +106,8 @@ def resume(
 def fork(
     run: RunToken, options: dict[str, Any], corpus: NextText = "", runs_dir: RunsDir = None, json: Json = False
 ) -> int:
-    from charlm.runs.store import RunStore
-
-    TrainConfig.from_dict({**options, "steps": options.get("steps") or 1})
     store = RunStore(runs_dir)
-    found = store.find(run)
-    given = open_corpus(corpus, found.corpus_config) if corpus else None
+    found, given = find_run(store, run, options, corpus)
     from charlm.runs.resume import fork
 
     made, text = fork(store, found, options, given)
@@ -116,9 +116,14 @@ def fork(
     return show_end(work([made], text, resume=True), json)
 
 
-def retry(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> int:
-    from charlm.runs.store import RunStore
+def find_run(store: RunStore, token: str, options: Mapping[str, Any], corpus: str) -> tuple[Run, Corpus | None]:
+    """Check the options that go on with a run; the run, and the text that is given for it."""
+    TrainConfig.from_dict({**options, "steps": options.get("steps") or 1})
+    found = store.find(token)
+    return found, open_corpus(corpus, found.corpus_config) if corpus else None
 
+
+def retry(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> int:
     store = RunStore(runs_dir)
     found = store.find(run)
     from charlm.runs.resume import retry
@@ -128,7 +133,7 @@ def retry(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> int:
     return show_end(work([made], corpus, resume=True), json)
 
 
-def show_end(runs: Sequence[Any], json: bool) -> int:
+def show_end(runs: Sequence[Run], json: bool) -> int:
     """Print how a training of one run ended; returns the exit code."""
     [run] = runs
     if json:
@@ -140,12 +145,12 @@ def show_end(runs: Sequence[Any], json: bool) -> int:
     return exit_code([run])
 
 
-def next_steps(run: Any) -> list[str]:
+def next_steps(run: Run) -> list[str]:
     """What to try next, each with the options that it takes."""
-    from charlm.analysis.advice import advise, training_of
-
-    told = advise(training_of(run, run.metrics(), run.status, run.total_steps)) if run.status != "failed" else []
-    return [f"{one.text}{f' Try {options}.' if (options := options_of(one.changes)) else ''}" for one in told]
+    if run.status == "failed":
+        return []
+    advice = advise(training_of(run, run.metrics(), run.status, run.total_steps))
+    return [f"{one.text}{f' Try {options}.' if (options := options_of(one.changes)) else ''}" for one in advice]
 
 
 def options_of(changes: Mapping[str, Any]) -> str:
@@ -154,7 +159,7 @@ def options_of(changes: Mapping[str, Any]) -> str:
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in shown.items())
 
 
-def exit_code(runs: Sequence[Any]) -> int:
+def exit_code(runs: Sequence[Run]) -> int:
     """1 if a training failed by itself, with its message on stderr."""
     failed = [run for run in runs if run.status == "failed"]
     for run in failed:
@@ -162,22 +167,125 @@ def exit_code(runs: Sequence[Any]) -> int:
     return 1 if failed else 0
 
 
-def evaluate(
-    run: RunToken,
-    corpus: OtherText = "",
-    split: Split = "",
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> None:
-    from charlm.runs.store import RunStore
-    from charlm.serving import Serving
+def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[Run]:
+    """Train the runs to their end, with progress on stderr.
 
-    store = RunStore(runs_dir)
-    found = store.find(run)
-    other = open_corpus(corpus, found.corpus_config) if corpus else None  # cleaned as the run's own text was
-    given = (other.text, split, other.held_out) if other else (None, split)
-    scores = Serving(store).evaluate(found, *given)
-    if json:
-        print_json(scores)
-    else:
-        print("\n".join(f"{name}: {shown(value)}" for name, value in scores.items()))
+    Args:
+        runs: held by this process, as `create_runs` and `reopen` leave them.
+        corpus: their text.
+        resume: go on from what they saved.
+
+    Returns:
+        The runs as they are on disk afterwards.
+
+    Raises:
+        KeyboardInterrupt, Terminated: a signal came; everything is saved.
+    """
+    from charlm.jobs.scheduler import Control, prepare, run_trainers
+
+    control = Control()
+    remarks = () if resume else [*corpus.repairs, *([runs[0].message] if runs[0].message else [])]
+    with stops_between_steps(control), released(runs):
+        trainers = prepare(runs, corpus, resume)
+        with contextlib.closing(Progress(trainers, remarks)) as progress:
+            run_trainers(trainers, control, progress.show)
+    return [Run(run.folder) for run in runs]
+
+
+@contextlib.contextmanager
+def released(runs: Sequence[Run]) -> Iterator[None]:
+    """Whatever happens, no run stays marked as being trained."""
+    try:
+        yield
+    except (CharLMError, OSError) as error:
+        for run in runs:
+            run.update(status="failed", message=str(error))
+        raise
+    finally:
+        for run in runs:
+            run.release()
+
+
+@contextlib.contextmanager
+def stops_between_steps(control: "Control") -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the training after its present step; a second one ends the program at once."""
+    came: list[int] = []
+
+    def stop(number: int, *_: object) -> None:
+        if came:
+            end(number)
+        came.append(number)
+        control.interrupted = True
+
+    with on_signals([signal.SIGINT, signal.SIGTERM], stop):
+        yield
+    if came:
+        end(came[0])
+
+
+def reproduce(
+    name: Name = "", epochs: Epochs = 0, arch: Arch = "", runs_dir: RunsDir = None, json: Json = False
+) -> None:
+    from charlm.jobs.tutorials import TUTORIALS, comparison, measured
+
+    if not name:
+        print_rows([{"name": key, "about": one.about, "epochs": one.epochs} for key, one in TUTORIALS.items()], json)
+        return
+    if name not in TUTORIALS:
+        raise ConfigError(f"reproduce knows {', '.join(TUTORIALS)}, not {name[:40]!r}")
+    tutorial = TUTORIALS[name]
+    if arch and arch not in tutorial.archs:
+        raise ConfigError(f"{name} was published of {', '.join(tutorial.archs)}, not of {arch[:40]!r}")
+    if epochs < 0 or epochs > tutorial.epochs:
+        raise ConfigError(f"epochs {epochs} is not between 1 and the {tutorial.epochs} that were published")
+    rows: list[dict[str, Any]] = []
+    for one in [arch] if arch else tutorial.archs:
+        settings = {**tutorial.options, "arch": one, "epochs": 1, "label": f"reproduce-{name}-{one}"}
+        config = from_options(settings, tutorial.preset)
+        run = train_epochs(RunStore(runs_dir), tutorial, config, epochs or tutorial.epochs)
+        rows += comparison(tutorial, one, [entry for entry in measured(run) if entry["epoch"] <= (epochs or 10**9)])
+    print_rows(rows, json)
+
+
+def train_epochs(store: RunStore, tutorial: "Tutorial", config: RunConfig, epochs: int) -> Run:
+    """The run of a tutorial's model, trained up to so many epochs, measured after each.
+
+    Args:
+        store: where the run is, if it was begun before, and goes otherwise.
+        tutorial: has the text, and says how its losses were measured.
+        config: the settings, for one epoch.
+        epochs: in all.
+
+    Raises:
+        JobError: the training failed.
+    """
+    from charlm.jobs.tutorials import measure, measured
+
+    known = [run for run in store.list() if run.label == config.train.label and run.preset == config.preset]
+    run, corpus = (known[0] if known else None), None
+    while run is None or run.status != "finished" or round(run.epoch) < epochs:
+        corpus = corpus or tutorial.read(config.corpus, open_corpus)
+        run = train_epoch(store, run, corpus, config)
+        if run.status != "finished":
+            raise JobError(f"{run.label} is {run.status}: {run.message}")
+        entry = measure(run, corpus, tutorial.way)
+        shown = {key: f"{value:.4f}" if isinstance(value, float) else f"{value}" for key, value in entry.items()}
+        note("  ".join(f"{key} {value}" for key, value in shown.items()))
+    if run.status == "finished" and all(entry["epoch"] != round(run.epoch) for entry in measured(run)):
+        measure(run, corpus or tutorial.read(config.corpus, open_corpus), tutorial.way)  # it was cut off before that
+    return run
+
+
+def train_epoch(store: RunStore, run: Run | None, corpus: Corpus, config: RunConfig) -> Run:
+    """Start, resume what was interrupted, or train another epoch."""
+    from charlm.data.dataset import corpus_cut, tokenizer_for
+    from charlm.runs.create import create_runs
+    from charlm.runs.resume import reopen
+
+    if run is not None:
+        corpus = reopen(run, {"epochs": 1} if run.status == "finished" else {}, corpus)
+        return work([run], corpus, resume=True)[0]
+    tokenizer = tokenizer_for(corpus, config.model, config.corpus)
+    steps = corpus_cut(corpus, tokenizer, config.train, config.corpus)[0].steps_per_epoch
+    config = replace(config, train=replace(config.train, eval_every=steps))
+    return work(create_runs(store, corpus, config, [config.model.arch], tokenizer=tokenizer), corpus)[0]

@@ -3,7 +3,9 @@
 import json
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
+from inspect import isgeneratorfunction
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,23 @@ from charlm.serving.service import check_number
 from charlm.training.autosize import autosize
 from charlm.ui.runs.listing import bring_run
 
+AT_ONCE = 8  # calls of one endpoint served at the same time
+WRITING = 64  # texts
+MOST_LISTED = 1000  # next tokens
+SUMMARY = (
+    "run_id", "label", "arch", "level", "corpus", "status", "step", "best_val_loss", "bits_per_char", "seconds",
+    "num_parameters", "shipped", "imported",
+)  # fmt: skip
+Options = dict[str, Any] | None  # a JSON object
+Upload = dict[str, Any] | None  # a file as clients send it
+
 
 def corpus_of(services: Services, key: str, file: Any, config: CorpusConfig) -> Corpus:
     """The text a client means: its upload, else the catalog's."""
     if file:
-        path = services.files.uploaded(path_in(file))
-        name = file.get("orig_name") if isinstance(file.get("orig_name"), str) else path.name
-        most = services.text_bytes
-        return read_corpus(read_bytes(path, most), name or path.name, config, most)
+        path, name = services.files.uploaded(path_in(file)), file.get("orig_name")
+        given = read_bytes(path, services.text_bytes)
+        return read_corpus(given, name if isinstance(name, str) and name else path.name, config, services.text_bytes)
     if not isinstance(key, str) or not key:
         raise CorpusError("no corpus is given: name one of the catalog, or upload a file")
     return load_corpus(key, config)
@@ -53,11 +64,6 @@ def options_of(options: Any) -> dict[str, Any]:
     return dict(options or {})
 
 
-def sampling_of(length: Any, options: Any) -> SampleConfig:
-    """How a text is to be drawn."""
-    return SampleConfig.from_dict({"length": length, **options_of(options)})
-
-
 def text_of(value: Any, name: str = "prompt") -> str:
     """A text, by the argument's name."""
     if not isinstance(value, str):
@@ -66,14 +72,14 @@ def text_of(value: Any, name: str = "prompt") -> str:
 
 
 def whole_of(value: Any, name: str = "since_step") -> int:
-    """A whole number; 3.0 is one."""
+    """A whole number, by the argument's name; 3.0 is one."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
         raise ConfigError(f"{name} must be a whole number, not {str(value)[:60]!r}")
     return int(value)
 
 
 def texts_of(values: Any, name: str) -> list[str]:
-    """A list of texts; none is an empty one."""
+    """A list of texts, by the argument's name; None is an empty one."""
     if values is None:
         return []
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
@@ -81,51 +87,39 @@ def texts_of(values: Any, name: str) -> list[str]:
     return values
 
 
-AT_ONCE = 8  # calls of one endpoint served at the same time
-WRITING = 64  # texts
-MOST_LISTED = 1000  # next tokens
-
-
 def build(services: Services) -> None:
     """Declare the endpoints; call inside the page's Blocks, where no component stands."""
     for endpoint in (*_listing(services), *_training(services), *_exchange(services)):
-        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=AT_ONCE)
+        gr.api(_in_a_sentence(endpoint), api_name=endpoint.__name__, concurrency_limit=AT_ONCE)
     for endpoint in _writing(services):
-        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=WRITING)
+        gr.api(_in_a_sentence(endpoint), api_name=endpoint.__name__, concurrency_limit=WRITING)
 
 
-def _spoken(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with what goes wrong told to the client in its one sentence."""
+def _in_a_sentence(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """The endpoint, whose errors reach the client as their one sentence."""
 
-    @wraps(function)
-    def told(*args: Any) -> Any:
+    @contextmanager
+    def errors() -> Iterator[None]:
         try:
-            return function(*args)
+            yield
         except (CharLMError, OSError) as error:
-            raise _sentence(error) from None
+            said = getattr(error, "strerror", None) or str(error)
+            raise gr.Error(said, print_exception=False) from None
 
-    return told
+    @wraps(endpoint)
+    def answer(*given: Any) -> Any:
+        with errors():
+            return endpoint(*given)
 
+    @wraps(endpoint)
+    def stream(*given: Any) -> Iterator[Any]:
+        with errors():
+            yield from endpoint(*given)
 
-def _spoken_stream(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """The same for a function that yields."""
-
-    @wraps(function)
-    def told(*args: Any) -> Iterator[Any]:
-        try:
-            yield from function(*args)
-        except (CharLMError, OSError) as error:
-            raise _sentence(error) from None
-
-    return told
-
-
-def _sentence(error: Exception) -> gr.Error:
-    return gr.Error(getattr(error, "strerror", None) or str(error), print_exception=False)
+    return stream if isgeneratorfunction(endpoint) else answer
 
 
 def _listing(services: Services) -> list[Callable[..., Any]]:
-    @_spoken
     def corpora() -> list[dict[str, Any]]:
         """The catalog: key, title, about, and whether it needs a download."""
         return [
@@ -133,13 +127,11 @@ def _listing(services: Services) -> list[Callable[..., Any]]:
             for entry in entries()
         ]
 
-    @_spoken
     def runs() -> list[dict[str, Any]]:
         """All runs, newest first, the included ones last: id, label, architecture, status, losses, size, time."""
         return [_summary(run) for run in services.store.list()]
 
-    @_spoken
-    def evaluate(run_id: str, text: str = "", options: dict[str, Any] | None = None) -> dict[str, Any]:
+    def evaluate(run_id: str, text: str = "", options: Options = None) -> dict[str, Any]:
         """Score a text: nats per token, bits per character, perplexity, tokens.
 
         Without a text, the run's own corpus is scored: options {"split": "val", "test" or "all"}.
@@ -149,7 +141,6 @@ def _listing(services: Services) -> list[Callable[..., Any]]:
         reject_unknown(given, ("split",))
         return services.serving.evaluate(run, text_of(text, "text") or None, text_of(split, "split"))
 
-    @_spoken
     def limits() -> dict[str, Any]:
         """Whether this is a public Space, its table of limits, and the remaining quota; both empty elsewhere."""
         if services.limits is None:
@@ -165,51 +156,36 @@ def _training(services: Services) -> list[Callable[..., Any]]:
     def begin(corpus: str, file: Any, archs: list[str], options: Any) -> list[dict[str, Any]]:
         config = from_options(options_of(options))
         text = corpus_of(services, corpus, file, config.corpus)
-        ids = jobs.start(text, autosize(config, text, archs, services.limits), archs)
-        states = [jobs.status(run_id) for run_id in ids]
-        return [{name: state[name] for name in ("run_id", "status", "position")} for state in states]
+        states = map(jobs.status, jobs.start(text, autosize(config, text, archs, services.limits), archs))
+        return [{"run_id": one["run_id"], "status": one["status"], "position": one["position"]} for one in states]
 
-    @_spoken
-    def train(
-        corpus: str = "", file: dict[str, Any] | None = None, arch: str = "lstm", options: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def train(corpus: str = "", file: Upload = None, arch: str = "lstm", options: Options = None) -> dict[str, Any]:
         """Queue a training: run_id, status, position in the queue. Corpus is a catalog key, or file an upload."""
         return begin(corpus, file, [arch], options)[0]
 
-    @_spoken
     def race(
-        corpus: str = "",
-        file: dict[str, Any] | None = None,
-        archs: list[str] | None = None,
-        options: dict[str, Any] | None = None,
+        corpus: str = "", file: Upload = None, archs: list[str] | None = None, options: Options = None
     ) -> list[dict[str, Any]]:
         """Queue a race of several architectures on the same batches: a list of what /train returns."""
         return begin(corpus, file, texts_of(archs, "archs") or ["lstm", "gru", "rnn"], options)
 
-    @_spoken
     def status(run_id: str, since_step: int = -1) -> dict[str, Any]:
         """Status, step, losses, speed and time left of a run, with the rows of metrics after a step."""
         return dict(jobs.status(run_id, whole_of(since_step)))
 
-    @_spoken
     def pause(run_id: str) -> dict[str, Any]:
         """Pause the run's job after its present step."""
         return dict(jobs.pause(run_id))
 
-    @_spoken
     def stop(run_id: str) -> dict[str, Any]:
         """End a run after its present step and keep what it learned."""
         return dict(jobs.stop(run_id))
 
-    @_spoken
-    def resume(run_id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+    def resume(run_id: str, options: Options = None) -> dict[str, Any]:
         """Continue a run; options may add steps, epochs or minutes."""
         return dict(jobs.resume(run_id, options_of(options)))
 
-    @_spoken
-    def fork(
-        run_id: str, options: dict[str, Any] | None = None, corpus: str = "", file: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def fork(run_id: str, options: Options = None, corpus: str = "", file: Upload = None) -> dict[str, Any]:
         """A new run that continues from what this one has learned; options may change learning_rate, steps, label.
 
         With a corpus (a catalog key) or a file (an upload) it continues on that text.
@@ -218,17 +194,14 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         other = corpus_of(services, corpus, file, cleaning) if corpus or file else None
         return dict(jobs.fork(run_id, options_of(options), other))
 
-    @_spoken
     def retry(run_id: str) -> dict[str, Any]:
         """A new run with a failed one's settings, the one changed that made it fail."""
         return dict(jobs.retry(run_id))
 
-    @_spoken
     def queue() -> list[dict[str, Any]]:
         """What is running (position 0) and what waits, in its order."""
         return list(map(dict, jobs.queue_list()))
 
-    @_spoken
     def move(run_id: str, by: int) -> dict[str, Any]:
         """Move a waiting job by so many places; negative: towards the front of the queue."""
         return dict(jobs.move(run_id, whole_of(by, "by")))
@@ -237,28 +210,26 @@ def _training(services: Services) -> list[Callable[..., Any]]:
 
 
 def _writing(services: Services) -> list[Callable[..., Any]]:
-    @_spoken_stream
     def generate(
-        run_id: str, prompt: str = "", length: int = 500, options: dict[str, Any] | None = None
+        run_id: str, prompt: str = "", length: int = 500, options: Options = None
     ) -> Iterator[str | list[str]]:
         """The prompt and the text so far, as it grows; a list of them where options ask for several samples."""
-        run, config = services.store.get(run_id), sampling_of(length, options)
+        run, config = services.store.get(run_id), SampleConfig.from_dict({"length": length, **options_of(options)})
         for draft in services.serving.generate(run, text_of(prompt), config):
-            yield _told(draft, config)
+            yield _texts(draft, config)
 
-    @_spoken_stream
     def compare(
-        run_ids: list[str], prompt: str = "", length: int = 500, options: dict[str, Any] | None = None
+        run_ids: list[str], prompt: str = "", length: int = 500, options: Options = None
     ) -> Iterator[dict[str, Any]]:
         """The prompt and the text so far of each run, by run id, as they grow; lists of them for several samples."""
         ids = texts_of(run_ids, "run_ids")
         check_number(len(ids))
-        found, config = [services.store.get(run_id) for run_id in ids], sampling_of(length, options)
+        found = [services.store.get(run_id) for run_id in ids]
+        config = SampleConfig.from_dict({"length": length, **options_of(options)})
         for drafts in services.serving.compare(found, text_of(prompt), config):
-            yield {run_id: _told(draft, config) for run_id, draft in drafts.items()}
+            yield {run_id: _texts(draft, config) for run_id, draft in drafts.items()}
 
-    @_spoken
-    def next_tokens(run_id: str, text: str = "", options: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def next_tokens(run_id: str, text: str = "", options: Options = None) -> list[dict[str, Any]]:
         """Next-token probabilities after a text, the most likely first.
 
         Each has token, probability (as it would be drawn) and raw (the model's own, without temperature and the like).
@@ -275,24 +246,20 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
     return [generate, compare, next_tokens]
 
 
-def _told(draft: GeneratedText, config: SampleConfig) -> str | list[str]:
+def _texts(draft: GeneratedText, config: SampleConfig) -> str | list[str]:
     """Prompt and text of a draft, or why there is none; of several samples all."""
     texts = [one.error or one.prompt + one.text for one in draft.samples]
     return texts if config.samples > 1 else texts[0]
 
 
 def _exchange(services: Services) -> list[Callable[..., Any]]:
-    @_spoken
     def export(run_id: str, format: str = "zip") -> dict[str, Any]:
         """A run as a file: zip for this program, html for a page that writes offline, torch, udacity, onnx or html8."""
         run, kind = services.store.get(run_id), find_format(text_of(format, "format"))
         path = services.files.run(run, kind)
         return FileData(path=path, orig_name=Path(path).name).model_dump()
 
-    @_spoken
-    def import_run(
-        file: dict[str, Any], options: dict[str, Any] | None = None, characters: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def import_run(file: dict[str, Any], options: Options = None, characters: Upload = None) -> dict[str, Any]:
         """A new run made of a run's zip or a checkpoint; characters: a file that lists them, if it does not itself.
 
         Options: label, nonlinearity (of a plain RNN), corpus (a catalog key: the text to measure it on).
@@ -310,18 +277,5 @@ def _exchange(services: Services) -> list[Callable[..., Any]]:
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    return {
-        "run_id": run.run_id,
-        "label": run.label,
-        "arch": run.arch,
-        "level": run.level,
-        "corpus": run.corpus.get("name", ""),
-        "status": run.status,
-        "step": run.step,
-        "best_val_loss": run.best_val_loss,
-        "bits_per_char": run.bits_per_char(run.best_val_loss),
-        "seconds": run.seconds,
-        "num_parameters": run.num_parameters,
-        "shipped": run.shipped,
-        "imported": run.imported,
-    }
+    derived = {"corpus": run.corpus.get("name", ""), "bits_per_char": run.bits_per_char(run.best_val_loss)}
+    return {name: derived[name] if name in derived else getattr(run, name) for name in SUMMARY}

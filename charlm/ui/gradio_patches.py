@@ -1,7 +1,14 @@
-"""What gradio describes anew for every session, described once.
+"""What repairs gradio 6.31 from outside; tests/ui/test_gradio_patches.py fails where a repair is no longer needed.
 
-For each page, and for each call of a program, gradio 6.31 describes every component of the app: tens of milliseconds,
-and most of what a text that is written for a program would cost.
+- `slow_queue`: the queue looks for new events 1,000 times a second.
+- `describe_once`: every session describes all components again.
+- `page_head`: of a stylesheet that is given as `css=`, what stands in @supports and @container is dropped, and @media
+  reaches only what lies in the page's main part; so it goes into the head. There is also gradio_patches.js, which
+  slows down loading timers that never end.
+- `FONT_WEIGHTS`: of the fonts that gradio brings along, the half-bold ones, which it asks for by itself, hold three
+  letters of the alphabet.
+
+None has been reported upstream so far.
 """
 
 from typing import Any
@@ -9,9 +16,31 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import BlocksConfig
 
+from charlm.ui.html import asset
+
+FONT_WEIGHTS = (400, 700)
+# A training beside the page would lose a tenth of its time; these are the seconds that gradio takes on Windows.
+QUEUE_SLEEPS = {"sleep_when_free": 0.05, "progress_update_sleep_when_free": 0.1}
+
+
+def slow_queue(demo: gr.Blocks) -> None:
+    """Let an app's queue look for new events less often."""
+    for name, seconds in QUEUE_SLEEPS.items():
+        if hasattr(demo._queue, name):
+            setattr(demo._queue, name, seconds)
+
+
+def page_head() -> str:
+    """Stylesheet and scripts as head elements."""
+    script = asset("gradio_patches.js") + asset("lab.js")
+    return f"<style>\n{asset('lab.css')}\n</style>\n<script>\n{script}\n</script>"
+
 
 class Descriptions:
-    """Stands in the place of gradio's `config_for_block` once the app runs: its components do not change any more.
+    """Stands in the place of gradio's `config_for_block` once the app runs: its components no longer change.
+
+    For each page, and for each call of a program, gradio describes every component of the app: tens of milliseconds,
+    and most of what a text that is written for a program would cost.
 
     Args:
         demo: the app.
@@ -22,7 +51,7 @@ class Descriptions:
         self._known: dict[int, dict[str, Any]] = {}
 
     def __call__(self, _id: int, rendered_ids: list[int], block: Any, renderable: Any = None) -> dict[str, Any]:
-        """The description of a component; what a session changed of its own, or renders itself, is described anew."""
+        """The description of a component; what a session changed of its own, or renders itself, is described again."""
         own: Any = self._demo.blocks.get(_id)
         if not self._demo.is_running or renderable is not None or own is not block:
             return BlocksConfig.config_for_block(_id, rendered_ids, block, renderable)

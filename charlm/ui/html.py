@@ -5,10 +5,14 @@ Every function here takes plain text and returns HTML in which that text is esca
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.ext import Extension
+from markupsafe import Markup
 
 from charlm.analysis.plots import BASELINE_COLOUR, arch_colour
 from charlm.architectures import ARCH_NAMES
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
     import gradio as gr
 
 STATIC = Path(__file__).parent / "static"
+# How a page's own event is declared: no endpoint of its own; QUICK does not wait in the queue, but cannot toast either.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+QUICK: dict[str, Any] = {**QUIET, "queue": False}
 # What a newcomer may not know, explained where the word stands.
 TERMS = {
     "Validation loss": "How surprised the model is, on average, by each next token (a character, a word or a subword) "
@@ -43,13 +50,51 @@ def asset(name: str) -> str:
     return (STATIC / name).read_text(encoding="utf-8")
 
 
+class OneLine(Extension):
+    """Takes a template's line breaks and indentation away, which would otherwise become text of the page."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        """The template's source in one line."""
+        return "".join(line.strip() for line in source.splitlines())
+
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(STATIC.parent / "templates"),
+    extensions=[OneLine],
+    autoescape=True,
+    undefined=StrictUndefined,
+    auto_reload=False,
+)
+# What a template may call; these return markup in which the text is escaped.
+TEMPLATES.globals |= {
+    "action": lambda *args, **data: Markup(action(*args, **data)),
+    "arch_colour": arch_colour,
+    "swatch": lambda arch: Markup(swatch(arch)),
+    "term": lambda word: Markup(term(word)),
+}
+
+
+def render(name: str, /, **values: Any) -> str:
+    """A template of templates/ with these values in it.
+
+    Args:
+        name: the file's name without `.html`.
+        values: all that the template names. Text is escaped; a name that ends in `html` holds trusted markup, which the
+            template passes through `|safe`.
+
+    Raises:
+        jinja2.UndefinedError: the template names a value that is not given.
+    """
+    return TEMPLATES.get_template(f"{name}.html").render(values)
+
+
 @dataclass(frozen=True)
 class Shared:
-    """Components that cross tabs; made in demo.py before the tabs are.
+    """Components that cross tabs; made in app.py before the tabs are.
 
     `page.load` and `own.select` (`own` is the tab being built) say when to look for what is new. `corpus` holds
     {"key", "sha256", "name"} of the chosen text and outlives a reload. A tab that wants another one to act writes to
-    `compare` (JSON {"runs": [ids], "at": nonce}) or `watch` (JSON {"run": id, "at": nonce}), made by choice.request,
+    `compare` (JSON {"runs": [ids], "at": nonce}) or `watch` (JSON {"run": id, "at": nonce}), made by ranking.request,
     and to `tabs`; the other tab listens to their `.change`.
     """
 
@@ -75,14 +120,12 @@ def plot_data(plot: dict[str, Any]) -> Any:
 
 def heading(title: str, sentence: str = "") -> str:
     """A tab's finding and the sentence under it."""
-    under = f'<p class="lead">{escape(sentence)}</p>' if sentence else ""
-    return f'<h1 class="finding">{escape(title)}</h1>{under}'
+    return render("heading", title=title, sentence=sentence)
 
 
 def section(title: str, sentence: str = "") -> str:
     """A section's title and its grey line."""
-    under = f'<p class="hint">{escape(sentence)}</p>' if sentence else ""
-    return f'<h2 class="section">{escape(title)}</h2>{under}'
+    return render("section", title=title, sentence=sentence)
 
 
 def term(word: str) -> str:
@@ -100,17 +143,12 @@ def swatch(arch: str) -> str:
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
     """Big numbers over their names: (number, name)."""
-    items = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in pairs)
-    return f'<div class="facts">{items}</div>'
+    return render("facts", pairs=pairs)
 
 
 def number_rows(rows: Sequence[tuple[str, str, bool]]) -> str:
     """Name, value, whether it is the best of its row: hairlined lines with explanations."""
-    items = "".join(
-        f"<div><dt>{term(name)}</dt><dd{' class=best' if best else ''}>{escape(value)}</dd></div>"
-        for name, value, best in rows
-    )
-    return f'<dl class="numbers">{items}</dl>'
+    return render("numbers", rows=rows)
 
 
 @dataclass(frozen=True)
@@ -125,24 +163,17 @@ class Column:
     unit: str = ""
     text_html: str = ""
     note: str = ""
-    numbers: Sequence[tuple[str, str, bool]] = field(default_factory=tuple)
+    numbers: Sequence[tuple[str, str, bool]] = ()
 
 
 def column(one: Column) -> str:
     """A column's HTML."""
-    figure = f'<span class="figure"><b>{escape(one.figure)}</b> {term(one.unit)}</span>' if one.figure else ""
-    note = f'<p class="note">{escape(one.note)}</p>' if one.note else ""
-    return (
-        f'<section class="col" data-run="{escape(one.key)}" style="--c:{arch_colour(one.arch)}">'
-        f'<header><b>{escape(one.title)}</b><span class="sub">{escape(one.subtitle)}</span>{figure}</header>'
-        f'<div class="body"><div class="text">{one.text_html}</div>{note}</div>'
-        f"{number_rows(one.numbers) if one.numbers else '<div></div>'}</section>"
-    )
+    return render("column", one=one)
 
 
 def columns(many: Sequence[Column]) -> str:
     """Up to six columns side by side; on a phone they are swiped."""
-    return f'<div class="cols n{len(many)}">{"".join(column(one) for one in many)}</div>'
+    return render("columns", columns=many)
 
 
 def exact(text: str) -> str:
@@ -171,7 +202,7 @@ class Cell:
 
 
 def table(
-    head: Sequence[str], rows: Sequence[Sequence[Cell | str]], keep: Sequence[int] = (), **attributes: str
+    head: Sequence[str], rows: Sequence[Sequence[Cell | str]], keep: Sequence[int] = (), id: str = "", kind: str = ""
 ) -> str:
     """A hairlined table: first column left, others right.
 
@@ -179,53 +210,27 @@ def table(
         head: column names; those in TERMS explain themselves.
         rows: cells, plain strings are escaped.
         keep: the columns that a phone shows, by index; empty: all.
-        attributes: `id`, or `kind` as an extra class.
+        id: of the element; empty: none.
+        kind: an extra class.
     """
-    wide = [" class=wide" if keep and index not in keep else "" for index in range(len(head))]
-    top = "".join(f"<th{cls}>{term(name)}</th>" for cls, name in zip(wide, head, strict=True))
-    body = "".join(
-        "<tr>" + "".join(_cell(cell, cls) for cls, cell in zip(wide, row, strict=True)) + "</tr>" for row in rows
-    )
-    marks = f' id="{escape(attributes["id"])}"' if "id" in attributes else ""
-    return (
-        f'<table class="grid {escape(attributes.get("kind", ""))}"{marks}>'
-        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-    )
-
-
-def _cell(cell: Cell | str, cls: str) -> str:
-    if isinstance(cell, str):
-        cell = Cell(cell)
-    inner = cell.html or escape(cell.text)
-    return f"<td{cls}>{'<b>' + inner + '</b>' if cell.strong else inner}</td>"
+    return render("table", head=head, rows=rows, keep=keep, id=id, kind=kind)
 
 
 def bars(rows: Sequence[tuple[str, float, str, str]]) -> str:
     """Horizontal bars: (name, value, value as written, CSS colour or "" for grey), drawn in the given order."""
     top = max((value for _, value, _, _ in rows), default=1.0) or 1.0
-    items = "".join(
-        f"<div><span>{escape(name)}</span>"
-        f'<i style="--w:{100 * value / top:.2f}%;--c:{escape(colour or BASELINE_COLOUR)}"></i>'
-        f"<b>{escape(written)}</b></div>"
-        for name, value, written, colour in rows
-    )
-    return f'<div class="bars">{items}</div>'
+    return render("bars", rows=rows, top=top, grey=BASELINE_COLOUR)
 
 
 def notice(title: str, sentence: str, kind: Literal["empty", "error", "lost"] = "empty", action_html: str = "") -> str:
     """An empty, a failed or a disconnected state: what is so, and the next click."""
-    action = f"<p>{action_html}</p>" if action_html else ""
-    role = ' role="alert"' if kind == "error" else ""
-    return f'<div class="notice {kind}"{role}><b>{escape(title)}</b><p>{escape(sentence)}</p>{action}</div>'
+    return render("notice", title=title, sentence=sentence, kind=kind, action_html=action_html)
 
 
 def action(name: str, label: str, why: str = "", **data: str) -> str:
     """A text button whose click reaches Python through the element's `js_on_load` (see ACTIONS_JS); `why` on hover."""
-    hover = f' title="{escape(why)}"' if why else ""
-    if why and not any(map(str.isalpha, label)):  # a sign cannot be read out
-        hover += f' aria-label="{escape(why)}"'
-    attributes = "".join(f' data-{escape(key)}="{escape(value)}"' for key, value in data.items())
-    return f'<button type="button" class="act" data-act="{escape(name)}"{attributes}{hover}>{escape(label)}</button>'
+    is_sign = not any(map(str.isalpha, label))  # which cannot be read out
+    return render("action", name=name, label=label, why=why, data=data, is_sign=is_sign)
 
 
 # Sends {act, run, ...} of the clicked button to the element's "act" listener; a double click is meant once.

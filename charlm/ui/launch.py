@@ -6,9 +6,8 @@ import time
 
 from charlm.data.catalog import data_dir
 from charlm.errors import ConfigError
-from charlm.ui.app import build_demo
-from charlm.ui.services import open_lab
-from charlm.ui.theme import launch_options
+from charlm.ui.app import build_demo, launch_options
+from charlm.ui.services import open_app_services
 
 # The exit codes after a signal; SIGTERM ends a Space.
 EXITS = {signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -25,22 +24,22 @@ def main() -> int:
         The exit code: 143 after SIGTERM, 130 after Ctrl-C, 2 for a setting that is none.
     """
     try:
-        lab = open_lab()
+        served = open_app_services()
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    lab.begin()
+    served.begin()
     came: list[int] = []
     for number in EXITS:
         signal.signal(number, lambda number, _: came.append(number))
-    demo = build_demo(lab.services, data_dir())
-    demo.launch(prevent_thread_lock=True, **launch_options(lab.services))
-    lab.serving.warm_up_later(WARM_UP_AFTER)
+    demo = build_demo(served.services, data_dir())
+    demo.launch(prevent_thread_lock=True, **launch_options(served.services))
+    served.serving.warm_up_later(WARM_UP_AFTER)
     tidied = time.monotonic()
     while not came:
         time.sleep(LOOK_EVERY)
         if time.monotonic() - tidied > TIDY_EVERY:
-            lab.tidy()
+            served.tidy()
             tidied = time.monotonic()
-    lab.jobs.close()
+    served.jobs.close()
     return EXITS[signal.Signals(came[0])]

@@ -1,11 +1,21 @@
-"""All that a server works with, for one user or for the visitors of a public Space."""
+"""All that a server works with, for one user or for the visitors of a public Space.
+
+Files that a page may download, and those that were uploaded, lie in gradio's own cache, which clears itself.
+"""
 
 import ctypes
+import os
+import re
+import secrets
 import sys
+from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 from charlm.data.catalog import data_dir
 from charlm.data.text_store import sweep_texts
+from charlm.errors import CorpusError
+from charlm.formats.exports import Format
 from charlm.jobs.service import Jobs
 from charlm.public import VisitorJobs, VisitorRuns, VisitorServing
 from charlm.public.eviction import evict
@@ -13,9 +23,114 @@ from charlm.public.identity import asking, visitor_of
 from charlm.public.limits import Limits, Visitor, is_public
 from charlm.public.quotas import Quotas
 from charlm.public.services import Services
+from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving import Serving
-from charlm.ui.files import Files, VisitorFiles, cache_folder
+
+MOST_FILES = 20_000  # whose owner is remembered
+MOST_PATH = 4096  # characters
+
+
+def click_js(elem_id: str) -> str:
+    """Presses the hidden download button once its file is known, so that one click is enough."""
+    return f"() => setTimeout(() => document.getElementById('{elem_id}').click(), 60)"
+
+
+def cache_folder() -> Path:
+    """Where gradio keeps uploads and downloads."""
+    from gradio.utils import get_upload_folder
+
+    return Path(get_upload_folder()).resolve()
+
+
+def is_path(text: str) -> bool:
+    """Whether the file system could have such a path at all."""
+    try:
+        return b"\0" not in os.fsencode(text) and len(text) <= MOST_PATH
+    except UnicodeEncodeError:  # half a surrogate pair, as JSON may have it
+        return False
+
+
+class Files:
+    """The way to files in the cache; all belong to one user."""
+
+    def uploaded(self, given: Any) -> Path:
+        """The path of a file that came through gradio's own upload; nothing else is ever opened.
+
+        Args:
+            given: the path, as a page or a client says it.
+
+        Raises:
+            CorpusError: it is none.
+        """
+        if isinstance(given, str) and given and is_path(given):
+            path = Path(given).resolve()
+            if path.is_relative_to(cache_folder()) and path.is_file():
+                return path
+        raise CorpusError("the file is not an upload; send it with gradio_client's handle_file")
+
+    def fresh(self, name: str) -> Path:
+        """A new path whose last part is `name`, made safe."""
+        folder = cache_folder() / secrets.token_hex(16)
+        folder.mkdir(parents=True)
+        return folder / (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "file")
+
+    def text(self, name: str, text: str) -> str:
+        """Write a text file that the page may download; its path."""
+        path = self.fresh(name)
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    def run(self, run: Run, kind: Format) -> str:
+        """A run in one of its formats as a file that the page may download; its path."""
+        path = self.fresh(f"{run.run_id}{kind.suffix}")
+        kind.write(run, path)
+        return str(path)
+
+
+class VisitorFiles(Files):
+    """The same where strangers share the server: each has only files of their own.
+
+    Args:
+        who: asks at every call.
+        quotas: count the downloads.
+    """
+
+    def __init__(self, who: Any, quotas: Quotas) -> None:
+        self._who, self._quotas = who, quotas
+        self._owners: OrderedDict[str, set[str]] = OrderedDict()  # visitors' keys by path
+
+    def own(self, path: str, visitor: Visitor) -> None:
+        """The file is this visitor's, too; the same content may have been uploaded by others."""
+        self._owners.setdefault(str(Path(path).resolve()), set()).add(visitor.key)
+        while len(self._owners) > MOST_FILES:
+            self._owners.popitem(last=False)
+
+    def is_own(self, path: str, visitor: Visitor | None) -> bool:
+        """Whether it is a file of this visitor."""
+        if visitor is None or not is_path(path):
+            return False
+        return visitor.key in self._owners.get(str(Path(path).resolve()), ())
+
+    def uploaded(self, given: Any) -> Path:
+        """As for one user, and it is the visitor's own."""
+        path = super().uploaded(given)
+        if not self.is_own(str(path), self._who()):
+            raise CorpusError("the file is no upload of yours; upload it here first")
+        return path
+
+    def fresh(self, name: str) -> Path:
+        """As for one user, for the visitor to download.
+
+        Raises:
+            LimitError: so many were made within the hour.
+        """
+        if (visitor := self._who()) is not None:
+            self._quotas.take("download", visitor)
+        path = super().fresh(name)
+        if visitor is not None:
+            self.own(str(path), visitor)
+        return path
 
 
 def give_back() -> None:
@@ -47,7 +162,7 @@ def owner() -> str:
     return visitor.key if visitor else ""
 
 
-class Lab:
+class AppServices:
     """A server's runs, trainings and models; all belongs to one user.
 
     Attributes:
@@ -76,7 +191,7 @@ class Lab:
         give_back()
 
 
-class PublicLab(Lab):
+class PublicAppServices(AppServices):
     """The same for strangers: each meets own and shipped runs only, within the table of limits."""
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -97,10 +212,10 @@ class PublicLab(Lab):
         evict(self.store, data_dir(), cache_folder(), self._most_bytes)
 
 
-def open_lab() -> Lab:
+def open_app_services() -> AppServices:
     """The one that CHARLM_PUBLIC and SPACE_ID ask for.
 
     Raises:
         ConfigError: a variable of the environment holds nothing that makes sense.
     """
-    return PublicLab() if is_public() else Lab()
+    return PublicAppServices() if is_public() else AppServices()

@@ -1,99 +1,84 @@
-"""The job strip of every tab: what runs, how far, one number per trainer, time left, Pause and Stop."""
+"""The status bar of every tab: what runs, how far, one number per model, time left, Pause and Stop.
 
+It also holds the page's clock: one question a tick, for all that is to be kept up to date.
+"""
+
+import json
 import logging
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import gradio as gr
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from charlm.errors import CharLMError
 from charlm.public.limits import Limits
 from charlm.public.services import Services
 from charlm.ui import formatting
 from charlm.ui.formatting import count
-from charlm.ui.html import action, asset, swatch
+from charlm.ui.html import asset, render
+from charlm.ui.train import live as train_live
+from charlm.ui.train.live import Watches
 from charlm.ui.train.view import mark
 
-# Asked for every few seconds only: the server has to look through all runs for it.
-LEFT_JS = """
-let seen = null, asked = 0;
-window.charlmParts.left = {
-  ask: () => {
-    if (Date.now() - asked < 5000) return null;
-    asked = Date.now();
-    return { seen };
-  },
-  take: (told) => {
-    seen = told.mark;
-    if (told.html !== undefined) element.innerHTML = told.html;
-  },
-};
-window.addEventListener('charlm:job', () => { asked = 0; });
-"""
-OTHERWISE = "Larger models and longer texts: on your own machine, or in a Space of your own."
-
-
-def left_html(limits: Limits, left: Mapping[str, Any]) -> str:
-    """The line: minutes, runs and generations."""
-    minutes = f"<b>{left['minutes']:g}</b> of {limits.day_minutes:g} minutes of training today"
-    if left["set_aside"]:
-        minutes += f", {left['set_aside']:g} set aside for what trains now"
-    runs = f"<b>{left['runs']}</b> of {count(limits.runs, 'run')} to keep"
-    texts = f"<b>{left['texts']}</b> of {count(limits.texts_a_minute, 'generation')} this minute"
-    return (
-        '<p class="left-line">A public Space, shared with others. '
-        f"Left for you: {minutes} · {runs} · {texts}. {escape(OTHERWISE)}</p>"
-    )
+# Beginnings of a running job's messages that matter more than the time left.
+NEWS = ("stopping", "preparing", "working", "waiting")
+VERBS = {"running": "Pause", "paused": "Resume"}
+COMPLAINT_SECONDS = 4.0  # a refusal can be read before the next tick takes its place
+PATH = "/gradio_api/pulse"  # gradio's prefix: whatever stands before the server lets it through
+# Seconds until a page asks again: while something is at work, and otherwise.
+LIVE_SECONDS, IDLE_SECONDS = 1.0, 3.0
+# While something is at work, all pages together ask no more often a second, as long as none waits longer than this.
+ASKS, SLOWEST_SECONDS = 3.0, 5.0
+COUNTED_SECONDS = 10.0  # what is taken into account when the pages are counted
+LONGEST = 1 << 16  # bytes of a question
 
 
 def left_state(services: Services, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What a page needs that shows the line with the mark `seen`: nothing new, or the line."""
+    """What a visitor may still use, for a page that has the line with the mark `seen`: nothing new, or the line."""
     assert services.limits is not None
     html = left_html(services.limits, services.jobs.left())
     now = mark(html)
     return {"mark": now} if now == asked.get("seen") else {"mark": now, "html": html}
 
 
+def left_html(limits: Limits, left: Mapping[str, Any]) -> str:
+    """The line: minutes, runs and generations."""
+    runs, texts = count(limits.runs, "run"), count(limits.texts_a_minute, "generation")
+    return render("left", limits=limits, left=left, runs=runs, texts=texts)
+
+
 def build_left(services: Services) -> None:
     """The line, where there are limits; call inside the page, after the tabs."""
     if services.limits is not None:
-        gr.HTML("", elem_id="left", js_on_load=LEFT_JS, apply_default_css=False)
+        gr.HTML("", elem_id="left", js_on_load=asset("left.js"), apply_default_css=False)
 
 
-STRIP_JS = asset("strip.js")
-# Beginnings of a running job's messages that matter more than the time left.
-NEWS = ("stopping", "preparing", "working", "waiting")
-VERBS = {"running": "Pause", "queued": "", "paused": "Resume"}
-COMPLAINT_SECONDS = 4.0  # a refusal can be read before the next tick takes its place
+def status_bar_html(job: Mapping[str, Any] | None, complaint: str = "", interrupted: Sequence[Any] = ()) -> str:
+    """The status bar.
 
-
-def strip_html(job: Mapping[str, Any] | None, complaint: str = "", interrupted: Sequence[Any] = ()) -> str:
-    """The strip for `Jobs.current()`; without a job it offers what was interrupted, or is empty: the page moves up."""
+    Args:
+        job: `Jobs.current()`.
+        complaint: why a button's order was refused.
+        interrupted: without a job, runs that are offered for resuming; without them it is empty, and the page moves up.
+    """
     if job is not None:
-        return _strip(job, live_values(job, complaint))
-    told = f"<span>{escape(complaint)}</span>" if complaint else _offer(interrupted) if interrupted else ""
-    return f'<div class="job told"><div class="line">{told}</div><div class="bar"></div></div>' if told else ""
-
-
-def _offer(runs: Sequence[Any]) -> str:
-    """What was at work when the server ended, to go on with or to leave."""
-    first, reached = runs[0], max(runs, key=lambda run: run.step)
-    total = f" of {formatting.whole(reached.total_steps)}" if reached.total_steps else ""
-    place = f'<span class="wide"> at step {formatting.whole(reached.step)}{total}</span>'
-    if len(runs) == 1:
-        said = f"<b>{escape(first.label)}</b> was interrupted{place}"
-    elif first.group and {run.group for run in runs} == {first.group}:
-        corpus = escape(str(first.corpus.get("name", "a text")))
-        said = f'<b>Race</b><span class="wide"> on {corpus}</span> was interrupted{place}'
-    else:
-        said = f"<b>{len(runs)} runs</b> were interrupted"
-    acts = action("resume-interrupted", "Resume") + action("dismiss", "Not now")
-    return f'<span class="said">{said}</span><span class="buttons">{acts}</span>'
+        return _job_html(job, live_values(job, complaint))
+    if not complaint and not interrupted:
+        return ""
+    reached = max(interrupted, key=lambda run: run.step, default=None)
+    place = {"step": formatting.whole(reached and reached.step), "total": _total(reached and reached.total_steps)}
+    groups = {run.group for run in interrupted}
+    is_race = len(groups) == 1 and any(groups)
+    return render("no_job", complaint=complaint, runs=interrupted, is_race=is_race, **place)
 
 
 def live_values(job: Mapping[str, Any], complaint: str = "") -> list[str]:
-    """What changes all the time, in the order in which it stands in the strip; the bar's share is the last."""
+    """What changes all the time, in the order in which it stands in the status bar; the bar's share is the last."""
     share = min(max(float(job.get("progress") or 0.0), 0.0), 1.0)
     if job.get("resting"):
         return [complaint or str(job["message"]) + _others(job), f"{share:.4f}"]
@@ -102,76 +87,40 @@ def live_values(job: Mapping[str, Any], complaint: str = "") -> list[str]:
     return [step, percent, *losses, complaint or _time_left(job), f"{share:.4f}"]
 
 
-def _strip(job: Mapping[str, Any], values: Sequence[str]) -> str:
-    """The strip with these values in it; a page puts newer ones into the same places."""
-    *told, left = map(_live, values[:-1])
-    share, resting = escape(values[-1]), job.get("resting")
-    what = f"<b>{escape(str(job['title']))}</b>" if resting else _what(job, *told[:2]) + _trainers(job, told[2:])
-    return (
-        f'<div class="job{" resting" if resting else ""}" data-status="{escape(str(job["status"]))}">'
-        f'<div class="line"><i class="pulse"></i>{what}'
-        '<span class="lost-line" hidden>Training goes on, reconnecting…</span>'
-        f'<span class="left">{left}</span>{_buttons(job)}</div>'
-        '<div class="bar" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="1" '
-        f'aria-valuenow="{share}"><i style="transform:scaleX({share})"></i></div></div>'
-    )
+def _job_html(job: Mapping[str, Any], values: Sequence[str]) -> str:
+    """The status bar with these values in it; a page puts newer ones into the same places."""
+    is_pausable = job.get("pausable", True) and not job.get("resting")
+    verb = VERBS.get(str(job["status"]), "") if is_pausable else ""
+    run, total = str(job["run_ids"][0]) if job.get("run_ids") else "", _total(job.get("total_steps"))
+    return render("status_bar", job=job, values=values, measured=_measured(job), total=total, verb=verb, run=run)
 
 
-def _live(value: str) -> str:
-    return f"<span data-live>{escape(value)}</span>"
-
-
-def _what(job: Mapping[str, Any], step: str, percent: str) -> str:
-    """Kind, corpus and step; on a phone the kind and a percentage."""
-    total = f" of {formatting.whole(job['total_steps'])}" if job.get("total_steps") else ""
-    return (
-        f'<span><b>{escape(str(job["title"]))}</b> <span class="wide">on {escape(str(job["corpus"]))}</span></span>'
-        f'<span class="wide">step <b>{step}</b>{total}</span><span class="narrow">{percent}</span>'
-    )
+def _total(steps: int | None) -> str:
+    return formatting.whole(steps) if steps else ""
 
 
 def _measured(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [trainer for trainer in job.get("runs", ()) if trainer.get("best_val_loss") is not None]
 
 
-def _trainers(job: Mapping[str, Any], losses: Sequence[str]) -> str:
-    """A swatch and the best validation loss of each model in training."""
-    if not losses:
-        return ""
-    shown = "".join(
-        f'<span title="{escape(str(trainer["label"]))}">{swatch(trainer["arch"])}{loss}</span>'
-        for trainer, loss in zip(_measured(job), losses, strict=True)
-    )
-    return f'<span class="racers wide">{shown}</span><span class="wide far">best validation loss</span>'
-
-
 def _time_left(job: Mapping[str, Any]) -> str:
     """Why it stands still, or how long it will take."""
-    message = str(job.get("message") or "")
+    message, seconds = str(job.get("message") or ""), job.get("eta_seconds")
     if job["status"] != "running":
         return (message or str(job["status"])) + _others(job)
     if message.startswith(NEWS):
         return message + _others(job)
-    seconds = job.get("eta_seconds")
     return (f"{formatting.duration(seconds)} left" if seconds is not None else "measuring") + _others(job)
 
 
 def _others(job: Mapping[str, Any]) -> str:
-    """The jobs that the strip has no room for."""
+    """The jobs that the status bar has no room for."""
     beside = f" · {job['beside']} more at work" if job.get("beside") else ""
     return beside + (f" · {job['queued']} waiting" if job.get("queued") else "")
 
 
-def _buttons(job: Mapping[str, Any]) -> str:
-    run = str(job["run_ids"][0]) if job.get("run_ids") else ""
-    pausable = job.get("pausable", True) and not job.get("resting")
-    verb = "" if not pausable else VERBS.get(str(job["status"]), "")
-    toggle = action(verb.lower(), verb, run=run) if verb else ""
-    return f'<span class="buttons">{toggle}{action("stop", "Stop", run=run)}</span>'
-
-
-def strip_state(services: Services, seen: Any = None, complaint: str = "") -> dict[str, Any]:
-    """What a page needs that has the strip with the mark `seen`: its values, or the whole of it.
+def status_bar_state(services: Services, seen: Any = None, complaint: str = "") -> dict[str, Any]:
+    """What a page needs that has the status bar with the mark `seen`: its values, or the whole of it.
 
     Returns:
         `values`, as `live_values`. With another mark also `mark`, `html`, and for those who listen to the job: `live`,
@@ -181,22 +130,16 @@ def strip_state(services: Services, seen: Any = None, complaint: str = "") -> di
     interrupted = () if job else services.jobs.interrupted()
     values = live_values(job, complaint) if job else []
     state = [job["status"], *job["run_ids"], job.get("queued", 0), job.get("beside", 0)] if job else []
-    blank = _strip(job, [""] * len(values)) if job else strip_html(None, complaint, interrupted)
-    now = mark([blank, state])
+    html = status_bar_html(job, complaint, interrupted)
+    now = mark([_job_html(job, [""] * len(values)) if job else html, state])
     if now == seen:
         return {"values": values}
-    ids = list(job["run_ids"]) if job else []
-    whole = {
-        "html": strip_html(job, complaint, interrupted),
-        "live": job is not None,
-        "state": mark(state),
-        "run_ids": ids,
-    }
-    return {"values": values, "mark": now, **whole}
+    told = {"html": html, "live": job is not None, "state": mark(state), "run_ids": list(job["run_ids"]) if job else []}
+    return {"values": values, "mark": now, **told}
 
 
 def _obey(jobs: Any, act: Any, run_id: str) -> None:
-    """What the strip's buttons do; any other word does nothing."""
+    """What the buttons do; any other word does nothing."""
     if act in ("pause", "resume", "stop"):
         {"pause": jobs.pause, "resume": jobs.resume, "stop": jobs.stop_job}[act](run_id)
     elif act == "resume-interrupted":
@@ -205,11 +148,11 @@ def _obey(jobs: Any, act: Any, run_id: str) -> None:
         jobs.dismiss_interrupted()
 
 
-def build(services: Services, pulse: Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]) -> gr.HTML:
-    """The strip; it stands before the tabs and asks `pulse` once a tick for the whole page."""
+def build(services: Services, answer: Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]) -> gr.HTML:
+    """The status bar; it stands before the tabs and asks `answer` once a tick for the whole page."""
 
     async def poll(asked: Any = None) -> dict[str, Any]:
-        return await pulse(asked if isinstance(asked, dict) else {})
+        return await answer(asked if isinstance(asked, dict) else {})
 
     def control_job(order: Any = None) -> dict[str, Any]:
         order = order if isinstance(order, dict) else {}
@@ -217,10 +160,86 @@ def build(services: Services, pulse: Callable[[Mapping[str, Any]], Awaitable[dic
         try:
             _obey(services.jobs, order.get("act"), str(order.get("run", "")))
         except CharLMError as error:
-            logging.getLogger(__name__).info("the strip's %s was refused: %s", order.get("act"), error)
+            logging.getLogger(__name__).info("the status bar's %s was refused: %s", order.get("act"), error)
             complaint = str(error)
-        return {"strip": strip_state(services, None, complaint), "wait": COMPLAINT_SECONDS if complaint else 1.0}
+        state = status_bar_state(services, None, complaint)
+        return {"strip": state, "wait": COMPLAINT_SECONDS if complaint else 1.0}
 
-    return gr.HTML(
-        "", elem_id="strip", js_on_load=STRIP_JS, server_functions=[poll, control_job], apply_default_css=False
-    )
+    functions, script = [poll, control_job], asset("strip.js")
+    return gr.HTML("", elem_id="strip", js_on_load=script, server_functions=functions, apply_default_css=False)
+
+
+class PollEndpoint:
+    """Answers the pages' questions.
+
+    Args:
+        services: for the status bar.
+        watches: for the Train tab.
+    """
+
+    def __init__(self, services: Services, watches: Watches) -> None:
+        self.services, self.watches = services, watches
+        self._asked: deque[tuple[float, float]] = deque()  # when, and how long that page was told to wait
+
+    async def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """What is new in the status bar and, if asked for, on the Train tab and in the line of limits.
+
+        Returns:
+            `strip`, `train` and `left`, and `wait`: the seconds until the page may ask again.
+        """
+        told: dict[str, Any] = {"strip": status_bar_state(self.services, asked.get("strip"))}
+        live = bool(self.services.jobs.queue())
+        if isinstance(train := asked.get("train"), dict):
+            view = await self.watches.own().view(train_live.wishes(train))
+            told["train"] = train_live.answer(view, train)
+            live = live or bool(view.active)
+        if isinstance(left := asked.get("left"), dict) and self.services.limits is not None:
+            told["left"] = left_state(self.services, left)
+        return {**told, "wait": self._wait(time.monotonic()) if live else IDLE_SECONDS}
+
+    def _wait(self, now: float) -> float:
+        """Seconds until this page may ask again; the more pages there are, the longer."""
+        while self._asked and self._asked[0][0] < now - COUNTED_SECONDS:
+            self._asked.popleft()
+        pages = sum(wait for _, wait in self._asked) / COUNTED_SECONDS
+        wait = round(min(max(pages / ASKS, LIVE_SECONDS), SLOWEST_SECONDS), 1)
+        self._asked.append((now, wait))
+        return wait
+
+
+class PollRoute:
+    """The route's ASGI application; the app it is part of has the status bar, and that the function to ask."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = scope["app"]
+        if app.auth is not None or app.auth_dependency is not None:
+            response = Response(status_code=401)  # gradio's own way knows who may ask
+        else:
+            response = await self._answer(app.get_blocks(), receive)
+        await response(scope, receive, send)
+
+    async def _answer(self, blocks: Any, receive: Receive) -> Response:
+        asked = await _question(receive)
+        if asked is None:
+            return Response(status_code=400)
+        bar = next(block for block in blocks.blocks.values() if block.elem_id == "strip")
+        told = json.dumps(await bar.poll(asked), ensure_ascii=False, separators=(",", ":"))
+        return Response(told.encode("utf-8", "replace"), media_type="application/json")
+
+
+async def _question(receive: Receive) -> Any:
+    """The JSON in a request's body; None for what is none, or too long."""
+    body, more = b"", True
+    while more and len(body) <= LONGEST:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    try:
+        return json.loads(body) if not more else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def route() -> Route:
+    """For `demo.launch(app_kwargs={"routes": [..]})`; a page that does not find it asks gradio's way."""
+    return Route(PATH, PollRoute(), methods=["POST"])

@@ -1,16 +1,27 @@
-"""One sentence that says who won and by how much, and one that says how far it may be trusted."""
+"""One sentence that says who won and by how much, one that says how far it may be trusted, and the n-gram baselines."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from html import escape
+from typing import TYPE_CHECKING, Any
 
+from charlm.analysis.plots import Level, arch_colour
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES
 from charlm.ui.formatting import MISSING, bits, count, listed, percent, whole
+from charlm.ui.html import bars, notice
+
+if TYPE_CHECKING:
+    from charlm.analysis.baselines import Baselines
 
 TIE = 0.005  # bits per character: less is nothing
 SMALL = 0.05
 AT_WORK = ("queued", "running", "paused")
+BASELINES = "N-gram baselines"
+HINT = (
+    "Bits per character on the held-out text. An n-gram knows only the n − 1 {unit} before, and counts what followed "
+    "them in the training text (Kneser-Ney). A model matches the highest n-gram whose loss it reaches."
+)
 
 
 def names(runs: Sequence[Any]) -> list[str]:
@@ -39,12 +50,12 @@ def loss_unit(runs: Sequence[Any]) -> tuple[str, list[float]]:
     return "bits per character", [run.bits_per_char(1.0) or math.nan for run in runs]
 
 
-def verdict(runs: Sequence[Any], worth: str = "") -> tuple[str, str]:
+def verdict(runs: Sequence[Any], matched: str = "") -> tuple[str, str]:
     """The Compare tab's heading and the line under it, from what was measured in training.
 
     Args:
-        runs: which.
-        worth: a sentence that says where they stand on the n-gram ladder, if that is known.
+        runs: those compared.
+        matched: what `matched_orders` says of them, if the baselines are known.
     """
     if not runs:
         return "Which model writes best?", "Choose one to six models below, then press Generate."
@@ -53,11 +64,11 @@ def verdict(runs: Sequence[Any], worth: str = "") -> tuple[str, str]:
     if not ranked:
         return "No loss has been measured yet.", _how_to_measure(runs)
     if len(ranked) == 1:
-        return _alone(ranked[0], worth)
-    judged = [run for _, _, run in ranked]
-    if not same_text(judged):
+        return _alone(ranked[0], matched)
+    validated = [run for _, _, run in ranked]
+    if not same_text(validated):
         return _not_fair(ranked)
-    reasons = [_ground(judged), _size_of_lead(ranked), worth, _fairness(judged), flattery(judged)]
+    reasons = [_ground(validated), _size_of_lead(ranked), matched, _fairness(validated), flattery(validated)]
     return _winner(ranked), " ".join(reasons).replace("  ", " ").strip()
 
 
@@ -72,18 +83,18 @@ def same_text(runs: Sequence[Any]) -> bool:
     return len({(run.corpus.get("sha256"), run.corpus.get("val_chars")) for run in runs}) == 1
 
 
-def _alone(entry: tuple[Any, str, Any], worth: str) -> tuple[str, str]:
+def _alone(entry: tuple[Any, str, Any], matched: str) -> tuple[str, str]:
     cost, name, run = entry
     guess = _uniform_bits(run)
     against = f" Guessing every character equally likely would cost {bits(guess)}." if guess else ""
-    told = [f"{_ground([run])}{against}", worth, flattery([run]), "Add a second model to compare."]
-    return f"{name} needs {bits(cost)} bits per character.", " ".join(filter(None, told))
+    sentences = [f"{_ground([run])}{against}", matched, flattery([run]), "Add a second model to compare."]
+    return f"{name} needs {bits(cost)} bits per character.", " ".join(filter(None, sentences))
 
 
 def _not_fair(ranked: Sequence[tuple[Any, str, Any]]) -> tuple[str, str]:
     costs = listed([f"{name} {bits(cost)} on {run.corpus.get('name') or MISSING}" for cost, name, run in ranked])
     return (
-        "They read different texts: their losses are no contest.",
+        "They read different texts, so their losses cannot be compared.",
         f"Bits per character, each on its own held-out text: {costs}. Choose models of one corpus for a fair ranking.",
     )
 
@@ -174,3 +185,74 @@ def _uniform_bits(run: Any) -> float | None:
         return None
     distinct = run.corpus.get("distinct") or 0
     return math.log2(distinct) if distinct > 1 else None
+
+
+def levels(baselines: "Baselines | None") -> list[Level]:
+    """The lines a loss plot gets: the best n-gram and xz."""
+    if baselines is None:
+        return []
+    return [Level("best n-gram", min(baselines.orders)), Level("xz", baselines.xz)]
+
+
+def networks(runs: Sequence[Any], called: Sequence[str]) -> list[tuple[str, float]]:
+    """The runs that are no n-grams themselves, by name, with their losses in nats per token."""
+    known = [(name, run) for run, name in zip(runs, called, strict=True) if run.best_val_loss is not None]
+    return [(name, run.best_val_loss) for name, run in known if not run.model_config.is_counted]
+
+
+def matched_orders(baselines: "Baselines | None", models: Sequence[tuple[str, float]]) -> str:
+    """`LSTM and GRU match a 6-gram, RNN a 5-gram.`; empty as long as nothing is known.
+
+    Args:
+        baselines: of the models' text.
+        models: names with losses, nats per token.
+    """
+    if baselines is None or not models:
+        return ""
+    groups: dict[int, list[str]] = {}
+    for name, loss in sorted(models, key=lambda one: one[1]):
+        groups.setdefault(baselines.matched_order(loss), []).append(name)
+    highest, sentences = len(baselines.orders), []
+    if better := groups.pop(highest, []):
+        best = f"; the best is the {baselines.best}-gram" if baselines.best < highest else ""
+        verb = "is" if len(better) == 1 else "are"
+        sentences.append(f"{listed(better)} {verb} better than every n-gram up to {highest}{best}.")
+    worse = groups.pop(0, [])
+    matches = [(listed(group), f"{'an' if order in (8, 11) else 'a'} {order}-gram") for order, group in groups.items()]
+    if matches:
+        verb = "matches" if len(next(iter(groups.values()))) == 1 else "match"
+        (first, order), *others = matches
+        sentences.append(", ".join([f"{first} {verb} {order}", *(f"{name} {other}" for name, other in others)]) + ".")
+    if worse:
+        sentences.append(f"{listed(worse)} {'does' if len(worse) == 1 else 'do'} not match a 1-gram yet.")
+    return " ".join(sentences)
+
+
+def baselines_title(matched: str) -> str:
+    """The fold's title, with what `matched_orders` says if that is known."""
+    return f"{BASELINES}: {matched.rstrip('.')}" if matched else BASELINES
+
+
+def baselines_html(baselines: "Baselines | None", coming: bool, runs: Sequence[Any], called: Sequence[str]) -> str:
+    """All baselines as bars, with the models' in colour.
+
+    Args:
+        baselines: of all runs; None: not known, or not one for all.
+        coming: they are being measured.
+        runs: whose losses stand among them.
+        called: their names.
+    """
+    if coming and baselines is None:
+        return notice("Counting n-grams…", "The baselines come in a few seconds.")
+    if baselines is None:
+        why = "Models that read one text in the same way share baselines, if it is still here and some of it held out."
+        return notice("No baselines.", why)
+    rows = [("Uniform", baselines.uniform, ""), ("gzip", baselines.gzip, ""), ("xz", baselines.xz, "")]
+    rows += [(f"{order}-gram", loss, "") for order, loss in enumerate(baselines.orders, 1)]
+    named = [(name, run) for run, name in zip(runs, called, strict=True) if run.best_val_loss is not None]
+    rows += [(name, run.best_val_loss, arch_colour(run.arch)) for name, run in named]
+    drawn = [(name, (cost := baselines.bits(loss)), bits(cost), colour) for name, loss, colour in rows]
+    drawn.sort(key=lambda row: -round(row[1], 2))  # of equals the lower order first
+    part = "" if baselines.whole else " Of this long text only the last part was counted."
+    unit = "characters" if baselines.tokens_per_char == 1.0 else "tokens"
+    return f'<p class="hint">{escape(HINT.format(unit=unit) + part)}</p>{bars(drawn)}'

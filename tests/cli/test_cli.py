@@ -359,7 +359,7 @@ def test_a_run_is_forked_trimmed_and_forked_again(run_id: str, capsys: pytest.Ca
     assert "nothing to fix" in refusal(capsys, "retry", run_id)
 
 
-def test_a_failed_run_is_tried_again_with_its_mend(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_run_is_tried_again_with_its_fix(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     spoil(Path(os.environ["CHARLM_RUNS"]) / run_id / "run.json", status="failed", mend={"learning_rate": 0.004})
     assert answer(capsys, "runs", "show", run_id)["mend"] == {"learning_rate": 0.004}
     assert main(["retry", run_id]) == 0

@@ -45,7 +45,7 @@ def services(places: Path) -> Iterator[Any]:
     from charlm.public.services import Services
     from charlm.runs.store import RunStore
     from charlm.serving import Serving
-    from charlm.ui.files import Files
+    from charlm.ui.services import Files
 
     store = RunStore()
     jobs = Jobs(store)
@@ -59,8 +59,7 @@ def services(places: Path) -> Iterator[Any]:
 def server(services: Any, chromium_path: str) -> Iterator[str]:
     """The address of the running app."""
     from charlm.data.catalog import data_dir
-    from charlm.ui.app import build_demo
-    from charlm.ui.theme import launch_options
+    from charlm.ui.app import build_demo, launch_options
 
     demo = build_demo(services, data_dir())
     _, address, _ = demo.launch(**launch_options(), server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)

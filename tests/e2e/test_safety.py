@@ -106,9 +106,8 @@ def restarted(places: Path, chromium_path: str) -> Iterator[Any]:
     from charlm.public.services import Services
     from charlm.runs.store import RunStore
     from charlm.serving import Serving
-    from charlm.ui.app import build_demo
-    from charlm.ui.files import Files
-    from charlm.ui.theme import launch_options
+    from charlm.ui.app import build_demo, launch_options
+    from charlm.ui.services import Files
 
     store = RunStore(places / "restarted")
     first = Jobs(store)

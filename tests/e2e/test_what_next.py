@@ -1,4 +1,4 @@
-"""Texts that go on, and the panel What next?: stepping through a text, and another token put into it."""
+"""Texts that go on, and next-token probabilities: stepping through a text, and another token put into it."""
 
 import contextlib
 from collections.abc import Iterator

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from bench.start import chromium, first_byte, free_port
-from charlm.ui.theme import SESSIONS
+from charlm.ui.app import SESSIONS
 from tests.patience import patience, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent

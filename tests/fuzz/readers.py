@@ -17,7 +17,7 @@ import torch
 
 from charlm import files
 from charlm.analysis.baselines import Baselines
-from charlm.cli.report import facts_of, row_of
+from charlm.cli.runs import facts_of, row_of
 from charlm.config import CorpusConfig, ModelConfig
 from charlm.data.corpus import read_corpus, table_columns
 from charlm.data.dataset import corpus_cut, dataset_of
@@ -38,12 +38,11 @@ from charlm.ui.compare.ranking import ranking_csv, ranking_table
 from charlm.ui.compare.tab import run_choices
 from charlm.ui.compare.view import resting_columns
 from charlm.ui.corpus.texts import Upload, keep_upload, open_upload, pasted_text
-from charlm.ui.files import Files as Uploads
-from charlm.ui.live import Watch
 from charlm.ui.runs.details import details
 from charlm.ui.runs.listing import runs_heading, runs_table, trash_html
-from charlm.ui.status_bar import strip_html
-from charlm.ui.train.live import answer, figure
+from charlm.ui.services import Files as Uploads
+from charlm.ui.status_bar import status_bar_html
+from charlm.ui.train.live import Watch, answer, figure
 from charlm.ui.verdict import verdict
 from tests.attacks.make import Payload, real_run
 from tests.fuzz.foreign import checkpoints, read_foreign, torch_saved
@@ -145,7 +144,7 @@ def show(ground: Ground, store: RunStore, run_id: str) -> None:
     ):
         drawn.encode()
     ranking_csv(runs).encode(), resting_columns(runs, {}).encode(), trash_html(runs).encode()
-    strip_html(None, interrupted=runs), run_choices(runs)
+    status_bar_html(None, interrupted=runs), run_choices(runs)
     run = store.get(run_id)
     details(run, [run.run_id]).encode()
     json.dumps([facts_of(run), row_of(run), run.metrics(), run.samples()], allow_nan=False).encode()

@@ -19,7 +19,7 @@ from charlm.public.quotas import Quotas
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving import GeneratedText, Serving
-from charlm.ui.services import PublicLab
+from charlm.ui.services import PublicAppServices
 from tests.patience import patience
 from tests.tiny_runs import begin, settings, small_corpus, store_in, trained, wait_for
 
@@ -169,7 +169,7 @@ def test_a_state_that_would_be_too_large_is_refused_at_the_door(place: Callable[
 
 def test_a_public_space_trains_one_at_a_time_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARLM_AT_ONCE", "8")
-    lab = PublicLab()
+    lab = PublicAppServices()
     assert lab.jobs.at_once == lab.services.jobs.at_once == 1
     with pytest.raises(LimitError, match="1 training at once"):
         lab.services.jobs.set_at_once(2)

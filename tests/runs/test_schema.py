@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charlm.cli.report import facts_of, row_of
+from charlm.cli.runs import facts_of, row_of
 from charlm.errors import CheckpointError
 from charlm.runs.run import Run
 from charlm.runs.schema import LINES, NO_PROGRESS, STATUSES, progress_of, tidied

@@ -10,10 +10,8 @@ from gradio_client import handle_file
 from charlm.jobs.service import Jobs
 from charlm.public.services import Services
 from charlm.serving import NgramBaselines, Serving
-from charlm.ui.app import build_demo
-from charlm.ui.files import Files
-from charlm.ui.services import PublicLab
-from charlm.ui.theme import launch_options
+from charlm.ui.app import build_demo, launch_options
+from charlm.ui.services import Files, PublicAppServices
 from tests.patience import client, patience
 from tests.tiny_runs import TEXT, store_in, wait_for
 
@@ -25,25 +23,25 @@ def no_ladders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicLab]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicAppServices]:
     folder = tmp_path_factory.mktemp("public")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHARLM_RUNS", str(folder / "runs"))
         patch.setenv("CHARLM_DATA", str(folder / "data"))
-        made = PublicLab()
+        made = PublicAppServices()
     made.begin()
     yield made
     made.jobs.close(seconds=patience(30))
 
 
 @pytest.fixture(scope="session")
-def public_demo(lab: PublicLab, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def public_demo(lab: PublicAppServices, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The page of the public Space, with all its events."""
     return build_demo(lab.services, tmp_path_factory.mktemp("secret"))
 
 
 @pytest.fixture(scope="session")
-def address(lab: PublicLab, public_demo: Any) -> Iterator[str]:
+def address(lab: PublicAppServices, public_demo: Any) -> Iterator[str]:
     options = {**launch_options(lab.services), "server_name": "127.0.0.1", "quiet": True}
     _, url, _ = public_demo.launch(prevent_thread_lock=True, **options)
     yield url.rstrip("/")
@@ -64,7 +62,7 @@ def pets(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def idle(lab: PublicLab) -> Iterator[None]:
+def idle(lab: PublicAppServices) -> Iterator[None]:
     """Nothing trains when the test is over."""
     yield
     for run_id in [run_id for job in lab.jobs.queue() for run_id in job]:

@@ -1,4 +1,4 @@
-"""The n-gram ladder in words, lines and bars."""
+"""The n-gram baselines in words, lines and bars."""
 
 import math
 from types import SimpleNamespace
@@ -8,8 +8,7 @@ import pytest
 
 from charlm.analysis.baselines import Baselines
 from charlm.analysis.plots import arch_colour
-from charlm.ui import baselines
-from charlm.ui.verdict import verdict
+from charlm.ui.verdict import baselines_html, levels, matched_orders, networks, verdict
 
 KNOWN = Baselines(uniform=4.0, gzip=2.9, xz=1.5, orders=(3.0, 2.0, 1.0, 1.1), tokens_per_char=1.0, whole=True)
 
@@ -30,50 +29,50 @@ def bits_per_char(loss: float | None) -> float | None:
 
 @pytest.mark.parametrize(
     ("losses", "said"),
-    [({"LSTM": 2.0}, "LSTM is worth a 2-gram."),
-     ({"LSTM": 1.5, "GRU": 1.9, "RNN": 2.5}, "LSTM and GRU are worth a 2-gram, RNN a 1-gram."),
+    [({"LSTM": 2.0}, "LSTM matches a 2-gram."),
+     ({"LSTM": 1.5, "GRU": 1.9, "RNN": 2.5}, "LSTM and GRU match a 2-gram, RNN a 1-gram."),
      ({"LSTM": 0.9}, "LSTM is better than every n-gram up to 4; the best is the 3-gram."),
      ({"RNN": 3.5, "LSTM": 0.9, "GRU": 0.8},
-      "GRU and LSTM are better than every n-gram up to 4; the best is the 3-gram. RNN is not worth a 1-gram yet."),
+      "GRU and LSTM are better than every n-gram up to 4; the best is the 3-gram. RNN does not match a 1-gram yet."),
      ({}, "")],
 )  # fmt: skip
 def test_what_models_are_worth(losses: dict[str, float], said: str) -> None:
-    assert baselines.sentence(KNOWN, list(losses.items())) == said
-    assert baselines.sentence(None, list(losses.items())) == ""
+    assert matched_orders(KNOWN, list(losses.items())) == said
+    assert matched_orders(None, list(losses.items())) == ""
 
 
 def test_an_eight_gram_has_its_article() -> None:
     long = Baselines(4.0, 2.9, 1.5, tuple(3.0 - place / 5 for place in range(12)), 1.0, True)
-    assert baselines.sentence(long, [("LSTM", 1.6)]) == "LSTM is worth an 8-gram."
+    assert matched_orders(long, [("LSTM", 1.6)]) == "LSTM matches an 8-gram."
 
 
 def test_ngrams_are_not_told_what_they_are_worth() -> None:
     runs = [run("ngram", 1.2), run("lstm", 1.3), run("gru", None)]
-    assert baselines.networks(runs, ["n-gram", "LSTM", "GRU"]) == [("LSTM", 1.3)]
+    assert networks(runs, ["n-gram", "LSTM", "GRU"]) == [("LSTM", 1.3)]
 
 
 def test_the_bars_are_in_order_and_escaped() -> None:
-    shown = baselines.ladder_html(KNOWN, False, [run("lstm", 1.7), run("rnn", None)], ["<b>", "RNN"])
+    shown = baselines_html(KNOWN, False, [run("lstm", 1.7), run("rnn", None)], ["<b>", "RNN"])
     names = ("Uniform", "1-gram", "gzip", "2-gram", "&lt;b&gt;", "xz", "4-gram", "3-gram<")
     places = [shown.rindex(name) for name in names]
     assert places == sorted(places) and arch_colour("lstm") in shown and "<b>" not in shown.replace("<b>", "", 9)
     assert "RNN" not in shown and "n − 1 characters" in shown and "last part" not in shown
     part = Baselines(4.0, 2.9, 1.5, (3.0,), 0.2, False)
-    told = baselines.ladder_html(part, False, [], [])
+    told = baselines_html(part, False, [], [])
     assert "n − 1 tokens" in told and "only the last part was counted" in told and ">1.15<" in told
 
 
 def test_without_a_ladder_it_says_so() -> None:
-    assert "in a few seconds" in baselines.ladder_html(None, True, [], [])
-    assert "No ladder." in baselines.ladder_html(None, False, [], [])
-    assert baselines.levels(None) == []
-    assert [(one.name, one.value) for one in baselines.levels(KNOWN)] == [("best n-gram", 1.0), ("xz", 1.5)]
+    assert "in a few seconds" in baselines_html(None, True, [], [])
+    assert "No baselines." in baselines_html(None, False, [], [])
+    assert levels(None) == []
+    assert [(one.name, one.value) for one in levels(KNOWN)] == [("best n-gram", 1.0), ("xz", 1.5)]
 
 
 def test_the_verdict_says_what_they_are_worth_and_that_counting_is_no_training() -> None:
-    _, told = verdict([run("lstm", 1.3), run("gru", 1.4)], "LSTM and GRU are worth a 2-gram.")
-    assert "worth a 2-gram. All saw the same 12 batches." in told
-    assert "worth a 2-gram." in verdict([run("lstm", 1.3)], "LSTM is worth a 2-gram.")[1]
+    _, told = verdict([run("lstm", 1.3), run("gru", 1.4)], "LSTM and GRU match a 2-gram.")
+    assert "match a 2-gram. All saw the same 12 batches." in told
+    assert "matches a 2-gram." in verdict([run("lstm", 1.3)], "LSTM matches a 2-gram.")[1]
     _, told = verdict([run("lstm", 1.3), run("ngram", 1.1, step=3)])
     assert told.endswith("The n-gram counted the text once.")
     _, told = verdict([run("lstm", 1.3), run("gru", 1.4), run("ngram", 1.1, step=3)])

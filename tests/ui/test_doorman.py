@@ -12,8 +12,7 @@ from charlm.public.identity import HEADER
 from charlm.public.limits import Limits
 from charlm.public.middleware import ALLOWED, MULTIPART, PublicMiddleware
 from charlm.public.quotas import Quotas
-from charlm.ui.files import VisitorFiles
-from charlm.ui.services import who
+from charlm.ui.services import VisitorFiles, who
 from tests.ui.strangers import file_data
 from tests.ui.waiting import finished
 

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from charlm.public.limits import Visitor
-from charlm.ui.files import cache_folder
-from charlm.ui.services import PublicLab
+from charlm.ui.services import PublicAppServices, cache_folder
 from tests.patience import patience
 from tests.ui.doors import forged, paths
 from tests.ui.strangers import SOON, TRACES, Bare, stranger
@@ -53,7 +52,7 @@ def opened(hook: Opened) -> Iterator[set[str]]:
 
 
 @pytest.fixture(scope="session")
-def hidden(lab: PublicLab, address: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def hidden(lab: PublicAppServices, address: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Files with SECRET in them: another's upload, download and run, a link to one elsewhere; and the data folder."""
     cache = cache_folder()
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "key.txt"

@@ -17,9 +17,8 @@ from gradio_client.exceptions import AppError
 from charlm.jobs.service import Jobs
 from charlm.public.services import Services
 from charlm.serving import Serving
-from charlm.ui.app import build_demo
-from charlm.ui.files import Files
-from charlm.ui.theme import launch_options
+from charlm.ui.app import build_demo, launch_options
+from charlm.ui.services import Files
 from tests.patience import client as patient_client
 from tests.patience import patience
 from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for

@@ -11,7 +11,7 @@ import pytest
 from charlm.config import SampleConfig
 from charlm.ui.compare.form import control_values
 from charlm.ui.corpus.texts import keep_upload, pasted_text
-from charlm.ui.services import PublicLab
+from charlm.ui.services import PublicAppServices
 from tests.tiny_runs import wait_for
 from tests.ui.strangers import SOON, TRACES, Bare, at_once, file_data, stranger
 
@@ -37,7 +37,7 @@ IDS = (
 
 
 @pytest.fixture(scope="module")
-def victim(lab: PublicLab, address: str) -> Iterator[dict[str, Any]]:
+def victim(lab: PublicAppServices, address: str) -> Iterator[dict[str, Any]]:
     """Somebody's runs: one that is kept, one in the trash, and their text."""
     one = stranger(address)
     text = f"The {SECRET} sat on the mat. " * 40
@@ -73,7 +73,7 @@ def assert_quiet(said: str, victim: dict[str, Any], sent: Any) -> None:
         assert run_id in sent_text or run_id not in said, (run_id, sent)
 
 
-def unchanged(lab: PublicLab, victim: dict[str, Any]) -> bool:
+def unchanged(lab: PublicAppServices, victim: dict[str, Any]) -> bool:
     """Whether both of the victim's runs are as they were."""
     kept = lab.store.get(victim["kept"])
     trashed = {run.run_id for run in lab.store.trashed()}
@@ -90,7 +90,7 @@ def garbage(victim: dict[str, Any]) -> list[Any]:
 
 
 def test_no_event_answers_garbage_with_anothers_things(
-    lab: PublicLab,
+    lab: PublicAppServices,
     address: str,
     public_demo: Any,
     victim: dict[str, Any],
@@ -110,7 +110,7 @@ def test_no_event_answers_garbage_with_anothers_things(
 
 
 def test_no_button_of_anothers_run_works(
-    lab: PublicLab, address: str, public_demo: Any, victim: dict[str, Any], idle: None
+    lab: PublicAppServices, address: str, public_demo: Any, victim: dict[str, Any], idle: None
 ) -> None:
     listeners = [index for index, one in public_demo.fns.items() if any(name == "act" for _, name in one.targets)]
     assert len(listeners) >= 4
@@ -124,14 +124,14 @@ def test_no_button_of_anothers_run_works(
 
 
 def test_no_text_of_anothers_model_is_changed_or_gone_on_with(
-    lab: PublicLab, address: str, public_demo: Any, victim: dict[str, Any]
+    lab: PublicAppServices, address: str, public_demo: Any, victim: dict[str, Any]
 ) -> None:
     kept, texts = victim["kept"], {victim["kept"]: [["The", " mat"]], "sherlock-rnn": [["The", " mat"]]}
     order = {"run": kept, "sample": 0, "place": 1, "token": 3, "texts": texts}
     [index] = [index for index, one in public_demo.fns.items() if any(name == "take" for _, name in one.targets)]
     for wrong in ({}, {"run": "sherlock-rnn"}, {"sample": 9}, {"token": 10**9}, {"place": -1}, {"texts": "x"}):
         for ids in ([kept], ["sherlock-rnn"]):
-            inputs = [ids, *control_values(SampleConfig(length=20))]
+            inputs = [ids, *control_values(SampleConfig(length=20)).values()]
             assert_quiet(ask(stranger(address), index, inputs, {**order, **wrong}), victim, [ids, order])
     said = ask(stranger(address), index, [["sherlock-rnn"], *inputs[1:]], {**order, "run": "sherlock-rnn"})
     assert "sherlock-rnn" in said and "Nothing was written" not in said

@@ -1,11 +1,18 @@
-"""Sessions share the descriptions of components, and only those that are the same for all."""
+"""What repairs gradio does so, and is still needed: with a gradio that needs it no longer a test here fails."""
+
+import re
+from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
 from gradio.blocks import BlocksConfig
 from gradio.state_holder import SessionState
+from gradio.themes.utils.fonts import LocalFont
 
-from charlm.ui.gradio_patches import describe_once
+from charlm.ui.gradio_patches import FONT_WEIGHTS, QUEUE_SLEEPS, describe_once, page_head, slow_queue
+
+FRONTEND = Path(gr.__file__).parent / "templates" / "frontend"
 
 
 @pytest.fixture
@@ -50,3 +57,46 @@ def test_while_it_is_built_nothing_is_remembered(demo: gr.Blocks) -> None:
     block.label = "Later"
     demo.is_running = True
     assert SessionState(demo).config_values[block._id]["props"]["label"] == "Later"
+
+
+def test_a_session_would_describe_all_components_again(demo: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    described: list[int] = []
+    with gr.Blocks() as plain:
+        gr.Textbox("one")
+    plain.is_running = True
+    describe = BlocksConfig.config_for_block
+
+    def counted(_id: int, *given: Any) -> Any:
+        described.append(_id)
+        return describe(_id, *given)
+
+    monkeypatch.setattr(BlocksConfig, "config_for_block", staticmethod(counted))
+    SessionState(plain), SessionState(plain)
+    assert len(described) == 2 * len(set(described)) > 0, "gradio shares descriptions by itself: drop describe_once"
+
+
+def test_gradios_queue_would_look_for_events_without_rest() -> None:
+    with gr.Blocks() as plain:
+        pass
+    queue = plain.queue()._queue
+    for name, seconds in QUEUE_SLEEPS.items():
+        assert getattr(queue, name) < seconds, f"gradio's own {name} is long enough: drop slow_queue"
+    slow_queue(plain)
+    assert {name: getattr(queue, name) for name in QUEUE_SLEEPS} == QUEUE_SLEEPS
+
+
+def test_gradios_half_bold_fonts_lack_most_letters() -> None:
+    sizes = {
+        weight: (FRONTEND / "static" / "fonts" / "IBMPlexSans" / f"IBMPlexSans-{weight}.woff2").stat().st_size
+        for weight in ("Regular", "SemiBold", "Bold")
+    }
+    assert sizes["SemiBold"] < 0.5 * sizes["Bold"], "the half-bold font is whole: 600 may be used"
+    assert 600 in LocalFont("IBM Plex Sans").weights and 600 not in FONT_WEIGHTS
+
+
+def test_gradios_loading_timers_ask_for_every_frame() -> None:
+    """The code that gradio_patches.js recognises by its words is still in gradio's scripts."""
+    timer = re.compile(r"=>\{[^{}]{0,40}\(performance\.now\(\)-[^{}]{1,12}\)/1e3\)[^{}]{0,40}\(\)\}")
+    found = [path for path in FRONTEND.rglob("*.js") if timer.search(path.read_text(encoding="utf-8"))]
+    assert found, "gradio's timers look otherwise: gradio_patches.js does nothing"
+    assert "requestAnimationFrame" in page_head() and "@media" in page_head()

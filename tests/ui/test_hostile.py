@@ -13,7 +13,7 @@ import pytest
 from charlm.public.limits import Limits
 from charlm.public.visitor import MOST_SCORERS
 from charlm.serving import Serving
-from charlm.ui.services import PublicLab
+from charlm.ui.services import PublicAppServices
 from tests.patience import patience
 from tests.tiny_runs import spoil, wait_for
 from tests.ui.strangers import LONG, SHIPPED, SOON, Bare, at_once, stranger
@@ -24,7 +24,7 @@ CONTINUED: tuple[tuple[Any, ...], ...] = (("resume",), ("fork", "", None))
 
 
 @pytest.fixture
-def failed(lab: PublicLab, address: str) -> Iterator[tuple[Bare, str, Path]]:
+def failed(lab: PublicAppServices, address: str) -> Iterator[tuple[Bare, str, Path]]:
     """A visitor, and a run of theirs whose run.json says whatever they like, as one that was brought along may."""
     one = stranger(address)
     run_id = one.predict("train", "sherlock", None, "rnn", SOON)["run_id"]
@@ -59,7 +59,7 @@ def test_a_visitor_holds_so_many_open_requests(address: str) -> None:
     wait_for(lambda: greedy.get("config").status_code == 200, "for the streams to end")
 
 
-def test_starts_in_the_same_instant_are_counted(lab: PublicLab, address: str, idle: None) -> None:
+def test_starts_in_the_same_instant_are_counted(lab: PublicAppServices, address: str, idle: None) -> None:
     one = stranger(address)
     said = at_once(lambda _: one.call("train", "sherlock", None, "rnn", LONG), 8)
     begun = [answer[0]["run_id"] for event, answer in said if event == "complete"]
@@ -68,7 +68,7 @@ def test_starts_in_the_same_instant_are_counted(lab: PublicLab, address: str, id
     assert one.predict("limits")["left"]["minutes"] >= 0
 
 
-def test_deleting_and_starting_again_ends(lab: PublicLab, address: str, idle: None) -> None:
+def test_deleting_and_starting_again_ends(lab: PublicAppServices, address: str, idle: None) -> None:
     one, begun = stranger(address), 0
     for _ in range(LIMITS.starts_an_hour + 1):
         event, answer = one.call("train", "sherlock", None, "rnn", {**SOON, "steps": 1, "eval_every": 1})
@@ -97,7 +97,7 @@ def test_what_is_huge_is_refused_in_a_sentence(name: str, inputs: list[Any], wor
 
 @pytest.mark.parametrize("minutes", ["abc", float("nan"), float("inf"), -5, [5], {"a": 1}, "5", True])
 def test_no_odd_number_of_minutes_buys_time(
-    minutes: Any, lab: PublicLab, failed: tuple[Bare, str, Path], idle: None
+    minutes: Any, lab: PublicAppServices, failed: tuple[Bare, str, Path], idle: None
 ) -> None:
     one, run_id, _ = failed
     for name, *rest in CONTINUED:
@@ -136,7 +136,7 @@ def test_a_run_that_is_too_wide_for_this_place_does_not_go_on(
     assert "batch_size times seq_len" in one.refused(name, run_id, {"steps": 5}, *rest)
 
 
-def test_a_new_run_belongs_to_who_made_it(lab: PublicLab) -> None:
+def test_a_new_run_belongs_to_who_made_it(lab: PublicAppServices) -> None:
     """Not to whom a description that was brought along names."""
     source = lab.store.get("sherlock-rnn")
     run = lab.store.create({**source.info, "owner": "victim"}, source.tokenizer())
@@ -167,7 +167,7 @@ def test_scoring_in_parallel_is_one_at_a_time(address: str, monkeypatch: pytest.
     assert set(together) == {1}
 
 
-def test_downloads_are_counted(lab: PublicLab, address: str) -> None:
+def test_downloads_are_counted(lab: PublicAppServices, address: str) -> None:
     from charlm.errors import LimitError
     from charlm.public.identity import asking
     from charlm.public.limits import Visitor

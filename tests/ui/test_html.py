@@ -1,10 +1,12 @@
 """Numbers as they are written, and HTML that never takes a user's text for markup."""
 
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from html import escape, unescape
 from typing import Any
 
+import jinja2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,6 +84,24 @@ def test_days_are_told_as_people_tell_them() -> None:
 )
 def test_text_of_users_is_never_markup(html: str) -> None:
     assert "<img" not in html and 'onerror=alert(1)>"' not in html
+
+
+TEMPLATES = sorted((ui_html.STATIC.parent / "templates").glob("*.html"))
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_templates_trust_only_what_is_named_html(path: Any) -> None:
+    source = path.read_text(encoding="utf-8")
+    trusted = re.findall(r"([\w.]+)\s*\|\s*safe", source)
+    assert all(re.fullmatch(r"(.*[._])?html", name) for name in trusted)
+    assert len(trusted) == source.count("safe") and "autoescape" not in source
+
+
+def test_a_template_escapes_what_it_is_given_and_misses_nothing() -> None:
+    html = ui_html.render("notice", title=EVIL, sentence="", kind="empty", action_html="<b>go</b>")
+    assert "&lt;img src=x onerror=alert(1)&gt;&#34;&#39;&amp;" in html and "<b>go</b>" in html and "\n" not in html
+    with pytest.raises(jinja2.UndefinedError):
+        ui_html.render("notice", title="", sentence="", kind="empty")
 
 
 @given(st.text(), st.text(), st.data())

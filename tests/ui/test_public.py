@@ -14,7 +14,7 @@ from gradio_client.exceptions import AppError
 from charlm.config import ModelConfig
 from charlm.public.identity import COOKIE
 from charlm.public.limits import Limits
-from charlm.ui.services import PublicLab
+from charlm.ui.services import PublicAppServices
 from tests.patience import patience
 from tests.tiny_runs import TEXT, wait_for
 from tests.ui.strangers import LONG, SHIPPED, SOON, Bare, file_data, stranger
@@ -109,13 +109,15 @@ def test_the_eleventh_text_of_a_minute_has_to_wait(visit: Any) -> None:
     assert other.predict("sherlock-rnn", "", 2, {}, api_name="/generate") is not None
 
 
-def test_a_run_without_an_end_ends_with_the_visitors_minutes(visit: Any, pets: Any, lab: PublicLab, idle: None) -> None:
+def test_a_run_without_an_end_ends_with_the_visitors_minutes(
+    visit: Any, pets: Any, lab: PublicAppServices, idle: None
+) -> None:
     run_id = visit().predict("", pets, "rnn", {**SOON, "steps": 0, "epochs": 1e5}, api_name="/train")["run_id"]
     train = lab.store.get(run_id).train_config
     assert train.minutes == 5 and train.steps == 2000
 
 
-def test_minutes_of_the_day_are_counted(visit: Any, pets: Any, lab: PublicLab, idle: None) -> None:
+def test_minutes_of_the_day_are_counted(visit: Any, pets: Any, lab: PublicAppServices, idle: None) -> None:
     client = visit()
     assert client.predict(api_name="/limits")["left"] == {"texts": 10, "minutes": 15, "set_aside": 0, "runs": 3}
     ids = [run["run_id"] for run in client.predict("", pets, ["lstm", "gru", "rnn"], SOON, api_name="/race")]
@@ -196,9 +198,9 @@ def test_an_upload_is_its_visitors_own(address: str, idle: None) -> None:
 
 def test_presets_are_cut_down_to_what_is_allowed() -> None:
     from charlm.presets import PRESETS
-    from charlm.ui.train.form import NAMES, preset_values
+    from charlm.ui.train.form import preset_values
 
     for preset in PRESETS:
-        values = dict(zip(NAMES, preset_values(preset, Limits()), strict=True))
+        values = preset_values(preset, Limits())
         assert values["hidden_size"] <= Limits().hidden_size and values["steps"] <= 2000
         ModelConfig.from_dict({name: value for name, value in values.items() if name in ModelConfig.names()})

@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import gradio as gr
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -13,11 +12,11 @@ from starlette.testclient import TestClient
 from charlm.jobs.service import Jobs
 from charlm.public.services import Services
 from charlm.serving import Serving
-from charlm.ui import live
-from charlm.ui.app import QUEUE_SLEEPS
-from charlm.ui.files import Files
-from charlm.ui.live import Pulse, Watches
-from charlm.ui.theme import launch_options
+from charlm.ui import status_bar
+from charlm.ui.app import launch_options
+from charlm.ui.services import Files
+from charlm.ui.status_bar import PollEndpoint
+from charlm.ui.train.live import Watches
 from tests.tiny_runs import store_in
 
 
@@ -25,7 +24,7 @@ from tests.tiny_runs import store_in
 def test_many_pages_ask_no_more_often_than_a_few(pages: int, expected: float, tmp_path: Path) -> None:
     store = store_in(tmp_path)
     services = Services(store, Jobs(store), Serving(store), Files())
-    clock = Pulse(services, Watches(services))
+    clock = PollEndpoint(services, Watches(services))
     due = [(place / pages, place) for place in range(pages)]
     waits: list[float] = []
     while due[0][0] < 60:
@@ -34,7 +33,7 @@ def test_many_pages_ask_no_more_often_than_a_few(pages: int, expected: float, tm
         heapq.heappush(due, (now + wait, place))
         waits += [wait] if now > 40 else []
     assert sum(waits) / len(waits) == pytest.approx(expected, rel=0.1)
-    assert max(waits) <= live.SLOWEST_SECONDS and min(waits) >= live.LIVE_SECONDS
+    assert max(waits) <= status_bar.SLOWEST_SECONDS and min(waits) >= status_bar.LIVE_SECONDS
 
 
 async def echo(asked: Any) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def client(auth: Any = None) -> TestClient:
 
 
 def test_the_route_asks_the_strip() -> None:
-    answer = client().post(live.PATH, json={"strip": "ö"})
+    answer = client().post(status_bar.PATH, json={"strip": "ö"})
     assert answer.json() == {"asked": {"strip": "ö"}} and answer.content == '{"asked":{"strip":"ö"}}'.encode()
 
 
@@ -59,15 +58,9 @@ def test_the_route_asks_the_strip() -> None:
     ("body", "status"), [(b"{", 400), (b"", 400), (b"[" * 50_000, 400), (b"0" * 1_000_000, 400), (b"\xff", 400)]
 )
 def test_what_is_no_question_is_refused(body: bytes, status: int) -> None:
-    assert client().post(live.PATH, content=body).status_code == status
+    assert client().post(status_bar.PATH, content=body).status_code == status
 
 
 def test_a_page_behind_a_login_takes_gradios_way() -> None:
-    assert client(auth={"name": "word"}).post(live.PATH, json={}).status_code == 401
-    assert client().get(live.PATH).status_code == 405
-
-
-def test_gradios_queue_has_the_sleeps_that_are_lengthened() -> None:
-    with gr.Blocks() as demo:
-        pass
-    assert all(hasattr(demo.queue()._queue, name) for name in QUEUE_SLEEPS)
+    assert client(auth={"name": "word"}).post(status_bar.PATH, json={}).status_code == 401
+    assert client().get(status_bar.PATH).status_code == 405

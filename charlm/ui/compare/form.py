@@ -1,4 +1,4 @@
-"""Where Compare's texts are asked for: prompt, Generate, Go on, Stop, the settings, and another token put somewhere."""
+"""Where Compare's texts are asked for: prompt, models, settings, Generate, Go on, Stop, and the next-token panel."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,14 +9,16 @@ import gradio as gr
 
 from charlm.config import SampleConfig, escape, escape_lines, unescape_lines
 from charlm.errors import CharLMError, ConfigError
+from charlm.files import parsed
 from charlm.presets import SAMPLE_PRESETS
 from charlm.public.services import Services
 from charlm.serving import GeneratedText
+from charlm.tokenizers.characters import called, visible_line
 from charlm.ui.api import whole_of
-from charlm.ui.compare.ranking import found_runs
-from charlm.ui.compare.view import check_room, gone_on, still, stream_columns, texts_in
+from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
+from charlm.ui.compare.view import check_room, gone_on, resting_columns, still, stream_columns, texts_in
 from charlm.ui.formatting import count
-from charlm.ui.html import toast
+from charlm.ui.html import QUICK, QUIET, asset, toast
 
 # How far the controls reach; the command line and the endpoints take the config's whole range. Low, high, step.
 SLIDERS: dict[str, tuple[float, float, float]] = {
@@ -29,17 +31,52 @@ SLIDERS: dict[str, tuple[float, float, float]] = {
     "beams": (1, 8, 1),
     "samples": (1, 8, 1),
 }
+SWITCHES = ("greedy", "allow_unk")
+NAMES = (*(name for name in SampleConfig.names() if name not in SWITCHES), *SWITCHES)  # so that rows are of one height
 LABELS = {"top_k": "Top-k", "top_p": "Top-p", "min_p": "Min-p", "stop": "Stop before", "allow_unk": "Unknown words"}
 SHOWN_STOP = 16  # characters of a stop string in the title
+FIRST_PRESET = next(iter(SAMPLE_PRESETS))
+WRITING = 64  # pages in which texts are written at the same time; a page takes a thread only when it is handed new text
+NEXT_TOKENS = 12  # shown at each place
+MOST_SETTINGS = 1 << 14  # characters of the settings a page sends
+FINE = 10_000  # probabilities go to the page in so many parts
+Given = Mapping[Any, Any]  # components' values
+Changes = dict[Any, Any]  # the same, as a handler returns them
+Drafts = Callable[[list[Any], SampleConfig], Iterator[Mapping[str, GeneratedText]]]
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """The fold, its preset picker and its controls in the order of SampleConfig's fields."""
+class Controls:
+    """Compare's controls, and the columns in which the texts appear.
 
+    Attributes:
+        settings: a control for every field of SampleConfig, by name.
+        fold: around the settings; its title states them.
+        present: hidden; what stands in the columns, when Go on asks for it.
+        how: hidden; the settings as JSON, for the next-token panel.
+        next: the panel.
+    """
+
+    prompt: gr.Textbox
+    models: gr.Dropdown
+    generate: gr.Button
+    stop: gr.Button
+    more: gr.Button
     fold: gr.Accordion
     preset: gr.Radio
-    controls: tuple[Any, ...]
+    settings: Mapping[str, Any]
+    columns: gr.HTML
+    present: gr.Textbox
+    how: gr.Textbox
+    next: gr.HTML
+
+    def config(self, given: Given) -> SampleConfig:
+        """The settings among the components' values."""
+        return sample_config({name: given[control] for name, control in self.settings.items()})
+
+    def show(self, config: SampleConfig) -> Changes:
+        """What puts a config into the settings."""
+        return {self.settings[name]: value for name, value in control_values(config).items()}
 
 
 def settings_title(config: SampleConfig, unit: str = "character") -> str:
@@ -59,7 +96,7 @@ def _choice(config: SampleConfig) -> list[str]:
     if config.beams > 1:
         return [f"beam search, {config.beams} beams"]
     if config.greedy:
-        return ["greedy: always the likeliest"]
+        return ["greedy: always the most likely"]
     cuts = {"top-k": config.top_k, "top-p": config.top_p if config.top_p < 1 else 0, "min-p": config.min_p}
     return [f"temperature {config.temperature:g}", *(f"{name} {value:g}" for name, value in cuts.items() if value)]
 
@@ -69,201 +106,163 @@ def _cut(stop: str) -> str:
     return shown if len(shown) <= SHOWN_STOP else f"{shown[: SHOWN_STOP - 1]}…"
 
 
-def sample_config(values: Sequence[Any]) -> SampleConfig:
-    """The controls' values, in field order, as a checked config.
+def sample_config(values: Mapping[str, Any]) -> SampleConfig:
+    """The controls' values, by name, as a checked config.
 
     Raises:
         ConfigError: a value is out of range, or a field was emptied.
     """
-    given = dict(zip(SampleConfig.names(), values, strict=True))
-    return SampleConfig(**{**given, "stop": unescape_lines(str(given["stop"] or ""))})
+    return SampleConfig(**{**values, "stop": unescape_lines(str(values["stop"] or ""))})
 
 
-def preset_values(name: str) -> tuple[str, tuple[Any, ...]]:
-    """A preset's prompt and its value for every control."""
+def control_values(config: SampleConfig) -> dict[str, Any]:
+    """What each control shows for these settings, in the order in which they stand."""
+    values = {**config.to_dict(), "stop": escape_lines(config.stop)}
+    return {name: values[name] for name in NAMES}
+
+
+def sample_preset(name: str) -> tuple[str, SampleConfig]:
+    """A preset's prompt and its settings."""
     chosen = dict(SAMPLE_PRESETS[name])
-    prompt = chosen.pop("prompt", "")
-    return prompt, control_values(SampleConfig(**chosen))
+    return chosen.pop("prompt", ""), SampleConfig(**chosen)
 
 
-def control_values(config: SampleConfig) -> tuple[Any, ...]:
-    """What each control shows for these settings."""
-    return tuple({**config.to_dict(), "stop": escape_lines(config.stop)}.values())
+def build(services: Services, runs: Sequence[Any], chosen: Sequence[Any]) -> Controls:
+    """The controls, the columns under them and the next-token panel; call inside the tab.
 
-
-def build() -> Sampling:
-    """The fold with the presets and a control for every field of SampleConfig."""
-    first = next(iter(SAMPLE_PRESETS))
-    _, values = preset_values(first)
-    with gr.Accordion(
-        settings_title(sample_config(values)), open=False, elem_id="compare-sampling", elem_classes="fold"
-    ) as fold:
+    Args:
+        services: for the panel.
+        runs: all that there are.
+        chosen: those to compare at first.
+    """
+    text, config = sample_preset(FIRST_PRESET)
+    present = gr.Textbox(visible="hidden", elem_id="compare-present")
+    how = gr.Textbox(json.dumps(SampleConfig().to_dict()), visible="hidden", elem_id="compare-how")
+    with gr.Row(elem_id="compare-bar", elem_classes="bar-line"):
+        prompt = gr.Textbox(
+            text, label="Prompt", lines=1, max_lines=4, max_length=2000, elem_id="compare-prompt", scale=5,
+            placeholder="Empty works too", html_attributes=gr.InputHTMLAttributes(spellcheck=False),
+        )  # fmt: skip
+        models = gr.Dropdown(
+            run_choices(comparable(runs)), value=[run.run_id for run in chosen], multiselect=True, max_choices=MOST,
+            label="Models", elem_id="compare-models", scale=6,
+        )  # fmt: skip
+        generate = gr.Button("Generate", variant="primary", elem_id="compare-generate", scale=0, min_width=120)
+        stop = gr.Button("Stop", elem_id="compare-stop", visible=False, scale=0, min_width=120)
+        more = gr.Button("Go on", elem_id="compare-more", visible=False, scale=0, min_width=90)
+    title = settings_title(config)
+    with gr.Accordion(title, open=False, elem_id="compare-sampling", elem_classes="fold") as fold:
         preset = gr.Radio(
-            list(SAMPLE_PRESETS),
-            value=first,
-            label="Preset",
-            info="Fills prompt and settings",
-            elem_id="compare-preset",
-            elem_classes="segmented",
-        )
+            list(SAMPLE_PRESETS), value=FIRST_PRESET, label="Preset", info="Fills prompt and settings",
+            elem_id="compare-preset", elem_classes="segmented",
+        )  # fmt: skip
         with gr.Row(elem_classes="settings"):
-            shown = dict(zip(SampleConfig.names(), values, strict=True))
-            switches = [name for name, value in shown.items() if isinstance(value, bool)]
-            numbers = [name for name in shown if name not in switches]  # first, so that rows are of one height
-            made = {name: _control(name, shown[name]) for name in (*numbers, *switches)}
-    return Sampling(fold, preset, tuple(made[name] for name in SampleConfig.names()))
+            settings = {name: _control(name, value) for name, value in control_values(config).items()}
+    columns = gr.HTML(
+        resting_columns(chosen, {}), elem_id="compare-columns", js_on_load=asset("compare.js"), apply_default_css=False
+    )
+    panel = _next_panel(services)
+    return Controls(prompt, models, generate, stop, more, fold, preset, settings, columns, present, how, panel)
 
 
 def _control(name: str, value: Any) -> Any:
     """The control of one setting, with the setting's hint."""
-    field, label = SampleConfig.field(name), LABELS.get(name, name.replace("_", " ").capitalize())
-    info, elem_id = field.metadata["hint"], f"compare-{name.replace('_', '-')}"
+    shared: dict[str, Any] = {
+        "label": LABELS.get(name, name.replace("_", " ").capitalize()),
+        "info": SampleConfig.field(name).metadata["hint"],
+        "elem_id": f"compare-{name.replace('_', '-')}",
+    }
     if name in SLIDERS:
         low, high, step = SLIDERS[name]
-        return gr.Slider(low, high, value, step=step, label=label, info=info, elem_id=elem_id)
-    if isinstance(value, bool):
-        return gr.Checkbox(value, label=label, info=info, elem_id=elem_id)
+        return gr.Slider(low, high, value, step=step, **shared)
+    if name in SWITCHES:
+        return gr.Checkbox(value, **shared)
     if name == "stop":
-        info = f"{info}. One a line; \\n is a line end"
-        return gr.Textbox(value, label=label, info=info, lines=2, max_lines=4, elem_id="compare-stop-before")
-    return gr.Number(value, precision=0, label=label, info=info, elem_id=elem_id)
+        more = {"info": f"{shared['info']}. One a line; \\n is a line end", "elem_id": "compare-stop-before"}
+        return gr.Textbox(value, lines=2, max_lines=4, **{**shared, **more})
+    return gr.Number(value, precision=0, **shared)
 
 
-WRITING = 64  # pages in which texts are written at the same time; a page takes a thread only when it is handed new text
-# Go on tells what stands in the columns in place of its first input.
-PRESENT_JS = "(_, ...rest) => [JSON.stringify(window.charlmTexts()), ...rest]"
-Drafts = Callable[[list[Any], SampleConfig], Iterator[Mapping[str, GeneratedText]]]
-Change = tuple[Any, Any, Any, Any]  # columns, Generate, Stop, Go on
+def wire(form: Controls, services: Services) -> None:
+    """What the buttons do, and the panel."""
+    serving = services.serving
 
+    def generate(given: Given) -> Iterator[Changes]:
+        prompt = given[form.prompt] or ""
+        yield from _write(form, services, given, lambda runs, config: serving.compare(runs, prompt, config))
 
-@dataclass(frozen=True)
-class Desk:
-    """Its components.
-
-    Attributes:
-        prompt, generate, stop, more, sampling: what one sees.
-        present: hidden; what stands in the columns, when it is asked for.
-        how: hidden; the settings as JSON, for the panel.
-        next: the panel What next?
-    """
-
-    prompt: gr.Textbox
-    generate: gr.Button
-    stop: gr.Button
-    more: gr.Button
-    sampling: Sampling
-    present: gr.Textbox
-    how: gr.Textbox
-    next: gr.HTML
-
-
-def prompt_box() -> gr.Textbox:
-    """The prompt, with the first preset's."""
-    text, _ = preset_values(next(iter(SAMPLE_PRESETS)))
-    return gr.Textbox(
-        text, label="Prompt", lines=1, max_lines=4, max_length=2000, elem_id="compare-prompt", scale=5,
-        placeholder="Empty works too", html_attributes=gr.InputHTMLAttributes(spellcheck=False),
-    )  # fmt: skip
-
-
-def buttons() -> tuple[gr.Button, gr.Button, gr.Button]:
-    """Generate, Stop and Go on."""
-    generate = gr.Button("Generate", variant="primary", elem_id="compare-generate", scale=0, min_width=120)
-    stop = gr.Button("Stop", elem_id="compare-stop", visible=False, scale=0, min_width=120)
-    more = gr.Button("Go on", elem_id="compare-more", visible=False, scale=0, min_width=90)
-    return generate, stop, more
-
-
-def hidden() -> tuple[gr.Textbox, gr.Textbox]:
-    """What the page and the server tell each other beside what is seen."""
-    present = gr.Textbox(visible="hidden", elem_id="compare-present")
-    return present, gr.Textbox(told(SampleConfig()), visible="hidden", elem_id="compare-how")
-
-
-def told(config: SampleConfig) -> str:
-    """The settings as the panel sends them back."""
-    return json.dumps(config.to_dict())
-
-
-def wire(desk: Desk, models: gr.Dropdown, columns: gr.HTML, services: Services) -> None:
-    """What its buttons do, and the panel."""
-    serving, controls = services.serving, list(desk.sampling.controls)
-
-    def generate(ids: list[str], prompt: str, *values: Any) -> Iterator[Change]:
-        yield from _write(services, ids, values, lambda runs, config: serving.compare(runs, prompt or "", config))
-
-    def go_on(message: str, ids: list[str], prompt: str, *values: Any) -> Iterator[Change]:
+    def go_on(given: Given) -> Iterator[Changes]:
         def drafts(runs: list[Any], config: SampleConfig) -> Iterator[Mapping[str, GeneratedText]]:
-            present = texts_in(message, runs)
+            present = texts_in(given[form.present], runs)
             check_room(present, config)
-            return gone_on(present, present, serving.compare(runs, prompt or "", config, present))
+            return gone_on(present, present, serving.compare(runs, given[form.prompt] or "", config, present))
 
-        yield from _write(services, ids, values, drafts)
+        yield from _write(form, services, given, drafts)
 
-    def take(event: gr.EventData, ids: list[str], *values: Any) -> Iterator[Change]:
-        yield from _write(services, ids, values, lambda runs, config: _changed(serving, event._data, runs, config))
+    def take(event: gr.EventData, given: Given) -> Iterator[Changes]:
+        yield from _write(form, services, given, lambda runs, config: _changed(serving, event._data, runs, config))
 
-    def rest() -> Change:
-        return _changes(busy=False)
+    def rest() -> Changes:
+        return _buttons(form, busy=False)
 
-    inputs, outputs = [models, desk.prompt, *controls], [columns, desk.generate, desk.stop, desk.more]
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    long: dict[str, Any] = {**quiet, "concurrency_limit": WRITING}
+    inputs, outputs = {form.models, *form.settings.values()}, [form.columns, form.generate, form.stop, form.more]
+    long: dict[str, Any] = {**QUIET, "concurrency_limit": WRITING}
+    asked = form.more.click(None, None, form.present, js="() => JSON.stringify(window.charlmTexts())")
     started = [
-        gr.on([desk.generate.click, desk.prompt.submit], generate, inputs, outputs, **long),
-        desk.more.click(go_on, [desk.present, *inputs], outputs, js=PRESENT_JS, **long),
-        desk.next.take(take, [models, *controls], outputs, **long),
+        gr.on([form.generate.click, form.prompt.submit], generate, inputs | {form.prompt}, outputs, **long),
+        asked.then(go_on, inputs | {form.present, form.prompt}, outputs, **long),
+        form.next.take(take, inputs, outputs, **long),
     ]
-    desk.stop.click(rest, None, outputs, cancels=started, queue=False, **quiet)
-    _wire_settings(desk, models, services)
+    form.stop.click(rest, None, outputs, cancels=started, **QUICK)
+    _wire_settings(form, services)
 
 
-def _wire_settings(desk: Desk, models: gr.Dropdown, services: Services) -> None:
+def _wire_settings(form: Controls, services: Services) -> None:
     """The fold's title, and the presets."""
-    controls = list(desk.sampling.controls)
+    controls = list(form.settings.values())
 
-    def retitle(ids: list[str], *values: Any) -> tuple[Any, Any]:
+    def retitle(given: Given) -> Changes:
         try:
-            config = sample_config(values)
+            config = form.config(given)
         except CharLMError as error:
-            return gr.update(label=str(error)), gr.skip()
-        levels = {run.model_config.level for run in found_runs(services.store, ids)}
-        unit = "token" if levels - {"char"} else "character"
-        return gr.update(label=settings_title(config, unit)), told(config)
+            return {form.fold: gr.update(label=str(error))}
+        levels = {run.model_config.level for run in found_runs(services.store, given[form.models])}
+        title = settings_title(config, "token" if levels - {"char"} else "character")
+        return {form.fold: gr.update(label=title), form.how: json.dumps(config.to_dict())}
 
-    def fill(name: str) -> list[Any]:
-        prompt, values = preset_values(name)
-        return [prompt, *values]
+    def fill(name: str) -> Changes:
+        prompt, config = sample_preset(name)
+        return {form.prompt: prompt, **form.show(config)}
 
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-    changes = [control.change for control in (models, *controls)]
-    gr.on(changes, retitle, [models, *controls], [desk.sampling.fold, desk.how], **quick)
-    desk.sampling.preset.input(fill, desk.sampling.preset, [desk.prompt, *controls], **quick)
+    changes = [control.change for control in (form.models, *controls)]
+    gr.on(changes, retitle, {form.models, *controls}, [form.fold, form.how], **QUICK)
+    form.preset.input(fill, form.preset, [form.prompt, *controls], **QUICK)
 
 
-def _write(services: Services, ids: list[str], values: Sequence[Any], drafts: Drafts) -> Iterator[Change]:
+def _write(form: Controls, services: Services, given: Given, drafts: Drafts) -> Iterator[Changes]:
     """The columns while something is written in them, and the buttons that go with it."""
     try:
-        runs, config = found_runs(services.store, ids), sample_config(values)
+        runs, config = found_runs(services.store, given[form.models]), form.config(given)
         if not runs:
             raise gr.Error("Choose at least one model.", print_exception=False)
-        yield _changes(busy=True)
+        yield _buttons(form, busy=True)
         for html in stream_columns(services.serving, runs, drafts(runs, config)):
-            yield html, gr.skip(), gr.skip(), gr.skip()
+            yield {form.columns: html}
     except CharLMError as error:
         gr.Warning(toast(error), title="Nothing was written")
-    yield _changes(busy=False)
+    yield _buttons(form, busy=False)
 
 
-def _changes(busy: bool) -> Change:
+def _buttons(form: Controls, busy: bool) -> Changes:
     """Generate and Go on, or Stop."""
-    return gr.skip(), gr.update(visible=not busy), gr.update(visible=busy), gr.update(visible=not busy)
+    shown = gr.update(visible=not busy)
+    return {form.generate: shown, form.stop: gr.update(visible=busy), form.more: shown}
 
 
 def _changed(
     serving: Any, order: Mapping[str, Any], runs: Sequence[Any], config: SampleConfig
 ) -> Iterator[Mapping[str, GeneratedText]]:
-    """One text with another token at a place, gone on with to the length it had; the others as they are.
+    """One text with another token at a place, continued to the length it had; the others as they are.
 
     Args:
         serving: the models.
@@ -286,3 +285,80 @@ def _changed(
         return iter([still(present)])
     begun, how = {run.run_id: [texts[at]]}, replace(config, length=left, samples=1)
     return gone_on(present, begun, serving.compare([run], "", how, begun))
+
+
+def next_places(services: Services, asked: Any) -> dict[str, Any]:
+    """The next-token probabilities at all places of the text that a page asks for, so that stepping needs no server.
+
+    Args:
+        services: the models.
+        asked: {run, text: [prompt, text], how: settings as JSON}.
+
+    Raises:
+        CharLMError: nothing such can be looked at.
+    """
+    asked = asked if isinstance(asked, dict) else {}
+    run = services.store.get(str(asked.get("run", ""))[:200])
+    texts = texts_in({run.run_id: [asked.get("text")]}, [run]).get(run.run_id)
+    if not texts:
+        raise ConfigError("there is no text to look at; press Generate")
+    config = settings_in(asked.get("how"))
+    outlook = services.serving.next_tokens(run, texts[0].prompt, texts[0].text, config, NEXT_TOKENS)
+    return {"unit": "character" if run.model_config.level == "char" else "token", **packed(outlook)}
+
+
+def settings_in(message: Any) -> SampleConfig:
+    """The settings in a page's message; the usual ones if it holds none.
+
+    Raises:
+        ConfigError: one is out of range.
+    """
+    try:
+        given = parsed(message or "{}", MOST_SETTINGS) if isinstance(message, str) else {}
+    except ValueError:
+        given = {}
+    return SampleConfig.from_dict(given if isinstance(given, dict) else {})
+
+
+def packed(outlook: Any) -> dict[str, Any]:
+    """An Outlook as JSON.
+
+    Returns:
+        `start` and `pieces` as they are. `places`: of each [ids, chances, raw chances, entropy], and where a token
+        stands [id, chance, raw, rank, bits] after it; chances in parts of FINE. `names`: of every id that occurs, how
+        it is shown and what to call it.
+    """
+    names: dict[str, list[str]] = {}
+    places = []
+    for place in outlook.places:
+        expected, stands = place.likeliest, [place.stands] if place.stands else []
+        for one in [*expected, *stands]:
+            names[str(one.token)] = [
+                visible_line(one.shown, "␣"),
+                called(one.shown) if len(one.shown) == 1 else one.shown,
+            ]
+        raw = [_fine(one.raw) for one in expected]
+        row: list[Any] = [[one.token for one in expected], [_fine(one.chance) for one in expected], raw]
+        row.append(round(place.entropy, 2))
+        row += [[one.token, _fine(one.chance), _fine(one.raw), place.rank, round(place.bits, 2)] for one in stands]
+        places.append(row)
+    return {"start": outlook.start, "pieces": outlook.pieces, "places": places, "names": names}
+
+
+def _fine(chance: float) -> int:
+    """Parts of FINE; none only for no chance at all."""
+    return max(1, round(FINE * chance)) if chance else 0
+
+
+def _next_panel(services: Services) -> gr.HTML:
+    """The panel, folded; its `take` event says which token is to stand where: {run, sample, place, token, texts}."""
+
+    def look(asked: Any = None) -> dict[str, Any]:
+        try:
+            return next_places(services, asked)
+        except CharLMError as error:
+            return {"error": str(error)}
+
+    title, script = "Next-token probabilities", asset("next.js")
+    with gr.Accordion(title, open=False, elem_id="compare-next-fold", elem_classes="fold section-fold"):
+        return gr.HTML("", elem_id="compare-next", js_on_load=script, server_functions=[look], apply_default_css=False)

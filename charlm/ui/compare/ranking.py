@@ -95,17 +95,8 @@ def asked(message: str | None) -> dict[str, Any]:
 HEAD = ("Model", "Val. loss", "Perplexity", "Bits/char", "Steps", "Trained", "Parameters")
 PHONE_COLUMNS = (0, 1, 3, 5)
 CSV_HEAD = (
-    "label",
-    "arch",
-    "corpus",
-    "val_loss",
-    "perplexity",
-    "bits_per_char",
-    "steps",
-    "seconds",
-    "parameters",
-    "tokens",
-)
+    "label", "arch", "corpus", "val_loss", "perplexity", "bits_per_char", "steps", "seconds", "parameters", "tokens",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -169,18 +160,11 @@ def ranking_table(runs: Sequence[Any]) -> str:
     called = dict(zip([run.run_id for run in runs], names(runs), strict=True))
     rows: list[list[Cell | str]] = []
     for run in by_loss(runs):
+        loss, (steps, seconds) = run.best_val_loss, trained(run)
         name = Cell(html=f"{swatch(run.arch)}{model_name(called[run.run_id], shape(run))}")
-        rows.append(
-            [
-                name,
-                Cell(formatting.nats(run.best_val_loss), strong=True),
-                formatting.perplexity(run.best_val_loss),
-                formatting.bits(run.bits_per_char(run.best_val_loss)),
-                formatting.whole(trained(run)[0]),
-                formatting.duration(trained(run)[1]),
-                formatting.whole(run.num_parameters),
-            ]
-        )
+        measured = [formatting.perplexity(loss), formatting.bits(run.bits_per_char(loss)), formatting.whole(steps)]
+        rest = [formatting.duration(seconds), formatting.whole(run.num_parameters)]
+        rows.append([name, Cell(formatting.nats(loss), strong=True), *measured, *rest])
     return table(HEAD, rows, keep=PHONE_COLUMNS, kind="ranking", id="ranking-table")
 
 
@@ -193,17 +177,13 @@ def ranking_csv(runs: Sequence[Any]) -> str:
     """The ranking for a spreadsheet: text is quoted and never a formula, numbers are numbers."""
     rows: list[Sequence[str | float | None]] = [CSV_HEAD]
     for run in by_loss(runs):
-        loss, name = run.best_val_loss, str(run.corpus.get("name", ""))
-        losses: list[float | None] = [None] * 3
-        if loss is not None:
-            bits = run.bits_per_char(loss)
-            losses = [
-                round(loss, 6),
-                float(f"{math.exp(min(loss, 700)):.6g}"),
-                None if bits is None else round(bits, 6),
-            ]
-        text = (run.label, ARCH_NAMES.get(run.arch, run.arch), name)
-        steps, seconds = trained(run)
-        taken = None if seconds is None else round(seconds, 3)
-        rows.append([*text, *losses, steps, taken, run.num_parameters, LEVEL_NAMES[run.level]])
+        loss, bits, (steps, seconds) = run.best_val_loss, run.bits_per_char(run.best_val_loss), trained(run)
+        perplexity = None if loss is None else float(f"{math.exp(min(loss, 700)):.6g}")
+        text = (run.label, ARCH_NAMES.get(run.arch, run.arch), str(run.corpus.get("name", "")))
+        losses = (_rounded(loss, 6), perplexity, _rounded(bits, 6))
+        rows.append([*text, *losses, steps, _rounded(seconds, 3), run.num_parameters, LEVEL_NAMES[run.level]])
     return csv_text(rows)
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

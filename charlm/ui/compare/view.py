@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from charlm.architectures import ARCH_NAMES
@@ -14,7 +14,7 @@ from charlm.files import parsed
 from charlm.serving import GeneratedText
 from charlm.ui import formatting
 from charlm.ui.compare.ranking import Writing, number_columns, shape
-from charlm.ui.html import Column, columns, marked_text, notice
+from charlm.ui.html import Column, columns, marked_text, notice, render
 from charlm.ui.verdict import names
 
 # What of a browser's message is looked at: bytes, texts of one model, characters of one text.
@@ -99,22 +99,39 @@ def gone_on(
 FLUSH_SECONDS = 0.05  # serving hands texts on at about this pace
 BEGUN_WORD = re.compile(r"[^\W\d_]+$")
 NO_LEXICON: frozenset[str] = frozenset()
-NOTHING: Mapping[str, Any] = {"prompt": "", "text": "", "note": ""}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A text in a column: what its model was given, what it wrote, and what there is to say of it.
+
+    Attributes:
+        speed: characters a second; None: not known.
+        writing: more is to come.
+        error: why there is no text.
+    """
+
+    prompt: str = ""
+    text: str = ""
+    note: str = ""
+    speed: float | None = None
+    writing: bool = False
+    error: str = ""
 
 
 def resting_columns(runs: Sequence[Any], lexicons: Mapping[str, frozenset[str]]) -> str:
     """Before Generate: the last sample of each run's training, so that the page never opens empty."""
     if not runs:
         return notice("No model chosen.", "Pick one to six in Models; those that come with the app are at its end.")
-    return _draw(runs, {run.run_id: [_last_sample(run)] for run in runs}, lexicons)
+    return _columns(runs, {run.run_id: [_last_sample(run)] for run in runs}, lexicons)
 
 
 def written_columns(
     runs: Sequence[Any], drafts: Mapping[str, GeneratedText], lexicons: Mapping[str, frozenset[str]], writing: bool
 ) -> str:
     """The columns for the drafts so far; `writing` shows a caret where a model is not done."""
-    shown = {run_id: [_shown(one, writing) for one in draft.samples] for run_id, draft in drafts.items()}
-    return _draw(runs, shown, lexicons)
+    texts = {run_id: [_shown(one, writing) for one in draft.samples] for run_id, draft in drafts.items()}
+    return _columns(runs, texts, lexicons)
 
 
 def stream_columns(
@@ -140,30 +157,23 @@ def stream_columns(
     yield written_columns(runs, state, lexicons, writing=False)
 
 
-def _shown(draft: GeneratedText, writing: bool) -> dict[str, Any]:
-    """A draft as plain values; one that failed says so in its own column."""
-    return {
-        "prompt": draft.prompt,
-        "text": draft.text,
-        "note": skipped_note(draft.skipped) or unknown_note(draft.unknown),
-        "speed": draft.chars_per_second or None,
-        "writing": writing and not draft.done,
-        "error": draft.error,
-    }
+def _shown(draft: GeneratedText, writing: bool) -> Shown:
+    note = skipped_note(draft.skipped) or unknown_note(draft.unknown)
+    speed = draft.chars_per_second or None
+    return Shown(draft.prompt, draft.text, note, speed, writing and not draft.done, draft.error)
 
 
-def _last_sample(run: Any) -> dict[str, Any]:
+def _last_sample(run: Any) -> Shown:
     """The newest sample of a run's training, or an invitation."""
     samples = run.samples()
     if not samples:
         unmeasured = run.imported and run.best_val_loss is None
         why = "Not measured: it came without a text; Runs can evaluate it on one. " if unmeasured else ""
-        return {"prompt": "", "text": "", "note": f"{why}Press Generate, and it writes here."}
+        return Shown(note=f"{why}Press Generate, and it writes here.")
     newest = samples[-1]
-    note = (
-        f"Written during its training, at step {formatting.whole(newest.get('step'))}. Press Generate for a new text."
-    )
-    return {"prompt": newest.get("prompt", ""), "text": newest.get("text", ""), "note": note}
+    step = formatting.whole(newest.get("step"))
+    note = f"Written during its training, at step {step}. Press Generate for a new text."
+    return Shown(str(newest.get("prompt", "")), newest.get("text", ""), note)
 
 
 def skipped_note(skipped: Sequence[str]) -> str:
@@ -177,45 +187,30 @@ def unknown_note(unknown: Sequence[str]) -> str:
 
 
 def _named(unseen: Sequence[str]) -> str:
+    visible = {" ": "space", "\n": "line end", "\t": "tab"}
     distinct = list(dict.fromkeys(unseen))
-    named = " ".join(_visible(one) for one in distinct[:12])
-    return named + (f" and {len(distinct) - 12} more" if len(distinct) > 12 else "")
+    more = f" and {len(distinct) - 12} more" if len(distinct) > 12 else ""
+    return " ".join(visible.get(one, one) for one in distinct[:12]) + more
 
 
-def _visible(character: str) -> str:
-    return {" ": "space", "\n": "line end", "\t": "tab"}.get(character, character)
-
-
-def _draw(
-    runs: Sequence[Any], drafts: Mapping[str, Sequence[Mapping[str, Any]]], lexicons: Mapping[str, frozenset[str]]
-) -> str:
-    """Texts marked, shares and speeds measured, everything put into columns."""
-    texts, writing = {}, {}
+def _columns(runs: Sequence[Any], texts: Mapping[str, Sequence[Shown]], lexicons: Mapping[str, frozenset[str]]) -> str:
+    """Texts marked, shares of unknown words and speeds measured, everything put into columns."""
+    bodies, notes, writing = {}, {}, {}
     for run in runs:
-        samples = drafts.get(run.run_id) or [NOTHING]
-        judged = [_unknown(one, lexicons.get(run.run_id, NO_LEXICON)) for one in samples]
-        texts[run.run_id] = _texts_html(samples, judged)
-        speeds = [one.get("speed") for one in samples]
-        writing[run.run_id] = Writing(_mean([share for _, share in judged]), _mean(speeds))
+        shown = texts.get(run.run_id) or [Shown()]
+        marked = [_marked(one, lexicons.get(run.run_id, NO_LEXICON)) for one in shown]
+        samples = [(html, "" if share is None else formatting.percent(share)) for html, share in marked]
+        bodies[run.run_id] = samples[0][0] if len(samples) == 1 else render("samples", texts=samples)
+        notes[run.run_id] = shown[0].note
+        writing[run.run_id] = Writing(_mean([share for _, share in marked]), _mean([one.speed for one in shown]))
     rows = number_columns(runs, writing)
-    return columns(
-        [
-            Column(
-                key=run.run_id,
-                arch=run.arch,
-                title=name,
-                subtitle=shape(run)
-                if name in ARCH_NAMES.values()
-                else f"{ARCH_NAMES.get(run.arch, run.arch)} {shape(run)}",
-                figure=formatting.bits(run.bits_per_char(run.best_val_loss)),
-                unit="bits/char",
-                text_html=texts[run.run_id],
-                note=str((drafts.get(run.run_id) or [NOTHING])[0].get("note", "")),
-                numbers=rows[run.run_id],
-            )
-            for run, name in zip(runs, names(runs), strict=True)
-        ]
-    )
+    made = []
+    for run, name in zip(runs, names(runs), strict=True):
+        arch = ARCH_NAMES.get(run.arch, run.arch)
+        subtitle = shape(run) if name in ARCH_NAMES.values() else f"{arch} {shape(run)}"
+        cost, key = formatting.bits(run.bits_per_char(run.best_val_loss)), run.run_id
+        made.append(Column(key, run.arch, name, subtitle, cost, "bits/char", bodies[key], notes[key], rows[key]))
+    return columns(made)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -223,32 +218,14 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _unknown(draft: Mapping[str, Any], lexicon: frozenset[str]) -> tuple[Sequence[tuple[int, int]], float | None]:
-    """Spans and share of words outside the lexicon; a word that the prompt began is judged whole."""
-    text = draft["text"]
-    if not lexicon or not text.strip():
-        return (), None
-    begun = BEGUN_WORD.search(str(draft["prompt"]))
-    prefix = begun.group() if begun and text[:1].isalpha() else ""
-    spans, share = unknown_words(prefix + text, lexicon, ended=not draft.get("writing"))
-    return [(max(start - len(prefix), 0), end - len(prefix)) for start, end in spans], share
-
-
-def _texts_html(samples: Sequence[Mapping[str, Any]], judged: Sequence[tuple[Sequence[Any], float | None]]) -> str:
-    """The text, or all samples under each other, each with its number and its share of unknown words."""
-    texts = [_text_html(one, spans) for one, (spans, _) in zip(samples, judged, strict=True)]
-    if len(texts) == 1:
-        return texts[0]
-    shares = [
-        "" if share is None else f" · {formatting.percent(share)} of words not in the corpus" for _, share in judged
-    ]
-    return "".join(
-        f'<p class="sample"><b>{place}</b>{share}</p><div class="one">{text}</div>'
-        for place, (text, share) in enumerate(zip(texts, shares, strict=True), 1)
-    )
-
-
-def _text_html(draft: Mapping[str, Any], spans: Sequence[tuple[int, int]]) -> str:
-    if draft.get("error"):
-        return notice("This model could not write.", str(draft["error"]), "error")
-    return marked_text(str(draft["prompt"]), draft["text"], spans, bool(draft.get("writing")))
+def _marked(one: Shown, lexicon: frozenset[str]) -> tuple[str, float | None]:
+    """A text's HTML, and the share of its words outside the lexicon; a word that the prompt began counts whole."""
+    if one.error:
+        return notice("This model could not write.", one.error, "error"), None
+    if not lexicon or not one.text.strip():
+        return marked_text(one.prompt, one.text, (), one.writing), None
+    begun = BEGUN_WORD.search(one.prompt)
+    prefix = begun.group() if begun and one.text[:1].isalpha() else ""
+    found, share = unknown_words(prefix + one.text, lexicon, ended=not one.writing)
+    spans = [(max(start - len(prefix), 0), end - len(prefix)) for start, end in found]
+    return marked_text(one.prompt, one.text, spans, one.writing), share

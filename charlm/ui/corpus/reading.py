@@ -1,4 +1,4 @@
-"""A text as the Corpus tab reads it: the corpus, its counts, its split and batches, and what guessing it costs."""
+"""A text as the Corpus tab reads it: the corpus, its counts, its split and batches, and what baselines make of it."""
 
 import math
 import re
@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
 
 KEPT_TEXTS = 2  # they may be large
-KEPT_COSTS = 64
+KEPT_BASELINES = 64
 WORDS = re.compile(r"\S+")  # counted one by one: a list of all would take more than the text
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A corpus with what is counted in it, whatever its tokens are.
+class Reading:
+    """A corpus as a model reads it.
 
     Attributes:
         value: the picker's value: a catalog key, or the key of an upload.
@@ -37,31 +38,22 @@ class Opened:
         word_count: pieces between blanks.
         columns: of an uploaded table.
         table: whether it is one, so that rows have to be joined.
-    """
-
-    value: str
-    corpus: Corpus
-    config: CorpusConfig
-    counts: Sequence[tuple[str, int]] = field(repr=False)
-    word_count: int
-    columns: tuple[str, ...] = ()
-    table: bool = False
-
-
-@dataclass(frozen=True)
-class Reading(Opened):
-    """A corpus as a model reads it.
-
-    Attributes:
         model: what a token is.
         dataset: the ids as the Train tab's default settings cut them.
         sizes: of the parts, in characters; validation is 0 where it is the training text itself.
     """
 
-    model: ModelConfig = field(kw_only=True)
-    tokenizer: Tokenizer = field(kw_only=True, repr=False)
-    dataset: Dataset = field(kw_only=True, repr=False)
-    sizes: Sizes = field(kw_only=True)
+    value: str
+    config: CorpusConfig
+    corpus: Corpus
+    counts: Sequence[tuple[str, int]] = field(repr=False)
+    word_count: int
+    columns: tuple[str, ...]
+    table: bool
+    model: ModelConfig
+    tokenizer: Tokenizer = field(repr=False)
+    dataset: Dataset = field(repr=False)
+    sizes: Sizes
 
     @property
     def train_chars(self) -> int:
@@ -74,17 +66,17 @@ class Reading(Opened):
         return self.sizes[1]
 
     @property
-    def tokens(self) -> int:
-        """Of all parts together."""
-        return self.dataset.train + self.dataset.val + self.dataset.test
+    def split(self) -> tuple[str, int, int]:
+        """What losses must have in common to be compared: the text, and what of it is held out."""
+        return self.corpus.sha256, self.train_chars, self.val_chars
 
     def unknown_share(self, ids: IdArray) -> float:
         """Which share of some ids, of which there is at least one, is `<unk>`."""
         return float((ids == self.tokenizer.unk_id).mean())
 
 
-def open_text(value: str, config: CorpusConfig) -> Opened:
-    """Open a text and count.
+def open_text(value: str, config: CorpusConfig) -> dict[str, Any]:
+    """What a Reading holds of a text, whatever its tokens are.
 
     Raises:
         CorpusError: it cannot be opened.
@@ -92,34 +84,14 @@ def open_text(value: str, config: CorpusConfig) -> Opened:
     corpus = open_corpus(value, config)
     upload = open_upload(value, data_dir())
     columns = tuple(upload.columns()) if upload else ()
-    table = bool(columns) or any(entry.key == value and _is_table(entry.filename) for entry in entries())
+    table = bool(columns) or any(entry.key == value and Path(entry.filename).suffix in KINDS for entry in entries())
     words = sum(1 for _ in WORDS.finditer(corpus.text))
-    return Opened(value, corpus, config, count_characters(corpus.text), words, columns, table)
-
-
-def read_opened(opened: Opened, model: ModelConfig) -> Reading:
-    """A text in tokens.
-
-    Args:
-        opened: the text.
-        model: what a token is.
-
-    Raises:
-        CorpusError, ConfigError: it is too short to train on, or leaves no vocabulary.
-    """
-    corpus, config = opened.corpus, opened.config
-    tokenizer = tokenizer_for(corpus, model, config)
-    dataset = dataset_of(tokenizer, corpus, TrainConfig(), config)
-    sizes = text_sizes(corpus, config, tokenizer)
-    return Reading(**vars(opened), model=model, tokenizer=tokenizer, dataset=dataset, sizes=sizes)
-
-
-def _is_table(filename: str) -> bool:
-    return f".{filename.rpartition('.')[2]}" in KINDS
+    counts = count_characters(corpus.text)
+    return {"corpus": corpus, "counts": counts, "word_count": words, "columns": columns, "table": table}
 
 
 class Readings:
-    """The texts read last, and what they cost without a network, kept so that looking again costs nothing.
+    """The texts read last, and the losses without a network, kept so that looking again costs nothing.
 
     Args:
         limits: of a public Space.
@@ -129,7 +101,7 @@ class Readings:
         self._limits = limits
         self._open = lru_cache(KEPT_TEXTS)(open_text)
         self._read = lru_cache(KEPT_TEXTS)(self._reading)
-        self._costs: OrderedDict[tuple[Any, ...], Baselines] = OrderedDict()
+        self._baselines: OrderedDict[tuple[Any, ...], Baselines] = OrderedDict()
 
     def read(self, value: str, config: CorpusConfig, model: ModelConfig | None = None) -> Reading:
         """A text as a model reads it.
@@ -147,49 +119,46 @@ class Readings:
 
     def _reading(self, value: str, config: CorpusConfig, model: ModelConfig) -> Reading:
         opened = self._open(value, config)
+        corpus: Corpus = opened["corpus"]
         if self._limits is not None:
-            check_tokens(self._limits, opened.corpus.text, model)
-        return read_opened(opened, model)
+            check_tokens(self._limits, corpus.text, model)
+        tokenizer = tokenizer_for(corpus, model, config)
+        dataset = dataset_of(tokenizer, corpus, TrainConfig(), config)
+        sizes = text_sizes(corpus, config, tokenizer)
+        return Reading(value, config, **opened, model=model, tokenizer=tokenizer, dataset=dataset, sizes=sizes)
 
-    def known_costs(self, reading: Reading) -> "Baselines | None":
-        """What guessing costs, if it was measured already."""
-        return self._costs.get((*_split(reading), reading.model))
+    def known_baselines(self, reading: Reading) -> "Baselines | None":
+        """The baselines' losses on the held-out part, if they were measured already."""
+        return self._baselines.get((*reading.split, reading.model))
 
-    def costs(self, reading: Reading) -> "Baselines | None":
-        """What guessing the held-out part costs; takes seconds the first time. None where nothing is held out."""
-        known = self.known_costs(reading)
+    def baselines(self, reading: Reading) -> "Baselines | None":
+        """The same, measured if need be, which takes seconds; None where nothing is held out."""
+        known = self.known_baselines(reading)
         if known is None and reading.val_chars:
             from charlm.analysis.baselines import measure  # loads torch, which the page's start does without
 
             train, end = reading.train_chars, reading.train_chars + reading.val_chars
             ids, text = (reading.dataset.train_ids, reading.dataset.val_ids), reading.corpus.text
             known = measure(ids, (text[:train], text[train:end]), reading.tokenizer.vocab_size)
-            self._costs[*_split(reading), reading.model] = known
-            if len(self._costs) > KEPT_COSTS:
-                self._costs.popitem(last=False)
+            self._baselines[*reading.split, reading.model] = known
+            if len(self._baselines) > KEPT_BASELINES:
+                self._baselines.popitem(last=False)
         return known
 
 
 def best_runs(reading: Reading, runs: Sequence[Any]) -> list[Any]:
     """The best ended run of each architecture and level that held out the very same part of this very text."""
+
+    def cost(run: Any) -> float:
+        bits = run.bits_per_char(run.best_val_loss)
+        return math.inf if bits is None else bits
+
     best: dict[tuple[str, str], Any] = {}
     for run in runs:
-        if run.status in AT_WORK or run.best_val_loss is None or _part(run) != _split(reading):
+        split = tuple(run.corpus.get(name) for name in ("sha256", "train_chars", "val_chars"))
+        if run.status in AT_WORK or run.best_val_loss is None or split != reading.split:
             continue
         kind = run.arch, run.level
-        if kind not in best or _cost(run) < _cost(best[kind]):
+        if kind not in best or cost(run) < cost(best[kind]):
             best[kind] = run
     return list(best.values())
-
-
-def _cost(run: Any) -> float:
-    cost = run.bits_per_char(run.best_val_loss)
-    return math.inf if cost is None else cost
-
-
-def _split(reading: Reading) -> tuple[Any, ...]:
-    return reading.corpus.sha256, reading.train_chars, reading.val_chars
-
-
-def _part(run: Any) -> tuple[Any, ...]:
-    return tuple(run.corpus.get(name) for name in ("sha256", "train_chars", "val_chars"))

@@ -1,120 +1,181 @@
-"""The Corpus tab's handlers: each opens a text and shows it; one that cannot be opened leaves the former in place."""
+"""The Corpus tab: each control opens a text and shows it; one that cannot be opened leaves the former in place."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gradio as gr
 
-from charlm.config import TOKEN_SETTINGS, CorpusConfig, ModelConfig
+from charlm.config import LEVEL_NAMES, TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.data.catalog import DEFAULT_KEY, data_dir, find_entry
-from charlm.data.corpus import read_bytes
+from charlm.data.corpus import SUFFIXES, read_bytes
 from charlm.errors import CharLMError
-from charlm.public.limits import check_text_size
+from charlm.public.limits import Limits, check_text_size
 from charlm.public.services import Services
-from charlm.ui.corpus import form as corpus_form
-from charlm.ui.corpus import view as corpus_view
-from charlm.ui.corpus.form import Form, option_updates, picker_choices, settings_of
+from charlm.ui.corpus import texts, view
 from charlm.ui.corpus.reading import Reading, Readings, best_runs
-from charlm.ui.corpus.texts import (
-    Chosen,
-    Upload,
-    chosen_options,
-    chosen_tokens,
-    chosen_value,
-    keep_upload,
-    open_upload,
-    own_texts,
-    pasted_text,
-    usual_column,
-    wordiest_column,
-)
-from charlm.ui.html import Shared, facts, heading, section, toast
+from charlm.ui.corpus.texts import Chosen, Upload, chosen_value, usual_column
+from charlm.ui.html import QUICK, QUIET, Shared, facts, heading, section, toast
 
+# The options: how a text is cleaned and split, then what its tokens are.
+CLEANING = CorpusConfig.names()
+NAMES = (*CLEANING, *TOKEN_SETTINGS)
+# Those of the tokens that count at each level.
+LEVEL_SETTINGS = {"char": ("level",), "word": TOKEN_SETTINGS, "bpe": ("level", "vocab_size")}
+LABELS = {
+    "separator": "Between rows", "lf": "Line ends to LF", "drop_newlines": "Drop line ends", "nfc": "Unicode NFC",
+    "lowercase": "Lower case", "strip_gutenberg": "Strip Project Gutenberg", "val_fraction": "Held out",
+    "test_fraction": "Test tail", "level": "Read as", "words": "A word is", "min_count": "Least count",
+    "vocab_size": "Vocabulary",
+}  # fmt: skip
+FACTS = ("characters", "distinct", "words", "to train on", "held out", "steps an epoch")
+MOST_PASTED = 5_000_000
 KEPT_NAMES = 5  # own texts that the picker goes on listing
+Parts = dict[str, Any]  # components by name
+Changes = dict[Any, Any]  # components with what they are to show
+Options = Mapping[str, Any]  # values of the options by name; None where a field was emptied
 # A picker's value, how its text is cleaned, and what a token of it is.
 Wanted = tuple[str, CorpusConfig, ModelConfig]
 
 
+def build(services: Services, shared: Shared) -> None:
+    """The tab's components and their wiring; call inside its gr.Tab."""
+    CorpusTab(*build_parts(), services, shared, Readings(services.limits)).wire()
+
+
+def build_parts() -> tuple[Parts, Parts]:
+    """The components, and the options among them; call inside the tab."""
+    entry = find_entry(DEFAULT_KEY)
+    parts: Parts = {"head": _html("head", heading(entry.title, entry.about))}
+    with gr.Row(elem_id="corpus-bar", elem_classes="bar-line"):
+        parts["picker"] = gr.Dropdown(
+            texts.corpus_choices(None), label="Choose a text", info="A built-in one, or bring your own",
+            elem_id="corpus-picker", scale=5,
+        )  # fmt: skip
+        types = [*SUFFIXES, ".gz"]
+        parts["upload"] = gr.UploadButton("Upload…", file_types=types, elem_id="corpus-upload", scale=0, min_width=96)
+        parts["paste"] = gr.Button("Paste…", elem_id="corpus-paste", scale=0, min_width=88)
+        parts["train"] = gr.Button(
+            "Train on this text", variant="primary", elem_id="corpus-train", scale=0, min_width=150
+        )
+    with gr.Column(visible=False, elem_id="corpus-paste-panel", elem_classes="tight") as parts["panel"]:
+        parts["pasted"] = gr.Textbox(
+            label="Your text", info="A few thousand characters are enough to try; a book learns better", lines=8,
+            max_lines=16, max_length=MOST_PASTED, elem_id="corpus-pasted", placeholder="Paste or type here",
+        )  # fmt: skip
+        with gr.Row(elem_classes="buttons"):
+            parts["use"] = gr.Button("Use this text", size="sm", elem_id="corpus-use")
+            parts["cancel"] = gr.Button("Cancel", size="sm", elem_id="corpus-paste-cancel")
+    with gr.Row(elem_id="corpus-tokens", elem_classes="settings"):
+        tokens = {name: control(name) for name in TOKEN_SETTINGS}
+    title = view.options_title(CorpusConfig())
+    with gr.Accordion(title, open=False, elem_id="corpus-options", elem_classes="fold") as parts["fold"]:  # noqa: SIM117
+        with gr.Row(elem_classes="settings"):
+            options = {name: control(name) for name in CLEANING} | tokens
+    parts["facts"] = _html("facts", facts([("…", name) for name in FACTS]))
+    with gr.Row(elem_classes="halves", elem_id="corpus-halves"):
+        with gr.Column(min_width=320):
+            parts["begins"] = _html("begins", section("How it begins"))
+        with gr.Column(min_width=320):
+            parts["baselines"] = _html("guessing", section(view.BASELINES_TITLE))
+    parts["characters"] = _html("characters")
+    with gr.Accordion("What the model sees", open=False, elem_id="corpus-sees", elem_classes="fold section-fold"):
+        parts["model"] = _html("model")
+    return parts, options
+
+
+def _html(name: str, value: str = "") -> gr.HTML:
+    return gr.HTML(value, elem_id=f"corpus-{name}", apply_default_css=False)
+
+
+def control(name: str) -> Any:
+    """The component of an option: label, hint, choices and range come from its config class."""
+    setting = (CorpusConfig if name in CLEANING else ModelConfig).field(name)
+    default: Any = setting.default
+    meta, label = setting.metadata, LABELS.get(name, name.capitalize())
+    shared: dict[str, Any] = {"label": label, "info": meta["hint"], "elem_id": f"corpus-{name.replace('_', '-')}"}
+    if name == "column":
+        return gr.Dropdown([("by itself", "")], value="", visible=False, **shared)
+    if name == "level":
+        levels = [(words.capitalize(), level) for level, words in LEVEL_NAMES.items()]
+        return gr.Radio(levels, value=default, elem_classes="segmented", **shared)
+    if meta["choices"]:
+        return gr.Radio(list(meta["choices"]), value=default, visible=False, elem_classes="segmented", **shared)
+    if type(default) is int:
+        return gr.Number(default, precision=0, visible=False, **shared)
+    if isinstance(default, bool):
+        return gr.Checkbox(default, **shared)
+    return gr.Slider(meta["low"], meta["high"], default, step=0.01, **shared)
+
+
 @dataclass(frozen=True)
-class View:
-    """What shows the text; all HTML."""
+class CorpusTab:
+    """What the controls do.
 
-    head: gr.HTML
-    facts: gr.HTML
-    begins: gr.HTML
-    guessing: gr.HTML
-    characters: gr.HTML
-    model: gr.HTML
+    Attributes:
+        parts: the components by name.
+        options: the components of the options by name.
+        services: runs and files.
+        shared: components of other tabs.
+        readings: the texts read last.
+    """
 
-
-@dataclass(frozen=True)
-class Desk:
-    """The handlers, and what they need: the components, runs and files, and the texts read last."""
-
-    form: Form
-    view: View
+    parts: Parts
+    options: Parts
     services: Services
     shared: Shared
     readings: Readings = field(default_factory=Readings)
 
-    def show(self, chosen: Chosen | None) -> dict[Any, Any]:
+    def show(self, chosen: Chosen | None) -> Changes:
         """The tab was opened: what the browser remembers, or the default."""
         return self._shown(self._former(chosen, warn=True), chosen)
 
-    def pick(self, chosen: Chosen | None, value: str, *options: Any) -> dict[Any, Any]:
+    def pick(self, chosen: Chosen | None, value: str, options: Options) -> Changes:
         """Another text of the picker, with the options as they are; the picker also changes with every upload."""
         if value == chosen_value(chosen):
-            return {self.form.picker: gr.skip()}
-        return self._take(chosen, lambda: (value, *fitting(open_upload(value, data_dir()), options)))
+            return {self.parts["picker"]: gr.skip()}
+        return self._take(chosen, lambda: (value, *fitting(texts.open_upload(value, data_dir()), options)))
 
-    def clean(self, chosen: Chosen | None, *options: Any) -> dict[Any, Any]:
-        """The same text with other options, made anew from its raw bytes; a number field asks also when it is left."""
+    def clean(self, chosen: Chosen | None, options: Options) -> Changes:
+        """The same text with other options, from its raw bytes; a number field asks also when it is left."""
         former = self._former(chosen)
         with suppress(CharLMError):
             if settings_of(options) == (former.config, former.model):
-                return {self.form.picker: gr.skip()}
+                return {self.parts["picker"]: gr.skip()}
         return self._take(chosen, lambda: (chosen_value(chosen), *settings_of(options)))
 
-    def upload(self, chosen: Chosen | None, path: str, *options: Any) -> dict[Any, Any]:
+    def upload(self, chosen: Chosen | None, path: str, options: Options) -> Changes:
         """A file; `path` is gradio's own copy of it."""
-        return self._take(chosen, lambda: self._bring(self._uploaded(path), options))
 
-    def paste(self, chosen: Chosen | None, text: str, *options: Any) -> dict[Any, Any]:
+        def uploaded() -> Wanted:
+            file, most = self.services.files.uploaded(path), self.services.text_bytes
+            return bring(Upload(file.name, read_bytes(file, most), most_bytes=most), options, self.services.limits)
+
+        return self._take(chosen, uploaded)
+
+    def paste(self, chosen: Chosen | None, text: str, options: Options) -> Changes:
         """A pasted text; its panel closes if it can be used."""
-        shown = self._take(chosen, lambda: self._bring(pasted_text(text or ""), options))
+        shown = self._take(chosen, lambda: bring(texts.pasted_text(text or ""), options, self.services.limits))
         if self.shared.corpus in shown:
-            shown |= {self.form.panel: gr.update(visible=False), self.form.pasted: ""}
+            shown |= {self.parts["panel"]: gr.update(visible=False), self.parts["pasted"]: ""}
         return shown
 
-    def guess(self, chosen: Chosen | None) -> str:
+    def measure(self, chosen: Chosen | None) -> str:
         """The bars that take seconds."""
         reading = self._former(chosen)
-        return corpus_view.guessing_html(
-            reading, self.readings.costs(reading), best_runs(reading, self.services.store.list())
-        )
+        runs = best_runs(reading, self.services.store.list())
+        return view.baselines_html(reading, self.readings.baselines(reading), runs)
 
     def explain(self, chosen: Chosen | None) -> str:
         """What the model sees."""
-        from charlm.ui.corpus.model_view import model_html  # its layers load torch
-
-        return model_html(self._former(chosen))
+        return view.model_html(self._former(chosen))
 
     def train(self, chosen: Chosen | None) -> tuple[Any, Any]:
         """Hand the text to the Train tab and go there."""
         return choice_of(self._former(chosen), chosen), gr.Tabs(selected="train")
 
-    def _uploaded(self, path: str) -> Upload:
-        file, most = self.services.files.uploaded(path), self.services.text_bytes
-        return Upload(file.name, read_bytes(file, most), most_bytes=most)
-
-    def _bring(self, upload: Upload, options: Sequence[Any]) -> Wanted:
-        if self.services.limits is not None:
-            check_text_size(self.services.limits, len(upload.data))
-        return bring(upload, options)
-
-    def _take(self, chosen: Chosen | None, wanted: Callable[[], Wanted]) -> dict[Any, Any]:
+    def _take(self, chosen: Chosen | None, wanted: Callable[[], Wanted]) -> Changes:
         try:
             reading = self.readings.read(*wanted())
         except CharLMError as error:
@@ -126,62 +187,126 @@ class Desk:
     def _former(self, chosen: Chosen | None, warn: bool = False) -> Reading:
         """The text that was chosen; the default one where it is gone."""
         try:
-            config, model = CorpusConfig(**chosen_options(chosen)), ModelConfig(**chosen_tokens(chosen))
+            config, model = CorpusConfig(**texts.chosen_options(chosen)), ModelConfig(**texts.chosen_tokens(chosen))
             return self.readings.read(chosen_value(chosen), config, model)
         except CharLMError as error:
             if warn:
                 gr.Warning(toast(error), title="The default text instead")
             return self.readings.read(DEFAULT_KEY, CorpusConfig())
 
-    def _shown(self, reading: Reading, chosen: Chosen | None) -> dict[Any, Any]:
-        view, runs = self.view, best_runs(reading, self.services.store.list())
+    def _shown(self, reading: Reading, chosen: Chosen | None) -> Changes:
+        parts, runs = self.parts, best_runs(reading, self.services.store.list())
         return {
             **self._controls(reading, chosen),
-            view.head: corpus_view.head_html(reading),
-            view.facts: corpus_view.facts_html(reading),
-            view.begins: corpus_view.beginning_html(reading),
-            view.guessing: corpus_view.guessing_html(reading, self.readings.known_costs(reading), runs),
-            view.characters: corpus_view.characters_html(reading),
+            parts["head"]: view.head_html(reading),
+            parts["facts"]: view.facts_html(reading),
+            parts["begins"]: view.beginning_html(reading),
+            parts["baselines"]: view.baselines_html(reading, self.readings.known_baselines(reading), runs),
+            parts["characters"]: view.characters_html(reading),
         }
 
-    def _controls(self, reading: Reading, chosen: Chosen | None) -> dict[Any, Any]:
-        """Picker, fold and options as they belong to `reading`."""
-        form = self.form
-        title = corpus_view.options_title(reading.config, reading.table)
-        options = option_updates(reading.config, reading.model, reading.columns, reading.table)
+    def _controls(self, reading: Reading, chosen: Chosen | None) -> Changes:
+        """Picker, fold and options as they belong to `reading`; column and separator show for tables only."""
+        values = reading.config.to_dict() | reading.model.to_dict()
+        shown = dict.fromkeys(TOKEN_SETTINGS, False) | dict.fromkeys(LEVEL_SETTINGS[reading.model.level], True)
+        shown |= {"column": bool(reading.columns), "separator": reading.table}
+        updates = {name: {"value": values[name]} for name in NAMES}
+        updates["column"]["choices"] = column_choices(reading.columns)
+        for name, visible in shown.items():
+            updates[name]["visible"] = visible
         return {
-            form.picker: gr.update(choices=picker_choices(chosen), value=reading.value),
-            form.fold: gr.update(label=title),
-            **dict(zip(form.options, options, strict=True)),
+            self.parts["picker"]: gr.update(choices=texts.picker_choices(chosen), value=reading.value),
+            self.parts["fold"]: gr.update(label=view.options_title(reading.config, reading.table)),
+            **{self.options[name]: gr.update(**update) for name, update in updates.items()},
         }
 
+    def wire(self) -> None:
+        """Every way to a text ends in the same outputs; then the fold and the slow bars follow."""
+        parts, corpus = self.parts, self.shared.corpus
+        outputs = [corpus, *(parts[name] for name in ("picker", "panel", "pasted", "fold")), *self.options.values()]
+        outputs += [parts[name] for name in ("head", "facts", "begins", "baselines", "characters")]
+        busy = {**QUIET, "show_progress": "minimal", "show_progress_on": parts["facts"]}
 
-def bring(upload: Upload, options: Sequence[Any]) -> Wanted:
-    """Keep an upload that can be read with the options as they are.
+        def follow(event: Any) -> None:
+            # One at a time: who asks for the same text a second time finds it counted.
+            event.then(self.measure, corpus, parts["baselines"], concurrency_limit=1, concurrency_id="guess", **QUIET)
+            event.then(self.explain, corpus, parts["model"], concurrency_limit=2, **QUIET)
+
+        def take(listen: Callable[..., Any], handler: Callable[..., Changes], *sources: Any, **more: Any) -> None:
+            """Call `handler` with the chosen text, what stands in `sources`, and the options by name."""
+
+            def handle(given: Mapping[Any, Any]) -> Changes:
+                options = {name: given[option] for name, option in self.options.items()}
+                return handler(given[corpus], *(given[source] for source in sources), options)
+
+            handle.__name__ = handler.__name__
+            follow(listen(handle, {corpus, *sources, *self.options.values()}, outputs, **more, **busy))
+
+        follow(self.shared.own.select(self.show, corpus, outputs, **QUIET))
+        # Not `input`: a click on a choice fires that twice, and a text that cannot be had would be refused twice.
+        take(parts["picker"].change, self.pick, parts["picker"])
+        take(parts["upload"].upload, self.upload, parts["upload"])
+        take(parts["use"].click, self.paste, parts["pasted"])
+        changed = [event for option in self.options.values() for event in _changes(option)]
+        take(lambda *args, **more: gr.on(changed, *args, **more), self.clean, trigger_mode="always_last")
+        parts["train"].click(self.train, corpus, [corpus, self.shared.tabs], **QUIET)
+        parts["paste"].click(lambda: gr.update(visible=True), None, parts["panel"], **QUICK)
+        parts["cancel"].click(lambda: gr.update(visible=False), None, parts["panel"], **QUICK)
+
+
+def _changes(option: Any) -> list[Any]:
+    """When an option has its new value: a slider when it is let go, a number when it is typed whole."""
+    if isinstance(option, gr.Number):
+        return [option.submit, option.blur]
+    return [option.release if isinstance(option, gr.Slider) else option.input]
+
+
+def settings_of(options: Options) -> tuple[CorpusConfig, ModelConfig]:
+    """The options' values as checked configs; what was emptied takes its default.
 
     Raises:
-        CharLMError: it holds no text to train on, or an option is out of range.
+        ConfigError: a value is out of range.
     """
+    given = {name: value for name, value in options.items() if value is not None}
+    tokens = {name: given.pop(name) for name in TOKEN_SETTINGS if name in given}
+    return CorpusConfig(**given), ModelConfig(**tokens).tokenization
+
+
+def column_choices(columns: Sequence[str]) -> list[tuple[str, str]]:
+    """A table's columns; the one that is read by itself has the value ""."""
+    usual = usual_column(list(columns))
+    by_itself = [] if usual in columns else [("by itself", "")]
+    return by_itself + [(f"{name} (by itself)", "") if name == usual else (name, name) for name in columns]
+
+
+def bring(upload: Upload, options: Options, limits: Limits | None = None) -> Wanted:
+    """Keep an upload that can be read with the options as they are, within the limits of a public Space.
+
+    Raises:
+        CharLMError: it holds no text to train on, an option is out of range, or the text is too long here.
+    """
+    if limits is not None:
+        check_text_size(limits, len(upload.data))
     config, model = fitting(upload, options)
     upload.read(config)
-    return keep_upload(upload, data_dir()), config, model
+    return texts.keep_upload(upload, data_dir()), config, model
 
 
-def fitting(upload: Upload | None, options: Sequence[Any]) -> tuple[CorpusConfig, ModelConfig]:
+def fitting(upload: Upload | None, options: Options) -> tuple[CorpusConfig, ModelConfig]:
     """The options for another text. A column belongs to one table only; where none has a usual name, the one with
     the most text is taken."""
     config, model = settings_of(options)
     config = replace(config, column="")
     columns = upload.columns() if upload else []
     if upload and len(columns) > 1 and not usual_column(columns):
-        return replace(config, column=wordiest_column(upload, config)), model
+        return replace(config, column=texts.wordiest_column(upload, config)), model
     return config, model
 
 
 def choice_of(reading: Reading, chosen: Chosen | None) -> dict[str, Any]:
-    """What the browser keeps of a text; see corpora.Chosen."""
+    """What the browser keeps of a text; see texts.Chosen."""
     corpus, source = reading.corpus, "" if reading.corpus.key else reading.value
-    own = {value: name for name, value in own_texts(chosen)}
+    own = {value: name for name, value in texts.own_texts(chosen)}
     if source:
         own = {source: corpus.name, **{value: name for value, name in own.items() if value != source}}
     return {
@@ -193,61 +318,3 @@ def choice_of(reading: Reading, chosen: Chosen | None) -> dict[str, Any]:
         "tokens": {name: getattr(reading.model, name) for name in TOKEN_SETTINGS},
         "own": [{"value": value, "name": name} for value, name in list(own.items())[:KEPT_NAMES]],
     }
-
-
-FACTS = ("characters", "distinct", "words", "to train on", "held out", "steps an epoch")
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-
-
-def build(services: Services, shared: Shared) -> None:
-    """The tab's components and their wiring; call inside its gr.Tab."""
-    entry = find_entry(DEFAULT_KEY)
-    head = _html(heading(entry.title, entry.about), "head")
-    form = corpus_form.build()
-    waiting = _html(facts([("…", name) for name in FACTS]), "facts")
-    with gr.Row(elem_classes="halves", elem_id="corpus-halves"):
-        with gr.Column(min_width=320):
-            begins = _html(section("How it begins"), "begins")
-        with gr.Column(min_width=320):
-            guessing = _html(section("What guessing would cost"), "guessing")
-    characters = _html("", "characters")
-    with gr.Accordion("What the model sees", open=False, elem_id="corpus-sees", elem_classes="fold section-fold"):
-        model = _html("", "model")
-    view = View(head, waiting, begins, guessing, characters, model)
-    _wire(form, view, services, shared)
-
-
-def _html(value: str, name: str) -> gr.HTML:
-    return gr.HTML(value, elem_id=f"corpus-{name}", apply_default_css=False)
-
-
-def _changes(option: Any) -> list[Any]:
-    """When an option has its new value: a slider when it is let go, a number when it is typed whole."""
-    if isinstance(option, gr.Number):
-        return [option.submit, option.blur]
-    return [option.release if isinstance(option, gr.Slider) else option.input]
-
-
-def _wire(form: Form, view: View, services: Services, shared: Shared) -> None:
-    """Every way to a text ends in the same outputs; then the fold and the slow bars follow."""
-    desk = Desk(form, view, services, shared, Readings(services.limits))
-    outputs = [shared.corpus, form.picker, form.panel, form.pasted, form.fold, *form.options]
-    outputs += [view.head, view.facts, view.begins, view.guessing, view.characters]
-    busy: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": view.facts, "api_visibility": "private"}
-
-    def follow(event: Any) -> None:
-        # One at a time: who asks for the same text a second time finds it counted.
-        event.then(desk.guess, shared.corpus, view.guessing, concurrency_limit=1, concurrency_id="guess", **QUIET)
-        event.then(desk.explain, shared.corpus, view.model, concurrency_limit=2, **QUIET)
-
-    follow(shared.own.select(desk.show, shared.corpus, outputs, **QUIET))
-    options = list(form.options)
-    # Not `input`: a click on a choice fires that twice, and a text that cannot be had would be refused twice.
-    follow(form.picker.change(desk.pick, [shared.corpus, form.picker, *options], outputs, **busy))
-    follow(form.upload.upload(desk.upload, [shared.corpus, form.upload, *options], outputs, **busy))
-    follow(form.use.click(desk.paste, [shared.corpus, form.pasted, *options], outputs, **busy))
-    changed = [event for one in options for event in _changes(one)]
-    follow(gr.on(changed, desk.clean, [shared.corpus, *options], outputs, trigger_mode="always_last", **busy))
-    form.train.click(desk.train, shared.corpus, [shared.corpus, shared.tabs], **QUIET)
-    form.paste.click(lambda: gr.update(visible=True), None, form.panel, queue=False, **QUIET)
-    form.cancel.click(lambda: gr.update(visible=False), None, form.panel, queue=False, **QUIET)

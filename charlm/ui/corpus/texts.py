@@ -1,4 +1,4 @@
-"""What visitors brought along, kept as it came: other options clean it anew, and a reload finds it again."""
+"""Texts that can be chosen: what visitors uploaded or pasted, kept as it came, and the catalog."""
 
 import hashlib
 import json
@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from charlm.config import TOKEN_SETTINGS, CorpusConfig, ModelConfig
-from charlm.data.catalog import data_dir, entries, load_corpus
+from charlm.data.catalog import data_dir, entries, is_at_hand, load_corpus
 from charlm.data.corpus import MAX_BYTES, Corpus, corpus_from_text, read_corpus, table_columns
 from charlm.data.tables import TEXT_COLUMNS
 from charlm.data.text_store import recall
 from charlm.errors import CorpusError
 from charlm.files import known_fields, read, write_atomically
+from charlm.ui.formatting import size
 
-# Of all visitors together; the oldest make room.
+# Of all visitors together; the oldest are evicted.
 MOST_FILES = 200
 MOST_BYTES = 2_000_000_000
 MOST_ABOUT = 1 << 16  # of the .json beside one
@@ -97,7 +98,7 @@ def keep_upload(upload: Upload, data_dir: Path) -> str:
         if not (folder / f"{key}.bin").is_file():
             write_atomically(folder / f"{key}.bin", upload.data)
         write_atomically(folder / f"{key}.json", about.encode())
-        _make_room(folder)
+        _evict(folder)
     except OSError as error:
         raise CorpusError(f"the text cannot be kept in {folder}: {error.strerror or error}") from error
     return key
@@ -117,8 +118,8 @@ def open_upload(key: str, data_dir: Path) -> Upload | None:
     return upload if upload.key == key else None
 
 
-def _make_room(folder: Path) -> None:
-    """Let the least recently opened ones go."""
+def _evict(folder: Path) -> None:
+    """Delete the least recently opened ones."""
     kept = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     total = 0
     for place, about in enumerate(kept):
@@ -140,8 +141,14 @@ def corpus_choices(chosen: Chosen | None) -> list[tuple[str, str]]:
     return own_texts(chosen) + [(entry.title, entry.key) for entry in entries()]
 
 
+def picker_choices(chosen: Chosen | None) -> list[tuple[str, str]]:
+    """The same; what would have to be downloaded says how much that is."""
+    missing = {entry.key: f" · {size(entry.size)} to download" for entry in entries() if not is_at_hand(entry.key)}
+    return [(f"{title}{missing.get(value, '')}", value) for title, value in corpus_choices(chosen)]
+
+
 def own_texts(chosen: Chosen | None) -> list[tuple[str, str]]:
-    """(name, value) of the texts that the visitor brought along."""
+    """(name, value) of the texts that the visitor uploaded or pasted."""
     kept = (chosen or {}).get("own")
     listed = [one for one in kept if isinstance(one, Mapping)] if isinstance(kept, list) else []
     own = {str(one["value"]): str(one.get("name", "Your text")) for one in listed if one.get("value")}

@@ -1,4 +1,4 @@
-"""The chosen run under the table: what it is, how it was trained, why it failed, how it does on another text."""
+"""The chosen run in words: what it is, how it was trained, why it failed, how it does on another text; as HTML."""
 
 from collections.abc import Collection, Mapping
 from html import escape
@@ -8,12 +8,16 @@ from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES, ModelConfig
 from charlm.runs.run import MAX_LABEL
 from charlm.ui import formatting
-from charlm.ui.formatting import MISSING, bits, count, whole
-from charlm.ui.html import action, notice, section
+from charlm.ui.formatting import MISSING, bits, count, size, whole
+from charlm.ui.html import action, notice, render, section
 from charlm.ui.verdict import AT_WORK
 
-CALLED = {"learning_rate": "learning rate", "batch_size": "batch", "hidden_size": "hidden size", "seq_len": "sequence"}
+SHORT_NAMES = {
+    "learning_rate": "learning rate", "batch_size": "batch", "hidden_size": "hidden size", "seq_len": "sequence",
+}  # fmt: skip
 SAVED = "Resume from what was saved"
+FORK_TIP = "A fork is a new run that goes on from what another one has learned, with other settings."
+MOST_CHARACTERS = 200_000  # of an evaluation, which happens while the visitor waits
 
 
 def trouble(run: Any, title: str, message: str) -> str:
@@ -26,13 +30,14 @@ def remedy(run: Any) -> str:
     if run.shipped:
         return ""
     if run.fix:
-        return action("retry", again(run.fix), run=run.run_id)
-    return action("resume", SAVED, run=run.run_id) if is_resumable(run) else ""
+        return action("retry", retry_label(run.fix), run=run.run_id)
+    is_resumable = not run.trimmed and run.best_val_loss is not None
+    return action("resume", SAVED, run=run.run_id) if is_resumable else ""
 
 
-def again(fix: Mapping[str, Any]) -> str:
+def retry_label(changes: Mapping[str, Any]) -> str:
     """`Try again with learning rate 0.0033`."""
-    parts = [f"{CALLED.get(name, name.replace('_', ' '))} {_value(value)}" for name, value in fix.items()]
+    parts = [f"{SHORT_NAMES.get(name, name.replace('_', ' '))} {_value(value)}" for name, value in changes.items()]
     return f"Try again with {' and '.join(parts)}"
 
 
@@ -40,19 +45,12 @@ def _value(value: Any) -> str:
     return f"{value:.2g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def is_resumable(run: Any) -> bool:
-    """Whether something was saved that training can go on from."""
-    return not run.shipped and not run.trimmed and run.best_val_loss is not None
-
-
-FORK_TIP = "A fork is a new run that goes on from what another one has learned, with other settings."
-
-
 def origin_sentence(run: Any) -> str:
     """`fork of gru-sherlock at step 500`, `imported from rnn.net`; empty for a run that began from nothing here."""
     if run.imported and not run.ancestry:
         return f"imported from {run.imported.get('file', 'a file')}"
-    return "".join(f"{_verb(one)} {one['label']}{_place(one)}" for one in run.ancestry[:1])
+    verbs = {True: "fork of", False: "new try of"}
+    return "".join(f"{verbs[one['why'] == 'fork']} {one['label']}{_place(one)}" for one in run.ancestry[:1])
 
 
 def origin_line(run: Any) -> str:
@@ -68,28 +66,11 @@ def chain(run: Any, known: Collection[str]) -> str:
         run: whose.
         known: ids of the runs that exist.
     """
-    return "".join(f'<span class="ancestor">{_link(one, known)}</span>' for one in run.ancestry)
-
-
-def _link(one: Mapping[str, Any], known: Collection[str]) -> str:
-    verb = _verb(one)
-    if one["why"] == "fork":
-        verb = f'<span class="term" tabindex="0" data-tip="{escape(FORK_TIP)}">fork</span> of'
-    label, run_id = str(one["label"]), str(one["run_id"])
-    name = action("open", label, run=run_id) if run_id in known else f'{escape(label)} <span class="grey">(gone)</span>'
-    return f"{verb} {name}{escape(_place(one))}"
-
-
-def _verb(one: Mapping[str, Any]) -> str:
-    return "fork of" if one["why"] == "fork" else "new try of"
+    return render("ancestry", run=run, known=known, tip=FORK_TIP, place=_place)
 
 
 def _place(one: Mapping[str, Any]) -> str:
     return f" at step {whole(one['step'])}" if one["why"] == "fork" else ""
-
-
-# An evaluation happens while the visitor waits.
-MOST_CHARACTERS = 200_000
 
 
 def details(run: Any, known: Collection[str] = ()) -> str:
@@ -99,25 +80,17 @@ def details(run: Any, known: Collection[str] = ()) -> str:
         run: which.
         known: ids of the runs that exist; those it comes from can be opened.
     """
-    why = trouble(run, "This run failed.", run.message) if run.status == "failed" else ""
-    told = f'<p class="hint">{escape(run.message)}</p>' if run.message and run.status != "failed" else ""
-    lines = [(name, escape(value)) for name, value in _lines(run)]
-    lines += [("Comes from", chain(run, known))] if run.ancestry else []
-    lines.append(("Folder", f"{escape(run.folder.name)}, {formatting.size(run.size_bytes)}{_spare(run)}"))
-    shown = "".join(f"<div><dt>{escape(name)}</dt><dd>{value_html}</dd></div>" for name, value_html in lines)
-    return f'{section(run.label, model_sentence(run))}{told}{why}<dl class="details">{shown}</dl>'
-
-
-def _spare(run: Any) -> str:
-    """What could be freed, or that it was."""
-    if came_untrained(run):
-        return '<span class="under">Weights alone: it can be compared and forked, not resumed.</span>'
-    if run.trimmed:
-        return '<span class="under">Only its best weights are kept: it can be compared and forked, not resumed.</span>'
-    if run.shipped or run.status in AT_WORK or run.spare_bytes <= 0:
-        return ""
-    act = action("trim", f"Keep only the best weights (frees {formatting.size(run.spare_bytes)})", run=run.run_id)
-    return f'<span class="under">{act}<br>Then it can be compared and forked, but not resumed.</span>'
+    return render(
+        "details",
+        run=run,
+        head_html=section(run.label, model_sentence(run)),
+        trouble_html=trouble(run, "This run failed.", run.message) if run.status == "failed" else "",
+        lines=_lines(run),
+        ancestry_html=chain(run, known),
+        is_bare=came_untrained(run),
+        is_trimmable=not run.shipped and run.status not in AT_WORK and run.spare_bytes > 0,
+        size=size,
+    )
 
 
 def came_untrained(run: Any) -> bool:
@@ -137,21 +110,18 @@ def is_forkable(run: Any) -> bool:
 
 def fork_hint(run: Any) -> str:
     """What a fork is, and which weights it goes on from."""
+    which = "best" if run.shipped or run.trimmed else "newest"
+    hint = f"A new run that goes on from the {which} weights of this one, with other settings or on another text."
     if run.model_config.is_counted:
-        said = (
+        hint = (
             "A new run that counts another text on top of what this one has counted; characters new to it are skipped."
         )
-        return section(f"Fork {run.label}", said)
-    which = "best" if run.shipped or run.trimmed else "newest"
-    return section(
-        f"Fork {run.label}",
-        f"A new run that goes on from the {which} weights of this one, with other settings or on another text.",
-    )
+    return section(f"Fork {run.label}", hint)
 
 
 def fork_steps(run: Any) -> int:
     """As many more as it was given, to begin with."""
-    return run.train_config.steps or max(run.step, 1)
+    return int(run.train_config.steps or max(run.step, 1))
 
 
 def fork_name(run: Any) -> str:
@@ -162,12 +132,12 @@ def fork_name(run: Any) -> str:
 def model_sentence(run: Any) -> str:
     """`LSTM, 2 layers of 512, dropout 0.3. Best at step 980.`, `n-gram, order 7, 505,508 tokens counted.`"""
     model = run.model_config
-    kind = ARCH_NAMES.get(run.arch, run.arch)
-    bend = f" ({model.nonlinearity})" if run.arch == "rnn" else ""
+    nonlinearity = f" ({model.nonlinearity})" if run.arch == "rnn" else ""
+    kind = f"{ARCH_NAMES.get(run.arch, run.arch)}{nonlinearity}{_reads(model)}, {model.shape}"
     best = f" Best at step {whole(run.best_step)}." if run.best_val_loss is not None and run.step else ""
     if model.is_counted:
-        return f"{kind}{_reads(model)}, {model.shape}, counts {whole(model.counted)} tokens.{best}"
-    return f"{kind}{bend}{_reads(model)}, {model.shape}, dropout {model.dropout:g}.{best}"
+        return f"{kind}, counts {whole(model.counted)} tokens.{best}"
+    return f"{kind}, dropout {model.dropout:g}.{best}"
 
 
 def _reads(model: ModelConfig) -> str:
@@ -179,22 +149,18 @@ def _reads(model: ModelConfig) -> str:
 
 
 def _lines(run: Any) -> list[tuple[str, str]]:
-    corpus = run.corpus
+    corpus, imported = run.corpus, run.imported
+    text = f"{corpus.get('name', MISSING)}, {whole(corpus.get('characters'))} characters"
     loss = f"{formatting.nats(run.best_val_loss)} nats, {bits(run.bits_per_char(run.best_val_loss))} bits per character"
     speed = f", {whole(run.chars_per_second)} characters/s" if run.chars_per_second else ""
-    text = f"{corpus.get('name', MISSING)}, {whole(corpus.get('characters'))} characters"
-    came = [("Imported", f"{run.imported.get('file', MISSING)} ({run.imported.get('format', MISSING)})")]
-    trained = [
-        ("Trained", training_sentence(run)),
-        ("Time", f"{formatting.duration(run.seconds)} for {count(run.step, 'step')}{speed}"),
-    ]
-    return [
-        *(came if run.imported else []),
-        ("Corpus", text if corpus else "unknown: score it on a text to see how it does"),
-        ("Best loss", loss if run.best_val_loss is not None else "not measured yet"),
-        *([] if came_untrained(run) else trained),
-        ("Parameters", whole(run.num_parameters) + (", the tokens it counts" if run.model_config.is_counted else "")),
-    ]
+    lines = [("Imported", f"{imported.get('file', MISSING)} ({imported.get('format', MISSING)})")] if imported else []
+    lines.append(("Corpus", text if corpus else "unknown: score it on a text to see how it does"))
+    lines.append(("Best loss", loss if run.best_val_loss is not None else "not measured yet"))
+    if not came_untrained(run):
+        lines.append(("Trained", training_sentence(run)))
+        lines.append(("Time", f"{formatting.duration(run.seconds)} for {count(run.step, 'step')}{speed}"))
+    counts = ", the tokens it counts" if run.model_config.is_counted else ""
+    return [*lines, ("Parameters", whole(run.num_parameters) + counts)]
 
 
 def training_sentence(run: Any) -> str:
@@ -210,17 +176,22 @@ def training_sentence(run: Any) -> str:
     return f"{' or '.join(budget)}, batch {train.batch_size} × {train.seq_len}, {rate}, {clip}, seed {train.seed}"
 
 
-def evaluation(run: Any, name: str, text: str, measured: dict[str, Any]) -> str:
-    """How a run does on another text, against its own held-out loss."""
-    cost = measured["bits_per_char"]
+def evaluation(run: Any, name: str, text: str, measured: Mapping[str, Any]) -> str:
+    """How a run does on another text, against its own held-out loss.
+
+    Args:
+        run: which.
+        name: of the text.
+        text: all of it.
+        measured: what an evaluation of its end came to.
+    """
     own = run.bits_per_char(run.best_val_loss)
     cut = f"the last {whole(MOST_CHARACTERS)} of " if len(text) > MOST_CHARACTERS else ""
-    skipped = measured.get("skipped") or 0
+    skipped, unknown = measured.get("skipped") or 0, measured.get("unknown") or 0
     number = skipped if isinstance(skipped, int) else len(skipped)
-    left_out = f" {count(number, 'character')} it does not know skipped." if number else ""
-    words = measured.get("unknown") or 0
-    unknown = f"{left_out} {count(words, 'word')} it does not know read as <unk>." if words else left_out
-    beside = f" On its own held-out text: {bits(own)}." if own is not None else ""
-    per_token = formatting.perplexity(measured["nats_per_token"])
-    body = f"Perplexity {per_token}, measured on {cut}{whole(len(text))} characters."
-    return notice(f"{bits(cost)} bits per character on {name}.", body + unknown + beside)
+    perplexity = formatting.perplexity(measured["nats_per_token"])
+    said = f"Perplexity {perplexity}, measured on {cut}{whole(len(text))} characters."
+    said += f" {count(number, 'character')} it does not know skipped." if number else ""
+    said += f" {count(unknown, 'word')} it does not know read as <unk>." if unknown else ""
+    said += f" On its own held-out text: {bits(own)}." if own is not None else ""
+    return notice(f"{bits(measured['bits_per_char'])} bits per character on {name}.", said)

@@ -1,12 +1,9 @@
-"""The Runs tab's table: one line a run, its actions at the line's end."""
+"""What the Runs tab lists, as HTML: the runs and their actions, the queue above them, the trash; and what comes in."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any, cast
-
-import gradio as gr
 
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES
@@ -16,9 +13,17 @@ from charlm.public.services import Services
 from charlm.runs.store import RunStore
 from charlm.ui import formatting
 from charlm.ui.formatting import count, listed, ordinal, size
-from charlm.ui.html import ACTIONS_JS, Cell, action, heading, notice, section, swatch, table
+from charlm.ui.html import Cell, action, heading, notice, render, section, table
 from charlm.ui.runs.details import came_untrained, origin_line, origin_sentence, resume_options
 from charlm.ui.verdict import AT_WORK
+
+HEAD = ("Run", "Corpus", "Status", "Best val. loss", "Bits/char", "Steps", "Time", "Started", "")
+PHONE_COLUMNS = (0, 3, 8)  # what can be done tells the status
+RESUMABLE = ("stopped", "interrupted", "finished")
+# What the browser's file picker offers, on a public Space the first one only; what is read is known by its content.
+TYPES = [".zip", ".net", ".pt", ".pth", ".safetensors", ".json", ".txt"]
+LISTS = (".json", ".txt")
+WANTED = "choose a run's zip or a checkpoint, and at most one .json or .txt with its characters beside it"
 
 
 class Disk:
@@ -39,10 +44,6 @@ class Disk:
         if known is None or known[0] != changed:
             known = self._sizes[run.run_id] = changed, int(run.size_bytes)
         return known[1]
-
-
-AT_ONCE_LABEL = "How many train at once"
-AT_ONCE_HINT = "Each then gets less of the machine."
 
 
 def waiting(jobs: Any) -> list[Mapping[str, Any]]:
@@ -67,35 +68,15 @@ def is_shown(jobs: Any) -> bool:
 def queue_html(jobs: Any) -> str:
     """One line a waiting job; one sentence when none waits."""
     lines = waiting(jobs)
-    title = f"{count(len(lines), 'training')} {'waits' if len(lines) == 1 else 'wait'}"
-    hint = "They begin by themselves, in this order." if len(lines) > 1 else "It begins by itself."
     if not lines:
         return section(f"Up to {count(jobs.at_once, 'training')} share the machine", "Nothing waits.")
-    return section(title, hint) + f'<ol class="queue">{"".join(map(_queue_line, *_ends(lines)))}</ol>'
+    title = f"{count(len(lines), 'training')} {'waits' if len(lines) == 1 else 'wait'}"
+    hint = "They begin by themselves, in this order." if len(lines) > 1 else "It begins by itself."
+    return section(title, hint) + render("queue", jobs=lines, ordinal=ordinal, archs=_archs)
 
 
-def _ends(lines: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
-    """The lines, and whether each is the first and the last."""
-    places = range(len(lines))
-    return lines, [place == 0 for place in places], [place == len(lines) - 1 for place in places]
-
-
-def _queue_line(job: Mapping[str, Any], first: bool, last: bool) -> str:
-    run = str(job["run_ids"][0])
-    fixed = not job.get("movable", True)
-    pairs = [] if first or fixed else [("earlier", "Earlier")]
-    pairs += [] if last or fixed else [("later", "Later")]
-    acts = "".join(action(name, label, run=run) for name, label in [*pairs, ("cancel", "Cancel")])
-    names = ", ".join(ARCH_NAMES.get(arch, arch) for arch in job["archs"])
-    swatches = "".join(map(swatch, job["archs"]))
-    return (
-        f'<li><span class="grey">{ordinal(job["position"])}</span><span class="what"><span class="swatches-line">'
-        f'{swatches}</span><b>{escape(str(job["title"]))}</b> <span class="grey">{escape(names)} on '
-        f'{escape(str(job["corpus"]))}</span></span><span class="acts">{acts}</span></li>'
-    )
-
-
-HINT = "Deleted runs stay here, and on the disk, until the trash is emptied."
+def _archs(job: Mapping[str, Any]) -> str:
+    return ", ".join(ARCH_NAMES.get(arch, arch) for arch in job["archs"])
 
 
 def trash_title(runs: Sequence[Any]) -> str:
@@ -109,39 +90,30 @@ def _amount(runs: Sequence[Any]) -> str:
 
 def trash_html(runs: Sequence[Any], asking: bool = False) -> str:
     """A line for each run, and the way to free the room; `asking` puts the question."""
-    if not runs:
-        return ""
-    if asking:
-        foot = f"<span>{_amount(runs)}: gone for good?</span>{action('empty', 'Empty it')}{action('keep', 'Keep')}"
-    else:
-        foot = action("ask-empty", "Empty the trash")
-    lines = "".join(map(_trash_line, runs))
-    return f'<p class="hint">{HINT}</p><ul class="trash">{lines}</ul><p class="foot acts">{foot}</p>'
+    return render("trash", runs=runs, asking=asking, amount=_amount(runs), about=_about) if runs else ""
 
 
-def _trash_line(run: Any) -> str:
-    arch, corpus = ARCH_NAMES.get(run.arch, run.arch), run.corpus.get("name")
-    what = f"{arch}{f' on {corpus}' if corpus else ''}, {size(run.size_bytes)}"
-    return (
-        f'<li><span class="what">{swatch(run.arch)}<b>{escape(run.label)}</b> '
-        f'<span class="grey">{escape(what)}</span></span>'
-        f'<span class="acts">{action("restore", "Restore", run=run.run_id)}</span></li>'
-    )
+def _about(run: Any) -> str:
+    corpus = run.corpus.get("name")
+    return f"{ARCH_NAMES.get(run.arch, run.arch)}{f' on {corpus}' if corpus else ''}, {size(run.size_bytes)}"
 
 
 def deleted_html(run: Any) -> str:
     """`Deleted gru-sherlock. Undo`."""
-    return told_html(f"Deleted {run.label}.", action("restore", "Undo", run=run.run_id))
+    return done_html(f"Deleted {run.label}.", action("restore", "Undo", run=run.run_id))
 
 
-def told_html(sentence: str, action_html: str = "") -> str:
+def imported_html(run: Any) -> str:
+    """What the new run is, and what can be done with it next."""
+    model = run.model_config
+    what = f"{ARCH_NAMES.get(run.arch, run.arch)}, {model.shape}, {count(model.vocab_size, 'character')}"
+    next_steps = "Below it can be forked, to train it further, and scored on a text."
+    return done_html(f"Imported {run.label}: {what}. {next_steps}", action("compare", "Compare it", run=run.run_id))
+
+
+def done_html(sentence: str, action_html: str = "") -> str:
     """The line that says what was just done."""
     return f'<p class="told-line" role="status">{escape(sentence)} {action_html}</p>'
-
-
-HEAD = ("Run", "Corpus", "Status", "Best val. loss", "Bits/char", "Steps", "Time", "Started", "")
-PHONE_COLUMNS = (0, 3, 8)  # what can be done tells the status
-RESUMABLE = ("stopped", "interrupted", "finished")
 
 
 def runs_heading(runs: Sequence[Any], used: int | None = None) -> str:
@@ -160,12 +132,12 @@ def runs_heading(runs: Sequence[Any], used: int | None = None) -> str:
         "shipped with the app (read-only)": sum(run.shipped for run in runs),
     }
     parts = [f"{number} {what}" for what, number in counts.items() if number]
-    cost = f", {formatting.size(used)} on disk" if used is not None else ""
-    return heading(formatting.count(len(runs), "run") + cost, ", ".join(parts) + ".")
+    cost = f", {size(used)} on disk" if used is not None else ""
+    return heading(count(len(runs), "run") + cost, ", ".join(parts) + ".")
 
 
 def matching(runs: Sequence[Any], wanted: str) -> list[Any]:
-    """Runs whose label, id, corpus, architecture or status contains every word of `wanted`."""
+    """Runs whose label, id, corpus, architecture, status or origin contains every word of `wanted`."""
     words = (wanted or "").lower().split()
     return [run for run in runs if all(word in _haystack(run) for word in words)]
 
@@ -199,28 +171,20 @@ def runs_table(runs: Sequence[Any], wanted: str = "", words: Mapping[str, str] |
 
 
 def _row(run: Any, word: str) -> list[Cell | str]:
+    arch = ARCH_NAMES.get(run.arch, run.arch)
+    arch = arch if run.level == "char" else f"{arch} on {LEVEL_NAMES[run.level]}"
+    started = "now" if run.status == "running" else formatting.day(run.created)
     return [
-        Cell(html=_name(run)),
+        Cell(html=render("run_name", run=run, arch=arch, origin_html=origin_line(run))),
         str(run.corpus.get("name", formatting.MISSING)),
         Cell(html=_status(run, word)),
         Cell(formatting.nats(run.best_val_loss), strong=True),
         formatting.bits(run.bits_per_char(run.best_val_loss)),
         formatting.MISSING if came_untrained(run) else formatting.whole(run.step),
         formatting.MISSING if came_untrained(run) else formatting.duration(run.seconds),
-        Cell(html=f'<span class="grey">{escape(_started(run))}</span>'),
-        Cell(html=_actions(run)),
+        Cell(html=f'<span class="grey">{escape(formatting.MISSING if run.shipped else started)}</span>'),
+        Cell(html=f'<span class="acts">{"".join(_actions(run))}</span>'),
     ]
-
-
-def _name(run: Any) -> str:
-    """Swatch and label as a button that opens the details, then the architecture; under it where it comes from."""
-    arch = ARCH_NAMES.get(run.arch, run.arch)
-    arch = arch if run.level == "char" else f"{arch} on {LEVEL_NAMES[run.level]}"
-    return (
-        f'<span class="named">{swatch(run.arch)}<button type="button" class="name" data-act="open" '
-        f'data-run="{escape(run.run_id)}"><b>{escape(run.label)}</b></button> '
-        f'<span class="grey">{escape(arch)}</span></span>{origin_line(run)}'
-    )
 
 
 def _status(run: Any, word: str) -> str:
@@ -230,31 +194,20 @@ def _status(run: Any, word: str) -> str:
     return f'<span class="status {kind}">{escape(shown)}</span>'
 
 
-def _started(run: Any) -> str:
-    if run.shipped:
-        return formatting.MISSING
-    return "now" if run.status == "running" else formatting.day(run.created)
-
-
-def _actions(run: Any) -> str:
+def _actions(run: Any) -> Iterable[str]:
     """What can be done with the run in its state, most wanted first."""
-    names = [("watch", "Watch", ""), ("stop", "Stop", "")] if run.status in AT_WORK else []
-    if run.status == "failed":
-        names.append(("open", "Why?", ""))
-    elif run.status not in AT_WORK and run.has_learned:
-        names.append(("compare", "Compare", ""))
-    complete = run.status == "finished" and run.model_config.is_counted
-    if run.status in RESUMABLE and not (run.shipped or run.trimmed or complete):
+    if run.status in AT_WORK:
+        yield action("watch", "Watch", run=run.run_id)
+        yield action("stop", "Stop", run=run.run_id)
+    elif run.status == "failed":
+        yield action("open", "Why?", run=run.run_id)
+    elif run.has_learned:
+        yield action("compare", "Compare", run=run.run_id)
+    is_complete = run.status == "finished" and run.model_config.is_counted
+    if run.status in RESUMABLE and not (run.shipped or run.trimmed or is_complete):
         more = resume_options(run).get("steps")
-        names.append(("resume", "Resume", f"{formatting.count(more, 'step')} more" if more else ""))
-    links = [action(name, label, why, run=run.run_id) for name, label, why in names]
-    return f'<span class="acts">{"".join(links)}{action("open", "⋯", run=run.run_id, why="Details")}</span>'
-
-
-# What the browser's file picker offers, on a public Space the first one only; what is read is known by its content.
-TYPES = [".zip", ".net", ".pt", ".pth", ".safetensors", ".json", ".txt"]
-LISTS = (".json", ".txt")
-WANTED = "choose a run's zip or a checkpoint, and at most one .json or .txt with its characters beside it"
+        yield action("resume", "Resume", f"{count(more, 'step')} more" if more else "", run=run.run_id)
+    yield action("open", "⋯", "Details", run=run.run_id)
 
 
 def bring_run(services: Services, checkpoint: Path, characters: Path | None = None, **options: Any) -> Any:
@@ -269,14 +222,14 @@ def bring_run(services: Services, checkpoint: Path, characters: Path | None = No
     Raises:
         CharLMError: it cannot be imported.
     """
-    from charlm.formats.imports import import_file
+    from charlm.formats.imports import import_file  # loads torch
 
     if isinstance(services.store, VisitorRuns):
         return services.store.take_in(checkpoint, **options)
     return import_file(cast(RunStore, services.store), checkpoint, characters=characters, **options)
 
 
-def told_apart(files: Sequence[Path]) -> tuple[Path, Path | None]:
+def tell_apart(files: Sequence[Path]) -> tuple[Path, Path | None]:
     """The checkpoint and the list of its characters, in whatever order they were chosen.
 
     Raises:
@@ -288,123 +241,3 @@ def told_apart(files: Sequence[Path]) -> tuple[Path, Path | None]:
         given = listed([path.name[:60] for path in files[:4]]) or "no file"
         raise ConfigError(f"{given} cannot be imported; {WANTED}")
     return rest[0], lists[0] if lists else None
-
-
-def imported_html(run: Any) -> str:
-    """What the new run is, and what can be done with it next."""
-    model = run.model_config
-    kind = ARCH_NAMES.get(run.arch, run.arch)
-    what = f"{kind}, {model.shape}, {count(model.vocab_size, 'character')}"
-    return told_html(
-        f"Imported {run.label}: {what}. Below it can be forked, to train it further, and scored on a text.",
-        action("compare", "Compare it", run=run.run_id),
-    )
-
-
-TABLE_JS = (
-    ACTIONS_JS
-    + """
-const tell = () => { if (element.isConnected && element.offsetParent) trigger('refresh', {}); };
-window.addEventListener('charlm:job', tell);
-setInterval(() => {
-  if (document.visibilityState === 'visible' && document.querySelector('#strip .job[data-status]')) tell();
-}, 3000);
-"""
-)
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The components, and what to put into them. Built in the order in which they stand, the panel in between."""
-
-    services: Services
-    disk: Disk
-    head: gr.HTML
-    filter: gr.Textbox
-    upload: gr.UploadButton
-    queue_row: gr.Row
-    queue: gr.HTML
-    at_once: gr.Number
-    table: gr.HTML
-    told: gr.HTML
-
-    @property
-    def outputs(self) -> list[Any]:
-        """What `now` fills."""
-        return [self.head, self.queue_row, self.queue, self.table]
-
-    def now(self, wanted: str = "") -> dict[Any, Any]:
-        """Everything but the trash, as it is now.
-
-        Args:
-            wanted: the filter.
-        """
-        runs, jobs = self.services.store.list(), self.services.jobs
-        return {
-            self.head: runs_heading(runs, self.disk.used(runs)),
-            self.queue_row: gr.update(visible=is_shown(jobs)),
-            self.queue: queue_html(jobs),
-            self.table: runs_table(runs, wanted, words(jobs)),
-        }
-
-
-@dataclass(frozen=True)
-class Trash:
-    """The fold at the tab's foot."""
-
-    services: Services
-    fold: gr.Accordion
-    body: gr.HTML
-
-    @property
-    def outputs(self) -> list[Any]:
-        """What `now` fills."""
-        return [self.fold, self.body]
-
-    def now(self, asking: bool = False) -> dict[Any, Any]:
-        """The trash as it is now; `asking` whether it shall be emptied."""
-        runs = self.services.store.trashed()
-        return {
-            self.fold: gr.update(label=trash_title(runs), visible=bool(runs)),
-            self.body: trash_html(runs, asking),
-        }
-
-
-def build_listing(services: Services) -> Listing:
-    """Heading, filter, import, queue, table and the line that says what was done; call inside the tab.
-
-    The runs come when the tab is opened: a list of those that were there when the server began would change under the
-    visitor's hand, and the click go to another run.
-    """
-    jobs = services.jobs
-    with gr.Row(elem_classes="head-line"):
-        head = gr.HTML(elem_id="runs-head", apply_default_css=False)
-        wanted = gr.Textbox(
-            show_label=False, label="Filter", placeholder="Filter by name, corpus or model",
-            elem_id="runs-filter", scale=0, min_width=290,
-        )  # fmt: skip
-        upload = gr.UploadButton(
-            "Import…",
-            size="sm",
-            file_count="multiple",
-            file_types=TYPES if services.limits is None else TYPES[:1],
-            elem_id="runs-import",
-            scale=0,
-        )
-    with gr.Row(visible=is_shown(jobs), elem_id="runs-queue-row") as queue_row:
-        queue = gr.HTML(queue_html(jobs), elem_id="runs-queue", js_on_load=ACTIONS_JS, apply_default_css=False)
-        at_once = gr.Number(
-            jobs.at_once, label=AT_ONCE_LABEL, info=AT_ONCE_HINT, precision=0, elem_id="runs-at-once", scale=0,
-            min_width=230, visible=services.limits is None,
-        )  # fmt: skip
-    table = gr.HTML(elem_id="runs-table", js_on_load=TABLE_JS, apply_default_css=False)
-    told = gr.HTML("", elem_id="runs-told", js_on_load=ACTIONS_JS, apply_default_css=False)
-    return Listing(services, Disk(), head, wanted, upload, queue_row, queue, at_once, table, told)
-
-
-def build_trash(services: Services) -> Trash:
-    """The fold with the deleted runs; call inside the tab."""
-    runs = services.store.trashed()
-    with gr.Accordion(trash_title(runs), open=False, visible=bool(runs), elem_id="runs-trash") as fold:
-        body = gr.HTML(trash_html(runs), elem_id="runs-trashed", js_on_load=ACTIONS_JS, apply_default_css=False)
-    return Trash(services, fold, body)

@@ -5,163 +5,390 @@ from typing import Any
 
 import gradio as gr
 
+from charlm.data import catalog
+from charlm.data.corpus import Corpus, read_corpus_file
 from charlm.errors import CharLMError
-from charlm.public.services import Services
-from charlm.ui.compare.ranking import request
+from charlm.formats.exports import FORMATS, find_format
+from charlm.public.services import FileAccess, Services
+from charlm.runs.run import MAX_LABEL
+from charlm.ui.compare.ranking import asked, request
+from charlm.ui.corpus.texts import Chosen, open_corpus, picker_choices
 from charlm.ui.formatting import size
-from charlm.ui.html import Shared, toast
-from charlm.ui.runs import panel as run_panel
-from charlm.ui.runs.details import resume_options
-from charlm.ui.runs.listing import (
-    Listing,
-    Trash,
-    bring_run,
-    build_listing,
-    build_trash,
-    imported_html,
-    told_apart,
-    told_html,
-)
-from charlm.ui.runs.panel import QUIET, WAKE_JS, Panel, told
+from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, section, toast
+from charlm.ui.runs import details, listing
+from charlm.ui.services import click_js
 
-Changes = dict[Any, Any]
-Act = Callable[[str], Changes | None]
+Changes = dict[Any, Any]  # components with what they are to show
+TEXT_TYPES = [".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".gz"]
+SAME_TEXT = ("The same text", "")
+TABLE_JS = (
+    ACTIONS_JS
+    + """
+const tell = () => { if (element.isConnected && element.offsetParent) trigger('refresh', {}); };
+window.addEventListener('charlm:job', tell);
+setInterval(() => {
+  if (document.visibilityState === 'visible' && document.querySelector('#strip .job[data-status]')) tell();
+}, 3000);
+"""
+)
+WAKE_JS = "() => window.dispatchEvent(new CustomEvent('charlm:wake'))"
+SCROLL_JS = """() => setTimeout(
+  () => document.getElementById('%s')?.scrollIntoView({ block: 'nearest', behavior: 'smooth' }), 120)"""
 
 
 def build(services: Services, shared: Shared) -> None:
     """The tab's components and their wiring; call inside its gr.Tab."""
-    listing = build_listing(services)
-    panel = run_panel.build()
-    trash = build_trash(services)
-    _wire_acts(listing, panel, trash, shared)
-    _wire_looking(listing, trash, shared)
-    _wire_import(listing, panel)
-    run_panel.wire(panel, listing, trash, shared)
+    tab = RunsTab(services, shared)
+    tab.wire_listing()
+    tab.wire_actions()
+    tab.wire_panel()
+    tab.wire_fork()
 
 
-def _wire_acts(listing: Listing, panel: Panel, trash: Trash, shared: Shared) -> None:
-    """The text actions of table, details, queue and trash."""
-    services = listing.services
-    acts: Mapping[str, Act] = {
-        **_crossing(services, panel, shared),
-        **_training(services, panel, listing),
-        **_keeping(services, listing, trash),
-    }
-
-    def act(wanted: str, event: gr.EventData) -> Changes:
-        name, run_id = str(event._data.get("act", "")), str(event._data.get("run", ""))
-        changes = told(lambda: acts[name](run_id)) if name in acts else None
-        return {**listing.now(wanted), **(changes or {})}
-
-    crossing = [panel.chosen, shared.compare, shared.watch, shared.tabs]
-    outputs = [*listing.outputs, *trash.outputs, listing.told, *crossing]
-    for place in (listing.table, listing.queue, listing.told, panel.details, trash.body):
-        place.act(act, listing.filter, outputs, **QUIET).then(None, js=WAKE_JS)
+def attempt(work: Callable[[], Any], title: str = "That did not work") -> Any:
+    """Do it, or raise the toast that says why not."""
+    try:
+        return work()
+    except CharLMError as error:
+        raise gr.Error(toast(error), title=title, print_exception=False) from error
 
 
-def _crossing(services: Services, panel: Panel, shared: Shared) -> dict[str, Act]:
-    """What opens a run, here or in another tab."""
-    return {
-        "open": lambda run_id: {panel.chosen: request(run=run_id)},
-        "compare": lambda run_id: {shared.compare: request(runs=[run_id]), shared.tabs: gr.Tabs(selected="compare")},
-        "watch": lambda run_id: watched(shared, run_id),
-        "retry": lambda run_id: watched(shared, services.jobs.retry(run_id)["run_id"]),
-    }
+def export_file(files: FileAccess, run: Any, name: Any) -> str:
+    """Write a run as a file of this format; a format that does not fit the run says why in a toast."""
+    return str(attempt(lambda: files.run(run, find_format(str(name))), "Not in this format"))
 
 
-def watched(shared: Shared, run_id: str) -> Changes:
-    """Go to the Train tab and look at a run."""
-    return {shared.watch: request(run=run_id), shared.tabs: gr.Tabs(selected="train")}
+def format_choices() -> list[tuple[str, str]]:
+    """What is read and the format's name, in the order of the list."""
+    return [(f"{one.name}: {one.about}", one.name) for one in FORMATS]
 
 
-def _training(services: Services, panel: Panel, listing: Listing) -> dict[str, Act]:
-    """What goes on, stops, or changes its place in the queue; and what a run needs no more."""
-    store, jobs = services.store, services.jobs
+class RunsTab:
+    """The components by name, and what they do.
 
-    def resume(run_id: str) -> Changes:
-        run = store.get(run_id)
-        jobs.resume(run_id, resume_options(run))
-        # Of a failed run it is offered in the details, which must not say any longer that it failed.
-        return {panel.chosen: request(run=run_id)} if run.status == "failed" else {}
+    The runs come when the tab is opened: a list of those that were there when the server began would change under the
+    visitor's hand, and the click go to another run.
+    """
 
-    def trim(run_id: str) -> Changes:
-        freed = store.trim(store.get(run_id))
-        return {panel.chosen: request(run=run_id), listing.told: told_html(f"Freed {size(freed)}.")}
+    def __init__(self, services: Services, shared: Shared) -> None:
+        self.services, self.shared, self.disk = services, shared, listing.Disk()
+        self.store, self.jobs = services.store, services.jobs
+        parts = {**_listing(services), **_panel(), **_trash(services)}
+        self.parts: dict[str, Any] = parts
+        self.listed = [parts[name] for name in ("head", "queue_row", "queue", "table")]
+        self.trashed = [parts["trash"], parts["trashed"]]
 
-    return {
-        "resume": resume,
-        "stop": lambda run_id: _nothing(jobs.stop(run_id)),
-        "cancel": jobs.stop_job,
-        "earlier": lambda run_id: _nothing(jobs.move(run_id, -1)),
-        "later": lambda run_id: _nothing(jobs.move(run_id, 1)),
-        "trim": trim,
-    }
+    def now(self, wanted: str = "") -> Changes:
+        """Everything but the trash, as it is now; `wanted` is the filter."""
+        runs, parts = self.store.list(), self.parts
+        return {
+            parts["head"]: listing.runs_heading(runs, self.disk.used(runs)),
+            parts["queue_row"]: gr.update(visible=listing.is_shown(self.jobs)),
+            parts["queue"]: listing.queue_html(self.jobs),
+            parts["table"]: listing.runs_table(runs, wanted, listing.words(self.jobs)),
+        }
+
+    def trash_now(self, asking: bool = False) -> Changes:
+        """The trash as it is now; `asking` whether it shall be emptied."""
+        runs = self.store.trashed()
+        fold = gr.update(label=listing.trash_title(runs), visible=bool(runs))
+        return {self.parts["trash"]: fold, self.parts["trashed"]: listing.trash_html(runs, asking)}
+
+    def open_run(self, run_id: str) -> Changes:
+        """Show a run's details, also if they are shown already."""
+        return {self.parts["chosen"]: request(run=run_id)}
+
+    def watch(self, run_id: str) -> Changes:
+        """Go to the Train tab and look at a run."""
+        return {self.shared.watch: request(run=run_id), self.shared.tabs: gr.Tabs(selected="train")}
+
+    def done(self, sentence: str) -> Changes:
+        """Say what was done."""
+        return {self.parts["done"]: listing.done_html(sentence)}
+
+    def find(self, message: str) -> Any:
+        """The run that a message of `chosen` names."""
+        return attempt(lambda: self.store.get(asked(message).get("run", "")))
+
+    def wire_listing(self) -> None:
+        """Filter, refresh, what is new when the tab is opened, how many train at once, and the import."""
+        parts, wanted = self.parts, self.parts["filter"]
+
+        def opened(wanted: str) -> Changes:
+            return {**self.now(wanted), **self.trash_now(), parts["done"]: "", parts["at_once"]: self.jobs.at_once}
+
+        def set_at_once(number: float | None, wanted: str) -> Changes:
+            if number is not None:  # emptied to type another one
+                attempt(lambda: self.jobs.set_at_once(number))
+            changes = self.now(wanted)
+            del changes[parts["queue_row"]]  # whoever types 12 has typed 1 before: the field stays
+            return changes
+
+        def bring(files: list[str] | None) -> Iterator[Changes]:
+            yield self.done("Reading…")
+            try:
+                paths = [self.services.files.uploaded(path) for path in files or []]
+                run = listing.bring_run(self.services, *listing.tell_apart(paths))
+            except CharLMError as error:
+                gr.Warning(toast(error), title="Nothing was imported")
+                yield {parts["done"]: ""}
+                return
+            yield {**self.open_run(run.run_id), wanted: "", parts["done"]: listing.imported_html(run), **self.now()}
+
+        everything = [*self.listed, *self.trashed, parts["done"], parts["at_once"]]
+        self.shared.own.select(opened, wanted, everything, **QUICK)
+        parts["table"].refresh(self.now, wanted, self.listed, **QUICK)
+        wanted.input(self.now, wanted, self.listed, trigger_mode="always_last", **QUICK)
+        numbered = parts["at_once"].input(
+            set_at_once, [parts["at_once"], wanted], self.listed, trigger_mode="always_last", **QUIET
+        )
+        numbered.then(None, js=WAKE_JS)
+        outputs = [parts["done"], parts["chosen"], wanted, *self.listed]
+        parts["import"].upload(bring, parts["import"], outputs, concurrency_limit=2, **QUIET)
+
+    def wire_actions(self) -> None:
+        """The text actions of table, details, queue and trash."""
+        parts, shared = self.parts, self.shared
+        actions = self.actions()
+
+        def act(wanted: str, event: gr.EventData) -> Changes:
+            name, run_id = str(event._data.get("act", "")), str(event._data.get("run", ""))
+            changes = attempt(lambda: actions[name](run_id)) if name in actions else None
+            return {**self.now(wanted), **(changes if isinstance(changes, Mapping) else {})}
+
+        crossing = [parts["chosen"], shared.compare, shared.watch, shared.tabs]
+        outputs = [*self.listed, *self.trashed, parts["done"], *crossing]
+        for name in ("table", "queue", "done", "details", "trashed"):
+            parts[name].act(act, parts["filter"], outputs, **QUIET).then(None, js=WAKE_JS)
+
+    def actions(self) -> dict[str, Callable[[str], Any]]:
+        """What each text action does with a run's id, and what else changes then; what it did shows in the listing."""
+        store, jobs, shared = self.store, self.jobs, self.shared
+
+        def resume(run_id: str) -> Changes:
+            run = store.get(run_id)
+            jobs.resume(run_id, details.resume_options(run))
+            # Of a failed run it is offered in the details, which must not say any longer that it failed.
+            return self.open_run(run_id) if run.status == "failed" else {}
+
+        def trim(run_id: str) -> Changes:
+            freed = store.trim(store.get(run_id))
+            return {**self.open_run(run_id), **self.done(f"Freed {size(freed)}.")}
+
+        def restore(run_id: str) -> Changes:
+            run = store.restore(run_id)
+            return {**self.done(f"Restored {run.label}."), **self.trash_now()}
+
+        def empty(_: str) -> Changes:
+            freed = store.empty_trash()
+            return {**self.done(f"The trash is empty, {size(freed)} are free again."), **self.trash_now()}
+
+        return {
+            "open": self.open_run,
+            "compare": lambda run: {shared.compare: request(runs=[run]), shared.tabs: gr.Tabs(selected="compare")},
+            "watch": self.watch,
+            "retry": lambda run_id: self.watch(jobs.retry(run_id)["run_id"]),
+            "resume": resume,
+            "stop": lambda run_id: _nothing(jobs.stop(run_id)),
+            "cancel": jobs.stop_job,
+            "earlier": lambda run_id: _nothing(jobs.move(run_id, -1)),
+            "later": lambda run_id: _nothing(jobs.move(run_id, 1)),
+            "trim": trim,
+            "restore": restore,
+            "ask-empty": lambda _: self.trash_now(asking=True),
+            "keep": lambda _: self.trash_now(),
+            "empty": empty,
+        }
+
+    def wire_panel(self) -> None:
+        """The chosen run: its details, its name, its end, its export, its loss on another text."""
+        parts, chosen, services = self.parts, self.parts["chosen"], self.services
+        shown = ("panel", "details", "rename", "delete", "fork", "evaluated", "name_row", "fork_column")
+
+        def opened(message: str) -> Changes:
+            if not asked(message).get("run"):
+                return {parts["panel"]: gr.update(visible=False), parts["details"]: ""}
+            run = self.find(message)
+            known = {other.run_id for other in self.store.list()} if run.ancestry else ()
+            own, closed = gr.update(visible=not run.shipped), gr.update(visible=False)
+            forkable = gr.update(visible=details.is_forkable(run))
+            values = gr.update(visible=True), details.details(run, known), own, own, forkable, "", closed, closed
+            return {parts[name]: value for name, value in zip(shown, values, strict=True)}
+
+        def ask_name(message: str) -> Changes:
+            shows = {parts["name_row"]: gr.update(visible=True), parts["fork_column"]: gr.update(visible=False)}
+            return {**shows, parts["name"]: self.find(message).label}
+
+        def save(message: str, label: str, wanted: str) -> Changes:
+            run = self.find(message)
+            attempt(lambda: self.store.rename(run, label.strip()))
+            return {**self.open_run(run.run_id), **self.now(wanted)}
+
+        def delete(message: str, wanted: str) -> Changes:
+            run = self.find(message)
+            attempt(lambda: self.store.delete(run))
+            done = {parts["done"]: listing.deleted_html(run)}
+            return {**self.open_run(""), **done, **self.now(wanted), **self.trash_now()}
+
+        def pack(message: str, name: str) -> str:
+            return export_file(services.files, self.find(message), name)
+
+        def evaluate_known(message: str, key: str) -> str:
+            return self.evaluate(message, lambda config: catalog.load_corpus(key, config))
+
+        def evaluate_file(message: str, path: str) -> str:
+            def read(config: Any) -> Corpus:
+                return read_corpus_file(services.files.uploaded(path), config, services.text_bytes)
+
+            return self.evaluate(message, read)
+
+        outputs = [parts[name] for name in shown]
+        chosen.change(opened, chosen, outputs, **QUICK).then(None, js=SCROLL_JS % "runs-details")
+        outputs = [parts["name_row"], parts["fork_column"], parts["name"]]
+        parts["rename"].click(ask_name, chosen, outputs, **QUICK)
+        inputs = [chosen, parts["name"], parts["filter"]]
+        gr.on([parts["save"].click, parts["name"].submit], save, inputs, [chosen, *self.listed], **QUIET)
+        outputs = [chosen, parts["done"], *self.listed, *self.trashed]
+        deleted = parts["delete"].click(delete, [chosen, parts["filter"]], outputs, **QUIET)
+        deleted.then(None, js=SCROLL_JS % "runs-told")
+        busy: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private", "concurrency_limit": 2}
+        inputs, button = [chosen, parts["format"]], parts["download"]
+        packed = button.click(pack, inputs, parts["file"], show_progress_on=button, **busy)
+        packed.success(None, js=click_js("runs-file"))  # one click writes the file and fetches it
+        evaluated, busy["show_progress_on"] = parts["evaluated"], parts["evaluated"]
+        parts["evaluate"].click(evaluate_known, [chosen, parts["corpus"]], evaluated, **busy)
+        parts["upload"].upload(evaluate_file, [chosen, parts["upload"]], evaluated, **busy)
+
+    def evaluate(self, message: str, read: Callable[[Any], Corpus]) -> str:
+        """The chosen run on a text, which `read` opens as the run's own was cleaned."""
+
+        def measure() -> str:
+            run = self.store.get(asked(message).get("run", ""))
+            corpus = read(run.corpus_config)
+            measured = self.services.serving.evaluate(run, corpus.text[-details.MOST_CHARACTERS :])
+            return details.evaluation(run, corpus.name, corpus.text, measured)
+
+        return str(attempt(measure))
+
+    def wire_fork(self) -> None:
+        """What a fork may change is asked for, then it starts."""
+        parts, shared = self.parts, self.shared
+        fields = [parts[name] for name in ("text", "rate", "steps", "fork_name")]
+
+        def ask(message: str, chosen: Chosen | None) -> Changes:
+            run = self.find(message)
+            is_counted = run.model_config.is_counted
+            texts = [*([SAME_TEXT] if run.corpus and not is_counted else []), *picker_choices(chosen)]
+            return {
+                parts["fork_column"]: gr.update(visible=True),
+                parts["name_row"]: gr.update(visible=False),
+                parts["fork_hint"]: details.fork_hint(run),
+                parts["text"]: gr.update(choices=texts, value=texts[0][1]),
+                parts["rate"]: gr.update(value=run.train_config.learning_rate, visible=not is_counted),
+                parts["steps"]: gr.update(value=details.fork_steps(run), visible=not is_counted),
+                parts["fork_name"]: details.fork_name(run),
+            }
+
+        def start(message: str, text: str, rate: float | None, steps: int | None, label: str) -> Changes:
+            run = self.find(message)
+            given = {"learning_rate": rate, "steps": steps, "label": (label or "").strip()}
+            options = {name: value for name, value in given.items() if value not in (None, "")}
+            other = attempt(lambda: (open_corpus(text, run.corpus_config),)) if text else ()
+            state = attempt(lambda: self.jobs.fork(run.run_id, options, *other))
+            return {parts["fork_column"]: gr.update(visible=False), **self.watch(state["run_id"])}
+
+        asks = [parts["fork_column"], parts["name_row"], parts["fork_hint"], *fields]
+        parts["fork"].click(ask, [parts["chosen"], shared.corpus], asks, **QUICK)
+        outputs = [parts["fork_column"], shared.watch, shared.tabs]
+        parts["start"].click(start, [parts["chosen"], *fields], outputs, **QUIET).then(None, js=WAKE_JS)
 
 
 def _nothing(_: Any) -> None:
     """What was done shows in the listing."""
 
 
-def _keeping(services: Services, listing: Listing, trash: Trash) -> dict[str, Act]:
-    """What takes runs out of the trash, back or for good."""
-    store = services.store
-
-    def restore(run_id: str) -> Changes:
-        run = store.restore(run_id)
-        return {listing.told: told_html(f"Restored {run.label}."), **trash.now()}
-
-    def empty(_: str) -> Changes:
-        freed = store.empty_trash()
-        return {listing.told: told_html(f"The trash is empty, {size(freed)} are free again."), **trash.now()}
-
-    return {
-        "restore": restore,
-        "ask-empty": lambda _: trash.now(asking=True),
-        "keep": lambda _: trash.now(),
-        "empty": empty,
-    }
+def _html(name: str, value: str | None = None, **more: Any) -> gr.HTML:
+    return gr.HTML(value, elem_id=f"runs-{name}", apply_default_css=False, **more)
 
 
-def _wire_import(listing: Listing, panel: Panel) -> None:
-    """A file from elsewhere becomes a run, and is opened."""
-
-    def bring(files: list[str] | None) -> Iterator[Changes]:
-        yield {listing.told: told_html("Reading…")}
-        try:
-            services = listing.services
-            run = bring_run(services, *told_apart([services.files.uploaded(path) for path in files or []]))
-        except CharLMError as error:
-            gr.Warning(toast(error), title="Nothing was imported")
-            yield {listing.told: ""}
-            return
-        opened = {panel.chosen: request(run=run.run_id), listing.filter: "", listing.told: imported_html(run)}
-        yield {**opened, **listing.now()}
-
-    outputs = [listing.told, panel.chosen, listing.filter, *listing.outputs]
-    listing.upload.upload(bring, listing.upload, outputs, concurrency_limit=2, **QUIET)
+def _button(label: str, name: str, **more: Any) -> gr.Button:
+    return gr.Button(label, size="sm", elem_id=f"runs-{name}", **more)
 
 
-def _wire_looking(listing: Listing, trash: Trash, shared: Shared) -> None:
-    """Filter, refresh, what is new when the tab is opened, and how many train at once."""
-    jobs = listing.services.jobs
+def _listing(services: Services) -> dict[str, Any]:
+    """Heading, filter, import, queue, table and the line that says what was done."""
+    jobs, parts = services.jobs, dict[str, Any]()
+    with gr.Row(elem_classes="head-line"):
+        parts["head"] = _html("head")
+        parts["filter"] = gr.Textbox(
+            show_label=False, label="Filter", placeholder="Filter by name, corpus or model", elem_id="runs-filter",
+            scale=0, min_width=290,
+        )  # fmt: skip
+        types = listing.TYPES if services.limits is None else listing.TYPES[:1]
+        parts["import"] = gr.UploadButton(
+            "Import…", size="sm", file_count="multiple", file_types=types, elem_id="runs-import", scale=0
+        )
+    with gr.Row(visible=listing.is_shown(jobs), elem_id="runs-queue-row") as parts["queue_row"]:
+        parts["queue"] = _html("queue", listing.queue_html(jobs), js_on_load=ACTIONS_JS)
+        parts["at_once"] = gr.Number(
+            jobs.at_once, label="How many train at once", info="Each then gets less of the machine.", precision=0,
+            elem_id="runs-at-once", scale=0, min_width=230, visible=services.limits is None,
+        )  # fmt: skip
+    parts["table"] = _html("table", js_on_load=TABLE_JS)
+    parts["done"] = _html("told", js_on_load=ACTIONS_JS)
+    return parts
 
-    def opened(wanted: str) -> Changes:
-        return {**listing.now(wanted), **trash.now(), listing.told: "", listing.at_once: jobs.at_once}
 
-    def set_at_once(number: float | None, wanted: str) -> Changes:
-        if number is not None:  # emptied to type another one
-            told(lambda: jobs.set_at_once(number))
-        changes = listing.now(wanted)
-        del changes[listing.queue_row]  # whoever types 12 has typed 1 before: the field stays
-        return changes
+def _panel() -> dict[str, Any]:
+    """The chosen run's details, and beside them what can be done with it; `chosen` is a message with its id."""
+    parts: dict[str, Any] = {"chosen": gr.Textbox(visible="hidden", elem_id="runs-chosen")}
+    with gr.Row(visible=False, elem_id="runs-panel", elem_classes="halves") as parts["panel"]:
+        with gr.Column(min_width=320):
+            parts["details"] = _html("details", js_on_load=ACTIONS_JS)
+        with gr.Column(min_width=320, elem_classes="tight"):
+            hint = "Characters it does not know are skipped, words read as unknown."
+            gr.HTML(section("Evaluate on another corpus", hint), apply_default_css=False)
+            texts = [(entry.title, entry.key) for entry in catalog.entries()]
+            parts["corpus"] = gr.Dropdown(
+                texts, value=catalog.DEFAULT_KEY, show_label=False, label="Corpus", elem_id="runs-corpus"
+            )
+            with gr.Row(elem_classes="buttons"):
+                parts["evaluate"] = _button("Evaluate", "evaluate")
+                parts["upload"] = gr.UploadButton("Upload…", size="sm", file_types=TEXT_TYPES, elem_id="runs-upload")
+                for name, label in (("rename", "Rename"), ("fork", "Fork…"), ("delete", "Delete")):
+                    parts[name] = _button(label, name)
+            parts["evaluated"] = _html("evaluated")
+            with gr.Row(visible=False, elem_classes="bar-line") as parts["name_row"]:
+                parts["name"] = gr.Textbox(label="New name", max_length=MAX_LABEL, elem_id="runs-name", scale=4)
+                parts["save"] = _button("Save", "save", scale=0, min_width=80)
+            with gr.Column(visible=False, elem_id="runs-fork-column", elem_classes="tight") as parts["fork_column"]:
+                parts["fork_hint"] = _html("fork-hint")
+                parts["text"] = gr.Dropdown([SAME_TEXT], value="", label="Text", elem_id="runs-fork-text")
+                with gr.Row(elem_classes="bar-line"):
+                    parts["rate"] = gr.Number(label="Learning rate", elem_id="runs-fork-rate", min_width=90)
+                    parts["steps"] = gr.Number(
+                        label="Steps to add", precision=0, elem_id="runs-fork-steps", min_width=90
+                    )
+                    parts["fork_name"] = gr.Textbox(
+                        label="Name", max_length=MAX_LABEL, elem_id="runs-fork-name", min_width=120
+                    )
+                    parts["start"] = _button("Start", "fork-start", scale=0, min_width=70)
+            _html("export-head", section("Export", "As a file that goes on without this page."))
+            with gr.Row(elem_classes="bar-line", elem_id="runs-export"):
+                parts["format"] = gr.Dropdown(
+                    format_choices(), value=FORMATS[0].name, show_label=False, label="Format", elem_id="runs-format",
+                    scale=4,
+                )  # fmt: skip
+                parts["download"] = _button("Download", "download", scale=0, min_width=90)
+            # Pressed by the page itself once the file is there.
+            parts["file"] = gr.DownloadButton("Run", visible="hidden", elem_id="runs-file")
+    return parts
 
-    quick: dict[str, Any] = {**QUIET, "queue": False}
-    inputs = listing.filter
-    everything = [*listing.outputs, *trash.outputs, listing.told, listing.at_once]
-    shared.own.select(opened, inputs, everything, **quick)
-    listing.table.refresh(listing.now, inputs, listing.outputs, **quick)
-    listing.filter.input(listing.now, inputs, listing.outputs, trigger_mode="always_last", **quick)
-    numbered = listing.at_once.input(
-        set_at_once, [listing.at_once, inputs], listing.outputs, trigger_mode="always_last", **QUIET
-    )
-    numbered.then(None, js=WAKE_JS)
+
+def _trash(services: Services) -> dict[str, Any]:
+    """The fold with the deleted runs."""
+    runs, parts = services.store.trashed(), dict[str, Any]()
+    title = listing.trash_title(runs)
+    with gr.Accordion(title, open=False, visible=bool(runs), elem_id="runs-trash") as parts["trash"]:
+        parts["trashed"] = _html("trashed", listing.trash_html(runs), js_on_load=ACTIONS_JS)
+    return parts

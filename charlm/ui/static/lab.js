@@ -1,13 +1,6 @@
 // Light or dark: the visitor's choice outlives the page; ?__theme= wins until the button is pressed.
 // And where parts of the page leave their questions for strip.js, which asks the server once a tick for all of them.
 window.charlmParts = {};
-// Gradio's loading timers, which count tenths of seconds, ask for 60 frames a second, and one of them never ends (6.31):
-// an open page would keep a CPU awake for nothing. They get ten.
-(() => {
-  const frame = window.requestAnimationFrame.bind(window);
-  const isTimer = (code) => code.length < 150 && code.includes("performance.now()-") && code.includes("/1e3");
-  window.requestAnimationFrame = (call) => isTimer(String(call)) ? setTimeout(() => frame(call), 100) : frame(call);
-})();
 (() => {
   const KEY = "charlm-theme";
   let chosen = new URL(location.href).searchParams.get("__theme");

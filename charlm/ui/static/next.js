@@ -1,4 +1,4 @@
-// The likeliest next tokens at any place of a text that stands in the columns. All places come in one answer of the
+// The most likely next tokens at any place of a text that stands in the columns. All places come in one answer of the
 // server, so stepping needs none. Texts and tokens are strangers': they get into the page as text, never as markup.
 const KEYS = '1234567890', KEPT = 12, PAUSE = 120;
 const make = (name, props = {}, ...inside) => {

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from charlm.architectures import ARCH_NAMES, ARCHS, RACE_ARCHS, is_counted
-from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, TrainConfig
+from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, TrainConfig, suited_rate
 from charlm.data.dataset import Sizes, text_sizes, token_sizes, tokenizer_for
 from charlm.errors import CharLMError
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
@@ -37,29 +37,40 @@ LABELS = {
     "seq_len": "Sequence length",
     "eval_every": "Validate every",
     "num_layers": "Layers",
-    "nonlinearity": "RNN bend",
+    "nonlinearity": "RNN nonlinearity",
     "num_heads": "Transformer heads",
     "context": "Transformer context",
     "order": "n-gram order",
 }
+FIRST_PRESET = next(iter(PRESETS))
+RATE_HINT = "How far one step moves the weights; empty: what suits architecture and size, as shown in grey"
+SizeOf = Callable[[str, CorpusConfig, ModelConfig], "TextSize"]  # `text_size`, or a memory of it
 
 
 @dataclass(frozen=True)
 class Form:
-    """The form's components; `controls` stand in the order of NAMES."""
+    """The form's components; `controls` are the settings' by name."""
 
     corpus: gr.Dropdown
     preset: gr.Radio
     archs: gr.CheckboxGroup
     estimates: gr.HTML
     start: gr.Button
-    folds: dict[str, gr.Accordion]
-    controls: tuple[Any, ...]
+    folds: Mapping[str, gr.Accordion]
+    controls: Mapping[str, Any]
 
     @property
-    def inputs(self) -> list[Any]:
-        """What `run_config` and `estimate_html` are called with, in order."""
-        return [self.corpus, self.preset, self.archs, *self.controls]
+    def inputs(self) -> set[Any]:
+        """All components that say what to train."""
+        return {self.corpus, self.preset, self.archs, *self.controls.values()}
+
+    def values(self, given: Mapping[Any, Any]) -> dict[str, Any]:
+        """The settings among the components' values, by name."""
+        return {name: given[control] for name, control in self.controls.items()}
+
+    def show(self, values: Mapping[str, Any]) -> dict[Any, Any]:
+        """What puts values into the settings."""
+        return {control: values[name] for name, control in self.controls.items()}
 
 
 def config_class(name: str) -> type[Config]:
@@ -72,6 +83,8 @@ def control(name: str, value: Any) -> Any:
     field = config_class(name).field(name)
     meta, label = field.metadata, LABELS.get(name, name.replace("_", " ").capitalize())
     shared: dict[str, Any] = {"label": label, "info": meta["hint"], "elem_id": f"train-{name.replace('_', '-')}"}
+    if name == "learning_rate":
+        return gr.Number(value, placeholder="by itself", **{**shared, "info": RATE_HINT})
     if meta["choices"]:
         return gr.Dropdown(list(meta["choices"]), value=value, filterable=False, **shared)
     if isinstance(field.default, bool):
@@ -81,10 +94,25 @@ def control(name: str, value: Any) -> Any:
     return gr.Number(value, precision=0 if isinstance(field.default, int) else None, **shared)
 
 
+def control_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What each control shows for these settings: a learning rate that is found by itself leaves its field empty."""
+    return {name: values[name] for name in NAMES} | {"learning_rate": values["learning_rate"] or None}
+
+
+def suited_rates(hidden_size: Any, archs: Sequence[str]) -> str:
+    """`0.0035`, or of several architectures `0.001 to 0.0035`: the learning rates that are used where none is set."""
+    try:
+        models = [ModelConfig(arch=arch, hidden_size=hidden_size) for arch in archs if not is_counted(arch)]
+    except CharLMError:
+        return ""  # the estimates say why
+    rates = sorted(map(suited_rate, models))
+    return " to ".join(f"{rate:g}" for rate in dict.fromkeys([*rates[:1], *rates[-1:]]))
+
+
 def preset_values(
     preset: str, limits: Limits | None = None, tokens: int = 0, archs: Sequence[str] = RACE_ARCHS
-) -> list[Any]:
-    """A preset's value for every control, in the order of NAMES.
+) -> dict[str, Any]:
+    """A preset's value for every control, by name.
 
     Args:
         preset: its name.
@@ -98,62 +126,49 @@ def preset_values(
         from charlm.training.estimate import this_machine
 
         values |= sizes(preset, tokens, this_machine(), archs, limits=limits)
-    values = values if limits is None else fitted(limits, values)
-    return [values[name] for name in NAMES]
+    return control_values(values if limits is None else fitted(limits, values))
 
 
-def tokens_to_learn(
-    size_of: Callable[[str, CorpusConfig, ModelConfig], "TextSize"], chosen: Chosen | None, corpus: str, preset: str
-) -> int:
+def tokens_to_learn(size_of: SizeOf, chosen: Chosen | None, corpus: str, preset: str) -> int:
     """The training part of the text that is picked, in characters; 0 if it is read otherwise, or cannot be read.
 
     Args:
-        size_of: `text_size`, or a memory of it.
+        size_of: measures texts.
         chosen: what the Corpus tab chose.
         corpus: the picker's value.
         preset: its corpus settings count where the Corpus tab set nothing else.
     """
     try:
         config = from_options({**chosen_tokens(chosen), **chosen_options(chosen)}, preset)
-        return (
-            size_of(corpus, config.corpus, config.model.tokenization).tokens[0]
-            if is_autosized(preset, config.model)
-            else 0
-        )
+        if is_autosized(preset, config.model):
+            return size_of(corpus, config.corpus, config.model.tokenization).tokens[0]
     except CharLMError:
-        return 0  # the estimates say why
+        pass  # the estimates say why
+    return 0
 
 
 def build(chosen: Chosen | None = None) -> Form:
     """The form's components; call inside its column."""
-    first = next(iter(PRESETS))
-    start = dict(zip(NAMES, preset_values(first), strict=True))
+    start = preset_values(FIRST_PRESET)
     corpus = gr.Dropdown(
         corpus_choices(chosen), label="Corpus", info="What the models learn to write", elem_id="train-corpus"
     )
     preset = gr.Radio(
-        list(PRESETS),
-        value=first,
-        label="Preset",
-        info=f"{first}: {PRESET_HINTS[first]}",
-        elem_id="train-preset",
-        elem_classes="segmented",
-    )
+        list(PRESETS), value=FIRST_PRESET, label="Preset", info=f"{FIRST_PRESET}: {PRESET_HINTS[FIRST_PRESET]}",
+        elem_id="train-preset", elem_classes="segmented",
+    )  # fmt: skip
     archs = gr.CheckboxGroup(
-        [(ARCH_NAMES[arch], arch) for arch in ARCHS],
-        value=list(RACE_ARCHS),
-        label="Architectures",
-        info="One trains alone; several race on the same batches",
-        elem_id="train-archs",
-        elem_classes="swatches",
-    )
+        [(ARCH_NAMES[arch], arch) for arch in ARCHS], value=list(RACE_ARCHS), label="Architectures",
+        info="One trains alone; several race on the same batches", elem_id="train-archs", elem_classes="swatches",
+    )  # fmt: skip
     estimates = gr.HTML(facts([("…", "being estimated")]), elem_id="train-estimates", apply_default_css=False)
     button = gr.Button("Train", variant="primary", elem_id="train-start")
-    folds, controls = {}, []
+    folds: dict[str, Any] = {}
+    controls: dict[str, Any] = {}
     for key, names in FOLDS.items():
         with gr.Accordion(fold_title(key, start), open=False, elem_id=f"train-fold-{key}") as folds[key]:
-            controls += [control(name, start[name]) for name in names]
-    return Form(corpus, preset, archs, estimates, button, folds, tuple(controls))
+            controls |= {name: control(name, start[name]) for name in names}
+    return Form(corpus, preset, archs, estimates, button, folds, controls)
 
 
 def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -> str:
@@ -167,10 +182,11 @@ def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -
         parts += [f"reads {level}"] if level != "characters" else []
         return f"Model: {', '.join(parts)}"
     if key == "training":
-        budget = ", ".join(_amount(values[name], name) for name in BUDGETS if values[name])
+        amounts = [f"{values[name]:,g} {name}" for name in BUDGETS if values[name]]
+        budget = ", ".join(amount.removesuffix("s") if amount.startswith("1 ") else amount for amount in amounts)
         return f"Training: {budget or 'no end'}, {values['batch_size']} × {values['seq_len']}, {values['schedule']}"
     if key == "heart":
-        return f"Against learning by heart: {_more_than_dropout(values)}"
+        return f"Against overfitting: {_more_than_dropout(values)}"
     return f"Name, seed and device{': ' + values['label'] if values['label'] else ''}"
 
 
@@ -184,24 +200,20 @@ def _more_than_dropout(values: Mapping[str, Any]) -> str:
     return ", ".join(said) or "dropout alone"
 
 
-def _amount(value: float, unit: str) -> str:
-    """`1,500 steps`, `1 epoch`."""
-    return f"{value:,g} {unit.removesuffix('s') if value == 1 else unit}"
-
-
-def run_config(preset: str, values: Sequence[Any], chosen: Chosen | None) -> RunConfig:
+def run_config(preset: str, values: Mapping[str, Any], chosen: Chosen | None) -> RunConfig:
     """The form as checked configs.
 
     Args:
         preset: its corpus settings count where the Corpus tab set nothing else.
-        values: the controls', in the order of NAMES; an emptied number field takes its preset's value.
+        values: the controls', by name; an emptied number field takes its preset's value, an emptied learning rate the
+            one that suits.
         chosen: what the Corpus tab chose.
 
     Raises:
         ConfigError: a value is out of range.
     """
-    fallback = dict(zip(NAMES, preset_values(preset), strict=True))
-    given = {name: fallback[name] if value is None else value for name, value in zip(NAMES, values, strict=True)}
+    fallback = preset_values(preset) | {"learning_rate": 0.0}
+    given = {name: fallback[name] if value is None else value for name, value in values.items()}
     tokens = chosen_tokens(chosen)
     if level_of(preset, tokens) != "char" and not given["embed_dim"]:  # of so many tokens each needs a vector
         given = {name: value for name, value in given.items() if name not in ("embed_dim", "tie_weights")}
@@ -244,23 +256,23 @@ def text_size(value: str, config: CorpusConfig, model: ModelConfig, limits: Limi
 
 
 def estimate_html(
-    size_of: Callable[[str, CorpusConfig, ModelConfig], TextSize],
+    size_of: SizeOf,
     chosen: Chosen | None,
     corpus: str,
     preset: str,
     archs: Sequence[str],
-    *values: Any,
+    values: Mapping[str, Any],
     limits: Limits | None = None,
 ) -> str:
     """Parameters, time, parameters a token, memory; or what does not fit, in a sentence.
 
     Args:
-        size_of: `text_size`, or a memory of it: this is asked at every change of a field.
+        size_of: measures texts; it is asked at every change of a field.
         chosen: what the Corpus tab chose.
         corpus: the picker's value.
         preset: as in `run_config`.
         archs: the architectures to train.
-        values: the controls', in the order of NAMES.
+        values: as in `run_config`.
         limits: of a public Space.
     """
     if not archs:
@@ -284,17 +296,18 @@ def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: L
     counts, tokens = [count_parameters(model) for model in models], cut.train
     if limits is not None:
         check_new(limits, size.characters, config.train, zip(models, counts, strict=True))
-    most = 60.0 * limits.run_minutes if limits else math.inf
-    seconds = sum(min(most, training_seconds(this_machine(), model, train, tokens)) for model in models)
+    longest = 60.0 * limits.run_minutes if limits else math.inf
+    seconds = sum(min(longest, training_seconds(this_machine(), model, train, tokens)) for model in models)
     memory = sum(memory_bytes(model, train) for model in models)
     largest = max(range(len(archs)), key=lambda place: (not is_counted(archs[place]), counts[place]))
-    who = f", {ARCH_NAMES[archs[largest]]}"
+    who, most = f", {ARCH_NAMES[archs[largest]]}", counts[largest]
     what = "tokens to count" if is_counted(archs[largest]) else "parameters"
+    together = ", all together" if len(archs) > 1 else ""
     return facts(
         [
-            (formatting.whole(counts[largest]), f"{what}{who}"),
-            (formatting.duration(seconds), "expected" + (", all together" if len(archs) > 1 else "")),
-            (f"{counts[largest] / max(tokens, 1):.2f}", f"per {unit_of(config.model.level)[:-1]}{who}"),
+            (formatting.whole(most), f"{what}{who}"),
+            (formatting.duration(seconds), f"expected{together}"),
+            (f"{most / max(tokens, 1):.2f}", f"per {unit_of(config.model.level)[:-1]}{who}"),
             (formatting.size(memory), "memory at most"),
         ]
     )

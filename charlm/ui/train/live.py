@@ -1,14 +1,21 @@
-"""How a page keeps up with its runs: the whole plot once, then at each tick only what it lacks."""
+"""How pages keep up with their runs: all pages share one look at them, and get at each tick only what they lack."""
 
+import asyncio
 import json
 import math
+import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from charlm.analysis.advice import Advice, advise, training_of
 from charlm.analysis.plots import By, Curve, end_places, loss_plot, scaled
-from charlm.runs.history import Row
+from charlm.architectures import ARCH_NAMES
+from charlm.errors import CharLMError
+from charlm.public.services import Services
+from charlm.runs.history import LossHistory, Row
 from charlm.runs.run import Run
-from charlm.ui.train.view import View, mark
+from charlm.ui.train.view import View, Written, mark, written
 from charlm.ui.verdict import loss_unit, same_tokens
 
 HEIGHT = 330
@@ -16,6 +23,148 @@ MOST = 12  # runs a page may ask for at once
 # Points that a tick adds to a plot, all runs together: the most that take no more than ROOM bytes.
 POINTS, ROOM = (48, 36, 24, 15), 420
 DIGITS = 3  # of a loss; a pixel is about 0.01 nats
+FRESH_SECONDS = 0.9  # how old an answer to a page may be
+# Reading a folder of many runs takes long: it is done after this many seconds, and takes this share of the time.
+LIST_SECONDS = 2.0
+LIST_SHARE = 0.02
+KEPT = 64  # open runs
+VISITORS = 64
+ASKED = 16  # different wishes that are looked after at once
+
+
+class Watches:
+    """A Watch for each visitor, so that what one is told never reaches another; those used last are kept."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self._watches: OrderedDict[Any, Watch] = OrderedDict()
+
+    def own(self) -> "Watch":
+        """The Watch of whoever asks."""
+        visitor = self.services.who()
+        key = visitor.key if visitor else None
+        watch = self._watches.setdefault(key, Watch(self.services))
+        self._watches.move_to_end(key)
+        _forget_first(self._watches, VISITORS)
+        return watch
+
+
+class Watch:
+    """Keeps open the runs that pages show, and answers all pages that ask at about the same time with one View.
+
+    Args:
+        services: where the runs and the job are.
+        fresh: seconds until runs are looked at again.
+    """
+
+    def __init__(self, services: Services, fresh: float = FRESH_SECONDS) -> None:
+        self.services, self.fresh = services, fresh
+        self._open: dict[str, Run] = {}
+        self._advice: dict[str, tuple[Any, list[Advice]]] = {}  # by run id: when it was thought over, and what was said
+        self._written: dict[str, tuple[Any, Written]] = {}  # by run id: the sample and what the page shows of it
+        self._listed: tuple[Any, float, list[Run]] = (None, 0.0, [])
+        self._views: dict[Any, tuple[float, asyncio.Task[View] | None]] = {}
+
+    async def view(self, wanted: Sequence[str] = ()) -> View:
+        """`look`, in a thread, at most once in `fresh` seconds for all who want the same."""
+        wish = (tuple(wanted), self._queue())
+        until, task = self._views.get(wish, (0.0, None))
+        if task is None or (task.done() and (time.monotonic() > until or task.cancelled() or task.exception())):
+            task = asyncio.create_task(asyncio.to_thread(self.look, wanted))
+            self._views.pop(wish, None)
+            self._views[wish] = time.monotonic() + self.fresh, task
+            _forget_first(self._views, ASKED)
+        return await asyncio.shield(task)  # a page that leaves does not take the others' answer along
+
+    def look(self, wanted: Sequence[str] = ()) -> View:
+        """The runs to show, and what there is to say of them now."""
+        return self.look_at(self.shown(wanted))
+
+    def look_at(self, runs: Sequence[Run]) -> View:
+        """What there is to say of these runs now."""
+        states = {run.run_id: self.services.jobs.state(run) for run in runs}  # first: what follows is not older
+        histories = {run.run_id: run.history() for run in runs}
+        samples = {run.run_id: self._sample(run) for run in runs}
+        advice = {run.run_id: self._advise(run, states[run.run_id], histories[run.run_id]) for run in runs}
+        return View(runs, states, histories, samples, self.services.serving.baselines.of(runs), advice)
+
+    def _advise(self, run: Run, state: Mapping[str, Any], history: LossHistory) -> list[Advice]:
+        """Advice on a run; it is the same until a validation has passed, or the run's state is another."""
+        validated = next((row["step"] for row in reversed(history.rows) if row["val_loss"] is not None), 0)
+        status = state["status"]
+        known = self._advice.get(run.run_id)
+        if known is None or known[0] != (validated, status):
+            failed = status == "failed"
+            told = [] if failed else advise(training_of(run, history.rows, status, run.total_steps))
+            known = self._advice[run.run_id] = (validated, status), told
+            _forget_first(self._advice)
+        return known[1]
+
+    def advised(self, run_id: str, kind: Any) -> tuple[Run | None, Advice | None]:
+        """A run, and what was last said of it of this kind; None for what is gone."""
+        run, told = self._get(run_id), self._advice.get(run_id, (None, []))[1]
+        return run, next((advice for advice in told if advice.kind == kind), None)
+
+    def shown(self, wanted: Sequence[str] = ()) -> list[Run]:
+        """The wanted runs with their race, else those at work, else the last, else the shipped."""
+        job = self.services.jobs.current()
+        ids = list(wanted) or (job["run_ids"] if job else [])
+        if ids:
+            runs = self.found(ids)
+            return self._race(runs[0]) if wanted and runs else runs
+        runs = self._all()
+        return self._race(runs[0]) if runs else []
+
+    def found(self, ids: Sequence[str]) -> list[Run]:
+        """The runs of these ids that still exist, kept open."""
+        return [run for run_id in ids if (run := self._get(run_id)) is not None]
+
+    def _get(self, run_id: str) -> Run | None:
+        try:
+            run = self._open.get(run_id) or self.services.store.get(run_id)
+            run.refresh()
+        except CharLMError:  # deleted meanwhile
+            self._open.pop(run_id, None)
+            return None
+        self._open[run_id] = run
+        _forget_first(self._open)
+        return run
+
+    def _race(self, run: Run) -> list[Run]:
+        """A run and those it raced with, in the order of the architectures."""
+        if not run.group:
+            return self.found([run.run_id])
+        group = [other for other in self._all() if other.group == run.group and other.shipped == run.shipped]
+        group.sort(key=lambda one: list(ARCH_NAMES).index(one.arch))
+        return self.found([one.run_id for one in group])
+
+    def _all(self) -> list[Run]:
+        """All runs; the list may be some seconds old as long as no job began or ended."""
+        queue, until, runs = self._listed
+        now = time.monotonic()
+        if now > until or queue != self._queue() or self.fresh == 0:
+            queue, runs = self._queue(), self.services.store.list()
+            took = time.monotonic() - now
+            self._listed = queue, now + max(LIST_SECONDS, took / LIST_SHARE), runs
+        return runs
+
+    def _queue(self) -> Any:
+        return tuple(map(tuple, self.services.jobs.queue()))
+
+    def _sample(self, run: Run) -> Written:
+        sample = run.sample()
+        known = self._written.get(run.run_id)
+        if known is None or known[0] is not sample:
+            lexicon = self.services.serving.lexicon(run) if sample else frozenset()
+            known = self._written[run.run_id] = sample, written(sample, lexicon)
+            _forget_first(self._written)
+        return known[1]
+
+
+def _forget_first(kept: dict[Any, Any], most: int = KEPT) -> None:
+    """Keep what was added last; threads may forget at the same time."""
+    while len(kept) > most:
+        kept.pop(next(iter(kept)), None)
 
 
 def figure(
@@ -30,20 +179,18 @@ def figure(
         log: logarithmic loss axis.
         shared: the overlay was measured on the same text, so that the view's other lines hold for it.
     """
-    earlier = [run for run in overlay if run.run_id not in view.called]
-    faded = [
-        Curve(
-            run.run_id, run.label, run.arch, scaled(run.history().rows, _factor(view, run)), run.best_step, faded=True
-        )
-        for run in earlier
-    ]
+    faded = []
+    for run in (run for run in overlay if run.run_id not in view.called):
+        rows = scaled(run.history().rows, _factor(view, run))
+        faded.append(Curve(run.run_id, run.label, run.arch, rows, run.best_step, faded=True))
     levels, (unit, _) = view.levels if shared else (), loss_unit(view.runs)
     plot = loss_plot(
         [*faded, *view.curves], by=by, log=log, uniform=view.uniform, levels=levels, height=HEIGHT,
         live=bool(view.active), unit=unit,
     )  # fmt: skip
-    meta = {"runs": list(view.called), "since": _since(view), "key": view.key, "by": by, "log": log}
-    plot["layout"]["meta"] = meta
+    plot["layout"]["meta"] = {
+        "runs": list(view.called), "since": _since(view), "key": view.key, "by": by, "log": log,
+    }  # fmt: skip
     return plot
 
 
@@ -71,7 +218,7 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
             and of samples.
 
     Returns:
-        `redraw`: the plot shows what it should not: other runs, or steps that a resumed run takes anew; or a run began
+        `redraw`: the plot shows what it should not: other runs, or steps that a resumed run takes again; or a run began
         or ended, and its last validation may be at a step already drawn. Else `points`, if there are new ones: per run,
         in the order of the plot's meta, [x, loss, ..] of training (each x as what it is more than the one before), the
         same of validation, then of the ring if there is a validation, the newest step; and `ends`, the places of the

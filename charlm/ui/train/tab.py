@@ -1,7 +1,7 @@
 """Train: the form at the left, the live training at the right; closing the page stops nothing."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -15,41 +15,29 @@ from charlm.files import parsed
 from charlm.presets import PRESET_HINTS, PRESETS
 from charlm.public.limits import Limits
 from charlm.public.services import Services
-from charlm.ui import baselines
+from charlm.ui import verdict
 from charlm.ui.compare.ranking import MOST_MESSAGE, asked, run_title
 from charlm.ui.corpus.texts import Chosen, chosen_tokens, chosen_value, corpus_choices, open_corpus
-from charlm.ui.html import ACTIONS_JS, Shared, asset, plot_data, swatch_css, toast
-from charlm.ui.live import Watches
+from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, plot_data, swatch_css, toast
 from charlm.ui.train import form as train_form
 from charlm.ui.train import live as train_live
-from charlm.ui.train.form import FOLDS, NAMES, Form
+from charlm.ui.train.form import NAMES, Form
+from charlm.ui.train.live import Watches
 from charlm.ui.train.view import form_values, opened_folds
 
-LIVE_JS = asset("train.js")
-HEAD_JS = (
-    ACTIONS_JS
-    + """
-const put = (place, value) => { if (place && place.textContent !== value) place.textContent = value; };
-window.addEventListener('charlm:head', ({ detail }) => {
-  if (!element.isConnected) return;
-  if (detail.head !== undefined) element.innerHTML = detail.head;
-  if (detail.title !== undefined) put(element.querySelector('.finding'), detail.title);
-  if (detail.lead !== undefined) put(element.querySelector('.lead'), detail.lead);
-});
-"""
-)
 # What suits another text goes into the controls that stand as they were filled; what was changed by hand stays, also
 # what was changed while the server thought. An answer to a preset that is no longer picked changes nothing.
 REFILL_JS = """(suits, preset, filled, ...values) => {
   const { preset: asked, values: suited } = JSON.parse(suits || '{}'), before = JSON.parse(filled);
   if (asked !== preset) return [filled, ...values];
-  return [JSON.stringify(suited), ...values.map((value, place) => value === before[place] ? suited[place] : value)];
-}"""
+  const refilled = NAMES.map((name, place) => values[place] === before[name] ? suited[name] : values[place]);
+  return [JSON.stringify(suited), ...refilled];
+}""".replace("NAMES", json.dumps(NAMES))
+WAKE_JS = "() => { window.dispatchEvent(new Event('charlm:wake')); }"
 KEPT_SIZES = 32  # texts whose counts are remembered
 NO_OVERLAY = ("no overlay", "")
-# A toast reaches the page only from an event that went through the queue.
-TOLD: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-QUIET: dict[str, Any] = {**TOLD, "queue": False}
+LATEST: dict[str, Any] = {**QUICK, "trigger_mode": "always_last"}
+Given = Mapping[Any, Any]  # components' values
 
 
 @dataclass(frozen=True)
@@ -63,7 +51,7 @@ class Live:
     plot: gr.Plot
     body: gr.HTML
     fold: gr.Accordion
-    ladder: gr.HTML
+    baselines: gr.HTML
     wanted: gr.Textbox
 
 
@@ -76,6 +64,7 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
         with gr.Column(elem_id="train-live-side", min_width=300):
             live = _live()
     _wire_form(form, shared, services.limits)
+    _wire_plot(live, services, shared, watches)
     _wire_live(live, services, shared, watches)
     _wire_start(form, live, services, shared)
     _wire_advice(form, live, watches)
@@ -83,85 +72,80 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
 
 def _live() -> Live:
     """The right side, empty: what stood in it at the server's start would be stale; train.js fills it at once."""
-    head = gr.HTML("", elem_id="train-head", js_on_load=HEAD_JS, apply_default_css=False)
+    head = gr.HTML("", elem_id="train-head", js_on_load=ACTIONS_JS + asset("train_head.js"), apply_default_css=False)
+    bare: dict[str, Any] = {"show_label": False, "container": False}
     with gr.Row(elem_classes="plot-line"):
         by = gr.Radio(
-            [("by step", "step"), ("by own seconds", "seconds")], value="step", show_label=False, container=False,
-            label="Horizontal axis", elem_id="train-by", elem_classes="segmented",
+            [("by step", "step"), ("by own seconds", "seconds")], value="step", label="Horizontal axis",
+            elem_id="train-by", elem_classes="segmented", **bare,
         )  # fmt: skip
         scale = gr.Radio(
-            ["linear", "log"], value="linear", show_label=False, container=False,
-            label="Loss axis", elem_id="train-scale", elem_classes="segmented",
-        )  # fmt: skip
-        overlay = gr.Dropdown(
-            [NO_OVERLAY], value="", show_label=False, container=False, label="Overlay", elem_id="train-overlay"
+            ["linear", "log"],
+            value="linear",
+            label="Loss axis",
+            elem_id="train-scale",
+            elem_classes="segmented",
+            **bare,
         )
-    plot = gr.Plot(show_label=False, container=False, elem_id="train-plot")
-    body = gr.HTML("", elem_id="train-live", js_on_load=LIVE_JS, apply_default_css=False)
-    with gr.Accordion(baselines.TITLE, open=False, elem_id="train-rungs", elem_classes="fold section-fold") as fold:
-        ladder = gr.HTML("", elem_id="train-ladder", apply_default_css=False)
+        overlay = gr.Dropdown([NO_OVERLAY], value="", label="Overlay", elem_id="train-overlay", **bare)
+    plot = gr.Plot(elem_id="train-plot", **bare)
+    body = gr.HTML("", elem_id="train-live", js_on_load=asset("train.js"), apply_default_css=False)
+    with gr.Accordion(verdict.BASELINES, open=False, elem_id="train-rungs", elem_classes="fold section-fold") as fold:
+        baselines = gr.HTML("", elem_id="train-ladder", apply_default_css=False)
     wanted = gr.Textbox("[]", visible="hidden", elem_id="train-wanted")
-    return Live(head, by, scale, overlay, plot, body, fold, ladder, wanted)
+    return Live(head, by, scale, overlay, plot, body, fold, baselines, wanted)
 
 
 def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
     """Presets fill the form, as the text and the machine want them; folds and estimates follow every control."""
 
-    def fill(chosen: Chosen | None, corpus: str, preset: str, archs: Sequence[str]) -> list[Any]:
-        values = suited(chosen, corpus, preset, archs, limits)
-        is_cut = limits is not None and values != suited(chosen, corpus, preset, archs, None)
-        cut = "; cut down to this Space's limits" if is_cut else ""
+    def suited(given: Given, most: Limits | None = limits) -> dict[str, Any]:
+        picked = given[shared.corpus], given[form.corpus], given[form.preset]
+        tokens = train_form.tokens_to_learn(size_of, *picked)
+        return train_form.preset_values(given[form.preset], most, tokens, given[form.archs])
+
+    def fill(given: Given) -> dict[Any, Any]:
+        values, preset = suited(given), given[form.preset]
+        cut = "; cut down to this Space's limits" if limits is not None and values != suited(given, None) else ""
         hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}{cut}")
-        return [json.dumps(values), hint, *values]
+        return {filled: json.dumps(values), form.preset: hint, **form.show(values)}
 
-    def suit(chosen: Chosen | None, corpus: str, preset: str, archs: Sequence[str]) -> str:
-        return json.dumps({"preset": preset, "values": suited(chosen, corpus, preset, archs, limits)})
+    def suit(given: Given) -> str:
+        return json.dumps({"preset": given[form.preset], "values": suited(given)})
 
-    def suited(chosen: Chosen | None, corpus: str, preset: str, archs: Sequence[str], most: Limits | None) -> list[Any]:
-        tokens = train_form.tokens_to_learn(size_of, chosen, corpus, preset)
-        return train_form.preset_values(preset, most, tokens, archs)
-
-    def retitle(chosen: Chosen | None, preset: str, archs: Sequence[str], *values: Any) -> list[Any]:
-        filled = {name: 0 if value is None else value for name, value in zip(NAMES, values, strict=True)}
-        filled["level"] = train_form.level_of(preset, chosen_tokens(chosen))
-        return [gr.update(label=train_form.fold_title(key, filled, archs)) for key in FOLDS]
+    def retitle(given: Given) -> dict[Any, Any]:
+        values = {name: 0 if value is None else value for name, value in form.values(given).items()}
+        values["level"] = train_form.level_of(given[form.preset], chosen_tokens(given[shared.corpus]))
+        archs = given[form.archs]
+        titles = {fold: gr.update(label=train_form.fold_title(key, values, archs)) for key, fold in form.folds.items()}
+        rates = train_form.suited_rates(values["hidden_size"], archs)
+        return {**titles, rate: gr.update(placeholder=rates or "by itself")}
 
     def rename(archs: Sequence[str]) -> Any:
         return gr.update(value="Train" if len(archs) < 2 else "Race", interactive=bool(archs))
 
-    def estimate(*inputs: Any) -> str:
-        return train_form.estimate_html(size_of, *inputs, limits=limits)
+    def estimate(given: Given) -> str:
+        picked = given[shared.corpus], given[form.corpus], given[form.preset], given[form.archs]
+        return train_form.estimate_html(size_of, *picked, form.values(given), limits)
 
     size_of = lru_cache(KEPT_SIZES)(partial(train_form.text_size, limits=limits))
-    controls = list(form.controls)
-    folds = [form.folds[key] for key in FOLDS]
-    picked = [shared.corpus, form.corpus, form.preset, form.archs]
+    controls, rate, opened = list(form.controls.values()), form.controls["learning_rate"], shared.own.select
+    picked: set[Any] = {shared.corpus, form.corpus, form.preset, form.archs}
     filled, suits = (gr.Textbox(visible="hidden", elem_id=f"train-{name}") for name in ("filled", "suits"))
-    filled.value = json.dumps(train_form.preset_values(next(iter(PRESETS))))
-    form.preset.input(fill, picked, [filled, form.preset, *controls], **QUIET)
-    causes = [shared.own.select, form.corpus.change, form.archs.input]  # input: advice fills archs and all else itself
-    asked_for = gr.on(causes, suit, picked, suits, trigger_mode="always_last", **QUIET)
+    filled.value = json.dumps(train_form.preset_values(train_form.FIRST_PRESET))
+    form.preset.input(fill, picked, [filled, form.preset, *controls], **QUICK)
+    causes = [opened, form.corpus.change, form.archs.input]  # input: advice fills archs and all else itself
+    asked_for = gr.on(causes, suit, picked, suits, **LATEST)
     asked_for.then(None, [suits, form.preset, filled, *controls], [filled, *controls], js=REFILL_JS)
-    gr.on(
-        [shared.own.select, form.archs.change, *(one.change for one in controls)],
-        retitle,
-        [shared.corpus, form.preset, form.archs, *controls],
-        folds,
-        trigger_mode="always_last",
-        **QUIET,
-    )
-    gr.on(
-        [shared.own.select, *(one.change for one in form.inputs)],
-        estimate,
-        [shared.corpus, *form.inputs],
-        form.estimates,
-        trigger_mode="always_last",
-        **QUIET,
-    )
-    gr.on([shared.own.select, form.archs.change], rename, form.archs, form.start, trigger_mode="always_last", **QUIET)
+    changes = [opened, form.archs.change, *(one.change for one in controls)]
+    titled = {shared.corpus, form.preset, form.archs, *controls}
+    gr.on(changes, retitle, titled, [*form.folds.values(), rate], **LATEST)
+    changes = [opened, *(one.change for one in form.inputs)]
+    gr.on(changes, estimate, form.inputs | {shared.corpus}, form.estimates, **LATEST)
+    gr.on([opened, form.archs.change], rename, form.archs, form.start, **LATEST)
 
 
-def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches) -> None:
+def _wire_plot(live: Live, services: Services, shared: Shared, watches: Watches) -> None:
     """The plot is drawn whole when what it shows changes; train.js adds the points in between."""
 
     def draw(by: By, scale: str, overlay: str, wanted: str) -> Any:
@@ -170,24 +154,41 @@ def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches)
         earlier = watch.found([overlay] if overlay else [])
         if not view.runs:
             return None
-        shared = ladders.of([*view.runs, *earlier]) is not None
-        return plot_data(train_live.figure(view, earlier, by, scale == "log", shared))
+        is_shared = baselines.of([*view.runs, *earlier]) is not None
+        return plot_data(train_live.figure(view, earlier, by, scale == "log", is_shared))
 
-    def climb(wanted: str) -> tuple[Any, str]:
+    def compare_baselines(wanted: str) -> tuple[Any, str]:
         view = watches.own().look(train_live.wishes({"wanted": _ids(wanted)}))
         called = [view.called[run.run_id] for run in view.runs]
-        html = baselines.ladder_html(view.baselines, ladders.is_coming(view.runs), view.runs, called)
-        return gr.update(label=baselines.title(view.worth)), html
+        html = verdict.baselines_html(view.baselines, baselines.is_coming(view.runs), view.runs, called)
+        return gr.update(label=verdict.baselines_title(view.matched)), html
 
     def offer(overlay: str) -> Any:
         runs = [run for run in services.store.list() if run.best_val_loss is not None]
         known = [NO_OVERLAY, *((run_title(run), run.run_id) for run in runs)]
         return gr.update(choices=known, value=overlay if overlay in [key for _, key in known] else "")
 
+    baselines = services.serving.baselines
+    for event in (live.fold.expand, live.wanted.change, live.body.redraw):
+        event(compare_baselines, live.wanted, [live.fold, live.baselines], **LATEST)
+    inputs = [live.by, live.scale, live.overlay, live.wanted]
+    changes = [live.by.change, live.scale.change, live.overlay.input, live.wanted.change]
+    for drawn in (
+        gr.on(changes, draw, inputs, live.plot, **LATEST),
+        live.body.redraw(draw, inputs, live.plot, **LATEST),
+    ):
+        drawn.then(None, js="() => { window.dispatchEvent(new Event('charlm:redrawn')); }")
+    for event in (shared.own.select, live.body.redraw):
+        event(offer, live.overlay, live.overlay, **QUICK)
+
+
+def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches) -> None:
+    """Another run is shown when a tab asks for it, and a failed one is resumed or tried again."""
+
     def follow(message: str) -> str:
         return json.dumps([str(asked(message).get("run", ""))])
 
-    def mend(event: gr.EventData) -> Any:
+    def continue_failed(event: gr.EventData) -> Any:
         act, run_id = event._data.get("act"), str(event._data.get("run", ""))
         try:
             state = services.jobs.retry(run_id) if act == "retry" else services.jobs.resume(run_id)
@@ -198,31 +199,18 @@ def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches)
             return gr.skip()
         return json.dumps([state["run_id"]])
 
-    ladders = services.serving.baselines
-    for climbed in (live.fold.expand, live.wanted.change, live.body.redraw):
-        climbed(climb, live.wanted, [live.fold, live.ladder], trigger_mode="always_last", **QUIET)
-    inputs = [live.by, live.scale, live.overlay, live.wanted]
-    changes = [live.by.change, live.scale.change, live.overlay.input, live.wanted.change]
-    for drawn in (
-        gr.on(changes, draw, inputs, live.plot, trigger_mode="always_last", **QUIET),
-        live.body.redraw(draw, inputs, live.plot, trigger_mode="always_last", **QUIET),
-    ):
-        drawn.then(None, js="() => { window.dispatchEvent(new Event('charlm:redrawn')); }")
-    shared.own.select(None, js="() => { window.dispatchEvent(new Event('charlm:wake')); }")
-    shared.own.select(offer, live.overlay, live.overlay, **QUIET)
-    live.body.redraw(offer, live.overlay, live.overlay, **QUIET)
-    shared.watch.change(follow, shared.watch, live.wanted, **QUIET)
-    mended = live.head.act(mend, None, live.wanted, **TOLD)
-    mended.then(None, js="() => { window.dispatchEvent(new Event('charlm:wake')); }")
+    shared.own.select(None, js=WAKE_JS)
+    shared.watch.change(follow, shared.watch, live.wanted, **QUICK)
+    live.head.act(continue_failed, None, live.wanted, **QUIET).then(None, js=WAKE_JS)
 
 
 def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> None:
     """Train and Race, and the corpus that the Corpus tab hands over."""
 
-    def start(chosen: Chosen | None, corpus: str, preset: str, archs: list[str], *values: Any) -> str:
+    def start(given: Given) -> str:
         try:
-            config = train_form.run_config(preset, values, chosen)
-            services.jobs.start(open_corpus(corpus, config.corpus), config, archs)
+            config = train_form.run_config(given[form.preset], form.values(given), given[shared.corpus])
+            services.jobs.start(open_corpus(given[form.corpus], config.corpus), config, given[form.archs])
         except CharLMError as error:
             raise gr.Error(toast(error), title="Nothing was started", print_exception=False) from None
         return "[]"
@@ -231,17 +219,15 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
         return gr.update(choices=corpus_choices(chosen), value=chosen_value(chosen))
 
     started = form.start.click(
-        start, [shared.corpus, *form.inputs], live.wanted, concurrency_limit=4, api_visibility="private",
+        start, form.inputs | {shared.corpus}, live.wanted, concurrency_limit=4, api_visibility="private",
         show_progress="minimal", show_progress_on=form.estimates,  # a long text's words take seconds to count
     )  # fmt: skip
-    started.success(None, js="() => { window.dispatchEvent(new Event('charlm:wake')); }")
-    taken = [shared.page.load, shared.corpus.change]
-    gr.on(taken, take, shared.corpus, form.corpus, trigger_mode="always_last", **QUIET)
+    started.success(None, js=WAKE_JS)
+    gr.on([shared.page.load, shared.corpus.change], take, shared.corpus, form.corpus, **LATEST)
 
 
 def _wire_advice(form: Form, live: Live, watches: Watches) -> None:
     """A button under a piece of advice fills the form with the run's settings and what is to be changed of them."""
-    folds = [form.folds[key] for key in FOLDS]
 
     def fill(event: gr.EventData) -> Any:
         run_id, kind = str(event._data.get("run", "")), event._data.get("kind")
@@ -249,12 +235,12 @@ def _wire_advice(form: Form, live: Live, watches: Watches) -> None:
         if run is None or advice is None:
             return gr.skip()
         gr.Info(f"The form now says: {advice.action}. Look it over, then press Train.")
-        opened = opened_folds(advice)
-        preset = run.preset if run.preset in PRESETS else gr.skip()
-        shown = [gr.update(open=True) if key in opened else gr.skip() for key in FOLDS]
-        return [preset, [run.arch], *form_values(run, advice), *shown]
+        opened = {form.folds[key]: gr.update(open=True) for key in opened_folds(advice)}
+        preset = {form.preset: run.preset} if run.preset in PRESETS else {}
+        return {**preset, form.archs: [run.arch], **form.show(form_values(run, advice)), **opened}
 
-    filled = live.body.act(fill, None, [form.preset, form.archs, *form.controls, *folds], **TOLD)
+    outputs = [form.preset, form.archs, *form.controls.values(), *form.folds.values()]
+    filled = live.body.act(fill, None, outputs, **QUIET)
     filled.then(None, js="() => document.getElementById('train-form')?.scrollIntoView({ block: 'nearest' })")
 
 

@@ -6,18 +6,17 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from charlm.analysis.advice import MOST, Advice
 from charlm.analysis.plots import Curve, Level, Rows, common_limit, loss_range, near, ranked
 from charlm.runs.history import LossHistory, Row
 from charlm.runs.run import ACTIVE, Run
-from charlm.ui import baselines, formatting
+from charlm.ui import formatting, verdict
 from charlm.ui.compare.ranking import model_name, shape
-from charlm.ui.html import Cell, Column, action, column, columns, heading, marked_text, section, swatch, table
+from charlm.ui.html import Cell, Column, column, columns, heading, marked_text, render, section, swatch, table
 from charlm.ui.runs.details import origin_sentence, trouble
-from charlm.ui.train.form import FOLDS, NAMES
+from charlm.ui.train.form import FOLDS, control_values
 from charlm.ui.verdict import AT_WORK, names
 
 if TYPE_CHECKING:
@@ -42,22 +41,14 @@ def advice_html(told: Sequence[Told], called: Mapping[str, str]) -> str:
         told: see `chosen`.
         called: what to call each run, by its id; a single one needs no name.
     """
-    if not told:
-        return ""
-    lines = []
-    for run, one in told:
-        name = f"<b>{escape(called[run.run_id])}</b> " if len(called) > 1 else ""
-        button = (
-            action("fill", one.action, "Fill the form with it", run=run.run_id, kind=one.kind) if one.action else ""
-        )
-        lines.append(f"<li><p>{name}{escape(one.text)}</p>{button}</li>")
-    return f'{section("What to try next")}<ul class="advice">{"".join(lines)}</ul>'
+    names = called if len(called) > 1 else dict.fromkeys(called, "")
+    return section("What to try next") + render("advice", told=told, names=names) if told else ""
 
 
-def form_values(run: Any, advice: Advice) -> list[Any]:
-    """The run's settings with the advice's changes, in the order of the form's controls; the name is left open."""
+def form_values(run: Any, advice: Advice) -> dict[str, Any]:
+    """What the form's controls show for the run's settings with the advice's changes; the name is left open."""
     settings = run.model_config.to_dict() | run.train_config.to_dict() | dict(advice.changes) | {"label": ""}
-    return [settings[name] for name in NAMES]
+    return control_values(settings)
 
 
 def opened_folds(advice: Advice) -> set[str]:
@@ -103,7 +94,7 @@ class View:
     Attributes:
         runs: in the order in which they are drawn.
         states: per run id, `Jobs.state`.
-        courses: per run id, what is logged.
+        histories: per run id, what is logged.
         samples: per run id, what it wrote last.
         baselines: of the text that all of them share; None: not known yet, or they share none.
         advice: per run id, what might be tried next.
@@ -128,10 +119,9 @@ class View:
 
     @cached_property
     def key(self) -> str:
-        """Changes when the page has to be made anew: other runs or names, a beginning, an end, a failure."""
+        """Changes when the page has to be drawn from scratch: other runs or names, a beginning, an end, a failure."""
         failures = [self.states[run.run_id]["message"] for run in self._failed]
-        lines = [level.name for level in near(self.curves, self.uniform, self.levels)]
-        return mark([self.called, self.active, failures, lines]) if self.runs else ""
+        return mark([self.called, self.active, failures, [level.name for level in self.near]]) if self.runs else ""
 
     @cached_property
     def curves(self) -> list[Curve]:
@@ -160,12 +150,17 @@ class View:
     @cached_property
     def levels(self) -> list[Level]:
         """The other losses that need no training."""
-        return baselines.levels(self.baselines)
+        return verdict.levels(self.baselines)
+
+    @property
+    def near(self) -> list[Level]:
+        """Those of them that the curves have come near to, which are drawn."""
+        return near(self.curves, self.uniform, self.levels)
 
     @property
     def span(self) -> tuple[float, float]:
         """The losses that the plot shows."""
-        return loss_range(self.curves, self.uniform, near(self.curves, self.uniform, self.levels))
+        return loss_range(self.curves, self.uniform, self.near)
 
     @cached_property
     def title(self) -> str:
@@ -197,7 +192,7 @@ class View:
         if len(self._by_seconds) > 1:
             verb = "is" if self._at_work else "was"
             parts.append(f"At equal seconds of its own {self.called[self._by_seconds[0][0]]} {verb} ahead.")
-        parts += filter(None, [self.worth])
+        parts += filter(None, [self.matched])
         states = self.states.values()
         if self._at_work:
             parts.append("Training goes on when you close this page.")
@@ -209,15 +204,15 @@ class View:
         return " ".join([*parts, *dict.fromkeys(map(_sentence, told))])
 
     @cached_property
-    def worth(self) -> str:
-        """`LSTM is worth a 6-gram.`; empty as long as nothing is known."""
+    def matched(self) -> str:
+        """`LSTM matches a 6-gram.`; empty as long as nothing is known."""
         best = [(run, self.states[run.run_id]["best_val_loss"]) for run in self.runs]
         networks = [(run, loss) for run, loss in best if loss is not None and not run.model_config.is_counted]
-        return baselines.sentence(self.baselines, [(self.called[run.run_id], loss) for run, loss in networks])
+        return verdict.matched_orders(self.baselines, [(self.called[run.run_id], loss) for run, loss in networks])
 
     @cached_property
     def head(self) -> str:
-        """The finding and the line under it; what failed, why, and the mend."""
+        """The finding and the line under it; what failed, why, and the fix."""
         troubles = [trouble(run, f"{run.label} failed.", self.states[run.run_id]["message"]) for run in self._failed]
         return heading(self.title, self.lead) + "".join(troubles)
 
@@ -230,31 +225,27 @@ class View:
     @cached_property
     def rows(self) -> list[list[Any]]:
         """The table, best run first: the run's place in `runs`, then its cells."""
-        by_steps, by_seconds = dict(self._by_steps), dict(self._by_seconds)
-        order = list(by_steps)
-        lines = []
-        for place, run in enumerate(self.runs):
-            state, loss = self.states[run.run_id], by_steps.get(run.run_id)
-            tested = [formatting.perplexity(state.get("test_loss"))] if self._tested else []
-            clock = [formatting.nats(by_seconds.get(run.run_id))] if len(self.runs) > 1 else []
-            rank = order.index(run.run_id) if run.run_id in order else len(order)
-            lines.append((rank, [place, *self._cells(run, state, loss), *tested, *clock]))
-        return [cells for _, cells in sorted(lines, key=lambda line: line[0])]
+        order = list(dict(self._by_steps))
+        ranked = [order.index(run.run_id) if run.run_id in order else len(order) for run in self.runs]
+        places = sorted(range(len(self.runs)), key=lambda place: ranked[place])
+        return [[place, *self._cells(self.runs[place])] for place in places]
 
     @cached_property
     def _tested(self) -> bool:
         return any(run.corpus.get("test_tokens") for run in self.runs)
 
-    def _cells(self, run: Run, state: Mapping[str, Any], loss: float | None) -> list[str]:
-        norm = self.histories[run.run_id].last.get("grad_norm")
+    def _cells(self, run: Run) -> list[str]:
+        state, loss = self.states[run.run_id], dict(self._by_steps).get(run.run_id)
         return [
             formatting.nats(loss),
             formatting.nats(state["train_loss"]),
             formatting.perplexity(loss),
             formatting.bits(run.bits_per_char(loss)),
-            formatting.bits(norm),
+            formatting.bits(self.histories[run.run_id].last.get("grad_norm")),
             formatting.whole(state["chars_per_second"]),
             f"{state['seconds'] or 0:,.1f} s",
+            *([formatting.perplexity(state.get("test_loss"))] if self._tested else []),
+            *([formatting.nats(dict(self._by_seconds).get(run.run_id))] if len(self.runs) > 1 else []),
         ]
 
     @cached_property
@@ -262,13 +253,11 @@ class View:
         """The table, ranked at equal steps, and what the models write now."""
         if not self.runs:
             return ""
-        title = section(
-            "What they write now" if len(self.runs) > 1 else "What it writes now",
-            "A fresh sample at every validation. Wavy: words that are not in the corpus.",
-        )
+        title = "What they write now" if len(self.runs) > 1 else "What it writes now"
+        about = section(title, "A fresh sample at every validation. Wavy: words that are not in the corpus.")
         samples = columns([self._column(run) for run in self.runs])
         advised = f'<div id="train-advice">{self.advised}</div>'
-        return f'{self._table()}{advised}<div class="writes">{title}<div class="swipe">{samples}</div></div>'
+        return f'{self._table()}{advised}<div class="writes">{about}<div class="swipe">{samples}</div></div>'
 
     @cached_property
     def advised(self) -> str:

@@ -56,7 +56,7 @@ def test_one_run_alone_has_no_contest() -> None:
 
 def test_different_texts_are_not_compared() -> None:
     title, sentence = verdict([FakeRun("a"), FakeRun("b", "gru", corpus=AUNT)])
-    assert "no contest" in title and "<b>aunt</b>.txt" in sentence
+    assert "cannot be compared" in title and "<b>aunt</b>.txt" in sentence
 
 
 def test_a_run_at_work_only_leads() -> None:
@@ -203,12 +203,9 @@ def test_the_fold_is_named_by_the_settings() -> None:
 
 
 def test_presets_fill_prompt_and_controls() -> None:
-    prompt, values = form.preset_values("notebook")
-    config = form.sample_config(values)
+    prompt, config = form.sample_preset("notebook")
     assert (prompt, config.length, config.top_k) == ("story", 500, 5)
-    emptied = [
-        None if name == "temperature" else value for name, value in zip(SampleConfig.names(), values, strict=True)
-    ]
+    emptied = {**form.control_values(config), "temperature": None}
     with pytest.raises(ConfigError, match="temperature"):
         form.sample_config(emptied)
 
@@ -273,7 +270,7 @@ def test_bits_of_other_tokens_are_compared_by_the_character() -> None:
     table = ranking_table([characters, words])
     assert table.index("LSTM on words") < table.index("LSTM on characters"), "by bits, though its loss is larger"
     best = {name: mark for name, _, mark in number_columns([characters, words], {})["c"]}
-    assert not best["Validation loss"] and not best["Perplexity"], "nats of other tokens are no contest"
+    assert not best["Validation loss"] and not best["Perplexity"], "nats of other tokens cannot be compared"
     assert ranking_csv([characters, words]).splitlines()[1].startswith('"w","LSTM","Sherlock Holmes",4.0,54.5982,1.02')
 
 

@@ -1,4 +1,4 @@
-"""What the panel What next? gets of a text, and what it may ask."""
+"""What the panel of next-token probabilities gets of a text, and what it may ask."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from charlm.analysis.next_tokens import Expected, Outlook, Place
 from charlm.config import SampleConfig
 from charlm.errors import CharLMError, ConfigError
 from charlm.public.services import Services
-from charlm.ui.compare.next_tokens import packed, settings, view
+from charlm.ui.compare.form import next_places, packed, settings_in
 from tests.ui.shown_runs import FakeRun, FakeStore
 
 SPACE, LETTER = Expected(0, " ", 0.9, 0.5), Expected(3, "<b>", 0.0, 0.00001)
@@ -38,19 +38,19 @@ def test_what_is_asked_is_checked() -> None:
     serving = FakeServing()
     services = Services(FakeStore([FakeRun("a")]), None, serving, None)
     how = '{"top_k": 3}'
-    assert view(services, {"run": "a", "text": ["P", "t"], "how": how})["unit"] == "character"
+    assert next_places(services, {"run": "a", "text": ["P", "t"], "how": how})["unit"] == "character"
     assert serving.asked == [("a", "P", "t", SampleConfig(top_k=3), 12)]
     for asked in (None, {}, {"run": "b", "text": ["P", "t"]}, {"run": ["a"]}, {"run": "x" * 10_000}):
         with pytest.raises(CharLMError, match="there is no run"):
-            view(services, asked)
+            next_places(services, asked)
     for text in (None, "t", [], ["t"], [1, 2], {"a": 1}):
         with pytest.raises(ConfigError, match="no text to look at"):
-            view(services, {"run": "a", "text": text})
+            next_places(services, {"run": "a", "text": text})
     for wrong in ('{"top_k": -1}', '{"heat": 1}'):
         with pytest.raises(ConfigError):
-            view(services, {"run": "a", "text": ["", ""], "how": wrong})
+            next_places(services, {"run": "a", "text": ["", ""], "how": wrong})
 
 
 @pytest.mark.parametrize("message", [None, 5, "", "{", "[]", "5", "[" * 99, " " * 100_000])
 def test_settings_that_are_none_are_the_usual_ones(message: Any) -> None:
-    assert settings(message) == SampleConfig()
+    assert settings_in(message) == SampleConfig()

@@ -17,19 +17,17 @@ from charlm.data.catalog import data_dir
 from charlm.presets import from_options
 from charlm.public.limits import Limits
 from charlm.public.services import Services
-from charlm.ui.corpus import form as corpus_form
 from charlm.ui.corpus import view as corpus_view
-from charlm.ui.corpus.form import CLEANING, NAMES
 from charlm.ui.corpus.reading import Readings
-from charlm.ui.corpus.tab import Desk, View
+from charlm.ui.corpus.tab import CLEANING, NAMES, CorpusTab, build_parts
 from charlm.ui.corpus.texts import chosen_options, chosen_tokens, chosen_value, corpus_choices, open_corpus, open_upload
-from charlm.ui.files import Files
 from charlm.ui.html import Shared
+from charlm.ui.services import Files
 from tests.patience import patience
 
 STORY = "A fox met a hen by the gate.\r\nThe hen ran home; the fox sat down and sang.\r\n" * 12
 USUAL = CorpusConfig().to_dict() | ModelConfig().to_dict()
-DEFAULTS = tuple(USUAL[name] for name in NAMES)
+DEFAULTS = {name: USUAL[name] for name in NAMES}
 
 
 @pytest.fixture
@@ -41,95 +39,96 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def desk(warnings: list[str]) -> Desk:
+def desk(warnings: list[str]) -> CorpusTab:
     """The handlers over real components and no runs."""
     with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab("Corpus") as own:
-        form = corpus_form.build()
-        view = View(*(gr.HTML() for _ in range(6)))
+        parts, options = build_parts()
         shared = Shared(page, tabs, own, gr.BrowserState(None), gr.Textbox(), gr.Textbox())
-    return Desk(form, view, Services(SimpleNamespace(list=lambda: []), None, None, Files()), shared)
+    return CorpusTab(parts, options, Services(SimpleNamespace(list=lambda: []), None, None, Files()), shared)
 
 
 @pytest.fixture
-def brought(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[Any, Any]]:
+def brought(desk: CorpusTab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[Any, Any]]:
     """Uploads a file and returns what the page gets."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
 
     def upload(name: str, data: bytes | str, chosen: Any = None, **options: Any) -> dict[Any, Any]:
         path = tmp_path / name
         path.write_bytes(data.encode() if isinstance(data, str) else data)
-        return desk.upload(chosen, str(path), *with_options(**options))
+        return desk.upload(chosen, str(path), with_options(**options))
 
     return upload
 
 
-def with_options(**changed: Any) -> tuple[Any, ...]:
-    """The options' values in the order of the controls."""
-    return tuple((USUAL | changed)[name] for name in NAMES)
+def with_options(**changed: Any) -> dict[str, Any]:
+    """The options' values by name."""
+    return DEFAULTS | changed
 
 
-def option(desk: Desk, shown: dict[Any, Any], name: str) -> dict[str, Any]:
+def option(desk: CorpusTab, shown: dict[Any, Any], name: str) -> dict[str, Any]:
     """What one option's control is told."""
-    return shown[desk.form.options[NAMES.index(name)]]
+    return shown[desk.options[name]]
 
 
-def test_the_tab_opens_on_the_default_text(desk: Desk, warnings: list[str]) -> None:
+def test_the_tab_opens_on_the_default_text(desk: CorpusTab, warnings: list[str]) -> None:
     shown = desk.show(None)
     assert desk.shared.corpus not in shown  # nothing was chosen yet
-    assert "561,676" in shown[desk.view.facts] and "78" in shown[desk.view.facts]
-    assert shown[desk.form.picker]["value"] == "sherlock"
+    assert "561,676" in shown[desk.parts["facts"]] and "78" in shown[desk.parts["facts"]]
+    assert shown[desk.parts["picker"]]["value"] == "sherlock"
     assert not warnings
 
 
-def test_an_upload_is_shown_and_what_was_repaired_is_said(desk: Desk, brought: Any) -> None:
+def test_an_upload_is_shown_and_what_was_repaired_is_said(desk: CorpusTab, brought: Any) -> None:
     shown = brought("tale.txt", STORY)
     text = STORY.replace("\r\n", "\n")
-    assert "tale.txt" in shown[desk.view.head] and "24 line endings converted to LF" in shown[desk.view.head]
+    assert "tale.txt" in shown[desk.parts["head"]] and "24 line endings converted to LF" in shown[desk.parts["head"]]
     for number in (f"{len(text):,}", f"{len(set(text))}", f"{len(text.split()):,}"):
-        assert f"<b>{number}</b>" in shown[desk.view.facts]
+        assert f"<b>{number}</b>" in shown[desk.parts["facts"]]
     assert shown[desk.shared.corpus]["config"] == CorpusConfig().to_dict()
 
 
-def test_gzip_is_unpacked_and_said(desk: Desk, brought: Any) -> None:
-    assert "gzip unpacked" in brought("tale.txt.gz", gzip.compress(STORY.encode()))[desk.view.head]
+def test_gzip_is_unpacked_and_said(desk: CorpusTab, brought: Any) -> None:
+    assert "gzip unpacked" in brought("tale.txt.gz", gzip.compress(STORY.encode()))[desk.parts["head"]]
 
 
-def test_a_text_that_needs_nothing_says_so(desk: Desk, brought: Any) -> None:
-    assert "Nothing had to be repaired." in brought("tale.txt", STORY.replace("\r", ""))[desk.view.head]
+def test_a_text_that_needs_nothing_says_so(desk: CorpusTab, brought: Any) -> None:
+    assert "Nothing had to be repaired." in brought("tale.txt", STORY.replace("\r", ""))[desk.parts["head"]]
 
 
-def test_the_column_called_text_is_taken_and_others_can_be(desk: Desk, brought: Any) -> None:
+def test_the_column_called_text_is_taken_and_others_can_be(desk: CorpusTab, brought: Any) -> None:
     rows = "".join(f"title {row},the long story of fox number {row}\n" for row in range(40))
     shown = brought("tales.csv", "Title,Text\n" + rows)
     column = option(desk, shown, "column")
     assert column["visible"] and column["value"] == ""
     assert ("Text (by itself)", "") in column["choices"] and ("Title", "Title") in column["choices"]
     assert option(desk, shown, "separator")["visible"]
-    assert "the long story" in shown[desk.view.begins]
-    other = desk.clean(shown[desk.shared.corpus], *with_options(column="Title"))
-    assert "the long story" not in other[desk.view.begins] and "title 3" in other[desk.view.begins]
-    assert "column Title" in other[desk.form.fold]["label"]
+    assert "the long story" in shown[desk.parts["begins"]]
+    other = desk.clean(shown[desk.shared.corpus], with_options(column="Title"))
+    assert "the long story" not in other[desk.parts["begins"]] and "title 3" in other[desk.parts["begins"]]
+    assert "column Title" in other[desk.parts["fold"]]["label"]
 
 
-def test_of_columns_without_a_usual_name_the_wordiest_is_taken(desk: Desk, brought: Any, warnings: list[str]) -> None:
+def test_of_columns_without_a_usual_name_the_wordiest_is_taken(
+    desk: CorpusTab, brought: Any, warnings: list[str]
+) -> None:
     rows = "".join(f"name {row},the long tale of hen number {row}\n" for row in range(40))
     shown = brought("tales.csv", "who,what\n" + rows)
     assert shown[desk.shared.corpus]["config"]["column"] == "what" and not warnings
-    away = desk.pick(shown[desk.shared.corpus], "sherlock", *DEFAULTS)[desk.shared.corpus]
+    away = desk.pick(shown[desk.shared.corpus], "sherlock", DEFAULTS)[desk.shared.corpus]
     assert away["config"]["column"] == ""
-    again = desk.pick(away, chosen_value(shown[desk.shared.corpus]), *DEFAULTS)
+    again = desk.pick(away, chosen_value(shown[desk.shared.corpus]), DEFAULTS)
     assert again[desk.shared.corpus]["config"]["column"] == "what"
 
 
-def test_options_clean_anew_from_the_raw_bytes(desk: Desk, brought: Any) -> None:
+def test_options_clean_again_from_the_raw_bytes(desk: CorpusTab, brought: Any) -> None:
     chosen = brought("tale.txt", STORY)[desk.shared.corpus]
-    lowered = desk.clean(chosen, *with_options(lowercase=True, drop_newlines=True))
-    assert "a fox met" in lowered[desk.view.begins] and "case lowered" in lowered[desk.form.fold]["label"]
-    back = desk.clean(lowered[desk.shared.corpus], *DEFAULTS)
-    assert "A fox met" in back[desk.view.begins]
+    lowered = desk.clean(chosen, with_options(lowercase=True, drop_newlines=True))
+    assert "a fox met" in lowered[desk.parts["begins"]] and "case lowered" in lowered[desk.parts["fold"]]["label"]
+    back = desk.clean(lowered[desk.shared.corpus], DEFAULTS)
+    assert "A fox met" in back[desk.parts["begins"]]
     assert back[desk.shared.corpus]["sha256"] == chosen["sha256"]
-    raw = desk.clean(chosen, *with_options(lf=False))
-    assert "␍" in raw[desk.view.characters]
+    raw = desk.clean(chosen, with_options(lf=False))
+    assert "␍" in raw[desk.parts["characters"]]
 
 
 @pytest.mark.parametrize(
@@ -144,28 +143,28 @@ def test_options_clean_anew_from_the_raw_bytes(desk: Desk, brought: Any) -> None
     ],
 )
 def test_a_bad_file_is_refused_in_a_sentence_and_the_former_text_stays(
-    desk: Desk, brought: Any, warnings: list[str], name: str, data: bytes
+    desk: CorpusTab, brought: Any, warnings: list[str], name: str, data: bytes
 ) -> None:
     chosen = brought("tale.txt", STORY, lowercase=True)[desk.shared.corpus]
     shown = brought(name, data, chosen)
     assert len(warnings) == 1 and "\n" not in warnings[0]
-    assert desk.shared.corpus not in shown and desk.view.head not in shown
-    assert shown[desk.form.picker]["value"] == chosen_value(chosen)
+    assert desk.shared.corpus not in shown and desk.parts["head"] not in shown
+    assert shown[desk.parts["picker"]]["value"] == chosen_value(chosen)
     assert option(desk, shown, "lowercase")["value"] is True
 
 
 def test_no_network_leaves_the_former_text(
-    desk: Desk, brought: Any, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+    desk: CorpusTab, brought: Any, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CHARLM_CORPORA", raising=False)
     monkeypatch.setattr("charlm.data.catalog._download", refuse_download)
     chosen = brought("tale.txt", STORY)[desk.shared.corpus]
-    shown = desk.pick(chosen, "anna", *DEFAULTS)
-    assert warnings == ["no connection"] and shown[desk.form.picker]["value"] == chosen_value(chosen)
+    shown = desk.pick(chosen, "anna", DEFAULTS)
+    assert warnings == ["no connection"] and shown[desk.parts["picker"]]["value"] == chosen_value(chosen)
 
 
-def test_picking_what_is_shown_changes_nothing(desk: Desk, warnings: list[str]) -> None:
-    assert desk.pick(None, "sherlock", *DEFAULTS) == {desk.form.picker: gr.skip()}
+def test_picking_what_is_shown_changes_nothing(desk: CorpusTab, warnings: list[str]) -> None:
+    assert desk.pick(None, "sherlock", DEFAULTS) == {desk.parts["picker"]: gr.skip()}
     assert not warnings
 
 
@@ -175,47 +174,47 @@ def refuse_download(*_: Any) -> Path:
     raise CorpusError("no connection")
 
 
-def test_fractions_out_of_range_go_back(desk: Desk, brought: Any, warnings: list[str]) -> None:
+def test_fractions_out_of_range_go_back(desk: CorpusTab, brought: Any, warnings: list[str]) -> None:
     chosen = brought("tale.txt", STORY)[desk.shared.corpus]
-    shown = desk.clean(chosen, *with_options(val_fraction=0.9, test_fraction=0.9))
+    shown = desk.clean(chosen, with_options(val_fraction=0.9, test_fraction=0.9))
     assert "0.95 or less" in warnings[0]
     assert option(desk, shown, "val_fraction")["value"] == 0.1
 
 
-def test_nothing_held_out_says_it_instead_of_costs(desk: Desk, brought: Any) -> None:
+def test_nothing_held_out_says_it_instead_of_costs(desk: CorpusTab, brought: Any) -> None:
     shown = brought("tale.txt", STORY, val_fraction=0.0)
-    assert "Nothing is held out." in shown[desk.view.guessing]
-    assert "Nothing is held out." in desk.guess(shown[desk.shared.corpus])
-    assert "Nothing held out" in shown[desk.form.fold]["label"]
+    assert "Nothing is held out." in shown[desk.parts["baselines"]]
+    assert "Nothing is held out." in desk.measure(shown[desk.shared.corpus])
+    assert "Nothing held out" in shown[desk.parts["fold"]]["label"]
 
 
-def test_bars_come_after_and_are_kept(desk: Desk, brought: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bars_come_after_and_are_kept(desk: CorpusTab, brought: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = brought("tale.txt", STORY)
     chosen = shown[desk.shared.corpus]
-    assert "Counting" in shown[desk.view.guessing]
-    bars = desk.guess(chosen)
+    assert "Counting" in shown[desk.parts["baselines"]]
+    bars = desk.measure(chosen)
     assert bars.index("Uniform") < bars.index("1-gram: letter frequencies") and "xz" in bars
     monkeypatch.setattr("charlm.analysis.baselines.measure", lambda *_: pytest.fail("counted twice"))
-    assert desk.show(chosen)[desk.view.guessing] == bars
+    assert desk.show(chosen)[desk.parts["baselines"]] == bars
 
 
-def test_pasted_text_closes_its_panel_and_outlives_a_reload(desk: Desk, warnings: list[str]) -> None:
-    shown = desk.paste(None, STORY, *DEFAULTS)
-    assert shown[desk.form.panel]["visible"] is False and shown[desk.form.pasted] == ""
-    anew = Desk(desk.form, desk.view, desk.services, desk.shared)
-    assert "A fox met" in anew.show(shown[desk.shared.corpus])[desk.view.begins]
-    refused = desk.paste(shown[desk.shared.corpus], "   ", *DEFAULTS)
-    assert desk.form.panel not in refused and len(warnings) == 1
+def test_pasted_text_closes_its_panel_and_outlives_a_reload(desk: CorpusTab, warnings: list[str]) -> None:
+    shown = desk.paste(None, STORY, DEFAULTS)
+    assert shown[desk.parts["panel"]]["visible"] is False and shown[desk.parts["pasted"]] == ""
+    again = CorpusTab(desk.parts, desk.options, desk.services, desk.shared)
+    assert "A fox met" in again.show(shown[desk.shared.corpus])[desk.parts["begins"]]
+    refused = desk.paste(shown[desk.shared.corpus], "   ", DEFAULTS)
+    assert desk.parts["panel"] not in refused and len(warnings) == 1
 
 
-def test_a_text_that_is_gone_gives_way_to_the_default(desk: Desk, warnings: list[str]) -> None:
+def test_a_text_that_is_gone_gives_way_to_the_default(desk: CorpusTab, warnings: list[str]) -> None:
     shown = desk.show({"key": "", "source": "0" * 64, "sha256": "0" * 64, "name": "old", "config": {"nonsense": 1}})
-    assert "Sherlock Holmes" in shown[desk.view.head] and len(warnings) == 1
+    assert "Sherlock Holmes" in shown[desk.parts["head"]] and len(warnings) == 1
 
 
-def test_own_texts_stay_in_the_pickers(desk: Desk, brought: Any) -> None:
+def test_own_texts_stay_in_the_pickers(desk: CorpusTab, brought: Any) -> None:
     chosen = brought("tale.txt", STORY)[desk.shared.corpus]
-    moved = desk.pick(chosen, "sherlock", *DEFAULTS)[desk.shared.corpus]
+    moved = desk.pick(chosen, "sherlock", DEFAULTS)[desk.shared.corpus]
     assert (moved["key"], chosen_value(moved)) == ("sherlock", "sherlock")
     assert corpus_choices(moved)[0] == ("tale.txt", chosen_value(chosen))
 
@@ -238,7 +237,7 @@ TABLE = "Text\n" + "".join(f'"The fox\nnumber {row}"\n' for row in range(30))
     ("name", "data"), [("tale.txt", STORY), ("old.txt", MARKED), ("twice.txt", MARKED_TWICE), ("rows.csv", TABLE)]
 )
 def test_train_reads_the_very_text_that_was_shown(
-    desk: Desk, brought: Any, name: str, data: str, changed: dict[str, Any]
+    desk: CorpusTab, brought: Any, name: str, data: str, changed: dict[str, Any]
 ) -> None:
     chosen, tabs = desk.train(brought(name, data, **changed)[desk.shared.corpus])
     config = from_options(chosen_options(chosen), "quick").corpus
@@ -247,13 +246,13 @@ def test_train_reads_the_very_text_that_was_shown(
     assert tabs.selected == "train"
 
 
-def test_a_preset_cleans_an_upload_from_its_raw_rows(desk: Desk, brought: Any) -> None:
+def test_a_preset_cleans_an_upload_from_its_raw_rows(desk: CorpusTab, brought: Any) -> None:
     chosen = brought("rows.csv", TABLE)[desk.shared.corpus]
     config = from_options(chosen_options(chosen), "notebook").corpus
     assert open_corpus(chosen_value(chosen), config).text.startswith("The foxnumber 0 The foxnumber 1")
 
 
-def test_an_upload_is_kept_raw_and_found_by_its_fingerprint_only(desk: Desk, brought: Any) -> None:
+def test_an_upload_is_kept_raw_and_found_by_its_fingerprint_only(desk: CorpusTab, brought: Any) -> None:
     chosen = brought("tale.txt", STORY)[desk.shared.corpus]
     kept = open_upload(chosen["source"], data_dir())
     assert kept is not None and kept.data == STORY.encode() and kept.name == "tale.txt"
@@ -261,15 +260,21 @@ def test_an_upload_is_kept_raw_and_found_by_its_fingerprint_only(desk: Desk, bro
         assert open_upload(wrong, data_dir()) is None
 
 
-def test_user_text_is_never_markup(desk: Desk, brought: Any) -> None:
+def test_user_text_is_never_markup(desk: CorpusTab, brought: Any) -> None:
     hurt = "<img src=x onerror=alert(1)>&<script>${alert(1)}</script>\"' "
     shown = brought("<b>zz.txt", hurt * 40)
-    shown[desk.view.model] = desk.explain(shown[desk.shared.corpus])
-    shown[desk.view.guessing] = desk.guess(shown[desk.shared.corpus])
-    for place in (desk.view.head, desk.view.begins, desk.view.characters, desk.view.model, desk.view.guessing):
+    shown[desk.parts["model"]] = desk.explain(shown[desk.shared.corpus])
+    shown[desk.parts["baselines"]] = desk.measure(shown[desk.shared.corpus])
+    for place in (
+        desk.parts["head"],
+        desk.parts["begins"],
+        desk.parts["characters"],
+        desk.parts["model"],
+        desk.parts["baselines"],
+    ):
         for piece in ("<img", "<script", "<b>zz"):
             assert piece not in shown[place]
-    assert "&lt;img" in shown[desk.view.begins]
+    assert "&lt;img" in shown[desk.parts["begins"]]
 
 
 def test_the_fold_states_the_options() -> None:
@@ -283,8 +288,8 @@ def test_the_fold_states_the_options() -> None:
     )
 
 
-def test_every_option_has_a_label_and_the_hint_of_its_field(desk: Desk) -> None:
-    for name, control in zip(NAMES, desk.form.options, strict=True):
+def test_every_option_has_a_label_and_the_hint_of_its_field(desk: CorpusTab) -> None:
+    for name, control in desk.options.items():
         config = CorpusConfig if name in CLEANING else ModelConfig
         assert control.label and control.info == config.field(name).metadata["hint"]
         assert control.elem_id == f"corpus-{name.replace('_', '-')}"
@@ -297,7 +302,7 @@ def test_the_tab_is_wired_in_a_page() -> None:
     with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab("Corpus") as own:
         shared = Shared(page, tabs, own, gr.BrowserState(None), gr.Textbox(), gr.Textbox())
         tab.build(services, shared)
-    assert {"pick", "upload", "paste", "clean", "show", "guess", "explain", "train"} <= {
+    assert {"pick", "upload", "paste", "clean", "show", "measure", "explain", "train"} <= {
         block.fn.__name__ for block in page.fns.values() if block.fn
     }
 
@@ -313,70 +318,76 @@ def test_the_tab_is_imported_without_torch_and_plotly() -> None:
 # --- tokens ----------------------------------------------------------------------------------------------------------
 
 
-def test_words_have_their_facts_and_their_settings(desk: Desk, brought: Any, warnings: list[str]) -> None:
+def test_words_have_their_facts_and_their_settings(desk: CorpusTab, brought: Any, warnings: list[str]) -> None:
     chosen = brought("tale.txt", STORY)[desk.shared.corpus]
-    shown = desk.clean(chosen, *with_options(level="word"))
-    facts = shown[desk.view.facts]
+    shown = desk.clean(chosen, with_options(level="word"))
+    facts = shown[desk.parts["facts"]]
     for said in ("tokens", "in the vocabulary", "characters a token", "of held-out tokens known", "&lt;unk&gt; in the"):
         assert said in facts
     assert all(option(desk, shown, name)["visible"] for name in TOKEN_SETTINGS)
     words = shown[desk.shared.corpus]
     assert words["tokens"]["level"] == "word" and words["sha256"] == chosen["sha256"]
-    rare = desk.clean(words, *with_options(level="word", min_count=13))
-    assert "<b>17</b><span>in the vocabulary" in facts and "<b>17</b>" not in rare[desk.view.facts]
-    refused = desk.clean(words, *with_options(level="word", min_count=10**6))
+    rare = desk.clean(words, with_options(level="word", min_count=13))
+    assert "<b>17</b><span>in the vocabulary" in facts and "<b>17</b>" not in rare[desk.parts["facts"]]
+    refused = desk.clean(words, with_options(level="word", min_count=10**6))
     assert "no word occurs 1000000 times" in warnings[0] and option(desk, refused, "min_count")["value"] == 2
     sees = desk.explain(words)
     assert "Each word is a number" in sees and "one word later" in sees and "<b>fox</b>" in sees
 
 
-def test_subwords_have_no_unknown(desk: Desk, brought: Any) -> None:
+def test_subwords_have_no_unknown(desk: CorpusTab, brought: Any) -> None:
     chosen = brought("tale.txt", STORY)[desk.shared.corpus]
-    shown = desk.clean(chosen, *with_options(level="bpe", vocab_size=290))
-    facts = shown[desk.view.facts]
+    shown = desk.clean(chosen, with_options(level="bpe", vocab_size=290))
+    facts = shown[desk.parts["facts"]]
     assert "<b>290</b><span>in the vocabulary" in facts and "held out" in facts and "unk" not in facts
     seen = {name: option(desk, shown, name)["visible"] for name in TOKEN_SETTINGS}
     assert seen == {"level": True, "words": False, "min_count": False, "vocab_size": True}
     assert "Each subword is a number" in desk.explain(shown[desk.shared.corpus])
-    back = desk.clean(shown[desk.shared.corpus], *DEFAULTS)
-    assert "distinct" in back[desk.view.facts] and back[desk.shared.corpus]["tokens"]["level"] == "char"
+    back = desk.clean(shown[desk.shared.corpus], DEFAULTS)
+    assert "distinct" in back[desk.parts["facts"]] and back[desk.shared.corpus]["tokens"]["level"] == "char"
 
 
-def test_the_tokens_are_kept_with_the_text_and_go_to_train(desk: Desk, brought: Any) -> None:
+def test_the_tokens_are_kept_with_the_text_and_go_to_train(desk: CorpusTab, brought: Any) -> None:
     chosen = brought("tale.txt", STORY, level="word", words="cased")[desk.shared.corpus]
     assert chosen_tokens(chosen) == {"level": "word", "words": "cased"}
-    anew = Desk(desk.form, desk.view, desk.services, desk.shared)
-    assert "of held-out tokens known" in anew.show(chosen)[desk.view.facts]
+    again = CorpusTab(desk.parts, desk.options, desk.services, desk.shared)
+    assert "of held-out tokens known" in again.show(chosen)[desk.parts["facts"]]
     handed, _ = desk.train(chosen)
     assert chosen_tokens(handed) == chosen_tokens(chosen)
 
 
 @pytest.mark.parametrize("tokens", [{"level": "letters"}, {"level": []}, {"min_count": -1}, "x", {"odd": 1}, None])
-def test_forged_tokens_give_way(desk: Desk, tokens: Any, warnings: list[str]) -> None:
+def test_forged_tokens_give_way(desk: CorpusTab, tokens: Any, warnings: list[str]) -> None:
     shown = desk.show({"key": "sherlock", "tokens": tokens})
-    assert "561,676" in shown[desk.view.facts]
+    assert "561,676" in shown[desk.parts["facts"]]
 
 
-def test_leaving_a_number_field_as_it_was_reads_nothing(desk: Desk, brought: Any) -> None:
+def test_leaving_a_number_field_as_it_was_reads_nothing(desk: CorpusTab, brought: Any) -> None:
     chosen = brought("tale.txt", STORY, level="word")[desk.shared.corpus]
-    assert desk.clean(chosen, *with_options(level="word")) == {desk.form.picker: gr.skip()}
-    assert desk.shared.corpus in desk.clean(chosen, *with_options(level="word", min_count=3))
+    assert desk.clean(chosen, with_options(level="word")) == {desk.parts["picker"]: gr.skip()}
+    assert desk.shared.corpus in desk.clean(chosen, with_options(level="word", min_count=3))
 
 
 @pytest.mark.parametrize("level", ["word", "bpe"])
-def test_words_of_a_text_are_never_markup(desk: Desk, brought: Any, level: str) -> None:
+def test_words_of_a_text_are_never_markup(desk: CorpusTab, brought: Any, level: str) -> None:
     hurt = "<img src=x onerror=alert(1)>&<script>${alert(1)}</script>\"' "
     shown = brought("<b>zz.txt", hurt * 40, level=level, words="spaces")
-    shown[desk.view.model] = desk.explain(shown[desk.shared.corpus])
-    for place in (desk.view.head, desk.view.facts, desk.view.begins, desk.view.characters, desk.view.model):
+    shown[desk.parts["model"]] = desk.explain(shown[desk.shared.corpus])
+    for place in (
+        desk.parts["head"],
+        desk.parts["facts"],
+        desk.parts["begins"],
+        desk.parts["characters"],
+        desk.parts["model"],
+    ):
         for piece in ("<img", "<script", "<b>zz"):
             assert piece not in shown[place]
 
 
-def test_a_public_space_counts_no_words_of_a_long_text(desk: Desk, warnings: list[str]) -> None:
+def test_a_public_space_counts_no_words_of_a_long_text(desk: CorpusTab, warnings: list[str]) -> None:
     public = replace(desk, readings=Readings(Limits(corpus_bytes=1000)))
-    assert "561,676" in public.show(None)[desk.view.facts]
-    shown = public.clean(None, *with_options(level="word"))
-    assert "the text has 561,676 bytes" in warnings[0] and desk.view.facts not in shown
-    public.clean(None, *with_options(level="bpe", vocab_size=30_000))
+    assert "561,676" in public.show(None)[desk.parts["facts"]]
+    shown = public.clean(None, with_options(level="word"))
+    assert "the text has 561,676 bytes" in warnings[0] and desk.parts["facts"] not in shown
+    public.clean(None, with_options(level="bpe", vocab_size=30_000))
     assert "vocab_size is 30,000" in warnings[1]

@@ -11,10 +11,9 @@ from charlm.architectures import ARCH_NAMES
 from charlm.config import CorpusConfig, ModelConfig
 from charlm.tokenizers.characters import called, visible, visible_line
 from charlm.training.estimate import shape_of
-from charlm.ui.corpus import model_view, view
-from charlm.ui.corpus.form import NAMES
+from charlm.ui.corpus import view
 from charlm.ui.corpus.reading import Reading, Readings, best_runs
-from charlm.ui.corpus.tab import bring
+from charlm.ui.corpus.tab import NAMES, bring
 from charlm.ui.corpus.texts import pasted_text
 from tests.tiny_runs import TRAINED
 from tests.ui.shown_runs import FakeRun
@@ -26,7 +25,7 @@ STORY = "A fox met a hen.\n\tThe hen ran home; the fox sat down & sang. " * 40
 def reading_of(text: str, **options: Any) -> Reading:
     """A text read as the tab reads a pasted one."""
     values = CorpusConfig().to_dict() | ModelConfig().to_dict() | options
-    return Readings().read(*bring(pasted_text(text), tuple(values[name] for name in NAMES)))
+    return Readings().read(*bring(pasted_text(text), {name: values[name] for name in NAMES}))
 
 
 def run_on(reading: Reading, arch: str, loss: float | None, status: str = "finished", **other: Any) -> Any:
@@ -51,14 +50,14 @@ def test_the_best_run_of_each_architecture_on_the_same_split_gets_a_bar() -> Non
     ]
     best = best_runs(reading, runs)
     assert best == [runs[1]]
-    shown = view.guessing_html(reading, COSTS, best)
+    shown = view.baselines_html(reading, COSTS, best)
     bars = ("Uniform", "gzip", "1-gram: letter frequencies", "LSTM, best run here", "xz", "3-gram: the best one")
     assert sorted(bars, key=shown.index) == list(bars)
     assert arch_colour("lstm") in shown and "0.72" in shown
 
 
 def test_without_a_run_the_bars_say_so() -> None:
-    assert "No model has been trained" in view.guessing_html(reading_of(STORY), COSTS, [])
+    assert "No model has been trained" in view.baselines_html(reading_of(STORY), COSTS, [])
 
 
 def test_a_test_tail_and_a_shrunk_batch_are_facts() -> None:
@@ -94,7 +93,7 @@ def test_rare_characters_are_named_and_many_are_cut_short() -> None:
 def test_the_layers_add_up_to_the_model(arch: str, embed: dict[str, Any]) -> None:
     sizes: dict[str, Any] = {"arch": arch, "vocab_size": 30, "hidden_size": 16, "num_layers": 3}
     model = shape_of(ModelConfig(**sizes | embed))
-    rows = model_view.layer_rows(model, 4, 5)
+    rows = view.layer_rows(model, 4, 5)
     assert sum(count for *_, count in rows) == model.num_parameters
     assert rows[0][1] == "(4, 5) ids" and rows[-1][2] == "(4, 5, 30)"
     assert sum(name.startswith(f"{ARCH_NAMES[arch]}, layer") for name, *_ in rows) == 3
@@ -105,17 +104,17 @@ def test_the_layers_add_up_to_the_model(arch: str, embed: dict[str, Any]) -> Non
 
 def test_the_batch_is_real_and_shifted_by_one() -> None:
     reading = reading_of("abcdefghijklmnopqrstuvwxyz" * 20)
-    shown = model_view.batch_html(reading)
+    shown = view.model_html(reading)
     assert "<code>abcdefghij" in shown and "<code>bcdefghijk" in shown
 
 
 def test_ids_are_the_tokenizers() -> None:
-    shown = model_view.ids_html(reading_of("banana " * 40))
+    shown = view.model_html(reading_of("banana " * 40))
     assert "<b>b</b><span>2</span>" in shown and "<b>␣</b><span>0</span>" in shown
 
 
 def test_the_words_are_explained_with_the_models_numbers() -> None:
-    shown = model_view.model_html(reading_of(STORY))
+    shown = view.model_html(reading_of(STORY))
     for word in ("Hidden state", "Truncated backpropagation", "Top-k", "no embedding", "together"):
         assert word in shown
 
@@ -123,5 +122,5 @@ def test_the_words_are_explained_with_the_models_numbers() -> None:
 def test_costs_are_kept_for_a_bounded_number_of_texts() -> None:
     readings = Readings()
     for size in range(70):
-        readings.costs(reading_of("ab" * (120 + size)))
-    assert len(readings._costs) == 64
+        readings.baselines(reading_of("ab" * (120 + size)))
+    assert len(readings._baselines) == 64

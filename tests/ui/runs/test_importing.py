@@ -13,8 +13,8 @@ from charlm.formats.exports import FORMATS
 from charlm.public.services import Services
 from charlm.ui import verdict
 from charlm.ui.compare import ranking
-from charlm.ui.files import Files
-from charlm.ui.runs import details, listing, panel
+from charlm.ui.runs import details, listing, tab
+from charlm.ui.services import Files
 from tests.ui.shown_runs import FakeRun, FakeStore, trio
 
 FOREIGN = {"imported": {"format": "udacity", "file": "<b>anna.net"}, "best_val_loss": None, "step": 0, "trimmed": True,
@@ -53,7 +53,7 @@ def test_the_importer_gets_store_files_and_options(asked: list[Any]) -> None:
      (["a"], ("a", None))],
 )  # fmt: skip
 def test_two_files_are_told_apart_in_any_order(names: list[str], found: tuple[str, str | None]) -> None:
-    checkpoint, characters = listing.told_apart(paths(*names))
+    checkpoint, characters = listing.tell_apart(paths(*names))
     assert (str(checkpoint), characters and str(characters)) == found
 
 
@@ -64,7 +64,7 @@ def test_two_files_are_told_apart_in_any_order(names: list[str], found: tuple[st
 )  # fmt: skip
 def test_what_cannot_be_told_apart_is_refused(names: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        listing.told_apart(paths(*names))
+        listing.tell_apart(paths(*names))
 
 
 def test_a_new_run_says_what_it_is_and_what_comes_next() -> None:
@@ -111,16 +111,14 @@ def test_a_verdict_leaves_out_what_was_not_measured() -> None:
 
 
 def test_every_format_is_offered_with_what_it_is_for() -> None:
-    choices = panel.format_choices()
+    choices = tab.format_choices()
     assert [name for _, name in choices] == [one.name for one in FORMATS] and choices[0][1] == "zip"
     assert all(one.about in told for one, (told, _) in zip(FORMATS, choices, strict=True))
 
 
 def pack_of(find: Any) -> Any:
     """The handler behind Download."""
-    with gr.Blocks() as demo:
-        panel.wire_download(panel.build_download(), Files(), gr.Textbox(), find)
-    return next(fn.fn for fn in demo.fns.values() if fn.name == "pack")
+    return lambda message, name: tab.export_file(Files(), find(message), name)
 
 
 def test_a_format_that_does_not_fit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

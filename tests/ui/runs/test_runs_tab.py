@@ -9,12 +9,13 @@ import pytest
 
 from charlm.errors import JobError
 from charlm.public.services import Services
-from charlm.ui import live, status_bar
+from charlm.ui import status_bar
 from charlm.ui.app import browser_secret
-from charlm.ui.files import Files
-from charlm.ui.live import Pulse, Watches
 from charlm.ui.runs import details, listing
 from charlm.ui.runs.listing import Disk
+from charlm.ui.services import Files
+from charlm.ui.status_bar import PollEndpoint
+from charlm.ui.train.live import Watches
 from tests.ui.shown_runs import AUNT, FakeRun, trio
 from tests.ui.waiting import finished
 
@@ -76,7 +77,7 @@ def test_a_run_at_work_shows_what_its_job_says() -> None:
     assert shown == [("still", "queued, 2nd"), ("live", "paused"), ("live", "running"), ("still", "stopped")]
 
 
-def test_details_of_a_failed_run_offer_the_mend_else_to_go_on() -> None:
+def test_details_of_a_failed_run_offer_the_fix_else_to_go_on() -> None:
     failed = FakeRun("a", status="failed", message="loss became <nan>", fix={"learning_rate": 0.01 / 3})
     html = details.details(failed)
     assert "loss became &lt;nan&gt;" in html and 'data-act="retry"' in html and 'data-act="resume"' not in html
@@ -92,8 +93,8 @@ def test_details_of_a_failed_run_offer_the_mend_else_to_go_on() -> None:
     [({"batch_size": 8}, "Try again with batch 8"), ({"learning_rate": 1e-5}, "Try again with learning rate 1e-05"),
      ({"batch_size": 1024, "grad_clip": 1.0}, "Try again with batch 1,024 and grad clip 1")],
 )  # fmt: skip
-def test_what_a_mend_is_called(mend: dict[str, Any], said: str) -> None:
-    assert details.again(mend) == said
+def test_what_a_fix_is_called(mend: dict[str, Any], said: str) -> None:
+    assert details.retry_label(mend) == said
 
 
 def test_resume_says_on_hover_how_far_it_goes() -> None:
@@ -216,26 +217,26 @@ def test_a_served_file_keeps_a_safe_name(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_strip_tells_what_runs() -> None:
-    html = status_bar.strip_html(JOB)
+    html = status_bar.status_bar_html(JOB)
     assert "1,230" in html and "3,000" in html and "2 m 12 s left" in html and "scaleX(0.4100)" in html
     assert "&lt;b&gt;aunt" in html and "<b>aunt" not in html and ">1.53<" in html
     assert 'data-act="pause"' in html and 'data-act="stop"' in html
 
 
 def test_the_strip_is_empty_without_a_job_and_offers_resume_when_paused() -> None:
-    assert status_bar.strip_html(None) == ""
-    paused = status_bar.strip_html({**JOB, "status": "paused"})
+    assert status_bar.status_bar_html(None) == ""
+    paused = status_bar.status_bar_html({**JOB, "status": "paused"})
     assert 'data-act="resume"' in paused and "paused" in paused
-    assert "no longer" in status_bar.strip_html(None, "it is no longer there")
+    assert "no longer" in status_bar.status_bar_html(None, "it is no longer there")
 
 
 def test_the_strip_says_more_than_the_time_when_there_is_more() -> None:
-    assert "stopping: saves" in status_bar.strip_html({**JOB, "message": "stopping: saves"})
-    assert "2 m 12 s left" in status_bar.strip_html({**JOB, "message": "batch_size was shrunk"})
-    assert "measuring" in status_bar.strip_html({**JOB, "eta_seconds": None})
-    assert "2 waiting" in status_bar.strip_html({**JOB, "queued": 2})
-    assert " of " not in status_bar.strip_html({**JOB, "corpus": "x", "total_steps": None})
-    both = status_bar.strip_html({**JOB, "queued": 2, "beside": 1})
+    assert "stopping: saves" in status_bar.status_bar_html({**JOB, "message": "stopping: saves"})
+    assert "2 m 12 s left" in status_bar.status_bar_html({**JOB, "message": "batch_size was shrunk"})
+    assert "measuring" in status_bar.status_bar_html({**JOB, "eta_seconds": None})
+    assert "2 waiting" in status_bar.status_bar_html({**JOB, "queued": 2})
+    assert " of " not in status_bar.status_bar_html({**JOB, "corpus": "x", "total_steps": None})
+    both = status_bar.status_bar_html({**JOB, "queued": 2, "beside": 1})
     assert "2 m 12 s left · 1 more at work · 2 waiting" in both
 
 
@@ -247,7 +248,7 @@ RESTING = {
 
 
 def test_a_job_that_cannot_be_written_says_so_in_full() -> None:
-    html = status_bar.strip_html({**JOB, **RESTING})
+    html = status_bar.status_bar_html({**JOB, **RESTING})
     assert "No space left on &lt;device&gt;" in html and "best validation loss" not in html
     assert 'data-act="resume"' not in html and 'data-act="stop"' in html
     first = strip_of({**JOB, **RESTING})
@@ -264,17 +265,17 @@ def test_a_job_that_cannot_be_written_says_so_in_full() -> None:
      ([FakeRun("a"), FakeRun("b")], "<b>2 runs</b> were interrupted")],
 )  # fmt: skip
 def test_what_was_interrupted_is_offered_while_nothing_trains(runs: list[FakeRun], said: str) -> None:
-    html = status_bar.strip_html(None, interrupted=runs)
+    html = status_bar.status_bar_html(None, interrupted=runs)
     assert said in html and 'data-act="resume-interrupted"' in html and 'data-act="dismiss"' in html
-    assert status_bar.strip_html(JOB, interrupted=runs) == status_bar.strip_html(JOB)
-    assert status_bar.strip_html(None, "it is <gone>", runs).count("data-act") == 0
+    assert status_bar.status_bar_html(JOB, interrupted=runs) == status_bar.status_bar_html(JOB)
+    assert status_bar.status_bar_html(None, "it is <gone>", runs).count("data-act") == 0
 
 
 def test_how_far_an_interrupted_run_came() -> None:
-    assert " at step 500 of 1,200<" in status_bar.strip_html(
+    assert " at step 500 of 1,200<" in status_bar.status_bar_html(
         None, interrupted=[FakeRun("a", step=500, total_steps=1200)]
     )
-    assert " at step 500<" in status_bar.strip_html(None, interrupted=[FakeRun("a", step=500, total_steps=None)])
+    assert " at step 500<" in status_bar.status_bar_html(None, interrupted=[FakeRun("a", step=500, total_steps=None)])
 
 
 def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
@@ -289,7 +290,7 @@ def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
         resume_interrupted=lambda: calls.append(("all",)), dismiss_interrupted=lambda: calls.append(("none",)),
     )  # fmt: skip
     services = Services(None, jobs, None, None)
-    html = status_bar.build(services, Pulse(services, Watches(services)).answer)
+    html = status_bar.build(services, PollEndpoint(services, Watches(services)).answer)
     answer = html.control_job({"act": "pause", "run": "r1"})
     refused = answer["strip"]
     assert "r1 is not training here" in refused["html"] and answer["wait"] == status_bar.COMPLAINT_SECONDS
@@ -298,18 +299,18 @@ def test_the_strips_buttons_answer_at_once_and_say_what_was_refused() -> None:
         html.control_job(order)
     assert calls == [("stop", "r1"), ("resume", "r1"), ("all",), ("none",)]
     told = finished(html.poll({"strip": refused["mark"], "train": "nonsense"}))
-    assert told["strip"]["html"] == "" and told["strip"]["live"] is False and told["wait"] == live.IDLE_SECONDS
+    assert told["strip"]["html"] == "" and told["strip"]["live"] is False and told["wait"] == status_bar.IDLE_SECONDS
     again = finished(html.poll({"strip": told["strip"]["mark"]}))
-    assert again == {"strip": {"values": []}, "wait": live.IDLE_SECONDS} and finished(html.poll("x")) == told
+    assert again == {"strip": {"values": []}, "wait": status_bar.IDLE_SECONDS} and finished(html.poll("x")) == told
 
 
 def strip_of(job: dict, seen: str | None = None) -> dict:
-    return status_bar.strip_state(Services(None, SimpleNamespace(current=lambda: job), None, None), seen)
+    return status_bar.status_bar_state(Services(None, SimpleNamespace(current=lambda: job), None, None), seen)
 
 
 def test_the_strip_is_sent_once_and_then_its_numbers() -> None:
     first = strip_of(JOB)
-    assert first["html"] == status_bar.strip_html(JOB) and first["live"] and first["run_ids"] == ["r1", "r2"]
+    assert first["html"] == status_bar.status_bar_html(JOB) and first["live"] and first["run_ids"] == ["r1", "r2"]
     later = strip_of({**JOB, "step": 1240, "eta_seconds": 131.0, "progress": 0.42}, first["mark"])
     assert later == {"values": ["1,240", "42 %", "1.53", "2 m 11 s left", "0.4200"]}
     assert first["html"].count("data-live") == len(first["values"]) - 1  # the bar is no text

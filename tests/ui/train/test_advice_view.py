@@ -10,9 +10,9 @@ from charlm.jobs.service import Jobs
 from charlm.presets import from_options
 from charlm.public.services import Services
 from charlm.serving import Serving
-from charlm.ui.files import Files
-from charlm.ui.live import Watch
+from charlm.ui.services import Files
 from charlm.ui.train.form import NAMES, run_config
+from charlm.ui.train.live import Watch
 from charlm.ui.train.view import advice_html, chosen, form_values, opened_folds
 from tests.tiny_runs import store_in
 from tests.ui.shown_runs import FakeRun

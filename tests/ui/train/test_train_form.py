@@ -5,21 +5,31 @@ from typing import Any
 
 import pytest
 
+from charlm.config import ModelConfig, suited_rate
 from charlm.data.corpus import corpus_from_text
 from charlm.errors import CharLMError, ConfigError
 from charlm.presets import PRESETS, from_options
 from charlm.public.limits import Limits
 from charlm.ui.train import form
-from charlm.ui.train.form import FOLDS, NAMES, TextSize, config_class, fold_title, preset_values, run_config
+from charlm.ui.train.form import (
+    FOLDS,
+    NAMES,
+    TextSize,
+    config_class,
+    fold_title,
+    preset_values,
+    run_config,
+    suited_rates,
+)
 from tests.tiny_runs import TEXT
 
 
 def values(preset: str = "quick", **changes: Any) -> dict[str, Any]:
-    return {**dict(zip(NAMES, preset_values(preset), strict=True)), **changes}
+    return {**preset_values(preset), **changes}
 
 
 def configured(preset: str = "quick", chosen: Any = None, **changes: Any) -> Any:
-    return run_config(preset, list(values(preset, **changes).values()), chosen)
+    return run_config(preset, values(preset, **changes), chosen)
 
 
 def test_every_setting_of_a_training_has_its_control() -> None:
@@ -43,6 +53,19 @@ def test_changes_count_and_emptied_fields_take_the_preset() -> None:
     assert config.model.hidden_size == 64 and config.train.epochs == 30 and config.train.label == "mine"
     assert configured(steps=0, minutes=2).train.minutes == 2
     assert configured(hidden_size=64.0).model.hidden_size == 64
+
+
+def test_a_learning_rate_that_is_found_by_itself_is_shown_in_grey() -> None:
+    assert preset_values("quick")["learning_rate"] is None and preset_values("notebook")["learning_rate"] == 0.001
+    assert configured().train.learning_rate == 0.0 and configured(learning_rate=0.01).train.learning_rate == 0.01
+    assert configured("notebook", learning_rate=None).train.learning_rate == 0.0
+    lstm, wide = suited_rate(ModelConfig(hidden_size=128)), suited_rate(ModelConfig(hidden_size=512))
+    assert suited_rates(128, ["lstm"]) == suited_rates(128, ["lstm", "lstm", "ngram"]) == f"{lstm:g}"
+    assert suited_rates(512, ["lstm"]) == f"{wide:g}" != f"{lstm:g}"
+    rates = sorted(suited_rate(ModelConfig(arch=arch)) for arch in ("lstm", "gru", "transformer"))
+    assert suited_rates(128, ["lstm", "gru", "transformer"]) == f"{rates[0]:g} to {rates[-1]:g}"
+    assert suited_rates(128, ["ngram"]) == suited_rates(128, []) == suited_rates(0, ["lstm"]) == ""
+    assert suited_rates("x", ["lstm"]) == suited_rates(128, ["<i>"]) == ""
 
 
 @pytest.mark.parametrize(
@@ -78,9 +101,9 @@ def test_what_the_corpus_tab_chose_counts() -> None:
       "Training: 1 epoch, 2.5 minutes, 8 × 9, plateau"),
      ("training", {"steps": 0, "epochs": 0, "minutes": 0, "batch_size": 8, "seq_len": 9, "schedule": "cosine"},
       "Training: no end, 8 × 9, cosine"),
-     ("heart", {}, "Against learning by heart: dropout alone"),
+     ("heart", {}, "Against overfitting: dropout alone"),
      ("heart", {"locked_dropout": True, "weight_dropout": 0.5, "output_dropout": 0.0},
-      "Against learning by heart: locked dropout, output dropout 0, weight dropout 0.5"),
+      "Against overfitting: locked dropout, output dropout 0, weight dropout 0.5"),
      ("name", {"label": ""}, "Name, seed and device"), ("name", {"label": "<b>"}, "Name, seed and device: <b>")],
 )  # fmt: skip
 def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], title: str) -> None:
@@ -116,7 +139,7 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
         text: str = TEXT, archs: Any = ("lstm",), preset: str = "quick", chosen: Any = None, **changes: Any
     ) -> str:
         monkeypatch.setattr(form, "open_corpus", lambda _, config: corpus_from_text(text, "<i>", config))
-        return form.estimate_html(form.text_size, chosen, "any", preset, archs, *values(preset, **changes).values())
+        return form.estimate_html(form.text_size, chosen, "any", preset, archs, values(preset, **changes))
 
     return estimate
 
@@ -151,9 +174,9 @@ def test_an_ngram_is_told_by_its_order_and_its_tokens() -> None:
     def size_of(*_: Any) -> TextSize:
         return TextSize(10_000, (9_000, 1_000, 0), 40)
 
-    alone = form.estimate_html(size_of, None, "x", "quick", ["ngram"], *filled.values())
+    alone = form.estimate_html(size_of, None, "x", "quick", ["ngram"], filled)
     assert "9,000</b><span>tokens to count, n-gram" in alone
-    raced = form.estimate_html(size_of, None, "x", "quick", ["ngram", "rnn"], *filled.values())
+    raced = form.estimate_html(size_of, None, "x", "quick", ["ngram", "rnn"], filled)
     assert "parameters, RNN" in raced
 
 
@@ -161,5 +184,5 @@ def test_a_public_space_counts_no_words_of_a_long_text(monkeypatch: pytest.Monke
     monkeypatch.setattr(form, "open_corpus", lambda _, config: corpus_from_text(TEXT, "a", config))
     monkeypatch.setattr(form, "tokenizer_for", lambda *_: pytest.fail("counted"))
     size_of = partial(form.text_size, limits=Limits(corpus_bytes=100))
-    html = form.estimate_html(size_of, {"tokens": {"level": "bpe"}}, "any", "quick", ["gru"], *values().values())
+    html = form.estimate_html(size_of, {"tokens": {"level": "bpe"}}, "any", "quick", ["gru"], values())
     assert "the text has" in html and "bytes" in html

@@ -16,9 +16,9 @@ from charlm.public.services import Services
 from charlm.runs.run import Run
 from charlm.serving import Serving
 from charlm.ui import status_bar
-from charlm.ui.files import Files
-from charlm.ui.live import Watch
+from charlm.ui.services import Files
 from charlm.ui.train import live
+from charlm.ui.train.live import Watch
 from charlm.ui.train.view import View
 from tests.tiny_runs import entered, store_in
 from tests.ui.waiting import finished
@@ -117,7 +117,7 @@ def test_a_ladder_that_comes_is_drawn_and_told(
     assert not shapes(watch.look()) - {"uniform"}
     monkeypatch.setattr(services.serving.baselines, "of", lambda runs: ladder_of(2.8, 2.2, 1.9) if runs else None)
     told = page.tick()
-    assert told["redraw"] and "LSTM is worth a 2-gram, GRU a 1-gram." in told["head"]
+    assert told["redraw"] and "LSTM matches a 2-gram, GRU a 1-gram." in told["head"]
     view = watch.look()
     assert shapes(view) == {"uniform", "best n-gram", "xz"} and "redraw" not in page.tick()
     assert {line["name"] for line in live.figure(view, shared=False)["layout"]["shapes"]} == {"uniform"}
@@ -354,7 +354,7 @@ def test_earlier_runs_lie_under_the_new_ones_and_the_uniform_line_is_named(servi
 def exchanged(page: Page, services: Services, strip_seen: str) -> int:
     """Bytes of one tick's question and answer, strip included."""
     asked = {"strip": strip_seen, "train": page.asks()}
-    told = {"strip": status_bar.strip_state(services, strip_seen), "train": page.tick(), "wait": 1.0}
+    told = {"strip": status_bar.status_bar_state(services, strip_seen), "train": page.tick(), "wait": 1.0}
     return sum(len(json.dumps(one, separators=(",", ":"), ensure_ascii=False).encode()) for one in (asked, told))
 
 
@@ -391,7 +391,7 @@ def test_a_tick_of_a_race_of_three_is_small(
     train(0, history)
     page = Page(watch, by, log=True)
     page.tick()
-    seen = status_bar.strip_state(services)["mark"]
+    seen = status_bar.status_bar_state(services)["mark"]
     sizes = []
     for tick in range(3):
         train(history + tick * added, history + (tick + 1) * added)
