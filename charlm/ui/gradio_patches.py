@@ -1,7 +1,8 @@
 """What repairs gradio 6.31 from outside; tests/ui/test_gradio_patches.py fails where a repair is no longer needed.
 
 - `slow_queue`: the queue looks for new events 1,000 times a second.
-- `describe_once`: every session describes all components again, and an empty gr.Number shows 0, not its placeholder.
+- `describe_once`: every session describes all components again, and an empty gr.Number shows 0, not its placeholder
+  (gradio-app/gradio#6728).
 - `page_head`: of a stylesheet that is given as `css=`, what stands in @supports and @container is dropped, and @media
   reaches only what lies in the page's main part; so it goes into the head. There is also gradio_patches.js, which
   slows down loading timers that never end.
