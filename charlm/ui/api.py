@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
+from gradio.events import api
 
 from charlm.config import CorpusConfig, SampleConfig, reject_unknown
 from charlm.data.catalog import entries, is_at_hand, load_corpus
@@ -90,9 +91,9 @@ def texts_of(values: Any, name: str) -> list[str]:
 def build(services: Services) -> None:
     """Declare the endpoints; call inside the page's Blocks, where no component stands."""
     for endpoint in (*_listing(services), *_training(services), *_exchange(services)):
-        gr.api(_in_a_sentence(endpoint), api_name=endpoint.__name__, concurrency_limit=AT_ONCE)
+        api(_in_a_sentence(endpoint), api_name=endpoint.__name__, concurrency_limit=AT_ONCE)
     for endpoint in _writing(services):
-        gr.api(_in_a_sentence(endpoint), api_name=endpoint.__name__, concurrency_limit=WRITING)
+        api(_in_a_sentence(endpoint), api_name=endpoint.__name__, concurrency_limit=WRITING)
 
 
 def _in_a_sentence(endpoint: Callable[..., Any]) -> Callable[..., Any]:

@@ -64,7 +64,8 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
         services: run store, jobs and serving; the page keeps nothing of its own.
         data_dir: where the secret of the browser's memory is kept, so that it outlives a restart.
     """
-    with gr.Blocks(title="CharLM Lab", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
+    demo = gr.Blocks(title="CharLM Lab", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True)
+    with demo:
         api.build(services)  # first: a name is the first one's that asks for it
         watches = Watches(services)
         _frame(services, status_bar.PollEndpoint(services, watches))

@@ -4,60 +4,73 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import wraps
 
 MISSING = "—"
 
 
-def whole(value: float | None) -> str:
+def measured(write: Callable[[float], str]) -> Callable[[float | None], str]:
+    """A way to write numbers that writes a dash for what was not measured, or is no number."""
+
+    @wraps(write)
+    def written(value: float | None) -> str:
+        return write(value) if value is not None and math.isfinite(value) else MISSING
+
+    return written
+
+
+@measured
+def whole(value: float) -> str:
     """`284238` as `284,238`."""
-    return MISSING if not _finite(value) else f"{round(value):,}"  # type: ignore[arg-type]
+    return f"{round(value):,}"
 
 
-def nats(value: float | None) -> str:
+@measured
+def nats(value: float) -> str:
     """A loss in nats per token, three decimals."""
-    return MISSING if not _finite(value) else f"{value:.3f}"
+    return f"{value:.3f}"
 
 
-def bits(value: float | None) -> str:
+@measured
+def bits(value: float) -> str:
     """Bits per character, two decimals."""
-    return MISSING if not _finite(value) else f"{value:.2f}"
+    return f"{value:.2f}"
 
 
-def perplexity(loss: float | None) -> str:
+@measured
+def perplexity(loss: float) -> str:
     """The perplexity exp(loss) of a loss in nats, written with about three digits."""
-    if not _finite(loss):
-        return MISSING
-    value = math.exp(min(loss, 700.0))  # type: ignore[arg-type,type-var]
+    value = math.exp(min(loss, 700.0))
     return f"{value:.2f}" if value < 100 else f"{value:,.0f}" if value < 1e7 else f"{value:.1e}"
 
 
-def percent(share: float | None) -> str:
+@measured
+def percent(share: float) -> str:
     """A share from 0 to 1 as `2.1 %`."""
-    return MISSING if not _finite(share) else f"{100 * share:.1f} %"  # type: ignore[operator]
+    return f"{100 * share:.1f} %"
 
 
-def duration(seconds: float | None) -> str:
+@measured
+def duration(seconds: float) -> str:
     """`98` as `1 m 38 s`, `7384` as `2 h 03 m`."""
-    if not _finite(seconds) or seconds < 0:  # type: ignore[operator]
+    minutes, rest = divmod(round(seconds), 60)
+    if seconds < 0:
         return MISSING
-    whole_seconds = round(seconds)  # type: ignore[arg-type]
-    if whole_seconds >= 3600:
-        return f"{whole_seconds // 3600} h {whole_seconds % 3600 // 60:02d} m"
-    return f"{whole_seconds // 60} m {whole_seconds % 60:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} m" if minutes >= 60 else f"{minutes} m {rest:02d} s"
 
 
-def size(num_bytes: float | None) -> str:
+@measured
+def size(num_bytes: float) -> str:
     """`15938355` as `15.9 MB`; decimal units."""
-    if not _finite(num_bytes):
-        return MISSING
-    value = float(num_bytes)  # type: ignore[arg-type]
-    for unit in ("B", "kB", "MB"):
-        if value < 999.5:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
+    if num_bytes < 999.5:
+        return f"{num_bytes:.0f} B"
+    for unit in ("kB", "MB"):
+        num_bytes /= 1000
+        if num_bytes < 999.5:
+            return f"{num_bytes:.1f} {unit}"
+    return f"{num_bytes / 1000:.1f} GB"
 
 
 def count(number: int, noun: str) -> str:
@@ -88,10 +101,6 @@ def day(created: str, now: datetime | None = None) -> str:
     if days == 0:
         return f"today {then:%H:%M}"
     return "yesterday" if days == 1 else f"{then.day} {then:%b %Y}"
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 # What makes a spreadsheet calculate when a cell begins with it, plain or full width (OWASP, "CSV Injection"); white

@@ -25,19 +25,23 @@ STATIC = Path(__file__).parent / "static"
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 QUICK: dict[str, Any] = {**QUIET, "queue": False}
 # What a newcomer may not know, explained where the word stands.
+_SURPRISE = (
+    "How surprised the model is, on average, by each next token (a character, a word or a subword) of text it never "
+    "trained on. In nats; lower is better."
+)
+_BITS = (
+    "The loss in bits for each character: how many yes-or-no questions it still takes. Lower is better; this can be "
+    "compared whatever a model's tokens are."
+)
 TERMS = {
-    "Validation loss": "How surprised the model is, on average, by each next token (a character, a word or a subword) "
-    "of text it never trained on. In nats; lower is better.",
-    "Val. loss": "How surprised the model is, on average, by each next token (a character, a word or a subword) of "
-    "text it never trained on. In nats; lower is better.",
+    "Validation loss": _SURPRISE,
+    "Val. loss": _SURPRISE,
     "Best val. loss": "The lowest loss on held-out text so far; the weights of that step are kept. In nats.",
-    "Train loss": "The same surprise on the text it is learning from. Far below the validation loss means: by heart.",
+    "Train loss": "The same surprise on the text it is learning from. Far below the validation loss: it memorises.",
     "Perplexity": "The loss as a number of choices: 4 means as unsure as when picking among 4 equal tokens.",
-    "Test perplexity": "That of the text's test part after the newest epoch. It is told, and nothing is chosen by it.",
-    "Bits/char": "The loss in bits for each character: how many yes-or-no questions it still takes. Lower is better; "
-    "this can be compared whatever a model's tokens are.",
-    "bits/char": "The loss in bits for each character: how many yes-or-no questions it still takes. Lower is better; "
-    "this can be compared whatever a model's tokens are.",
+    "Test perplexity": "That of the text's test part after the newest epoch. It is shown, and nothing is chosen by it.",
+    "Bits/char": _BITS,
+    "bits/char": _BITS,
     "Grad. norm": "How long the last gradient was; it is cut at the gradient clip.",
     "Chars/s": "Characters read a second while training.",
     "Own time": "Seconds this model itself has computed, without the others' turns.",

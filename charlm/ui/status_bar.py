@@ -134,8 +134,9 @@ def status_bar_state(services: Services, seen: Any = None, complaint: str = "") 
     now = mark([_job_html(job, [""] * len(values)) if job else html, state])
     if now == seen:
         return {"values": values}
-    told = {"html": html, "live": job is not None, "state": mark(state), "run_ids": list(job["run_ids"]) if job else []}
-    return {"values": values, "mark": now, **told}
+    ids = list(job["run_ids"]) if job else []
+    whole = {"html": html, "live": job is not None, "state": mark(state), "run_ids": ids}
+    return {"values": values, "mark": now, **whole}
 
 
 def _obey(jobs: Any, act: Any, run_id: str) -> None:
@@ -187,15 +188,15 @@ class PollEndpoint:
         Returns:
             `strip`, `train` and `left`, and `wait`: the seconds until the page may ask again.
         """
-        told: dict[str, Any] = {"strip": status_bar_state(self.services, asked.get("strip"))}
+        answer: dict[str, Any] = {"strip": status_bar_state(self.services, asked.get("strip"))}
         live = bool(self.services.jobs.queue())
         if isinstance(train := asked.get("train"), dict):
-            view = await self.watches.own().view(train_live.wishes(train))
-            told["train"] = train_live.answer(view, train)
+            view = await self.watches.own().view(train_live.wanted_ids(train))
+            answer["train"] = train_live.answer(view, train)
             live = live or bool(view.active)
         if isinstance(left := asked.get("left"), dict) and self.services.limits is not None:
-            told["left"] = left_state(self.services, left)
-        return {**told, "wait": self._wait(time.monotonic()) if live else IDLE_SECONDS}
+            answer["left"] = left_state(self.services, left)
+        return {**answer, "wait": self._wait(time.monotonic()) if live else IDLE_SECONDS}
 
     def _wait(self, now: float) -> float:
         """Seconds until this page may ask again; the more pages there are, the longer."""
@@ -223,8 +224,8 @@ class PollRoute:
         if asked is None:
             return Response(status_code=400)
         bar = next(block for block in blocks.blocks.values() if block.elem_id == "strip")
-        told = json.dumps(await bar.poll(asked), ensure_ascii=False, separators=(",", ":"))
-        return Response(told.encode("utf-8", "replace"), media_type="application/json")
+        text = json.dumps(await bar.poll(asked), ensure_ascii=False, separators=(",", ":"))
+        return Response(text.encode("utf-8", "replace"), media_type="application/json")
 
 
 async def _question(receive: Receive) -> Any:

@@ -89,6 +89,23 @@ def test_the_ngram_ladder_comes_by_itself(page: Any) -> None:
     page.locator("#train-rungs", has_text="better than every n-gram").wait_for()
 
 
+def test_the_learning_rate_that_will_be_used_is_shown_in_grey(page: Any) -> None:
+    choose_tab(page, "Train")
+    page.locator("#train-fold-training").get_by_role("button").first.click()
+    field, suited = page.locator("#train-learning-rate input"), re.compile(r"0\.0\d+")
+    until(lambda: suited.match(field.get_attribute("placeholder") or ""))
+    assert field.input_value() == ""
+    small = field.get_attribute("placeholder")
+    page.locator("#train-fold-model").get_by_role("button").first.click()
+    set_number(page, "train-hidden-size", 1024)
+    until(lambda: field.get_attribute("placeholder") != small)
+    set_number(page, "train-learning-rate", 0.01)
+    page.locator("#train-preset label", has_text="balanced").click()
+    until(lambda: field.input_value() == "")
+    page.locator("#train-preset label", has_text="notebook").click()
+    until(lambda: field.input_value() == "0.001")
+
+
 def test_the_ranking_can_be_kept(page: Any) -> None:
     with page.expect_download() as waiting:
         page.locator("#compare-csv").click()

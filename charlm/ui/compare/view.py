@@ -30,11 +30,11 @@ def texts_in(message: Any, runs: Sequence[Any]) -> dict[str, list[GeneratedText]
         runs: those of other runs are passed over.
     """
     try:
-        told = parsed(message or "{}", MOST_MESSAGE, 4) if isinstance(message, str | None) else message
+        given = parsed(message or "{}", MOST_MESSAGE, 4) if isinstance(message, str | None) else message
     except ValueError:
-        told = {}
-    told = told if isinstance(told, dict) else {}
-    present = {run.run_id: _begun(told.get(run.run_id)) for run in runs}
+        given = {}
+    given = given if isinstance(given, dict) else {}
+    present = {run.run_id: _begun(given.get(run.run_id)) for run in runs}
     return {run_id: texts for run_id, texts in present.items() if texts}
 
 
@@ -86,11 +86,11 @@ def gone_on(
         drafts: of what is written, as it grows, by run id; the samples in the order of `begun`.
     """
     resting = still(present)
-    for told in drafts:
-        state = {**told, **resting}
+    for written in drafts:
+        state = {**written, **resting}
         for run_id, texts in begun.items():
             samples = list(resting[run_id].samples)
-            for one, draft in zip(texts, told[run_id].samples, strict=False):
+            for one, draft in zip(texts, written[run_id].samples, strict=False):
                 samples[one.sample] = replace(draft, more=())
             state[run_id] = replace(samples[0], more=tuple(samples[1:]))
         yield state

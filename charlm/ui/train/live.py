@@ -29,11 +29,11 @@ LIST_SECONDS = 2.0
 LIST_SHARE = 0.02
 KEPT = 64  # open runs
 VISITORS = 64
-ASKED = 16  # different wishes that are looked after at once
+ASKED = 16  # different questions that are looked after at once
 
 
 class Watches:
-    """A Watch for each visitor, so that what one is told never reaches another; those used last are kept."""
+    """A Watch for each visitor, so that no answer reaches another one; those used last are kept."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -67,12 +67,12 @@ class Watch:
 
     async def view(self, wanted: Sequence[str] = ()) -> View:
         """`look`, in a thread, at most once in `fresh` seconds for all who want the same."""
-        wish = (tuple(wanted), self._queue())
-        until, task = self._views.get(wish, (0.0, None))
+        question = (tuple(wanted), self._queue())
+        until, task = self._views.get(question, (0.0, None))
         if task is None or (task.done() and (time.monotonic() > until or task.cancelled() or task.exception())):
             task = asyncio.create_task(asyncio.to_thread(self.look, wanted))
-            self._views.pop(wish, None)
-            self._views[wish] = time.monotonic() + self.fresh, task
+            self._views.pop(question, None)
+            self._views[question] = time.monotonic() + self.fresh, task
             _forget_first(self._views, ASKED)
         return await asyncio.shield(task)  # a page that leaves does not take the others' answer along
 
@@ -95,15 +95,15 @@ class Watch:
         known = self._advice.get(run.run_id)
         if known is None or known[0] != (validated, status):
             failed = status == "failed"
-            told = [] if failed else advise(training_of(run, history.rows, status, run.total_steps))
-            known = self._advice[run.run_id] = (validated, status), told
+            advice = [] if failed else advise(training_of(run, history.rows, status, run.total_steps))
+            known = self._advice[run.run_id] = (validated, status), advice
             _forget_first(self._advice)
         return known[1]
 
     def advised(self, run_id: str, kind: Any) -> tuple[Run | None, Advice | None]:
         """A run, and what was last said of it of this kind; None for what is gone."""
-        run, told = self._get(run_id), self._advice.get(run_id, (None, []))[1]
-        return run, next((advice for advice in told if advice.kind == kind), None)
+        run, known = self._get(run_id), self._advice.get(run_id, (None, []))[1]
+        return run, next((advice for advice in known if advice.kind == kind), None)
 
     def shown(self, wanted: Sequence[str] = ()) -> list[Run]:
         """The wanted runs with their race, else those at work, else the last, else the shipped."""
@@ -226,21 +226,21 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
         else `title`, `lead`, `advice` and `samples` {place: HTML}, as far as they changed. `limits` and `rows`: the
         table.
     """
-    told = _texts(view, asked)
+    new = _texts(view, asked)
     if not view.runs:
-        return told
+        return new
     if asked.get("key") != view.key:
-        return {**told, "redraw": True}
+        return {**new, "redraw": True}
     if "since" not in asked:
-        return told
+        return new
     since, newest = _numbers(asked["since"], len(view.runs)), _since(view)
     if any(old > new for old, new in zip(since, newest, strict=True)):
-        return {**told, "redraw": True}
+        return {**new, "redraw": True}
     if since != newest:
         by: By = "seconds" if asked.get("by") == "seconds" else "step"
-        told["points"] = _points(view, since, by)
-        told["ends"] = _ends(view, asked.get("log") is True)
-    return told
+        new["points"] = _points(view, since, by)
+        new["ends"] = _ends(view, asked.get("log") is True)
+    return new
 
 
 def _points(view: View, since: Sequence[float], by: By) -> list[list[Any]]:
@@ -292,21 +292,21 @@ def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Head, table and samples, whole or what changed in them."""
     marks = [mark(view.lead), mark(view.advised), *(view.samples[run.run_id].step for run in view.runs)]
     seen = asked.get("seen")
-    told: dict[str, Any] = {"limits": view.limits, "rows": view.rows} if view.runs else {}
+    new: dict[str, Any] = {"limits": view.limits, "rows": view.rows} if view.runs else {}
     if asked.get("text", asked.get("key")) != view.key or not isinstance(seen, list) or len(seen) != len(marks):
-        return {**told, "text": view.key, "seen": marks, "head": view.head, "body": view.body}
+        return {**new, "text": view.key, "seen": marks, "head": view.head, "body": view.body}
     if seen == marks:
-        return {**told, "title": view.title}
-    told |= {"title": view.title, "seen": marks}
+        return {**new, "title": view.title}
+    new |= {"title": view.title, "seen": marks}
     if seen[0] != marks[0]:
-        told["lead"] = view.lead
+        new["lead"] = view.lead
     if seen[1] != marks[1]:
-        told["advice"] = view.advised
+        new["advice"] = view.advised
     changed = [place for place in range(len(view.runs)) if seen[place + 2] != marks[place + 2]]
-    return {**told, "samples": {str(place): view.sample(place) for place in changed}}
+    return {**new, "samples": {str(place): view.sample(place) for place in changed}}
 
 
-def wishes(asked: Mapping[str, Any]) -> list[str]:
+def wanted_ids(asked: Mapping[str, Any]) -> list[str]:
     """The run ids a page wants to see, as far as they are any."""
     wanted = asked.get("wanted")
     return [item for item in wanted if isinstance(item, str)][:MOST] if isinstance(wanted, list) else []

@@ -150,7 +150,7 @@ def _wire_plot(live: Live, services: Services, shared: Shared, watches: Watches)
 
     def draw(by: By, scale: str, overlay: str, wanted: str) -> Any:
         watch = watches.own()
-        view = watch.look(train_live.wishes({"wanted": _ids(wanted)}))
+        view = watch.look(train_live.wanted_ids({"wanted": _ids(wanted)}))
         earlier = watch.found([overlay] if overlay else [])
         if not view.runs:
             return None
@@ -158,7 +158,7 @@ def _wire_plot(live: Live, services: Services, shared: Shared, watches: Watches)
         return plot_data(train_live.figure(view, earlier, by, scale == "log", is_shared))
 
     def compare_baselines(wanted: str) -> tuple[Any, str]:
-        view = watches.own().look(train_live.wishes({"wanted": _ids(wanted)}))
+        view = watches.own().look(train_live.wanted_ids({"wanted": _ids(wanted)}))
         called = [view.called[run.run_id] for run in view.runs]
         html = verdict.baselines_html(view.baselines, baselines.is_coming(view.runs), view.runs, called)
         return gr.update(label=verdict.baselines_title(view.matched)), html

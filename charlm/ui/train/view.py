@@ -22,27 +22,27 @@ from charlm.ui.verdict import AT_WORK, names
 if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
 
-Told = tuple[Any, Advice]  # a run and what is said of it
+Advised = tuple[Any, Advice]  # a run and a piece of advice on it
 
 
-def chosen(advice: Mapping[str, Sequence[Advice]], runs: Sequence[Any]) -> list[Told]:
+def chosen(advice: Mapping[str, Sequence[Advice]], runs: Sequence[Any]) -> list[Advised]:
     """The most useful of what is said of several runs, each kind once."""
-    told = [(run, one) for run in runs for one in advice.get(run.run_id, ())]
-    kinds: dict[str, Told] = {}
-    for run, one in sorted(told, key=lambda pair: -pair[1].weight):
+    advised = [(run, one) for run in runs for one in advice.get(run.run_id, ())]
+    kinds: dict[str, Advised] = {}
+    for run, one in sorted(advised, key=lambda pair: -pair[1].weight):
         kinds.setdefault(one.kind, (run, one))
     return list(kinds.values())[:MOST]
 
 
-def advice_html(told: Sequence[Told], called: Mapping[str, str]) -> str:
+def advice_html(advised: Sequence[Advised], called: Mapping[str, str]) -> str:
     """Sentences with their buttons; empty without any.
 
     Args:
-        told: see `chosen`.
+        advised: see `chosen`.
         called: what to call each run, by its id; a single one needs no name.
     """
     names = called if len(called) > 1 else dict.fromkeys(called, "")
-    return section("What to try next") + render("advice", told=told, names=names) if told else ""
+    return section("What to try next") + render("advice", advised=advised, names=names) if advised else ""
 
 
 def form_values(run: Any, advice: Advice) -> dict[str, Any]:
@@ -200,8 +200,8 @@ class View:
             parts.append("This training came with the app; press Train to start your own.")
         else:
             parts.append(f"{', '.join(dict.fromkeys(state['status'] for state in states)).capitalize()}.")
-        told = [state["message"] for state in states if state["message"] and state["status"] != "failed"]
-        return " ".join([*parts, *dict.fromkeys(map(_sentence, told))])
+        messages = [state["message"] for state in states if state["message"] and state["status"] != "failed"]
+        return " ".join([*parts, *dict.fromkeys(map(_sentence, messages))])
 
     @cached_property
     def matched(self) -> str:

@@ -322,8 +322,8 @@ def test_forged_questions_are_answered(forged: dict[str, Any], services: Service
     page = Page(watch)
     page.tick()
     asked = {**page.asks(), **forged}
-    told = json.dumps(live.answer(watch.look(live.wishes(asked)), asked))
-    assert "passwd" not in told and len(live.wishes(asked)) <= live.MOST
+    told = json.dumps(live.answer(watch.look(live.wanted_ids(asked)), asked))
+    assert "passwd" not in told and len(live.wanted_ids(asked)) <= live.MOST
 
 
 def test_which_runs_are_shown(services: Services, watch: Watch) -> None:
