@@ -193,6 +193,12 @@ class JobQueue:
     def remove_run(self, job: Job, run_id: str, status: str, message: str = "") -> None:
         """Take one run out of a job that waits; the last one takes the job with it.
 
+        Args:
+            job: in the queue.
+            run_id: of its run.
+            status: status word that the run ends with.
+            message: why.
+
         Raises:
             CheckpointError: the run's end cannot be written; it is removed all the same.
         """

@@ -55,6 +55,11 @@ class Jobs:
     def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]:
         """Queue a training of one architecture, or a race of several; returns the run ids.
 
+        Args:
+            corpus: the text.
+            config: settings of all runs; its architecture is replaced by each of `archs`.
+            archs: distinct names of architectures.
+
         Raises:
             ConfigError, CorpusError: a setting or the text does not allow it.
             CheckpointError: the runs' folder cannot be written.
@@ -106,7 +111,13 @@ class Jobs:
         self._queue.add(Job(list(runs), corpus, resume=True))
 
     def fork(self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None) -> StatusAnswer:
-        """Queue a new run that starts from this one's weights, on another text perhaps; see runs/resume.py."""
+        """Queue a new run that starts from this one's weights; see `charlm.runs.resume.fork`.
+
+        Args:
+            run_id: of the parent.
+            options: settings of FORKABLE, and the budget to add.
+            corpus: another text to train on; None: the parent's.
+        """
         from charlm.runs.resume import fork
 
         run, corpus = fork(self.store, self.store.get(run_id), options or {}, corpus)

@@ -25,7 +25,13 @@ def is_public() -> bool:
 
 
 def limit(value: float, what: str, unit: str) -> Any:
-    """A row of the table: its number, what it bounds, and its unit."""
+    """A row of the table.
+
+    Args:
+        value: the number.
+        what: it bounds.
+        unit: of the number.
+    """
     return field(default=value, metadata={"what": what, "unit": unit})
 
 
@@ -203,6 +209,11 @@ def utf8_size(text: str) -> int:
 
 def check_sampling(limits: Limits, prompt: str, config: SampleConfig) -> None:
     """Refuse a text or a prompt that is too long, or more samples at once than one may have in a minute.
+
+    Args:
+        limits: the table.
+        prompt: to be continued.
+        config: length, samples and beams.
 
     Raises:
         LimitError: see `refuse_above`.

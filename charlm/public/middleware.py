@@ -312,7 +312,13 @@ def reading_paths(send: Send, take: Callable[[Sequence[str]], None]) -> Send:
 
 
 def with_headers(send: Send, scope: Scope, headers: Mapping[str, str]) -> Send:
-    """Send with the headers every answer has, and a secret for who has none."""
+    """Send with the headers every answer has, and a secret for who has none.
+
+    Args:
+        send: of the request.
+        scope: its path and scheme.
+        headers: of the request.
+    """
     added: list[Any] = list(QUIET_HEADERS)
     if scope["path"] in PAGES and not secret_of(headers):
         secure = "https" in (scope.get("scheme"), headers.get("x-forwarded-proto", "").split(",")[0].strip())

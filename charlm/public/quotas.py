@@ -100,6 +100,11 @@ class Quotas:
     def take(self, action: Action, visitor: Visitor, many: int = 1) -> None:
         """Count so many actions.
 
+        Args:
+            action: a row of ACTIONS.
+            visitor: who acts.
+            many: at once.
+
         Raises:
             LimitError: the visitor, or all of that address together, had theirs; says how long to wait.
         """
@@ -156,7 +161,13 @@ class Quotas:
         return reservation
 
     def settle(self, visitor: Visitor, name: str, seconds: float) -> None:
-        """What is called `name` has ended, after so many seconds in all: those count, fewer or more than reserved."""
+        """Count what an ended training or scoring took, fewer seconds or more than were reserved.
+
+        Args:
+            visitor: whose they are.
+            name: of the reservations.
+            seconds: that it took in all, those before the reservation included.
+        """
         with self._lock:
             for reservation in self._reservations.get(visitor.key, ()):
                 if reservation.name == name and not reservation.settled:
@@ -208,6 +219,11 @@ class TrainingQuota:
 
     def check_new(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> None:
         """Refuse what no visitor may train.
+
+        Args:
+            corpus: the text.
+            config: settings of all runs.
+            archs: names of the architectures.
 
         Raises:
             LimitError: names the first limit that is exceeded, and the way out.
@@ -273,7 +289,12 @@ class TrainingQuota:
         return {"steps": min(usual or most, most), "epochs": epochs}
 
     def seconds(self, visitor: Visitor, run: Run | None, options: Mapping[str, Any]) -> float:
-        """What a run, or a new one where it is None, may take from now on.
+        """Seconds that a run may take from now on.
+
+        Args:
+            visitor: whose it is.
+            run: that is resumed; None: a new one.
+            options: as the visitor gave them; `minutes` counts.
 
         Raises:
             LimitError: more is asked for than a run may have, or less is left than makes sense.
@@ -302,7 +323,17 @@ class TrainingQuota:
     def reserved(
         self, visitor: Visitor, seconds: float, many: int = 1, base: float = 0.0
     ) -> Iterator[list[Reservation]]:
-        """Seconds for each of so many trainings, reserved before they are started; free again if they are not."""
+        """Reserve seconds for trainings before they are started; they are free again if that fails.
+
+        Args:
+            visitor: whose they are.
+            seconds: for each.
+            many: trainings.
+            base: seconds that a resumed run has taken before.
+
+        Yields:
+            A reservation for each, to be given the run's id as its name.
+        """
         for _ in range(many):
             self._quotas.take("start", visitor)
         try:

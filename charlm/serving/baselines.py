@@ -33,7 +33,14 @@ VERSION = 1  # of what is measured; results of another one are measured again
 
 
 def keep(cache: OrderedDict[Key, Value], key: Key, value: Value, most: int = KEPT) -> Value:
-    """Put a value into a cache as its newest; the oldest beyond so many are dropped."""
+    """Put a value into a cache as its newest; the oldest beyond `most` are dropped. Returns the value.
+
+    Args:
+        cache: oldest first.
+        key: of the value.
+        value: to be kept.
+        most: values that are kept.
+    """
     cache[key] = value
     cache.move_to_end(key)
     while len(cache) > most:

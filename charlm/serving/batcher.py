@@ -198,6 +198,11 @@ class GenerationWorker:
 
         `until` is asked when one of them begins or ends: a crowd of readers that all woke at every turn would cost a
         training beside them most of its time.
+
+        Args:
+            requests: of one reader.
+            until: called with the lock.
+            seconds: at most.
         """
         requests, reader = list(requests), threading.Condition(self._lock)
         with self._changed:

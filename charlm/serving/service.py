@@ -85,6 +85,11 @@ class Serving:
     def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]:
         """The text of one run, as it grows; all samples of it.
 
+        Args:
+            run: its best weights are used.
+            prompt: stands before the text.
+            config: how it is sampled.
+
         Raises:
             CheckpointError: the run has no weights.
         """
@@ -192,6 +197,12 @@ class Serving:
 
     def with_token(self, run: Run, start: GeneratedText, place: int, token: int) -> tuple[GeneratedText, int]:
         """A text with another token at a place, nothing after it, and how many tokens that took off.
+
+        Args:
+            run: whose tokenizer is used.
+            start: the text.
+            place: of the token in the text, from 0 on.
+            token: its new id.
 
         Raises:
             ConfigError: there is no such place or token.

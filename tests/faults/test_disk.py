@@ -39,7 +39,7 @@ def hurry(patch: pytest.MonkeyPatch) -> None:
     """Every step is saved, nothing is written by the clock, and a disk that refuses is asked again at once."""
     patch.setattr(runner, "SAVE_SECONDS", 0.0)
     patch.setattr(runner, "SAVE_SHARE", float("inf"))
-    patch.setattr(runner, "NOTE_SECONDS", float("inf"))
+    patch.setattr(runner, "UPDATE_SECONDS", float("inf"))
     patch.setattr(runner, "RETRY_SECONDS", 0.0)
     patch.setattr(scheduler, "PAUSE_SECONDS", 0.002)
 

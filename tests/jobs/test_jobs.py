@@ -417,7 +417,7 @@ def test_a_full_disk_makes_a_run_rest_and_a_stop_ends_it_as_failed(
     jobs: Jobs, store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even run.json can be written: the status says it all the same, and is written down later."""
-    monkeypatch.setattr(runner, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "UPDATE_SECONDS", 0.0)
     monkeypatch.setattr(runner, "RETRY_SECONDS", 0.0)
     write, full = Run.update, threading.Event()
     [run_id] = begin(jobs, **LONG)
