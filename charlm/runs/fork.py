@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from charlm.config import ModelConfig, TrainConfig
-from charlm.data.corpus import Corpus
-from charlm.data.dataset import corpus_cut, drop_unknown
+from charlm.data.corpus import Corpus, drop_unknown
+from charlm.data.dataset import corpus_cut
 from charlm.errors import CheckpointError, JobError
 from charlm.files import write_atomically
 from charlm.models import LanguageModel, build_model
