@@ -186,7 +186,13 @@ def _find(entry: CatalogEntry, folder: Path) -> Path | None:
 
 
 def is_kept(path: Path, sha256: str, size: int | None = None) -> bool:
-    """Whether a file has the content with this fingerprint; where the size is given, no other file is read."""
+    """Whether a file has a certain content.
+
+    Args:
+        path: of the file, which may be missing.
+        sha256: of the content, in hexadecimal.
+        size: of the content, in bytes; a file of another size is not read.
+    """
     try:
         if not path.is_file() or (size is not None and path.stat().st_size != size):
             return False

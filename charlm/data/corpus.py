@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from charlm.config import CorpusConfig
 from charlm.data import tables
@@ -15,11 +16,16 @@ from charlm.data.decoding import clean, decode, join_rows, join_surrogates
 from charlm.errors import CorpusError
 from charlm.files import one_line
 
+if TYPE_CHECKING:  # numpy comes with it: the command line shows its help without
+    from charlm.tokenizers import Tokenizer
+
 TEXT_SUFFIXES = (".txt", ".md")
 SUFFIXES = (*TEXT_SUFFIXES, *tables.KINDS)
 MAX_BYTES = 1 << 30  # of a file, and of what a .gz may unpack to
 MOST_NAME = 100  # characters of a file's name
 _BLOCK = 1 << 20
+LEAST_SHARE = 0.5  # of a text that a model must know: with less, what remains is hardly a text
+NAMED = 12  # unknown characters that are named
 _NEED = "a corpus needs at least two different characters"
 
 
@@ -219,6 +225,40 @@ def _read_bounded(file: io.BufferedIOBase, name: str, most_bytes: int) -> bytes:
 
 def _too_large(name: str, most_bytes: int) -> CorpusError:
     return CorpusError(f"{name} holds more than {most_bytes:,} bytes of text; use a part of it")
+
+
+def drop_unknown(corpus: Corpus, tokenizer: "Tokenizer") -> Corpus:
+    """The corpus without the characters that a tokenizer does not know; the repairs say which were dropped.
+
+    From words and subwords nothing is dropped: what is not in the vocabulary is read as `<unk>`; the repairs say so.
+
+    Raises:
+        CorpusError: less than half of the text is known, or no two different characters are.
+    """
+    if tokenizer.level != "char":
+        return _with_unknown(corpus, tokenizer)
+    unknown = tokenizer.unknown(corpus.text)
+    if not unknown:
+        return corpus
+    text = corpus.text.translate({ord(character): None for character in unknown})
+    dropped = len(corpus.text) - len(text)
+    named = ", ".join(map(repr, unknown[:NAMED])) + (f" and {len(unknown) - NAMED:,} more" if unknown[NAMED:] else "")
+    said = f"{dropped:,} of {len(corpus.text):,} characters left out, which the model does not know: {named}"
+    if len(text) < LEAST_SHARE * len(corpus.text) or len(set(text[:4096])) < 2:
+        raise CorpusError(f"too little of {corpus.name} remains: {said}; choose a text in the model's own script")
+    return replace(corpus, text=text, sha256=text_sha256(text), repairs=(*corpus.repairs, said), key="")
+
+
+def _with_unknown(corpus: Corpus, tokenizer: "Tokenizer") -> Corpus:
+    """The corpus with a repair that says how many words the model reads as `<unk>`."""
+    if tokenizer.unk_id is None:
+        return corpus
+    ids = tokenizer.encode(corpus.text)
+    unknown = int((ids == tokenizer.unk_id).sum())
+    said = f"{unknown:,} of {len(ids):,} words are not in the model's vocabulary and read as <unk>"
+    if unknown > LEAST_SHARE * len(ids):
+        raise CorpusError(f"too little of {corpus.name} is known: {said}; choose a text more like the model's own")
+    return replace(corpus, repairs=(*corpus.repairs, said)) if unknown else corpus
 
 
 # A word: letters with inner apostrophes or hyphens, in any script; digits and underscores are no letters.

@@ -4,14 +4,13 @@ import itertools
 import mmap
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.data.catalog import data_dir
-from charlm.data.corpus import Corpus, text_sha256
+from charlm.data.corpus import Corpus
 from charlm.errors import ConfigError, CorpusError
 from charlm.tokenizers import IdArray, Tokenizer, fit_tokenizer, id_type
 
@@ -24,8 +23,6 @@ LONG_VALIDATION = 2_000_000  # more held-out tokens take minutes to validate on 
 ROW_TOKENS, MAX_ROWS = 6_000, 64  # validation rows (DESIGN.md) are about this long, at least 1, at most 64
 COUNTED = 1 << 20  # ids that are counted at a time
 MAPPED_FROM = 1 << 26  # ids that take this many bytes or more are kept in a file
-LEAST_SHARE = 0.5  # of a text that a model must know: with less, what remains is hardly a text
-NAMED = 12  # unknown characters that are named
 
 
 def split_sizes(tokens: int, val_fraction: float, test_fraction: float = 0.0) -> Sizes:
@@ -284,42 +281,17 @@ def validation_rows(ids: IdArray, width: int) -> Iterator[tuple[IdArray, IdArray
         yield inputs, targets
 
 
-def drop_unknown(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
-    """The corpus without the characters that a tokenizer does not know; the repairs say which were dropped.
+def text_sizes(corpus: Corpus, cleaning: CorpusConfig, tokenizer: Tokenizer) -> Sizes:
+    """The characters of the parts of a text; validation is 0 where it would have no token to predict.
 
-    From words and subwords nothing is dropped: what is not in the vocabulary is read as `<unk>`; the repairs say so.
+    Args:
+        corpus: the text.
+        cleaning: the fractions to hold out.
+        tokenizer: must know all its characters.
 
     Raises:
-        CorpusError: less than half of the text is known, or no two different characters are.
+        CorpusError: see `character_sizes`.
     """
-    if tokenizer.level != "char":
-        return _with_unknown(corpus, tokenizer)
-    unknown = tokenizer.unknown(corpus.text)
-    if not unknown:
-        return corpus
-    text = corpus.text.translate({ord(character): None for character in unknown})
-    dropped = len(corpus.text) - len(text)
-    named = ", ".join(map(repr, unknown[:NAMED])) + (f" and {len(unknown) - NAMED:,} more" if unknown[NAMED:] else "")
-    said = f"{dropped:,} of {len(corpus.text):,} characters left out, which the model does not know: {named}"
-    if len(text) < LEAST_SHARE * len(corpus.text) or len(set(text[:4096])) < 2:
-        raise CorpusError(f"too little of {corpus.name} remains: {said}; choose a text in the model's own script")
-    return replace(corpus, text=text, sha256=text_sha256(text), repairs=(*corpus.repairs, said), key="")
-
-
-def _with_unknown(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
-    """The corpus with a repair that says how many words the model reads as `<unk>`."""
-    if tokenizer.unk_id is None:
-        return corpus
-    ids = tokenizer.encode(corpus.text)
-    unknown = int((ids == tokenizer.unk_id).sum())
-    said = f"{unknown:,} of {len(ids):,} words are not in the model's vocabulary and read as <unk>"
-    if unknown > LEAST_SHARE * len(ids):
-        raise CorpusError(f"too little of {corpus.name} is known: {said}; choose a text more like the model's own")
-    return replace(corpus, repairs=(*corpus.repairs, said)) if unknown else corpus
-
-
-def text_sizes(corpus: Corpus, cleaning: CorpusConfig, tokenizer: Tokenizer) -> Sizes:
-    """As `character_sizes`; a validation part with no token to predict is added to the training part, too."""
     train, val, test = character_sizes(len(corpus.text), cleaning, corpus.held_out)
     # No more of the part is encoded than shows its second token.
     tokens = itertools.chain.from_iterable(tokenizer.encode_blocks(corpus.text, start=train, end=train + val))
@@ -329,7 +301,13 @@ def text_sizes(corpus: Corpus, cleaning: CorpusConfig, tokenizer: Tokenizer) -> 
 
 
 def token_sizes(corpus: Corpus, sizes: Sizes, tokenizer: Tokenizer) -> Sizes:
-    """The tokens of the parts of a text, each encoded by itself; `sizes` are their characters."""
+    """The tokens of the parts of a text, each encoded by itself.
+
+    Args:
+        corpus: the text.
+        sizes: the characters of the parts.
+        tokenizer: must know all its characters.
+    """
     train, val, test = (tokenizer.count(corpus.text, start, end) for start, end in _bounds(sizes))
     return train, val, test
 

@@ -8,8 +8,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
-from charlm.data.corpus import Corpus
-from charlm.data.dataset import drop_unknown
+from charlm.data.corpus import Corpus, drop_unknown
 from charlm.errors import CharLMError, CheckpointError
 from charlm.files import open_plain
 from charlm.formats.detect import Kind, describe_pickle, kind_of

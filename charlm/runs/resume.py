@@ -8,14 +8,8 @@ from typing import Any
 
 from charlm.config import ModelConfig, TrainConfig, reject_unknown
 from charlm.data.catalog import data_dir
-from charlm.data.corpus import Corpus
-from charlm.data.dataset import (
-    Cut,
-    character_sizes,
-    corpus_cut,
-    cut_of,
-    drop_unknown,
-)
+from charlm.data.corpus import Corpus, drop_unknown
+from charlm.data.dataset import Cut, character_sizes, corpus_cut, cut_of
 from charlm.data.text_store import is_changed, recall, remember
 from charlm.errors import CheckpointError, CorpusError, JobError
 from charlm.files import write_atomically

@@ -85,7 +85,11 @@ class Tokenizer(ABC):
         """
 
     def count(self, text: str, start: int = 0, end: int | None = None) -> int:
-        """The number of ids of a part of a text, all of which must be known."""
+        """The number of ids of a part of a text; arguments as for `encode_blocks`.
+
+        Raises:
+            CorpusError: something has no id, and there is no `unk_id`.
+        """
         return sum(len(block) for block in self.encode_blocks(text, start=start, end=end))
 
     def read(self, prompt: str) -> IdArray:
@@ -118,7 +122,12 @@ def package() -> ModuleType:
 
 
 def blocks(text: str, start: int = 0, end: int | None = None) -> Iterator[str]:
-    """A part of a text in pieces whose tokens are those of the part."""
+    """A part of a text in pieces whose tokens are those of the part.
+
+    Args:
+        text: the whole text.
+        start, end: of the part, in characters.
+    """
     end = len(text) if end is None else end
     while start < end:
         split = _SPLIT.search(text, min(start + _BLOCK, end), end)

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.data.corpus import Corpus, text_sha256
-from charlm.data.dataset import drop_unknown
+from charlm.data.corpus import Corpus, drop_unknown, text_sha256
 from charlm.errors import CorpusError
 from charlm.tokenizers import CharTokenizer
 

@@ -16,8 +16,7 @@ from torch import nn
 
 from charlm.config import CorpusConfig
 from charlm.data.catalog import load_corpus
-from charlm.data.corpus import corpus_from_text
-from charlm.data.dataset import drop_unknown
+from charlm.data.corpus import corpus_from_text, drop_unknown
 from charlm.errors import CheckpointError, ConfigError, CorpusError
 from charlm.formats.exports import find_format
 from charlm.formats.imports import import_file
