@@ -104,7 +104,7 @@ class Progress:
     Silent until the first step, so that a refusal stays one line.
 
     Args:
-        trainers: prepared; what was validated up to the step that they go on from has been told.
+        trainers: prepared; what was validated up to the step that they go on from was printed before.
         remarks: what was repaired in the text or adapted in the settings, said once the training has begun.
     """
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.data.catalog import data_dir, entries
 from charlm.data.corpus import Corpus
-from charlm.data.dataset import Dataset, Sizes, dataset_of, text_sizes, tokenizer_for
+from charlm.data.dataset import Dataset, dataset_of, text_sizes, tokenizer_for
 from charlm.data.tables import KINDS
 from charlm.public.limits import Limits, check_tokens
 from charlm.tokenizers import IdArray, Tokenizer
@@ -40,7 +40,8 @@ class Reading:
         table: whether it is one, so that rows have to be joined.
         model: what a token is.
         dataset: the ids as the Train tab's default settings cut them.
-        sizes: of the parts, in characters; validation is 0 where it is the training text itself.
+        train_chars: characters to train on.
+        val_chars: characters held out; 0 where validation is the training text itself.
     """
 
     value: str
@@ -53,17 +54,8 @@ class Reading:
     model: ModelConfig
     tokenizer: Tokenizer = field(repr=False)
     dataset: Dataset = field(repr=False)
-    sizes: Sizes
-
-    @property
-    def train_chars(self) -> int:
-        """Characters to train on."""
-        return self.sizes[0]
-
-    @property
-    def val_chars(self) -> int:
-        """Characters held out; 0 where validation is the training text itself."""
-        return self.sizes[1]
+    train_chars: int
+    val_chars: int
 
     @property
     def split(self) -> tuple[str, int, int]:
@@ -124,8 +116,9 @@ class Readings:
             check_tokens(self._limits, corpus.text, model)
         tokenizer = tokenizer_for(corpus, model, config)
         dataset = dataset_of(tokenizer, corpus, TrainConfig(), config)
-        sizes = text_sizes(corpus, config, tokenizer)
-        return Reading(value, config, **opened, model=model, tokenizer=tokenizer, dataset=dataset, sizes=sizes)
+        train, val, _ = text_sizes(corpus, config, tokenizer)
+        tokens: dict[str, Any] = {"model": model, "tokenizer": tokenizer, "dataset": dataset}
+        return Reading(value, config, **opened, **tokens, train_chars=train, val_chars=val)
 
     def known_baselines(self, reading: Reading) -> "Baselines | None":
         """The baselines' losses on the held-out part, if they were measured already."""

@@ -72,11 +72,7 @@ def queue_html(jobs: Any) -> str:
         return section(f"Up to {count(jobs.at_once, 'training')} share the machine", "Nothing waits.")
     title = f"{count(len(lines), 'training')} {'waits' if len(lines) == 1 else 'wait'}"
     hint = "They begin by themselves, in this order." if len(lines) > 1 else "It begins by itself."
-    return section(title, hint) + render("queue", jobs=lines, ordinal=ordinal, archs=_archs)
-
-
-def _archs(job: Mapping[str, Any]) -> str:
-    return ", ".join(ARCH_NAMES.get(arch, arch) for arch in job["archs"])
+    return section(title, hint) + render("queue", jobs=lines, ordinal=ordinal, names=ARCH_NAMES)
 
 
 def trash_title(runs: Sequence[Any]) -> str:

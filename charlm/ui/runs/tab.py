@@ -14,23 +14,13 @@ from charlm.runs.run import MAX_LABEL
 from charlm.ui.compare.ranking import asked, request
 from charlm.ui.corpus.texts import Chosen, open_corpus, picker_choices
 from charlm.ui.formatting import size
-from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, section, toast
+from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, section, toast
 from charlm.ui.runs import details, listing
 from charlm.ui.services import click_js
 
 Changes = dict[Any, Any]  # components with what they are to show
 TEXT_TYPES = [".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".gz"]
 SAME_TEXT = ("The same text", "")
-TABLE_JS = (
-    ACTIONS_JS
-    + """
-const tell = () => { if (element.isConnected && element.offsetParent) trigger('refresh', {}); };
-window.addEventListener('charlm:job', tell);
-setInterval(() => {
-  if (document.visibilityState === 'visible' && document.querySelector('#strip .job[data-status]')) tell();
-}, 3000);
-"""
-)
 WAKE_JS = "() => window.dispatchEvent(new CustomEvent('charlm:wake'))"
 SCROLL_JS = """() => setTimeout(
   () => document.getElementById('%s')?.scrollIntoView({ block: 'nearest', behavior: 'smooth' }), 120)"""
@@ -334,7 +324,7 @@ def _listing(services: Services) -> dict[str, Any]:
             jobs.at_once, label="How many train at once", info="Each then gets less of the machine.", precision=0,
             elem_id="runs-at-once", scale=0, min_width=230, visible=services.limits is None,
         )  # fmt: skip
-    parts["table"] = _html("table", js_on_load=TABLE_JS)
+    parts["table"] = _html("table", js_on_load=ACTIONS_JS + asset("runs.js"))
     parts["done"] = _html("told", js_on_load=ACTIONS_JS)
     return parts
 
