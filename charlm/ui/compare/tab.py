@@ -26,10 +26,10 @@ from charlm.ui.html import QUICK, QUIET, Shared, heading, plot_data, section, to
 from charlm.ui.services import click_js
 from charlm.ui.verdict import names
 
-# What a text costs without a network may be on its way; then it is asked for again in a moment.
+# What a text costs without a network may be on its way; then it is asked for again in a moment, until it is there.
 WAITING_JS = """
 const ask = () => { if (element.isConnected && element.querySelector('[data-waiting]')) trigger('refresh', {}); };
-new MutationObserver(() => setTimeout(ask, 1200)).observe(element, { childList: true, subtree: true });
+setInterval(ask, 1500);
 """
 
 
