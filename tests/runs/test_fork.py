@@ -147,14 +147,14 @@ def test_a_diverged_run_says_its_mend_and_the_retry_uses_it(store: RunStore) -> 
     assert corpus.text == TEXT
     run.release()
     [fine] = trained(store)
-    with pytest.raises(JobError, match="is finished; there is nothing to mend"):
+    with pytest.raises(JobError, match="is finished; there is nothing to fix"):
         retry(store, fine)
 
 
 def test_odd_mends_and_ancestries_are_nobodys_trouble(store: RunStore) -> None:
     [run] = trained(store)
     spoil(run.folder / "run.json", status="failed", mend=[1], ancestry={"a": 1})
-    assert (store.get(run.run_id).mend, store.get(run.run_id).ancestry) == ({}, [])
+    assert (store.get(run.run_id).fix, store.get(run.run_id).ancestry) == ({}, [])
     spoil(run.folder / "run.json", mend={"hidden_size": 3}, ancestry=["x", {"run_id": "y"}])
     odd = store.get(run.run_id)
     assert odd.ancestry == [{"run_id": "y", "label": "", "step": 0, "why": "retry"}]
