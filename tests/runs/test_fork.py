@@ -177,7 +177,7 @@ used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (400 << 20),) * 2)
 [run_id] = jobs.start(small_corpus(text), settings(**big), ["lstm"])
 state = wait_for(lambda: (s := jobs.status(run_id))["status"] in ("failed", "finished") and s)
-print(state["status"], state["message"], jobs.store.get(run_id).mend)
+print(state["status"], state["message"], jobs.store.get(run_id).fix)
 """
 
 
