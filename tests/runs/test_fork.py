@@ -154,7 +154,7 @@ def test_a_diverged_run_says_its_mend_and_the_retry_uses_it(store: RunStore) -> 
 def test_odd_mends_and_ancestries_are_nobodys_trouble(store: RunStore) -> None:
     [run] = trained(store)
     spoil(run.folder / "run.json", status="failed", mend=[1], ancestry={"a": 1})
-    assert (store.get(run.run_id).mend, store.get(run.run_id).ancestry) == ({}, [])
+    assert (store.get(run.run_id).fix, store.get(run.run_id).ancestry) == ({}, [])
     spoil(run.folder / "run.json", mend={"hidden_size": 3}, ancestry=["x", {"run_id": "y"}])
     odd = store.get(run.run_id)
     assert odd.ancestry == [{"run_id": "y", "label": "", "step": 0, "why": "retry"}]
@@ -177,7 +177,7 @@ used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (400 << 20),) * 2)
 [run_id] = jobs.start(small_corpus(text), settings(**big), ["lstm"])
 state = wait_for(lambda: (s := jobs.status(run_id))["status"] in ("failed", "finished") and s)
-print(state["status"], state["message"], jobs.store.get(run_id).mend)
+print(state["status"], state["message"], jobs.store.get(run_id).fix)
 """
 
 
