@@ -67,7 +67,7 @@ class Ground:
             {"run_id": made.run_id, "label": "x", "step": 3, "why": "fork"}])  # fmt: skip
         (made.folder / ".lock").touch()
         serving = Serving(self.store)
-        serving.ladders._ask = lambda *_: None  # type: ignore[method-assign]  # nothing is measured beside the reading
+        serving.baselines._ask = lambda *_: None  # type: ignore[method-assign]  # nothing is measured beside the reading
         self.services = Services(self.store, Jobs(self.store), serving)
         self.dataset = dataset_of(made.tokenizer(), small_corpus(), made.train_config, made.corpus_config)
         small = {"hidden_size": 4, "num_layers": 1, "steps": 4, "eval_every": 2}
