@@ -104,4 +104,4 @@ def test_what_is_tidy_stays_as_it_is(run: Run) -> None:
     kept = {"format": "zip", "file": "a b", "steps": 3, "exact": True}
     assert tidied({**run.info, "imported": origin})["imported"] == kept
     assert progress_of({}) == NO_PROGRESS and math.isfinite(run.progress["best_val_loss"])
-    assert (run.ancestry, run.mend, run.imported) == ([PARENT], {"learning_rate": 0.1}, {})
+    assert (run.ancestry, run.fix, run.imported) == ([PARENT], {"learning_rate": 0.1}, {})
