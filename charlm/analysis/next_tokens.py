@@ -9,8 +9,8 @@ import torch
 
 from charlm.config import SampleConfig
 from charlm.errors import ConfigError, JobError
-from charlm.generation.beam import likeliest
-from charlm.generation.sampling import BEYOND_NUMBERS, REMEMBERED, Logits, probabilities, weighed
+from charlm.generation.beam import top_tokens
+from charlm.generation.sampling import BEYOND_NUMBERS, REMEMBERED, Logits, penalized_logits, probabilities
 from charlm.generation.streams import Ids, banned_id, text_ids
 from charlm.models import LanguageModel
 from charlm.tokenizers import Tokenizer
@@ -107,7 +107,7 @@ def next_tokens(
     for place, logits in enumerate(_logits(model, whole[cut:]), cut + 1):
         if place >= len(before) + start:
             how = config, whole[max(0, place - REMEMBERED) : place].tolist(), banned
-            chances, scores = probabilities(logits, *how), weighed(logits, *how)
+            chances, scores = probabilities(logits, *how), penalized_logits(logits, *how)
             stands = int(whole[place]) if place < len(whole) else None
             places.append(_Chances(tokenizer.tokens, logits, scores, chances).place(stands, count))
     return Outlook(start, list(map(tokenizer.speller(prompt).take, ids.tolist()))[start:], places)
@@ -168,7 +168,7 @@ class _Chances:
 
     def place(self, stands: int | None, count: int) -> Place:
         """The place, with the token that stands there and so many others."""
-        best = [self._expected(token) for _, token in likeliest(self._scores[None], count)]
+        best = [self._expected(token) for _, token in top_tokens(self._scores[None], count)]
         if stands is None:
             return Place(best, self._entropy)
         own, scores = self._scores[stands], self._scores

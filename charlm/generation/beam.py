@@ -13,8 +13,8 @@ from itertools import takewhile
 
 import numpy as np
 
-from charlm.generation.sampling import REMEMBERED, Logits, weighed
-from charlm.generation.streams import Ending, Reader, Stream
+from charlm.generation.sampling import REMEMBERED, Logits, penalized_logits
+from charlm.generation.streams import Reader, StopFilter, Stream
 from charlm.models.kernels.decode import CHOOSE
 
 SPELLED_AFTER = 8  # ids before a token that may have a say in how it is spelled
@@ -32,7 +32,7 @@ class Hypothesis:
 
     tail: list[int]
     score: float
-    ending: Ending
+    ending: StopFilter
 
 
 class BeamSearch:
@@ -77,7 +77,7 @@ class BeamSearch:
         scores = np.stack([self._scores(*pair) for pair in zip(logits, self._live, strict=True)])
         self._written += 1
         kept: list[tuple[int, Hypothesis]] = []
-        for rank, (row, token) in enumerate(likeliest(scores, 2 * self._beams)):
+        for rank, (row, token) in enumerate(top_tokens(scores, 2 * self._beams)):
             grown = self._grown(self._live[row], token, float(scores[row, token]))
             if not grown.ending.found:
                 kept.append((row, grown))
@@ -91,7 +91,7 @@ class BeamSearch:
     def _scores(self, logits: Logits, one: Hypothesis) -> Logits:
         """Logits (V,) after a hypothesis -> its score with each token, (V,)."""
         recent = [*self._stream.recent, self._stream.unread[0], *one.tail][-REMEMBERED:]
-        scores = weighed(logits, self._stream.config, recent, self._stream.banned)
+        scores = penalized_logits(logits, self._stream.config, recent, self._stream.banned)
         scores -= scores.max()
         return one.score + scores - np.log(np.exp(scores).sum())
 
@@ -101,7 +101,7 @@ class BeamSearch:
         if ending.stops:
             tokenizer, before = self._stream.tokenizer, [*self._stream.unread.tolist(), *one.tail][-SPELLED_AFTER:]
             ending = ending.copy()
-            ending.take(tokenizer.speller(tokenizer.decode(before)).take(token))
+            ending.feed(tokenizer.speller(tokenizer.decode(before)).take(token))
         return Hypothesis([*one.tail, token], score, ending)
 
     def _end(self, one: Hypothesis) -> None:
@@ -137,7 +137,7 @@ class BeamSearch:
         self._stream.unread = self._stream.unread[len(read) :]
 
 
-def likeliest(scores: Logits, count: int) -> list[tuple[int, int]]:
+def top_tokens(scores: Logits, count: int) -> list[tuple[int, int]]:
     """Places (row, token) of the highest of scores (B, V), highest first; of equals the earlier first; none of -inf."""
     flat = scores.ravel()
     count = min(count, int(np.isfinite(flat).sum()))

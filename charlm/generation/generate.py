@@ -7,7 +7,7 @@ from typing import TypeVar
 from charlm.config import SampleConfig
 from charlm.errors import JobError
 from charlm.generation.beam import BeamSearch
-from charlm.generation.streams import CompiledWriter, Stream, TorchWriter, Writer
+from charlm.generation.streams import CompiledDecoder, Decoder, Stream, TorchDecoder
 from charlm.models import LanguageModel
 from charlm.models.kernels.decode import can_step
 from charlm.models.kernels.matmul import ROWS
@@ -15,21 +15,21 @@ from charlm.models.kernels.plan import all_threads, team
 from charlm.tokenizers import Tokenizer
 
 
-class ModelWriter:
+class ModelDecoder:
     """Writes every kind of text.
 
     Args:
         own: draws, and reads for the searches.
     """
 
-    def __init__(self, own: CompiledWriter | TorchWriter) -> None:
+    def __init__(self, own: CompiledDecoder | TorchDecoder) -> None:
         self._own = own
-        self.is_compiled = isinstance(own, CompiledWriter)
+        self.is_compiled = isinstance(own, CompiledDecoder)
 
-    def write(self, streams: Sequence[Stream], steps: int) -> list[str]:
-        """See Writer."""
+    def decode(self, streams: Sequence[Stream], steps: int) -> list[str]:
+        """See Decoder."""
         drawn = [stream for stream in streams if stream.config.beams == 1]
-        pieces = dict(zip(drawn, self._own.write(drawn, steps) if drawn else (), strict=True))
+        pieces = dict(zip(drawn, self._own.decode(drawn, steps) if drawn else (), strict=True))
         for stream in streams:
             if stream.config.beams > 1:
                 stream.state = stream.state or BeamSearch(self._own, stream)
@@ -37,11 +37,11 @@ class ModelWriter:
         return [pieces[stream] for stream in streams]
 
 
-def writer_for(model: LanguageModel) -> ModelWriter:
+def decoder_for(model: LanguageModel) -> ModelDecoder:
     """The quickest way to write with a model as it is now; puts it into evaluation mode."""
     model.eval()
     model.prepare()
-    return ModelWriter(CompiledWriter(model) if can_step(model) else TorchWriter(model))
+    return ModelDecoder(CompiledDecoder(model) if can_step(model) else TorchDecoder(model))
 
 
 Key = TypeVar("Key", bound=Hashable)
@@ -64,9 +64,9 @@ def generate(
         JobError: the model's numbers grew beyond all bounds.
     """
     stream = Stream.start(tokenizer, prompt, config or SampleConfig())
-    writer, steps = writer_for(model), FIRST_STEPS
+    writer, steps = decoder_for(model), FIRST_STEPS
     while not stream.done:
-        for piece in writer.write([stream], steps):
+        for piece in writer.decode([stream], steps):
             yield from piece
         steps = min(2 * steps, MOST_STEPS)
     if stream.error:
@@ -87,7 +87,7 @@ def generate_many(
     Raises:
         JobError: the model's numbers grew beyond all bounds in one of them.
     """
-    config, writer = config or SampleConfig(), writer_for(model)
+    config, writer = config or SampleConfig(), decoder_for(model)
     seeds = range(config.seed, config.seed + len(prompts))
     streams = [Stream.start(tokenizer, prompt, config, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
     parts = max(1, min(all_threads(), len(streams) // ROWS)) if writer.is_compiled else 1
@@ -99,11 +99,11 @@ def generate_many(
     return [texts[place % parts][place // parts] for place in range(len(streams))]
 
 
-def _write_all(writer: Writer, streams: Sequence[Stream]) -> list[str]:
+def _write_all(writer: Decoder, streams: Sequence[Stream]) -> list[str]:
     """The texts of these streams, written to their ends beside each other."""
     texts = dict.fromkeys(streams, "")
     while writing := [stream for stream in streams if not stream.done]:
-        for stream, piece in zip(writing, writer.write(writing, MOST_STEPS), strict=True):
+        for stream, piece in zip(writing, writer.decode(writing, MOST_STEPS), strict=True):
             texts[stream] += piece
     return list(texts.values())
 

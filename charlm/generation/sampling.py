@@ -19,7 +19,9 @@ REMEMBERED = 64
 NO_IDS: Sequence[int] = ()
 
 
-def weighed(logits: Logits, config: SampleConfig, recent: Sequence[int] = NO_IDS, banned: int | None = None) -> Logits:
+def penalized_logits(
+    logits: Logits, config: SampleConfig, recent: Sequence[int] = NO_IDS, banned: int | None = None
+) -> Logits:
     """Logits (V,) as the choice sees them, (V,): repetitions made less likely, what is never written at -inf.
 
     Args:
@@ -48,7 +50,7 @@ def probabilities(
 
     In this order, each on what the one before has left:
 
-    1. the repetition penalty (Keskar et al. 2019) on the tokens in `recent`, and `banned` ruled out: see `weighed`;
+    1. the repetition penalty (Keskar et al. 2019) on the tokens in `recent`, and `banned` ruled out;
     2. greedy: the likeliest alone, and no more of this;
     3. temperature: logits divided by it;
     4. top-k (Fan et al. 2018): the k likeliest, of equals the earlier ones;
@@ -61,7 +63,7 @@ def probabilities(
         recent: the ids read last.
         banned: an id that is never chosen; None: any may be.
     """
-    scores = weighed(logits, config, recent, banned)
+    scores = penalized_logits(logits, config, recent, banned)
     if config.greedy:
         chosen = np.zeros(len(scores))
         chosen[int(np.argmax(scores))] = 1.0
@@ -103,6 +105,6 @@ def choose(
         raise JobError(BEYOND_NUMBERS)
     draw = rng.random()
     if config.greedy:
-        return int(np.argmax(weighed(logits, config, recent, banned)))
+        return int(np.argmax(penalized_logits(logits, config, recent, banned)))
     cumulative = np.cumsum(probabilities(logits, config, recent, banned))
     return int(np.searchsorted(cumulative, draw * cumulative[-1], side="right"))

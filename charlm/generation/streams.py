@@ -17,7 +17,7 @@ from charlm.models.kernels.sampling import NOTHING, Settings
 from charlm.tokenizers import Speller, Tokenizer
 
 
-class Ending:
+class StopFilter:
     """Passes a text on, piece by piece, up to the first stop string, of which nothing is passed on.
 
     That is the one that is complete first; of those that end at the same character, the longest. How the text is cut
@@ -32,13 +32,13 @@ class Ending:
         self.found = False
         self._held = ""  # may be the beginning of a stop string
 
-    def copy(self) -> "Ending":
+    def copy(self) -> "StopFilter":
         """One that goes on from here by itself."""
-        other = Ending(self.stops)
+        other = StopFilter(self.stops)
         other.found, other._held = self.found, self._held
         return other
 
-    def take(self, piece: str) -> str:
+    def feed(self, piece: str) -> str:
         """What can be passed on now, after the next piece; nothing once a stop string was found."""
         if not self.stops:
             return piece
@@ -53,14 +53,14 @@ class Ending:
         self._held = text[len(text) - held :]
         return text[: len(text) - held]
 
-    def rest(self) -> str:
+    def flush(self) -> str:
         """What was held back, now that no more is to come."""
         held, self._held = self._held, ""
         return held
 
 
 def _begun(text: str, stop: str) -> int:
-    """ComputePlan many characters at the end of a text are the beginning of a stop string."""
+    """How many characters at the end of a text are the beginning of a stop string."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
 
 
@@ -123,7 +123,7 @@ class Stream:
     left: int
     speller: Speller
     banned: int | None
-    ending: Ending
+    ending: StopFilter
     recent: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     state: Any = None
     error: str = ""
@@ -146,7 +146,7 @@ class Stream:
         bits.advance(len(ids))  # a number was drawn for each of them
         rng, speller = np.random.Generator(bits), tokenizer.speller(prompt + written)
         unread, banned = np.concatenate([before, ids]), banned_id(tokenizer, config)
-        return cls(tokenizer, unread, config, rng, config.length, speller, banned, Ending(config.stop))
+        return cls(tokenizer, unread, config, rng, config.length, speller, banned, StopFilter(config.stop))
 
     @property
     def done(self) -> bool:
@@ -158,18 +158,18 @@ class Stream:
         chosen = chosen[: self.left]
         valid = chosen[: int(np.argmax(chosen == CHOOSE))] if CHOOSE in chosen else chosen
         self.left -= len(valid)
-        piece = self.ending.take("".join(map(self.speller.take, valid.tolist())))
+        piece = self.ending.feed("".join(map(self.speller.take, valid.tolist())))
         if self.ending.found:
             self.left = 0
             return piece
         self.error = BEYOND_NUMBERS if len(valid) < len(chosen) else ""
-        return piece + (self.ending.rest() if self.done else "")
+        return piece + (self.ending.flush() if self.done else "")
 
 
-class Writer(Protocol):
+class Decoder(Protocol):
     """What writes several texts beside each other."""
 
-    def write(self, streams: Sequence[Stream], steps: int) -> list[str]:
+    def decode(self, streams: Sequence[Stream], steps: int) -> list[str]:
         """Let each read or write up to `steps` tokens; returns what that adds to each text."""
 
 
@@ -186,7 +186,7 @@ class Reader(Protocol):
         """The state of these rows, of which one may be named several times."""
 
 
-class CompiledWriter:
+class CompiledDecoder:
     """Writes with compiled loops; a text is the same bit for bit alone and beside others.
 
     Args:
@@ -210,8 +210,8 @@ class CompiledWriter:
         """See Reader."""
         return state[:, :, rows]
 
-    def write(self, streams: Sequence[Stream], steps: int) -> list[str]:
-        """See Writer."""
+    def decode(self, streams: Sequence[Stream], steps: int) -> list[str]:
+        """See Decoder."""
         steps = min(steps, max(len(stream.unread) - 1 + stream.left for stream in streams))
         given, draws = np.full((len(streams), steps), CHOOSE), np.zeros((len(streams), steps))
         known = [min(steps, len(stream.unread) - 1) for stream in streams]
@@ -222,7 +222,7 @@ class CompiledWriter:
         start = self.initial_state()[:, :, 0]
         states = [start if stream.state is None else stream.state for stream in streams]
         plan = _settings(streams), ids, given, draws, np.stack(states, axis=2), _recent(streams)
-        written, state = self._stepper.write(*plan)
+        written, state = self._stepper.decode(*plan)
         for row, stream in enumerate(streams):
             rest = stream.unread[steps:]
             stream.recent.extend([stream.unread[0], *written[row, :-1]])
@@ -254,7 +254,7 @@ def _recent(streams: Sequence[Stream]) -> Ids:
     return recent
 
 
-class TorchWriter:
+class TorchDecoder:
     """Writes with the model's own forward pass, for GPUs and where nothing can be compiled.
 
     On a CPU one text after the other, so that none depends on its company; on a GPU all in one batch.
@@ -280,8 +280,8 @@ class TorchWriter:
         chosen = torch.from_numpy(rows).to(self._device)
         return tuple(part.index_select(1, chosen) for part in state)
 
-    def write(self, streams: Sequence[Stream], steps: int) -> list[str]:
-        """See Writer."""
+    def decode(self, streams: Sequence[Stream], steps: int) -> list[str]:
+        """See Decoder."""
         for stream in streams:
             if len(stream.unread) > 1:
                 self._step([stream], stream.unread[None, :-1])

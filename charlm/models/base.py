@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.errors import ConfigError
-from charlm.models.kernels.bptt import Buffers, ComputePlan, Dropout, Packs
+from charlm.models.kernels.bptt import BufferPool, ComputePlan, Dropout, PackedWeights
 from charlm.models.kernels.cross_entropy import Sampler, are_many, output_loss
 from charlm.models.kernels.jit import is_wanted
 from charlm.tokenizers import IdArray
@@ -34,15 +34,15 @@ class LanguageModel(nn.Module, ABC):
     Attributes:
         precision: number format of the products while training, and of the output's where tokens are many; None: as
             the weights are.
-        scores_in: that of an evaluation where tokens are many; None: as the weights are.
+        eval_precision: that of an evaluation where tokens are many; None: as the weights are.
         COMPILED: what of it is compiled on a CPU, in a few words; empty: nothing.
         ON_GPU: what it is computed by on a GPU, likewise.
-        MINDS_PRECISION: on a CPU its products are in `precision` by its own doing; others are cast by torch's autocast.
+        HANDLES_PRECISION: on a CPU it casts its products to `precision` itself; others run under torch's autocast.
     """
 
     COMPILED = ""
     ON_GPU = "torch's operations"
-    MINDS_PRECISION = False
+    HANDLES_PRECISION = False
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
@@ -50,10 +50,10 @@ class LanguageModel(nn.Module, ABC):
             raise ConfigError(f"vocab_size {config.vocab_size} is too small: a model needs at least 2 distinct tokens")
         self.config = config
         self.generator = torch.Generator().manual_seed(seed)
-        self.workspace = Buffers()
-        self.packs: Packs = {}  # of the present weights; a training step's
+        self.buffer_pool = BufferPool()
+        self.packed_weights: PackedWeights = {}  # of the present weights; a training step's
         self.precision: torch.dtype | None = None
-        self.scores_in: torch.dtype | None = None
+        self.eval_precision: torch.dtype | None = None
 
     @abstractmethod
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -78,16 +78,16 @@ class LanguageModel(nn.Module, ABC):
         flat = logits.flatten(0, 1).float()
         return F.cross_entropy(flat, targets.reshape(-1), ignore_index=-1, reduction="sum"), state
 
-    def expect(self, counts: IdArray) -> None:
+    def init_output_bias(self, counts: IdArray) -> None:
         """Learn how frequent each token is before a training begins, if it has a use for that."""
         return
 
-    def shared_factors(self, uses: int, rows: int) -> list[Tensor]:
+    def shared_matrices(self, uses: int, rows: int) -> list[Tensor]:
         """Matrices that every shard multiplies `uses` times so many rows with, to be laid out once for all shards."""
         return []
 
     @classmethod
-    def outline(cls, config: ModelConfig) -> Self:
+    def on_meta_device(cls, config: ModelConfig) -> Self:
         """A model without its numbers (torch's meta device): takes no memory, has all shapes."""
         with torch.device("meta"):
             return cls(config)
@@ -122,7 +122,7 @@ class LanguageModel(nn.Module, ABC):
 
     @property
     def num_parameters(self) -> int:
-        """ComputePlan many numbers are learned."""
+        """How many numbers are learned."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @property
@@ -144,7 +144,7 @@ class LanguageModel(nn.Module, ABC):
 @cache
 def matrices(kind: type[LanguageModel], config: ModelConfig) -> tuple[Tensor, ...]:
     """The shapes (on torch's meta device) of all that a model of this class multiplies with."""
-    model = kind.outline(config)
+    model = kind.on_meta_device(config)
     tables = [part.weight for part in model.modules() if isinstance(part, nn.Embedding)]
     used = [part.weight for part in model.modules() if isinstance(part, nn.Linear)]
     looked_up = {id(table) for table in tables} - {id(weight) for weight in used}  # tied weights are both
@@ -193,7 +193,7 @@ class NeuralModel(LanguageModel):
         self.init_weights()
 
     @torch.no_grad()
-    def expect(self, counts: IdArray) -> None:
+    def init_output_bias(self, counts: IdArray) -> None:
         """Begin with each token as likely as it is frequent (Karpathy 2019), by the output's bias, if init is tuned.
 
         Args:
@@ -203,7 +203,7 @@ class NeuralModel(LanguageModel):
             shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
             self.fc.bias.copy_(torch.from_numpy(shares).log())
 
-    def drop(self, x: Tensor, share: float | None = None, locked: bool = False) -> Tensor:
+    def dropout(self, x: Tensor, share: float | None = None, locked: bool = False) -> Tensor:
         """Inverted dropout (Srivastava et al. 2014); nothing outside training.
 
         The mask comes from the model's own generator on a CPU, from torch's global one on a GPU.
@@ -224,7 +224,9 @@ class NeuralModel(LanguageModel):
         mask = torch.empty_like(x[:1] if locked else x).bernoulli_(1.0 - share, generator=self.generator)
         return x * mask.div_(1.0 - share)
 
+    drop = dropout  # by this name in the first recipes for new architectures, too
+
     def plan(self) -> ComputePlan:
-        """How to compute on a CPU: in `precision` while training, in `scores_in` else."""
-        wanted = self.precision if self.training else self.scores_in
-        return ComputePlan.best(wanted or next(self.parameters()).dtype, self.workspace, self.packs)
+        """How to compute on a CPU: in `precision` while training, in `eval_precision` else."""
+        wanted = self.precision if self.training else self.eval_precision
+        return ComputePlan.best(wanted or next(self.parameters()).dtype, self.buffer_pool, self.packed_weights)

@@ -59,23 +59,23 @@ class ResidualModel(NeuralModel):
     def block(self) -> nn.Module:
         """One block; what it adds at the end comes out of layers called `out` and `down`."""
 
-    def embedded(self, ids: Tensor) -> Tensor:
+    def embed_inputs(self, ids: Tensor) -> Tensor:
         """Ids (B, T) -> what the first block reads, (B, T, H)."""
         x, share = self.embed(ids), self.config.embed_dropout
         if share and self.training:
-            x = x * self.drop(x.new_ones(self.config.vocab_size, 1), share)[ids]
-        x = self.dropped(x, self.config.input_dropout)
+            x = x * self.dropout(x.new_ones(self.config.vocab_size, 1), share)[ids]
+        x = self.sequence_dropout(x, self.config.input_dropout)
         return x if self.widen is None else self.widen(x)
 
-    def dropped(self, x: Tensor, share: float | None = None) -> Tensor:
+    def sequence_dropout(self, x: Tensor, share: float | None = None) -> Tensor:
         """Dropout of x (B, T, ..), the same units all along a sequence if the config says so."""
         if not self.config.locked_dropout:
-            return self.drop(x, share)
-        return self.drop(x.transpose(0, 1), share, locked=True).transpose(0, 1)
+            return self.dropout(x, share)
+        return self.dropout(x.transpose(0, 1), share, locked=True).transpose(0, 1)
 
-    def ended(self, x: Tensor) -> Tensor:
+    def output_features(self, x: Tensor) -> Tensor:
         """What the last block gives -> what `fc` reads, (B, T, H) each."""
-        return self.dropped(self.norm(x), self.config.dropout_before_output)
+        return self.sequence_dropout(self.norm(x), self.config.dropout_before_output)
 
     @torch.no_grad()
     def init_weights(self) -> None:

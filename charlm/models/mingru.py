@@ -60,14 +60,14 @@ class MinGRUModel(ResidualModel):
 
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         hidden, seen = self.initial_state(len(ids)) if state is None else state
-        x, ends = self.embedded(ids), []
+        x, ends = self.embed_inputs(ids), []
         for block, before, past in zip(self.blocks, hidden, seen, strict=True):
             mixed, end = block.conv(block.norm(x), past)
             states = scan(block.gates(mixed), before)
-            x = x + self.dropped(states)
-            x = x + self.dropped(block.wide(x))
+            x = x + self.sequence_dropout(states)
+            x = x + self.sequence_dropout(block.wide(x))
             ends.append((states[:, -1], end))
-        return self.ended(x), tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+        return self.output_features(x), tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
     @torch.no_grad()
     def init_weights(self) -> None:

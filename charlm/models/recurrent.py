@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.models.base import NeuralModel, State
-from charlm.models.kernels.bptt import GRU, LSTM, RELU, RNN, Cell, Layer
+from charlm.models.kernels.bptt import GRU, LSTM, RELU, RNN, CellSpec, RecurrentLayer
 from charlm.models.kernels.cross_entropy import activations, are_many
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -25,9 +25,9 @@ class RecurrentModel(NeuralModel):
 
     COMPILED = "steps"
     ON_GPU = "cuDNN's layers"
-    MINDS_PRECISION = True
-    CELL: Callable[..., nn.RNNBase]
-    STEPS: Cell
+    HANDLES_PRECISION = True
+    MODULE: Callable[..., nn.RNNBase]
+    CELL: CellSpec
     NUM_STATES = 1
     # Of the first weights: how much wider than torch's those of the layers above and of the output are, and how long
     # the rows of the recurrent ones, which are orthogonal to each other.
@@ -39,7 +39,7 @@ class RecurrentModel(NeuralModel):
         self.embed: nn.Embedding | None = (
             nn.Embedding(config.vocab_size, config.embed_dim) if config.embed_dim else None
         )
-        self.rnn = type(self).CELL(input_size, config.hidden_size, config.num_layers, **self._cell_options())
+        self.rnn = type(self).MODULE(input_size, config.hidden_size, config.num_layers, **self._cell_options())
         self.fc = nn.Linear(config.hidden_size, config.vocab_size)
         if not self.fc.weight.is_meta:
             self._initialise()
@@ -51,7 +51,7 @@ class RecurrentModel(NeuralModel):
 
     @classmethod
     def macs_per_token(cls, config: ModelConfig) -> int:
-        hidden, gates = config.hidden_size, cls.STEPS.gates
+        hidden, gates = config.hidden_size, cls.CELL.gates
         first = config.embed_dim * gates * hidden
         return (2 * config.num_layers - 1) * gates * hidden**2 + first + hidden * config.vocab_size
 
@@ -59,7 +59,7 @@ class RecurrentModel(NeuralModel):
     def step_macs(cls, config: ModelConfig) -> int:
         """Those of a layer with its own past: the next step waits for them. Where tokens are many, their logits'."""
         logits = config.hidden_size * config.vocab_size if are_many(config.vocab_size) else 0
-        return max(cls.STEPS.gates * config.hidden_size**2, logits)
+        return max(cls.CELL.gates * config.hidden_size**2, logits)
 
     @classmethod
     def sync_points(cls, config: ModelConfig, seq_len: int) -> int:
@@ -67,11 +67,11 @@ class RecurrentModel(NeuralModel):
 
     @classmethod
     def activations(cls, config: ModelConfig) -> int:
-        layers = config.num_layers * config.hidden_size * (cls.STEPS.gates + KEPT)
+        layers = config.num_layers * config.hidden_size * (cls.CELL.gates + KEPT)
         return layers + 3 * config.embed_dim + activations(config.vocab_size, config.hidden_size)
 
-    def shared_factors(self, uses: int, rows: int) -> list[Tensor]:
-        if self.config.weight_dropout or not self.plan().packs_for(uses, rows):
+    def shared_matrices(self, uses: int, rows: int) -> list[Tensor]:
+        if self.config.weight_dropout or not self.plan().uses_packed(uses, rows):
             return []
         weights = [getattr(self.rnn, f"weight_hh_l{layer}").detach() for layer in range(self.config.num_layers)]
         return [matrix for weight in weights for matrix in (weight.t(), weight)]
@@ -84,11 +84,11 @@ class RecurrentModel(NeuralModel):
         state = self.initial_state(ids.shape[0]) if state is None else state
         one_call = ids.is_cuda and not (self.training and (self.config.locked_dropout or self.config.weight_dropout))
         hidden, state = (self._cudnn if one_call else self._layers)(ids.t(), state)  # (T, B, H)
-        return self._drop(hidden, self.config.dropout_before_output).transpose(0, 1), state  # (B, T, H)
+        return self._sequence_dropout(hidden, self.config.dropout_before_output).transpose(0, 1), state  # (B, T, H)
 
-    def _drop(self, x: Tensor, share: float) -> Tensor:
+    def _sequence_dropout(self, x: Tensor, share: float) -> Tensor:
         """Dropout of (T, B, ..), locked to a sequence if the config says so."""
-        return self.drop(x, share, self.config.locked_dropout)
+        return self.dropout(x, share, self.config.locked_dropout)
 
     def _layers(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """The layers one by one; ids (T, B)."""
@@ -97,32 +97,32 @@ class RecurrentModel(NeuralModel):
         for layer in range(self.config.num_layers):
             weights = self._weights(layer, seen)
             x, *end = self._layer(x, weights, [part[layer] for part in state])
-            x = self._drop(x, self.config.dropout) if layer + 1 < self.config.num_layers else x
+            x = self._sequence_dropout(x, self.config.dropout) if layer + 1 < self.config.num_layers else x
             ends.append(end)
         return x, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
     def _inputs(self, ids: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the first layer reads, (T, B) or (T, B, E), and what its lookup is yet to be multiplied with, (1, V)."""
         share, vocab_size = self.config.embed_dropout, self.config.vocab_size
-        seen = self.drop(self.fc.weight.new_ones(vocab_size, 1), share) if share and self.training else None
+        seen = self.dropout(self.fc.weight.new_ones(vocab_size, 1), share) if share and self.training else None
         if self.embed is None and not ids.is_cuda:
             return ids.contiguous(), None if seen is None else seen.t()
         # On a GPU, an id without an embedding looks up its row of the unit matrix. Of many tokens a batch has few: the
         # others' vectors then have no gradient, instead of one of zeros.
         table = self.embed.weight if self.embed is not None else torch.eye(vocab_size, device=ids.device)
         x = F.embedding(ids, table, sparse=are_many(vocab_size))
-        return self._drop(x if seen is None else x * seen[ids], self.config.input_dropout), None
+        return self._sequence_dropout(x if seen is None else x * seen[ids], self.config.input_dropout), None
 
     def _weights(self, layer: int, seen: Tensor | None) -> list[Tensor]:
         """A layer's weights for one batch: without the recurrent ones that DropConnect (Wan et al. 2013) leaves out."""
         weight_ih, weight_hh, *biases = (getattr(self.rnn, f"{name}_l{layer}") for name in PARAMETERS)
         weight_ih = weight_ih * seen if layer == 0 and seen is not None else weight_ih
-        return [weight_ih, self.drop(weight_hh, self.config.weight_dropout), *biases]
+        return [weight_ih, self.dropout(weight_hh, self.config.weight_dropout), *biases]
 
     def _layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
         """A layer over (T, B, ..), the states before it (B, H) each."""
         if not x.is_cuda:
-            return Layer.apply(self._cell(), self.plan(), torch.is_grad_enabled(), x, *weights, *before)
+            return RecurrentLayer.apply(self._cell(), self.plan(), torch.is_grad_enabled(), x, *weights, *before)
         return self._torchs_layer(x, weights, before)
 
     def _torchs_layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
@@ -134,9 +134,9 @@ class RecurrentModel(NeuralModel):
         )
         return out, *(part[0].to(before[0].dtype) for part in end)
 
-    def _cell(self) -> Cell:
+    def _cell(self) -> CellSpec:
         """Which steps recurrence.py takes."""
-        return self.STEPS
+        return self.CELL
 
     def _cudnn(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """All layers in one call of torch's module, cuDNN on a GPU; its dropout draws from torch's global generator."""
@@ -199,7 +199,7 @@ class RecurrentModel(NeuralModel):
 class LSTMModel(RecurrentModel):
     """Long short-term memory: a cell guarded by input, forget and output gates."""
 
-    CELL, STEPS, NUM_STATES = nn.LSTM, LSTM, 2
+    MODULE, CELL, NUM_STATES = nn.LSTM, LSTM, 2
     OUTPUT = 6.0
 
     def _tune(self, hidden: int) -> None:
@@ -212,23 +212,23 @@ class LSTMModel(RecurrentModel):
 class GRUModel(RecurrentModel):
     """Gated recurrent unit: reset and update gates, no separate cell."""
 
-    CELL, STEPS = nn.GRU, GRU
+    MODULE, CELL = nn.GRU, GRU
     ABOVE, RECURRENT = 1.5, 0.7
 
 
 class RNNModel(RecurrentModel):
     """The plain recurrence: the new state is one squashed sum of input and old state."""
 
-    CELL, STEPS = nn.RNN, RNN
+    MODULE, CELL = nn.RNN, RNN
     OUTPUT, RECURRENT = 1.0, 0.9
 
     def _cell_options(self) -> dict[str, str]:
         return {"nonlinearity": self.config.nonlinearity}
 
-    def _cell(self) -> Cell:
+    def _cell(self) -> CellSpec:
         return RELU if self.config.nonlinearity == "relu" else RNN
 
 
 def gate_count(arch: str) -> int:
-    """ComputePlan many times hidden_size the products of a recurrent layer give."""
+    """How many times hidden_size the products of a recurrent layer give."""
     return {"lstm": LSTM, "gru": GRU, "rnn": RNN}[arch].gates

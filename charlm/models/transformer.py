@@ -63,10 +63,10 @@ class TransformerModel(ResidualModel):
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         state = self.initial_state(len(ids)) if state is None else state
         parts = []
-        for piece in self.embedded(ids).split(self.piece, dim=1):
+        for piece in self.embed_inputs(ids).split(self.piece, dim=1):
             part, state = self._read(piece, state)
             parts.append(part)
-        return self.ended(torch.cat(parts, dim=1)), state
+        return self.output_features(torch.cat(parts, dim=1)), state
 
     def _read(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """All blocks over x (B, T, H), all positions at once, and the next window."""
@@ -75,8 +75,8 @@ class TransformerModel(ResidualModel):
         first, mask = sight(filled[0], steps, self.window)
         for block, *past in zip(self.blocks, keys, values, strict=True):
             seen, *end = self._attend(block.qkv(block.norm(x)), past, first, mask)
-            x = x + self.dropped(block.out(seen))
-            x = x + self.dropped(block.wide(x))
+            x = x + self.sequence_dropout(block.out(seen))
+            x = x + self.sequence_dropout(block.wide(x))
             ends.append(end)
         activations = [torch.stack(parts).to(keys.dtype) for parts in zip(*ends, strict=True)]
         return x, (*activations, (filled + steps).clamp(max=self.window))

@@ -12,7 +12,7 @@ from charlm.config import SampleConfig
 from charlm.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from charlm.generation import Writer
+    from charlm.generation import Decoder
     from charlm.models import LanguageModel
 
 log = logging.getLogger(__name__)
@@ -51,11 +51,11 @@ class OpenedModel:
         self.token_seconds = FIRST_GUESS
 
     @cached_property
-    def writer(self) -> "Writer":
+    def writer(self) -> "Decoder":
         """Made ready when the first text is written."""
-        from charlm.generation import writer_for
+        from charlm.generation import decoder_for
 
-        return writer_for(self.model)
+        return decoder_for(self.model)
 
     def rows(self) -> "list[Text]":
         """The texts that are written now."""
@@ -245,7 +245,7 @@ class Scribe:
         width = sum(stream.config.beams for stream in streams)
         steps = max(1, min(most, int(TURN_SECONDS / (opened.token_seconds * width))))
         began = time.monotonic()
-        pieces = opened.writer.write(streams, steps)
+        pieces = opened.writer.decode(streams, steps)
         opened.token_seconds = (time.monotonic() - began) / (steps * width)
         return pieces
 

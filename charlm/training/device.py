@@ -81,7 +81,7 @@ def _loops(what: str) -> str:
 
 
 def _threads(product: int, batch_size: int) -> tuple[int, str]:
-    """ComputePlan many threads share a batch."""
+    """How many threads share a batch."""
     most = all_threads()
     if most == 1:
         return 1, "1 thread: there is one core"

@@ -32,7 +32,7 @@ FEW_ROWS = 4
 PIECE_ROWS = 512
 
 
-class Buffers:
+class BufferPool:
     """Tensors of past steps, to be used again. Not for several threads at once."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Buffers:
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellSpec:
     """What distinguishes the architectures: numbers of H a row, states, and the names of their steps."""
 
     name: str
@@ -69,22 +69,22 @@ class Cell:
         return cells.KINDS.index(self.name)
 
 
-LSTM = Cell("lstm", gates=4, saved=4, states=2)  # Hochreiter and Schmidhuber 1997, with Gers' forget gate
-GRU = Cell("gru", gates=3, saved=4)  # Cho et al. 2014, in torch's form: reset gate after the product
-RNN = Cell("rnn", gates=1, saved=0)  # Elman 1990
-RELU = Cell("relu", gates=1, saved=0)  # the same with relu
+LSTM = CellSpec("lstm", gates=4, saved=4, states=2)  # Hochreiter and Schmidhuber 1997, with Gers' forget gate
+GRU = CellSpec("gru", gates=3, saved=4)  # Cho et al. 2014, in torch's form: reset gate after the product
+RNN = CellSpec("rnn", gates=1, saved=0)  # Elman 1990
+RELU = CellSpec("relu", gates=1, saved=0)  # the same with relu
 
 
 # Matrices as oneDNN computes with them, by where they stand and which way they are read.
-Packs = dict[tuple[int, ...], Tensor]
+PackedWeights = dict[tuple[int, ...], Tensor]
 
 
-def place(matrix: Tensor) -> tuple[int, ...]:
-    """What Packs knows a matrix by."""
+def weight_key(matrix: Tensor) -> tuple[int, ...]:
+    """What PackedWeights knows a matrix by."""
     return matrix.data_ptr(), *matrix.stride()
 
 
-def pack(matrix: Tensor) -> Tensor:
+def pack_weight(matrix: Tensor) -> Tensor:
     """A matrix (K, N) as oneDNN computes with it in bfloat16.
 
     It does that for each product else, which of few rows takes longer than the product.
@@ -97,21 +97,21 @@ class ComputePlan:
     """How to compute: the number format of products and kept sequences, and the tensors to use again."""
 
     dtype: torch.dtype
-    buffers: Buffers
+    buffers: BufferPool
     compiled: bool
     tiled: bool = False  # our own products of few rows, instead of the library's
     packed: bool = False  # oneDNN's products, a matrix laid out once for many of them
-    packs: Packs = field(default_factory=dict)  # what is laid out already
+    packed_weights: PackedWeights = field(default_factory=dict)  # what is laid out already
 
     @classmethod
-    def best(cls, dtype: torch.dtype, buffers: Buffers, packs: Packs) -> "ComputePlan":
+    def best(cls, dtype: torch.dtype, buffers: BufferPool, packed_weights: PackedWeights) -> "ComputePlan":
         """Compiled where that is to be had; tiled in float32 with AVX, where few rows are slow in the library."""
         compiled = is_wanted()
         avx = torch.backends.cpu.get_cpu_capability().startswith("AVX")
         packed = dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        return cls(dtype, buffers, compiled, compiled and avx and dtype == torch.float32, packed, packs)
+        return cls(dtype, buffers, compiled, compiled and avx and dtype == torch.float32, packed, packed_weights)
 
-    def packs_for(self, uses: int, rows: int) -> bool:
+    def uses_packed(self, uses: int, rows: int) -> bool:
         """Whether a matrix is laid out as oneDNN likes it, for so many products with so many rows."""
         return self.packed and uses >= PACKED_USES and rows <= PACKED_ROWS
 
@@ -126,15 +126,15 @@ class ComputePlan:
         return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-class Factor:
+class PreparedMatrix:
     """A matrix (K, N) that so many rows are multiplied with, `uses` times: in tiles, or as the library likes it."""
 
     def __init__(self, matrix: Tensor, plan: ComputePlan, uses: int, rows: int) -> None:
         inputs, columns = matrix.shape
         self._tiles = self._packed = None
-        if plan.packs_for(uses, rows):
-            packed = plan.packs.get(place(matrix))
-            self._packed = pack(matrix) if packed is None else packed
+        if plan.uses_packed(uses, rows):
+            packed = plan.packed_weights.get(weight_key(matrix))
+            self._packed = pack_weight(matrix) if packed is None else packed
         elif plan.tiled and uses >= TILED_USES and columns % COLUMNS == 0:
             self._tiles = np.empty((columns // COLUMNS, inputs, COLUMNS), np.float32)
             tile(matrix.numpy(), self._tiles)
@@ -156,12 +156,12 @@ class Factor:
             multiply(rows, self._tiles, out)
 
 
-class Layer(Function):
+class RecurrentLayer(Function):
     """One recurrent layer over a sequence."""
 
     @staticmethod
     def forward(
-        ctx: Any, cell: Cell, plan: ComputePlan, keep: bool, inputs: Tensor, *tensors: Tensor
+        ctx: Any, cell: CellSpec, plan: ComputePlan, keep: bool, inputs: Tensor, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         """Hidden states (T, B, H), and each state after the last step (B, H).
 
@@ -217,7 +217,7 @@ class Layer(Function):
 
 
 def _forward(
-    cell: Cell, plan: ComputePlan, weight: Tensor, keep: bool, tensors: tuple[Tensor, ...]
+    cell: CellSpec, plan: ComputePlan, weight: Tensor, keep: bool, tensors: tuple[Tensor, ...]
 ) -> Callable[[int, Tensor, Tensor], None]:
     """A function (first step, source, rows) that takes the steps for whose input part the rows stand.
 
@@ -235,7 +235,7 @@ def _forward(
         return lambda first, source, rows: cells.forward_steps(
             cell.kind, first, keep, matrix, view(source), view(rows), *fixed
         )
-    across = Factor(weight, plan, len(hs) - 1, len(past))
+    across = PreparedMatrix(weight, plan, len(hs) - 1, len(past))
     step, h, product = cell.steps(plan.compiled)[0], list(map(across.operand, hs.unbind(0))), across.operand(past)
 
     def one_by_one(first: int, source: Tensor, rows: Tensor) -> None:
@@ -248,7 +248,7 @@ def _forward(
 
 
 def _backward(
-    cell: Cell, plan: ComputePlan, weight: Tensor, rows: Tensor, tensors: tuple[Tensor, ...]
+    cell: CellSpec, plan: ComputePlan, weight: Tensor, rows: Tensor, tensors: tuple[Tensor, ...]
 ) -> Callable[[int, int], None]:
     """A function (first, last) that goes back over the steps from before `last` to `first`.
 
@@ -264,7 +264,7 @@ def _backward(
     if plan.in_one(len(dh)):
         matrix, picked = view(weight), view(rows)
         return lambda first, last: cells.backward_steps(cell.kind, first, last, matrix, picked, *fixed)
-    across = Factor(weight, plan, *rows.shape)
+    across = PreparedMatrix(weight, plan, *rows.shape)
     step, each = cell.steps(plan.compiled)[1], list(map(view, rows))
     products, dstate = list(map(across.operand, dpast.unbind(0))), across.operand(dh)
 
@@ -294,7 +294,7 @@ class _Down:
         self.dweight_hh: Tensor | None = None
         self._dweight: Tensor | None = None
         self.dinputs = None if ids else torch.empty_like(inputs, dtype=plan.dtype)
-        self._weight = None if ids else Factor(weight_ih, plan, steps, self.piece * batch)
+        self._weight = None if ids else PreparedMatrix(weight_ih, plan, steps, self.piece * batch)
 
     def add(self, first: int, last: int, hs: Tensor) -> None:
         """Take in the steps from `first` to before `last`, which stand at the beginning of `d`."""
@@ -334,7 +334,7 @@ class _Down:
         return self.into.t().contiguous() if self._dweight is None else self._dweight  # as Adam's fused step wants it
 
 
-def _biases(cell: Cell, bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tensor]:
+def _biases(cell: CellSpec, bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tensor]:
     """What is added to the input part, (G*H,), and what the GRU adds to the product that its reset gate multiplies."""
     hidden = len(bias_hh) // cell.gates
     bias, last = bias_ih + bias_hh, bias_hh[-hidden:].contiguous()
@@ -355,7 +355,7 @@ def _sources(inputs: Tensor, weight_ih: Tensor, plan: ComputePlan) -> Any:
             yield 0, weight_ih.t().contiguous(), inputs
         return
     piece = min(max(1, PIECE_ROWS // batch), steps)
-    across = Factor(weight_ih.t(), plan, steps, piece * batch)
+    across = PreparedMatrix(weight_ih.t(), plan, steps, piece * batch)
     source = torch.empty(piece * batch, weight_ih.shape[0], dtype=plan.dtype)
     rows = torch.arange(piece * batch).view(piece, batch)
     for first in range(0, steps, piece):
@@ -401,5 +401,5 @@ def _dropped(plan: ComputePlan, x: Tensor, share: float, seed: int, locked: bool
     out, flat = torch.empty_like(x), (-1, x.shape[-1])
     period = (x[0] if locked else x).view(flat).shape[0]
     views = plan.view(x.view(flat)), plan.view(out.view(flat))
-    cells.drop(*views, seed, int(share * 2**32), 1.0 / (1.0 - share), period)
+    cells.dropout(*views, seed, int(share * 2**32), 1.0 / (1.0 - share), period)
     return out

@@ -262,7 +262,7 @@ def backward_steps(
 
 
 @compiled
-def drop(values: Array, out: Array, seed: int, threshold: int, scale: float, period: int) -> None:
+def dropout(values: Array, out: Array, seed: int, threshold: int, scale: float, period: int) -> None:
     """Inverted dropout of (N, H): what falls is decided by a hash of seed and place, so backward needs no mask.
 
     Rows `period` apart lose the same.

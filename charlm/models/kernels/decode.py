@@ -251,7 +251,7 @@ class Stepper:
         step(self.weights, ids.astype(np.int64), state, vectors, gates, past, logits)
         return logits[: len(ids), : self.vocab_size], state[:, :, : len(ids)]
 
-    def write(
+    def decode(
         self, settings: Settings, ids: Array, given: Array, draws: Array, state: Array, recent: Array
     ) -> tuple[Array, Array]:
         """Read ids (B,), then T times read the next token, given or chosen.

@@ -26,7 +26,7 @@ def padded_rows(rows: int) -> int:
 
 
 def padded_columns(columns: int) -> int:
-    """ComputePlan many columns the tiles have in all."""
+    """How many columns the tiles have in all."""
     return -(-columns // COLUMNS) * COLUMNS
 
 

@@ -5,8 +5,19 @@ import torch
 from torch import nn
 
 from charlm.models.kernels import bptt
-from charlm.models.kernels.bptt import GRU, LSTM, RELU, RNN, Buffers, Cell, ComputePlan, Dropout, Layer, pack
-from charlm.models.kernels.bptt import place as place_of
+from charlm.models.kernels.bptt import (
+    GRU,
+    LSTM,
+    RELU,
+    RNN,
+    BufferPool,
+    CellSpec,
+    ComputePlan,
+    Dropout,
+    RecurrentLayer,
+    pack_weight,
+    weight_key,
+)
 from charlm.models.kernels.jit import is_wanted
 
 T, B, D, H = 5, 3, 4, 6  # steps, rows, inputs, units
@@ -17,7 +28,7 @@ def weights(cell: nn.RNNBase) -> tuple[torch.Tensor, ...]:
     return tuple(getattr(cell, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
 
 
-def kind_of(cell: nn.RNNBase) -> Cell:
+def kind_of(cell: nn.RNNBase) -> CellSpec:
     if isinstance(cell, nn.RNN):
         return RELU if cell.nonlinearity == "relu" else RNN
     return LSTM if isinstance(cell, nn.LSTM) else GRU
@@ -27,7 +38,7 @@ def ours(
     plan: ComputePlan, cell: nn.RNNBase, x: torch.Tensor, state: tuple[torch.Tensor, ...]
 ) -> tuple[torch.Tensor, ...]:
     """The cell's outputs and last states through our layer."""
-    return Layer.apply(kind_of(cell), plan, True, x, *weights(cell), *state)
+    return RecurrentLayer.apply(kind_of(cell), plan, True, x, *weights(cell), *state)
 
 
 def theirs(cell: nn.RNNBase, x: torch.Tensor, state: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -51,7 +62,7 @@ def plan(request: pytest.FixtureRequest) -> ComputePlan:
     """Double precision, by compiled steps and by torch's operations."""
     if request.param == "compiled" and not is_wanted():
         pytest.skip("nothing is compiled here")
-    return ComputePlan(torch.double, Buffers(), request.param == "compiled")
+    return ComputePlan(torch.double, BufferPool(), request.param == "compiled")
 
 
 def gradients(outputs: tuple[torch.Tensor, ...], leaves: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -101,7 +112,7 @@ def test_without_keeping_the_outputs_are_the_same(plan: ComputePlan, name: str) 
     x = torch.randn(T, B, D, dtype=torch.double)
     kept = ours(plan, cell, x, state)
     with torch.no_grad():
-        light = Layer.apply(kind_of(cell), plan, False, x, *weights(cell), *state)
+        light = RecurrentLayer.apply(kind_of(cell), plan, False, x, *weights(cell), *state)
     for one, two in zip(kept, light, strict=True):
         assert torch.equal(one, two)
 
@@ -116,7 +127,7 @@ def test_smaller_number_formats_come_close(name: str, compiled: bool, dtype: tor
     cell, state = CELLS[name](), states_of(name, torch.float32)
     x = torch.randn(T, B, D, requires_grad=True)
     leaves = [x, *state, *weights(cell)]
-    mine, other = ours(ComputePlan(dtype, Buffers(), compiled), cell, x, state), theirs(cell, x, state)
+    mine, other = ours(ComputePlan(dtype, BufferPool(), compiled), cell, x, state), theirs(cell, x, state)
     mine = (mine[0].float(), *mine[1:])
     for one, two in zip(mine + gradients(mine, leaves), other + gradients(other, leaves), strict=True):
         assert (one - two).abs().max() <= close * (1 + two.abs().max())
@@ -131,7 +142,7 @@ def test_tiled_products_come_as_close(name: str, rows: int) -> None:
     x = torch.randn(6, rows, 16, requires_grad=True)
     state = tuple(torch.randn(rows, 32) for _ in range(2 if name == "lstm" else 1))
     leaves = [x, *weights(cell)]
-    mine = ours(ComputePlan(torch.float32, Buffers(), True, tiled=True), cell, x, state)
+    mine = ours(ComputePlan(torch.float32, BufferPool(), True, tiled=True), cell, x, state)
     other = theirs(cell, x, state)
     for one, two in zip(mine + gradients(mine, leaves), other + gradients(other, leaves), strict=True):
         assert (one - two).abs().max() <= 1e-5 * (1 + two.abs().max())
@@ -147,9 +158,9 @@ def test_packed_products_come_as_close(name: str, shared: bool, rows: int) -> No
     x = torch.randn(bptt.PACKED_USES, rows, 16, requires_grad=True)
     state = tuple(torch.randn(rows, 48) for _ in range(2 if name == "lstm" else 1))
     leaves, weight = [x, *weights(cell)], cell.weight_hh_l0.detach()
-    packs = {place_of(matrix): pack(matrix) for matrix in (weight, weight.t())} if shared else {}
-    plan = ComputePlan(torch.bfloat16, Buffers(), is_wanted(), packed=True, packs=packs)
-    assert plan.packs_for(len(x), rows) and not plan.packs_for(len(x) - 1, rows)
+    packs = {weight_key(matrix): pack_weight(matrix) for matrix in (weight, weight.t())} if shared else {}
+    plan = ComputePlan(torch.bfloat16, BufferPool(), is_wanted(), packed=True, packed_weights=packs)
+    assert plan.uses_packed(len(x), rows) and not plan.uses_packed(len(x) - 1, rows)
     mine, other = ours(plan, cell, x, state), theirs(cell, x, state)
     mine = (mine[0].float(), *mine[1:])
     for one, two in zip(mine + gradients(mine, leaves), other + gradients(other, leaves), strict=True):
@@ -169,7 +180,7 @@ def test_few_rows_in_one_loop_come_as_close(
     numbers = nn.functional.one_hot(ids, D).float().requires_grad_()
     state = tuple(torch.randn(rows, H, requires_grad=True) for _ in range(2 if name == "lstm" else 1))
     leaves = [*([] if looked_up else [numbers]), *state, *weights(cell)]
-    plan = ComputePlan(torch.float32, Buffers(), True)
+    plan = ComputePlan(torch.float32, BufferPool(), True)
     assert plan.in_one(rows) is (rows <= bptt.FEW_ROWS)
     mine = ours(plan, cell, ids if looked_up else numbers, state)
     other = theirs(cell, numbers, state)
@@ -178,18 +189,18 @@ def test_few_rows_in_one_loop_come_as_close(
 
 
 @pytest.mark.parametrize("cell", [LSTM, GRU, RNN])
-def test_gradients_by_finite_differences(plan: ComputePlan, cell: Cell) -> None:
+def test_gradients_by_finite_differences(plan: ComputePlan, cell: CellSpec) -> None:
     torch.manual_seed(2)
     width, step = 3 * cell.gates, 1e-5
     shapes = [(3, 2, 4), (width, 4), (width, 3), (width,), (width,), *[(2, 3)] * cell.states]
     leaves = [(0.5 * torch.randn(*shape, dtype=torch.double)).requires_grad_() for shape in shapes]
-    mine = gradients(Layer.apply(cell, plan, True, *leaves), leaves)
+    mine = gradients(RecurrentLayer.apply(cell, plan, True, *leaves), leaves)
     for place, grad in enumerate(mine):
         direction = torch.randn_like(grad)
 
         def loss(sign: int, place: int = place, direction: torch.Tensor = direction) -> torch.Tensor:
             moved = [leaf + sign * step * direction if at == place else leaf for at, leaf in enumerate(leaves)]
-            outputs = Layer.apply(cell, plan, False, *moved)
+            outputs = RecurrentLayer.apply(cell, plan, False, *moved)
             return sum((o * torch.sin(torch.arange(o.numel(), dtype=o.dtype)).view_as(o)).sum() for o in outputs)
 
         with torch.no_grad():
@@ -224,7 +235,7 @@ def test_buffers_are_used_again(plan: ComputePlan) -> None:
 
 
 def dropped(x: torch.Tensor, share: float, seed: int, locked: bool = False) -> torch.Tensor:
-    return Dropout.apply(ComputePlan(x.dtype, Buffers(), True), x, share, seed, locked)
+    return Dropout.apply(ComputePlan(x.dtype, BufferPool(), True), x, share, seed, locked)
 
 
 @pytest.mark.skipif(not is_wanted(), reason="nothing is compiled here")

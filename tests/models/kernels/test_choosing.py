@@ -25,9 +25,9 @@ def chosen(
     work, order = np.empty((3, len(logits))), np.empty(len(logits), np.int64)
     temperature = 0.0 if config.greedy else config.temperature
     numbers = temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty
-    plan = sampling.Settings(*map(np.array, ([number] for number in (*numbers, -1 if banned is None else banned))))
+    how = sampling.Settings(*map(np.array, ([number] for number in (*numbers, -1 if banned is None else banned))))
     read = np.array([*recent, sampling.NOTHING], np.int64)
-    return int(sampling.choose(plan, 0, logits, read, draw, work, order))
+    return int(sampling.choose(how, 0, logits, read, draw, work, order))
 
 
 def check(logits: np.ndarray, config: SampleConfig, recent: Sequence[int] = (), banned: int | None = None) -> None:
@@ -53,16 +53,16 @@ def test_what_was_read_is_penalised_and_what_is_banned_never_drawn(logits: np.nd
     recent = data.draw(st.lists(st.integers(0, len(logits) - 1), max_size=REMEMBERED))
     banned = data.draw(st.none() | st.integers(0, len(logits) - 1))
     penalty, p = data.draw(st.floats(1, 5)), data.draw(st.floats(0.01, 1))
-    for plan in ({}, {"greedy": True}, {"top_k": 3}, {"top_p": p}, {"top_k": 5, "top_p": p, "min_p": p}):
-        config = SampleConfig(temperature=1.0, repetition_penalty=penalty, **plan)
+    for how in ({}, {"greedy": True}, {"top_k": 3}, {"top_p": p}, {"top_k": 5, "top_p": p, "min_p": p}):
+        config = SampleConfig(temperature=1.0, repetition_penalty=penalty, **how)
         check(logits, config, recent, banned)
         assert chosen(logits, 0.5, config, recent, banned) != banned
 
 
 @pytest.mark.parametrize("how", [{"top_k": 3}, {"top_p": 0.5}, {"top_k": 40, "top_p": 0.9}, {"min_p": 1.0}])
-def test_equals_are_cut_in_their_order(plan: dict[str, float]) -> None:
+def test_equals_are_cut_in_their_order(how: dict[str, float]) -> None:
     for logits in (np.zeros(50, np.float32), np.repeat([1, 2, 0], 30).astype(np.float32)):
-        check(logits, SampleConfig(temperature=1.0, **plan))  # type: ignore[arg-type]
+        check(logits, SampleConfig(temperature=1.0, **how))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [10, 34, 68, 90])
@@ -74,8 +74,8 @@ def test_a_share_that_is_reached_exactly_is_reached(size: int) -> None:
 
 def test_large_vocabularies_are_cut_as_well() -> None:
     logits = np.random.default_rng(1).standard_normal(3000).astype(np.float32)
-    for plan in ({"top_p": 0.3}, {"top_p": 0.99}, {"top_k": 200, "top_p": 0.8}):
-        check(logits, SampleConfig(temperature=2.0, **plan))
+    for how in ({"top_p": 0.3}, {"top_p": 0.99}, {"top_k": 200, "top_p": 0.8}):
+        check(logits, SampleConfig(temperature=2.0, **how))
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

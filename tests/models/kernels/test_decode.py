@@ -78,7 +78,7 @@ def test_what_is_given_is_read_and_what_is_chosen_is_read_too() -> None:
     stepper, greedy = Stepper(model), drawn(2, 0.0)
     ids, given = np.array([3, 4]), np.full((2, 8), CHOOSE)
     given[0, :3] = 5, 6, 7
-    written, state = stepper.write(greedy, ids, given, np.zeros((2, 8)), stepper.initial_state(2), unread(2))
+    written, state = stepper.decode(greedy, ids, given, np.zeros((2, 8)), stepper.initial_state(2), unread(2))
     assert written[0, :3].tolist() == [5, 6, 7]
     for row, start in enumerate(ids):
         read = torch.tensor([[start, *written[row, :-1]]])
@@ -100,7 +100,7 @@ def test_it_remembers_what_it_read_last_and_no_more() -> None:
     given[0, :2] = 7, 8
     recent = np.array([[NOTHING, NOTHING, 3, 4, 5]])
     read = np.array([6]), given, np.zeros((1, 40)), stepper.initial_state(1), recent
-    written, _ = stepper.write(drawn(1, 0.0, penalty=5.0), *read)
+    written, _ = stepper.decode(drawn(1, 0.0, penalty=5.0), *read)
     whole = [3, 4, 5, 6, *written[0]]
     assert whole[3:6] == [6, 7, 8] and recent.tolist() == [[NOTHING, NOTHING, 3, 4, 5]]
     assert all(whole[place] not in whole[max(0, place - memory) : place] for place in range(6, len(whole)))
@@ -117,9 +117,9 @@ def test_rows_beyond_numbers_stop_alone() -> None:
     stepper = Stepper(model)
     given = np.full((2, 5), CHOOSE)
     given[:, 0] = 3, 4
-    written, _ = stepper.write(plan, np.array([1, 1]), given, np.zeros((2, 5)), stepper.initial_state(2), unread(2))
+    written, _ = stepper.decode(plan, np.array([1, 1]), given, np.zeros((2, 5)), stepper.initial_state(2), unread(2))
     assert written[0].tolist() == [3] + [CHOOSE] * 4
-    alone, _ = stepper.write(plan, np.array([1]), given[1:], np.zeros((1, 5)), stepper.initial_state(1), unread(1))
+    alone, _ = stepper.decode(plan, np.array([1]), given[1:], np.zeros((1, 5)), stepper.initial_state(1), unread(1))
     assert CHOOSE not in written[1] and np.array_equal(written[1], alone[0])
 
 

@@ -50,7 +50,7 @@ def features(model: NeuralModel) -> torch.Tensor:
 @pytest.mark.parametrize("share", [0.2, 0.65])
 def test_a_share_is_silenced_and_the_rest_makes_up_for_it(share: float, locked: bool) -> None:
     x = torch.ones(40, 30, 50, requires_grad=True)
-    out = model_of().drop(x, share, locked)
+    out = model_of().dropout(x, share, locked)
     silent = out == 0
     assert abs(silent.float().mean() - share) < (0.05 if locked else 0.01)
     torch.testing.assert_close(out[~silent], torch.full_like(out[~silent], 1 / (1 - share)))
