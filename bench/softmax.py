@@ -72,9 +72,8 @@ def measured_ours(drawn: int = 0, **sizes: int) -> Callable[[], Round]:
     """As a training step computes it: rows shared out between threads, chunks, gradients added up."""
     import torch
 
-    from charlm.models.kernels.bptt import BufferPool, ComputePlan
     from charlm.models.kernels.cross_entropy import Sampler, output_loss
-    from charlm.models.kernels.plan import team
+    from charlm.models.kernels.plan import BufferPool, ComputePlan, team
     from charlm.training.device import all_threads, matrix_instructions
 
     x, output, targets = _given(**sizes)
@@ -105,8 +104,8 @@ def _in_both_formats(sizes: dict[str, int]) -> tuple[list[float], list[float]]:
     """The mean loss by bfloat16 products, and by float32's."""
     import torch
 
-    from charlm.models.kernels.bptt import BufferPool, ComputePlan
     from charlm.models.kernels.cross_entropy import output_loss
+    from charlm.models.kernels.plan import BufferPool, ComputePlan
 
     x, output, targets = _given(**sizes)
     with torch.no_grad():

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.errors import ConfigError
-from charlm.models.kernels.bptt import BufferPool, ComputePlan, Dropout, PackedWeights
 from charlm.models.kernels.cross_entropy import Sampler, are_many, output_loss
-from charlm.models.kernels.jit import is_wanted
+from charlm.models.kernels.plan import BufferPool, ComputePlan, PackedWeights, dropout
 from charlm.tokenizers import IdArray
 
 # How often what goes into a matrix and comes out of it is kept, before it is bent, after that, and its gradient.
@@ -204,27 +203,17 @@ class NeuralModel(LanguageModel):
             self.fc.bias.copy_(torch.from_numpy(shares).log())
 
     def dropout(self, x: Tensor, share: float | None = None, locked: bool = False) -> Tensor:
-        """Inverted dropout (Srivastava et al. 2014); nothing outside training.
-
-        The mask comes from the model's own generator on a CPU, from torch's global one on a GPU.
+        """Dropout of x (..., H) while training, with masks from the model's own generator; see `plan.dropout`.
 
         Args:
             x: (..., H).
-            share: of its numbers to silence; None: the config's `dropout`.
-            locked: one mask for all places of dimension 0, the steps of a sequence (Gal and Ghahramani 2016).
+            share: of its numbers to set to zero; None: the config's `dropout`.
+            locked: one mask for all places of dimension 0.
         """
         share = self.config.dropout if share is None else share
-        if not self.training or share == 0.0:
-            return x
-        if x.is_cuda:
-            return x * F.dropout(torch.ones_like(x[:1]), share) if locked else F.dropout(x, share)
-        if is_wanted():
-            seed = int(torch.randint(2**32, (), generator=self.generator))
-            return Dropout.apply(self.plan(), x, share, seed, locked)
-        mask = torch.empty_like(x[:1] if locked else x).bernoulli_(1.0 - share, generator=self.generator)
-        return x * mask.div_(1.0 - share)
+        return dropout(x, share, self.generator, locked) if self.training and share else x
 
-    drop = dropout  # by this name in the first recipes for new architectures, too
+    drop = dropout  # the name in the first recipes for new architectures
 
     def plan(self) -> ComputePlan:
         """How to compute on a CPU: in `precision` while training, in `eval_precision` else."""

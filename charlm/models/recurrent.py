@@ -11,6 +11,7 @@ from charlm.config import ModelConfig
 from charlm.models.base import NeuralModel, State
 from charlm.models.kernels.bptt import GRU, LSTM, RELU, RNN, CellSpec, RecurrentLayer
 from charlm.models.kernels.cross_entropy import activations, are_many
+from charlm.models.kernels.jit import is_wanted
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 # Tensors of H a token and layer beside the gates: states and cells that are kept, dropout, gradients.
@@ -25,7 +26,7 @@ class RecurrentModel(NeuralModel):
 
     COMPILED = "steps"
     ON_GPU = "cuDNN's layers"
-    HANDLES_PRECISION = True
+    HANDLES_PRECISION = is_wanted()  # torch's layers run under autocast
     MODULE: Callable[..., nn.RNNBase]
     CELL: CellSpec
     NUM_STATES = 1
@@ -105,12 +106,13 @@ class RecurrentModel(NeuralModel):
         """What the first layer reads, (T, B) or (T, B, E), and what its lookup is yet to be multiplied with, (1, V)."""
         share, vocab_size = self.config.embed_dropout, self.config.vocab_size
         seen = self.dropout(self.fc.weight.new_ones(vocab_size, 1), share) if share and self.training else None
-        if self.embed is None and not ids.is_cuda:
+        if self.embed is None and self._is_compiled(ids):
             return ids.contiguous(), None if seen is None else seen.t()
-        # On a GPU, an id without an embedding looks up its row of the unit matrix. Of many tokens a batch has few: the
-        # others' vectors then have no gradient, instead of one of zeros.
-        table = self.embed.weight if self.embed is not None else torch.eye(vocab_size, device=ids.device)
-        x = F.embedding(ids, table, sparse=are_many(vocab_size))
+        if self.embed is None:  # torch's layers read one-hot vectors
+            one_hot = self.fc.weight.new_zeros(*ids.shape, vocab_size)
+            x = one_hot.scatter_(2, ids[..., None], 1.0)
+        else:  # of many tokens a batch has few: the others' vectors then have no gradient, instead of one of zeros
+            x = F.embedding(ids, self.embed.weight, sparse=are_many(vocab_size))
         return self._sequence_dropout(x if seen is None else x * seen[ids], self.config.input_dropout), None
 
     def _weights(self, layer: int, seen: Tensor | None) -> list[Tensor]:
@@ -121,11 +123,15 @@ class RecurrentModel(NeuralModel):
 
     def _layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
         """A layer over (T, B, ..), the states before it (B, H) each."""
-        if not x.is_cuda:
+        if self._is_compiled(x):
             return RecurrentLayer.apply(self._cell(), self.plan(), torch.is_grad_enabled(), x, *weights, *before)
-        return self._torchs_layer(x, weights, before)
+        return self._torch_layer(x, weights, before)
 
-    def _torchs_layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
+    def _is_compiled(self, x: Tensor) -> bool:
+        """Whether our own layers compute, instead of torch's."""
+        return not x.is_cuda and self.plan().compiled
+
+    def _torch_layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
         """The same by torch's own function: cuDNN on a GPU."""
         states = [part[None] for part in before]
         function = getattr(torch, self.rnn.mode.lower())

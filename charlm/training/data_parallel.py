@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from charlm.models import LanguageModel, State
-from charlm.models.kernels.bptt import BufferPool, pack_weight, weight_key
+from charlm.models.kernels.plan import BufferPool, pack_weight, weight_key
 
 
 class Shards:

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from charlm.models.kernels.bptt import ComputePlan
 from charlm.models.kernels.jit import compiled, exp, get, put
+from charlm.models.kernels.plan import ComputePlan, as_array
 
 Array = np.ndarray[Any, Any]
 LANES = 128  # maxima and sums kept side by side: a single one would wait for itself
@@ -103,7 +103,7 @@ class CrossEntropy(Function):
 
         Args:
             ctx: autograd's.
-            how: number format of the products; sums, exponentials and logarithms are in full.
+            plan: number format of the products; sums, exponentials and logarithms are in full.
             keep: for a backward pass; without, no gradient is computed.
             features: (N, D).
             weight: (V, D).
@@ -160,7 +160,7 @@ def _losses(plan: ComputePlan, logits: Tensor, bias: Tensor, targets: Tensor, in
     """The summed loss of logits (n, V) without bias; they become their own gradients if that is wanted."""
     if plan.compiled and bias.dtype == torch.float32 and not logits.is_cuda:
         exps = np.empty(len(bias), np.float32)
-        return losses(plan.view(logits), bias.detach().numpy(), targets.numpy(), exps, into_gradients)
+        return losses(as_array(logits), bias.detach().numpy(), targets.numpy(), exps, into_gradients)
     total = torch.zeros((), dtype=torch.float64, device=logits.device)
     rows = max(1, BLOCK // len(bias))
     for first in range(0, len(logits), rows):
@@ -244,7 +244,7 @@ def output_loss(
     """The summed cross-entropy of a linear output in nats, among all tokens or the drawn ones; a scalar.
 
     Args:
-        how: number format of the products, and buffers.
+        plan: number format of the products, and buffers.
         features: (N, D).
         output: from features to logits.
         targets: (N,); those of -1 do not count.

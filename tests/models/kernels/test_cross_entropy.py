@@ -13,9 +13,9 @@ from torch import nn
 from charlm.config import ModelConfig
 from charlm.models import LanguageModel, NeuralModel, build_model
 from charlm.models.kernels import cross_entropy
-from charlm.models.kernels.bptt import BufferPool, ComputePlan
 from charlm.models.kernels.cross_entropy import MANY_TOKENS, CrossEntropy, Sampler, output_loss
 from charlm.models.kernels.jit import is_wanted
+from charlm.models.kernels.plan import BufferPool, ComputePlan
 from charlm.training.data_parallel import Shards
 
 N, D, V = 13, 6, 300  # more than the lanes of a compiled loop, and no multiple
