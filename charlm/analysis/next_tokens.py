@@ -10,7 +10,7 @@ import torch
 from charlm.config import SampleConfig
 from charlm.errors import ConfigError, JobError
 from charlm.generation.beam import top_tokens
-from charlm.generation.sampling import BEYOND_NUMBERS, REMEMBERED, Logits, penalized_logits, probabilities
+from charlm.generation.sampling import NOT_FINITE, REMEMBERED, Logits, penalized_logits, probabilities
 from charlm.generation.streams import Ids, banned_id, text_ids
 from charlm.models import LanguageModel
 from charlm.tokenizers import Tokenizer
@@ -146,7 +146,7 @@ def _logits(model: LanguageModel, ids: Ids) -> Iterator[Logits]:
         logits, state = model(block, state)
         rows = logits[0].double().cpu().numpy()
         if not np.isfinite(rows).all():
-            raise JobError(BEYOND_NUMBERS)
+            raise JobError(NOT_FINITE)
         yield from rows
 
 

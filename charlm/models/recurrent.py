@@ -14,15 +14,22 @@ from charlm.models.kernels.cross_entropy import activations, are_many
 from charlm.models.kernels.jit import is_wanted
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-# Tensors of H a token and layer beside the gates: states and cells that are kept, dropout, gradients.
-KEPT = 5
-
-# Standard deviation of the first weights that an id looks up.
+# Tensors of H a token and layer that training keeps beside the gates: states, cells, dropout, gradients.
+TENSORS = 5
+# Standard deviation of the initial input weights that an id looks up.
 LOOKED_UP = 1.5
 
 
 class RecurrentModel(NeuralModel):
-    """What the three share. Parameters have torch's names: `embed.weight`, `rnn.weight_ih_l0`, `fc.weight`"""
+    """What the three share. Parameters have torch's names: `embed.weight`, `rnn.weight_ih_l0`, `fc.weight`.
+
+    Attributes:
+        MODULE: torch's module of the layers, which holds the weights and computes on a GPU and without numba.
+        CELL: what our own layers compute.
+        NUM_STATES: tensors of a state.
+        ABOVE, OUTPUT: factors of the initial weights of the layers above the first, and of the output, to torch's.
+        RECURRENT: length of the rows of the recurrent ones, which are orthogonal to each other.
+    """
 
     COMPILED = "steps"
     ON_GPU = "cuDNN's layers"
@@ -30,8 +37,6 @@ class RecurrentModel(NeuralModel):
     MODULE: Callable[..., nn.RNNBase]
     CELL: CellSpec
     NUM_STATES = 1
-    # Of the first weights: how much wider than torch's those of the layers above and of the output are, and how long
-    # the rows of the recurrent ones, which are orthogonal to each other.
     ABOVE, OUTPUT, RECURRENT = 3.0, 3.0, 1.0
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
@@ -58,7 +63,7 @@ class RecurrentModel(NeuralModel):
 
     @classmethod
     def step_macs(cls, config: ModelConfig) -> int:
-        """Those of a layer with its own past: the next step waits for them. Where tokens are many, their logits'."""
+        """Those of a layer with its own state, for which the next step waits; or of a large vocabulary's logits."""
         logits = config.hidden_size * config.vocab_size if are_many(config.vocab_size) else 0
         return max(cls.CELL.gates * config.hidden_size**2, logits)
 
@@ -68,7 +73,7 @@ class RecurrentModel(NeuralModel):
 
     @classmethod
     def activations(cls, config: ModelConfig) -> int:
-        layers = config.num_layers * config.hidden_size * (cls.CELL.gates + KEPT)
+        layers = config.num_layers * config.hidden_size * (cls.CELL.gates + TENSORS)
         return layers + 3 * config.embed_dim + activations(config.vocab_size, config.hidden_size)
 
     def shared_matrices(self, uses: int, rows: int) -> list[Tensor]:
@@ -92,7 +97,7 @@ class RecurrentModel(NeuralModel):
         return self.dropout(x, share, self.config.locked_dropout)
 
     def _layers(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """The layers one by one; ids (T, B)."""
+        """The layers one after the other; ids (T, B)."""
         ends = []
         x, seen = self._inputs(ids)
         for layer in range(self.config.num_layers):
@@ -103,7 +108,7 @@ class RecurrentModel(NeuralModel):
         return x, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
     def _inputs(self, ids: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the first layer reads, (T, B) or (T, B, E), and what its lookup is yet to be multiplied with, (1, V)."""
+        """The input of the first layer, (T, B) or (T, B, E), and a factor of the weights that ids look up, (1, V)."""
         share, vocab_size = self.config.embed_dropout, self.config.vocab_size
         seen = self.dropout(self.fc.weight.new_ones(vocab_size, 1), share) if share and self.training else None
         if self.embed is None and self._is_compiled(ids):
@@ -116,15 +121,16 @@ class RecurrentModel(NeuralModel):
         return self._sequence_dropout(x if seen is None else x * seen[ids], self.config.input_dropout), None
 
     def _weights(self, layer: int, seen: Tensor | None) -> list[Tensor]:
-        """A layer's weights for one batch: without the recurrent ones that DropConnect (Wan et al. 2013) leaves out."""
+        """A layer's weights for one batch, some recurrent ones dropped (DropConnect, Wan et al. 2013)."""
         weight_ih, weight_hh, *biases = (getattr(self.rnn, f"{name}_l{layer}") for name in PARAMETERS)
         weight_ih = weight_ih * seen if layer == 0 and seen is not None else weight_ih
         return [weight_ih, self.dropout(weight_hh, self.config.weight_dropout), *biases]
 
     def _layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
-        """A layer over (T, B, ..), the states before it (B, H) each."""
+        """Hidden states (T, B, H) of a layer over (T, B, ..), and its last states; those before it are (B, H) each."""
         if self._is_compiled(x):
-            return RecurrentLayer.apply(self._cell(), self.plan(), torch.is_grad_enabled(), x, *weights, *before)
+            layer: Callable[..., tuple[Tensor, ...]] = RecurrentLayer.apply
+            return layer(self._cell(), self.plan(), torch.is_grad_enabled(), x, *weights, *before)
         return self._torch_layer(x, weights, before)
 
     def _is_compiled(self, x: Tensor) -> bool:
@@ -132,7 +138,7 @@ class RecurrentModel(NeuralModel):
         return not x.is_cuda and self.plan().compiled
 
     def _torch_layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
-        """The same by torch's own function: cuDNN on a GPU."""
+        """The same by torch's own function, cuDNN on a GPU."""
         states = [part[None] for part in before]
         function = getattr(torch, self.rnn.mode.lower())
         out, *end = function(
@@ -141,18 +147,18 @@ class RecurrentModel(NeuralModel):
         return out, *(part[0].to(before[0].dtype) for part in end)
 
     def _cell(self) -> CellSpec:
-        """Which steps recurrence.py takes."""
+        """The cell of kernels/bptt.py."""
         return self.CELL
 
     def _cudnn(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """All layers in one call of torch's module, cuDNN on a GPU; its dropout draws from torch's global generator."""
+        """All layers in one call of torch's module; its dropout draws from torch's global generator."""
         self.rnn.dropout = self.config.dropout if self.training and self.config.num_layers > 1 else 0.0
         x, end = self.rnn(self._inputs(ids)[0], state if self.NUM_STATES > 1 else state[0])
         return x, tuple(part.to(state[0].dtype) for part in (end if self.NUM_STATES > 1 else (end,)))
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """First weights from the model's own generator, as `config.init` says."""
+        """Initialise from the model's own generator, as `config.init` says."""
         hidden, tuned = self.config.hidden_size, self.config.init == "tuned"
         if self.config.init == "xavier":
             self._balance()
@@ -170,7 +176,7 @@ class RecurrentModel(NeuralModel):
             self.fc.bias.zero_()
 
     def _balance(self) -> None:
-        """As tutorials do: small vectors, weights that keep variances (Glorot and Bengio 2010), orthogonal memory."""
+        """As in tutorials: small vectors, Xavier weights (Glorot and Bengio 2010), orthogonal recurrent ones."""
         for name, parameter in self.named_parameters():
             if "bias" in name:
                 parameter.zero_()
@@ -181,10 +187,10 @@ class RecurrentModel(NeuralModel):
                 draw(parameter, generator=self.generator)
 
     def _tune(self, hidden: int) -> None:
-        """Orthogonal recurrent weights (Saxe et al. 2014), wide weights between layers, zero biases.
+        """Orthogonal recurrent weights (Saxe et al. 2014), larger weights between layers, zero biases.
 
-        States are small at first: with torch's input weights it takes hundreds of steps until a layer above sees
-        anything in them. How wide pays was measured; see bench/RECIPES.md.
+        States are small at first: with torch's input weights the layers above learn nothing for hundreds of steps. The
+        factors were measured; see bench/RECIPES.md.
         """
         for name, parameter in self.rnn.named_parameters():
             if "bias" in name:
@@ -203,13 +209,13 @@ class RecurrentModel(NeuralModel):
 
 
 class LSTMModel(RecurrentModel):
-    """Long short-term memory: a cell guarded by input, forget and output gates."""
+    """Long short-term memory: a cell with input, forget and output gates."""
 
     MODULE, CELL, NUM_STATES = nn.LSTM, LSTM, 2
     OUTPUT = 6.0
 
     def _tune(self, hidden: int) -> None:
-        """As the others, and the forget gate open at first (Jozefowicz et al. 2015)."""
+        """As the others, with the forget gate open at first (Jozefowicz et al. 2015)."""
         super()._tune(hidden)
         for layer in range(self.config.num_layers):
             getattr(self.rnn, f"bias_ih_l{layer}")[hidden : 2 * hidden] = 1.0
@@ -223,7 +229,7 @@ class GRUModel(RecurrentModel):
 
 
 class RNNModel(RecurrentModel):
-    """The plain recurrence: the new state is one squashed sum of input and old state."""
+    """The plain recurrence: the new state is tanh or relu of a sum of input and old state."""
 
     MODULE, CELL = nn.RNN, RNN
     OUTPUT, RECURRENT = 1.0, 0.9
@@ -236,5 +242,5 @@ class RNNModel(RecurrentModel):
 
 
 def gate_count(arch: str) -> int:
-    """How many times hidden_size the products of a recurrent layer give."""
+    """The number of gates of a recurrent architecture: rows of its weights, as a multiple of hidden_size."""
     return {"lstm": LSTM, "gru": GRU, "rnn": RNN}[arch].gates

@@ -12,9 +12,8 @@ from charlm.config import ModelConfig, SampleConfig
 from charlm.errors import JobError
 from charlm.generation import Stream, decoder_for, generate, generate_many
 from charlm.generation.beam import top_tokens
-from charlm.generation.generate import ModelDecoder
+from charlm.generation.generate import TorchDecoder
 from charlm.generation.sampling import penalized_logits
-from charlm.generation.streams import TorchDecoder
 from charlm.models import LanguageModel, build_model
 from charlm.models.ngram import NGramModel
 from charlm.runs.store import RunStore
@@ -76,7 +75,7 @@ def pieces_of(writer: Any, stream: Stream, steps: int) -> list[str]:
 def test_portions_and_reader_do_not_matter() -> None:
     model, tokenizer = built("abcdefgh \n")
     texts = set()
-    for writer in (decoder_for(model), ModelDecoder(TorchDecoder(model))):
+    for writer in (decoder_for(model), TorchDecoder(model)):
         for steps in (1, 7, 64):
             stream = Stream.start(tokenizer, "fed gab " * 9, SampleConfig(length=100, beams=4))
             texts.add("".join(pieces_of(writer, stream, steps)))

@@ -13,8 +13,9 @@ from charlm.architectures import ARCHS
 from charlm.config import ModelConfig, SampleConfig
 from charlm.errors import JobError
 from charlm.generation import Stream, choose, decoder_for, generate, generate_many, interleave, probabilities
+from charlm.generation.generate import TorchDecoder
 from charlm.generation.sampling import REMEMBERED
-from charlm.generation.streams import StopFilter, TorchDecoder
+from charlm.generation.streams import StopFilter
 from charlm.models import LanguageModel, build_model
 from charlm.tokenizers import CharTokenizer
 

@@ -1,4 +1,4 @@
-"""Single steps of the recurrent cells, forward and back, compiled: all that is not a matrix product, in one pass.
+"""Single steps of the recurrent cells, forward and backward, compiled: all that is not a matrix product, in one pass.
 
 Arrays of 16 bits hold bfloat16 and are computed with in float32. Every loop runs over
 one row, which stays in the first-level cache, and touches few arrays: the compiler gives up vectorising where it cannot
@@ -123,7 +123,7 @@ def gru_backward(
     t: int, k: int, grad: Array, dh: Array, carry: Array, gates: Array, hs: Array, extra: Array,
     d: Array, dpast: Array, into: Array, rows: Array,
 ) -> None:  # fmt: skip
-    """`carry` is what the update gate lets through."""
+    """`carry` is the gradient through the update gate."""
     batch, hidden = extra.shape[1:]
     for b in range(batch):
         a, e, q = gates[t, b], d[k, b], dpast[k, b]
@@ -222,8 +222,7 @@ def forward_steps(
     kind: int, first: int, keep: bool, weight: Array, source: Array, rows: Array, bias: Array, bias_past: Array,
     past: Array, gates: Array, hs: Array, extra: Array,
 ) -> None:  # fmt: skip
-    """The steps from `first` on, one for each of rows (S, B), with their products: of few rows a call costs as much as
-    what it does."""
+    """The steps from `first` on, one for each of rows (S, B), with their products: with few rows, calls cost most."""
     for k in range(rows.shape[0]):
         t = first + k
         slot = t if keep else 0

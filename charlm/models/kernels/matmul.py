@@ -1,7 +1,7 @@
-"""A product of some rows with a matrix, compiled: each row's sums are the same bit for bit, whatever its company.
+"""A product of some rows with a matrix, compiled: each row's sums are the same bit for bit, whatever the other rows.
 
-The weights lie in tiles of 16 columns, read from start to end. A few rows take little longer than that reading takes;
-of many rows six share each reading, their sums kept in registers. All sums add up in the order of the inputs.
+The weights lie in tiles of 16 columns, read from start to end. A few rows take little longer than reading them; of many
+rows six share each read, their sums in registers. All sums add up in the order of the inputs.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ TILED_USES = 4  # products with one matrix from which laying it out in tiles pay
 
 
 def padded_rows(rows: int) -> int:
-    """How many rows an array must have room for; what is computed in the surplus means nothing."""
+    """The number of rows that arrays must have; results in the surplus ones are meaningless."""
     whole, rest = rows // ROWS * ROWS, rows % ROWS
     if rows == 1 or not rest:
         return rows
@@ -30,7 +30,7 @@ def padded_rows(rows: int) -> int:
 
 
 def padded_columns(columns: int) -> int:
-    """How many columns the tiles have in all."""
+    """The number of columns of all tiles."""
     return -(-columns // COLUMNS) * COLUMNS
 
 

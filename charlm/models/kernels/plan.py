@@ -69,7 +69,8 @@ def pack_weight(matrix: Tensor) -> Tensor:
 
     oneDNN otherwise packs it for every product, which for few rows takes longer than the product.
     """
-    return torch.ops.mkldnn._reorder_linear_weight(matrix.t().bfloat16().contiguous(), LOOP_ROWS)
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(matrix.t().bfloat16().contiguous(), LOOP_ROWS)
+    return packed
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def dropout(x: Tensor, share: float, generator: torch.Generator, locked: bool = 
     if x.is_cuda:
         return x * F.dropout(torch.ones_like(x[:1]), share) if locked else F.dropout(x, share)
     if is_wanted():
-        return Dropout.apply(x, share, int(torch.randint(2**32, (), generator=generator)), locked)
+        seed = int(torch.randint(2**32, (), generator=generator))
+        hashed: Callable[..., Tensor] = Dropout.apply
+        return hashed(x, share, seed, locked)
     mask = torch.empty_like(x[:1] if locked else x).bernoulli_(1.0 - share, generator=generator)
     return x * mask.div_(1.0 - share)
 

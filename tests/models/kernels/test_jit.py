@@ -50,7 +50,7 @@ def test_changed_source_has_a_folder_of_its_own(repository: Path, tmp_path: Path
     before = folder_of(tmp_path, NUMBA_CACHE_DIR="")
     assert before.parent == tmp_path / "charlm" / "models" / "kernels" / "__pycache__"
     before.mkdir(parents=True, exist_ok=True)
-    with (tmp_path / "charlm" / "models" / "kernels" / "sampling.py").open("a") as source:
+    with (tmp_path / "charlm" / "generation" / "sampling.py").open("a") as source:
         source.write("# newer\n")
     after = folder_of(tmp_path, NUMBA_CACHE_DIR="")
     assert after.parent == before.parent and after != before and not before.exists()
