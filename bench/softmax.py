@@ -72,15 +72,14 @@ def measured_ours(drawn: int = 0, **sizes: int) -> Callable[[], Round]:
     """As a training step computes it: rows shared out between threads, chunks, gradients added up."""
     import torch
 
-    from charlm.models.kernels.bptt import Buffers, ComputePlan
     from charlm.models.kernels.cross_entropy import Sampler, output_loss
-    from charlm.models.kernels.plan import team
+    from charlm.models.kernels.plan import BufferPool, ComputePlan, team
     from charlm.training.device import all_threads, matrix_instructions
 
     x, output, targets = _given(**sizes)
     dtype, count = torch.bfloat16 if matrix_instructions() else torch.float32, all_threads()
     sampler = Sampler(torch.bincount(targets, minlength=sizes["vocab_size"]), drawn) if drawn else None
-    hows = [ComputePlan.best(dtype, Buffers(), {}) for _ in range(count)]
+    hows = [ComputePlan.best(dtype, BufferPool(), {}) for _ in range(count)]
     generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
 
     def part(plan: ComputePlan, generator: torch.Generator, features: torch.Tensor, wanted: torch.Tensor) -> Any:
@@ -105,13 +104,13 @@ def _in_both_formats(sizes: dict[str, int]) -> tuple[list[float], list[float]]:
     """The mean loss by bfloat16 products, and by float32's."""
     import torch
 
-    from charlm.models.kernels.bptt import Buffers, ComputePlan
     from charlm.models.kernels.cross_entropy import output_loss
+    from charlm.models.kernels.plan import BufferPool, ComputePlan
 
     x, output, targets = _given(**sizes)
     with torch.no_grad():
         half, full = (
-            output_loss(ComputePlan.best(dtype, Buffers(), {}), x, output, targets).item() / len(x)
+            output_loss(ComputePlan.best(dtype, BufferPool(), {}), x, output, targets).item() / len(x)
             for dtype in (torch.bfloat16, torch.float32)
         )
     return [half], [full]

@@ -9,8 +9,8 @@ import torch
 
 from charlm.config import SampleConfig
 from charlm.errors import ConfigError, JobError
-from charlm.generation.beam import likeliest
-from charlm.generation.sampling import BEYOND_NUMBERS, REMEMBERED, Logits, probabilities, weighed
+from charlm.generation.beam import top_tokens
+from charlm.generation.sampling import NOT_FINITE, REMEMBERED, Logits, penalized_logits, probabilities
 from charlm.generation.streams import Ids, banned_id, text_ids
 from charlm.models import LanguageModel
 from charlm.tokenizers import Tokenizer
@@ -107,7 +107,7 @@ def next_tokens(
     for place, logits in enumerate(_logits(model, whole[cut:]), cut + 1):
         if place >= len(before) + start:
             how = config, whole[max(0, place - REMEMBERED) : place].tolist(), banned
-            choice = weighed(logits, *how), probabilities(logits, *how)
+            choice = penalized_logits(logits, *how), probabilities(logits, *how)
             stands = int(whole[place]) if place < len(whole) else None
             places.append(_place(tokenizer.tokens, logits, choice, stands, count))
     return Outlook(start, list(map(tokenizer.speller(prompt).take, ids.tolist()))[start:], places)
@@ -146,7 +146,7 @@ def _logits(model: LanguageModel, ids: Ids) -> Iterator[Logits]:
         logits, state = model(block, state)
         rows = logits[0].double().cpu().numpy()
         if not np.isfinite(rows).all():
-            raise JobError(BEYOND_NUMBERS)
+            raise JobError(NOT_FINITE)
         yield from rows
 
 
@@ -170,7 +170,7 @@ def _place(
     def expected(token: int) -> Expected:
         return Expected(token, shown[token], float(chances[token]), float(raw[token]))
 
-    best = [expected(token) for _, token in likeliest(scores[None], count)]
+    best = [expected(token) for _, token in top_tokens(scores[None], count)]
     entropy = float(-(raw * logs).sum() / math.log(2))
     if stands is None:
         return Place(best, entropy)

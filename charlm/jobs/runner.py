@@ -80,7 +80,7 @@ class RunTrainer:
 
     def _start(self) -> tuple[LanguageModel, TrainState]:
         model = build_model(self.run.model_config, self.run.train_config.seed)
-        model.expect(self.dataset.counts(self.tokenizer.vocab_size))
+        model.init_output_bias(self.dataset.counts(self.tokenizer.vocab_size))
         model = model.to(self.device)
         return model, TrainState.start(model, self.run.train_config)
 

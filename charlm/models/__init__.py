@@ -13,14 +13,14 @@ sys.modules[f"{__name__}.language_model"] = base
 
 
 def model_class(arch: str) -> type[LanguageModel]:
-    """The class of an architecture; its file is read when it is first asked for."""
+    """The class of an architecture, imported when it is first needed."""
     module, _, name = ARCHITECTURES[arch].source.partition(":")
     found: type[LanguageModel] = getattr(import_module(f"charlm.models.{module}"), name)
     return found
 
 
 def build_model(config: ModelConfig, seed: int = 0) -> LanguageModel:
-    """A fresh model with its first weights drawn from `seed`; `config.vocab_size` must be set."""
+    """A new model with weights initialised from `seed`; `config.vocab_size` must be set."""
     return model_class(config.arch)(config, seed)
 
 

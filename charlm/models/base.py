@@ -1,4 +1,4 @@
-"""What every architecture offers, so that training, sampling and comparing need not know which one it is."""
+"""The interface of every architecture, so that training, sampling and comparing need not know which one it is."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,15 +12,14 @@ from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.errors import ConfigError
-from charlm.models.kernels.bptt import Buffers, ComputePlan, Dropout, Packs
 from charlm.models.kernels.cross_entropy import Sampler, are_many, output_loss
-from charlm.models.kernels.jit import is_wanted
+from charlm.models.kernels.plan import BufferPool, ComputePlan, PackedWeights, dropout
 from charlm.tokenizers import IdArray
 
-# How often what goes into a matrix and comes out of it is kept, before it is bent, after that, and its gradient.
-KEPT = 4
+# Copies of the inputs and outputs of a matrix: before a nonlinearity, after it, and their gradients.
+COPIES = 4
 
-# What a model remembers between calls, as tensors whose dimension 1 is the batch: (L, B, H) each.
+# What a model carries from call to call, as tensors whose dimension 1 is the batch: (L, B, H) each.
 State = tuple[Tensor, ...]
 
 
@@ -32,17 +31,18 @@ class LanguageModel(nn.Module, ABC):
         seed: for the first weights and for dropout, which have a generator of their own.
 
     Attributes:
-        precision: number format of the products while training, and of the output's where tokens are many; None: as
-            the weights are.
-        scores_in: that of an evaluation where tokens are many; None: as the weights are.
-        COMPILED: what of it is compiled on a CPU, in a few words; empty: nothing.
-        ON_GPU: what it is computed by on a GPU, likewise.
-        MINDS_PRECISION: on a CPU its products are in `precision` by its own doing; others are cast by torch's autocast.
+        precision: number format of the products in training; None: that of the weights.
+        eval_precision: that of the output layer in an evaluation with a large vocabulary; None: that of the weights.
+        buffer_pool: tensors to use again from step to step.
+        packed_weights: of one training step, shared by all threads.
+        COMPILED: its compiled part on a CPU, in a few words; empty: none.
+        ON_GPU: what computes it on a GPU, likewise.
+        HANDLES_PRECISION: on a CPU it casts its products to `precision` itself; others run under torch's autocast.
     """
 
     COMPILED = ""
     ON_GPU = "torch's operations"
-    MINDS_PRECISION = False
+    HANDLES_PRECISION = False
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
@@ -50,26 +50,26 @@ class LanguageModel(nn.Module, ABC):
             raise ConfigError(f"vocab_size {config.vocab_size} is too small: a model needs at least 2 distinct tokens")
         self.config = config
         self.generator = torch.Generator().manual_seed(seed)
-        self.workspace = Buffers()
-        self.packs: Packs = {}  # of the present weights; a training step's
+        self.buffer_pool = BufferPool()
+        self.packed_weights: PackedWeights = {}
         self.precision: torch.dtype | None = None
-        self.scores_in: torch.dtype | None = None
+        self.eval_precision: torch.dtype | None = None
 
     @abstractmethod
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Ids (B, T) and the state after what came before -> logits (B, T, V) and the state after them."""
+        """Ids (B, T) and the state before them -> logits (B, T, V) and the state after them."""
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
         """The state before the first token, all zero."""
 
     def loss(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """What predicting costs.
+        """The summed cross-entropy of the next tokens.
 
         Args:
             ids: (B, T).
-            targets: (B, T), the tokens that come next; those of -1 do not count.
-            state: after what came before.
+            targets: (B, T), the next tokens; those of -1 do not count.
+            state: before `ids`; None: the initial one.
 
         Returns:
             The sum over the targets in nats, a scalar of float32, and the state after `ids`.
@@ -78,73 +78,69 @@ class LanguageModel(nn.Module, ABC):
         flat = logits.flatten(0, 1).float()
         return F.cross_entropy(flat, targets.reshape(-1), ignore_index=-1, reduction="sum"), state
 
-    def expect(self, counts: IdArray) -> None:
-        """Learn how frequent each token is before a training begins, if it has a use for that."""
+    def init_output_bias(self, counts: IdArray) -> None:
+        """Start with the frequency of each token, (V,) in the training text; by default nothing."""
         return
 
-    def shared_factors(self, uses: int, rows: int) -> list[Tensor]:
-        """Matrices that every shard multiplies `uses` times so many rows with, to be laid out once for all shards."""
+    def shared_matrices(self, uses: int, rows: int) -> list[Tensor]:
+        """Matrices to pack once for all threads, if each multiplies `rows` rows with them `uses` times."""
         return []
 
     @classmethod
-    def outline(cls, config: ModelConfig) -> Self:
-        """A model without its numbers (torch's meta device): takes no memory, has all shapes."""
+    def on_meta_device(cls, config: ModelConfig) -> Self:
+        """A model on torch's meta device: it has all shapes and takes no memory."""
         with torch.device("meta"):
             return cls(config)
 
     @classmethod
     def macs_per_token(cls, config: ModelConfig) -> int:
-        """Multiplications a token takes in the forward pass.
-
-        As far as shapes tell: it meets every number of a matrix once, those of an embedding not at all.
-        """
+        """Multiply-adds a token in the forward pass: by default one for each number of a matrix, none of embeddings."""
         return sum(matrix.numel() for matrix in matrices(cls, config))
 
     @classmethod
     def step_macs(cls, config: ModelConfig) -> int:
-        """Those of them that a row of a batch makes before it has to wait for others."""
+        """Multiply-adds of a row of a batch between two synchronisation points."""
         return cls.macs_per_token(config)
 
     @classmethod
     def sync_points(cls, config: ModelConfig, seq_len: int) -> int:
-        """How often a batch waits for a layer in the forward pass: once, or for every token where a layer needs it."""
+        """Synchronisation points of a forward pass: one a layer, or one a token where a layer needs the last one's."""
         return config.num_layers
 
     @classmethod
     def activations(cls, config: ModelConfig) -> int:
-        """Numbers a token that a training keeps for the way back, the logits among them.
+        """Numbers a token that training keeps for the backward pass.
 
-        As far as shapes tell: what goes into every matrix and comes out of it, some times over; of many tokens, no
-        logits.
+        By default COPIES of the inputs and outputs of every matrix; with a large vocabulary, no logits.
         """
         logits = config.vocab_size if are_many(config.vocab_size) else 0
-        return KEPT * (sum(sum(matrix.shape) for matrix in matrices(cls, config)) - logits)
+        return COPIES * (sum(sum(matrix.shape) for matrix in matrices(cls, config)) - logits)
 
     @property
     def num_parameters(self) -> int:
-        """ComputePlan many numbers are learned."""
+        """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @property
     def device(self) -> torch.device:
-        """Where its numbers are."""
+        """The device of its parameters."""
         return next(chain(self.parameters(), self.buffers())).device
 
     def prepare(self) -> None:
-        """Do now what the first call would have to do; nothing where there is nothing to do."""
+        """Do now what the first call would have to do; by default nothing."""
 
     def check(self) -> None:
-        """Look at numbers that came from a file: of the right type, and finite, but from anyone.
+        """Validate tensors loaded from an untrusted file, whose types and finiteness are checked already.
 
         Raises:
-            ValueError: they make no sense in this model.
+            ValueError: their values are impossible in this model.
         """
 
 
 @cache
 def matrices(kind: type[LanguageModel], config: ModelConfig) -> tuple[Tensor, ...]:
-    """The shapes (on torch's meta device) of all that a model of this class multiplies with."""
-    model = kind.outline(config)
+    """All matrices that a model of this class multiplies with, on torch's meta device."""
+    model = kind.on_meta_device(config)
     tables = [part.weight for part in model.modules() if isinstance(part, nn.Embedding)]
     used = [part.weight for part in model.modules() if isinstance(part, nn.Linear)]
     looked_up = {id(table) for table in tables} - {id(weight) for weight in used}  # tied weights are both
@@ -152,21 +148,26 @@ def matrices(kind: type[LanguageModel], config: ModelConfig) -> tuple[Tensor, ..
 
 
 class NeuralModel(LanguageModel):
-    """A model whose last layer is linear: `fc`, which a subclass makes, from features to logits."""
+    """A model whose last layer is linear.
+
+    Attributes:
+        fc: from features to logits; a subclass creates it.
+        sampler: draws the tokens of a training step's softmax; None: all.
+    """
 
     fc: nn.Linear
-    sampler: Sampler | None = None  # draws the tokens that a training step's softmax is among; None: all
+    sampler: Sampler | None = None
 
     @abstractmethod
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Ids (B, T) and the state after what came before -> what `fc` reads, (B, T, D), and the state after them."""
+        """Ids (B, T) and the state before them -> the input of `fc`, (B, T, D), and the state after them."""
 
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         features, state = self.features(ids, state)
         return F.linear(features, self.fc.weight.to(features.dtype), self.fc.bias.to(features.dtype)), state
 
     def loss(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """See `LanguageModel.loss`; where tokens are many, logits are never all in memory."""
+        """See `LanguageModel.loss`; with a large vocabulary, the logits are never all in memory."""
         if not are_many(self.config.vocab_size):
             return super().loss(ids, targets, state)
         features, state = self.features(ids, state)
@@ -176,9 +177,9 @@ class NeuralModel(LanguageModel):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """First weights as torch draws them, but from the model's own generator: those of linear layers, embeddings.
+        """Initialise linear layers and embeddings as torch does, but from the model's own generator.
 
-        The last thing that a subclass's __init__ does, unless it has a better idea.
+        A subclass calls it, or its own version, at the end of its __init__.
         """
         for part in self.modules():
             if isinstance(part, nn.Embedding) and not part.weight.is_meta:
@@ -189,42 +190,30 @@ class NeuralModel(LanguageModel):
                     parameter.uniform_(-bound, bound, generator=self.generator)
 
     def draw_weights(self) -> None:
-        """`init_weights`, by the name that it had in the first recipes for new architectures."""
+        """`init_weights`, by its name in the first recipes for new architectures."""
         self.init_weights()
 
     @torch.no_grad()
-    def expect(self, counts: IdArray) -> None:
-        """Begin with each token as likely as it is frequent (Karpathy 2019), by the output's bias, if init is tuned.
-
-        Args:
-            counts: of each token in the training text, (V,).
-        """
+    def init_output_bias(self, counts: IdArray) -> None:
+        """With init `tuned`, start with each token as likely as it is frequent, by the output bias (Karpathy 2019)."""
         if self.config.init == "tuned":
             shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
             self.fc.bias.copy_(torch.from_numpy(shares).log())
 
-    def drop(self, x: Tensor, share: float | None = None, locked: bool = False) -> Tensor:
-        """Inverted dropout (Srivastava et al. 2014); nothing outside training.
-
-        The mask comes from the model's own generator on a CPU, from torch's global one on a GPU.
+    def dropout(self, x: Tensor, share: float | None = None, locked: bool = False) -> Tensor:
+        """Dropout of x (..., H) while training, with masks from the model's own generator; see `plan.dropout`.
 
         Args:
             x: (..., H).
-            share: of its numbers to silence; None: the config's `dropout`.
-            locked: one mask for all places of dimension 0, the steps of a sequence (Gal and Ghahramani 2016).
+            share: of its numbers to set to zero; None: the config's `dropout`.
+            locked: one mask for all places of dimension 0.
         """
         share = self.config.dropout if share is None else share
-        if not self.training or share == 0.0:
-            return x
-        if x.is_cuda:
-            return x * F.dropout(torch.ones_like(x[:1]), share) if locked else F.dropout(x, share)
-        if is_wanted():
-            seed = int(torch.randint(2**32, (), generator=self.generator))
-            return Dropout.apply(self.plan(), x, share, seed, locked)
-        mask = torch.empty_like(x[:1] if locked else x).bernoulli_(1.0 - share, generator=self.generator)
-        return x * mask.div_(1.0 - share)
+        return dropout(x, share, self.generator, locked) if self.training and share else x
+
+    drop = dropout  # the name in the first recipes for new architectures
 
     def plan(self) -> ComputePlan:
-        """How to compute on a CPU: in `precision` while training, in `scores_in` else."""
-        wanted = self.precision if self.training else self.scores_in
-        return ComputePlan.best(wanted or next(self.parameters()).dtype, self.workspace, self.packs)
+        """How to compute on a CPU: in `precision` while training, otherwise in `eval_precision`."""
+        wanted = self.precision if self.training else self.eval_precision
+        return ComputePlan.best(wanted or next(self.parameters()).dtype, self.buffer_pool, self.packed_weights)

@@ -1,4 +1,4 @@
-"""What Transformer and minGRU share: an embedding, blocks that each add something to it, a norm, a linear output."""
+"""What Transformer and minGRU share: an embedding, residual blocks, a norm, a linear output."""
 
 import math
 from abc import abstractmethod
@@ -14,7 +14,7 @@ from charlm.models.kernels.cross_entropy import activations, are_many
 
 
 class MLP(nn.Module):
-    """The second half of a block: to a wider layer and back."""
+    """The second half of a block: to a layer `times` as wide, GELU, and back."""
 
     def __init__(self, size: int, times: int) -> None:
         super().__init__()
@@ -23,20 +23,21 @@ class MLP(nn.Module):
         self.down = nn.Linear(times * size, size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(self.norm(x))))
+        result: Tensor = self.down(F.gelu(self.up(self.norm(x))))
+        return result
 
 
 class ResidualModel(NeuralModel):
     """Blocks whose outputs are added to their inputs, each behind a norm of its own (pre-norm, Xiong et al. 2020).
 
-    Without `embed_dim` vectors are as long as a layer is wide; shorter or longer ones are first turned into such.
+    Without `embed_dim` vectors are as long as a layer is wide; others are first projected to that width.
 
     Attributes:
-        KEPT: tensors of H a token and layer that a training keeps, its gradients among them.
-        blocks: a list of what `block` makes.
+        TENSORS: tensors of H a token and layer that training keeps, gradients included.
+        blocks: the result of `block` for each layer.
     """
 
-    KEPT: int
+    TENSORS: int
     blocks: Any
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
@@ -49,40 +50,37 @@ class ResidualModel(NeuralModel):
         self.fc = nn.Linear(size, config.vocab_size)
         self.init_weights()
         if config.tie_weights:
-            self.embed.weight = self.fc.weight  # whose first numbers are small, as logits want them
+            self.embed.weight = self.fc.weight  # whose initial weights are small, as logits want them
 
     @classmethod
     def activations(cls, config: ModelConfig) -> int:
-        return config.num_layers * config.hidden_size * cls.KEPT + activations(config.vocab_size, config.hidden_size)
+        return config.num_layers * config.hidden_size * cls.TENSORS + activations(config.vocab_size, config.hidden_size)
 
     @abstractmethod
     def block(self) -> nn.Module:
-        """One block; what it adds at the end comes out of layers called `out` and `down`."""
+        """One block; the layers whose results it adds to its input are called `out` and `down`."""
 
-    def embedded(self, ids: Tensor) -> Tensor:
-        """Ids (B, T) -> what the first block reads, (B, T, H)."""
+    def embed_inputs(self, ids: Tensor) -> Tensor:
+        """Ids (B, T) -> the input of the first block, (B, T, H)."""
         x, share = self.embed(ids), self.config.embed_dropout
         if share and self.training:
-            x = x * self.drop(x.new_ones(self.config.vocab_size, 1), share)[ids]
-        x = self.dropped(x, self.config.input_dropout)
+            x = x * self.dropout(x.new_ones(self.config.vocab_size, 1), share)[ids]
+        x = self.sequence_dropout(x, self.config.input_dropout)
         return x if self.widen is None else self.widen(x)
 
-    def dropped(self, x: Tensor, share: float | None = None) -> Tensor:
-        """Dropout of x (B, T, ..), the same units all along a sequence if the config says so."""
+    def sequence_dropout(self, x: Tensor, share: float | None = None) -> Tensor:
+        """Dropout of x (B, T, ..), with one mask for a whole sequence if the config says so."""
         if not self.config.locked_dropout:
-            return self.drop(x, share)
-        return self.drop(x.transpose(0, 1), share, locked=True).transpose(0, 1)
+            return self.dropout(x, share)
+        return self.dropout(x.transpose(0, 1), share, locked=True).transpose(0, 1)
 
-    def ended(self, x: Tensor) -> Tensor:
-        """What the last block gives -> what `fc` reads, (B, T, H) each."""
-        return self.dropped(self.norm(x), self.config.dropout_before_output)
+    def output_features(self, x: Tensor) -> Tensor:
+        """The output of the last block -> the input of `fc`, (B, T, H) each."""
+        return self.sequence_dropout(self.norm(x), self.config.dropout_before_output)
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """First weights, as `config.init` says: torch's, or better ones.
-
-        The recurrent notebook has nothing to say about blocks; weights are torch's then.
-        """
+        """Initialise as `config.init` says; `notebook`, which knows no blocks, as torch."""
         super().init_weights()
         if not self.fc.weight.is_meta and self.config.init in ("tuned", "xavier"):
             for name, parameter in self.named_parameters():
@@ -92,17 +90,14 @@ class ResidualModel(NeuralModel):
                     (self._tune if self.config.init == "tuned" else self._balance)(name, parameter)
 
     def _tune(self, name: str, weight: Tensor) -> None:
-        """The variance of what is multiplied is kept; what a block adds is the less the more of them there are.
-
-        See Radford et al. 2019, section 2.3.
-        """
+        """Keep the variance of products; the more blocks, the less each adds (Radford et al. 2019, section 2.3)."""
         if name not in ("embed.weight", "fc.weight"):
             weight.normal_(0.0, 1.0 / math.sqrt(weight.shape[1]), generator=self.generator)
         if name.endswith((".out.weight", ".down.weight")):
             weight.div_(math.sqrt(2 * self.config.num_layers))
 
     def _balance(self, name: str, weight: Tensor) -> None:
-        """As tutorials do: small vectors, weights that keep variances both ways (Glorot and Bengio 2010)."""
+        """As in tutorials: small vectors, weights that keep variances in both passes (Glorot and Bengio 2010)."""
         if name == "embed.weight":
             weight.uniform_(-0.1, 0.1, generator=self.generator)
         else:

@@ -101,7 +101,7 @@ def _numbered(places: Array, keys: Array) -> tuple[Array, Array]:
 
 
 def _continuations(numbers: Array, places: Array, size: int) -> Array:
-    """How many different tokens stand before each (k - 1)-gram.
+    """The number of different tokens before each (k - 1)-gram.
 
     Args:
         numbers: of the (k - 1)-gram at each place.
@@ -114,7 +114,7 @@ def _continuations(numbers: Array, places: Array, size: int) -> Array:
 
 
 def discounts(counts: Array) -> Array:
-    """What is taken off the counts 0, 1, 2 and more, (4,): Chen and Goodman's estimates from counts of counts."""
+    """The discounts of the counts 0, 1, 2 and more, (4,): Chen and Goodman's estimates from counts of counts."""
     found = [int(np.count_nonzero(counts == count)) for count in range(1, 5)]
     off = [0.0, *USUAL_DISCOUNTS]
     ones, twos = found[:2]
@@ -149,8 +149,8 @@ def level_of(found: Grams, counts: Array, vocab_size: int) -> Level:
 class KneserNey:
     """A model counted on a text.
 
-    What it knows of the tokens before is the numbers of the last 0 to order - 1 of them as k-grams: `ends`, int64
-    (order, ..); UNSEEN where that many tokens do not occur in a row, or were not read.
+    Its context is `ends`, int64 (order, ..): the numbers of the last 0 to order - 1 tokens as k-grams; UNSEEN where
+    that many tokens do not occur in a row, or were not read.
 
     Args:
         ids: (N,), the text; each below `vocab_size`.
@@ -167,7 +167,7 @@ class KneserNey:
 
     @property
     def num_grams(self) -> int:
-        """How many different k-grams of all lengths it has met."""
+        """The number of different k-grams of all lengths."""
         return sum(len(level.keys) - 1 for level in self.levels)
 
     def initial(self, rows: int) -> Array:
@@ -193,7 +193,7 @@ class KneserNey:
         return after
 
     def probabilities(self, ends: Array, tokens: Array) -> Array:
-        """How likely tokens (..) are after ends (order, ..): float64 (..), above 0."""
+        """The probabilities of tokens (..) after ends (order, ..): float64 (..), above 0."""
         p = np.full(tokens.shape, 1.0 / self.vocab_size)
         for level, contexts in zip(self.levels, ends, strict=True):
             p *= level.rests[contexts]
@@ -201,7 +201,7 @@ class KneserNey:
         return p
 
     def distributions(self, ends: Array) -> Array:
-        """How likely every token is after ends (order, R): float64 (R, V), above 0, of sum 1."""
+        """The distribution over all tokens after ends (order, R): float64 (R, V), above 0, of sum 1."""
         rows = ends.shape[1]
         p = np.full((rows, self.vocab_size), 1.0 / self.vocab_size)
         for level, contexts in zip(self.levels, ends, strict=True):

@@ -1,4 +1,4 @@
-"""minGRU: a gated recurrence whose gates read the input alone, so that a sequence can be taken at once."""
+"""minGRU: a gated recurrence whose gates read only the input, so that all steps can be computed at once."""
 
 import math
 
@@ -21,7 +21,7 @@ class CausalConv1d(nn.Module):
         self.weight = nn.Parameter(torch.empty(TAPS, size))
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, T, H) after past (B, TAPS - 1, H) -> (B, T, H), and the last values for the next call."""
+        """x (B, T, H) and the values before it (B, TAPS - 1, H) -> (B, T, H), and the values for the next call."""
         steps, x = x.shape[1], torch.cat((past, x), dim=1)
         total = x[:, :steps] * self.weight[0]
         for tap in range(1, TAPS):
@@ -43,10 +43,10 @@ class Block(nn.Module):
 class MinGRUModel(ResidualModel):
     """minGRU (Feng et al. 2024) in the blocks of their language models: convolution, recurrence, wider layer.
 
-    Its state are the recurrence's, (L, B, H), and what the convolution still needs, (L, B, TAPS - 1, H).
+    Its state is the recurrence's, (L, B, H), and the last inputs of the convolution, (L, B, TAPS - 1, H).
     """
 
-    KEPT = 30
+    TENSORS = 30
     COMPILED = "the recurrence"
     ON_GPU = "a parallel scan"
 
@@ -60,18 +60,18 @@ class MinGRUModel(ResidualModel):
 
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         hidden, seen = self.initial_state(len(ids)) if state is None else state
-        x, ends = self.embedded(ids), []
+        x, ends = self.embed_inputs(ids), []
         for block, before, past in zip(self.blocks, hidden, seen, strict=True):
             mixed, end = block.conv(block.norm(x), past)
             states = scan(block.gates(mixed), before)
-            x = x + self.dropped(states)
-            x = x + self.dropped(block.wide(x))
+            x = x + self.sequence_dropout(states)
+            x = x + self.sequence_dropout(block.wide(x))
             ends.append((states[:, -1], end))
-        return self.ended(x), tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+        return self.output_features(x), tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """As in any of these models; the convolution begins with what is there now, and a little of what was."""
+        """As ResidualModel; the convolution starts with mostly the present value, and a little of the past."""
         super().init_weights()
         for block in self.blocks:
             if not block.conv.weight.is_meta:

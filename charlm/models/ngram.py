@@ -1,4 +1,4 @@
-"""The n-gram as an architecture: it is counted, not trained, and its weights are the tokens it has counted."""
+"""The n-gram as an architecture: it is counted, not trained, and its weights are the counted tokens."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -12,7 +12,7 @@ from charlm.config import ModelConfig
 from charlm.models.base import LanguageModel, State
 from charlm.models.kneser_ney import Array, KneserNey
 
-# Numbers of a block of probabilities over all tokens, and tokens of one whose cost is looked up: neither takes much.
+# Block sizes that bound memory: numbers of a block of probabilities over all tokens, tokens of a block of losses.
 BLOCK, READ = 1 << 22, 1 << 16
 # Bytes of the tables for each k-gram, and for each token while they are made; seconds for each token and level.
 GRAM_BYTES, COUNTING_BYTES, LEVEL_SECONDS = 20, 48, 1.3e-7
@@ -22,9 +22,9 @@ SLICES = 12  # parts that a text is counted in, with a validation after each
 class NGramModel(LanguageModel):
     """Interpolated modified Kneser-Ney (models/kneser_ney.py) of `config.order` over the tokens it has counted.
 
-    The tables are made of `ids` when they are first needed, so that a file holds one small number a token and its
+    The tables are computed from `ids` when they are first needed, so that a file holds one small number a token and its
     shape follows from `config.counted`. The state is the numbers of the last 1 to order - 1 tokens as k-grams, 0 where
-    they were not met; it is worth nothing any more once the model has counted on.
+    they do not occur; it is invalid once the model has counted more.
 
     Attributes:
         ids: (config.counted,) in the smallest type; the first `seen` are counted.
@@ -42,7 +42,7 @@ class NGramModel(LanguageModel):
 
     @cached_property
     def tables(self) -> KneserNey:
-        """Made of what was counted so far."""
+        """The tables of the tokens counted so far."""
         return KneserNey(self._counted(), self.config.vocab_size, self.config.order)
 
     def _counted(self, last: int | None = None) -> Array:
@@ -53,35 +53,35 @@ class NGramModel(LanguageModel):
         return counted
 
     def count(self, ids: Array) -> float:
-        """Count more tokens and make the tables anew.
+        """Count more tokens and compute the tables again.
 
         Returns:
-            What predicting them cost before, in nats per token.
+            The loss on these tokens before they were counted, in nats per token.
         """
         before, seen = self._counted(self.config.order - 1), int(self.seen)
-        cost = self._cost_of(np.concatenate([before, ids]).astype(np.int64), len(before))
+        loss = self._summed_loss(np.concatenate([before, ids]).astype(np.int64), len(before))
         self.ids[seen : seen + len(ids)] = torch.from_numpy(ids.astype(before.dtype))
         self.seen += len(ids)
         vars(self).pop("tables", None)
         self.prepare()  # now, so that this time counts as counting
-        return cost / len(ids)
+        return loss / len(ids)
 
     def grow(self, more: int) -> None:
-        """Make room to count so many tokens more."""
+        """Make room to count `more` tokens."""
         seen = int(self.seen)
         self.config = replace(self.config, counted=seen + more)
         self.ids = torch.cat([self.ids[:seen], self.ids.new_zeros(more)])
 
-    def _cost_of(self, ids: Array, known: int) -> float:
-        """Nats of all tokens but the first `known`."""
-        tables, cost = self.tables, 0.0
+    def _summed_loss(self, ids: Array, known: int) -> float:
+        """The loss in nats of all tokens but the first `known`."""
+        tables, loss = self.tables, 0.0
         ends = tables.read(ids[None, :known], tables.initial(1))[:, :, -1]
         for first in range(known, len(ids), READ):
             block = ids[None, first : first + READ]
             after = tables.read(block, ends)
-            cost -= float(np.log(tables.probabilities(after[:, :, :-1], block)).sum())
+            loss -= float(np.log(tables.probabilities(after[:, :, :-1], block)).sum())
             ends = after[:, :, -1]
-        return cost
+        return loss
 
     def initial_state(self, batch_size: int) -> State:
         return (self.seen.new_zeros((1, batch_size, self.config.order - 1)),)
@@ -119,14 +119,14 @@ class NGramModel(LanguageModel):
 
     def check(self) -> None:
         if not 0 <= int(self.seen) <= self.config.counted:
-            raise ValueError(f"it says that it has counted {int(self.seen):,} of {self.config.counted:,} tokens")
+            raise ValueError(f"it claims to have counted {int(self.seen):,} of {self.config.counted:,} tokens")
         ids = self._counted()
         if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self.config.vocab_size:
-            raise ValueError(f"it has counted tokens that are none of its {self.config.vocab_size:,}")
+            raise ValueError(f"it has counted tokens that are not among its {self.config.vocab_size:,}")
 
     @property
     def num_parameters(self) -> int:
-        """How many tokens it holds: all that it knows follows from them."""
+        """The number of tokens it holds, which determine everything else."""
         return self.config.counted
 
     @classmethod
@@ -139,13 +139,13 @@ class NGramModel(LanguageModel):
 
     @classmethod
     def training_bytes(cls, config: ModelConfig) -> int:
-        """The most that counting takes: no text has more different k-grams than places, nor than there can be."""
+        """Peak memory of counting: no text has more different k-grams than places, nor than there can be."""
         grams = sum(min(config.vocab_size**k, config.counted) for k in range(1, config.order + 1))
-        return COUNTING_BYTES * config.counted + GRAM_BYTES * grams
+        return COUNTING_BYTES * config.counted + GRAM_BYTES * int(grams)
 
     @classmethod
     def training_seconds(cls, config: ModelConfig) -> float:
-        """About what counting takes: the tables are made anew after each slice."""
+        """Approximate time of counting: the tables are computed again after each slice."""
         return LEVEL_SECONDS * config.counted * config.order * (SLICES + 1) / 2
 
 

@@ -9,28 +9,34 @@ from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.models.base import NeuralModel, State
-from charlm.models.kernels.bptt import GRU, LSTM, RELU, RNN, Cell, Layer
+from charlm.models.kernels.bptt import GRU, LSTM, RELU, RNN, CellSpec, RecurrentLayer
 from charlm.models.kernels.cross_entropy import activations, are_many
+from charlm.models.kernels.jit import is_wanted
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-# Tensors of H a token and layer beside the gates: states and cells that are kept, dropout, gradients.
-KEPT = 5
-
-# Standard deviation of the first weights that an id looks up.
+# Tensors of H a token and layer that training keeps beside the gates: states, cells, dropout, gradients.
+TENSORS = 5
+# Standard deviation of the initial input weights that an id looks up.
 LOOKED_UP = 1.5
 
 
 class RecurrentModel(NeuralModel):
-    """What the three share. Parameters have torch's names: `embed.weight`, `rnn.weight_ih_l0`, `fc.weight`"""
+    """What the three share. Parameters have torch's names: `embed.weight`, `rnn.weight_ih_l0`, `fc.weight`.
+
+    Attributes:
+        MODULE: torch's module of the layers, which holds the weights and computes on a GPU and without numba.
+        CELL: what our own layers compute.
+        NUM_STATES: tensors of a state.
+        ABOVE, OUTPUT: factors of the initial weights of the layers above the first, and of the output, to torch's.
+        RECURRENT: length of the rows of the recurrent ones, which are orthogonal to each other.
+    """
 
     COMPILED = "steps"
     ON_GPU = "cuDNN's layers"
-    MINDS_PRECISION = True
-    CELL: Callable[..., nn.RNNBase]
-    STEPS: Cell
+    HANDLES_PRECISION = is_wanted()  # torch's layers run under autocast
+    MODULE: Callable[..., nn.RNNBase]
+    CELL: CellSpec
     NUM_STATES = 1
-    # Of the first weights: how much wider than torch's those of the layers above and of the output are, and how long
-    # the rows of the recurrent ones, which are orthogonal to each other.
     ABOVE, OUTPUT, RECURRENT = 3.0, 3.0, 1.0
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
@@ -39,7 +45,7 @@ class RecurrentModel(NeuralModel):
         self.embed: nn.Embedding | None = (
             nn.Embedding(config.vocab_size, config.embed_dim) if config.embed_dim else None
         )
-        self.rnn = type(self).CELL(input_size, config.hidden_size, config.num_layers, **self._cell_options())
+        self.rnn = type(self).MODULE(input_size, config.hidden_size, config.num_layers, **self._cell_options())
         self.fc = nn.Linear(config.hidden_size, config.vocab_size)
         if not self.fc.weight.is_meta:
             self._initialise()
@@ -51,15 +57,15 @@ class RecurrentModel(NeuralModel):
 
     @classmethod
     def macs_per_token(cls, config: ModelConfig) -> int:
-        hidden, gates = config.hidden_size, cls.STEPS.gates
+        hidden, gates = config.hidden_size, cls.CELL.gates
         first = config.embed_dim * gates * hidden
         return (2 * config.num_layers - 1) * gates * hidden**2 + first + hidden * config.vocab_size
 
     @classmethod
     def step_macs(cls, config: ModelConfig) -> int:
-        """Those of a layer with its own past: the next step waits for them. Where tokens are many, their logits'."""
+        """Those of a layer with its own state, for which the next step waits; or of a large vocabulary's logits."""
         logits = config.hidden_size * config.vocab_size if are_many(config.vocab_size) else 0
-        return max(cls.STEPS.gates * config.hidden_size**2, logits)
+        return max(cls.CELL.gates * config.hidden_size**2, logits)
 
     @classmethod
     def sync_points(cls, config: ModelConfig, seq_len: int) -> int:
@@ -67,11 +73,11 @@ class RecurrentModel(NeuralModel):
 
     @classmethod
     def activations(cls, config: ModelConfig) -> int:
-        layers = config.num_layers * config.hidden_size * (cls.STEPS.gates + KEPT)
+        layers = config.num_layers * config.hidden_size * (cls.CELL.gates + TENSORS)
         return layers + 3 * config.embed_dim + activations(config.vocab_size, config.hidden_size)
 
-    def shared_factors(self, uses: int, rows: int) -> list[Tensor]:
-        if self.config.weight_dropout or not self.plan().packs_for(uses, rows):
+    def shared_matrices(self, uses: int, rows: int) -> list[Tensor]:
+        if self.config.weight_dropout or not self.plan().uses_packed(uses, rows):
             return []
         weights = [getattr(self.rnn, f"weight_hh_l{layer}").detach() for layer in range(self.config.num_layers)]
         return [matrix for weight in weights for matrix in (weight.t(), weight)]
@@ -84,49 +90,55 @@ class RecurrentModel(NeuralModel):
         state = self.initial_state(ids.shape[0]) if state is None else state
         one_call = ids.is_cuda and not (self.training and (self.config.locked_dropout or self.config.weight_dropout))
         hidden, state = (self._cudnn if one_call else self._layers)(ids.t(), state)  # (T, B, H)
-        return self._drop(hidden, self.config.dropout_before_output).transpose(0, 1), state  # (B, T, H)
+        return self._sequence_dropout(hidden, self.config.dropout_before_output).transpose(0, 1), state  # (B, T, H)
 
-    def _drop(self, x: Tensor, share: float) -> Tensor:
+    def _sequence_dropout(self, x: Tensor, share: float) -> Tensor:
         """Dropout of (T, B, ..), locked to a sequence if the config says so."""
-        return self.drop(x, share, self.config.locked_dropout)
+        return self.dropout(x, share, self.config.locked_dropout)
 
     def _layers(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """The layers one by one; ids (T, B)."""
+        """The layers one after the other; ids (T, B)."""
         ends = []
         x, seen = self._inputs(ids)
         for layer in range(self.config.num_layers):
             weights = self._weights(layer, seen)
             x, *end = self._layer(x, weights, [part[layer] for part in state])
-            x = self._drop(x, self.config.dropout) if layer + 1 < self.config.num_layers else x
+            x = self._sequence_dropout(x, self.config.dropout) if layer + 1 < self.config.num_layers else x
             ends.append(end)
         return x, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
     def _inputs(self, ids: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the first layer reads, (T, B) or (T, B, E), and what its lookup is yet to be multiplied with, (1, V)."""
+        """The input of the first layer, (T, B) or (T, B, E), and a factor of the weights that ids look up, (1, V)."""
         share, vocab_size = self.config.embed_dropout, self.config.vocab_size
-        seen = self.drop(self.fc.weight.new_ones(vocab_size, 1), share) if share and self.training else None
-        if self.embed is None and not ids.is_cuda:
+        seen = self.dropout(self.fc.weight.new_ones(vocab_size, 1), share) if share and self.training else None
+        if self.embed is None and self._is_compiled(ids):
             return ids.contiguous(), None if seen is None else seen.t()
-        # On a GPU, an id without an embedding looks up its row of the unit matrix. Of many tokens a batch has few: the
-        # others' vectors then have no gradient, instead of one of zeros.
-        table = self.embed.weight if self.embed is not None else torch.eye(vocab_size, device=ids.device)
-        x = F.embedding(ids, table, sparse=are_many(vocab_size))
-        return self._drop(x if seen is None else x * seen[ids], self.config.input_dropout), None
+        if self.embed is None:  # torch's layers read one-hot vectors
+            one_hot = self.fc.weight.new_zeros(*ids.shape, vocab_size)
+            x = one_hot.scatter_(2, ids[..., None], 1.0)
+        else:  # of many tokens a batch has few: the others' vectors then have no gradient, instead of one of zeros
+            x = F.embedding(ids, self.embed.weight, sparse=are_many(vocab_size))
+        return self._sequence_dropout(x if seen is None else x * seen[ids], self.config.input_dropout), None
 
     def _weights(self, layer: int, seen: Tensor | None) -> list[Tensor]:
-        """A layer's weights for one batch: without the recurrent ones that DropConnect (Wan et al. 2013) leaves out."""
+        """A layer's weights for one batch, some recurrent ones dropped (DropConnect, Wan et al. 2013)."""
         weight_ih, weight_hh, *biases = (getattr(self.rnn, f"{name}_l{layer}") for name in PARAMETERS)
         weight_ih = weight_ih * seen if layer == 0 and seen is not None else weight_ih
-        return [weight_ih, self.drop(weight_hh, self.config.weight_dropout), *biases]
+        return [weight_ih, self.dropout(weight_hh, self.config.weight_dropout), *biases]
 
     def _layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
-        """A layer over (T, B, ..), the states before it (B, H) each."""
-        if not x.is_cuda:
-            return Layer.apply(self._cell(), self.plan(), torch.is_grad_enabled(), x, *weights, *before)
-        return self._torchs_layer(x, weights, before)
+        """Hidden states (T, B, H) of a layer over (T, B, ..), and its last states; those before it are (B, H) each."""
+        if self._is_compiled(x):
+            layer: Callable[..., tuple[Tensor, ...]] = RecurrentLayer.apply
+            return layer(self._cell(), self.plan(), torch.is_grad_enabled(), x, *weights, *before)
+        return self._torch_layer(x, weights, before)
 
-    def _torchs_layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
-        """The same by torch's own function: cuDNN on a GPU."""
+    def _is_compiled(self, x: Tensor) -> bool:
+        """Whether our own layers compute, instead of torch's."""
+        return not x.is_cuda and self.plan().compiled
+
+    def _torch_layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
+        """The same by torch's own function, cuDNN on a GPU."""
         states = [part[None] for part in before]
         function = getattr(torch, self.rnn.mode.lower())
         out, *end = function(
@@ -134,19 +146,19 @@ class RecurrentModel(NeuralModel):
         )
         return out, *(part[0].to(before[0].dtype) for part in end)
 
-    def _cell(self) -> Cell:
-        """Which steps recurrence.py takes."""
-        return self.STEPS
+    def _cell(self) -> CellSpec:
+        """The cell of kernels/bptt.py."""
+        return self.CELL
 
     def _cudnn(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """All layers in one call of torch's module, cuDNN on a GPU; its dropout draws from torch's global generator."""
+        """All layers in one call of torch's module; its dropout draws from torch's global generator."""
         self.rnn.dropout = self.config.dropout if self.training and self.config.num_layers > 1 else 0.0
         x, end = self.rnn(self._inputs(ids)[0], state if self.NUM_STATES > 1 else state[0])
         return x, tuple(part.to(state[0].dtype) for part in (end if self.NUM_STATES > 1 else (end,)))
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """First weights from the model's own generator, as `config.init` says."""
+        """Initialise from the model's own generator, as `config.init` says."""
         hidden, tuned = self.config.hidden_size, self.config.init == "tuned"
         if self.config.init == "xavier":
             self._balance()
@@ -164,7 +176,7 @@ class RecurrentModel(NeuralModel):
             self.fc.bias.zero_()
 
     def _balance(self) -> None:
-        """As tutorials do: small vectors, weights that keep variances (Glorot and Bengio 2010), orthogonal memory."""
+        """As in tutorials: small vectors, Xavier weights (Glorot and Bengio 2010), orthogonal recurrent ones."""
         for name, parameter in self.named_parameters():
             if "bias" in name:
                 parameter.zero_()
@@ -175,10 +187,10 @@ class RecurrentModel(NeuralModel):
                 draw(parameter, generator=self.generator)
 
     def _tune(self, hidden: int) -> None:
-        """Orthogonal recurrent weights (Saxe et al. 2014), wide weights between layers, zero biases.
+        """Orthogonal recurrent weights (Saxe et al. 2014), larger weights between layers, zero biases.
 
-        States are small at first: with torch's input weights it takes hundreds of steps until a layer above sees
-        anything in them. How wide pays was measured; see bench/RECIPES.md.
+        States are small at first: with torch's input weights the layers above learn nothing for hundreds of steps. The
+        factors were measured; see bench/RECIPES.md.
         """
         for name, parameter in self.rnn.named_parameters():
             if "bias" in name:
@@ -197,13 +209,13 @@ class RecurrentModel(NeuralModel):
 
 
 class LSTMModel(RecurrentModel):
-    """Long short-term memory: a cell guarded by input, forget and output gates."""
+    """Long short-term memory: a cell with input, forget and output gates."""
 
-    CELL, STEPS, NUM_STATES = nn.LSTM, LSTM, 2
+    MODULE, CELL, NUM_STATES = nn.LSTM, LSTM, 2
     OUTPUT = 6.0
 
     def _tune(self, hidden: int) -> None:
-        """As the others, and the forget gate open at first (Jozefowicz et al. 2015)."""
+        """As the others, with the forget gate open at first (Jozefowicz et al. 2015)."""
         super()._tune(hidden)
         for layer in range(self.config.num_layers):
             getattr(self.rnn, f"bias_ih_l{layer}")[hidden : 2 * hidden] = 1.0
@@ -212,23 +224,23 @@ class LSTMModel(RecurrentModel):
 class GRUModel(RecurrentModel):
     """Gated recurrent unit: reset and update gates, no separate cell."""
 
-    CELL, STEPS = nn.GRU, GRU
+    MODULE, CELL = nn.GRU, GRU
     ABOVE, RECURRENT = 1.5, 0.7
 
 
 class RNNModel(RecurrentModel):
-    """The plain recurrence: the new state is one squashed sum of input and old state."""
+    """The plain recurrence: the new state is tanh or relu of a sum of input and old state."""
 
-    CELL, STEPS = nn.RNN, RNN
+    MODULE, CELL = nn.RNN, RNN
     OUTPUT, RECURRENT = 1.0, 0.9
 
     def _cell_options(self) -> dict[str, str]:
         return {"nonlinearity": self.config.nonlinearity}
 
-    def _cell(self) -> Cell:
+    def _cell(self) -> CellSpec:
         return RELU if self.config.nonlinearity == "relu" else RNN
 
 
 def gate_count(arch: str) -> int:
-    """ComputePlan many times hidden_size the products of a recurrent layer give."""
+    """The number of gates of a recurrent architecture: rows of its weights, as a multiple of hidden_size."""
     return {"lstm": LSTM, "gru": GRU, "rnn": RNN}[arch].gates

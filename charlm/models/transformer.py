@@ -1,4 +1,4 @@
-"""A small decoder-only Transformer: every token looks back on the last `context` ones, itself among them."""
+"""A small decoder-only Transformer: every token attends to the last `context` ones, itself included."""
 
 import math
 
@@ -32,23 +32,23 @@ class Block(nn.Module):
 class TransformerModel(ResidualModel):
     """Attention (Vaswani et al. 2017) with a sliding window, positions by rotation (RoPE, Su et al. 2021).
 
-    Its state are the keys and values of the last W = context - 1 tokens, the newest last, (L, B, W, N, D) each of N
-    heads, and how many tokens these are: (1, B) of int64. Keys are kept as they are and turned by their place in the
-    window whenever they are looked at, so that no position grows with the text. As in Transformer-XL (Dai et al. 2019)
-    a training carries them from batch to batch: it computes the very function that writes.
+    Its state is the keys and values of the last W = context - 1 tokens, the newest last, (L, B, W, N, D) each of N
+    heads, and the number of these tokens: (1, B) of int64. Keys are stored unrotated and rotated by their place in the
+    window whenever they are read, so that no position grows with the text. As in Transformer-XL (Dai et al. 2019)
+    training carries them from batch to batch: it computes the same function as generation.
     """
 
-    KEPT = 46
+    TENSORS = 46
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
         self.window = config.window
         self.piece = max(LEAST_PIECE, min(self.window + 1, MOST_PIECE))
-        self.turns: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._cached_rotations: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @classmethod
     def macs_per_token(cls, config: ModelConfig) -> int:
-        """Those with matrices, and with the keys and values of twice the context, of which a mask hides half."""
+        """Those of matrices, and of keys and values of twice the context, of which a mask hides half."""
         return super().macs_per_token(config) + 4 * config.num_layers * config.hidden_size * (config.window + 1)
 
     def block(self) -> Block:
@@ -63,32 +63,32 @@ class TransformerModel(ResidualModel):
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         state = self.initial_state(len(ids)) if state is None else state
         parts = []
-        for piece in self.embedded(ids).split(self.piece, dim=1):
+        for piece in self.embed_inputs(ids).split(self.piece, dim=1):
             part, state = self._read(piece, state)
             parts.append(part)
-        return self.ended(torch.cat(parts, dim=1)), state
+        return self.output_features(torch.cat(parts, dim=1)), state
 
     def _read(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """All blocks over x (B, T, H), all positions at once, and the next window."""
         keys, values, filled = state
         filled, steps, ends = filled.clamp(0, self.window), x.shape[1], []
-        first, mask = sight(filled[0], steps, self.window)
+        first, mask = attention_mask(filled[0], steps, self.window)
         for block, *past in zip(self.blocks, keys, values, strict=True):
             seen, *end = self._attend(block.qkv(block.norm(x)), past, first, mask)
-            x = x + self.dropped(block.out(seen))
-            x = x + self.dropped(block.wide(x))
+            x = x + self.sequence_dropout(block.out(seen))
+            x = x + self.sequence_dropout(block.wide(x))
             ends.append(end)
         activations = [torch.stack(parts).to(keys.dtype) for parts in zip(*ends, strict=True)]
         return x, (*activations, (filled + steps).clamp(max=self.window))
 
     def _attend(self, qkv: Tensor, past: list[Tensor], first: int, mask: Tensor | None) -> tuple[Tensor, ...]:
-        """What every new token sees.
+        """Attention of every new token.
 
         Args:
             qkv: (B, T, 3 H), queries, keys and values of the new tokens.
             past: keys and values of the window, (B, W, N, D) each.
-            first: place in the window from where on anything is looked at.
-            mask: see `sight`.
+            first: the first place of the window that is attended to.
+            mask: see `attention_mask`.
 
         Returns:
             (B, T, H), and keys and values of the next window.
@@ -98,7 +98,7 @@ class TransformerModel(ResidualModel):
         query, new_key = F.layer_norm(heads[:, :, :2], (width,)).unbind(2)
         key = torch.cat((past[0], new_key), dim=1)  # (B, W + T, N, D)
         value = torch.cat((past[1], heads[:, :, 2]), dim=1)
-        cos, sin = self._turn(key.shape[1] - first, qkv.device)
+        cos, sin = self._rotations(key.shape[1] - first, qkv.device)
         seen = F.scaled_dot_product_attention(
             rotate(query.transpose(1, 2), cos[-steps:], sin[-steps:]),
             rotate(key[:, first:].transpose(1, 2), cos, sin),
@@ -108,39 +108,39 @@ class TransformerModel(ResidualModel):
         )  # (B, N, T, D)
         return seen.transpose(1, 2).flatten(2), key[:, steps:], value[:, steps:]
 
-    def _turn(self, places: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """What `rotate` takes for so many places, (places, D) each."""
-        if device not in self.turns:
+    def _rotations(self, places: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The cosines and sines that `rotate` takes for the first `places` places, (places, D) each."""
+        if device not in self._cached_rotations:
             speeds = torch.tensor(speeds_of(self.config), dtype=torch.float64)
             angles = torch.arange(self.window + self.piece, dtype=torch.float64)[:, None] * speeds
             cos, sin = angles.cos(), angles.sin()
             both = torch.cat((cos, cos), dim=1), torch.cat((-sin, sin), dim=1)
-            self.turns[device] = both[0].float().to(device), both[1].float().to(device)
-        cos, sin = self.turns[device]
+            self._cached_rotations[device] = both[0].float().to(device), both[1].float().to(device)
+        cos, sin = self._cached_rotations[device]
         return cos[:places], sin[:places]
 
 
 def speeds_of(config: ModelConfig) -> list[float]:
-    """By how much each pair of a head's units turns from token to token.
+    """The angle in radians by which each pair of a head's units is rotated from token to token.
 
-    The fastest by one, the slowest by about one over the whole context (Su et al. have 10,000 tokens there, more than
-    most models here look back on).
+    The fastest by 1, the slowest by about 1 over the whole context (Su et al. take 10,000 tokens, more than the context
+    of most models here).
     """
     pairs = config.hidden_size // config.num_heads // 2
     return [(config.window + 1) ** (-pair / pairs) for pair in range(pairs)]
 
 
-def sight(filled: Tensor, steps: int, window: int) -> tuple[int, Tensor | None]:
-    """What `steps` new tokens may look at.
+def attention_mask(filled: Tensor, steps: int, window: int) -> tuple[int, Tensor | None]:
+    """The places that new tokens may attend to.
 
     Args:
         filled: (B,), how many of the last places of each window hold a token.
-        steps: how many come after them.
-        window: its places.
+        steps: T, the number of new tokens.
+        window: the number of its places.
 
     Returns:
-        The first place that any of them needs; and which of the places from there on each may look at, (T, ..), or
-        (B, 1, T, ..) where the windows differ; None if all may look at all.
+        The first place that any of them needs; and which of the places from there on each may attend to, (T, ..), or
+        (B, 1, T, ..) where the windows differ; None if all may attend to all.
     """
     least, most = (int(end) for end in filled.aminmax())
     first = window - most
@@ -155,5 +155,5 @@ def sight(filled: Tensor, steps: int, window: int) -> tuple[int, Tensor | None]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs of units (j, j + D / 2) of x (.., T, D) by angles: cos, cos and -sin, sin of them, (T, D) each."""
+    """Rotate the pairs of units (j, j + D / 2) of x (.., T, D) by angles: (cos, cos), (-sin, sin), (T, D) each."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)

@@ -12,7 +12,7 @@ from charlm.config import SampleConfig
 from charlm.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from charlm.generation import Stream, Writer
+    from charlm.generation import Decoder, Stream
     from charlm.models import LanguageModel
 
 log = logging.getLogger(__name__)
@@ -96,11 +96,11 @@ class OpenedModel:
         self.token_seconds = FIRST_GUESS
 
     @cached_property
-    def writer(self) -> "Writer":
+    def decoder(self) -> "Decoder":
         """Made ready when the first text is generated."""
-        from charlm.generation import writer_for
+        from charlm.generation import decoder_for
 
-        return writer_for(self.model)
+        return decoder_for(self.model)
 
     def batch(self) -> "list[GenerationRequest]":
         """The texts that are generated now."""
@@ -276,7 +276,7 @@ class GenerationWorker:
         error, pieces, training = "", [""] * len(batch), False
         try:
             training = self._is_training()
-            opened.writer  # noqa: B018  made ready first, which is not counted as generating
+            opened.decoder  # noqa: B018  made ready first, which is not counted as generating
             began = time.monotonic()
             pieces = self._generate(opened, batch, PACED_STEPS if training else MOST_STEPS)
         except Exception as problem:
@@ -301,6 +301,6 @@ class GenerationWorker:
         width = sum(stream.config.beams for stream in streams)
         steps = max(1, min(most, int(TURN_SECONDS / (opened.token_seconds * width))))
         began = time.monotonic()
-        pieces = opened.writer.write(streams, steps)
+        pieces = opened.decoder.decode(streams, steps)
         opened.token_seconds = (time.monotonic() - began) / (steps * width)
         return pieces

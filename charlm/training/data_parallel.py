@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from charlm.models import LanguageModel, State
-from charlm.models.kernels.bptt import Buffers, pack, place
+from charlm.models.kernels.plan import BufferPool, pack_weight, weight_key
 
 
 class DataParallelStep:
@@ -52,10 +52,10 @@ class DataParallelStep:
             loss, end, grads = _backpropagate(self.model, part, self._parameters, inputs.numel())
             self._set([grads])
             return loss, end
-        factors = self.model.shared_factors(inputs.shape[1], -(-len(inputs) // self.count))
-        packs = dict(zip(map(place, factors), self._pool.map(pack, factors), strict=True))
+        factors = self.model.shared_matrices(inputs.shape[1], -(-len(inputs) // self.count))
+        packs = dict(zip(map(weight_key, factors), self._pool.map(pack_weight, factors), strict=True))
         for replica in self._replicas:
-            replica.packs = packs
+            replica.packed_weights = packs
             replica.train(self.model.training)
             replica.generator.manual_seed(int(torch.randint(2**62, (), generator=self.model.generator)))
         states = zip(*(part.chunk(self.count, dim=1) for part in state), strict=True)  # (L, B / count, H)
@@ -92,7 +92,7 @@ class DataParallelStep:
 def _replica(model: LanguageModel) -> LanguageModel:
     """The same weights with a generator and buffers of its own."""
     replica = copy.copy(model)
-    replica.generator, replica.workspace = torch.Generator(), Buffers()
+    replica.generator, replica.buffer_pool = torch.Generator(), BufferPool()
     return replica
 
 
@@ -101,7 +101,7 @@ def _backpropagate(
 ) -> tuple[float, State, tuple[Tensor, ...]]:
     """A part's share of the mean loss over `tokens`, its state at the end, and its gradients."""
     inputs, targets, state = part
-    half = model.precision == torch.bfloat16 and (inputs.is_cuda or not model.MINDS_PRECISION)
+    half = model.precision == torch.bfloat16 and (inputs.is_cuda or not model.HANDLES_PRECISION)
     with torch.enable_grad():
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
             total, end = model.loss(inputs, targets, state)

@@ -77,7 +77,8 @@ def evaluate(
     model.eval()
     scorer = copy.copy(model)
     if are_many(model.config.vocab_size):
-        scorer.scores_in = model.precision or choose(model.config, validation_row_count(len(ids)), device.type).dtype
+        rows = validation_row_count(len(ids))
+        scorer.eval_precision = model.precision or choose(model.config, rows, device.type).dtype
     states: Sequence[State | None] = [None] * threads
     blocks: list[tuple[float, int]] = []
     with team(threads) as share_out:

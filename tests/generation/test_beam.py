@@ -10,11 +10,10 @@ import torch
 from charlm.architectures import ARCHS
 from charlm.config import ModelConfig, SampleConfig
 from charlm.errors import JobError
-from charlm.generation import Stream, generate, generate_many, writer_for
-from charlm.generation.beam import likeliest
-from charlm.generation.generate import ModelWriter
-from charlm.generation.sampling import weighed
-from charlm.generation.streams import TorchWriter
+from charlm.generation import Stream, decoder_for, generate, generate_many
+from charlm.generation.beam import top_tokens
+from charlm.generation.generate import TorchDecoder
+from charlm.generation.sampling import penalized_logits
 from charlm.models import LanguageModel, build_model
 from charlm.models.ngram import NGramModel
 from charlm.runs.store import RunStore
@@ -40,7 +39,7 @@ def score(model: LanguageModel, tokenizer: CharTokenizer, prompt: str, text: str
         logits = model.eval()(torch.from_numpy(ids)[None])[0][0].double().numpy()
     total = 0.0
     for place in range(len(prompt), len(ids)):
-        scores = weighed(logits[place - 1], config, ids[:place].tolist())
+        scores = penalized_logits(logits[place - 1], config, ids[:place].tolist())
         total += scores[ids[place]] - np.log(np.exp(scores - scores.max()).sum()) - scores.max()
     return total
 
@@ -69,14 +68,14 @@ def pieces_of(writer: Any, stream: Stream, steps: int) -> list[str]:
     """What a stream tells, turn by turn."""
     told = []
     while not stream.done:
-        told += writer.write([stream], steps)
+        told += writer.decode([stream], steps)
     return told
 
 
 def test_portions_and_reader_do_not_matter() -> None:
     model, tokenizer = built("abcdefgh \n")
     texts = set()
-    for writer in (writer_for(model), ModelWriter(TorchWriter(model))):
+    for writer in (decoder_for(model), TorchDecoder(model)):
         for steps in (1, 7, 64):
             stream = Stream.start(tokenizer, "fed gab " * 9, SampleConfig(length=100, beams=4))
             texts.add("".join(pieces_of(writer, stream, steps)))
@@ -86,7 +85,7 @@ def test_portions_and_reader_do_not_matter() -> None:
 def test_a_trained_model_tells_what_is_certain_on_the_way() -> None:
     run = RunStore().get("sherlock-rnn")
     stream = Stream.start(run.tokenizer(), "Holmes", SampleConfig(length=120, beams=4))
-    told = pieces_of(writer_for(run.load_model()), stream, 10)
+    told = pieces_of(decoder_for(run.load_model()), stream, 10)
     assert len("".join(told)) == 120 and sum(map(bool, told)) > 8
 
 
@@ -103,9 +102,9 @@ def test_searches_and_drawn_texts_are_written_beside_each_other() -> None:
     model, tokenizer = built("abcdefgh \n")
     configs = [SampleConfig(length=20 + 9 * place, seed=place, beams=(1, 3)[place % 2]) for place in range(6)]
     streams = [Stream.start(tokenizer, "fed", config) for config in configs]
-    writer, texts = writer_for(model), dict.fromkeys(streams, "")
+    writer, texts = decoder_for(model), dict.fromkeys(streams, "")
     while writing := [stream for stream in streams if not stream.done]:
-        for stream, piece in zip(writing, writer.write(writing, 8), strict=True):
+        for stream, piece in zip(writing, writer.decode(writing, 8), strict=True):
             texts[stream] += piece
     for stream, config in zip(streams, configs, strict=True):
         assert texts[stream] == "".join(generate(model, tokenizer, "fed", config))
@@ -118,9 +117,13 @@ def test_what_ended_long_ago_is_told_in_the_end() -> None:
     with torch.no_grad():
         model.get_parameter("fc.weight").zero_()
         model.get_parameter("fc.bias").copy_(torch.tensor([2.0, 0.0]))
-    told = pieces_of(writer_for(model), Stream.start(tokenizer, "b", SampleConfig(length=50, beams=2, stop=("aa",))), 5)
+    told = pieces_of(
+        decoder_for(model), Stream.start(tokenizer, "b", SampleConfig(length=50, beams=2, stop=("aa",))), 5
+    )
     assert "".join(told) == ""
-    told = pieces_of(writer_for(model), Stream.start(tokenizer, "b", SampleConfig(length=50, beams=2, stop=("bb",))), 5)
+    told = pieces_of(
+        decoder_for(model), Stream.start(tokenizer, "b", SampleConfig(length=50, beams=2, stop=("bb",))), 5
+    )
     assert "".join(told) == "a" * 50
 
 
@@ -134,5 +137,5 @@ def test_a_model_beyond_numbers_is_said() -> None:
 
 def test_the_likeliest_are_found_in_their_order() -> None:
     scores = np.array([[1.0, 3.0, 3.0], [3.0, -np.inf, 0.0]])
-    assert likeliest(scores, 4) == [(0, 1), (0, 2), (1, 0), (0, 0)]
-    assert likeliest(scores, 99) == [(0, 1), (0, 2), (1, 0), (0, 0), (1, 2)]
+    assert top_tokens(scores, 4) == [(0, 1), (0, 2), (1, 0), (0, 0)]
+    assert top_tokens(scores, 99) == [(0, 1), (0, 2), (1, 0), (0, 0), (1, 2)]

@@ -12,9 +12,10 @@ from hypothesis.extra.numpy import arrays
 from charlm.architectures import ARCHS
 from charlm.config import ModelConfig, SampleConfig
 from charlm.errors import JobError
-from charlm.generation import Stream, choose, generate, generate_many, interleave, probabilities, writer_for
+from charlm.generation import Stream, choose, decoder_for, generate, generate_many, interleave, probabilities
+from charlm.generation.generate import TorchDecoder
 from charlm.generation.sampling import REMEMBERED
-from charlm.generation.streams import Ending, TorchWriter
+from charlm.generation.streams import StopFilter
 from charlm.models import LanguageModel, build_model
 from charlm.tokenizers import CharTokenizer
 
@@ -112,13 +113,13 @@ def test_it_is_the_plain_loop(arch: str, how: dict[str, object]) -> None:
 
 def write_to_end(pair: Pair, joining: dict[int, list[Stream]], steps: int = 7) -> dict[Stream, str]:
     """The texts of streams that join a batch at a round of `steps` tokens each and leave when they are done."""
-    writer, texts = writer_for(pair[0]), {stream: "" for streams in joining.values() for stream in streams}
+    writer, texts = decoder_for(pair[0]), {stream: "" for streams in joining.values() for stream in streams}
     writing: list[Stream] = []
     for count in range(1000):
         writing = [stream for stream in writing + joining.get(count, []) if not stream.done]
         if not writing:
             break
-        for stream, piece in zip(writing, writer.write(writing, steps), strict=True):
+        for stream, piece in zip(writing, writer.decode(writing, steps), strict=True):
             texts[stream] += piece
     return texts
 
@@ -152,9 +153,9 @@ def test_one_that_fails_does_not_stop_the_others(trained: Pair) -> None:
     with torch.no_grad():
         model.get_parameter("rnn.weight_ih_l0")[:, tokenizer.encode("c")[0]] = torch.inf
         model.get_parameter("fc.bias")[tokenizer.encode("c")[0]] = -1e9  # never chosen
-    for writer in (writer_for(model), TorchWriter(model)):
+    for writer in (decoder_for(model), TorchDecoder(model)):
         streams = [Stream.start(tokenizer, prompt, SampleConfig(length=20)) for prompt in ("ab", "abc", "b")]
-        lengths = [len(text) for text in writer.write(streams, 30)]
+        lengths = [len(text) for text in writer.decode(streams, 30)]
         assert lengths == [20, 0, 20] and [bool(stream.error) for stream in streams] == [False, True, False]
     with pytest.raises(JobError, match="beyond all numbers"):
         list(generate(model, tokenizer, "abc"))
@@ -174,12 +175,12 @@ def test_it_writes_with_the_weights_as_they_are(trained: Pair) -> None:
 
 def test_as_on_a_gpu_all_texts_share_the_forward_pass(trained: Pair) -> None:
     model, tokenizer = trained
-    writer = TorchWriter(model.eval())
+    writer = TorchDecoder(model.eval())
     writer._together = True
     streams = [Stream.start(tokenizer, "abc" * n, SampleConfig(length=30 + n, seed=n)) for n in range(1, 5)]
     texts = dict.fromkeys(streams, "")
     while writing := [stream for stream in streams if not stream.done]:
-        for stream, piece in zip(writing, writer.write(writing, 8), strict=True):
+        for stream, piece in zip(writing, writer.decode(writing, 8), strict=True):
             texts[stream] += piece
     for n, stream in enumerate(streams, 1):
         assert texts[stream] == "".join(generate(model, tokenizer, "abc" * n, SampleConfig(length=30 + n, seed=n)))
@@ -235,15 +236,15 @@ def test_a_token_for_the_unknown_is_not_written_unless_asked_for(trained: Pair) 
 @given(st.lists(st.text("ab", max_size=5), max_size=12), st.lists(st.text("ab", min_size=1, max_size=4), max_size=4))
 def test_a_text_ends_before_the_stop_string_that_is_whole_first(pieces: list[str], stops: list[str]) -> None:
     """However it is cut into pieces, and without ever showing part of one."""
-    ending, text, shown = Ending(stops), "".join(pieces), ""
+    ending, text, shown = StopFilter(stops), "".join(pieces), ""
     whole = next((text[:end] for end in range(len(text) + 1) if any(text[:end].endswith(stop) for stop in stops)), None)
     for place, piece in enumerate(pieces):
-        shown += ending.take(piece)
+        shown += ending.feed(piece)
         seen = "".join(pieces[: place + 1])
         if not ending.found:
             begun = [size for stop in stops for size in range(len(stop)) if seen.endswith(stop[:size])]
             assert shown == seen[: len(seen) - max(begun, default=0)]
-    shown += ending.rest()
+    shown += ending.flush()
     if whole is None:
         assert shown == text and not ending.found
     else:

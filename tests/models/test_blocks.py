@@ -31,20 +31,20 @@ def some_ids(vocab_size: int = V, rows: int = 4, steps: int = 20) -> Tensor:
 @both
 def test_locked_dropout_silences_the_same_units_all_along(arch: str) -> None:
     x = torch.ones(3, 30, H)
-    silent = model_of(arch, dropout=0.5, locked_dropout=True).dropped(x) == 0
+    silent = model_of(arch, dropout=0.5, locked_dropout=True).sequence_dropout(x) == 0
     assert torch.equal(silent, silent[:, :1].expand_as(silent)) and 0 < silent.float().mean() < 1
-    free = model_of(arch, dropout=0.5).dropped(x) == 0
+    free = model_of(arch, dropout=0.5).sequence_dropout(x) == 0
     assert not torch.equal(free, free[:, :1].expand_as(free))
 
 
 @both
 def test_tokens_are_dropped_as_wholes_wherever_they_stand(arch: str) -> None:
     model, ids = model_of(arch, embed_dropout=0.5), some_ids()
-    silent = (model.embedded(ids) == 0).all(2)
+    silent = (model.embed_inputs(ids) == 0).all(2)
     dropped = set(ids[silent].tolist())
     assert 0 < len(dropped) < V and dropped.isdisjoint(ids[~silent].tolist())
     model.eval()
-    assert not (model.embedded(ids) == 0).all(2).any()
+    assert not (model.embed_inputs(ids) == 0).all(2).any()
 
 
 @both

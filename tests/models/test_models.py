@@ -111,11 +111,11 @@ def test_two_tokens_at_least() -> None:
 def test_a_tuned_model_expects_tokens_as_often_as_they_were_counted(arch: str) -> None:
     counts = np.array([7, 0, 3] + [10] * (V - 3))
     model, torchs = model_of(arch), model_of(arch, init="torch")
-    model.expect(counts)
+    model.init_output_bias(counts)
     with torch.no_grad():
         model.fc.weight.zero_()
         shares = model(ids())[0].softmax(-1)
     torch.testing.assert_close(shares[0, 0], torch.from_numpy((counts + 0.5) / (counts + 0.5).sum()).float())
     before = torchs.fc.bias.clone()
-    torchs.expect(counts)
+    torchs.init_output_bias(counts)
     assert torch.equal(torchs.fc.bias, before)  # as others begin

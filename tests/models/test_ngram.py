@@ -108,9 +108,9 @@ def test_a_file_holds_one_small_number_a_token(vocab_size: int, kind: torch.dtyp
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"seen": torch.tensor(len(TEXT) + 1)}, "it says that it has counted 124 of 123 tokens"),
-        ({"seen": torch.tensor(-1)}, "it says that it has counted -1 of 123 tokens"),
-        ({"ids": torch.full((len(TEXT),), 7, dtype=torch.uint8)}, "tokens that are none of its 7"),
+        ({"seen": torch.tensor(len(TEXT) + 1)}, "it claims to have counted 124 of 123 tokens"),
+        ({"seen": torch.tensor(-1)}, "it claims to have counted -1 of 123 tokens"),
+        ({"ids": torch.full((len(TEXT),), 7, dtype=torch.uint8)}, "not among its 7"),
         ({"ids": torch.zeros(3, dtype=torch.uint8)}, "ids is U8"),
     ],
 )

@@ -169,9 +169,9 @@ def test_heads_must_fit() -> None:
 
 def test_the_context_is_the_sequence_unless_it_is_set() -> None:
     config = ModelConfig()
-    assert config.sized("transformer", 9, 100, 24).context == 24
-    assert ModelConfig(context=6).sized("transformer", 9, 100, 24).context == 6
-    assert config.sized("gru", 9, 100, 24).context == 0
+    assert config.resolve_for("transformer", 9, 100, 24).context == 24
+    assert ModelConfig(context=6).resolve_for("transformer", 9, 100, 24).context == 6
+    assert config.resolve_for("gru", 9, 100, 24).context == 0
 
 
 def test_vectors_may_have_another_length_or_be_the_outputs() -> None:

@@ -29,7 +29,7 @@ class FakeWriter:
         self.allowed = threading.Event()  # once called, it waits for this
         self.allowed.set()
 
-    def write(self, streams: Sequence[Stream], steps: int) -> list[np.ndarray]:
+    def decode(self, streams: Sequence[Stream], steps: int) -> list[np.ndarray]:
         assert self.allowed.wait(patience(60))
         self.calls.append((self.name, len(streams), steps))
         return [stream.take(np.zeros(steps, np.int64)) for stream in streams]
@@ -151,7 +151,7 @@ def test_who_falls_behind_is_waited_for(writing: GenerationWorker, monkeypatch: 
 
 def test_what_fails_in_one_model_is_its_own(writing: GenerationWorker) -> None:
     writer = FakeWriter()
-    writer.write = lambda streams, steps: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+    writer.decode = lambda streams, steps: 1 / 0  # type: ignore[method-assign, assignment, return-value]
     broken, sound = opened(writer), opened()
     texts = [writing.submit(model, GeneratedText("ab"), SampleConfig(length=100)) for model in (broken, sound, broken)]
     finish(writing, *texts)

@@ -50,7 +50,7 @@ def test_what_is_laid_out_for_all_shards_is_that_step_s() -> None:
     """The weights move between two steps: a matrix laid out for the first would give the second's old gradients."""
     model, (inputs, targets) = model_of("lstm"), (part.repeat(1, 3) for part in batch(6))  # (6, 24)
     model.precision = torch.bfloat16
-    assert model.shared_factors(inputs.shape[1], 3)
+    assert model.shared_matrices(inputs.shape[1], 3)
     found = []
     for count in (1, 2):
         again = model_of("lstm")

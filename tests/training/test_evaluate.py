@@ -70,4 +70,4 @@ def test_many_tokens_in_bfloat16_cost_the_same_to_0002_nats() -> None:
         losses[dtype] = evaluate(model, ids).nats_per_token
     assert losses[torch.float32] != losses[torch.bfloat16]
     assert abs(losses[torch.float32] - losses[torch.bfloat16]) < 0.002
-    assert model.scores_in is None  # what else is computed with the model is as precise as before
+    assert model.eval_precision is None  # what else is computed with the model is as precise as before

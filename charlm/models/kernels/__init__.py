@@ -1,1 +1,1 @@
-"""Fast paths on the CPU: what the models compute, compiled or with gradients written by hand."""
+"""Fast paths on the CPU, compiled or with gradients written by hand."""

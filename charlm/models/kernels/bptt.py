@@ -1,178 +1,81 @@
-"""The recurrent layers on a CPU: gradients written by hand, two products and one fused pass a step.
+"""The recurrent layers on a CPU: gradients written by hand, two products and one fused, compiled pass a step.
 
-Same formulas and parameter layout as torch.nn.LSTM, GRU and RNN. What makes it fast:
+Same formulas and parameter layout as torch.nn.LSTM, GRU and RNN, which are what computes without numba and on a GPU.
+What makes it fast:
 - Backpropagation through time (Werbos 1990) as one autograd node a layer instead of some twenty a step.
 - The first layer's input is no product but a lookup: an id picks its column of the input weights.
-- Everything of a step that is no product is one pass over its numbers, compiled where numba is at hand.
+- Everything of a step that is no product is one compiled pass over its numbers.
 - Sequences go through the input's and the weights' products in pieces that stay in the cache.
 - Large tensors are used again from batch to batch: fresh ones cost page faults.
 All sequences are time-major: (T, B, ...).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from charlm.models.kernels import cells, cells_torch
-from charlm.models.kernels.jit import is_wanted
-from charlm.models.kernels.matmul import COLUMNS, multiply, tile
+from charlm.models.kernels import cells
+from charlm.models.kernels.matmul import PreparedMatrix
+from charlm.models.kernels.plan import ComputePlan, as_array
 
-# Products with one matrix from which laying it out anew pays: in our tiles, and as oneDNN computes in bfloat16.
-TILED_USES, PACKED_USES = 4, 16
-# Rows of a product up to which the latter pays.
-PACKED_ROWS = 256
-# Rows of a batch up to which all steps are one compiled loop: a call costs as much as what it does.
-FEW_ROWS = 4
 # Rows (steps x batch) that the products over a whole sequence take at a time.
 PIECE_ROWS = 512
 
 
-class Buffers:
-    """Tensors of past steps, to be used again. Not for several threads at once."""
-
-    def __init__(self) -> None:
-        self._free: dict[tuple[tuple[int, ...], torch.dtype], list[Tensor]] = {}
-
-    def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A tensor with any content."""
-        free = self._free.get((shape, dtype))
-        return free.pop() if free else torch.empty(shape, dtype=dtype)
-
-    def give(self, *tensors: Tensor) -> None:
-        """Back for the next one who asks; whoever still reads it then reads something else."""
-        for tensor in tensors:
-            self._free.setdefault((tuple(tensor.shape), tensor.dtype), []).append(tensor)
-
-
 @dataclass(frozen=True)
-class Cell:
-    """What distinguishes the architectures: numbers of H a row, states, and the names of their steps."""
+class CellSpec:
+    """What distinguishes the architectures.
 
-    name: str
-    gates: int  # whose sums the products give
-    saved: int  # of these, and others, what backward needs
+    Attributes:
+        kind: which branch of the compiled loops over steps it takes.
+        forward: one step.
+        backward: the gradient of one step.
+        gates: times H, the sums of a row that the products give.
+        saved: times H, the numbers of a row that the backward pass needs.
+        states: hidden state, and the LSTM's cell.
+    """
+
+    kind: int
+    forward: Callable[..., None]
+    backward: Callable[..., None]
+    gates: int
+    saved: int
     states: int = 1
 
-    def steps(self, compiled: bool) -> tuple[Callable[..., None], Callable[..., None]]:
-        """The functions of one step, forward and back."""
-        module: Any = cells if compiled else cells_torch
-        return getattr(module, f"{self.name}_forward"), getattr(module, f"{self.name}_backward")
 
-    @property
-    def kind(self) -> int:
-        """What the compiled loops over steps call it."""
-        return cells.KINDS.index(self.name)
-
-
-LSTM = Cell("lstm", gates=4, saved=4, states=2)  # Hochreiter and Schmidhuber 1997, with Gers' forget gate
-GRU = Cell("gru", gates=3, saved=4)  # Cho et al. 2014, in torch's form: reset gate after the product
-RNN = Cell("rnn", gates=1, saved=0)  # Elman 1990
-RELU = Cell("relu", gates=1, saved=0)  # the same with relu
+# Hochreiter and Schmidhuber 1997, with Gers' forget gate
+LSTM = CellSpec(0, cells.lstm_forward, cells.lstm_backward, gates=4, saved=4, states=2)
+# Cho et al. 2014, in torch's form: reset gate after the product
+GRU = CellSpec(1, cells.gru_forward, cells.gru_backward, gates=3, saved=4)
+# Elman 1990; and the same with relu
+RNN = CellSpec(2, cells.rnn_forward, cells.rnn_backward, gates=1, saved=0)
+RELU = CellSpec(3, cells.relu_forward, cells.relu_backward, gates=1, saved=0)
 
 
-# Matrices as oneDNN computes with them, by where they stand and which way they are read.
-Packs = dict[tuple[int, ...], Tensor]
-
-
-def place(matrix: Tensor) -> tuple[int, ...]:
-    """What Packs knows a matrix by."""
-    return matrix.data_ptr(), *matrix.stride()
-
-
-def pack(matrix: Tensor) -> Tensor:
-    """A matrix (K, N) as oneDNN computes with it in bfloat16.
-
-    It does that for each product else, which of few rows takes longer than the product.
-    """
-    return torch.ops.mkldnn._reorder_linear_weight(matrix.t().bfloat16().contiguous(), FEW_ROWS)
-
-
-@dataclass(frozen=True)
-class ComputePlan:
-    """How to compute: the number format of products and kept sequences, and the tensors to use again."""
-
-    dtype: torch.dtype
-    buffers: Buffers
-    compiled: bool
-    tiled: bool = False  # our own products of few rows, instead of the library's
-    packed: bool = False  # oneDNN's products, a matrix laid out once for many of them
-    packs: Packs = field(default_factory=dict)  # what is laid out already
-
-    @classmethod
-    def best(cls, dtype: torch.dtype, buffers: Buffers, packs: Packs) -> "ComputePlan":
-        """Compiled where that is to be had; tiled in float32 with AVX, where few rows are slow in the library."""
-        compiled = is_wanted()
-        avx = torch.backends.cpu.get_cpu_capability().startswith("AVX")
-        packed = dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        return cls(dtype, buffers, compiled, compiled and avx and dtype == torch.float32, packed, packs)
-
-    def packs_for(self, uses: int, rows: int) -> bool:
-        """Whether a matrix is laid out as oneDNN likes it, for so many products with so many rows."""
-        return self.packed and uses >= PACKED_USES and rows <= PACKED_ROWS
-
-    def in_one(self, rows: int) -> bool:
-        """Whether all steps of a training's batch of so many rows are one compiled loop."""
-        return self.compiled and rows <= FEW_ROWS and self.dtype == torch.float32
-
-    def view(self, tensor: Tensor) -> Any:
-        """The tensor as the steps want it: a numpy array, bfloat16 as its 16 bits; or itself."""
-        if not self.compiled:
-            return tensor
-        return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-class Factor:
-    """A matrix (K, N) that so many rows are multiplied with, `uses` times: in tiles, or as the library likes it."""
-
-    def __init__(self, matrix: Tensor, plan: ComputePlan, uses: int, rows: int) -> None:
-        inputs, columns = matrix.shape
-        self._tiles = self._packed = None
-        if plan.packs_for(uses, rows):
-            packed = plan.packs.get(place(matrix))
-            self._packed = pack(matrix) if packed is None else packed
-        elif plan.tiled and uses >= TILED_USES and columns % COLUMNS == 0:
-            self._tiles = np.empty((columns // COLUMNS, inputs, COLUMNS), np.float32)
-            tile(matrix.numpy(), self._tiles)
-        else:  # copied, which products in float32 like better, only where many pay for it
-            copied = uses > 1 and plan.dtype == torch.float32
-            self._matrix = matrix.contiguous() if copied else matrix.to(plan.dtype)
-
-    def operand(self, rows: Tensor) -> Any:
-        """What `multiply` takes for rows, and for where the result goes."""
-        return rows if self._tiles is None else rows.numpy()
-
-    def multiply(self, rows: Any, out: Any) -> None:
-        """out (R, N) = rows (R, K) times the matrix."""
-        if self._packed is not None:
-            out.copy_(torch.ops.mkldnn._linear_pointwise(rows, self._packed, None, "none", [], ""))
-        elif self._tiles is None:
-            torch.mm(rows, self._matrix, out=out)
-        else:
-            multiply(rows, self._tiles, out)
-
-
-class Layer(Function):
+class RecurrentLayer(Function):
     """One recurrent layer over a sequence."""
 
     @staticmethod
     def forward(
-        ctx: Any, cell: Cell, plan: ComputePlan, keep: bool, inputs: Tensor, *tensors: Tensor
+        ctx: Any, cell: CellSpec, plan: ComputePlan, keep: bool, inputs: Tensor, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         """Hidden states (T, B, H), and each state after the last step (B, H).
 
         Args:
             ctx: autograd's.
             cell: which architecture.
-            how: number format and buffers.
-            keep: for a backward pass; without, nothing but the states is kept.
+            plan: number format and buffers.
+            keep: whether a backward pass follows; otherwise nothing but the states is kept.
             inputs: ids (T, B), looked up in weight_ih; or numbers (T, B, I).
             tensors: weight_ih (G*H, I), weight_hh (G*H, H), bias_ih (G*H,), bias_hh (G*H,), and the states before
                 the first step: h, and for the LSTM c, (B, H) each.
+
+        Raises:
+            IndexError: an id is outside the vocabulary.
         """
         weight_ih, weight_hh, bias_ih, bias_hh, *states = tensors
         steps, batch, hidden = inputs.shape[0], inputs.shape[1], weight_hh.shape[1]
@@ -185,8 +88,8 @@ class Layer(Function):
         extra[0] = states[-1]
         bias, bias_past = _biases(cell, bias_ih, bias_hh)
         past = torch.empty(batch, cell.gates * hidden, dtype=plan.dtype)
-        advance = _forward(cell, plan, weight_hh.t(), keep, (bias, bias_past, past, gates, hs, extra))
-        for first, source, rows in _sources(inputs, weight_ih, plan):
+        advance = _forward_steps(cell, plan, weight_hh.t(), keep, (bias, bias_past, past, gates, hs, extra))
+        for first, source, rows in _input_parts(inputs, weight_ih, plan):
             advance(first, source, rows)
         ctx.cell, ctx.plan, ctx.saved = cell, plan, (gates, hs, extra) if keep else None
         ctx.save_for_backward(inputs, weight_ih, weight_hh)
@@ -195,7 +98,7 @@ class Layer(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of everything that is learned, of the inputs if they are numbers, and of the states."""
+        """Gradients of weights and biases, of the inputs if they are numbers, and of the states."""
         if ctx.saved is None:
             raise RuntimeError("a recurrent layer can be differentiated once, and only what was computed with `keep`")
         (gates, hs, extra), ctx.saved = ctx.saved, None
@@ -204,83 +107,82 @@ class Layer(Function):
         steps, batch, hidden = inputs.shape[0], inputs.shape[1], weight_hh.shape[1]
         grad, dh = grads[0].to(plan.dtype).contiguous(), grads[1].to(plan.dtype, copy=True)
         carry = grads[2].clone() if cell.states > 1 else torch.zeros(batch, hidden, dtype=full)
-        down = _Down(inputs, weight_ih, weight_hh, plan)
-        tensors = grad, dh, carry, gates, hs, extra, down.d, down.dpast, down.into
-        retreat = _backward(cell, plan, weight_hh, down.rows, tensors)
-        for first in range((steps - 1) // down.piece * down.piece, -1, -down.piece):
-            last = min(first + down.piece, steps)
+        sums = _GradientSums(inputs, weight_ih, weight_hh, plan)
+        tensors = grad, dh, carry, gates, hs, extra, sums.d, sums.dpast, sums.into
+        retreat = _backward_steps(cell, plan, weight_hh, sums.rows, tensors)
+        for first in range((steps - 1) // sums.piece * sums.piece, -1, -sums.piece):
+            last = min(first + sums.piece, steps)
             retreat(first, last)
-            down.add(first, last, hs)
+            sums.add(first, last, hs)
         plan.buffers.give(gates, hs, extra)
         dstates = [dh.to(full) + carry] if cell is GRU else [dh.to(full), carry][: cell.states]
-        return None, None, None, down.dinputs, down.dweight_ih, down.dweight_hh, down.dbias, down.dbias_past, *dstates
+        return None, None, None, sums.dinputs, sums.dweight_ih, sums.dweight_hh, sums.dbias, sums.dbias_past, *dstates
 
 
-def _forward(
-    cell: Cell, plan: ComputePlan, weight: Tensor, keep: bool, tensors: tuple[Tensor, ...]
+def _forward_steps(
+    cell: CellSpec, plan: ComputePlan, weight: Tensor, keep: bool, tensors: tuple[Tensor, ...]
 ) -> Callable[[int, Tensor, Tensor], None]:
-    """A function (first step, source, rows) that takes the steps for whose input part the rows stand.
+    """A function (first step, source, rows) that takes the steps whose input parts `rows` point at.
 
     Args:
         cell: which architecture.
-        how: number format.
+        plan: number format.
         weight: (H, G*H) recurrent.
-        keep: what a backward pass needs.
+        keep: whether a backward pass follows.
         tensors: bias, bias_past, past, gates, hs, extra of the steps.
     """
-    past, hs, view = tensors[2], tensors[4], plan.view
-    fixed = tuple(map(view, tensors))
-    if keep and plan.in_one(len(past)):
-        matrix = view(weight.contiguous())
+    past, hs = tensors[2], tensors[4]
+    fixed = tuple(map(as_array, tensors))
+    if keep and plan.is_one_loop(len(past)):
+        array = as_array(weight.contiguous())
         return lambda first, source, rows: cells.forward_steps(
-            cell.kind, first, keep, matrix, view(source), view(rows), *fixed
+            cell.kind, first, keep, array, as_array(source), as_array(rows), *fixed
         )
-    across = Factor(weight, plan, len(hs) - 1, len(past))
-    step, h, product = cell.steps(plan.compiled)[0], list(map(across.operand, hs.unbind(0))), across.operand(past)
+    matrix = PreparedMatrix(weight, plan, len(hs) - 1, len(past))
+    h, product = list(map(matrix.operand, hs.unbind(0))), matrix.operand(past)
 
     def one_by_one(first: int, source: Tensor, rows: Tensor) -> None:
-        looked_up = view(source)
-        for t, picked in enumerate(map(view, rows), first):
-            across.multiply(h[t], product)
-            step(t, t if keep else 0, looked_up, picked, *fixed)
+        looked_up = as_array(source)
+        for t, picked in enumerate(as_array(rows), first):
+            matrix.multiply(h[t], product)
+            cell.forward(t, t if keep else 0, looked_up, picked, *fixed)
 
     return one_by_one
 
 
-def _backward(
-    cell: Cell, plan: ComputePlan, weight: Tensor, rows: Tensor, tensors: tuple[Tensor, ...]
+def _backward_steps(
+    cell: CellSpec, plan: ComputePlan, weight: Tensor, rows: Tensor, tensors: tuple[Tensor, ...]
 ) -> Callable[[int, int], None]:
     """A function (first, last) that goes back over the steps from before `last` to `first`.
 
     Args:
         cell: which architecture.
-        how: number format.
+        plan: number format.
         weight: (G*H, H) recurrent.
         rows: (T, B) where the input parts' gradients are added up.
         tensors: grad, dh, carry, gates, hs, extra, d, dpast, into of the steps.
     """
-    dh, dpast, view = tensors[1], tensors[7], plan.view
-    fixed = tuple(map(view, tensors))
-    if plan.in_one(len(dh)):
-        matrix, picked = view(weight), view(rows)
-        return lambda first, last: cells.backward_steps(cell.kind, first, last, matrix, picked, *fixed)
-    across = Factor(weight, plan, *rows.shape)
-    step, each = cell.steps(plan.compiled)[1], list(map(view, rows))
-    products, dstate = list(map(across.operand, dpast.unbind(0))), across.operand(dh)
+    dh, dpast = tensors[1], tensors[7]
+    fixed, each = tuple(map(as_array, tensors)), as_array(rows)
+    if plan.is_one_loop(len(dh)):
+        array = as_array(weight)
+        return lambda first, last: cells.backward_steps(cell.kind, first, last, array, each, *fixed)
+    matrix = PreparedMatrix(weight, plan, *rows.shape)
+    products, dstate = list(map(matrix.operand, dpast.unbind(0))), matrix.operand(dh)
 
     def one_by_one(first: int, last: int) -> None:
         for t in range(last - 1, first - 1, -1):
-            step(t, t - first, *fixed, each[t])
-            across.multiply(products[t - first], dstate)
+            cell.backward(t, t - first, *fixed, each[t])
+            matrix.multiply(products[t - first], dstate)
 
     return one_by_one
 
 
-class _Down:
-    """What flows out of a layer's steps into its weights and inputs, piece by piece."""
+class _GradientSums:
+    """Gradients of a layer's weights, biases and inputs, added up piece by piece."""
 
     def __init__(self, inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, plan: ComputePlan) -> None:
-        self.inputs, self.plan, self.weight_ih = inputs, plan, weight_ih
+        self.inputs, self.plan = inputs, plan
         steps, batch = inputs.shape[:2]
         width, full = weight_hh.shape[0], weight_hh.dtype
         ids = not inputs.is_floating_point()
@@ -294,10 +196,10 @@ class _Down:
         self.dweight_hh: Tensor | None = None
         self._dweight: Tensor | None = None
         self.dinputs = None if ids else torch.empty_like(inputs, dtype=plan.dtype)
-        self._weight = None if ids else Factor(weight_ih, plan, steps, self.piece * batch)
+        self._weight = None if ids else PreparedMatrix(weight_ih, plan, steps, self.piece * batch)
 
     def add(self, first: int, last: int, hs: Tensor) -> None:
-        """Take in the steps from `first` to before `last`, which stand at the beginning of `d`."""
+        """Add the steps from `first` to before `last`, which stand at the beginning of `d`."""
         count = last - first
         d, dpast = (part[:count].view(-1, part.shape[2]) for part in (self.d, self.dpast))
         self.dweight_hh = self._plus(self.dweight_hh, dpast, hs[first:last])
@@ -309,7 +211,7 @@ class _Down:
             self._weight.multiply(operand(d), operand(self.dinputs[first:last].view(d.shape[0], -1)))
 
     def _plus(self, total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
-        """total + left^T right; halves of a number are added up as whole ones."""
+        """total + left^T right; products in bfloat16 are added up in float32."""
         right = right.reshape(left.shape[0], -1)
         if total is None:
             return (left.t() @ right).to(self.into.dtype)
@@ -334,7 +236,7 @@ class _Down:
         return self.into.t().contiguous() if self._dweight is None else self._dweight  # as Adam's fused step wants it
 
 
-def _biases(cell: Cell, bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tensor]:
+def _biases(cell: CellSpec, bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tensor]:
     """What is added to the input part, (G*H,), and what the GRU adds to the product that its reset gate multiplies."""
     hidden = len(bias_hh) // cell.gates
     bias, last = bias_ih + bias_hh, bias_hh[-hidden:].contiguous()
@@ -343,63 +245,30 @@ def _biases(cell: Cell, bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tenso
     return bias, last
 
 
-def _sources(inputs: Tensor, weight_ih: Tensor, plan: ComputePlan) -> Any:
-    """Pieces of the sequence: first step, where the input part of the gates stands, and each step's rows of it."""
+def _input_parts(inputs: Tensor, weight_ih: Tensor, plan: ComputePlan) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Pieces of the sequence: first step, a table of input parts of the gates, and the row of each step's in it."""
     steps, batch = inputs.shape[:2]
     if not inputs.is_floating_point():
-        _refuse_unknown(inputs, weight_ih.shape[1])
-        if inputs.numel() < weight_ih.shape[1]:  # a few rows only: cheaper than turning the whole table
+        _check_ids(inputs, weight_ih.shape[1])
+        if inputs.numel() < weight_ih.shape[1]:  # a few rows only: cheaper than transposing the whole table
             rows = torch.arange(steps * batch).view(steps, batch)
             yield 0, weight_ih.t()[inputs.reshape(-1)].contiguous(), rows
         else:
             yield 0, weight_ih.t().contiguous(), inputs
         return
     piece = min(max(1, PIECE_ROWS // batch), steps)
-    across = Factor(weight_ih.t(), plan, steps, piece * batch)
+    matrix = PreparedMatrix(weight_ih.t(), plan, steps, piece * batch)
     source = torch.empty(piece * batch, weight_ih.shape[0], dtype=plan.dtype)
     rows = torch.arange(piece * batch).view(piece, batch)
     for first in range(0, steps, piece):
         part = inputs[first : first + piece].to(plan.dtype)
         flat = part.reshape(-1, part.shape[2])
-        across.multiply(across.operand(flat), across.operand(source[: len(flat)]))
+        matrix.multiply(matrix.operand(flat), matrix.operand(source[: len(flat)]))
         yield first, source, rows[: part.shape[0]]
 
 
-def _refuse_unknown(ids: Tensor, vocab_size: int) -> None:
-    """Compiled steps do not look where they read."""
+def _check_ids(ids: Tensor, vocab_size: int) -> None:
+    """Refuse ids outside the vocabulary: compiled steps would read memory that is not theirs."""
     low, high = ids.aminmax()
     if low < 0 or high >= vocab_size:
         raise IndexError(f"an id of {int(low if low < 0 else high)} is outside this model's 0 to {vocab_size - 1}")
-
-
-class Dropout(Function):
-    """Inverted dropout (Srivastava et al. 2014) without a mask: a hash of seed and place decides, again in backward."""
-
-    @staticmethod
-    def forward(ctx: Any, plan: ComputePlan, x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
-        """`x` (..., H) with about `share` of its numbers zero and the others larger.
-
-        Args:
-            ctx: autograd's.
-            how: number format.
-            x: what is to be thinned out.
-            share: 0 to below 1.
-            seed: 32 bits.
-            locked: the same numbers fall at every place of dimension 0 (Gal and Ghahramani 2016).
-        """
-        ctx.plan, ctx.others = plan, (share, seed, locked)
-        return _dropped(plan, x, *ctx.others)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """The same places, the same factor."""
-        return None, _dropped(ctx.plan, grads[0], *ctx.others), None, None, None
-
-
-def _dropped(plan: ComputePlan, x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
-    x = x.contiguous()
-    out, flat = torch.empty_like(x), (-1, x.shape[-1])
-    period = (x[0] if locked else x).view(flat).shape[0]
-    views = plan.view(x.view(flat)), plan.view(out.view(flat))
-    cells.drop(*views, seed, int(share * 2**32), 1.0 / (1.0 - share), period)
-    return out

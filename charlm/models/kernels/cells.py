@@ -1,6 +1,6 @@
-"""Single steps of the recurrent cells, forward and back, compiled: all that is not a matrix product, in one pass.
+"""Single steps of the recurrent cells, forward and backward, compiled: all that is not a matrix product, in one pass.
 
-Same functions as steps_torch.py. Arrays of 16 bits hold bfloat16 and are computed with in float32. Every loop runs over
+Arrays of 16 bits hold bfloat16 and are computed with in float32. Every loop runs over
 one row, which stays in the first-level cache, and touches few arrays: the compiler gives up vectorising where it cannot
 cheaply rule out that they overlap.
 
@@ -123,7 +123,7 @@ def gru_backward(
     t: int, k: int, grad: Array, dh: Array, carry: Array, gates: Array, hs: Array, extra: Array,
     d: Array, dpast: Array, into: Array, rows: Array,
 ) -> None:  # fmt: skip
-    """`carry` is what the update gate lets through."""
+    """`carry` is the gradient through the update gate."""
     batch, hidden = extra.shape[1:]
     for b in range(batch):
         a, e, q = gates[t, b], d[k, b], dpast[k, b]
@@ -217,17 +217,12 @@ def multiply_few(x: Array, w: Array, y: Array) -> None:
                 row[j] += f * u[j]
 
 
-# What `forward_steps` and `backward_steps` call the cells.
-KINDS = ("lstm", "gru", "rnn", "relu")
-
-
 @compiled
 def forward_steps(
     kind: int, first: int, keep: bool, weight: Array, source: Array, rows: Array, bias: Array, bias_past: Array,
     past: Array, gates: Array, hs: Array, extra: Array,
 ) -> None:  # fmt: skip
-    """The steps from `first` on, one for each of rows (S, B), with their products: of few rows a call costs as much as
-    what it does."""
+    """The steps from `first` on, one for each of rows (S, B), with their products: with few rows, calls cost most."""
     for k in range(rows.shape[0]):
         t = first + k
         slot = t if keep else 0
@@ -259,22 +254,3 @@ def backward_steps(
         else:
             relu_backward(t, k, grad, dh, carry, gates, hs, extra, d, dpast, into, rows[t])
         multiply_few(dpast[k], weight, dh)
-
-
-@compiled
-def drop(values: Array, out: Array, seed: int, threshold: int, scale: float, period: int) -> None:
-    """Inverted dropout of (N, H): what falls is decided by a hash of seed and place, so backward needs no mask.
-
-    Rows `period` apart lose the same.
-
-    The hash is a 32-bit integer mix in the manner of MurmurHash3's last step.
-    """
-    width, salt, least = values.shape[1], np.uint32(seed), np.uint32(threshold)
-    for row in range(values.shape[0]):
-        x, y, first = values[row], out[row], np.uint32(row % period * width)
-        for j in range(width):
-            mixed = np.uint32(np.uint32(np.uint32(j) + first) * np.uint32(0x9E3779B1)) ^ salt
-            mixed = np.uint32((mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x85EBCA6B))
-            mixed = np.uint32((mixed ^ (mixed >> np.uint32(13))) * np.uint32(0xC2B2AE35))
-            mixed = mixed ^ (mixed >> np.uint32(16))
-            put(y, j, get(x, j) * np.float32(scale) * np.float32(mixed >= least))

@@ -1,9 +1,10 @@
-"""What predicting costs where tokens are many: loss and gradients in chunks, the logits of a batch never in memory.
+"""The loss with a large vocabulary: loss and gradients in chunks, the logits of a batch never in memory.
 
-The gradient of a cross-entropy needs nothing but the logits, so it is computed where they are, in the forward pass, and
-they are forgotten (Wijmans et al. 2024, Cut your losses in large-vocabulary language models; Hsu et al. 2024, Liger).
+The gradient of a cross-entropy needs only the logits, so it is computed in their place in the forward pass, and they
+are discarded (Wijmans et al. 2024, Cut your losses in large-vocabulary language models; Hsu et al. 2024, Liger).
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from charlm.models.kernels.bptt import ComputePlan
 from charlm.models.kernels.jit import compiled, exp, get, put
+from charlm.models.kernels.plan import ComputePlan, as_array
 
 Array = np.ndarray[Any, Any]
 LANES = 128  # maxima and sums kept side by side: a single one would wait for itself
@@ -22,14 +23,14 @@ LOWEST, NONE, ONE = np.float32(-np.inf), np.float32(0), np.float32(1)
 
 @compiled
 def losses(logits: Array, bias: Array, targets: Array, exps: Array, into_gradients: bool) -> float:
-    """The summed cross-entropy of logits (n, V), to which bias (V,) is yet to be added; targets of -1 do not count.
+    """The summed cross-entropy of logits (n, V) plus bias (V,); targets of -1 do not count.
 
     Args:
-        logits: 16 bits hold bfloat16; they become their own gradients if that is wanted.
+        logits: without bias; 16 bits hold bfloat16.
         bias: float32.
         targets: (n,).
-        exps: (V,) float32, room to work in.
-        into_gradients: whether that is wanted.
+        exps: (V,) float32, overwritten.
+        into_gradients: whether the logits are overwritten by their gradients.
     """
     size, lanes, total = bias.shape[0], np.empty(LANES, np.float32), 0.0
     whole = size // LANES * LANES
@@ -77,18 +78,18 @@ MANY_TOKENS = 1_024
 CHUNK, BLOCK = 1 << 23, 1 << 18
 # Rows of the weights whose gradients of a chunk are computed at a time.
 PRODUCT_ROWS = 2_048
-# Tokens are drawn by their frequency to this power: rare ones come up, too, and the most frequent are among a batch's
+# Tokens are drawn by their frequency to this power: rare ones come up too, and the most frequent are among a batch's
 # targets anyway. After 120 steps on WikiText-2, 4,096 tokens drawn so do as well as 8,192 drawn by the power 0.75.
 SMOOTHING = 0.5
 
 
 def are_many(vocab_size: int) -> bool:
-    """Whether so many distinct tokens are worth chunks, and gradients of the rows in use only."""
+    """Whether a vocabulary is large: logits are computed in chunks, and gradients of the rows in use only."""
     return vocab_size >= MANY_TOKENS
 
 
 def activations(vocab_size: int, features: int) -> int:
-    """Numbers a token that an output of so many features keeps for the way back, or works with."""
+    """Numbers a token that an output layer keeps for the backward pass, or works with."""
     return 3 * features if are_many(vocab_size) else 4 * vocab_size
 
 
@@ -103,8 +104,8 @@ class CrossEntropy(Function):
 
         Args:
             ctx: autograd's.
-            how: number format of the products; sums, exponentials and logarithms are in full.
-            keep: for a backward pass; without, no gradient is computed.
+            plan: number format of the products; sums, exponentials and logarithms are in full.
+            keep: whether a backward pass follows; otherwise no gradient is computed.
             features: (N, D).
             weight: (V, D).
             bias: (V,), added in full.
@@ -129,7 +130,7 @@ class CrossEntropy(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """What was computed in the forward pass, times the gradient of the sum."""
+        """The gradients from the forward pass, times the gradient of the sum."""
         if ctx.saved is None:
             raise RuntimeError("a cross-entropy in chunks can be differentiated once, and only with `keep`")
         saved, ctx.saved = ctx.saved, None
@@ -137,30 +138,30 @@ class CrossEntropy(Function):
 
 
 class _Gradients:
-    """What the gradients of logits, chunk by chunk, make of features (N, D), weights (V, D) and bias."""
+    """Gradients of features (N, D), weights (V, D) and bias, added up chunk by chunk."""
 
     def __init__(self, x: Tensor, w: Tensor, bias: Tensor) -> None:
         self._x, self._w = x, w
         self.dx, self.dweight, self.dbias = torch.empty_like(x), w.new_zeros(w.shape, dtype=bias.dtype), bias * 0
 
     def add(self, first: int, logits: Tensor) -> None:
-        """Take in the gradients of logits (n, V), those of the features from `first` on."""
+        """Add the gradients of logits (n, V), which belong to the features from `first` on."""
         part = self._x[first : first + len(logits)]
         torch.mm(logits, self._w, out=self.dx[first : first + len(logits)])
         self.dbias += torch.mm(logits.new_ones(1, len(logits)), logits)[0]
         if self.dweight.dtype == logits.dtype:
             self.dweight.addmm_(logits.t(), part)
             return
-        for of_some in range(0, len(self.dweight), PRODUCT_ROWS):  # halves of a number are added up as whole ones
+        for of_some in range(0, len(self.dweight), PRODUCT_ROWS):  # bfloat16 products are added up in float32
             some = slice(of_some, of_some + PRODUCT_ROWS)
             self.dweight[some] += torch.mm(logits[:, some].t(), part)
 
 
 def _losses(plan: ComputePlan, logits: Tensor, bias: Tensor, targets: Tensor, into_gradients: bool) -> Tensor | float:
-    """The summed loss of logits (n, V) without bias; they become their own gradients if that is wanted."""
+    """See `losses`; by torch's operations where nothing is compiled."""
     if plan.compiled and bias.dtype == torch.float32 and not logits.is_cuda:
         exps = np.empty(len(bias), np.float32)
-        return losses(plan.view(logits), bias.detach().numpy(), targets.numpy(), exps, into_gradients)
+        return losses(as_array(logits), bias.detach().numpy(), targets.numpy(), exps, into_gradients)
     total = torch.zeros((), dtype=torch.float64, device=logits.device)
     rows = max(1, BLOCK // len(bias))
     for first in range(0, len(logits), rows):
@@ -180,12 +181,12 @@ def _losses(plan: ComputePlan, logits: Tensor, bias: Tensor, targets: Tensor, in
 
 
 class Drawn(NamedTuple):
-    """The tokens that a batch's targets are told from.
+    """The tokens of a sampled softmax.
 
     Attributes:
-        ids: (S,) in their order.
-        raised: (S,) what is added to their logits.
-        targets: (N,) where the batch's targets stand among them.
+        ids: (S,) in ascending order.
+        raised: (S,) corrections, added to their logits.
+        targets: (N,) places of the batch's targets among them.
     """
 
     ids: Tensor
@@ -194,12 +195,12 @@ class Drawn(NamedTuple):
 
 
 class Sampler:
-    """Draws the tokens among which a batch's targets are looked for: about `size` of them, and all targets.
+    """Draws the tokens of a sampled softmax: about `size` of them, and all targets.
 
-    Every token is drawn by itself, with a chance of its own (Poisson sampling). A softmax among the drawn ones has the
-    same sum on average, if each counts for itself and those that were not drawn: its logit is raised by -log(chance)
-    (Bengio and Senecal 2008; Jean et al. 2015, section 3.1). Targets are there for certain and count once. Nothing is
-    estimated any more where all chances are 1.
+    Every token is drawn independently, with a probability of its own (Poisson sampling). A softmax among the drawn ones
+    has the same sum on average if each also counts for those that were not drawn: its logit is raised by
+    -log(probability) (Bengio and Senecal 2008; Jean et al. 2015, section 3.1). Targets are always included and count
+    once. Where all probabilities are 1, the softmax is exact.
 
     Args:
         counts: (V,) how often each token comes up in the training text.
@@ -211,12 +212,7 @@ class Sampler:
         self._raised = -self.chances.log()
 
     def draw(self, targets: Tensor, generator: torch.Generator) -> Drawn:
-        """Tokens for a batch.
-
-        Args:
-            targets: (N,) ids.
-            generator: of random numbers, on the CPU.
-        """
+        """The tokens for a batch with these targets (N,); the generator is one of the CPU."""
         wanted = targets.cpu()
         raised = self._raised.index_fill(0, wanted, 0.0)
         drawn = torch.rand(len(self.chances), generator=generator) < self.chances
@@ -227,7 +223,7 @@ class Sampler:
 
 
 def _chances(weights: Tensor, size: int) -> Tensor:
-    """Proportional to the weights and `size` in all, but none above 1."""
+    """Probabilities proportional to the weights, of sum `size`, but none above 1."""
     chances, sure = weights, weights < 0
     while size < len(weights):
         rest = weights.masked_fill(sure, 0.0)
@@ -244,14 +240,16 @@ def output_loss(
     """The summed cross-entropy of a linear output in nats, among all tokens or the drawn ones; a scalar.
 
     Args:
-        how: number format of the products, and buffers.
+        plan: number format of the products, and buffers.
         features: (N, D).
         output: from features to logits.
         targets: (N,); those of -1 do not count.
         drawn: for these targets, see `Sampler`.
     """
-    keep = torch.is_grad_enabled()
-    if drawn is None:
-        return CrossEntropy.apply(plan, keep, features, output.weight, output.bias, targets)
-    weight, bias = F.embedding(drawn.ids, output.weight, sparse=True), output.bias[drawn.ids] + drawn.raised
-    return CrossEntropy.apply(plan, keep, features, weight, bias, drawn.targets)
+    weight: Tensor = output.weight
+    bias: Tensor = output.bias
+    if drawn is not None:
+        weight, bias = F.embedding(drawn.ids, weight, sparse=True), bias[drawn.ids] + drawn.raised
+        targets = drawn.targets
+    loss: Callable[..., Tensor] = CrossEntropy.apply
+    return loss(plan, torch.is_grad_enabled(), features, weight, bias, targets)

@@ -1,7 +1,7 @@
-"""Loops compiled to machine code by numba, and the squashing functions they share.
+"""Loops compiled to machine code by numba, and the nonlinearities they share.
 
-numba's functions let go of Python's lock, so that shards of a batch, the web server and visitors run beside each other.
-Without numba, or with CHARLM_COMPILE=0, torch's own operations do the same work, slower.
+Compiled functions release Python's lock, so that parts of a batch, the web server and visitors run in parallel.
+Without numba, or with CHARLM_COMPILE=0, torch's and numpy's operations do the same work, slower.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"
 
 @cache
 def is_wanted() -> bool:
-    """Whether compiled loops are to be used: numba is there and works, and CHARLM_COMPILE is not 0."""
+    """Whether loops are compiled: numba is installed and works, and CHARLM_COMPILE is not 0."""
     if os.environ.get("CHARLM_COMPILE", "1") == "0":
         return False
     try:
@@ -37,30 +37,33 @@ def is_wanted() -> bool:
 
 
 def compiled(function: Function) -> Function:
-    """Compile at the first call; kept on disk where a folder can be written, so that it happens once a machine."""
+    """Compile at the first call; cached on disk where a folder is writable, so that it happens once a machine."""
     if not is_wanted():
         return function
     import numba
 
     _choose_folder()
+    made: Function
     try:
-        return numba.njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # nowhere to keep it
-        return numba.njit(**OPTIONS)(function)
+        made = numba.njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # no folder is writable
+        made = numba.njit(**OPTIONS)(function)
+    return made
 
 
 @cache
 def _choose_folder() -> None:
-    """Keep machine code in a folder named after the source of all compiled loops, and none of older source.
+    """Cache machine code in a folder named after the source of all compiled loops, and delete those of older source.
 
-    numba itself looks at the file of the function called only: it would go on with loops of an older version of another
-    file, which may expect other shapes and write where they must not.
+    numba itself checks only the file of the function called: it would go on with loops of an older version of another
+    file, which may expect other shapes and write out of bounds.
     """
     import numba
 
     config: Any = numba.config
     own = Path(__file__).parent
-    sources = [source for source in (path.read_bytes() for path in sorted(own.glob("*.py"))) if b"compiled" in source]
+    files = sorted([*own.glob("*.py"), *(own.parents[1] / "generation").glob("*.py")])
+    sources = [source for source in map(Path.read_bytes, files) if b"compiled" in source]
     name = f"compiled-{hashlib.sha256(b''.join(sources)).hexdigest()[:16]}"
     if config.CACHE_DIR:
         config.CACHE_DIR = str(Path(config.CACHE_DIR) / name)
@@ -73,13 +76,14 @@ def _choose_folder() -> None:
 
 
 def inlined(function: Function) -> Function:
-    """For functions that only compiled loops call: Python cannot, which saves a quarter of the compiling."""
+    """Compile for calls from compiled loops only, not from Python, which saves a quarter of the compiling time."""
     if not is_wanted():
         return function
     import numba
 
     options: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(**options)(function)
+    made: Function = numba.njit(**options)(function)
+    return made
 
 
 # tanh(x) = x P(x^2) / Q(x^2): fitted on |x| < 8.6 by iteratively reweighted least squares for the least relative error
@@ -105,12 +109,12 @@ def _rational_tanh(x: Any) -> Any:
 
 
 def get(array: Any, j: int) -> Any:
-    """Element j as a number to compute with: bfloat16, kept in 16 bits, becomes float32."""
+    """Element j; bfloat16, stored in 16 bits, becomes float32."""
     return array[j]
 
 
 def put(array: Any, j: int, value: Any) -> None:
-    """Set element j; rounded to nearest even where the array keeps bfloat16."""
+    """Set element j; rounded to nearest even where the array holds bfloat16."""
     array[j] = value
 
 
@@ -127,7 +131,7 @@ if is_wanted():
 
     @intrinsic
     def _as_float(typing_context, bits):  # type: ignore[no-untyped-def]
-        """The float32 that these 32 bits are."""
+        """The float32 with these 32 bits."""
         return types.float32(types.uint32), lambda c, builder, s, args: builder.bitcast(args[0], ir.FloatType())
 
     @intrinsic
@@ -171,7 +175,7 @@ E6, E7 = map(np.float32, (1.3981999507e-3, 1.9875691500e-4))
 
 @inlined
 def exp(x: Any) -> Any:
-    """Of a float32 up to 0: within 2e-7 of it; what is below the smallest number is that."""
+    """exp of a float32 up to 0, within 2e-7; results below the smallest float32 become it."""
     x = max(x, LOWEST)
     n = np.floor(x * LOG2_E + HALF)
     r = x - n * LN2_HIGH - n * LN2_LOW

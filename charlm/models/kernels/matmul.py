@@ -1,24 +1,28 @@
-"""A product of some rows with a matrix, compiled: each row's sums are the same bit for bit, whatever its company.
+"""A product of some rows with a matrix, compiled: each row's sums are the same bit for bit, whatever the other rows.
 
-The weights lie in tiles of 16 columns, read from start to end. A few rows take little longer than that reading takes;
-of many rows six share each reading, their sums kept in registers. All sums add up in the order of the inputs.
+The weights lie in tiles of 16 columns, read from start to end. A few rows take little longer than reading them; of many
+rows six share each read, their sums in registers. All sums add up in the order of the inputs.
 """
 
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from charlm.models.kernels.jit import compiled, is_wanted
+from charlm.models.kernels.plan import ComputePlan, pack_weight, weight_key
 
 Array = np.ndarray[Any, Any]
 COLUMNS = 16  # of a tile: two registers of AVX2, one of AVX-512, four of NEON
 # Rows that share a reading: their 12 or 8 vectors of sums fit AVX2's 16 registers, with the weights and a factor.
 ROWS, FEW_ROWS = 6, 4
 TILES = 4  # read at once for a single row: fewer than 8 sums would wait for each other
+TILED_USES = 4  # products with one matrix from which laying it out in tiles pays
 
 
 def padded_rows(rows: int) -> int:
-    """How many rows an array must have room for; what is computed in the surplus means nothing."""
+    """The number of rows that arrays must have; results in the surplus ones are meaningless."""
     whole, rest = rows // ROWS * ROWS, rows % ROWS
     if rows == 1 or not rest:
         return rows
@@ -26,7 +30,7 @@ def padded_rows(rows: int) -> int:
 
 
 def padded_columns(columns: int) -> int:
-    """ComputePlan many columns the tiles have in all."""
+    """The number of columns of all tiles."""
     return -(-columns // COLUMNS) * COLUMNS
 
 
@@ -157,3 +161,40 @@ if is_wanted():
             for k in range(tiles.shape[1]):
                 for c in range(COLUMNS):
                     tiles[j, k, c] = weight[k, j * COLUMNS + c]
+
+
+class PreparedMatrix:
+    """A matrix in the layout that suits its products: tiles, oneDNN's packing, or as the library likes it.
+
+    Args:
+        matrix: (K, N).
+        plan: number format and kind of products.
+        uses: number of products it is prepared for.
+        rows: of each.
+    """
+
+    def __init__(self, matrix: Tensor, plan: ComputePlan, uses: int, rows: int) -> None:
+        inputs, columns = matrix.shape
+        self._tiles = self._packed = None
+        if plan.uses_packed(uses, rows):
+            packed = plan.packed_weights.get(weight_key(matrix))
+            self._packed = pack_weight(matrix) if packed is None else packed
+        elif plan.tiled and uses >= TILED_USES and columns % COLUMNS == 0:
+            self._tiles = np.empty((columns // COLUMNS, inputs, COLUMNS), np.float32)
+            tile(matrix.numpy(), self._tiles)
+        else:  # copied, which products in float32 like better, only where many pay for it
+            copied = uses > 1 and plan.dtype == torch.float32
+            self._matrix = matrix.contiguous() if copied else matrix.to(plan.dtype)
+
+    def operand(self, rows: Tensor) -> Any:
+        """Rows, or the place of the result, as `multiply` takes them."""
+        return rows if self._tiles is None else rows.numpy()
+
+    def multiply(self, rows: Any, out: Any) -> None:
+        """out (R, N) = rows (R, K) times the matrix."""
+        if self._packed is not None:
+            out.copy_(torch.ops.mkldnn._linear_pointwise(rows, self._packed, None, "none", [], ""))
+        elif self._tiles is None:
+            torch.mm(rows, self._matrix, out=out)
+        else:
+            multiply(rows, self._tiles, out)

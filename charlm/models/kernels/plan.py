@@ -1,25 +1,173 @@
-"""How many threads compute, and rows shared out between them."""
+"""How to compute: threads, the number format of products, tensors to use again, and dropout."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from charlm.models.kernels.jit import compiled, get, is_wanted, put
+
+Array = np.ndarray[Any, Any]
+# Products with one matrix, and rows of each, for which packing it as oneDNN computes in bfloat16 pays.
+PACKED_USES, PACKED_ROWS = 16, 256
+# Rows of a batch up to which all steps are one compiled loop: a call costs as much as what it does.
+LOOP_ROWS = 4
 
 
 @cache
 def all_threads() -> int:
-    """What torch would use by itself; asked once, before anything is set."""
+    """The number of threads that torch uses by default; asked once, before anything is set."""
     return torch.get_num_threads()
 
 
 @contextmanager
 def team(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """A `map` that shares its calls out between `count` threads of one core each."""
+    """A `map` that distributes its calls over `count` threads of one core each."""
     if count == 1:
         yield map
         return
     with ThreadPoolExecutor(count, "rows", torch.set_num_threads, (1,)) as pool:
         yield pool.map
+
+
+class BufferPool:
+    """Tensors of past steps, to be used again: fresh ones cost page faults. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._free: dict[tuple[tuple[int, ...], torch.dtype], list[Tensor]] = {}
+
+    def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """A tensor with arbitrary content."""
+        free = self._free.get((shape, dtype))
+        return free.pop() if free else torch.empty(shape, dtype=dtype)
+
+    def give(self, *tensors: Tensor) -> None:
+        """Return tensors to the pool; whoever takes them next overwrites them."""
+        for tensor in tensors:
+            self._free.setdefault((tuple(tensor.shape), tensor.dtype), []).append(tensor)
+
+
+# Matrices in oneDNN's own layout, by `weight_key`.
+PackedWeights = dict[tuple[int, ...], Tensor]
+
+
+def weight_key(matrix: Tensor) -> tuple[int, ...]:
+    """The key of a matrix in PackedWeights: its address and strides."""
+    return matrix.data_ptr(), *matrix.stride()
+
+
+def pack_weight(matrix: Tensor) -> Tensor:
+    """A matrix (K, N) in the layout in which oneDNN computes in bfloat16.
+
+    oneDNN otherwise packs it for every product, which for few rows takes longer than the product.
+    """
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(matrix.t().bfloat16().contiguous(), LOOP_ROWS)
+    return packed
+
+
+@dataclass(frozen=True)
+class ComputePlan:
+    """How to compute on a CPU.
+
+    Attributes:
+        dtype: number format of products and of the sequences that are kept.
+        buffers: tensors to use again.
+        compiled: whether loops are compiled by numba.
+        tiled: whether products of few rows are our own (matmul.py), instead of the library's.
+        packed: whether oneDNN multiplies, with matrices packed once for many products.
+        packed_weights: those that are packed already.
+    """
+
+    dtype: torch.dtype
+    buffers: BufferPool
+    compiled: bool
+    tiled: bool = False
+    packed: bool = False
+    packed_weights: PackedWeights = field(default_factory=dict)
+
+    @classmethod
+    def best(cls, dtype: torch.dtype, buffers: BufferPool, packed_weights: PackedWeights) -> "ComputePlan":
+        """Compiled where possible; tiled in float32 with AVX, where the library is slow with few rows."""
+        compiled = is_wanted()
+        avx = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+        packed = dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return cls(dtype, buffers, compiled, compiled and avx and dtype == torch.float32, packed, packed_weights)
+
+    def uses_packed(self, uses: int, rows: int) -> bool:
+        """Whether a matrix is packed for `uses` products with `rows` rows each."""
+        return self.packed and uses >= PACKED_USES and rows <= PACKED_ROWS
+
+    def is_one_loop(self, rows: int) -> bool:
+        """Whether all steps of a training batch of `rows` rows are one compiled loop."""
+        return self.compiled and rows <= LOOP_ROWS and self.dtype == torch.float32
+
+
+def as_array(tensor: Tensor) -> Array:
+    """A tensor as compiled loops read it: a numpy array of the same memory, bfloat16 as its 16 bits."""
+    array: Array = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array
+
+
+def dropout(x: Tensor, share: float, generator: torch.Generator, locked: bool = False) -> Tensor:
+    """Inverted dropout (Srivastava et al. 2014).
+
+    Args:
+        x: (..., H).
+        share: of its numbers to set to zero, from 0 to below 1.
+        generator: of the mask on a CPU; on a GPU it comes from torch's global one.
+        locked: one mask for all places of dimension 0, the steps of a sequence (Gal and Ghahramani 2016).
+    """
+    if x.is_cuda:
+        return x * F.dropout(torch.ones_like(x[:1]), share) if locked else F.dropout(x, share)
+    if is_wanted():
+        seed = int(torch.randint(2**32, (), generator=generator))
+        hashed: Callable[..., Tensor] = Dropout.apply
+        return hashed(x, share, seed, locked)
+    mask = torch.empty_like(x[:1] if locked else x).bernoulli_(1.0 - share, generator=generator)
+    return x * mask.div_(1.0 - share)
+
+
+class Dropout(Function):
+    """Dropout without a stored mask: a hash of seed and place decides, again in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
+        """See `dropout`; `seed` has 32 bits."""
+        ctx.others = share, seed, locked
+        return _apply_mask(x, *ctx.others)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """The same places and the same factor."""
+        return _apply_mask(grads[0], *ctx.others), None, None, None
+
+
+def _apply_mask(x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
+    x = x.contiguous()
+    out, flat = torch.empty_like(x), (-1, x.shape[-1])
+    period = (x[0] if locked else x).view(flat).shape[0]
+    arrays = as_array(x.view(flat)), as_array(out.view(flat))
+    _hashed_dropout(*arrays, seed, int(share * 2**32), 1.0 / (1.0 - share), period)
+    return out
+
+
+@compiled
+def _hashed_dropout(values: Array, out: Array, seed: int, threshold: int, scale: float, period: int) -> None:
+    """Dropout of (N, H) by a 32-bit integer mix in the manner of MurmurHash3's last step; rows `period` apart agree."""
+    width, salt, least = values.shape[1], np.uint32(seed), np.uint32(threshold)
+    for row in range(values.shape[0]):
+        x, y, first = values[row], out[row], np.uint32(row % period * width)
+        for j in range(width):
+            mixed = np.uint32(np.uint32(np.uint32(j) + first) * np.uint32(0x9E3779B1)) ^ salt
+            mixed = np.uint32((mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+            mixed = np.uint32((mixed ^ (mixed >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+            mixed = mixed ^ (mixed >> np.uint32(16))
+            put(y, j, get(x, j) * np.float32(scale) * np.float32(mixed >= least))

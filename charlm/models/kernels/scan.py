@@ -1,9 +1,10 @@
 """The minimal gated recurrence over a whole sequence: h = (1 - z) h + z g(c), with z = sigmoid(k).
 
-Gates and candidates do not depend on the state (Feng et al. 2024, "Were RNNs All We Needed?"), so that nothing but this
-line has to be done step by step. On a CPU it is one compiled pass; elsewhere a parallel scan in log space, the paper's.
+Gates and candidates do not depend on the state (Feng et al. 2024, "Were RNNs All We Needed?"), so that only this line
+is computed step by step. On a CPU it is one compiled pass; elsewhere the paper's parallel scan in log space.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from charlm.models.kernels.jit import compiled, is_wanted, sigmoid
 
 Array = np.ndarray[Any, Any]
 ONE, HALF = np.float32(1), np.float32(0.5)
-# Steps that the parallel scan takes together: sums of logarithms over more of them would lose digits.
+# Steps of one parallel scan: sums of logarithms over more of them would lose digits.
 PIECE = 64
 
 
@@ -24,7 +25,7 @@ def scan(sums: Tensor, before: Tensor) -> Tensor:
     """The states after every step.
 
     Args:
-        sums: (B, T, 2 H), of the gates (k) and of the candidates (c), before they are bent.
+        sums: (B, T, 2 H), of the gates (k) and of the candidates (c), before their nonlinearities.
         before: (B, H), the state before the first step.
 
     Returns:
@@ -32,7 +33,8 @@ def scan(sums: Tensor, before: Tensor) -> Tensor:
     """
     sums = sums.to(before.dtype)  # a product may have been made in fewer bits
     if is_wanted() and sums.device.type == "cpu":
-        return Scan.apply(sums, before)
+        compiled_scan: Callable[..., Tensor] = Scan.apply
+        return compiled_scan(sums, before)
     states = []
     for piece in sums.split(PIECE, dim=1):
         states.append(parallel_scan(piece, before))
@@ -41,24 +43,24 @@ def scan(sums: Tensor, before: Tensor) -> Tensor:
 
 
 def parallel_scan(sums: Tensor, before: Tensor) -> Tensor:
-    """As `scan`, all steps at once: cumulative sums of logarithms; what `before` leaves is added as it is."""
+    """As `scan`, all steps at once: cumulative sums of logarithms; the decayed `before` is added outside of them."""
     gates, candidates = sums.chunk(2, dim=2)
     kept = -F.softplus(gates).cumsum(1)  # log of the product of all 1 - z so far
-    taken = -F.softplus(-gates) + log_bend(candidates)  # log of z g(c)
+    taken = -F.softplus(-gates) + log_g(candidates)  # log of z g(c)
     return kept.exp() * before[:, None] + (kept + (taken - kept).logcumsumexp(1)).exp()
 
 
-def log_bend(x: Tensor) -> Tensor:
-    """log g(x), where g(x) is x + 0.5 from 0 on and sigmoid(x) below: positive everywhere."""
+def log_g(x: Tensor) -> Tensor:
+    """log g(x), where g(x) is x + 0.5 from 0 on and sigmoid(x) below, which is positive everywhere."""
     return torch.where(x >= 0, (F.relu(x) + 0.5).log(), -F.softplus(-x))
 
 
 class Scan(Function):
-    """The recurrence as one compiled pass, and one back."""
+    """The recurrence as one compiled pass forward and one backward."""
 
     @staticmethod
     def forward(ctx: Any, sums: Tensor, before: Tensor) -> Tensor:
-        """As `scan`."""
+        """See `scan`."""
         sums, before = sums.contiguous(), before.contiguous()
         states = sums.new_empty(*sums.shape[:2], before.shape[1])
         scan_forward(sums.detach().numpy(), before.detach().numpy(), states.numpy())
@@ -67,7 +69,7 @@ class Scan(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the sums and of the state before."""
+        """Gradients of the sums and of the state before."""
         sums, before, states = (tensor.detach().numpy() for tensor in ctx.saved_tensors)
         dsums, carry = np.empty_like(sums), np.zeros_like(before)
         scan_backward(sums, before, states, grads[0].contiguous().numpy(), dsums, carry)
@@ -83,8 +85,8 @@ def scan_forward(sums: Array, before: Array, states: Array) -> None:
         for t in range(sums.shape[1]):
             k, c, h = sums[b, t, :hidden], sums[b, t, hidden:], states[b, t]
             for j in range(hidden):
-                bent = c[j] + HALF if c[j] >= 0 else sigmoid(c[j])
-                h[j] = past[j] + sigmoid(k[j]) * (bent - past[j])
+                g = c[j] + HALF if c[j] >= 0 else sigmoid(c[j])
+                h[j] = past[j] + sigmoid(k[j]) * (g - past[j])
             past = h
 
 
@@ -102,8 +104,8 @@ def scan_backward(sums: Array, before: Array, states: Array, grad: Array, dsums:
                 flow[j] += u[j]
             for j in range(hidden):
                 z, low = sigmoid(k[j]), sigmoid(c[j])
-                bent = c[j] + HALF if c[j] >= 0 else low
+                g = c[j] + HALF if c[j] >= 0 else low
                 slope = ONE if c[j] >= 0 else low * (ONE - low)
-                dk[j] = flow[j] * (bent - past[j]) * z * (ONE - z)
+                dk[j] = flow[j] * (g - past[j]) * z * (ONE - z)
                 dc[j] = flow[j] * z * slope
                 flow[j] *= ONE - z

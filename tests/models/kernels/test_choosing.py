@@ -1,4 +1,4 @@
-"""The compiled choice draws what sample.probabilities says, number for number."""
+"""The compiled choice draws what sampling.probabilities says, number for number."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from charlm.config import SampleConfig
 from charlm.generation import probabilities
-from charlm.generation.sampling import REMEMBERED
-from charlm.models.kernels import sampling
+from charlm.generation.sampling import NO_TOKEN, REMEMBERED, SamplingParams, sample_token
 from charlm.models.kernels.jit import is_wanted
 
 pytestmark = pytest.mark.skipif(not is_wanted(), reason="compiled only")
@@ -22,12 +21,8 @@ DRAWS = np.random.default_rng(0).random(40)
 def chosen(
     logits: np.ndarray, draw: float, config: SampleConfig, recent: Sequence[int] = (), banned: int | None = None
 ) -> int:
-    work, order = np.empty((3, len(logits))), np.empty(len(logits), np.int64)
-    temperature = 0.0 if config.greedy else config.temperature
-    numbers = temperature, config.top_k, config.top_p, config.min_p, config.repetition_penalty
-    how = sampling.Settings(*map(np.array, ([number] for number in (*numbers, -1 if banned is None else banned))))
-    read = np.array([*recent, sampling.NOTHING], np.int64)
-    return int(sampling.choose(how, 0, logits, read, draw, work, order))
+    read = np.array([*recent, NO_TOKEN], np.int64)
+    return int(sample_token(SamplingParams.of([config], [banned]), 0, logits.astype(np.float64), read, draw))
 
 
 def check(logits: np.ndarray, config: SampleConfig, recent: Sequence[int] = (), banned: int | None = None) -> None:
@@ -82,5 +77,5 @@ def test_large_vocabularies_are_cut_as_well() -> None:
 def test_what_is_no_number_is_said(wrong: float) -> None:
     logits = np.array([1.0, wrong, 0.0], np.float32)
     for config in (SampleConfig(), SampleConfig(greedy=True), SampleConfig(top_k=1)):
-        assert chosen(logits, 0.5, config) == sampling.BEYOND_NUMBERS
-        assert chosen(logits, 0.5, config, banned=1) == sampling.BEYOND_NUMBERS
+        assert chosen(logits, 0.5, config) == NO_TOKEN
+        assert chosen(logits, 0.5, config, banned=1) == NO_TOKEN

@@ -13,9 +13,9 @@ from torch import nn
 from charlm.config import ModelConfig
 from charlm.models import LanguageModel, NeuralModel, build_model
 from charlm.models.kernels import cross_entropy
-from charlm.models.kernels.bptt import Buffers, ComputePlan
 from charlm.models.kernels.cross_entropy import MANY_TOKENS, CrossEntropy, Sampler, output_loss
 from charlm.models.kernels.jit import is_wanted
+from charlm.models.kernels.plan import BufferPool, ComputePlan
 from charlm.training.data_parallel import DataParallelStep
 
 N, D, V = 13, 6, 300  # more than the lanes of a compiled loop, and no multiple
@@ -26,7 +26,7 @@ def plan(request: pytest.FixtureRequest) -> Callable[..., ComputePlan]:
     """Of a number format: by a compiled loop, and by torch's operations."""
     if request.param == "compiled" and not is_wanted():
         pytest.skip("nothing is compiled here")
-    return lambda dtype=torch.float32: ComputePlan(dtype, Buffers(), request.param == "compiled")
+    return lambda dtype=torch.float32: ComputePlan(dtype, BufferPool(), request.param == "compiled")
 
 
 def layer(dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:

@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from charlm.config import ModelConfig
-from charlm.generation.sampling import REMEMBERED
+from charlm.generation.compiled import CompiledRNN, can_compile
+from charlm.generation.sampling import NO_TOKEN, REMEMBERED, SamplingParams
 from charlm.models import LanguageModel, build_model
-from charlm.models.kernels.decode import CHOOSE, Stepper, can_step
 from charlm.models.kernels.jit import is_wanted
-from charlm.models.kernels.sampling import NOTHING, Settings
 from tests.patience import patience
 
 compiled_only = pytest.mark.skipif(not is_wanted(), reason="compiled only")
@@ -32,16 +31,16 @@ def built(arch: str = "lstm", nonlinearity: str = "tanh", **shape: int) -> Langu
     return build_model(config, 5).eval()
 
 
-def drawn(rows: int, temperature: float, top_k: int = 0, penalty: float = 1.0) -> Settings:
-    numbers = (temperature, top_k, 1.0, 0.0, penalty, NOTHING)
-    return Settings(*(np.full(rows, number) for number in numbers))
+def drawn(rows: int, temperature: float, top_k: int = 0, penalty: float = 1.0) -> SamplingParams:
+    numbers = (temperature, top_k, 1.0, 0.0, penalty, NO_TOKEN)
+    return SamplingParams(*(np.full(rows, number) for number in numbers))
 
 
 def unread(rows: int) -> np.ndarray:
-    return np.full((rows, REMEMBERED), NOTHING)
+    return np.full((rows, REMEMBERED), NO_TOKEN)
 
 
-def walked(stepper: Stepper, ids: np.ndarray) -> np.ndarray:
+def walked(stepper: CompiledRNN, ids: np.ndarray) -> np.ndarray:
     """Ids (B, T) -> logits (B, T, V), step by step."""
     state, logits = stepper.initial_state(len(ids)), []
     for column in ids.T:
@@ -58,13 +57,13 @@ def test_logits_are_the_forward_pass(arch: str, nonlinearity: str, shape: dict[s
     ids = np.random.default_rng(0).integers(0, 19, (7, 30))
     with torch.no_grad():
         expected = model(torch.from_numpy(ids))[0].numpy()
-    assert walked(Stepper(model), ids) == pytest.approx(expected, abs=1e-5)
+    assert walked(CompiledRNN(model), ids) == pytest.approx(expected, abs=1e-5)
 
 
 @compiled_only
 @pytest.mark.parametrize(("arch", "nonlinearity"), ARCHS)
 def test_a_row_is_the_same_alone_and_in_company(arch: str, nonlinearity: str) -> None:
-    stepper = Stepper(built(arch, nonlinearity, hidden_size=40, num_layers=2))
+    stepper = CompiledRNN(built(arch, nonlinearity, hidden_size=40, num_layers=2))
     ids = np.random.default_rng(1).integers(0, 19, (9, 20))
     together = walked(stepper, ids)
     for row in range(9):
@@ -76,10 +75,10 @@ def test_a_row_is_the_same_alone_and_in_company(arch: str, nonlinearity: str) ->
 @compiled_only
 def test_what_is_given_is_read_and_what_is_chosen_is_read_too() -> None:
     model = built("gru", hidden_size=16, num_layers=2)
-    stepper, greedy = Stepper(model), drawn(2, 0.0)
-    ids, given = np.array([3, 4]), np.full((2, 8), CHOOSE)
+    stepper, greedy = CompiledRNN(model), drawn(2, 0.0)
+    ids, given = np.array([3, 4]), np.full((2, 8), NO_TOKEN)
     given[0, :3] = 5, 6, 7
-    written, state = stepper.write(greedy, ids, given, np.zeros((2, 8)), stepper.initial_state(2), unread(2))
+    written, state = stepper.decode(greedy, ids, given, np.zeros((2, 8)), stepper.initial_state(2), unread(2))
     assert written[0, :3].tolist() == [5, 6, 7]
     for row, start in enumerate(ids):
         read = torch.tensor([[start, *written[row, :-1]]])
@@ -96,14 +95,14 @@ def test_it_remembers_what_it_read_last_and_no_more() -> None:
     model = built(hidden_size=16, num_layers=1)
     with torch.no_grad():
         model.get_parameter("fc.bias").add_(100.0)
-    stepper, memory = Stepper(model), 5
-    given = np.full((1, 40), CHOOSE)
+    stepper, memory = CompiledRNN(model), 5
+    given = np.full((1, 40), NO_TOKEN)
     given[0, :2] = 7, 8
-    recent = np.array([[NOTHING, NOTHING, 3, 4, 5]])
+    recent = np.array([[NO_TOKEN, NO_TOKEN, 3, 4, 5]])
     read = np.array([6]), given, np.zeros((1, 40)), stepper.initial_state(1), recent
-    written, _ = stepper.write(drawn(1, 0.0, penalty=5.0), *read)
+    written, _ = stepper.decode(drawn(1, 0.0, penalty=5.0), *read)
     whole = [3, 4, 5, 6, *written[0]]
-    assert whole[3:6] == [6, 7, 8] and recent.tolist() == [[NOTHING, NOTHING, 3, 4, 5]]
+    assert whole[3:6] == [6, 7, 8] and recent.tolist() == [[NO_TOKEN, NO_TOKEN, 3, 4, 5]]
     assert all(whole[place] not in whole[max(0, place - memory) : place] for place in range(6, len(whole)))
     assert len(set(whole[-20:])) == memory + 1
 
@@ -115,31 +114,31 @@ def test_rows_beyond_numbers_stop_alone() -> None:
         weight = model.get_parameter("rnn.weight_ih_l0")  # (H, V)
         weight[:, 3] = torch.inf
     plan = drawn(2, 1.0, top_k=1)
-    stepper = Stepper(model)
-    given = np.full((2, 5), CHOOSE)
+    stepper = CompiledRNN(model)
+    given = np.full((2, 5), NO_TOKEN)
     given[:, 0] = 3, 4
-    written, _ = stepper.write(plan, np.array([1, 1]), given, np.zeros((2, 5)), stepper.initial_state(2), unread(2))
-    assert written[0].tolist() == [3] + [CHOOSE] * 4
-    alone, _ = stepper.write(plan, np.array([1]), given[1:], np.zeros((1, 5)), stepper.initial_state(1), unread(1))
-    assert CHOOSE not in written[1] and np.array_equal(written[1], alone[0])
+    written, _ = stepper.decode(plan, np.array([1, 1]), given, np.zeros((2, 5)), stepper.initial_state(2), unread(2))
+    assert written[0].tolist() == [3] + [NO_TOKEN] * 4
+    alone, _ = stepper.decode(plan, np.array([1]), given[1:], np.zeros((1, 5)), stepper.initial_state(1), unread(1))
+    assert NO_TOKEN not in written[1] and np.array_equal(written[1], alone[0])
 
 
 @compiled_only
 def test_later_changes_of_the_model_do_not_reach_it() -> None:
     for shape in SHAPES[1:3]:
         model = built(**shape)
-        stepper, ids = Stepper(model), np.arange(19)[:, None]
+        stepper, ids = CompiledRNN(model), np.arange(19)[:, None]
         before = walked(stepper, ids)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(1.0)
         assert np.array_equal(walked(stepper, ids), before)
-        assert not np.allclose(walked(Stepper(model), ids), before)
+        assert not np.allclose(walked(CompiledRNN(model), ids), before)
 
 
 ASIDE = """if True:
     import json, torch
-    from charlm.models.kernels.decode import can_step
+    from charlm.generation.compiled import can_compile
     from charlm.generation import generate
     from charlm.config import SampleConfig
     from charlm.tokenizers import CharTokenizer
@@ -148,7 +147,7 @@ ASIDE = """if True:
     tokenizer = CharTokenizer.fit("abcdefghijklmnopqrs")
     text = "".join(generate(model, tokenizer, "abc", SampleConfig(length=30, greedy=True)))
     with torch.no_grad():
-        print(json.dumps([can_step(model), model(ids)[0][0].tolist(), text]))
+        print(json.dumps([can_compile(model), model(ids)[0][0].tolist(), text]))
 """
 
 
@@ -164,7 +163,7 @@ def test_without_compiled_loops_it_is_the_same_within_rounding() -> None:
     )
     stepped, logits, text = json.loads(run.stdout)
     model = built("lstm", hidden_size=16, num_layers=2)
-    assert can_step(model) and not stepped
-    assert walked(Stepper(model), np.arange(19)[None])[0] == pytest.approx(np.array(logits), abs=1e-4)
+    assert can_compile(model) and not stepped
+    assert walked(CompiledRNN(model), np.arange(19)[None])[0] == pytest.approx(np.array(logits), abs=1e-4)
     tokenizer = CharTokenizer.fit("abcdefghijklmnopqrs")
     assert "".join(generate(model, tokenizer, "abc", SampleConfig(length=30, greedy=True))) == text

@@ -28,7 +28,7 @@ def masks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     """By a hash in a compiled loop, and by torch's random numbers."""
     if request.param == "compiled" and not is_wanted():
         pytest.skip("nothing is compiled here")
-    monkeypatch.setattr("charlm.models.base.is_wanted", lambda: request.param == "compiled")
+    monkeypatch.setattr("charlm.models.kernels.plan.is_wanted", lambda: request.param == "compiled")
 
 
 def model_of(arch: str = "lstm", seed: int = 3, **settings: Any) -> RecurrentModel:
@@ -50,7 +50,7 @@ def features(model: NeuralModel) -> torch.Tensor:
 @pytest.mark.parametrize("share", [0.2, 0.65])
 def test_a_share_is_silenced_and_the_rest_makes_up_for_it(share: float, locked: bool) -> None:
     x = torch.ones(40, 30, 50, requires_grad=True)
-    out = model_of().drop(x, share, locked)
+    out = model_of().dropout(x, share, locked)
     silent = out == 0
     assert abs(silent.float().mean() - share) < (0.05 if locked else 0.01)
     torch.testing.assert_close(out[~silent], torch.full_like(out[~silent], 1 / (1 - share)))
@@ -132,7 +132,7 @@ def test_layers_by_torchs_own_function_are_the_same(arch: str) -> None:
     """What a GPU computes with, by way of the CPU."""
     model = model_of(arch, embed_dim=16).eval()
     ours = features(model)
-    model._layer = model._torchs_layer  # type: ignore[method-assign]
+    model._layer = model._torch_layer  # type: ignore[method-assign]
     torch.testing.assert_close(features(model), ours, rtol=1e-4, atol=1e-5)
 
 

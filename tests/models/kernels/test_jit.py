@@ -19,7 +19,7 @@ if {broken}:
     sys.modules["numba"] = None
 import numpy as np
 from charlm import ModelConfig, SampleConfig, TrainConfig, generate
-from charlm.training import train
+from charlm.training.train import train
 from charlm.data.dataset import Dataset
 from charlm.models import build_model
 from charlm.models.kernels.jit import is_wanted
@@ -49,9 +49,9 @@ def folder_of(house: Path, **env: str) -> Path:
 def test_changed_source_has_a_folder_of_its_own(repository: Path, tmp_path: Path) -> None:
     shutil.copytree(repository / "charlm", tmp_path / "charlm", ignore=shutil.ignore_patterns("__pycache__"))
     before = folder_of(tmp_path, NUMBA_CACHE_DIR="")
-    assert before.parent == tmp_path / "charlm" / "models" / "__pycache__"
+    assert before.parent == tmp_path / "charlm" / "models" / "kernels" / "__pycache__"
     before.mkdir(parents=True, exist_ok=True)
-    with (tmp_path / "charlm" / "models" / "choosing.py").open("a") as source:
+    with (tmp_path / "charlm" / "generation" / "sampling.py").open("a") as source:
         source.write("# newer\n")
     after = folder_of(tmp_path, NUMBA_CACHE_DIR="")
     assert after.parent == before.parent and after != before and not before.exists()

@@ -1,6 +1,6 @@
-"""Recurrent models step by step, compiled: many characters of many texts in one call, without Python in between.
+"""Recurrent models step by step, compiled: many tokens of many texts in one call, without Python in between.
 
-A text's state and characters are the same bit for bit whether it is written alone or beside others.
+A text's state and tokens are the same bit for bit whether it is written alone or beside others.
 """
 
 from typing import Any, NamedTuple
@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from charlm.models.base import LanguageModel
+from charlm.generation.sampling import NO_TOKEN, SamplingParams, sample_token
+from charlm.models import LanguageModel
 from charlm.models.kernels.jit import compiled, inlined, is_wanted, sigmoid, tanh
 from charlm.models.kernels.matmul import add_products, pack, padded_columns, padded_rows
-from charlm.models.kernels.sampling import Settings, choose
 from charlm.models.recurrent import RecurrentModel
 
 Array = np.ndarray[Any, Any]
@@ -23,7 +23,7 @@ class Weights(NamedTuple):
 
     Attributes:
         gates: 4 of an LSTM, 3 of a GRU, 1 of a plain RNN.
-        relu: whether the plain RNN bends its sum with relu instead of tanh.
+        relu: whether the plain RNN's nonlinearity is relu instead of tanh.
         table: (V, N) the first layer's input part of each token, biases added; with an embedding (V, E), its vectors.
         first: (N / n, E, n) the first layer's input weights; no tiles without an embedding.
         inputs: (L - 1, N / n, H, n) those of the other layers.
@@ -98,9 +98,6 @@ def _lookup(weight: Array, bias: Array) -> Array:
     return table
 
 
-CHOOSE = -1  # in place of a given token; also what stands where none could be chosen
-
-
 @inlined
 def lstm_row(a: Array, h: Array, c: Array) -> None:
     """Gates' sums (4H,) in torch's order i f g o; h and c become the next ones."""
@@ -138,7 +135,7 @@ def gru_row(a: Array, past: Array, h: Array) -> None:
 
 @inlined
 def rnn_row(a: Array, h: Array, relu: bool) -> None:
-    """The sum (H,), bent, becomes the next h."""
+    """The nonlinearity of the sum (H,) becomes the next h."""
     for j in range(h.shape[0]):
         h[j] = max(a[j], np.float32(0)) if relu else tanh(a[j])
 
@@ -198,30 +195,30 @@ def step(w: Weights, ids: Array, state: Array, vectors: Array, gates: Array, pas
 
 
 @compiled
-def write(
-    w: Weights, settings: Settings, ids: Array, given: Array, draws: Array, recent: Array, state: Array,
-    vectors: Array, gates: Array, past: Array, logits: Array, work: Array, order: Array, written: Array,
+def decode(
+    w: Weights, params: SamplingParams, ids: Array, given: Array, draws: Array, recent: Array, state: Array,
+    vectors: Array, gates: Array, past: Array, logits: Array, written: Array,
 ) -> None:  # fmt: skip
-    """Read ids (B,), and then, `written.shape[1]` times, set and read the next token: the given one, else a chosen one.
+    """Read ids (B,), and then, `written.shape[1]` times, read the next token: the given one, else a sampled one.
 
-    Given tokens (B, T) are -1 where one is to be chosen, with the number in draws (B, T). Recent ids (B, N), the oldest
-    first, make room for those that are read. A row whose logits are beyond all numbers has -1 in written (B, T) and
-    goes on with token 0.
+    Given tokens (B, T) are NO_TOKEN where one is to be sampled, with the number in draws (B, T). Recent ids (B, N), the
+    oldest first, are overwritten by those that are read. A row whose logits are not finite has NO_TOKEN in written
+    (B, T) and goes on with token 0.
     """
     size = w.table.shape[0]
     for t in range(written.shape[1]):
         step(w, ids, state, vectors, gates, past, logits)
         for b in range(ids.shape[0]):
             recent[b, t % recent.shape[1]] = ids[b]
-            chosen = given[b, t]
-            if chosen < 0:
-                chosen = choose(settings, b, logits[b, :size], recent[b], draws[b, t], work, order)
-            written[b, t] = chosen
-            ids[b] = max(chosen, 0)
+            token = given[b, t]
+            if token == NO_TOKEN:
+                token = sample_token(params, b, logits[b, :size].astype(np.float64), recent[b], draws[b, t])
+            written[b, t] = token
+            ids[b] = max(token, 0)
 
 
-class Stepper:
-    """A model's weights as they are now, made ready to step; it never learns of later changes.
+class CompiledRNN:
+    """A copy of a model's weights as they are now, made ready for compiled steps; later changes do not reach it.
 
     Args:
         model: a recurrent one on the CPU.
@@ -229,60 +226,58 @@ class Stepper:
 
     def __init__(self, model: LanguageModel) -> None:
         assert isinstance(model, RecurrentModel)
-        config = model.config
-        self.vocab_size, self.hidden_size, self.num_layers = config.vocab_size, config.hidden_size, config.num_layers
-        self.num_states = model.NUM_STATES
+        self._vocab_size = model.config.vocab_size
+        self._shape = model.NUM_STATES, model.config.num_layers, model.config.hidden_size
         self.weights = weights_of(model)
 
     def initial_state(self, rows: int) -> Array:
         """The state before the first token, (S, L, rows, H)."""
-        return np.zeros((self.num_states, self.num_layers, rows, self.hidden_size), np.float32)
-
-    def _room(self, rows: int) -> tuple[Array, Array, Array, Array]:
-        """For embedding vectors, two kinds of sums, and logits."""
-        room, w = padded_rows(rows), self.weights
-        widths = w.first.shape[1], w.bias.shape[1], w.bias.shape[1], w.out_bias.shape[0]
-        vectors, gates, past, logits = (np.zeros((room, width), np.float32) for width in widths)
-        return vectors, gates, past, logits
+        states, layers, hidden = self._shape
+        return np.zeros((states, layers, rows, hidden), np.float32)
 
     def logits(self, ids: Array, state: Array) -> tuple[Array, Array]:
         """Ids (B,) and the state after what came before -> logits (B, V) and the state after them."""
-        state, (vectors, gates, past, logits) = self._padded(state), self._room(len(ids))
+        state, (vectors, gates, past, logits) = self._padded(state), self._work_arrays(len(ids))
         step(self.weights, ids.astype(np.int64), state, vectors, gates, past, logits)
-        return logits[: len(ids), : self.vocab_size], state[:, :, : len(ids)]
+        return logits[: len(ids), : self._vocab_size], state[:, :, : len(ids)]
 
-    def write(
-        self, settings: Settings, ids: Array, given: Array, draws: Array, state: Array, recent: Array
+    def decode(
+        self, params: SamplingParams, ids: Array, given: Array, draws: Array, state: Array, recent: Array
     ) -> tuple[Array, Array]:
-        """Read ids (B,), then T times read the next token, given or chosen.
+        """Read ids (B,), then T times read the next token, given or sampled.
 
         Args:
-            settings: how each row chooses.
+            params: how each row samples.
             ids: (B,) int64, read first.
-            given: (B, T) int64, the tokens that come next; -1 where one is to be chosen.
+            given: (B, T) int64, the tokens that come next; NO_TOKEN where one is to be sampled.
             draws: (B, T) float64 in [0, 1), for the choices.
             state: (S, L, B, H) before `ids`.
-            recent: (B, N) int64, read before `ids`, the oldest first, -1 in front where there are fewer.
+            recent: (B, N) int64, read before `ids`, the oldest first, NO_TOKEN in front where there are fewer.
 
         Returns:
-            The tokens after `ids`, (B, T), the last ones not read yet; CHOOSE from where logits were beyond numbers.
+            The tokens after `ids`, (B, T), the last ones not read yet; NO_TOKEN from where logits were not finite.
             The state before the last ones.
         """
-        rows = len(ids)
         state, written = self._padded(state), np.empty(given.shape, np.int64)
-        work, order = np.empty((3, self.vocab_size)), np.empty(self.vocab_size, np.int64)
         read = ids.copy(), given, draws, recent.copy(), state
-        write(self.weights, settings, *read, *self._room(rows), work, order, written)
-        return written, state[:, :, :rows]
+        decode(self.weights, params, *read, *self._work_arrays(len(ids)), written)
+        return written, state[:, :, : len(ids)]
+
+    def _work_arrays(self, rows: int) -> tuple[Array, Array, Array, Array]:
+        """For embedding vectors, two kinds of sums, and logits."""
+        w = self.weights
+        widths = w.first.shape[1], w.bias.shape[1], w.bias.shape[1], w.out_bias.shape[0]
+        vectors, gates, past, logits = (np.zeros((padded_rows(rows), width), np.float32) for width in widths)
+        return vectors, gates, past, logits
 
     def _padded(self, state: Array) -> Array:
-        """A copy of a state with room for as many rows as products want."""
+        """A copy of a state with as many rows as products want."""
         rows = state.shape[2]
         padded = self.initial_state(padded_rows(rows))
         padded[:, :, :rows] = state
         return padded
 
 
-def can_step(model: LanguageModel) -> bool:
-    """Whether there is a Stepper for the model: it is recurrent, on the CPU, and loops can be compiled."""
-    return is_wanted() and isinstance(model, RecurrentModel) and model.fc.weight.device.type == "cpu"
+def can_compile(model: LanguageModel) -> bool:
+    """Whether there is a CompiledRNN for the model: it is recurrent, on the CPU, and loops can be compiled."""
+    return is_wanted() and isinstance(model, RecurrentModel) and model.device.type == "cpu"
