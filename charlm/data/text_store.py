@@ -37,7 +37,7 @@ def remember(corpus: Corpus, data_dir: Path | None = None) -> None:
             write_atomically(path.with_suffix(".json"), description)
     except OSError as error:
         raise CorpusError(
-            f"the text cannot be stored in {folder}: {error.strerror or error}; "
+            f"the text cannot be kept in {folder}: {error.strerror or error}; "
             "make room there, or let CHARLM_DATA name another folder"
         ) from error
 

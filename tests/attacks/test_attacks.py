@@ -35,7 +35,7 @@ REASONS = {
     "zip-bomb-of-rows.zip": "unpacks to more than", "zip-small-quoted-overlap.zip": "members that overlap",
     "zip-size-lied.zip": "cannot be unpacked", "zip-of-many-members.zip": "lists 2,",
     "zip-pickle-as-weights.zip": "cut off", "zip-name-hidden-code.zip": "no part of a run",
-    "run-json-deep.zip": "nested deeper", "run-json-nan.zip": "no number",
+    "run-json-deep.zip": "nested deeper", "run-json-nan.zip": "not a number",
     "run-json-unknown-setting.zip": "unknown setting", "run-json-absurd-model.zip": "this model",
     "tokens-half.zip": "half", "tokens-too-many.zip": "its tokenizer has",
     "words-with-a-regex.zip": "this model", "words-without-unknown.zip": "the first of them <unk>",

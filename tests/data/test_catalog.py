@@ -175,7 +175,7 @@ def test_a_shipped_runs_corpus_is_recalled_out_of_the_package(tmp_path: Path) ->
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CorpusError, match="cannot be stored in"):
+    with pytest.raises(CorpusError, match="cannot be kept in"):
         text_store.remember(corpus_from_text("abc", "a", PLAIN), tmp_path / "file")
 
 

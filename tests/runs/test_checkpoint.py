@@ -263,7 +263,7 @@ HEADERS: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (lambda header: header.update(fc=header.pop("fc.bias")), "'fc' is too much"),
     (lambda header: header.update(__metadata__=[1]), "damaged"),
     (lambda header: header["__metadata__"].update(charlm="[" * 100_000), "nested deeper"),
-    (lambda header: header["__metadata__"].update(charlm='{"val_loss": NaN}'), "no number"),
+    (lambda header: header["__metadata__"].update(charlm='{"val_loss": NaN}'), "not a number"),
 ]  # fmt: skip
 
 
