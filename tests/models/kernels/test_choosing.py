@@ -1,5 +1,8 @@
 """The compiled choice draws what sampling.probabilities says, number for number."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from charlm.config import SampleConfig
-from charlm.generation import probabilities
+from charlm.generation import choose, probabilities
 from charlm.generation.sampling import NO_TOKEN, REMEMBERED, SamplingParams, sample_token
 from charlm.models.kernels.jit import is_wanted
 
@@ -79,3 +82,21 @@ def test_what_is_no_number_is_said(wrong: float) -> None:
     for config in (SampleConfig(), SampleConfig(greedy=True), SampleConfig(top_k=1)):
         assert chosen(logits, 0.5, config) == NO_TOKEN
         assert chosen(logits, 0.5, config, banned=1) == NO_TOKEN
+
+
+def drawn_tokens() -> list[int]:
+    """The choices of many settings, each with random numbers of its own."""
+    rng, tokens = np.random.default_rng(3), []
+    hows = [{}, {"top_k": 7}, {"top_p": 0.8}, {"top_k": 30, "top_p": 0.5, "min_p": 0.1}, {"greedy": True}]
+    for seed in range(200):
+        logits = rng.standard_normal(int(rng.integers(2, 300))) * 3
+        config = SampleConfig(temperature=1.5, repetition_penalty=1.3, **hows[seed % len(hows)])  # type: ignore[arg-type]
+        tokens.append(choose(logits.round(seed % 3), config, np.random.default_rng(seed), [0, 1, 1], seed % 2))
+    return tokens
+
+
+def test_without_numba_the_tokens_are_the_same() -> None:
+    code = "from tests.models.kernels.test_choosing import drawn_tokens; print(drawn_tokens())"
+    env = {**os.environ, "CHARLM_COMPILE": "0"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True, timeout=120)
+    assert run.stdout.strip() == str(drawn_tokens())
