@@ -74,7 +74,7 @@ def recipe(corpus: str, arch: str, options: Mapping[str, Any]) -> dict[str, Any]
     text = open_corpus(corpus, config.corpus)
     tokenizer = tokenizer_for(text, config.model, config.corpus)
     cut = corpus_cut(text, tokenizer, config.train, config.corpus)[0]
-    model = config.model.sized(arch, tokenizer.vocab_size, cut.train, cut.seq_len)
+    model = config.model.resolve_for(arch, tokenizer.vocab_size, cut.train, cut.seq_len)
     return {**chosen, "hidden_size": size_for(model, parameters)}
 
 

@@ -83,7 +83,7 @@ def test_bfloat16_has_a_speed_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("arch", [arch for arch in ARCHS if arch != "ngram"])
 def test_of_many_tokens_no_logits_are_kept(arch: str) -> None:
     sizes = {"arch": arch, "hidden_size": 16, "num_heads": 4, "embed_dim": 16}
-    assert model_class(arch).kept(ModelConfig(vocab_size=50_000, **sizes)) < 50_000
+    assert model_class(arch).activations(ModelConfig(vocab_size=50_000, **sizes)) < 50_000
 
 
 def test_many_tokens_take_neither_their_logits_memory_nor_with_drawn_ones_their_time() -> None:

@@ -468,10 +468,10 @@ def test_a_tick_opens_only_what_has_changed(services: Services, watch: Watch, mo
     page = Page(watch, wanted=[runs[0].run_id])
     page.tick()
     opened: list[str] = []
-    original, plain = Path.open, files._open_at_once
+    original, plain = Path.open, files._open_nonblocking
     monkeypatch.setattr(Path, "open", lambda self, *a, **k: opened.append(self.name) or original(self, *a, **k))
     monkeypatch.setattr(
-        files, "_open_at_once", lambda path, flags: opened.append(Path(path).name) or plain(path, flags)
+        files, "_open_nonblocking", lambda path, flags: opened.append(Path(path).name) or plain(path, flags)
     )
     found = watch.found([run.run_id for run in runs])
     watch.look_at(found)
