@@ -5,7 +5,7 @@ tokens, h' the last k - 2, and c the counts of level k,
 
     p_k(w | h) = max(c(hw) - D(c(hw)), 0) / c(h) + (D1 N1(h) + D2 N2(h) + D3 N3+(h)) / c(h) p_{k-1}(w | h'),
 
-where N1, N2 and N3+ tell how many tokens follow h once, twice and more often, c(h) is the sum of c(hw), and p_0 is
+where N1, N2 and N3+ are how many tokens follow h once, twice and more often, c(h) is the sum of c(hw), and p_0 is
 1 / V. The highest level counts how often a k-gram occurs, those below how many different tokens stand before it (the
 beginning of the text is one of them). After an h that was never followed by anything, p_k is p_{k-1}.
 """
@@ -56,7 +56,16 @@ class Level(NamedTuple):
     starts: Array
 
     def find(self, contexts: Array, tokens: Array, vocab_size: int) -> Array:
-        """The numbers of the k-grams that a token makes of (k - 1)-grams; UNSEEN where there is none."""
+        """The numbers of the k-grams that tokens make of (k - 1)-grams.
+
+        Args:
+            contexts: int64 (..), numbers of the (k - 1)-grams; UNSEEN ones have no k-gram.
+            tokens: int64 (..), the ids after them.
+            vocab_size: V.
+
+        Returns:
+            (..), UNSEEN where the k-gram does not occur.
+        """
         keys = contexts * vocab_size + tokens
         places = np.searchsorted(self.keys, keys)
         return np.where(self.keys[places] == keys, places + 1, UNSEEN)

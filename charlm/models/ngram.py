@@ -96,7 +96,7 @@ class NGramModel(LanguageModel):
 
     @torch.no_grad()
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """As every model's; the logits are logarithms of probabilities."""
+        """See `LanguageModel.forward`; the logits are logarithms of probabilities."""
         ends, state = self._read(ids, state)
         flat, vocab_size = ends.reshape(len(ends), -1), self.config.vocab_size
         logits = np.empty((ids.numel(), vocab_size), np.float32)
@@ -107,7 +107,7 @@ class NGramModel(LanguageModel):
 
     @torch.no_grad()
     def loss(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """As every model's; only the targets' probabilities are looked up."""
+        """See `LanguageModel.loss`; only the targets' probabilities are looked up."""
         ends, state = self._read(ids, state)
         wanted = targets.cpu().numpy()
         counts = wanted >= 0

@@ -189,7 +189,7 @@ class RecurrentModel(NeuralModel):
     def _tune(self, hidden: int) -> None:
         """Orthogonal recurrent weights (Saxe et al. 2014), larger weights between layers, zero biases.
 
-        States are small at first: with torch's input weights the layers above learn nothing for hundreds of steps. The
+        States are small at first: with torch's input weights the layers above hardly train for hundreds of steps. The
         factors were measured; see bench/RECIPES.md.
         """
         for name, parameter in self.rnn.named_parameters():

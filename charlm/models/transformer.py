@@ -155,5 +155,11 @@ def attention_mask(filled: Tensor, steps: int, window: int) -> tuple[int, Tensor
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the pairs of units (j, j + D / 2) of x (.., T, D) by angles: (cos, cos), (-sin, sin), (T, D) each."""
+    """Rotate the pairs of units (j, j + D / 2) of every place by its angles (RoPE, Su et al. 2021).
+
+    Args:
+        x: (.., T, D).
+        cos: (T, D), the cosines of the D / 2 angles, twice.
+        sin: (T, D), their sines, negative in the first half.
+    """
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)

@@ -1,19 +1,12 @@
 """Single steps of the recurrent cells, forward and backward, compiled: all that is not a matrix product, in one pass.
 
-Arrays of 16 bits hold bfloat16 and are computed with in float32. Every loop runs over
-one row, which stays in the first-level cache, and touches few arrays: the compiler gives up vectorising where it cannot
-cheaply rule out that they overlap.
+Every loop runs over one row, which stays in the first-level cache, and touches few arrays: the compiler gives up
+vectorising where it cannot cheaply rule out that they overlap.
 
-    source (R, G*H), rows (B,)  where the input part of the gates stands; row b's is source[rows[b]]
-    bias (G*H,), bias_past (H,) added to it; the second to what the GRU's reset gate multiplies
-    past (B, G*H)               the recurrent product
-    gates (S, B, K*H)           after their sigmoid or tanh, and the GRU's recall; step t's at `slot`
-    hs (T + 1, B, H)            hidden states as the products take them, from the one before the first step on
-    extra (T + 1, B, H)         cells (LSTM); hidden states in full, which small steps must not be rounded off of (GRU)
-    grad (T, B, H)              of the hidden states, from outside
-    dh, carry (B, H)            of the state, from the step after: through the product, and past it
-    d, dpast (P, B, G*H)        gradients before sigmoid and tanh, of the input part and of the product; step t's at k
-    into (R, G*H)               the same, added up by source row
+All cells have the arguments of `lstm_forward` and `lstm_backward`, whether they use them or not. H is the hidden size,
+G the number of gates (LSTM 4, GRU 3, RNN 1), T the steps of a sequence, P those of a piece of it. Arrays have the number
+format of the weights; source, past, hs, grad, dh, d and dpast may instead hold bfloat16 in 16 bits, which is computed
+with in float32.
 """
 
 from typing import Any
@@ -28,14 +21,25 @@ ONE = np.float32(1)
 
 @inlined
 def sigmoid_row(out: Array, source: Array, bias: Array, past: Array) -> None:
-    """Sigmoid of a sum of three."""
+    """Sigmoid of a sum of three.
+
+    Args:
+        out: (N,), overwritten.
+        source: (N,), the input part.
+        bias: (N,).
+        past: (N,), the recurrent part.
+    """
     for j in range(out.shape[0]):
         put(out, j, sigmoid(get(source, j) + bias[j] + get(past, j)))
 
 
 @inlined
 def tanh_row(out: Array, source: Array, bias: Array, past: Array) -> None:
-    """Tanh of a sum of three."""
+    """Tanh of a sum of three.
+
+    Args:
+        out, source, bias, past: as for `sigmoid_row`.
+    """
     for j in range(out.shape[0]):
         put(out, j, tanh(get(source, j) + bias[j] + get(past, j)))
 
@@ -52,7 +56,23 @@ def lstm_forward(
     t: int, slot: int, source: Array, rows: Array, bias: Array, bias_past: Array, past: Array, gates: Array,
     hs: Array, extra: Array,
 ) -> None:  # fmt: skip
-    """i, f, o = sigmoid, g = tanh; c = f c + i g; h = o tanh(c)."""
+    """A step of the LSTM: i, f, o = sigmoid, g = tanh; c = f c + i g; h = o tanh(c).
+
+    Args:
+        t: the step, from 0 on.
+        slot: where in `gates` its values go.
+        source: (R, G*H), input parts of the gates, in torch's order i, f, g, o.
+        rows: (B,), which of them is each row's.
+        bias: (G*H,), added to the input part.
+        bias_past: (H,), of the GRU only.
+        past: (B, G*H), the recurrent product.
+        gates: (S, B, 4 H); the values of i, f, g and o are written at `slot`.
+        hs: (T + 1, B, H), hidden states as the products take them; the one after the step is written at t + 1.
+        extra: (T + 1, B, H), cells; likewise.
+
+    Source:
+        Hochreiter and Schmidhuber (1997); forget gate: Gers et al. (2000).
+    """
     batch, hidden = extra.shape[1:]
     for b in range(batch):
         s, p, a = source[rows[b]], past[b], gates[slot, b]
@@ -72,7 +92,22 @@ def lstm_backward(
     t: int, k: int, grad: Array, dh: Array, carry: Array, gates: Array, hs: Array, extra: Array,
     d: Array, dpast: Array, into: Array, rows: Array,
 ) -> None:  # fmt: skip
-    """`carry` is the cell's gradient."""
+    """The gradient of `lstm_forward`.
+
+    Args:
+        t: the step.
+        k: its place in `d` and `dpast`.
+        grad: (T, B, H), gradient of the hidden states from outside.
+        dh: (B, H), gradient of the hidden state after the step that comes through the next step's product.
+        carry: (B, H), gradient of the cell; becomes that of the cell before the step.
+        gates: (T, B, 4 H), as the forward pass wrote them.
+        hs: (T + 1, B, H), likewise.
+        extra: (T + 1, B, H), likewise.
+        d: (P, B, G*H), gradient of the gates' sums, before sigmoid and tanh; written at `k`.
+        dpast: (P, B, G*H), that of the recurrent product; the same array as `d`, except in the GRU.
+        into: (R, G*H), the sums of `d` over all steps, for each id of the vocabulary or in one row.
+        rows: (B,), the row of `into` that each row's gradient is added to.
+    """
     batch, hidden = extra.shape[1:]
     for b in range(batch):
         a, e = gates[t, b], d[k, b]
@@ -100,7 +135,19 @@ def gru_forward(
     t: int, slot: int, source: Array, rows: Array, bias: Array, bias_past: Array, past: Array, gates: Array,
     hs: Array, extra: Array,
 ) -> None:  # fmt: skip
-    """r, z = sigmoid; n = tanh(input + r recall); h = n + z (h - n)."""
+    """A step of the GRU: r, z = sigmoid; n = tanh(input + r recall); h = n + z (h - n).
+
+    Args:
+        t, slot, rows, bias, hs: as for `lstm_forward`.
+        source: (R, 3 H), input parts in torch's order r, z, n.
+        bias_past: (H,), added to the part of the product that the reset gate multiplies.
+        past: (B, 3 H), the recurrent product.
+        gates: (S, B, 4 H); r, z, n and recall are written at `slot`.
+        extra: (T + 1, B, H), hidden states in full, so that small changes are not rounded off.
+
+    Source:
+        Cho et al. (2014), in torch's form with the reset gate after the product.
+    """
     batch, hidden = extra.shape[1:]
     for b in range(batch):
         s, p, a = source[rows[b]], past[b], gates[slot, b]
@@ -123,7 +170,13 @@ def gru_backward(
     t: int, k: int, grad: Array, dh: Array, carry: Array, gates: Array, hs: Array, extra: Array,
     d: Array, dpast: Array, into: Array, rows: Array,
 ) -> None:  # fmt: skip
-    """`carry` is the gradient through the update gate."""
+    """The gradient of `gru_forward`.
+
+    Args:
+        t, k, grad, dh, gates, hs, extra, d, into, rows: as for `lstm_backward`, with G = 3.
+        carry: (B, H), gradient of the state through the update gate; becomes that of the state before the step.
+        dpast: (P, B, 3 H), gradient of the recurrent product, an array of its own; written at `k`.
+    """
     batch, hidden = extra.shape[1:]
     for b in range(batch):
         a, e, q = gates[t, b], d[k, b], dpast[k, b]
@@ -153,7 +206,15 @@ def rnn_forward(
     t: int, slot: int, source: Array, rows: Array, bias: Array, bias_past: Array, past: Array, gates: Array,
     hs: Array, extra: Array,
 ) -> None:  # fmt: skip
-    """h = tanh(sum)."""
+    """A step of the plain RNN: h = tanh(sum).
+
+    Args:
+        t, source, rows, bias, past, hs: as for `lstm_forward`, with G = 1.
+        slot, bias_past, gates, extra: not used.
+
+    Source:
+        Elman (1990).
+    """
     for b in range(past.shape[0]):
         tanh_row(hs[t + 1, b], source[rows[b]], bias, past[b])
 
@@ -163,7 +224,12 @@ def rnn_backward(
     t: int, k: int, grad: Array, dh: Array, carry: Array, gates: Array, hs: Array, extra: Array,
     d: Array, dpast: Array, into: Array, rows: Array,
 ) -> None:  # fmt: skip
-    """The derivative of tanh, from its value."""
+    """The gradient of `rnn_forward`; the derivative of tanh is computed from its value.
+
+    Args:
+        t, k, grad, dh, hs, d, into, rows: as for `lstm_backward`, with G = 1.
+        carry, gates, extra, dpast: not used.
+    """
     for b in range(dh.shape[0]):
         u, w, h, e = grad[t, b], dh[b], hs[t + 1, b], d[k, b]
         for j in range(dh.shape[1]):
@@ -176,7 +242,11 @@ def relu_forward(
     t: int, slot: int, source: Array, rows: Array, bias: Array, bias_past: Array, past: Array, gates: Array,
     hs: Array, extra: Array,
 ) -> None:  # fmt: skip
-    """h = max(0, sum)."""
+    """A step of the plain RNN with relu: h = max(0, sum).
+
+    Args:
+        t, slot, source, rows, bias, bias_past, past, gates, hs, extra: as for `rnn_forward`.
+    """
     for b in range(past.shape[0]):
         s, p, h = source[rows[b]], past[b], hs[t + 1, b]
         for j in range(past.shape[1]):
@@ -189,7 +259,11 @@ def relu_backward(
     t: int, k: int, grad: Array, dh: Array, carry: Array, gates: Array, hs: Array, extra: Array,
     d: Array, dpast: Array, into: Array, rows: Array,
 ) -> None:  # fmt: skip
-    """The gradient passes where the state is positive."""
+    """The gradient of `relu_forward`, which passes where the state is positive.
+
+    Args:
+        t, k, grad, dh, carry, gates, hs, extra, d, dpast, into, rows: as for `rnn_backward`.
+    """
     for b in range(dh.shape[0]):
         u, w, h, e = grad[t, b], dh[b], hs[t + 1, b], d[k, b]
         for j in range(dh.shape[1]):
@@ -199,7 +273,13 @@ def relu_backward(
 
 @inlined
 def multiply_few(x: Array, w: Array, y: Array) -> None:
-    """y (B, N) = x (B, K) times w (K, N), for a few rows: four rows of w at a time."""
+    """The product of a few rows with a matrix, y = x w: four rows of w at a time.
+
+    Args:
+        x: (B, K).
+        w: (K, N).
+        y: (B, N), overwritten.
+    """
     inputs, columns = w.shape
     whole = inputs // 4 * 4
     for b in range(x.shape[0]):
@@ -222,7 +302,18 @@ def forward_steps(
     kind: int, first: int, keep: bool, weight: Array, source: Array, rows: Array, bias: Array, bias_past: Array,
     past: Array, gates: Array, hs: Array, extra: Array,
 ) -> None:  # fmt: skip
-    """The steps from `first` on, one for each of rows (S, B), with their products: with few rows, calls cost most."""
+    """Several steps with their recurrent products in one call; with few rows, calls cost most.
+
+    Args:
+        kind: 0 LSTM, 1 GRU, 2 RNN with tanh, 3 RNN with relu.
+        first: the first step.
+        keep: whether `gates` has room for all steps, as the backward pass needs; otherwise for one.
+        weight: (H, G*H), recurrent.
+        source: (R, G*H), input parts of the gates.
+        rows: (S, B), which of them is each row's, for each of the steps.
+        bias, bias_past, gates, hs, extra: as for the cell's step.
+        past: (B, G*H), overwritten by each step's product.
+    """
     for k in range(rows.shape[0]):
         t = first + k
         slot = t if keep else 0
@@ -242,7 +333,16 @@ def backward_steps(
     kind: int, first: int, last: int, weight: Array, rows: Array, grad: Array, dh: Array, carry: Array, gates: Array,
     hs: Array, extra: Array, d: Array, dpast: Array, into: Array,
 ) -> None:  # fmt: skip
-    """The steps from before `last` back to `first`; rows (T, B)."""
+    """Several steps backward with their products in one call.
+
+    Args:
+        kind: as for `forward_steps`.
+        first, last: the steps from `last` - 1 back to `first`.
+        weight: (G*H, H), recurrent.
+        rows: (T, B), rows of `into` for all steps.
+        grad, carry, gates, hs, extra, d, dpast, into: as for the cell's step.
+        dh: (B, H), overwritten; at the end, the gradient of the state before `first` through the product.
+    """
     for t in range(last - 1, first - 1, -1):
         k = t - first
         if kind == 0:

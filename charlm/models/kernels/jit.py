@@ -55,8 +55,8 @@ def compiled(function: Function) -> Function:
 def _choose_folder() -> None:
     """Cache machine code in a folder named after the source of all compiled loops, and delete those of older source.
 
-    numba itself checks only the file of the function called: it would go on with loops of an older version of another
-    file, which may expect other shapes and write out of bounds.
+    numba itself checks only the file of the function called: it would keep loops of an older version of another file,
+    which may expect other shapes and write out of bounds.
     """
     import numba
 
@@ -114,7 +114,13 @@ def get(array: Any, j: int) -> Any:
 
 
 def put(array: Any, j: int, value: Any) -> None:
-    """Set element j; rounded to nearest even where the array holds bfloat16."""
+    """Set element j; rounded to nearest even where the array holds bfloat16.
+
+    Args:
+        array: (N,), floating-point numbers, or bfloat16 stored in 16 bits.
+        j: from 0 to N - 1.
+        value: a float.
+    """
     array[j] = value
 
 

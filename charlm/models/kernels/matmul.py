@@ -46,12 +46,25 @@ def pack(weight: Array) -> Array:
 
 
 def add_products(x: Array, rows: int, w: Array, y: Array) -> None:
-    """Add to y (R, 16 N) the products of x (R, K) with the tiles w (N, K, 16), for `rows` of the R = padded rows."""
+    """Add the products of some rows with a matrix in tiles: y += x w.
+
+    Args:
+        x: (R, K) float32, where R is `padded_rows(rows)`.
+        rows: how many rows count; the results of the others are meaningless.
+        w: (N, K, 16) float32, see `pack`.
+        y: (R, 16 N) float32.
+    """
     raise NotImplementedError("compiled only")
 
 
 def multiply(x: Array, w: Array, y: Array) -> None:
-    """y (R, 16 N) = x (R, K) times the tiles w (N, K, 16)."""
+    """The product of any number of rows with a matrix in tiles: y = x w.
+
+    Args:
+        x: (R, K) float32.
+        w: (N, K, 16) float32, see `pack`.
+        y: (R, 16 N) float32, overwritten.
+    """
     raise NotImplementedError("compiled only")
 
 
@@ -120,7 +133,7 @@ if is_wanted():
 
     @compiled
     def add_products(x: Array, rows: int, w: Array, y: Array) -> None:
-        """Add to y (R, 16 N) the products of x (R, K) with the tiles w (N, K, 16), for `rows` of the R padded rows."""
+        """See the stub above."""
         tiles, room = w.shape[0], x.shape[0]
         if rows == 1:
             wide = tiles // TILES * TILES
@@ -138,7 +151,7 @@ if is_wanted():
 
     @compiled
     def multiply(x: Array, w: Array, y: Array) -> None:
-        """y (R, 16 N) = x (R, K) times the tiles w (N, K, 16); nothing beyond the R rows is read or written."""
+        """See the stub above; nothing beyond the R rows is read or written."""
         rows, tiles = x.shape[0], w.shape[0]
         alone = rows % 2 if rows >= FEW_ROWS else rows  # every even number from 4 on is made of fours and sixes
         fours = 0

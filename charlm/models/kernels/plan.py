@@ -50,7 +50,7 @@ class BufferPool:
         return free.pop() if free else torch.empty(shape, dtype=dtype)
 
     def give(self, *tensors: Tensor) -> None:
-        """Return tensors to the pool; whoever takes them next overwrites them."""
+        """Return tensors to the pool; their next user overwrites them."""
         for tensor in tensors:
             self._free.setdefault((tuple(tensor.shape), tensor.dtype), []).append(tensor)
 
@@ -95,7 +95,16 @@ class ComputePlan:
 
     @classmethod
     def best(cls, dtype: torch.dtype, buffers: BufferPool, packed_weights: PackedWeights) -> "ComputePlan":
-        """Compiled where possible; tiled in float32 with AVX, where the library is slow with few rows."""
+        """The fastest way on this machine.
+
+        Loops are compiled where possible; products are tiled in float32 with AVX, where the library is slow with few
+        rows, and packed in bfloat16 where oneDNN supports it.
+
+        Args:
+            dtype: number format of products and of the sequences that are kept.
+            buffers: tensors to use again.
+            packed_weights: matrices that are packed already.
+        """
         compiled = is_wanted()
         avx = torch.backends.cpu.get_cpu_capability().startswith("AVX")
         packed = dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -140,7 +149,15 @@ class Dropout(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
-        """See `dropout`; `seed` has 32 bits."""
+        """See `dropout`.
+
+        Args:
+            ctx: autograd's.
+            x: (..., H).
+            share: of its numbers to set to zero, from 0 to below 1.
+            seed: of the hash, 32 bits.
+            locked: one mask for all places of dimension 0.
+        """
         ctx.others = share, seed, locked
         return _apply_mask(x, *ctx.others)
 

@@ -60,7 +60,13 @@ class Scan(Function):
 
     @staticmethod
     def forward(ctx: Any, sums: Tensor, before: Tensor) -> Tensor:
-        """See `scan`."""
+        """See `scan`, whose arguments these are.
+
+        Args:
+            ctx: autograd's.
+            sums: (B, T, 2 H).
+            before: (B, H).
+        """
         sums, before = sums.contiguous(), before.contiguous()
         states = sums.new_empty(*sums.shape[:2], before.shape[1])
         scan_forward(sums.detach().numpy(), before.detach().numpy(), states.numpy())
@@ -78,7 +84,13 @@ class Scan(Function):
 
 @compiled
 def scan_forward(sums: Array, before: Array, states: Array) -> None:
-    """Fill states (B, T, H)."""
+    """The recurrence step by step.
+
+    Args:
+        sums: (B, T, 2 H), of the gates and of the candidates, before their nonlinearities.
+        before: (B, H), the state before the first step.
+        states: (B, T, H), overwritten by the states after every step.
+    """
     hidden = before.shape[1]
     for b in range(sums.shape[0]):
         past = before[b]
@@ -92,7 +104,16 @@ def scan_forward(sums: Array, before: Array, states: Array) -> None:
 
 @compiled
 def scan_backward(sums: Array, before: Array, states: Array, grad: Array, dsums: Array, carry: Array) -> None:
-    """Fill dsums (B, T, 2 H); carry (B, H) becomes the gradient of `before`."""
+    """The gradient of `scan_forward`.
+
+    Args:
+        sums: (B, T, 2 H), as in the forward pass.
+        before: (B, H), likewise.
+        states: (B, T, H), its result.
+        grad: (B, T, H), gradient of the states.
+        dsums: (B, T, 2 H), overwritten by the gradient of `sums`.
+        carry: (B, H), zeros; becomes the gradient of `before`.
+    """
     hidden = before.shape[1]
     for b in range(sums.shape[0]):
         flow = carry[b]
