@@ -3,9 +3,9 @@
 At each token every hypothesis is continued in every way, and the best ones of all of these are kept (Lowerre 1976; for
 neural models Sutskever et al. 2014). Nothing is drawn: seed, temperature, top_k, top_p and min_p have no effect; the
 repetition penalty acts on the logits, and a banned token is never written. A score is the sum of the tokens'
-log-probabilities. A hypothesis that a stop string ends is shorter than those that go on, and a sum favours short ones:
-so in the end the mean per token decides (Wu et al. 2016, with the whole length as the penalty). The search ends at its
-length, or when as many hypotheses have ended as there are beams.
+log-probabilities. A hypothesis that a stop string ends is shorter than those that continue, and a sum favours short
+ones: so in the end the mean per token decides (Wu et al. 2016, with the whole length as the penalty). The search ends
+at its length, or when as many hypotheses have ended as there are beams.
 """
 
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ class StepModel(Protocol):
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One way in which the text may go on.
+    """One possible continuation of the text.
 
     Attributes:
         tail: its ids beyond what was emitted.

@@ -100,7 +100,13 @@ def _lookup(weight: Array, bias: Array) -> Array:
 
 @inlined
 def lstm_row(a: Array, h: Array, c: Array) -> None:
-    """Gates' sums (4H,) in torch's order i f g o; h and c become the next ones."""
+    """A step of one row of an LSTM.
+
+    Args:
+        a: (>= 4 H,) float32, the gates' sums in torch's order i, f, g, o; overwritten.
+        h: (H,) float32, the hidden state; becomes the next one.
+        c: (H,) float32, the cell; likewise.
+    """
     size = h.shape[0]
     i, f, g, o = a[:size], a[size : 2 * size], a[2 * size : 3 * size], a[3 * size : 4 * size]
     for j in range(2 * size):
@@ -119,7 +125,13 @@ def lstm_row(a: Array, h: Array, c: Array) -> None:
 
 @inlined
 def gru_row(a: Array, past: Array, h: Array) -> None:
-    """Sums (3H,) of the input and of the past in torch's order r z n; h becomes the next one."""
+    """A step of one row of a GRU.
+
+    Args:
+        a: (>= 3 H,) float32, the input's sums in torch's order r, z, n; overwritten.
+        past: (>= 3 H,) float32, those of the recurrent part; overwritten.
+        h: (H,) float32, the hidden state; becomes the next one.
+    """
     size = h.shape[0]
     r, z, n = a[:size], a[size : 2 * size], a[2 * size : 3 * size]
     for j in range(2 * size):
@@ -135,7 +147,13 @@ def gru_row(a: Array, past: Array, h: Array) -> None:
 
 @inlined
 def rnn_row(a: Array, h: Array, relu: bool) -> None:
-    """The nonlinearity of the sum (H,) becomes the next h."""
+    """A step of one row of a plain RNN.
+
+    Args:
+        a: (>= H,) float32, the sum of input and recurrent part.
+        h: (H,) float32, overwritten by the next hidden state.
+        relu: whether the nonlinearity is relu instead of tanh.
+    """
     for j in range(h.shape[0]):
         h[j] = max(a[j], np.float32(0)) if relu else tanh(a[j])
 
@@ -149,14 +167,27 @@ def copy(to: Array, row: Array) -> None:
 
 @inlined
 def fill(y: Array, rows: int, start: Array) -> None:
-    """Begin each row's sums with the same numbers."""
+    """Start each row's sums with the same numbers.
+
+    Args:
+        y: (R, N) float32.
+        rows: how many of its rows are overwritten.
+        start: (N,) float32.
+    """
     for b in range(rows):
         copy(y[b], start)
 
 
 @inlined
 def look_up(w: Weights, ids: Array, vectors: Array, gates: Array) -> None:
-    """The first layer's input part for the tokens `ids` (B,), in gates (R, N)."""
+    """Compute the first layer's input part for one token of each row.
+
+    Args:
+        w: the model.
+        ids: (B,) int64.
+        vectors: (R, E) float32 with R = `padded_rows(B)`, overwritten; not used without an embedding.
+        gates: (R, N) float32, overwritten by the input part.
+    """
     rows = ids.shape[0]
     if w.first.shape[0] == 0:
         for b in range(rows):
@@ -170,7 +201,17 @@ def look_up(w: Weights, ids: Array, vectors: Array, gates: Array) -> None:
 
 @compiled
 def step(w: Weights, ids: Array, state: Array, vectors: Array, gates: Array, past: Array, logits: Array) -> None:
-    """One token of each row: ids (B,) and state (S, L, R, H) -> logits (R, V filled up) and the next state."""
+    """Read one token of each row. All float arrays are float32 and have R = `padded_rows(B)` rows.
+
+    Args:
+        w: the model.
+        ids: (B,) int64.
+        state: (S, L, R, H), becomes the next one.
+        vectors: (R, E), overwritten.
+        gates: (R, N), overwritten.
+        past: (R, N), overwritten.
+        logits: (R, V filled up), overwritten by the result.
+    """
     rows, h, c = ids.shape[0], state[0], state[state.shape[0] - 1]
     for layer in range(h.shape[0]):
         if layer == 0:
@@ -199,11 +240,19 @@ def decode(
     w: Weights, params: SamplingParams, ids: Array, given: Array, draws: Array, recent: Array, state: Array,
     vectors: Array, gates: Array, past: Array, logits: Array, written: Array,
 ) -> None:  # fmt: skip
-    """Read ids (B,), and then, `written.shape[1]` times, read the next token: the given one, else a sampled one.
+    """T times, read a token of each row and choose the next one: the given one, or else a sampled one.
 
-    Given tokens (B, T) are NO_TOKEN where one is to be sampled, with the number in draws (B, T). Recent ids (B, N), the
-    oldest first, are overwritten by those that are read. A row whose logits are not finite has NO_TOKEN in written
-    (B, T) and goes on with token 0.
+    Args:
+        w: the model.
+        params: how each row samples.
+        ids: (B,) int64, read first; becomes the tokens chosen last, which are not read.
+        given: (B, T) int64, NO_TOKEN where a token is to be sampled.
+        draws: (B, T) float64 in [0, 1), for the choices.
+        recent: (B, N) int64, the ids read before, the oldest first; overwritten by those that are read.
+        state: (S, L, R, H), becomes the one after all that was read.
+        vectors, gates, past, logits: work arrays, see `step`.
+        written: (B, T) int64, overwritten by the tokens; where the logits are not finite, by NO_TOKEN, and the row
+            continues with token 0.
     """
     size = w.table.shape[0]
     for t in range(written.shape[1]):
@@ -236,7 +285,7 @@ class CompiledRNN:
         return np.zeros((states, layers, rows, hidden), np.float32)
 
     def logits(self, ids: Array, state: Array) -> tuple[Array, Array]:
-        """Ids (B,) and the state after what came before -> logits (B, V) and the state after them."""
+        """Ids (B,) and the state before them -> logits (B, V) and the state after them."""
         state, (vectors, gates, past, logits) = self._padded(state), self._work_arrays(len(ids))
         step(self.weights, ids.astype(np.int64), state, vectors, gates, past, logits)
         return logits[: len(ids), : self._vocab_size], state[:, :, : len(ids)]

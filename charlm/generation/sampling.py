@@ -122,6 +122,12 @@ def penalize(logits: Array, recent: Array, penalty: float, banned: int) -> Array
     """Logits (V,) with those of recent ids (N,) made less likely (CTRL, Keskar et al. 2019), the banned one's -inf.
 
     A positive logit is divided by the penalty, a negative one multiplied; once, however often the id occurs.
+
+    Args:
+        logits: (V,) float64.
+        recent: (N,) int64, the ids read last, in any order; NO_TOKEN where there is none.
+        penalty: of repetitions, above 0; 1 changes nothing.
+        banned: the id that is never chosen, or NO_TOKEN.
     """
     scores = logits.copy()
     if penalty != 1.0:
@@ -170,9 +176,14 @@ def token_weights(params: SamplingParams, row: int, logits: Array, recent: Array
 
 @compiled
 def sample_token(params: SamplingParams, row: int, logits: Array, recent: Array, draw: float) -> int:
-    """The next token of a row for one number from [0, 1), by inverting the cumulative distribution.
+    """The next token of a row, by inverting the cumulative distribution.
 
-    NO_TOKEN where a logit is not finite. Arguments as for `token_weights`.
+    Args:
+        params, row, logits, recent: as for `token_weights`, but the logits need not be finite.
+        draw: a uniform random number from [0, 1).
+
+    Returns:
+        The id; NO_TOKEN where a logit is not finite.
     """
     if not np.isfinite(logits.sum()):
         return NO_TOKEN
@@ -183,7 +194,14 @@ def sample_token(params: SamplingParams, row: int, logits: Array, recent: Array,
 def penalized_logits(
     logits: Array, config: SampleConfig, recent: Sequence[int] = NO_IDS, banned: int | None = None
 ) -> Logits:
-    """Logits (V,) as the choice sees them, (V,); see `penalize` and `probabilities`."""
+    """The logits after repetition penalty and ban, (V,) float64; see `penalize`.
+
+    Args:
+        logits: the model's, (V,).
+        config: has the repetition penalty.
+        recent: the ids read last, of which the last REMEMBERED count.
+        banned: an id that is never chosen; None: any may be.
+    """
     banned_id = NO_TOKEN if banned is None else banned
     return penalize(_as_double(logits), _last(recent), config.repetition_penalty, banned_id)
 

@@ -79,8 +79,13 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> Ids:
 def text_ids(tokenizer: Tokenizer, prompt: str, text: str) -> tuple[Ids, Ids]:
     """The ids that a model reads of a prompt, and those of a text written after it.
 
-    Where the tokens of both together do not begin with the prompt's, as a word goes on across the border, each is
-    encoded by itself.
+    Where the tokens of both together do not begin with the prompt's, because a word continues across the border, each
+    is encoded by itself.
+
+    Args:
+        tokenizer: the model's.
+        prompt: may be empty, then one id stands for it; see `first_id`.
+        text: written after the prompt; may be empty.
     """
     before, whole = prompt_ids(tokenizer, prompt), tokenizer.read(prompt + text).astype(np.int64)
     if np.array_equal(whole[: len(before)], before) and len(tokenizer.read(prompt)):
@@ -108,7 +113,7 @@ class Stream:
         stop_filter: ends the text at a stop string.
         recent: the ids that were read last.
         state: the decoder's, after all that was read; None before the first.
-        error: why it cannot go on.
+        error: why it cannot continue; empty: it can.
     """
 
     tokenizer: Tokenizer
@@ -134,7 +139,7 @@ class Stream:
             prompt: read first; characters without an id are skipped.
             config: how it is written.
             seed: instead of the config's, if given.
-            written: the text written after the prompt so far; the stream goes on as if it had never stopped.
+            written: the text written after the prompt so far; the stream continues as if it had never stopped.
         """
         before, ids = text_ids(tokenizer, prompt, written)
         bits = np.random.PCG64(config.seed if seed is None else seed)

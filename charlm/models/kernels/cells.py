@@ -4,9 +4,9 @@ Every loop runs over one row, which stays in the first-level cache, and touches 
 vectorising where it cannot cheaply rule out that they overlap.
 
 All cells have the arguments of `lstm_forward` and `lstm_backward`, whether they use them or not. H is the hidden size,
-G the number of gates (LSTM 4, GRU 3, RNN 1), T the steps of a sequence, P those of a piece of it. Arrays have the number
-format of the weights; source, past, hs, grad, dh, d and dpast may instead hold bfloat16 in 16 bits, which is computed
-with in float32.
+G the number of gates (LSTM 4, GRU 3, RNN 1), T the steps of a sequence, P those of a piece of it. Arrays have the
+number format of the weights; source, past, hs, grad, dh, d and dpast may instead hold bfloat16 in 16 bits, which is
+computed with in float32.
 """
 
 from typing import Any
