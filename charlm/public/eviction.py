@@ -73,7 +73,7 @@ def _used(paths: Sequence[Path]) -> tuple[float, int]:
 
 
 def _remove(path: Path) -> bool:
-    """Remove a file, or a run that nobody has begun to use meanwhile; whether it is gone."""
+    """Remove a file, or a run that is not in use meanwhile; returns whether it is gone."""
     try:
         if path.is_symlink() or path.is_file():
             path.unlink()

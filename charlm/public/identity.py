@@ -18,7 +18,7 @@ KEPT_SECONDS = 90 * 86400  # how long a browser keeps the cookie
 
 # Set by the middleware for what is answered at once; gradio's queue works later and keeps the request itself.
 asking: ContextVar[Visitor | None] = ContextVar("asking", default=None)
-# Tells who asks; None where nobody does, as when the page is built.
+# Returns the visitor who asks; None where there is none, as when the page is built.
 Who = Callable[[], Visitor | None]
 
 
@@ -26,7 +26,7 @@ def someone(who: Who) -> Visitor:
     """The visitor who asks.
 
     Raises:
-        LimitError: nobody does.
+        LimitError: there is none.
     """
     visitor = who()
     if visitor is None:

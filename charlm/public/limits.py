@@ -81,7 +81,7 @@ class Visitor:
     """Who asks.
 
     Attributes:
-        key: stands in the run.json of the visitor's runs; it neither identifies anybody nor grants access.
+        key: stands in the run.json of the visitor's runs; it neither identifies a person nor grants access.
         address: the internet address, "" where it says nothing (this machine itself).
         known: proved by a secret of its own; who has none is not shown what others do from the same address.
     """
@@ -184,7 +184,7 @@ def check_tokens(limits: Limits, text: str, model: ModelConfig) -> None:
 
 
 def check_new(limits: Limits, size: int, train: TrainConfig, models: Iterable[tuple[ModelConfig, int]]) -> None:
-    """Refuse a training that no visitor may begin.
+    """Refuse a training that no visitor may start.
 
     Args:
         limits: the table.

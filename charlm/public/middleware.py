@@ -284,7 +284,7 @@ class PublicMiddleware:
         """Uploaded files are the visitor's own now; the first one was counted when it came."""
         for path in paths:
             self.files.own(path, visitor)
-        with suppress(LimitError):  # the last request may exceed what is left; the next one is refused
+        with suppress(LimitError):  # the last request may exceed the quota; the next one is refused
             for _ in paths[1:]:
                 self.quotas.take("upload", visitor)
 

@@ -20,7 +20,7 @@ from charlm.serving.service import own_text
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 MOST_KEYS = 100_000  # visitors and addresses that are remembered
 TINY = 1e-6  # seconds
-LEAST_SECONDS = 10.0  # with less left of the day, no training is begun
+LEAST_SECONDS = 10.0  # with less left of the day, no training is started
 NEW = ""  # what a training is called before it has an id
 EVALUATION = "evaluation"  # what is reserved for scoring is called so
 
@@ -133,10 +133,10 @@ class Quotas:
             return self._seconds_left(visitor)
 
     def check_seconds(self, visitor: Visitor, seconds: float) -> None:
-        """Refuse what takes longer than is left today.
+        """Refuse what takes longer than the visitor's remaining seconds of today.
 
         Raises:
-            LimitError: says what is left and what is needed.
+            LimitError: names the remaining and the needed seconds.
         """
         with self._lock:
             self._check_seconds(visitor, seconds)

@@ -34,13 +34,15 @@ class RunAccess(Protocol):
 
 
 class JobAccess(Protocol):
-    """Trainings: `charlm.jobs.service.Jobs`, or within a visitor's limits."""
+    """Trainings: `charlm.jobs.service.Jobs`, which documents every method, or within a visitor's limits."""
 
-    def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]: ...
+    def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]:
+        """See `Jobs.start`."""
+
     def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> StatusAnswer: ...
-    def fork(
-        self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None
-    ) -> StatusAnswer: ...
+    def fork(self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None) -> StatusAnswer:
+        """See `Jobs.fork`."""
+
     def retry(self, run_id: str) -> StatusAnswer: ...
     def pause(self, run_id: str) -> StatusAnswer: ...
     def stop(self, run_id: str) -> StatusAnswer: ...
@@ -61,17 +63,27 @@ class JobAccess(Protocol):
 
 
 class ServingAccess(Protocol):
-    """Models that generate: `charlm.serving.Serving`, or within a visitor's limits."""
+    """Models that generate: `charlm.serving.Serving`, which documents every method, or within a visitor's limits."""
 
     @property
     def baselines(self) -> NgramBaselines: ...
-    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]: ...
+    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]:
+        """See `Serving.generate`."""
+
     def compare(
         self, runs: Sequence[Run], prompt: str, config: SampleConfig, starts: Starts | None = None
-    ) -> Iterator[dict[str, GeneratedText]]: ...
-    def next_tokens(self, run: Run, prompt: str, text: str, config: SampleConfig, count: int) -> "Outlook": ...
-    def with_token(self, run: Run, start: GeneratedText, place: int, token: int) -> tuple[GeneratedText, int]: ...
-    def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]: ...
+    ) -> Iterator[dict[str, GeneratedText]]:
+        """See `Serving.compare`."""
+
+    def next_tokens(self, run: Run, prompt: str, text: str, config: SampleConfig, count: int) -> "Outlook":
+        """See `Serving.next_tokens`."""
+
+    def with_token(self, run: Run, start: GeneratedText, place: int, token: int) -> tuple[GeneratedText, int]:
+        """See `Serving.with_token`."""
+
+    def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
+        """See `Serving.evaluate`."""
+
     def lexicon(self, run: Run) -> frozenset[str]: ...
 
 
@@ -97,7 +109,7 @@ class Services:
         jobs: the trainings.
         serving: the models.
         files: what is uploaded and downloaded.
-        who: asks; None where everything belongs to one user.
+        who: returns the visitor who asks; None where everything belongs to one user.
         quotas: what each visitor of a public Space has used; None elsewhere.
     """
 

@@ -54,11 +54,11 @@ class VisitorRuns:
         return run.shipped or (visitor is not None and visitor.known and run.owner == visitor.key)
 
     def list(self) -> list[Run]:
-        """As `RunStore.list`."""
+        """See `RunStore.list`."""
         return [run for run in self._store.list() if self.shows(run)]
 
     def get(self, run_id: str) -> Run:
-        """As `RunStore.get`; another visitor's run is answered as one that never was."""
+        """See `RunStore.get`; another visitor's run is answered as one that never was."""
         run = self._store.get(run_id)
         if not (run.shipped or self.owns(run)):
             raise no_run(run_id)
@@ -107,23 +107,23 @@ class VisitorRuns:
         return import_file(self._store, path, corpus=corpus, pickles=False, most_bytes=most, accept=accept, **options)
 
     def rename(self, run: Run, label: str) -> None:
-        """As `RunStore.rename`."""
+        """See `RunStore.rename`."""
         self._store.rename(self.get(run.run_id), label)
 
     def delete(self, run: Run) -> None:
-        """As `RunStore.delete`."""
+        """See `RunStore.delete`."""
         self._store.delete(self.get(run.run_id))
 
     def trim(self, run: Run) -> int:
-        """As `RunStore.trim`."""
+        """See `RunStore.trim`."""
         return self._store.trim(self.get(run.run_id))
 
     def trashed(self) -> Sequence[Run]:
-        """As `RunStore.trashed`."""
+        """See `RunStore.trashed`."""
         return [run for run in self._store.trashed() if self.shows(run)]  # none is shipped
 
     def restore(self, run_id: str) -> Run:
-        """As `RunStore.restore`.
+        """See `RunStore.restore`.
 
         Raises:
             CheckpointError, LimitError: it is not there, cannot be moved, or as many runs are kept as may be.
@@ -134,7 +134,7 @@ class VisitorRuns:
         return self._store.restore(run_id)
 
     def empty_trash(self) -> int:
-        """As `RunStore.empty_trash`."""
+        """See `RunStore.empty_trash`."""
         return self._store.empty_trash(self.trashed())
 
 
@@ -157,7 +157,7 @@ class VisitorServing:
         self._scorers: set[str] = set()  # keys of visitors
 
     def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]:
-        """As `Serving.generate`.
+        """See `Serving.generate`.
 
         Raises:
             LimitError: too long, too often, or too many texts are being written.
@@ -169,7 +169,7 @@ class VisitorServing:
     def compare(
         self, runs: Sequence[Run], prompt: str, config: SampleConfig, starts: Starts | None = None
     ) -> Iterator[dict[str, GeneratedText]]:
-        """As `Serving.compare`; it counts as one generation, or as many as there are samples of one model, or beams.
+        """See `Serving.compare`; it counts as one generation, or as many as there are samples of one model, or beams.
 
         Raises:
             LimitError: too long, too often, or too many texts are being written.
@@ -180,7 +180,7 @@ class VisitorServing:
             yield from self._serving.compare(runs, prompt, config, starts)
 
     def next_tokens(self, run: Run, prompt: str, text: str, config: SampleConfig, count: int) -> "Outlook":
-        """As `Serving.next_tokens`.
+        """See `Serving.next_tokens`.
 
         Raises:
             LimitError: looked at too often.
@@ -189,10 +189,10 @@ class VisitorServing:
         return self._serving.next_tokens(run, prompt, text, config, count)
 
     def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
-        """As `Serving.evaluate`, one at a time; its seconds count as training.
+        """See `Serving.evaluate`, one at a time; its seconds count as training.
 
         Raises:
-            LimitError: the text is too long, the day's minutes are used up, or somebody else's is being scored.
+            LimitError: the text is too long, the day's minutes are used up, or another visitor's is being scored.
         """
         visitor = someone(self._who)
         limits.check_text_size(self._limits, limits.utf8_size(own_text(run) if text is None else text))
@@ -257,7 +257,7 @@ class VisitorJobs:
         self._starting = threading.RLock()  # two requests at once count as two
 
     def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]:
-        """As `Jobs.start`; what the settings leave open ends with the visitor's minutes.
+        """See `Jobs.start`; what the settings leave open ends with the visitor's minutes.
 
         Raises:
             LimitError: see `TrainingQuota.check_new`; or too many runs are kept or wait, or the day's minutes are gone.
@@ -277,7 +277,7 @@ class VisitorJobs:
         return ids
 
     def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> StatusAnswer:
-        """As `Jobs.resume`; a run has its steps and minutes once, however often it is resumed."""
+        """See `Jobs.resume`; a run has its steps and minutes once, however often it is resumed."""
         visitor, run, options = someone(self._who), self._runs.get(run_id), options or {}
         if run.status in ACTIVE:
             return self._jobs.resume(run_id, options)
@@ -293,7 +293,7 @@ class VisitorJobs:
         return state
 
     def fork(self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None) -> StatusAnswer:
-        """As `Jobs.fork`; the new run has steps and minutes of its own."""
+        """See `Jobs.fork`; the new run has steps and minutes of its own."""
         visitor, parent, options = someone(self._who), self._runs.get(run_id), options or {}
         with self._starting:
             self._quota.check_run(parent, corpus)
@@ -308,7 +308,7 @@ class VisitorJobs:
         return state
 
     def retry(self, run_id: str) -> StatusAnswer:
-        """As `Jobs.retry`."""
+        """See `Jobs.retry`."""
         from charlm.runs.resume import fixed  # torch takes seconds: not before it is needed
 
         visitor, failed = someone(self._who), self._runs.get(run_id)
@@ -349,52 +349,52 @@ class VisitorJobs:
 
     @property
     def at_once(self) -> int:
-        """As `Jobs.at_once`."""
+        """See `Jobs.at_once`."""
         return self._jobs.at_once
 
     def stop(self, run_id: str) -> StatusAnswer:
-        """As `Jobs.stop`."""
+        """See `Jobs.stop`."""
         return self._jobs.stop(self._runs.get(run_id).run_id)
 
     def stop_job(self, run_id: str) -> None:
-        """As `Jobs.stop_job`."""
+        """See `Jobs.stop_job`."""
         self._jobs.stop_job(self._runs.get(run_id).run_id)
 
     def interrupted(self) -> list[Run]:
-        """As `Jobs.interrupted`."""
+        """See `Jobs.interrupted`."""
         return self._jobs.interrupted(self._runs.shows)
 
     def resume_interrupted(self) -> None:
-        """As `Jobs.resume_interrupted`, one run after the other."""
+        """See `Jobs.resume_interrupted`, one run after the other."""
         for run in self.interrupted():
             self.resume(run.run_id)
 
     def dismiss_interrupted(self) -> None:
-        """As `Jobs.dismiss_interrupted`."""
+        """See `Jobs.dismiss_interrupted`."""
         self._jobs.dismiss_interrupted(self._runs.shows)
 
     def status(self, run_id: str, since_step: int = -1) -> StatusAnswer:
-        """As `Jobs.status`."""
+        """See `Jobs.status`."""
         return self._jobs.status(self._runs.get(run_id).run_id, since_step)
 
     def state(self, run: Run) -> RunStatus:
-        """As `Jobs.state`."""
+        """See `Jobs.state`."""
         return self._jobs.state(self._runs.get(run.run_id))
 
     def current(self) -> JobStatus | None:
-        """As `Jobs.current`; it cannot be paused."""
+        """See `Jobs.current`; it cannot be paused."""
         job = self._jobs.current(self._runs.shows)
         return {**job, "pausable": False} if job else None
 
     def queue_list(self) -> list[QueueEntry]:
-        """As `Jobs.queue_list`; no job can be moved."""
+        """See `Jobs.queue_list`; no job can be moved."""
         return [{**job, "movable": False} for job in self._jobs.queue_list(self._runs.shows)]
 
     def queue(self) -> list[list[str]]:
-        """As `Jobs.queue`."""
+        """See `Jobs.queue`."""
         return self._jobs.queue(self._runs.shows)
 
     def left(self) -> dict[str, Any]:
-        """As `TrainingQuota.left`, and how many `runs` the visitor may still keep."""
+        """See `TrainingQuota.left`, and how many `runs` the visitor may still keep."""
         runs = max(0, self._limits.runs - len(self._runs.own()))
         return {**self._quota.left(someone(self._who)), "runs": runs}
