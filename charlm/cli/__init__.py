@@ -93,7 +93,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: end as after Ctrl-C, with what was learned saved."""
+    """SIGTERM came: end as after Ctrl-C, with the weights trained so far saved."""
 
 
 def end(number: int, *_: object) -> None:

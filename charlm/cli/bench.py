@@ -24,6 +24,7 @@ Write = Annotated[bool, typer.Option("--write", help="Put the results into bench
 
 
 def bench(name: Name = "", quick: Quick = False, write: Write = False, json: Json = False) -> None:
+    """List the benches, or run one and print what it measured."""
     known = benches()
     if not name:
         print_json(known) if json else print_table([{"name": key, "about": about} for key, about in known.items()])

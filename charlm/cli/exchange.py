@@ -31,6 +31,7 @@ def import_run(
     file: File, characters: Characters = None, nonlinearity: Nonlinearity = "tanh", label: Label = "",
     corpus: Measured = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> None:  # fmt: skip
+    """Make a run of a file and print its id."""
     nonlinearity = ModelConfig(nonlinearity=nonlinearity).nonlinearity
     text = open_corpus(corpus, CorpusConfig()) if corpus else None
     from charlm.formats.imports import import_file  # torch: once the options are known to be good
@@ -50,7 +51,7 @@ def import_run(
 
 
 def imported_facts(run: Run) -> dict[str, Any]:
-    """What came in, as `--json` prints it."""
+    """Facts about an imported run, as `--json` prints them."""
     return {
         "run_id": run.run_id,
         "label": run.label,
@@ -67,6 +68,7 @@ def export(
     run: RunToken, format: Kind = "zip", out: Out = None, force: Force = False, runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:  # fmt: skip
+    """Write a run to a file and print its path; the file is replaced only once it is complete."""
     kind = find_format(format)
     found = RunStore(runs_dir).find(run)
     path = free_path(out, f"{found.run_id}{kind.suffix}", force)

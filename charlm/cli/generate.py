@@ -18,6 +18,11 @@ RULE = "-" * 40
 def generate(
     run: RunToken, options: dict[str, Any], prompt: Prompt = "", runs_dir: RunsDir = None, json: Json = False
 ) -> None:
+    """Print a prompt and its continuation by one run; a single sample appears as it grows.
+
+    Args:
+        options: the settings of SampleConfig that were given, by name.
+    """
     config = SampleConfig.from_dict(options)
     store = RunStore(runs_dir)
     found = store.find(run)
@@ -43,6 +48,14 @@ def generate(
 def compare(
     runs: RunTokens, options: dict[str, Any], prompt: Prompt = "", runs_dir: RunsDir = None, json: Json = False
 ) -> None:
+    """Print the continuations of one prompt by several runs.
+
+    Args:
+        options: as for `generate`.
+
+    Raises:
+        CheckpointError: no run could write.
+    """
     config = SampleConfig.from_dict(options)
     store = RunStore(runs_dir)
     found = [store.find(token) for token in dict.fromkeys(runs)]
@@ -62,14 +75,26 @@ def compare(
 
 
 def column(run: Run, draft: GeneratedText, config: SampleConfig) -> dict[str, Any]:
-    """One column of a comparison for JSON; of several samples the first, and all of them under `samples`."""
+    """One column of a comparison for JSON.
+
+    Args:
+        run: the model.
+        draft: its finished text; of several samples the first is shown, and all of them under `samples`.
+        config: how it was sampled.
+    """
     about = {"run_id": run.run_id, "label": run.label, "arch": run.arch, "best_val_loss": run.best_val_loss}
     more = {"samples": samples({}, draft, config)} if config.samples > 1 else {}
     return {**about, **facts_of(draft), **more}
 
 
 def samples(about: dict[str, Any], draft: GeneratedText, config: SampleConfig) -> list[dict[str, Any]]:
-    """All samples of a draft for JSON, each with its seed."""
+    """All samples of a draft for JSON, each with its seed.
+
+    Args:
+        about: facts to repeat in each of them.
+        draft: finished.
+        config: how it was sampled; sample i has the seed config.seed + i.
+    """
     return [{**about, "seed": config.seed + at, **facts_of(one)} for at, one in enumerate(draft.samples)]
 
 
@@ -91,7 +116,7 @@ def all_samples(draft: GeneratedText) -> str:
 
 
 def note_skipped(label: str, draft: GeneratedText) -> None:
-    """Name what of the prompt the model never saw, or why it wrote nothing; stdout is for text alone."""
+    """Name the parts of the prompt that the model does not know, or why it wrote nothing; stdout is for text alone."""
     if draft.error:
         note(f"{label} could not write: {draft.error}")
     if draft.skipped:

@@ -21,6 +21,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="What to look at: ladd
 def evaluate(
     run: RunToken, corpus: OtherText = "", split: Split = "", runs_dir: RunsDir = None, json: Json = False
 ) -> None:
+    """Print a run's scores on its own or another text."""
     store = RunStore(runs_dir)
     found = store.find(run)
     other = open_corpus(corpus, found.corpus_config) if corpus else None  # cleaned as the run's own text was
@@ -30,6 +31,7 @@ def evaluate(
 
 
 def inspect(name: Name, runs: RunTokens, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Print one of INSPECTIONS for some runs."""
     if name not in INSPECTIONS:
         raise ConfigError(f"inspect knows {', '.join(INSPECTIONS)}, not {name[:40]!r}")
     store = RunStore(runs_dir)

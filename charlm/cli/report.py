@@ -36,7 +36,13 @@ def finite(value: Any) -> Any:
 
 
 def print_answer(value: Any, text: str, as_json: bool) -> None:
-    """What a command came to: `value` as JSON for programs, or `text` for people."""
+    """Print the result of a command.
+
+    Args:
+        value: for programs.
+        text: for people.
+        as_json: whether the value is printed, as JSON, or the text.
+    """
     print_json(value) if as_json else print(text)
 
 
@@ -68,7 +74,7 @@ def cell(value: Any) -> str:
 
 
 def result_of(run: "Run") -> dict[str, Any]:
-    """What a training came to, as `--json` prints it."""
+    """The result of a training, as `--json` prints it."""
     return {
         "run_id": run.run_id,
         "label": run.label,
@@ -84,7 +90,7 @@ def result_of(run: "Run") -> dict[str, Any]:
 
 
 def print_result(run: "Run") -> None:
-    """A finished training in two lines: what came out, what to do next."""
+    """A finished training in two lines: its result, and the command to try next."""
     best = "no validation yet"
     if run.best_val_loss is not None:
         best = f"validation loss {run.best_val_loss:.3f}{bits_of(run, run.best_val_loss)} at step {run.best_step:,}"
@@ -104,8 +110,8 @@ class Progress:
     Silent until the first step, so that a refusal stays one line.
 
     Args:
-        trainers: prepared; what was validated up to the step that they go on from was printed before.
-        remarks: what was repaired in the text or adapted in the settings, said once the training has begun.
+        trainers: prepared; validations up to the step that they continue from were printed before.
+        remarks: repairs of the text and adaptations of the settings, printed once the training has started.
     """
 
     def __init__(self, trainers: Sequence["RunTrainer"], remarks: Sequence[str] = ()) -> None:
@@ -142,7 +148,7 @@ class Progress:
                 self._print(validation_line(trainer, row))
 
     def _print_trouble(self, trainer: "RunTrainer") -> None:
-        """Why it rests, once, and that it goes on."""
+        """Print once why a training rests, and that it continues."""
         if trainer.trouble != self._troubles.get(trainer.run.run_id, ""):
             self._troubles[trainer.run.run_id] = trainer.trouble
             self._print(f"{trainer.run.label}: {trainer.trouble or 'the disk can be written again, going on'}")

@@ -34,11 +34,18 @@ def runs_alone(context: typer.Context) -> None:
 
 @runs_app.command("list", help="All runs, newest first, the shipped ones last.")
 def list_runs(runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Print all runs."""
     print_runs(RunStore(runs_dir).list(), json, "No runs yet; make one with: python -m charlm train sherlock")
 
 
 def print_runs(runs: Sequence[Run], json: bool, none: str) -> None:
-    """A line for each run; `none` says that there is none."""
+    """Print a line for each run.
+
+    Args:
+        runs: in this order.
+        json: print a JSON list instead of a table.
+        none: the sentence for no runs.
+    """
     if json:
         print_json([facts_of(run) for run in runs])
     elif runs:
@@ -49,6 +56,7 @@ def print_runs(runs: Sequence[Run], json: bool, none: str) -> None:
 
 @runs_app.command("show", help="All that is known about one run.")
 def show(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Print all facts of one run."""
     facts = facts_of(RunStore(runs_dir).find(run))
     lines: list[tuple[str, Any]] = []
     for name, value in facts.items():
@@ -59,6 +67,7 @@ def show(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> None:
 
 @runs_app.command("rename", help="Give a run another label.")
 def rename(run: RunToken, label: Label, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Rename a run."""
     store = RunStore(runs_dir)
     found = store.find(run)
     store.rename(found, readable(label))
@@ -67,6 +76,7 @@ def rename(run: RunToken, label: Label, runs_dir: RunsDir = None, json: Json = F
 
 @runs_app.command("delete", help="Move runs to the trash; asks first.")
 def delete(runs: RunTokens, yes: Yes = False, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Move runs to the trash."""
     store = RunStore(runs_dir)
     found = [store.find(token) for token in runs]
     named = ", ".join(f"{run.label} ({run.run_id})" for run in found)
@@ -81,7 +91,7 @@ def confirm(what: str, yes: bool) -> None:
     """Ask, unless the answer is known.
 
     Raises:
-        ConfigError: nobody can be asked.
+        ConfigError: stdin is no terminal, so there is no user to ask.
     """
     if not yes and not sys.stdin.isatty():
         raise ConfigError(f"nothing done: nobody can be asked here; add --yes to {what[0].lower()}{what[1:]}")
@@ -91,23 +101,27 @@ def confirm(what: str, yes: bool) -> None:
 
 @runs_app.command("trash", help="The deleted runs that can be restored.")
 def trash(runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Print the deleted runs."""
     print_runs(RunStore(runs_dir).trashed(), json, "The trash is empty.")
 
 
 @runs_app.command("restore", help="Take a run out of the trash.")
 def restore(run: TrashedId, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Restore a deleted run."""
     restored = RunStore(runs_dir).restore(readable(run))
     print_answer({"restored": restored.run_id}, f"restored {restored.label} ({restored.run_id})", json)
 
 
 @runs_app.command("empty-trash", help="Remove all deleted runs for good; asks first.")
 def empty_trash(yes: Yes = False, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Remove all deleted runs for good."""
     confirm("Remove all runs in the trash for good", yes)
     print_freed(RunStore(runs_dir).empty_trash(), json)
 
 
 @runs_app.command("trim", help="Keep only the best weights of runs: they can be forked, but no longer resumed.")
 def trim(runs: RunTokens, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Remove everything but the best weights of runs."""
     store = RunStore(runs_dir)
     found = [store.find(token) for token in runs]
     print_freed(sum(store.trim(run) for run in found), json)
@@ -149,6 +163,7 @@ def row_of(run: Run) -> dict[str, Any]:
 
 
 def corpora(json: Json = False) -> None:
+    """Print the texts of the catalog."""
     rows: list[dict[str, Any]] = [
         {"name": entry.key, "title": entry.title, "at_hand": catalog.is_at_hand(entry.key), "about": entry.about}
         for entry in catalog.entries()

@@ -46,6 +46,14 @@ Arch = Annotated[str, typer.Option("--arch", help="Only this architecture of the
 def train(
     corpus: CorpusToken, options: dict[str, Any], preset: Preset = "quick", runs_dir: RunsDir = None, json: Json = False
 ) -> int:
+    """Train one model on a text and print its result.
+
+    Args:
+        options: the settings of ModelConfig, TrainConfig and CorpusConfig that were given, by name.
+
+    Returns:
+        The exit code, here and below: 0, or 1 if a training failed.
+    """
     config = from_options(options, preset)
     return show_end(train_all(corpus, config, [config.model.arch], runs_dir), json)
 
@@ -55,6 +63,11 @@ def race(
     corpus: CorpusToken, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
     runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
+    """Train several architectures on the same batches and print their ranking.
+
+    Args:
+        options: as for `train`, without the architecture.
+    """
     chosen = [ModelConfig(arch=name.strip()).arch for name in archs.split(",") if name.strip()]
     if not chosen:
         raise ConfigError(f"archs {archs!r} names no architecture; choose among {RACERS}")
@@ -67,7 +80,17 @@ def race(
 
 
 def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any) -> list[Run]:
-    """Read the text and train on it."""
+    """Read a text and train new runs on it.
+
+    Args:
+        token: names the text, see `open_corpus`.
+        config: settings of all runs; its architecture is replaced by each of `archs`.
+        archs: distinct names of architectures.
+        runs_dir: folder of the runs; None: the default one.
+
+    Returns:
+        The runs as they are on disk afterwards.
+    """
     corpus = open_corpus(token, config.corpus)
     from charlm.runs.create import create_runs
 
@@ -96,6 +119,11 @@ def ranking(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def resume(
     run: RunToken, options: dict[str, Any], corpus: SameText = "", runs_dir: RunsDir = None, json: Json = False
 ) -> int:
+    """Continue the training of a run and print its result.
+
+    Args:
+        options: the settings of RESUMABLE that were given, by name.
+    """
     found, given = find_run(RunStore(runs_dir), run, options, corpus)
     from charlm.runs.resume import reopen
 
@@ -106,6 +134,11 @@ def resume(
 def fork(
     run: RunToken, options: dict[str, Any], corpus: NextText = "", runs_dir: RunsDir = None, json: Json = False
 ) -> int:
+    """Train a new run that starts from the best weights of another one, and print its result.
+
+    Args:
+        options: the settings of FORKABLE that were given, by name.
+    """
     store = RunStore(runs_dir)
     found, given = find_run(store, run, options, corpus)
     from charlm.runs.resume import fork
@@ -117,13 +150,27 @@ def fork(
 
 
 def find_run(store: RunStore, token: str, options: Mapping[str, Any], corpus: str) -> tuple[Run, Corpus | None]:
-    """Check the options that go on with a run; the run, and the text that is given for it."""
+    """Check the options for a run that is continued or forked, and find it.
+
+    Args:
+        store: where it is.
+        token: names the run, see `RunStore.find`.
+        options: settings of TrainConfig by name.
+        corpus: names the text given for it, see `open_corpus`; empty: none.
+
+    Returns:
+        The run, and the text that was given for it.
+
+    Raises:
+        ConfigError, CheckpointError, CorpusError: an option, the run or the text is not usable.
+    """
     TrainConfig.from_dict({**options, "steps": options.get("steps") or 1})
     found = store.find(token)
     return found, open_corpus(corpus, found.corpus_config) if corpus else None
 
 
 def retry(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> int:
+    """Train a new run with a failed one's settings and the fix for its failure, and print its result."""
     store = RunStore(runs_dir)
     found = store.find(run)
     from charlm.runs.resume import retry
@@ -154,7 +201,7 @@ def next_steps(run: Run) -> list[str]:
 
 
 def options_of(changes: Mapping[str, Any]) -> str:
-    """`--hidden-size 192`: settings as one types them; what is 0 anyway needs no word."""
+    """Settings as one types them, `--hidden-size 192`; those of 0 are left out."""
     shown = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in changes.items() if value}
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in shown.items())
 
@@ -173,7 +220,7 @@ def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[Run]
     Args:
         runs: held by this process, as `create_runs` and `reopen` leave them.
         corpus: their text.
-        resume: go on from what they saved.
+        resume: continue from their checkpoints.
 
     Returns:
         The runs as they are on disk afterwards.
@@ -226,6 +273,7 @@ def stops_between_steps(control: "Control") -> Iterator[None]:
 def reproduce(
     name: Name = "", epochs: Epochs = 0, arch: Arch = "", runs_dir: RunsDir = None, json: Json = False
 ) -> None:
+    """Train as a tutorial did, or continue that, and print the losses beside those it published."""
     from charlm.jobs.tutorials import TUTORIALS, comparison, measured
 
     if not name:
@@ -251,7 +299,7 @@ def train_epochs(store: RunStore, tutorial: "Tutorial", config: RunConfig, epoch
     """The run of a tutorial's model, trained up to so many epochs, measured after each.
 
     Args:
-        store: where the run is, if it was begun before, and goes otherwise.
+        store: has the run if it was started before; otherwise it is created there.
         tutorial: has the text, and says how its losses were measured.
         config: the settings, for one epoch.
         epochs: in all.
@@ -277,7 +325,17 @@ def train_epochs(store: RunStore, tutorial: "Tutorial", config: RunConfig, epoch
 
 
 def train_epoch(store: RunStore, run: Run | None, corpus: Corpus, config: RunConfig) -> Run:
-    """Start, resume what was interrupted, or train another epoch."""
+    """Train a tutorial's model for its first or another epoch, or finish one that was interrupted.
+
+    Args:
+        store: where a new run goes.
+        run: to be continued; None: a new one.
+        corpus: its text.
+        config: settings of a new run.
+
+    Returns:
+        The run as it is on disk afterwards.
+    """
     from charlm.data.dataset import corpus_cut, tokenizer_for
     from charlm.runs.create import create_runs
     from charlm.runs.resume import reopen
