@@ -52,7 +52,7 @@ def train(
         options: the settings of ModelConfig, TrainConfig and CorpusConfig that were given, by name.
 
     Returns:
-        The exit code, here and below: 0, or 1 if a training failed.
+        The exit code: 0, or 1 if the training failed.
     """
     config = from_options(options, preset)
     return show_end(train_all(corpus, config, [config.model.arch], runs_dir), json)
