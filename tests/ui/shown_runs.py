@@ -17,7 +17,7 @@ AUNT = {**SHERLOCK, "name": "<b>aunt</b>.txt", "sha256": "bb", "val_chars": 900}
 
 @dataclass
 class FakeRun:
-    """The attributes of charlm.runs.store.Run that ui/ uses."""
+    """The attributes of charlm.runs.run.Run that ui/ uses."""
 
     run_id: str
     arch: str = "lstm"

@@ -102,7 +102,7 @@ def deleted_html(run: Any) -> str:
 def imported_html(run: Any) -> str:
     """What the new run is, and what can be done with it next."""
     model = run.model_config
-    what = f"{ARCH_NAMES.get(run.arch, run.arch)}, {model.shape}, {count(model.vocab_size, 'character')}"
+    what = f"{ARCH_NAMES.get(run.arch, run.arch)}, {model.shape}, {count(model.vocab_size, 'character' if model.level == 'char' else 'token')}"
     next_steps = "Below it can be forked, to train it further, and scored on a text."
     return done_html(f"Imported {run.label}: {what}. {next_steps}", action("compare", "Compare it", run=run.run_id))
 
@@ -221,7 +221,7 @@ def bring_run(services: Services, checkpoint: Path, characters: Path | None = No
     from charlm.formats.imports import import_file  # loads torch
 
     if isinstance(services.store, VisitorRuns):
-        return services.store.take_in(checkpoint, **options)
+        return services.store.take_in(checkpoint, characters=characters, **options)
     return import_file(cast(RunStore, services.store), checkpoint, characters=characters, **options)
 
 

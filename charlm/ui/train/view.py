@@ -17,7 +17,7 @@ from charlm.ui.compare.ranking import model_name, shape
 from charlm.ui.html import Cell, Column, column, columns, heading, marked_text, render, section, swatch, table
 from charlm.ui.runs.details import origin_sentence, trouble
 from charlm.ui.train.form import FOLDS, control_values
-from charlm.ui.verdict import AT_WORK, names
+from charlm.ui.verdict import AT_WORK, loss_unit, names
 
 if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
@@ -176,7 +176,7 @@ class View:
         leader, loss = ranked[0]
         if len(ranked) == 1:
             verb = "is at" if self._at_work else "reached"
-            return f"{self.called[leader]} {verb} {formatting.nats(loss)} nats per character {after}"
+            return f"{self.called[leader]} {verb} {formatting.nats(loss)} {loss_unit(self.runs)[0]} {after}"
         lead = ranked[1][1] - loss
         if lead < TIE:
             return f"{self.called[leader]} and {self.called[ranked[1][0]]} are level {after}"

@@ -10,6 +10,7 @@ import pytest
 
 from charlm.errors import CheckpointError, ConfigError
 from charlm.formats.exports import FORMATS
+from charlm.public import VisitorRuns
 from charlm.public.services import Services
 from charlm.ui import verdict
 from charlm.ui.compare import ranking
@@ -45,6 +46,17 @@ def test_the_importer_gets_store_files_and_options(asked: list[Any]) -> None:
     run = listing.bring_run(Services(store, None, None, None), Path("a.pt"), Path("a.json"), label="x")
     assert run.run_id == "new"
     assert asked == [(store, Path("a.pt"), {"characters": Path("a.json"), "label": "x"})]
+
+
+def test_a_visitors_list_of_characters_comes_along() -> None:
+    class Own(VisitorRuns):
+        def __init__(self) -> None: ...
+
+        def take_in(self, path: Path, *_: Any, **options: Any) -> Any:
+            return path, options
+
+    taken = listing.bring_run(Services(Own(), None, None, None), Path("a.safetensors"), Path("a.json"), label="x")
+    assert taken == (Path("a.safetensors"), {"characters": Path("a.json"), "label": "x"})
 
 
 @pytest.mark.parametrize(
