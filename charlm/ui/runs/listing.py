@@ -102,7 +102,8 @@ def deleted_html(run: Any) -> str:
 def imported_html(run: Any) -> str:
     """What the new run is, and what can be done with it next."""
     model = run.model_config
-    what = f"{ARCH_NAMES.get(run.arch, run.arch)}, {model.shape}, {count(model.vocab_size, 'character' if model.level == 'char' else 'token')}"
+    distinct = count(model.vocab_size, "character" if model.level == "char" else "token")
+    what = f"{ARCH_NAMES.get(run.arch, run.arch)}, {model.shape}, {distinct}"
     next_steps = "Below it can be forked, to train it further, and scored on a text."
     return done_html(f"Imported {run.label}: {what}. {next_steps}", action("compare", "Compare it", run=run.run_id))
 
