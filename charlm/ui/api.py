@@ -38,7 +38,17 @@ Upload = dict[str, Any] | None  # a file as clients send it
 
 
 def corpus_of(services: Services, key: str, file: Any, config: CorpusConfig) -> Corpus:
-    """The text a client means: its upload, else the catalog's."""
+    """The text a client means: its upload, else the catalog's.
+
+    Args:
+        services: they say which files are a client's own, and how many bytes a text may have.
+        key: a text of the catalog or the store; read only without `file`.
+        file: a file as gradio's clients send it, or nothing.
+        config: how the text is read and cleaned.
+
+    Raises:
+        CorpusError: neither is given, the key is unknown, or the file holds no text to train on.
+    """
     if file:
         path, name = services.files.uploaded(path_in(file)), file.get("orig_name")
         given = read_bytes(path, services.text_bytes)

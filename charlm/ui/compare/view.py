@@ -129,7 +129,17 @@ def resting_columns(runs: Sequence[Any], lexicons: Mapping[str, frozenset[str]])
 def written_columns(
     runs: Sequence[Any], drafts: Mapping[str, GeneratedText], lexicons: Mapping[str, frozenset[str]], writing: bool
 ) -> str:
-    """The columns for the drafts so far; `writing` shows a caret where a model is not done."""
+    """The columns for the drafts so far.
+
+    Args:
+        runs: a column for each.
+        drafts: what their models have written, by run id.
+        lexicons: the words of their corpora, by run id; other words are underlined.
+        writing: whether a caret shows where a model is not done.
+
+    Returns:
+        HTML.
+    """
     texts = {run_id: [_shown(one, writing) for one in draft.samples] for run_id, draft in drafts.items()}
     return _columns(runs, texts, lexicons)
 

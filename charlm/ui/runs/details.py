@@ -21,7 +21,16 @@ MOST_CHARACTERS = 200_000  # of an evaluation, which happens while the visitor w
 
 
 def trouble(run: Any, title: str, message: str) -> str:
-    """What failed, why, and the fix if there is one."""
+    """What failed, why, and the fix if there is one.
+
+    Args:
+        run: the one that failed.
+        title: what failed, in a few words.
+        message: why; empty: no reason was recorded.
+
+    Returns:
+        HTML.
+    """
     return notice(title, message or "No reason was recorded.", "error", remedy(run))
 
 
