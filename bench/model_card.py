@@ -28,7 +28,7 @@ def card(run: Run, model: LanguageModel, whole: Evaluation, half: Evaluation) ->
 
     Args:
         run: with its metrics.
-        model: what it has learned, as it is kept.
+        model: the trained model, as it is saved.
         whole: what its weights score on the held-out text as they were trained.
         half: the same in 16 bits, as they are kept.
     """

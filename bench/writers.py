@@ -117,7 +117,7 @@ def crowd(address: str, clients: int, times: int) -> list[Told]:
 
 
 def main() -> None:
-    """`ADDRESS CLIENTS TIMES`: prints what came of all wishes, as JSON."""
+    """`ADDRESS CLIENTS TIMES`: prints the results of all wishes, as JSON."""
     print(json.dumps([asdict(one) for one in crowd(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))]))
 
 

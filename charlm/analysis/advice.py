@@ -1,6 +1,6 @@
 """Advice on what to try next, from the losses of a training: at most three sentences, each with its number and its fix.
 
-Over- and underfitting are told apart as Karpathy's char-rnn advises: a training loss far below the validation loss
+Over- and underfitting are distinguished as Karpathy's char-rnn advises: a training loss far below the validation loss
 calls for more dropout or a smaller network, about equal losses for a larger one, and parameters should be about as many
 as characters.
 """
@@ -16,9 +16,9 @@ from charlm.config import ModelConfig, TrainConfig
 from charlm.runs.run import ACTIVE, Run
 
 MOST = 3  # sentences at once
-FIRST = 100  # steps that tell whether the learning rate is right
+FIRST = 100  # steps that show whether the learning rate is right
 WORSE = 1.3  # times the loss at the start: no training gets there by itself
-LEARNT = 0.85  # times the loss at the start: below, something was learned
+LEARNT = 0.85  # times the loss at the start: below it, the model has improved
 FORGOTTEN = 0.25  # nats that the training loss may rise above its lowest
 LONG = 0.5  # share of clipped gradients that is too large
 # By how much of the validation loss the training loss is below it where a text is memorised, and where both are equal;

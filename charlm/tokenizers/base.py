@@ -119,7 +119,7 @@ class Tokenizer(ABC):
 
 
 def package() -> ModuleType:
-    """The package `tokenizers`, told not to start threads of its own beside those of a training."""
+    """The package `tokenizers`, set not to start threads of its own beside those of a training."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import tokenizers
 
@@ -145,7 +145,7 @@ class HuggingTokenizer(Tokenizer):
     """A tokenizer of the package `tokenizers`.
 
     Args:
-        engine: the package's own object, which is never read from somebody's file.
+        engine: the package's own object, which is never read from an uploaded file.
     """
 
     def __init__(self, engine: Any) -> None:

@@ -189,7 +189,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         return dict(jobs.pause(run_id))
 
     def stop(run_id: str) -> dict[str, Any]:
-        """End a run after its present step and keep what it learned."""
+        """End a run after its present step and keep its trained weights."""
         return dict(jobs.stop(run_id))
 
     def resume(run_id: str, options: Options = None) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         return dict(jobs.resume(run_id, options_of(options)))
 
     def fork(run_id: str, options: Options = None, corpus: str = "", file: Upload = None) -> dict[str, Any]:
-        """A new run that continues from what this one has learned; options may change learning_rate, steps, label.
+        """A new run that continues from this one's trained weights; options may change learning_rate, steps, label.
 
         With a corpus (a catalog key) or a file (an upload) it continues on that text.
         """

@@ -185,7 +185,7 @@ class PollEndpoint:
 
     def __init__(self, services: Services, watches: Watches) -> None:
         self.services, self.watches = services, watches
-        self._asked: deque[tuple[float, float]] = deque()  # when, and how long that page was told to wait
+        self._asked: deque[tuple[float, float]] = deque()  # when, and how long that page was asked to wait
 
     async def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """What is new in the status bar and, if asked for, on the Train tab and in the line of limits.

@@ -31,7 +31,7 @@ LABELS = {
 }  # fmt: skip
 FACTS = ("characters", "distinct", "words", "to train on", "held out", "steps an epoch")
 MOST_PASTED = 5_000_000
-KEPT_NAMES = 5  # own texts that the picker goes on listing
+KEPT_NAMES = 5  # own texts that the picker keeps listing
 Parts = dict[str, Any]  # components by name
 Changes = dict[Any, Any]  # components with what they are to show
 Options = Mapping[str, Any]  # values of the options by name; None where a field was emptied

@@ -35,7 +35,7 @@ def trouble(run: Any, title: str, message: str) -> str:
 
 
 def remedy(run: Any) -> str:
-    """A button that starts the run again with settings that fix it, else one that goes on; empty without either."""
+    """A button that starts the run again with settings that fix it, else one that resumes it; empty without either."""
     if run.shipped:
         return ""
     if run.fix:
@@ -113,12 +113,12 @@ def resume_options(run: Any) -> dict[str, Any]:
 
 
 def is_forkable(run: Any) -> bool:
-    """Whether it has learned something to go on from; it may be at work."""
+    """Whether it has trained weights to continue from; it may be at work."""
     return bool(run.has_learned)
 
 
 def fork_hint(run: Any) -> str:
-    """What a fork is, and which weights it goes on from."""
+    """What a fork is, and which weights it continues from."""
     which = "best" if run.shipped or run.trimmed else "newest"
     hint = f"A new run that goes on from the {which} weights of this one, with other settings or on another text."
     if run.model_config.is_counted:

@@ -123,7 +123,7 @@ class RunsTab:
             if number is not None:  # emptied to type another one
                 attempt(lambda: self.jobs.set_at_once(number))
             changes = self.now(wanted)
-            del changes[parts["queue_row"]]  # whoever types 12 has typed 1 before: the field stays
+            del changes[parts["queue_row"]]  # to type 12 is to type 1 first: the field stays
             return changes
 
         def bring(files: list[str] | None) -> Iterator[Changes]:
