@@ -1,4 +1,4 @@
-"""Trainings for the programs here: by name and settings, resumable, each validation printed and logged with its time."""
+"""Resumable trainings for the programs here, by name and settings; each validation is printed and logged."""
 
 import hashlib
 import json

@@ -220,7 +220,7 @@ class Jobs:
                 self.stop(run.run_id)
 
     def status(self, run_id: str, since_step: int = -1) -> StatusAnswer:
-        """The state of a run: DESIGN's /status, with `metrics` rows beyond `since_step`."""
+        """The state of a run, as the endpoint /status answers, with `metrics` rows beyond `since_step`."""
         job = self._find(run_id)  # before the run is read: what ends in between is then read as ended
         run = self.store.get(run_id)
         sample = run.sample()

@@ -1,4 +1,4 @@
-"""What a run.json holds: its known fields, each of its own type whatever the file says; what makes no sense is dropped."""
+"""What a run.json holds: its known fields, each of its own type; what the file says otherwise is dropped."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -169,7 +169,7 @@ def train(
 
 
 def _set_sampler(model: LanguageModel, dataset: Dataset, config: TrainConfig) -> None:
-    """Let the model's training steps draw the tokens that targets are compared with, if that is wanted and spares work."""
+    """Let the model's training steps draw the tokens that targets are compared with, where that saves work."""
     size, all_tokens = config.softmax_samples, model.config.vocab_size
     if isinstance(model, NeuralModel) and are_many(all_tokens):
         wanted = 0 < size < all_tokens
