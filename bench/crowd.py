@@ -1,6 +1,6 @@
 """A crowd of strangers who have texts written on a public Space during a training.
 
-Seconds until the first text or a refusal, the training's speed beside its speed alone, and whether everybody got their
+Seconds until the first text or a refusal, the training's speed beside its speed alone, and whether each client got its
 own text: the one that the same wish brings alone.
 """
 

@@ -89,9 +89,9 @@ class Reporter:
             return
         for row in self._trainer.run.metrics(since=self._logged_step):
             if row.get("val_loss") is not None:
-                self._log(row)
+                self._tell(row)
 
-    def _log(self, row: Mapping[str, Any]) -> None:
+    def _tell(self, row: Mapping[str, Any]) -> None:
         minutes = self._earlier + (time.monotonic() - self._began) / 60.0
         losses = {name: row.get(name) for name in LOSSES}
         entry = {"step": row["step"], "epoch": row["epoch"], "wall_minutes": round(minutes, 2), **losses}

@@ -38,7 +38,7 @@ class Wish:
 
 @dataclass
 class Told:
-    """What came of a wish.
+    """The result of a wish.
 
     Attributes:
         first: seconds until the first text, or until a refusal.

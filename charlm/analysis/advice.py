@@ -60,11 +60,11 @@ class Training:
     Attributes:
         model, train: its settings.
         rows: of its log, in the order of steps.
-        parameters: how many numbers it learns.
+        parameters: how many numbers are trained.
         train_tokens, val_tokens: of the text.
         unseen: how many distinct characters of the held-out part the training part does not have.
         ended: whether it has ended.
-        total_steps: after which it ends; None: only minutes tell.
+        total_steps: after which it ends; None: only minutes limit it.
     """
 
     model: ModelConfig
@@ -113,7 +113,7 @@ class Training:
 
     @property
     def first_steps(self) -> int:
-        """The steps that tell whether the learning rate is right: the warm-up and a hundred more."""
+        """The steps that show whether the learning rate is right: the warm-up and a hundred more."""
         return self.train.warmup_steps + FIRST
 
     @cached_property
