@@ -67,7 +67,7 @@ def tell(run: Any, step: int, status: str = "running") -> None:
 
 
 def act(runs: list[Any], points: int) -> dict[str, Any]:
-    """Let the logs grow from now on; what the strip shows of it, kept up to date."""
+    """Let the logs grow from now on; what the status bar shows of it, kept up to date."""
     job: dict[str, Any] = {"title": "Race", "corpus": "A play", "status": "running", "total_steps": LIVES, "queued": 0,
                            "message": "", "run_ids": [run.run_id for run in runs]}  # fmt: skip
 
@@ -79,11 +79,11 @@ def act(runs: list[Any], points: int) -> dict[str, Any]:
                 run.log.append(row(step, place))
                 if step % PER_SECOND == 0:
                     tell(run, step)
-            trainers = [{"arch": run.arch, "label": run.label, "val_loss": run.best_val_loss} for run in runs]
-            job.update(step=step, progress=step / LIVES, eta_seconds=3600.0 - step / 10, trainers=trainers)
+            shown = [{"arch": run.arch, "label": run.label, "best_val_loss": run.best_val_loss} for run in runs]
+            job.update(step=step, progress=step / LIVES, eta_seconds=3600.0 - step / 10, runs=shown)
             time.sleep(1 / PER_SECOND)
 
-    job.update(step=points, progress=points / LIVES, eta_seconds=3600.0, trainers=[])
+    job.update(step=points, progress=points / LIVES, eta_seconds=3600.0, runs=[])
     threading.Thread(target=play, daemon=True).start()
     return job
 

@@ -1,6 +1,6 @@
 """A crowd of strangers who have texts written on a public Space during a training.
 
-Seconds until the first text or a refusal, the training's speed beside its speed alone, and whether everybody got their
+Seconds until the first text or a refusal, the training's speed beside its speed alone, and whether each client got its
 own text: the one that the same wish brings alone.
 """
 
@@ -17,7 +17,7 @@ from bench.start import first_byte, free_port, server
 from bench.writers import Client, Told, Wish
 
 CLIENTS, TIMES = 50, 10
-PROMISED = 2.0  # seconds until everyone is served, or told to wait
+PROMISED = 2.0  # seconds until everyone is served, or asked to wait
 ALONE = 12.0  # seconds that the training is watched alone
 TRAINING = {"hidden_size": 256, "num_layers": 2, "batch_size": 64, "seq_len": 64, "steps": 2000, "eval_every": 100_000}
 SMALL = {**TRAINING, "hidden_size": 16, "num_layers": 1, "batch_size": 16}

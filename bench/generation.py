@@ -1,4 +1,4 @@
-"""Generation: one stream, three models side by side, 64 samples at once; and what is left to a training meanwhile.
+"""Generation: one stream, three models side by side, 64 samples at once; and the speed of a training meanwhile.
 
 The usual side is the predict loop of tutorials: one-hot input, softmax, top-k 5, numpy's choice, a character a call. 64
 samples are compared with one usual stream. Characters a second of all texts together, after a warm-up.
@@ -76,7 +76,7 @@ def usual_stream(archs: list[str], length: int, **sizes: int) -> Callable[[], di
 
 
 def one_stream(archs: list[str], length: int, **sizes: int) -> Callable[[], dict[str, float]]:
-    """`generate`, the model made ready anew each time."""
+    """`generate`, the model prepared again each time."""
     from charlm.generation import generate
 
     (model, tokenizer), config = _model(archs[0], sizes), _drawing(length)

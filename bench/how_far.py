@@ -4,8 +4,8 @@
     python -m bench.how_far table | picture
 
 CORPUS is a file or a name of the catalog. `parameters=7600000` is a setting, too: it decides the width. The minutes
-are the training's own, its validations (one a pass) counted. What was begun in the work folder goes on there, and what
-has come to its end is not trained again. Losses and curves are kept in bench/curves/how-far.jsonl (`--cells`); `table`
+are the training's own, its validations (one a pass) counted. A training in the work folder is resumed, and a finished
+one not trained again. Losses and curves are kept in bench/curves/how-far.jsonl (`--cells`); `table`
 and `picture`, an SVG per corpus beside it, show what stands there. Cells that were not run are not in it.
 """
 

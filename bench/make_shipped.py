@@ -3,7 +3,7 @@
     python -m bench.make_shipped [ARCH ..] [--work FOLDER]
 
 LSTM, GRU, RNN and Transformer of about as many parameters each, on The Adventures of Sherlock Holmes, with the settings
-of bench/how_far.py. What is begun in the work folder goes on there; what is finished is only published again. Weights
+of bench/how_far.py. An unfinished training in the work folder is resumed, a finished one only published again. Weights
 are kept in 16 bits each; what that costs is measured and stands in the card.
 """
 
@@ -25,7 +25,7 @@ from charlm.runs.store import SHIPPED, Run
 from charlm.training.evaluate import Evaluation, evaluate
 
 ARCHS = ("lstm", "gru", "rnn", "transformer")
-PASSES = 8  # over the text, about ten minutes on two cores; more teach it by heart
+PASSES = 8  # over the text, about ten minutes on two cores; more lead to memorising it
 FILES = ("tokenizer.json", "metrics.jsonl", "samples.jsonl")
 GROUP = "5de11c0c5e"  # trained apart, on the same batches: shown as the race that they are
 WEIGHTS, CARD = "best.safetensors", "README.md"
@@ -34,7 +34,7 @@ MOST_LOST = 0.002  # nats that 16 bits may cost
 
 
 def trained(arch: str, work: Path) -> Run:
-    """The finished run of an architecture: found, gone on with, or trained."""
+    """The finished run of an architecture: found, resumed, or trained."""
     options = {"epochs": PASSES, "label": f"{DEFAULT_KEY}-{arch}"}
     return train(work, DEFAULT_KEY, "quality", recipe(DEFAULT_KEY, arch, {"parameters": PARAMETERS, **options}))
 
@@ -52,8 +52,8 @@ def publish(run: Run) -> int:
     for file in FILES:
         shutil.copy(run.folder / file, folder / file)
     model, path = run.load_model(), folder / WEIGHTS
-    told = weights_about(run.folder / WEIGHTS)
-    save_weights(path, model, half=True, step=told["step"], val_loss=told["val_loss"])
+    about = weights_about(run.folder / WEIGHTS)
+    save_weights(path, model, half=True, step=about["step"], val_loss=about["val_loss"])
     kept = load_weights(path, run.model_config)
     whole, half = measured(run, model), measured(run, kept)
     info = {**run.info, "run_id": name, "label": name, "message": "", "group": GROUP}

@@ -113,7 +113,7 @@ def alternate(sides: Mapping[str, Side], rounds: int, warm_up: int = 1) -> dict[
 
 
 def with_memory(play: Callable[[], Round]) -> Callable[[], Round]:
-    """A round that tells the most memory its process has taken so far, too."""
+    """A round that also reports the most memory its process has used so far."""
     import resource
 
     scale = 1e6 if sys.platform == "darwin" else 1e3

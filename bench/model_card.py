@@ -28,12 +28,12 @@ def card(run: Run, model: LanguageModel, whole: Evaluation, half: Evaluation) ->
 
     Args:
         run: with its metrics.
-        model: what it has learned, as it is kept.
+        model: the trained model, as it is saved.
         whole: what its weights score on the held-out text as they were trained.
         half: the same in 16 bits, as they are kept.
     """
     facts, config = run.corpus, run.model_config
-    texts = {each: "".join(generate(model, run.tokenizer(), PROMPT, told(each))) for each in TEMPERATURES}
+    texts = {each: "".join(generate(model, run.tokenizer(), PROMPT, sampling(each))) for each in TEMPERATURES}
     sections = {
         "": f"{ARCH_NAMES[run.arch]} of characters, {config.num_layers} layers of {config.hidden_size}, "
         f"{run.num_parameters:,} parameters.",
@@ -57,8 +57,8 @@ def _section(title: str, text: str) -> str:
     return f"## {title}\n\n{text}" if title else text
 
 
-def told(temperature: float) -> SampleConfig:
-    """How a sample is drawn."""
+def sampling(temperature: float) -> SampleConfig:
+    """How a sample is drawn, at a temperature."""
     return SampleConfig(length=LENGTH, temperature=temperature)
 
 

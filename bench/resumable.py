@@ -1,4 +1,4 @@
-"""Trainings for the programs here: by name and settings, resumable, each validation told and logged by the clock."""
+"""Resumable trainings for the programs here, by name and settings; each validation is printed and logged."""
 
 import hashlib
 import json
@@ -47,7 +47,7 @@ def command(corpus: str, preset: str, options: Mapping[str, Any]) -> str:
 
 
 def train(work: Path, corpus: str, preset: str, options: Mapping[str, Any]) -> Run:
-    """The finished run of this label in the work folder: found there, gone on with, or trained."""
+    """The finished run of this label in the work folder: found there, resumed, or trained."""
     store, config = RunStore(work), from_options(options, preset)
     known = [run for run in store.list() if run.label == config.train.label and not run.shipped]
     if known and known[0].status == "finished":
@@ -73,21 +73,21 @@ class Reporter:
 
     Args:
         trainer: what trains.
-        path: of the log; it may hold what was told before an interruption.
+        path: of the log; it may hold validations from before an interruption.
     """
 
     def __init__(self, trainer: RunTrainer, path: Path) -> None:
-        self._racer, self._path = trainer, path
+        self._trainer, self._path = trainer, path
         before = logged(path)
-        self._told = before[-1]["step"] if before else 0
+        self._logged_step = before[-1]["step"] if before else 0
         self._earlier = before[-1]["wall_minutes"] if before else 0.0
         self._began = time.monotonic()
 
     def __call__(self) -> None:
         """Look for what is new."""
-        if self._racer.state.validated_step <= self._told:
+        if self._trainer.state.validated_step <= self._logged_step:
             return
-        for row in self._racer.run.metrics(since=self._told):
+        for row in self._trainer.run.metrics(since=self._logged_step):
             if row.get("val_loss") is not None:
                 self._tell(row)
 
@@ -97,7 +97,7 @@ class Reporter:
         entry = {"step": row["step"], "epoch": row["epoch"], "wall_minutes": round(minutes, 2), **losses}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
-        self._told = row["step"]
+        self._logged_step = row["step"]
         said = ", ".join(f"{name.replace('_', ' ')} {loss:.4f}" for name, loss in losses.items() if loss is not None)
         print(f"epoch {entry['epoch']:.2f}, {minutes:.1f} minutes by the clock: {said}", flush=True)
 

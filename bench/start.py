@@ -39,7 +39,7 @@ PATIENCE = 120.0  # seconds until a start counts as failed
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -4,7 +4,7 @@
     python -m bench.time_to_quality ours ARCH [SETTING=VALUE ..] [--seeds 1,2,3] [--work FOLDER]
     python -m bench.time_to_quality table [--work FOLDER]
 
-Both learn Grimms' Fairy Tales with 2 layers of 512 on the same machine. `usual` logs an epoch at a time, and goes on
+Both train on Grimms' Fairy Tales with 2 layers of 512 on the same machine. `usual` logs an epoch at a time, and resumes
 where it was: the seconds of its passes alone (its validations and ours are not counted), its own figure, and the loss
 over the whole held-out text, which is what is compared. The target is the best of these; all epochs up to it count as
 long as the quickest of them took, so that the machine may do other things in between. `ours` is `python -m charlm train

@@ -55,13 +55,13 @@ class Notebook:
         self.epoch, self.seconds = 0, 0.0
 
     def save(self, path: Path) -> None:
-        """Everything to go on from."""
+        """Everything to continue from."""
         made = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "rng": torch.get_rng_state()}
         torch.save({**made, "epoch": self.epoch, "seconds": self.seconds}, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
 
     def load(self, path: Path) -> None:
-        """Go on from there."""
+        """Continue from there."""
         made: dict[str, Any] = torch.load(path, weights_only=True)
         self.net.load_state_dict(made["net"])
         self.optimizer.load_state_dict(made["optimizer"])

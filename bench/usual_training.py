@@ -34,7 +34,7 @@ def one_hot_encode(ids: np.ndarray, vocab_size: int) -> np.ndarray:
 def trainer(
     arch: str, vocab_size: int, hidden_size: int, num_layers: int, batch_size: int, seq_len: int, steps: int
 ) -> Callable[[], dict[str, float]]:
-    """A function that trains `steps` batches of random characters and tells its rate."""
+    """A function that trains `steps` batches of random characters and returns its rate."""
     net = CharRNN(arch, vocab_size, hidden_size, num_layers, dropout=0.3)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.001)
     criterion = nn.CrossEntropyLoss()

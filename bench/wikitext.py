@@ -3,8 +3,8 @@
     python -m bench.wikitext NAME [SETTING=VALUE ..] [--work FOLDER] [--corpus CORPUS]
 
 NAME is one of RECIPES. A line an epoch says minutes by the clock on the wall and the losses; the table at the end has
-the perplexities of the benchmark's own validation and test part. All minutes count: validations, samples, saving. What
-was begun in the work folder goes on there, also after Ctrl-C; the table of a finished one is printed again. A setting
+the perplexities of the benchmark's own validation and test part. All minutes count: validations, samples, saving. A
+training in the work folder is resumed, also after Ctrl-C; the table of a finished one is printed again. A setting
 after NAME replaces the recipe's, and makes another training. `python -m charlm train` with the options that are printed
 first does the same.
 """
@@ -30,7 +30,7 @@ HEAD = ("epoch", "wall minutes", "train loss", "validation perplexity", "test pe
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Train, or go on, and print the table."""
+    """Train or resume, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=RECIPES, metavar="NAME", help=", ".join(RECIPES))
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="fields of the config classes")

@@ -38,7 +38,7 @@ class Wish:
 
 @dataclass
 class Told:
-    """What came of a wish.
+    """The result of a wish.
 
     Attributes:
         first: seconds until the first text, or until a refusal.
@@ -117,7 +117,7 @@ def crowd(address: str, clients: int, times: int) -> list[Told]:
 
 
 def main() -> None:
-    """`ADDRESS CLIENTS TIMES`: prints what came of all wishes, as JSON."""
+    """`ADDRESS CLIENTS TIMES`: prints the results of all wishes, as JSON."""
     print(json.dumps([asdict(one) for one in crowd(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))]))
 
 

@@ -1,6 +1,6 @@
 """Advice on what to try next, from the losses of a training: at most three sentences, each with its number and its fix.
 
-Over- and underfitting are told apart as Karpathy's char-rnn advises: a training loss far below the validation loss
+Over- and underfitting are distinguished as Karpathy's char-rnn advises: a training loss far below the validation loss
 calls for more dropout or a smaller network, about equal losses for a larger one, and parameters should be about as many
 as characters.
 """
@@ -16,9 +16,9 @@ from charlm.config import ModelConfig, TrainConfig
 from charlm.runs.run import ACTIVE, Run
 
 MOST = 3  # sentences at once
-FIRST = 100  # steps that tell whether the learning rate is right
+FIRST = 100  # steps that show whether the learning rate is right
 WORSE = 1.3  # times the loss at the start: no training gets there by itself
-LEARNT = 0.85  # times the loss at the start: below, something was learned
+LEARNT = 0.85  # times the loss at the start: below it, the model has improved
 FORGOTTEN = 0.25  # nats that the training loss may rise above its lowest
 LONG = 0.5  # share of clipped gradients that is too large
 # By how much of the validation loss the training loss is below it where a text is memorised, and where both are equal;
@@ -60,11 +60,11 @@ class Training:
     Attributes:
         model, train: its settings.
         rows: of its log, in the order of steps.
-        parameters: how many numbers it learns.
+        parameters: how many numbers are trained.
         train_tokens, val_tokens: of the text.
         unseen: how many distinct characters of the held-out part the training part does not have.
         ended: whether it has ended.
-        total_steps: after which it ends; None: only minutes tell.
+        total_steps: after which it ends; None: only minutes limit it.
     """
 
     model: ModelConfig
@@ -113,7 +113,7 @@ class Training:
 
     @property
     def first_steps(self) -> int:
-        """The steps that tell whether the learning rate is right: the warm-up and a hundred more."""
+        """The steps that show whether the learning rate is right: the warm-up and a hundred more."""
         return self.train.warmup_steps + FIRST
 
     @cached_property

@@ -77,7 +77,16 @@ def scaled(rows: Rows, factor: float) -> Rows:
 
 
 def best_until(rows: Rows, by: str, limit: float) -> float | None:
-    """The lowest validation loss among rows whose `by` ("step" or "seconds") is at most `limit`; None without one."""
+    """The lowest validation loss up to a limit.
+
+    Args:
+        rows: of a run's history.
+        by: "step" or "seconds".
+        limit: the largest `by` that counts.
+
+    Returns:
+        In the unit of the rows; None if no row up to there has one.
+    """
     losses = [row["val_loss"] for row in rows if row.get("val_loss") is not None and row[by] <= limit]
     return min(losses, default=None)
 

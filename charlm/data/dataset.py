@@ -20,7 +20,7 @@ Parts = tuple[IdArray, IdArray, IdArray]
 
 MIN_HELD_OUT = 20  # fewer held-out tokens say nothing about a model: a text that short holds none out
 LONG_VALIDATION = 2_000_000  # more held-out tokens take minutes to validate on and say no more
-ROW_TOKENS, MAX_ROWS = 6_000, 64  # validation rows (DESIGN.md) are about this long, at least 1, at most 64
+ROW_TOKENS, MAX_ROWS = 6_000, 64  # tokens of a validation row, about; and the most rows
 COUNTED = 1 << 20  # ids that are counted at a time
 MAPPED_FROM = 1 << 26  # ids that take this many bytes or more are kept in a file
 
@@ -260,7 +260,7 @@ def validation_row_count(tokens: int) -> int:
 
 
 def validation_rows(ids: IdArray, width: int) -> Iterator[tuple[IdArray, IdArray]]:
-    """A held-out text as contiguous rows (DESIGN.md), some columns at a time.
+    """A held-out text as contiguous rows (docs/background/how-it-measures.md), some columns at a time.
 
     Args:
         ids: of the text, (N,).

@@ -83,7 +83,7 @@ def _checked(sha256: str) -> str:
 
 
 def _stored(path: Path, sha256: str) -> Corpus | None:
-    """A stored text; None if it is missing, damaged or not UTF-8, whoever put it there."""
+    """A stored text; None if it is missing, damaged or not UTF-8, however it got there."""
     try:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:

@@ -133,13 +133,32 @@ class Step(ABC):
         return to
 
     def split(self, x: str, parts: int, axis: int = 1) -> list[str]:
-        """Equal parts along an axis."""
+        """Split a value into equal parts along an axis.
+
+        Args:
+            x: the value's name.
+            parts: how many, at least 2.
+            axis: of the value; 1 is that of the features.
+
+        Returns:
+            The names of the parts, in order.
+        """
         names = [f"v{len(self.nodes)}_{part}" for part in range(parts)]
         self.nodes.append(self._onnx.make_node("Split", [x], names, axis=axis))
         return names
 
     def linear(self, x: str, weight: str, *bias: str, to: str = "") -> str:
-        """x times the weights, as torch keeps them, plus the bias if there is one; `to` as in `op`."""
+        """A linear layer: x times the weights, as torch keeps them, plus the bias if there is one.
+
+        Args:
+            x: the input's name; (B, features in).
+            weight: torch's name of the weights; (features out, features in).
+            *bias: torch's name of the bias, or nothing; (features out,).
+            to: the output's name; empty: a new one.
+
+        Returns:
+            The output's name; (B, features out).
+        """
         return self.op("Gemm", x, self.weight(weight), *map(self.weight, bias), transB=1, to=to)
 
     def weight(self, name: str) -> str:

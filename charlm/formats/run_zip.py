@@ -183,7 +183,7 @@ BEST, LAST, NEWEST = "best.safetensors", "last.safetensors", "resume.safetensors
 # What a run folder may hold; nothing else of it is exported or imported.
 MEMBERS = ("run.json", "tokenizer.json", *LOGS, BEST, LAST, NEWEST)
 FOLDERS = ("snapshots", "analysis")
-# What other programs, and this one, leave in a folder that somebody packs by hand: skipped, as are FOLDERS.
+# What other programs, and this one, leave in a folder that is packed by hand: skipped, as are FOLDERS.
 STRAY = (".DS_Store", "Thumbs.db", "desktop.ini", ".lock", ".edit", "resume.previous.safetensors")
 MOST_UNPACKED = 1 << 30
 MOST_ROWS = 100_000  # lines of a log
@@ -215,7 +215,7 @@ def read_zip(
     label: str = "",
     accept: Callable[[ModelConfig], None] = lambda _: None,
 ) -> Run:
-    """A new run from what `write_zip` writes, or from a run folder that somebody packed.
+    """A new run from what `write_zip` writes, or from a run folder packed by hand.
 
     The program names its folder and writes its files itself: run.json from known fields, logs row by row. Weights and
     training state are copied once they have passed as those of the described model. Members that nothing here reads

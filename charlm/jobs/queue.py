@@ -149,7 +149,7 @@ class JobQueue:
         at_once: how many jobs may be at work at the same time.
 
     Attributes:
-        lock: held while the order changes, and by whoever a job's start must not overtake.
+        lock: held while the order changes, and by code that a job's start must not overtake.
     """
 
     def __init__(self, work: Callable[[Job], None], at_once: int) -> None:

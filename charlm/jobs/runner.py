@@ -219,7 +219,7 @@ class RunTrainer:
         self._save_seconds = max(SAVE_SECONDS, (self._saved - began) / SAVE_SHARE)
 
     def finish(self, status: str) -> None:
-        """End with `status`; a stopped run is validated once more, so that nothing learned is lost."""
+        """End with `status`; a stopped run is validated once more, so that no training is lost."""
         self._write()
         if self.ended:  # the disk has just taken its proper end
             return

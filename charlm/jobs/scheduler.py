@@ -137,7 +137,7 @@ def disk_error(error: BaseException | None) -> str:
 
 
 def explain(error: Exception, batch_size: int) -> CharLMError:
-    """An error as a sentence with a way out; what nobody foresaw goes into the log.
+    """An error as a sentence with a way out; an unforeseen one goes into the log.
 
     Args:
         error: what ended a training.

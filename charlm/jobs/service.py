@@ -18,7 +18,7 @@ from charlm.runs.store import RunStore
 
 log = logging.getLogger(__name__)
 
-# Which runs are shown to whoever asks.
+# Which runs are shown to the user who asks.
 Among = Callable[[Run], bool]
 
 
@@ -133,7 +133,7 @@ class Jobs:
         return self.status(run.run_id)
 
     def interrupted(self, among: Among = everyone) -> list[Run]:
-        """The runs that were cut off when the last server ended, and that nobody has resumed or dismissed yet."""
+        """The runs that were cut off when the last server ended, and have been neither resumed nor dismissed yet."""
         if self._offered is None:
             runs = [run for run in self.store.list() if not run.shipped and run.status == "interrupted"]
             self._offered = [run.run_id for run in reversed(runs)]
@@ -183,7 +183,7 @@ class Jobs:
         return self.status(run_id)
 
     def stop(self, run_id: str) -> StatusAnswer:
-        """End this run after its present step and keep what it learned; a queued run is taken out of the queue."""
+        """End this run after its present step and keep its weights; a queued run is taken out of the queue."""
         with self._queue.lock:
             job = self._required(self._find(run_id), run_id)
             job.control.stopped.add(run_id)
@@ -220,7 +220,7 @@ class Jobs:
                 self.stop(run.run_id)
 
     def status(self, run_id: str, since_step: int = -1) -> StatusAnswer:
-        """The state of a run: DESIGN's /status, with `metrics` rows beyond `since_step`."""
+        """The state of a run, as the endpoint /status answers, with `metrics` rows beyond `since_step`."""
         job = self._find(run_id)  # before the run is read: what ends in between is then read as ended
         run = self.store.get(run_id)
         sample = run.sample()
@@ -306,7 +306,7 @@ class Jobs:
         def on_slice() -> None:
             job.last_slice = time.monotonic()
             self._note_failures(job)
-            time.sleep(0)  # whoever asks for the state gets a turn
+            time.sleep(0)  # threads that ask for the state get a turn
 
         try:
             job.trainers = prepare(job.runs, job.corpus, job.resume)

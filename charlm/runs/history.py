@@ -281,7 +281,7 @@ class HistoryReader:
 
 
 def _clean(row: dict[str, Any]) -> Row:
-    """A row whose clock is a number and whose losses and norm are finite numbers or None, whoever wrote it."""
+    """A row whose clock is a number and whose losses and norm are finite numbers or None, whatever the file says."""
     for name in ("train_loss", "val_loss", "grad_norm"):
         row[name] = row.get(name) if _finite(row.get(name)) else None
     if not _finite(row.get("seconds")):

@@ -1,4 +1,4 @@
-"""Runs that go on: resumed from their own saved state, forked from another run's, or retried after a failure."""
+"""Runs that continue: resumed from their own saved state, forked from another run's, or retried after a failure."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -138,7 +138,7 @@ def _done(run: Run) -> dict[str, float]:
 
 
 def fork(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -> tuple[Run, Corpus]:
-    """A new run with what `parent` had learned when it last saved, held by this process, ready to be resumed.
+    """A new run with the state that `parent` last saved, held by this process, ready to be resumed.
 
     Weights, optimizer, random numbers and place in the text come along. Of a shipped or imported run, or one of which
     only the best weights were kept, those come along, and the optimizer starts fresh; so it does on another text, where
@@ -153,7 +153,7 @@ def fork(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpu
 
     Raises:
         ConfigError: an option that may not change, or a value out of range.
-        JobError: the parent has learned nothing yet, or is an n-gram that has nothing more to learn.
+        JobError: the parent has no trained weights yet, or is an n-gram that has nothing more to count.
         CorpusError: its text is no longer at hand, or the other one has too little that it knows.
         CheckpointError: its weights are damaged, or the new folder cannot be written.
     """
@@ -263,7 +263,7 @@ def _descend(
 
 
 def _learned(parent: Run, corpus: Corpus) -> tuple[LanguageModel, TrainState]:
-    """What the parent had learned when it last saved."""
+    """The model and the training state that the parent last saved."""
     cut, _ = corpus_cut(corpus, parent.tokenizer(), parent.train_config, parent.corpus_config)
     if has_training(parent.folder):
         model, state = load_training(parent.folder, parent.model_config, parent.train_config)

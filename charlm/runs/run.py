@@ -30,7 +30,7 @@ Value = TypeVar("Value")
 ACTIVE = ("queued", "running", "paused")
 # Files that a run can do without once it need not be resumed.
 SPARE = ("resume.safetensors", "resume.previous.safetensors", "last.safetensors")
-# Seconds to wait for whoever is writing the same run.json, or letting go of the run.
+# Seconds to wait for another process that is writing the same run.json, or letting go of the run.
 PATIENCE = 5.0
 
 
@@ -112,7 +112,7 @@ class Run:
     created = _Stored("created", "")  # ISO 8601, UTC
     # What it was made from, nearest first: run_id, label, step, and why: fork or retry.
     ancestry = _Stored[list[dict[str, Any]]]("ancestry", [])
-    # Where it came from, if it was not trained here: format, file and what they told; empty if it was.
+    # Where it came from, if it was not trained here: format, file and what they state; empty if it was.
     imported = _Stored[dict[str, Any]]("imported", {})
     step = _Stored("step", 0, "progress")
     total_steps = _Stored[int | None]("total_steps", None, "progress")  # None if only minutes limit the run
@@ -182,7 +182,7 @@ class Run:
 
     @property
     def has_learned(self) -> bool:
-        """Whether it has weights to write with and to go on from: a validation has passed, or it was imported."""
+        """Whether it has weights to write with and to continue from: a validation has passed, or it was imported."""
         return self.best_val_loss is not None or bool(self.imported)
 
     @property
@@ -192,7 +192,7 @@ class Run:
 
     @property
     def trimmed(self) -> bool:
-        """Whether only its best weights were kept, so that it cannot go on."""
+        """Whether only its best weights were kept, so that it cannot be resumed."""
         return self.info.get("trimmed") is True
 
     @property
@@ -320,7 +320,7 @@ class Run:
         self._lock.release()
 
     def sweep(self) -> None:
-        """Remove what a killed process left half written; the run is held, and nobody edits it meanwhile."""
+        """Remove what a killed process left half written; the run is held, and not edited meanwhile."""
         try:
             with FileLock(self.folder / ".edit", timeout=PATIENCE):
                 for leftover in self.folder.glob(LEFTOVERS):

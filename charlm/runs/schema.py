@@ -1,4 +1,4 @@
-"""What a run.json holds: its known fields, each of its own kind whoever wrote it; what has no sense is left out."""
+"""What a run.json holds: its known fields, each of its own type; what the file says otherwise is dropped."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from charlm.files import is_count, is_number, one_line
 MOST_BYTES = 1 << 20
 MAX_LABEL = 80
 STATUSES = ("queued", "running", "paused", "stopped", "finished", "failed", "interrupted")
-# What a new run.json holds of a training that has not begun.
+# What a new run.json holds of a training that has not started.
 NO_PROGRESS: dict[str, Any] = {
     "step": 0,
     "total_steps": None,
@@ -34,7 +34,7 @@ CORPUS_COUNTS = (
     "val_unknown", "val_unseen",
 )  # fmt: skip
 MOST_ANCESTORS = 100
-MOST_NAMES = 40  # of versions, mends and the like
+MOST_NAMES = 40  # of versions, fixes and the like
 
 
 def tidied(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _brief(value: Any) -> str:
 
 
 def _time(value: Any) -> str:
-    """An ISO time of these centuries, else nothing: clocks of other zones reckon with it."""
+    """An ISO time of these centuries, else nothing: it is converted to other time zones."""
     try:
         return value if 1970 < datetime.fromisoformat(value).year < 9999 and len(value) <= 40 else ""
     except (TypeError, ValueError):

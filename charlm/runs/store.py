@@ -75,7 +75,7 @@ def no_run(run_id: object) -> CheckpointError:
 
 
 def nobody() -> str:
-    """Whose new runs are where all belong to one user."""
+    """The owner of new runs where all belong to one user."""
     return ""
 
 
@@ -153,7 +153,7 @@ class RunStore:
         lock = run_lock(folder)
         try:
             folder.mkdir(parents=True)
-            lock.acquire(timeout=1)  # before it can be listed: what nobody holds was interrupted
+            lock.acquire(timeout=1)  # before it can be listed: a run that is not held was interrupted
             self._describe(folder, info, tokenizer)
             return Run(folder, lock=lock)
         except (OSError, CheckpointError) as error:
@@ -205,7 +205,7 @@ class RunStore:
             raise JobError(f"{run.label} is {run.status}; stop it first, then delete it")
         if not _is_run(run.folder):
             raise CheckpointError(f"there is no run {run.run_id!r} any more")
-        run.hold()  # nobody may resume it meanwhile
+        run.hold()  # it must not be resumed meanwhile
         try:
             self.trash.mkdir(exist_ok=True)
             if sys.platform == "win32":  # an open file keeps its folder in place there

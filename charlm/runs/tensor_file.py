@@ -102,7 +102,7 @@ class Header:
         """Compare the file's SHA-256 with the one it carries; files of other programs carry none.
 
         Args:
-            digest: begun by `unsealed`, and fed with all that follows the header.
+            digest: started by `unsealed`, and updated with all that follows the header.
 
         Raises:
             ValueError: its content has changed.

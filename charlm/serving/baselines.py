@@ -1,4 +1,4 @@
-"""N-gram baselines of the texts of runs, measured in a thread when somebody asks, and kept."""
+"""N-gram baselines of the texts of runs, measured in a thread when asked for, and cached."""
 
 import hashlib
 import json

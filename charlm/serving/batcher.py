@@ -117,7 +117,7 @@ class GenerationRequest:
         result: what is there of it; replaced as a whole, so that it can be read without the lock.
         taken: how many characters of it the reader has.
         seconds: that the model worked on it.
-        reader: notified when it begins and when it ends; None while nobody waits.
+        reader: notified when it begins and when it ends; None while there is none.
     """
 
     opened: OpenedModel

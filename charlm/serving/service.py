@@ -149,7 +149,7 @@ class Serving:
         return min(max(FLUSH_SECONDS, self._readers / pieces), SLOWEST_FLUSH)
 
     def _flushes(self, requests: Sequence[GenerationRequest]) -> Iterator[None]:
-        """Each time that new text is to be handed on: when all texts have begun, then about every `_flush_seconds`."""
+        """Each time that new text is to be sent: when all texts have started, then about every `_flush_seconds`."""
 
         def have_begun() -> bool:
             return all(request.has_begun() for request in requests)

@@ -37,7 +37,7 @@ def fit_tokenizer(text: str, config: ModelConfig, end: int) -> Tokenizer:
     Args:
         text: all of it.
         config: level, words, min_count, vocab_size.
-        end: where the training part ends; words and subwords are learned from that alone.
+        end: where the training part ends; the vocabulary of words or subwords is fitted to that alone.
 
     Raises:
         ConfigError: a setting leaves no vocabulary.

@@ -85,7 +85,12 @@ class Tokenizer(ABC):
         """
 
     def count(self, text: str, start: int = 0, end: int | None = None) -> int:
-        """The number of ids of a part of a text; arguments as for `encode_blocks`.
+        """The number of ids of a part of a text.
+
+        Args:
+            text: the whole text.
+            start: where the part begins, in characters.
+            end: where it ends; None: at the end of the text.
 
         Raises:
             CorpusError: something has no id, and there is no `unk_id`.
@@ -114,7 +119,7 @@ class Tokenizer(ABC):
 
 
 def package() -> ModuleType:
-    """The package `tokenizers`, told not to start threads of its own beside those of a training."""
+    """The package `tokenizers`, set not to start threads of its own beside those of a training."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import tokenizers
 
@@ -140,7 +145,7 @@ class HuggingTokenizer(Tokenizer):
     """A tokenizer of the package `tokenizers`.
 
     Args:
-        engine: the package's own object, which is never read from somebody's file.
+        engine: the package's own object, which is never read from an uploaded file.
     """
 
     def __init__(self, engine: Any) -> None:
@@ -149,7 +154,14 @@ class HuggingTokenizer(Tokenizer):
     def encode_blocks(
         self, text: str, skip_unknown: bool = False, start: int = 0, end: int | None = None
     ) -> Iterator[IdArray]:
-        """See Tokenizer; what is unknown has an id."""
+        """See Tokenizer; what is unknown has an id.
+
+        Args:
+            text: the whole text.
+            skip_unknown: without effect.
+            start: where the part begins, in characters.
+            end: where it ends; None: at the end of the text.
+        """
         kind = id_type(self.vocab_size)
         for block in blocks(text, start, end):
             [encoding] = self.engine.encode_batch_fast([block], add_special_tokens=False)

@@ -105,7 +105,17 @@ class CharTokenizer(Tokenizer):
     def encode_blocks(
         self, text: str, skip_unknown: bool = False, start: int = 0, end: int | None = None
     ) -> Iterator[IdArray]:
-        """See Tokenizer."""
+        """See Tokenizer.
+
+        Args:
+            text: the whole text.
+            skip_unknown: whether characters that are not in the vocabulary are left out.
+            start: where the part begins, in characters.
+            end: where it ends; None: at the end of the text.
+
+        Raises:
+            CorpusError: a character is not in the vocabulary, and `skip_unknown` is False.
+        """
         for block in _blocks(text, start, end):
             ids = self._lookup(block)
             if ids.max() == self.vocab_size:
@@ -115,7 +125,13 @@ class CharTokenizer(Tokenizer):
             yield ids.astype(id_type(self.vocab_size), copy=False)
 
     def count(self, text: str, start: int = 0, end: int | None = None) -> int:
-        """See Tokenizer."""
+        """The number of characters of a part of a text, known or not.
+
+        Args:
+            text: the whole text.
+            start: where the part begins, in characters.
+            end: where it ends; None: at the end of the text.
+        """
         return (len(text) if end is None else end) - start
 
     def _lookup(self, text: str) -> IdArray:

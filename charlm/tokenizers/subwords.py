@@ -28,14 +28,14 @@ def default_size(characters: int) -> int:
 @cache
 def byte_signs() -> dict[str, int]:
     """The characters that stand for bytes in the package's vocabularies, in the order of their ids, and the bytes."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]  # GPT-2's alphabet
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]  # the bytes that GPT-2 writes as themselves
     others = [byte for byte in range(BYTES) if byte not in plain]
     signs = {chr(byte): byte for byte in plain} | {chr(BYTES + place): byte for place, byte in enumerate(others)}
     return dict(sorted(signs.items()))
 
 
 class BPETokenizer(HuggingTokenizer):
-    """One id for each byte, and one for each merge of two tokens, in the order in which they were learned.
+    """One id for each byte, and one for each merge of two tokens, in the order in which they were found.
 
     Args:
         merges: pairs of earlier tokens, written with `byte_signs`.
@@ -68,9 +68,9 @@ class BPETokenizer(HuggingTokenizer):
         """The tokenizer of the most frequent pairs of a text.
 
         Args:
-            text: the merges are learned from it.
+            text: the merges are found in it.
             size: of the vocabulary, the 256 bytes included; 0: `default_size`. A short text may have fewer.
-            end: where the part ends that is learned from, in characters.
+            end: where the part ends in which they are found, in characters; None: at the end of the text.
 
         Raises:
             ConfigError: the vocabulary is too small for all bytes.

@@ -149,7 +149,7 @@ class WordTokenizer(HuggingTokenizer):
             vocab_size=len(text) + 1, min_frequency=min_count, special_tokens=[], show_progress=False
         )
         engine.train_from_iterator(blocks(text, 0, end), trainer)
-        counted = engine.get_vocab()  # in the order of frequency, equally frequent ones of the alphabet
+        counted = engine.get_vocab()  # by frequency, equally frequent ones alphabetically
         words = [word for word in sorted(counted, key=counted.get) if word != UNKNOWN and len(word) <= MOST_WORD]
         if not words:
             raise ConfigError(f"no word occurs {min_count} times in the training part; make min_count smaller")

@@ -31,9 +31,9 @@ WARMING = 10
 
 @dataclass
 class TrainState:
-    """Where a training stands. `train` moves it on after every step; saved and restored, it goes on from there."""
+    """Where a training stands: `train` updates it after every step, and continues from a saved one."""
 
-    optimizer: torch.optim.Optimizer | None  # None where nothing is learned by gradient
+    optimizer: torch.optim.Optimizer | None  # None where nothing is trained by gradient
     step: int = 0
     epoch: int = 0
     batch: int = 0  # the next one within the epoch
@@ -125,7 +125,7 @@ def train(
         model: on the device to train on; left in training mode.
         dataset: the text, split and cut.
         config: budget, schedule and the rest.
-        state: where to go on; a new beginning if not given.
+        state: where to continue; None: from the start.
         halted: asked during a validation, which may take long: whether to break it off. It is then the first thing
             done when the training is resumed from `state`.
 
@@ -169,7 +169,7 @@ def train(
 
 
 def _set_sampler(model: LanguageModel, dataset: Dataset, config: TrainConfig) -> None:
-    """Let the model's training steps draw the tokens that targets are told from, if that is wanted and spares work."""
+    """Let the model's training steps draw the tokens that targets are compared with, where that saves work."""
     size, all_tokens = config.softmax_samples, model.config.vocab_size
     if isinstance(model, NeuralModel) and are_many(all_tokens):
         wanted = 0 < size < all_tokens

@@ -1,1 +1,1 @@
-"""The browser's side: one file per tab, `demo.py` for the frame. The only package that imports gradio."""
+"""The browser's side: a folder for each tab, `app.py` for the frame. The only package that imports gradio."""

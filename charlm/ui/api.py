@@ -38,7 +38,17 @@ Upload = dict[str, Any] | None  # a file as clients send it
 
 
 def corpus_of(services: Services, key: str, file: Any, config: CorpusConfig) -> Corpus:
-    """The text a client means: its upload, else the catalog's."""
+    """The text a client means: its upload, else the catalog's.
+
+    Args:
+        services: they say which files are a client's own, and how many bytes a text may have.
+        key: a text of the catalog or the store; read only without `file`.
+        file: a file as gradio's clients send it, or nothing.
+        config: how the text is read and cleaned.
+
+    Raises:
+        CorpusError: neither is given, the key is unknown, or the file holds no text to train on.
+    """
     if file:
         path, name = services.files.uploaded(path_in(file)), file.get("orig_name")
         given = read_bytes(path, services.text_bytes)
@@ -179,7 +189,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         return dict(jobs.pause(run_id))
 
     def stop(run_id: str) -> dict[str, Any]:
-        """End a run after its present step and keep what it learned."""
+        """End a run after its present step and keep its trained weights."""
         return dict(jobs.stop(run_id))
 
     def resume(run_id: str, options: Options = None) -> dict[str, Any]:
@@ -187,7 +197,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         return dict(jobs.resume(run_id, options_of(options)))
 
     def fork(run_id: str, options: Options = None, corpus: str = "", file: Upload = None) -> dict[str, Any]:
-        """A new run that continues from what this one has learned; options may change learning_rate, steps, label.
+        """A new run that continues from this one's trained weights; options may change learning_rate, steps, label.
 
         With a corpus (a catalog key) or a file (an upload) it continues on that text.
         """

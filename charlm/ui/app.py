@@ -125,7 +125,7 @@ def _frame(services: Services, polled: status_bar.PollEndpoint) -> None:
 
 
 def _crossing(data_dir: Path) -> tuple[Any, ...]:
-    """What the tabs tell one another through: the chosen corpus, and the wishes to compare and to watch."""
+    """What connects the tabs: the chosen corpus, and the wishes to compare and to watch."""
     corpus = gr.BrowserState(None, storage_key="charlm-corpus", secret=browser_secret(data_dir))
     compare = gr.Textbox(visible="hidden", elem_id="ask-compare")
     watch = gr.Textbox(visible="hidden", elem_id="ask-watch")

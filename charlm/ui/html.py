@@ -58,7 +58,13 @@ class OneLine(Extension):
     """Takes a template's line breaks and indentation away, which would otherwise become text of the page."""
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        """The template's source in one line."""
+        """The template's source in one line.
+
+        Args:
+            source: of the template.
+            name: of the template; not used.
+            filename: of the template; not used.
+        """
         return "".join(line.strip() for line in source.splitlines())
 
 
@@ -186,7 +192,17 @@ def exact(text: str) -> str:
 
 
 def marked_text(prompt: str, text: str, spans: Sequence[tuple[int, int]] = (), writing: bool = False) -> str:
-    """A model's text: the prompt grey, the words at `spans` (start, end in `text`) wavy, a caret while it writes."""
+    """A model's text: the prompt grey, some words with a wavy underline, a caret while it writes.
+
+    Args:
+        prompt: what the model was given.
+        text: what it has written.
+        spans: (start, end) in `text` of the words to underline, in order.
+        writing: whether more is to come.
+
+    Returns:
+        HTML in which both texts are escaped.
+    """
     parts = [f'<span class="prompt">{exact(prompt)}</span>'] if prompt else []
     at = 0
     for start, end in spans:
@@ -227,12 +243,32 @@ def bars(rows: Sequence[tuple[str, float, str, str]]) -> str:
 
 
 def notice(title: str, sentence: str, kind: Literal["empty", "error", "lost"] = "empty", action_html: str = "") -> str:
-    """An empty, a failed or a disconnected state: what is so, and the next click."""
+    """An empty, a failed or a disconnected state: what is so, and the next click.
+
+    Args:
+        title: what is so, in a few words; escaped.
+        sentence: why, or what to do; escaped.
+        kind: which of the three states.
+        action_html: a button, as HTML; empty: none.
+
+    Returns:
+        HTML.
+    """
     return render("notice", title=title, sentence=sentence, kind=kind, action_html=action_html)
 
 
 def action(name: str, label: str, why: str = "", **data: str) -> str:
-    """A text button whose click reaches Python through the element's `js_on_load` (see ACTIONS_JS); `why` on hover."""
+    """A text button whose click reaches Python through the element's `js_on_load`; see ACTIONS_JS.
+
+    Args:
+        name: of the action, which the click sends as `act`.
+        label: the button's text; escaped.
+        why: shown on hover; empty: nothing.
+        **data: sent along with the click, such as `run`.
+
+    Returns:
+        HTML.
+    """
     is_sign = not any(map(str.isalpha, label))  # which cannot be read out
     return render("action", name=name, label=label, why=why, data=data, is_sign=is_sign)
 

@@ -166,7 +166,7 @@ class AppServices:
     """A server's runs, trainings and models; all belongs to one user.
 
     Attributes:
-        store, jobs, serving: of everybody, for the program itself.
+        store, jobs, serving: those of all users, for the program itself.
         services: what pages and endpoints get.
 
     Raises:

@@ -122,6 +122,11 @@ def _others(job: Mapping[str, Any]) -> str:
 def status_bar_state(services: Services, seen: Any = None, complaint: str = "") -> dict[str, Any]:
     """What a page needs that has the status bar with the mark `seen`: its values, or the whole of it.
 
+    Args:
+        services: they know the current job.
+        seen: the mark of the status bar that the page shows; None: it shows none.
+        complaint: why a button's order was refused; empty if it was not.
+
     Returns:
         `values`, as `live_values`. With another mark also `mark`, `html`, and for those who listen to the job: `live`,
         `state`, which changes with the job's state, and `run_ids`.
@@ -180,7 +185,7 @@ class PollEndpoint:
 
     def __init__(self, services: Services, watches: Watches) -> None:
         self.services, self.watches = services, watches
-        self._asked: deque[tuple[float, float]] = deque()  # when, and how long that page was told to wait
+        self._asked: deque[tuple[float, float]] = deque()  # when, and how long that page was asked to wait
 
     async def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """What is new in the status bar and, if asked for, on the Train tab and in the line of limits.

@@ -151,7 +151,7 @@ def _fairness(runs: Sequence[Any]) -> str:
 
 
 def _same_training(runs: Sequence[Any]) -> str:
-    """Whether runs that learned in steps did so on the same batches."""
+    """Whether runs trained in steps saw the same batches."""
     steps = sorted({run.step for run in runs})
     if len(steps) > 1:
         return f"They trained for {whole(steps[0])} to {whole(steps[-1])} steps, so look at the curves too."

@@ -177,12 +177,12 @@ def _texts(run: Run, num_parameters: int) -> dict[str, str]:
     model, corpus = run.model_config, str(run.corpus.get("name") or "")
     arch = ARCH_NAMES.get(run.arch, run.arch) + (f" ({model.nonlinearity})" if run.arch == "rnn" else "")
     layers = "1 layer" if model.num_layers == 1 else f"{model.num_layers} layers"
-    learned = f" Learned from {corpus}." if corpus else ""
+    source = f" Learned from {corpus}." if corpus else ""
     loss = run.bits_per_char(run.best_val_loss)
     settings = {name: SampleConfig.field(name) for name in SETTINGS}
     return {
         "label": escape(run.label),
-        "about": escape(f"{arch}, {layers} of {model.hidden_size}, {num_parameters:,} parameters.{learned}"),
+        "about": escape(f"{arch}, {layers} of {model.hidden_size}, {num_parameters:,} parameters.{source}"),
         "figure": "" if loss is None else f'<p class="figure"><b>{loss:.2f}</b> bits/char</p>',
         "arch": escape(arch),
         "parameters": f"{num_parameters:,}",

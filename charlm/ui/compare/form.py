@@ -268,7 +268,7 @@ def _changed(
         serving: the models.
         order: as the panel sends it.
         runs: those compared.
-        config: how it goes on.
+        config: how it continues.
 
     Raises:
         ConfigError: there is no such text, place or token.
@@ -283,8 +283,8 @@ def _changed(
     present = {**present, run.run_id: texts}
     if left == 0:
         return iter([still(present)])
-    begun, how = {run.run_id: [texts[at]]}, replace(config, length=left, samples=1)
-    return gone_on(present, begun, serving.compare([run], "", how, begun))
+    started, how = {run.run_id: [texts[at]]}, replace(config, length=left, samples=1)
+    return gone_on(present, started, serving.compare([run], "", how, started))
 
 
 def next_places(services: Services, asked: Any) -> dict[str, Any]:

@@ -34,12 +34,12 @@ def texts_in(message: Any, runs: Sequence[Any]) -> dict[str, list[GeneratedText]
     except ValueError:
         given = {}
     given = given if isinstance(given, dict) else {}
-    present = {run.run_id: _begun(given.get(run.run_id)) for run in runs}
+    present = {run.run_id: _texts_of_run(given.get(run.run_id)) for run in runs}
     return {run_id: texts for run_id, texts in present.items() if texts}
 
 
-def _begun(listed: Any) -> list[GeneratedText]:
-    """The texts of one run; empty if there is none to go on with."""
+def _texts_of_run(listed: Any) -> list[GeneratedText]:
+    """The texts of one run; empty if there is none to continue."""
     pairs = filter(_is_text, listed[:MOST_SAMPLES]) if isinstance(listed, list) else ()
     return [GeneratedText(_clean(prompt), _clean(text), place) for place, (prompt, text) in enumerate(pairs)]
 
@@ -54,7 +54,7 @@ def _clean(text: str) -> str:
 
 
 def check_room(present: Present, config: SampleConfig) -> None:
-    """Refuse to go on with texts that are as long as they may be.
+    """Refuse to continue texts that are as long as they may be.
 
     Raises:
         ConfigError: there is none, or one has grown so long that it would exceed its room.
@@ -67,7 +67,7 @@ def check_room(present: Present, config: SampleConfig) -> None:
 
 
 def still(present: Present) -> dict[str, GeneratedText]:
-    """Drafts of texts that nobody writes at."""
+    """Drafts of texts that no model is writing."""
     drafts: dict[str, GeneratedText] = {}
     for run_id, texts in present.items():
         first, *more = (GeneratedText(one.prompt, one.text, done=True) for one in texts)
@@ -76,19 +76,19 @@ def still(present: Present) -> dict[str, GeneratedText]:
 
 
 def gone_on(
-    present: Present, begun: Present, drafts: Iterator[Mapping[str, GeneratedText]]
+    present: Present, started: Present, drafts: Iterator[Mapping[str, GeneratedText]]
 ) -> Iterator[dict[str, GeneratedText]]:
-    """All that stands in the columns, while some of it is gone on with.
+    """All that stands in the columns, while some of it is continued.
 
     Args:
         present: what stands there.
-        begun: what of it is written on.
-        drafts: of what is written, as it grows, by run id; the samples in the order of `begun`.
+        started: what of it is continued.
+        drafts: of what is written, as it grows, by run id; the samples in the order of `started`.
     """
     resting = still(present)
     for written in drafts:
         state = {**written, **resting}
-        for run_id, texts in begun.items():
+        for run_id, texts in started.items():
             samples = list(resting[run_id].samples)
             for one, draft in zip(texts, written[run_id].samples, strict=False):
                 samples[one.sample] = replace(draft, more=())
@@ -97,7 +97,7 @@ def gone_on(
 
 
 FLUSH_SECONDS = 0.05  # serving hands texts on at about this pace
-BEGUN_WORD = re.compile(r"[^\W\d_]+$")
+PARTIAL_WORD = re.compile(r"[^\W\d_]+$")
 NO_LEXICON: frozenset[str] = frozenset()
 
 
@@ -129,7 +129,17 @@ def resting_columns(runs: Sequence[Any], lexicons: Mapping[str, frozenset[str]])
 def written_columns(
     runs: Sequence[Any], drafts: Mapping[str, GeneratedText], lexicons: Mapping[str, frozenset[str]], writing: bool
 ) -> str:
-    """The columns for the drafts so far; `writing` shows a caret where a model is not done."""
+    """The columns for the drafts so far.
+
+    Args:
+        runs: a column for each.
+        drafts: what their models have written, by run id.
+        lexicons: the words of their corpora, by run id; other words are underlined.
+        writing: whether a caret shows where a model is not done.
+
+    Returns:
+        HTML.
+    """
     texts = {run_id: [_shown(one, writing) for one in draft.samples] for run_id, draft in drafts.items()}
     return _columns(runs, texts, lexicons)
 
@@ -224,8 +234,8 @@ def _marked(one: Shown, lexicon: frozenset[str]) -> tuple[str, float | None]:
         return notice("This model could not write.", one.error, "error"), None
     if not lexicon or not one.text.strip():
         return marked_text(one.prompt, one.text, (), one.writing), None
-    begun = BEGUN_WORD.search(one.prompt)
-    prefix = begun.group() if begun and one.text[:1].isalpha() else ""
+    partial = PARTIAL_WORD.search(one.prompt)
+    prefix = partial.group() if partial and one.text[:1].isalpha() else ""
     found, share = unknown_words(prefix + one.text, lexicon, ended=not one.writing)
     spans = [(max(start - len(prefix), 0), end - len(prefix)) for start, end in found]
     return marked_text(one.prompt, one.text, spans, one.writing), share

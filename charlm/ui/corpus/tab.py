@@ -31,7 +31,7 @@ LABELS = {
 }  # fmt: skip
 FACTS = ("characters", "distinct", "words", "to train on", "held out", "steps an epoch")
 MOST_PASTED = 5_000_000
-KEPT_NAMES = 5  # own texts that the picker goes on listing
+KEPT_NAMES = 5  # own texts that the picker keeps listing
 Parts = dict[str, Any]  # components by name
 Changes = dict[Any, Any]  # components with what they are to show
 Options = Mapping[str, Any]  # values of the options by name; None where a field was emptied
@@ -132,7 +132,16 @@ class CorpusTab:
         return self._shown(self._former(chosen, warn=True), chosen)
 
     def pick(self, chosen: Chosen | None, value: str, options: Options) -> Changes:
-        """Another text of the picker, with the options as they are; the picker also changes with every upload."""
+        """Read another text of the picker, with the options as they are.
+
+        Args:
+            chosen: what the browser remembers.
+            value: the picker's; it also changes with every upload, which has been read already.
+            options: the values of the options' components.
+
+        Returns:
+            The components that change.
+        """
         if value == chosen_value(chosen):
             return {self.parts["picker"]: gr.skip()}
         return self._take(chosen, lambda: (value, *fitting(texts.open_upload(value, data_dir()), options)))
@@ -146,7 +155,16 @@ class CorpusTab:
         return self._take(chosen, lambda: (chosen_value(chosen), *settings_of(options)))
 
     def upload(self, chosen: Chosen | None, path: str, options: Options) -> Changes:
-        """A file; `path` is gradio's own copy of it."""
+        """Read an uploaded file.
+
+        Args:
+            chosen: what the browser remembers.
+            path: of gradio's own copy of the file.
+            options: the values of the options' components.
+
+        Returns:
+            The components that change.
+        """
 
         def uploaded() -> Wanted:
             file, most = self.services.files.uploaded(path), self.services.text_bytes
@@ -155,7 +173,16 @@ class CorpusTab:
         return self._take(chosen, uploaded)
 
     def paste(self, chosen: Chosen | None, text: str, options: Options) -> Changes:
-        """A pasted text; its panel closes if it can be used."""
+        """Read a pasted text; its panel closes if it can be used.
+
+        Args:
+            chosen: what the browser remembers.
+            text: as pasted; None where the field is empty.
+            options: the values of the options' components.
+
+        Returns:
+            The components that change.
+        """
         shown = self._take(chosen, lambda: bring(texts.pasted_text(text or ""), options, self.services.limits))
         if self.shared.corpus in shown:
             shown |= {self.parts["panel"]: gr.update(visible=False), self.parts["pasted"]: ""}
@@ -281,6 +308,14 @@ def column_choices(columns: Sequence[str]) -> list[tuple[str, str]]:
 
 def bring(upload: Upload, options: Options, limits: Limits | None = None) -> Wanted:
     """Keep an upload that can be read with the options as they are, within the limits of a public Space.
+
+    Args:
+        upload: the file or the pasted text.
+        options: the values of the options' components.
+        limits: of a public Space; None elsewhere.
+
+    Returns:
+        The key under which it is kept, and the options that suit it.
 
     Raises:
         CharLMError: it holds no text to train on, an option is out of range, or the text is too long here.

@@ -21,12 +21,21 @@ MOST_CHARACTERS = 200_000  # of an evaluation, which happens while the visitor w
 
 
 def trouble(run: Any, title: str, message: str) -> str:
-    """What failed, why, and the fix if there is one."""
+    """What failed, why, and the fix if there is one.
+
+    Args:
+        run: the one that failed.
+        title: what failed, in a few words.
+        message: why; empty: no reason was recorded.
+
+    Returns:
+        HTML.
+    """
     return notice(title, message or "No reason was recorded.", "error", remedy(run))
 
 
 def remedy(run: Any) -> str:
-    """A button that starts the run again with settings that fix it, else one that goes on; empty without either."""
+    """A button that starts the run again with settings that fix it, else one that resumes it; empty without either."""
     if run.shipped:
         return ""
     if run.fix:
@@ -104,12 +113,12 @@ def resume_options(run: Any) -> dict[str, Any]:
 
 
 def is_forkable(run: Any) -> bool:
-    """Whether it has learned something to go on from; it may be at work."""
+    """Whether it has trained weights to continue from; it may be at work."""
     return bool(run.has_learned)
 
 
 def fork_hint(run: Any) -> str:
-    """What a fork is, and which weights it goes on from."""
+    """What a fork is, and which weights it continues from."""
     which = "best" if run.shipped or run.trimmed else "newest"
     hint = f"A new run that goes on from the {which} weights of this one, with other settings or on another text."
     if run.model_config.is_counted:

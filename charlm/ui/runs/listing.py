@@ -18,7 +18,7 @@ from charlm.ui.runs.details import came_untrained, origin_line, origin_sentence,
 from charlm.ui.verdict import AT_WORK
 
 HEAD = ("Run", "Corpus", "Status", "Best val. loss", "Bits/char", "Steps", "Time", "Started", "")
-PHONE_COLUMNS = (0, 3, 8)  # what can be done tells the status
+PHONE_COLUMNS = (0, 3, 8)  # what can be done shows the status
 RESUMABLE = ("stopped", "interrupted", "finished")
 # What the browser's file picker offers, on a public Space the first one only; what is read is known by its content.
 TYPES = [".zip", ".net", ".pt", ".pth", ".safetensors", ".json", ".txt"]
@@ -230,7 +230,7 @@ def tell_apart(files: Sequence[Path]) -> tuple[Path, Path | None]:
     """The checkpoint and the list of its characters, in whatever order they were chosen.
 
     Raises:
-        ConfigError: it cannot be told which is which.
+        ConfigError: it is not clear which is which.
     """
     lists = [path for path in files if path.suffix.lower() in LISTS]
     rest = [path for path in files if path not in lists]

@@ -44,7 +44,19 @@ def attempt(work: Callable[[], Any], title: str = "That did not work") -> Any:
 
 
 def export_file(files: FileAccess, run: Any, name: Any) -> str:
-    """Write a run as a file of this format; a format that does not fit the run says why in a toast."""
+    """Write a run as a file of a format.
+
+    Args:
+        files: where exports are written.
+        run: the one to write.
+        name: the format's; see `format_choices`.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        gradio.Error: a toast that says why this run cannot be written in this format.
+    """
     return str(attempt(lambda: files.run(run, find_format(str(name))), "Not in this format"))
 
 
@@ -111,7 +123,7 @@ class RunsTab:
             if number is not None:  # emptied to type another one
                 attempt(lambda: self.jobs.set_at_once(number))
             changes = self.now(wanted)
-            del changes[parts["queue_row"]]  # whoever types 12 has typed 1 before: the field stays
+            del changes[parts["queue_row"]]  # to type 12 is to type 1 first: the field stays
             return changes
 
         def bring(files: list[str] | None) -> Iterator[Changes]:

@@ -172,7 +172,13 @@ def build(chosen: Chosen | None = None) -> Form:
 
 
 def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -> str:
-    """A fold's title states its values: `Model: 2 layers of 128, dropout 0.1`."""
+    """A fold's title states its values: `Model: 2 layers of 128, dropout 0.1`.
+
+    Args:
+        key: the fold's in FOLDS.
+        values: of the settings, by name.
+        archs: the architectures that are chosen; empty: the fold names what concerns networks.
+    """
     if key == "model":
         layers = formatting.count(int(values["num_layers"] or 0), "layer")
         network = f"{layers} of {values['hidden_size']}, dropout {values['dropout']:g}"

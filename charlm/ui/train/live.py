@@ -40,7 +40,7 @@ class Watches:
         self._watches: OrderedDict[Any, Watch] = OrderedDict()
 
     def own(self) -> "Watch":
-        """The Watch of whoever asks."""
+        """The Watch of the visitor who asks."""
         visitor = self.services.who()
         key = visitor.key if visitor else None
         watch = self._watches.setdefault(key, Watch(self.services))
@@ -313,6 +313,6 @@ def wanted_ids(asked: Mapping[str, Any]) -> list[str]:
 
 
 def _numbers(value: Any, count: int) -> list[float]:
-    """`count` steps from a page; what is none counts as not begun."""
+    """`count` steps from a page; anything else counts as not started."""
     steps = value if isinstance(value, list) and len(value) == count else [-1] * count
     return [step if isinstance(step, int | float) and abs(step) < 1e15 else -1 for step in steps]

@@ -56,7 +56,13 @@ class Live:
 
 
 def build(services: Services, shared: Shared, watches: Watches) -> None:
-    """The tab's components and their wiring; call inside its gr.Tab."""
+    """The tab's components and their wiring; call inside its gr.Tab.
+
+    Args:
+        services: what the page works with.
+        shared: components of other tabs.
+        watches: what each open page sees of a training.
+    """
     gr.HTML(swatch_css("train-archs", ARCHS), apply_default_css=False, padding=False)
     with gr.Row(elem_id="train-sides"):
         with gr.Column(elem_id="train-form", min_width=260):

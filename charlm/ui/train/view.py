@@ -299,7 +299,7 @@ class View:
         return {run.run_id: self.histories[run.run_id].standing for run in runs}
 
     def _limit(self, by: str) -> float:
-        """How far all have come; an n-gram, which counts the text once, holds nobody up."""
+        """How far all have come; an n-gram, which counts the text once, holds no run up."""
         counted = {run.run_id for run in self.runs if run.model_config.is_counted}
         trained = {run_id: rows for run_id, rows in self._contenders.items() if run_id not in counted}
         return common_limit(trained or self._contenders, by)
