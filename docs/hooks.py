@@ -163,7 +163,7 @@ def flags(parameter: Any) -> str:
 def declared_endpoints() -> list[Callable[..., Any]]:
     """The functions that the page declares as endpoints; no server and no page is made for it."""
     found: list[Callable[..., Any]] = []
-    with patch.object(api.gr, "api", lambda function, **_: found.append(function)):
+    with patch.object(api, "api", lambda function, **_: found.append(function)):
         api.build(Mock())
     return found
 

@@ -128,7 +128,9 @@ def test_nothing_grows_with_the_text() -> None:
         late = model(ids[:, :20], state)[0]
         early = model(ids[:, :20], model(ids[:, -12:])[1])[0]
     torch.testing.assert_close(late, early, rtol=1e-4, atol=1e-5)
-    assert all(len(table) == model.window + model.piece for tables in model.turns.values() for table in tables)
+    assert all(
+        len(table) == model.window + model.piece for tables in model._cached_rotations.values() for table in tables
+    )
 
 
 def test_gradients_are_those_of_the_formulas() -> None:

@@ -38,7 +38,7 @@ class FakeWriter:
 def opened(writer: FakeWriter | None = None) -> OpenedModel:
     made = OpenedModel(MODEL, TOKENIZER)
     if writer:
-        made.__dict__["writer"] = writer
+        made.__dict__["decoder"] = writer
     return made
 
 

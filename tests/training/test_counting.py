@@ -75,7 +75,7 @@ def test_its_loss_is_that_of_its_weights_and_it_writes(store: RunStore) -> None:
     assert text == "".join(generate(model, tokenizer, "The "))
 
 
-@pytest.mark.parametrize("plan", ["stopped", "interrupted"])
+@pytest.mark.parametrize("how", ["stopped", "interrupted"])
 @pytest.mark.parametrize("at", [1, 20])
 def test_ended_on_the_way_it_counts_on(how: str, at: int, store: RunStore) -> None:
     [whole] = trained(store, "ngram")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from charlm.runs import history
 from charlm.runs.history import MetricsLog
-from charlm.training import metrics
 from charlm.training.metrics import Metrics
 from tests.tiny_runs import wait_for
 
@@ -68,7 +68,7 @@ def test_a_reader_never_meets_half_a_row(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 16])
 def test_reading_from_the_end_gives_the_same_rows(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "BLOCK", block)
+    monkeypatch.setattr(history, "BLOCK", block)
     log = MetricsLog(tmp_path / "metrics.jsonl")
     assert log.last() is None
     for step in range(30):
