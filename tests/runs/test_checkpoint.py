@@ -54,7 +54,10 @@ def test_weights_come_back(arch: str, extra: dict[str, object], tmp_path: Path) 
     loaded = load_weights(tmp_path / "best.safetensors", config)
     ids = torch.randint(config.vocab_size, (2, 9))
     assert not loaded.training
-    assert torch.equal(loaded(ids)[0], model.eval()(ids)[0])
+    written, read = model.state_dict(), loaded.state_dict()
+    assert written.keys() == read.keys() and all(torch.equal(tensor, read[name]) for name, tensor in written.items())
+    # Without AVX a product's last bit depends on where its numbers lie in memory.
+    torch.testing.assert_close(loaded(ids)[0], model.eval()(ids)[0], rtol=1e-5, atol=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors"]  # nothing left over
 
 
