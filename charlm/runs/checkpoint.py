@@ -16,6 +16,7 @@ from charlm.errors import CheckpointError
 from charlm.files import is_count, is_number
 from charlm.models import LanguageModel, build_model
 from charlm.runs.tensor_file import MOST_HEADER, Entries, Entry, read_metadata, read_tensors, write_tensors
+from charlm.training.estimate import shape_of
 from charlm.training.train import TrainState
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def load_weights(path: Path, config: ModelConfig, device: str = "cpu") -> Langua
     Raises:
         CheckpointError: the file is missing or damaged, or its names, shapes or values are not this model's.
     """
-    model = _outline(config)
+    model = shape_of(config)
     tensors, _ = read_tensors(path, partial(_weight_entries, model))
     whole = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()}
     model.load_state_dict(whole, assign=True)
@@ -84,12 +85,6 @@ def load_weights(path: Path, config: ModelConfig, device: str = "cpu") -> Langua
     except ValueError as error:
         raise CheckpointError(f"{path.name} in {path.parent.name} is not this model's: {error}") from error
     return model.requires_grad_(False).to(device).eval()
-
-
-def _outline(config: ModelConfig) -> LanguageModel:
-    """The model without its numbers, on torch's meta device."""
-    with torch.device("meta"):
-        return build_model(config)
 
 
 def _entries(tensors: Mapping[str, Tensor]) -> dict[str, Entry]:
@@ -105,12 +100,12 @@ def _weight_entries(model: LanguageModel, held: Entries) -> Entries:
 
 def most_weights_bytes(config: ModelConfig) -> int:
     """How long a file of the model's weights may be."""
-    return MOST_HEADER + sum(entry.size for entry in _entries(_outline(config).state_dict()).values())
+    return MOST_HEADER + sum(entry.size for entry in _entries(shape_of(config).state_dict()).values())
 
 
 def most_training_bytes(config: ModelConfig, train: TrainConfig) -> int:
     """How long a file of a training state may be: of each weight two moments and an average, and the rest."""
-    hidden = sum(Entry.of(part).size for part in _outline(config).initial_state(train.batch_size))
+    hidden = sum(Entry.of(part).size for part in shape_of(config).initial_state(train.batch_size))
     return 4 * most_weights_bytes(config) + hidden
 
 
@@ -172,7 +167,7 @@ def load_training(folder: Path, config: ModelConfig, train: TrainConfig) -> tupl
 
 
 def _load_training(path: Path, config: ModelConfig, train: TrainConfig) -> tuple[LanguageModel, TrainState]:
-    tensors, numbers = read_tensors(path, partial(_state_entries, _outline(config), train))
+    tensors, numbers = read_tensors(path, partial(_state_entries, shape_of(config), train))
     model = build_model(config)
     try:
         model.load_state_dict(_under("model.", tensors))

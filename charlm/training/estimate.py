@@ -28,8 +28,7 @@ MEMORY_SHARE = 0.8
 
 def shape_of(config: ModelConfig) -> LanguageModel:
     """The model without its numbers (torch's meta device): takes no memory, has all shapes."""
-    with torch.device("meta"):
-        return build_model(config)
+    return model_class(config.arch).on_meta_device(config)
 
 
 def count_parameters(config: ModelConfig) -> int:

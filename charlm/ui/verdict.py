@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.analysis.plots import Level, arch_colour
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES
+from charlm.runs.run import ACTIVE
 from charlm.ui.formatting import MISSING, bits, count, listed, percent, whole
 from charlm.ui.html import bars, notice
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 TIE = 0.005  # bits per character: less is nothing
 SMALL = 0.05
-AT_WORK = ("queued", "running", "paused")
 BASELINES = "N-gram baselines"
 HINT = (
     "Bits per character on the held-out text. An n-gram knows only the n − 1 {unit} before, and counts what followed "
@@ -104,7 +104,7 @@ def _winner(ranked: Sequence[tuple[Any, str, Any]]) -> str:
     best = ranked[0][0]
     first = [name for cost, name, _ in ranked if cost - best < TIE]
     rest = [(cost - best, name) for cost, name, _ in ranked if cost - best >= TIE]
-    at_work = any(run.status in AT_WORK for _, _, run in ranked)
+    at_work = any(run.status in ACTIVE for _, _, run in ranked)
     if len(first) > 1:
         tail = f"; {_behind(rest)}" if rest else ""
         return f"{listed(first)} tie at {bits(best)} bits per character{tail}."
@@ -141,7 +141,7 @@ def _size_of_lead(ranked: Sequence[tuple[Any, str, Any]]) -> str:
 
 def _fairness(runs: Sequence[Any]) -> str:
     """Whether they saw the same batches, or what differs."""
-    if any(run.status in AT_WORK for run in runs):
+    if any(run.status in ACTIVE for run in runs):
         return "Training goes on, so this may change."
     if any(run.imported and not run.step for run in runs):
         return "Not all of them were trained here."

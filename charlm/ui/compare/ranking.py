@@ -12,11 +12,12 @@ from charlm.architectures import ARCH_NAMES, RACE_ARCHS
 from charlm.config import LEVEL_NAMES
 from charlm.errors import CharLMError
 from charlm.files import parsed
+from charlm.runs.run import ACTIVE
 from charlm.ui import formatting
 from charlm.ui.formatting import csv_text, day
 from charlm.ui.html import Cell, swatch, table
 from charlm.ui.runs.details import came_untrained
-from charlm.ui.verdict import AT_WORK, names, same_tokens
+from charlm.ui.verdict import names, same_tokens
 
 MOST = 6
 MOST_MESSAGE = 1 << 16  # characters of what a browser sends
@@ -30,7 +31,7 @@ def comparable(runs: Sequence[Any]) -> list[Any]:
 
 def default_runs(runs: Sequence[Any]) -> list[str]:
     """Ids of the newest finished LSTM, GRU and RNN on the same tokens, else the shipped ones, else the newest run."""
-    usable = [run for run in comparable(runs) if run.status not in AT_WORK]
+    usable = [run for run in comparable(runs) if run.status not in ACTIVE]
     own = [run for run in usable if not run.shipped and run.best_val_loss is not None]
     for group in (own, [run for run in usable if run.shipped]):
         for ground in dict.fromkeys(map(_ground, group)):
@@ -64,7 +65,7 @@ def run_title(run: Any) -> str:
     """A label that also says the architecture, and that a run is still at work."""
     arch = ARCH_NAMES.get(run.arch, run.arch)
     title = run.label if arch.lower() in run.label.lower() else f"{arch} · {run.label}"
-    return f"{title} · {run.status}" if run.status in AT_WORK else title
+    return f"{title} · {run.status}" if run.status in ACTIVE else title
 
 
 def found_runs(store: Any, ids: Sequence[str]) -> list[Any]:

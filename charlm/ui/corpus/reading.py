@@ -15,10 +15,10 @@ from charlm.data.corpus import Corpus
 from charlm.data.dataset import Dataset, dataset_of, text_sizes, tokenizer_for
 from charlm.data.tables import KINDS
 from charlm.public.limits import Limits, check_tokens
+from charlm.runs.run import ACTIVE
 from charlm.tokenizers import IdArray, Tokenizer
 from charlm.tokenizers.characters import count_characters
 from charlm.ui.corpus.texts import open_corpus, open_upload
-from charlm.ui.verdict import AT_WORK
 
 if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
@@ -149,7 +149,7 @@ def best_runs(reading: Reading, runs: Sequence[Any]) -> list[Any]:
     best: dict[tuple[str, str], Any] = {}
     for run in runs:
         split = tuple(run.corpus.get(name) for name in ("sha256", "train_chars", "val_chars"))
-        if run.status in AT_WORK or run.best_val_loss is None or split != reading.split:
+        if run.status in ACTIVE or run.best_val_loss is None or split != reading.split:
             continue
         kind = run.arch, run.level
         if kind not in best or cost(run) < cost(best[kind]):

@@ -6,11 +6,10 @@ from typing import Any
 
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES, ModelConfig
-from charlm.runs.run import MAX_LABEL
+from charlm.runs.run import ACTIVE, MAX_LABEL
 from charlm.ui import formatting
 from charlm.ui.formatting import MISSING, bits, count, size, whole
 from charlm.ui.html import action, notice, render, section
-from charlm.ui.verdict import AT_WORK
 
 SHORT_NAMES = {
     "learning_rate": "learning rate", "batch_size": "batch", "hidden_size": "hidden size", "seq_len": "sequence",
@@ -97,7 +96,7 @@ def details(run: Any, known: Collection[str] = ()) -> str:
         lines=_lines(run),
         ancestry_html=chain(run, known),
         is_bare=came_untrained(run),
-        is_trimmable=not run.shipped and run.status not in AT_WORK and run.spare_bytes > 0,
+        is_trimmable=not run.shipped and run.status not in ACTIVE and run.spare_bytes > 0,
         size=size,
     )
 

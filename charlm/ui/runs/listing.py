@@ -10,12 +10,12 @@ from charlm.config import LEVEL_NAMES
 from charlm.errors import ConfigError
 from charlm.public import VisitorRuns
 from charlm.public.services import Services
+from charlm.runs.run import ACTIVE
 from charlm.runs.store import RunStore
 from charlm.ui import formatting
 from charlm.ui.formatting import count, listed, ordinal, size
 from charlm.ui.html import Cell, action, heading, notice, render, section, table
 from charlm.ui.runs.details import came_untrained, origin_line, origin_sentence, resume_options
-from charlm.ui.verdict import AT_WORK
 
 HEAD = ("Run", "Corpus", "Status", "Best val. loss", "Bits/char", "Steps", "Time", "Started", "")
 PHONE_COLUMNS = (0, 3, 8)  # what can be done shows the status
@@ -37,7 +37,7 @@ class Disk:
         return sum(map(self._size, runs))
 
     def _size(self, run: Any) -> int:
-        if run.status in AT_WORK:
+        if run.status in ACTIVE:
             return int(run.size_bytes)
         changed = run.info.get("updated"), run.status, run.trimmed
         known = self._sizes.get(run.run_id)
@@ -123,9 +123,9 @@ def runs_heading(runs: Sequence[Any], used: int | None = None) -> str:
     if not runs:
         return heading("No runs yet")
     counts = {
-        "at work": sum(run.status in AT_WORK and run.status != "queued" for run in runs),
+        "at work": sum(run.status in ACTIVE and run.status != "queued" for run in runs),
         "waiting": sum(run.status == "queued" for run in runs),
-        "yours": sum(run.status not in AT_WORK and not run.shipped for run in runs),
+        "yours": sum(run.status not in ACTIVE and not run.shipped for run in runs),
         "shipped with the app (read-only)": sum(run.shipped for run in runs),
     }
     parts = [f"{number} {what}" for what, number in counts.items() if number]
@@ -186,14 +186,14 @@ def _row(run: Any, word: str) -> list[Cell | str]:
 
 def _status(run: Any, word: str) -> str:
     """The status, or the job's word for it: run.json says nothing of a place, nor of a rest that it cannot take."""
-    shown = word if word and run.status in AT_WORK else status_word(run)
+    shown = word if word and run.status in ACTIVE else status_word(run)
     kind = "bad" if run.status == "failed" else "live" if shown in ("running", "paused") else "still"
     return f'<span class="status {kind}">{escape(shown)}</span>'
 
 
 def _actions(run: Any) -> Iterable[str]:
     """What can be done with the run in its state, most wanted first."""
-    if run.status in AT_WORK:
+    if run.status in ACTIVE:
         yield action("watch", "Watch", run=run.run_id)
         yield action("stop", "Stop", run=run.run_id)
     elif run.status == "failed":

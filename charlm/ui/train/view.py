@@ -17,7 +17,7 @@ from charlm.ui.compare.ranking import model_name, shape
 from charlm.ui.html import Cell, Column, column, columns, heading, marked_text, render, section, swatch, table
 from charlm.ui.runs.details import origin_sentence, trouble
 from charlm.ui.train.form import FOLDS, control_values
-from charlm.ui.verdict import AT_WORK, loss_unit, names
+from charlm.ui.verdict import loss_unit, names
 
 if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
@@ -290,7 +290,7 @@ class View:
 
     @cached_property
     def _at_work(self) -> bool:
-        return any(state["status"] in AT_WORK for state in self.states.values())
+        return any(state["status"] in ACTIVE for state in self.states.values())
 
     @cached_property
     def _contenders(self) -> dict[str, Rows]:
