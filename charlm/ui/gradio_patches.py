@@ -1,8 +1,7 @@
 """What repairs gradio 6.31 from outside; tests/ui/test_gradio_patches.py fails where a repair is no longer needed.
 
 - `slow_queue`: the queue looks for new events 1,000 times a second.
-- `describe_once`: every session describes all components again, and an empty gr.Number shows 0, not its placeholder
-  (gradio-app/gradio#6728).
+- `describe_once`: every session describes all components again.
 - `page_head`: of a stylesheet that is given as `css=`, what stands in @supports and @container is dropped, and @media
   reaches only what lies in the page's main part; so it goes into the head. There is also gradio_patches.js, which
   slows down loading timers that never end.
@@ -35,14 +34,6 @@ def page_head() -> str:
     return f"<style>\n{asset('lab.css')}\n</style>\n<script>\n{script}\n</script>"
 
 
-def _described(_id: int, rendered_ids: list[int], block: Any, renderable: Any = None) -> dict[str, Any]:
-    """Gradio's description of a component; of an empty number field it leaves the value out, and the page takes 0."""
-    described = BlocksConfig.config_for_block(_id, rendered_ids, block, renderable)
-    if isinstance(block, gr.Number) and block.placeholder and block.value is None:
-        described["props"]["value"] = None
-    return described
-
-
 class Descriptions:
     """Stands in the place of gradio's `config_for_block` once the app runs: its components no longer change.
 
@@ -61,9 +52,9 @@ class Descriptions:
         """The description of a component; what a session changed of its own, or renders itself, is described again."""
         own: Any = self._demo.blocks.get(_id)
         if not self._demo.is_running or renderable is not None or own is not block:
-            return _described(_id, rendered_ids, block, renderable)
+            return BlocksConfig.config_for_block(_id, rendered_ids, block, renderable)
         if _id not in self._known:
-            self._known[_id] = _described(_id, rendered_ids, block)
+            self._known[_id] = BlocksConfig.config_for_block(_id, rendered_ids, block)
         known = self._known[_id]
         return {**known, "props": dict(known["props"])}  # a session notes values in it
 

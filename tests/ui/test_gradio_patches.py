@@ -100,14 +100,3 @@ def test_gradios_loading_timers_ask_for_every_frame() -> None:
     found = [path for path in FRONTEND.rglob("*.js") if timer.search(path.read_text(encoding="utf-8"))]
     assert found, "gradio's timers look otherwise: gradio_patches.js does nothing"
     assert "requestAnimationFrame" in page_head() and "@media" in page_head()
-
-
-def test_an_empty_number_is_described_as_empty() -> None:
-    with gr.Blocks() as demo:
-        empty, full, plain = gr.Number(None, placeholder="grey"), gr.Number(0, placeholder="grey"), gr.Number(None)
-    missing = BlocksConfig.config_for_block(empty._id, [], empty)["props"]
-    assert "value" not in missing, "gradio describes empty fields by itself: drop this part of describe_once"
-    describe_once(demo)
-    for demo.is_running in (False, True):
-        props = [demo.default_config.config_for_block(one._id, [], one)["props"] for one in (empty, full, plain)]
-        assert props[0]["value"] is None and props[1]["value"] == 0 and "value" not in props[2]

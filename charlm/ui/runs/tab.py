@@ -122,9 +122,7 @@ class RunsTab:
         def set_at_once(number: float | None, wanted: str) -> Changes:
             if number is not None:  # emptied to type another one
                 attempt(lambda: self.jobs.set_at_once(number))
-            changes = self.now(wanted)
-            del changes[parts["queue_row"]]  # to type 12 is to type 1 first: the field stays
-            return changes
+            return self.now(wanted)
 
         def bring(files: list[str] | None) -> Iterator[Changes]:
             yield self.done("Reading…")
@@ -141,9 +139,8 @@ class RunsTab:
         self.shared.own.select(opened, wanted, everything, **QUICK)
         parts["table"].refresh(self.now, wanted, self.listed, **QUICK)
         wanted.input(self.now, wanted, self.listed, trigger_mode="always_last", **QUICK)
-        numbered = parts["at_once"].input(
-            set_at_once, [parts["at_once"], wanted], self.listed, trigger_mode="always_last", **QUIET
-        )
+        typed = [parts["at_once"].blur, parts["at_once"].submit]  # to type 12 is to type 1 first
+        numbered = gr.on(typed, set_at_once, [parts["at_once"], wanted], self.listed, **QUIET)
         numbered.then(None, js=WAKE_JS)
         outputs = [parts["done"], parts["chosen"], wanted, *self.listed]
         parts["import"].upload(bring, parts["import"], outputs, concurrency_limit=2, **QUIET)

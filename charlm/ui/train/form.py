@@ -44,6 +44,7 @@ LABELS = {
 }
 FIRST_PRESET = next(iter(PRESETS))
 RATE_HINT = "How far one step moves the weights; empty: what suits architecture and size, as shown in grey"
+EMPTY = (None, "")  # what an emptied number field holds, and a learning rate's before it is touched
 SizeOf = Callable[[str, CorpusConfig, ModelConfig], "TextSize"]  # `text_size`, or a memory of it
 
 
@@ -95,8 +96,11 @@ def control(name: str, value: Any) -> Any:
 
 
 def control_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What each control shows for these settings: a learning rate that is found by itself leaves its field empty."""
-    return {name: values[name] for name in NAMES} | {"learning_rate": values["learning_rate"] or None}
+    """What each control shows for these settings: a learning rate that is found by itself leaves its field empty.
+
+    Empty is "" here: of a None a gr.Number that comes into view later makes a 0 (gradio-app/gradio#6728).
+    """
+    return {name: values[name] for name in NAMES} | {"learning_rate": values["learning_rate"] or ""}
 
 
 def suited_rates(hidden_size: Any, archs: Sequence[str]) -> str:
@@ -219,7 +223,7 @@ def run_config(preset: str, values: Mapping[str, Any], chosen: Chosen | None) ->
         ConfigError: a value is out of range.
     """
     fallback = preset_values(preset) | {"learning_rate": 0.0}
-    given = {name: fallback[name] if value is None else value for name, value in values.items()}
+    given = {name: fallback[name] if value in EMPTY else value for name, value in values.items()}
     tokens = chosen_tokens(chosen)
     if level_of(preset, tokens) != "char" and not given["embed_dim"]:  # of so many tokens each needs a vector
         given = {name: value for name, value in given.items() if name not in ("embed_dim", "tie_weights")}

@@ -30,7 +30,7 @@ from charlm.ui.train.view import form_values, opened_folds
 REFILL_JS = """(suits, preset, filled, ...values) => {
   const { preset: asked, values: suited } = JSON.parse(suits || '{}'), before = JSON.parse(filled);
   if (asked !== preset) return [filled, ...values];
-  const refilled = NAMES.map((name, place) => values[place] === before[name] ? suited[name] : values[place]);
+  const refilled = NAMES.map((name, place) => (values[place] ?? '') === before[name] ? suited[name] : values[place]);
   return [JSON.stringify(suited), ...refilled];
 }""".replace("NAMES", json.dumps(NAMES))
 WAKE_JS = "() => { window.dispatchEvent(new Event('charlm:wake')); }"
@@ -120,7 +120,7 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
         return json.dumps({"preset": given[form.preset], "values": suited(given)})
 
     def retitle(given: Given) -> dict[Any, Any]:
-        values = {name: 0 if value is None else value for name, value in form.values(given).items()}
+        values = {name: 0 if value in train_form.EMPTY else value for name, value in form.values(given).items()}
         values["level"] = train_form.level_of(given[form.preset], chosen_tokens(given[shared.corpus]))
         archs = given[form.archs]
         titles = {fold: gr.update(label=train_form.fold_title(key, values, archs)) for key, fold in form.folds.items()}

@@ -56,7 +56,7 @@ def test_changes_count_and_emptied_fields_take_the_preset() -> None:
 
 
 def test_a_learning_rate_that_is_found_by_itself_is_shown_in_grey() -> None:
-    assert preset_values("quick")["learning_rate"] is None and preset_values("notebook")["learning_rate"] == 0.001
+    assert preset_values("quick")["learning_rate"] == "" and preset_values("notebook")["learning_rate"] == 0.001
     assert configured().train.learning_rate == 0.0 and configured(learning_rate=0.01).train.learning_rate == 0.01
     assert configured("notebook", learning_rate=None).train.learning_rate == 0.0
     lstm, wide = suited_rate(ModelConfig(hidden_size=128)), suited_rate(ModelConfig(hidden_size=512))
