@@ -5,7 +5,8 @@ CharLMError
 ├── CorpusError
 ├── CheckpointError
 ├── JobError
-└── LimitError
+├── LimitError
+└── MeasurementError
 """
 
 from collections.abc import Mapping
@@ -43,6 +44,10 @@ class JobError(CharLMError):
 
 class LimitError(CharLMError):
     """A visitor of a public Space asked for more than a quota allows."""
+
+
+class MeasurementError(CharLMError):
+    """A measurement makes no sense for this model or text, or cannot be done with what is at hand."""
 
 
 class Halted(Exception):

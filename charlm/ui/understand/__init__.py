@@ -1,0 +1,1 @@
+"""The Understand tab: why the architectures differ, one panel a file."""
