@@ -11,10 +11,12 @@ A measurement is a module of this folder with
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from charlm.models import LanguageModel
 from charlm.tokenizers import IdArray, Tokenizer
+
+if TYPE_CHECKING:
+    from charlm.models import LanguageModel
 
 Result = TypeVar("Result")
 
@@ -35,15 +37,15 @@ class Subject:
         at: opens the model as it was at one of `snapshots`.
     """
 
-    model: LanguageModel
+    model: "LanguageModel"
     tokenizer: Tokenizer
     text: str
     ids: IdArray
     training_text: str = ""
     seq_len: int = 0
-    initial: Callable[[], LanguageModel] | None = None
+    initial: "Callable[[], LanguageModel] | None" = None
     snapshots: Sequence[int] = ()
-    at: Callable[[int], LanguageModel] | None = None
+    at: "Callable[[int], LanguageModel] | None" = None
 
 
 class Progress(NamedTuple, Generic[Result]):

@@ -33,7 +33,10 @@ COMMANDS = {
     "import": ("exchange.import_run", "Make a run of a file: a run's zip, or weights that another program saved."),
     "export": ("exchange.export", "Write a run as a zip, for plain torch, for a notebook, as ONNX or as a page."),
     "corpora": ("runs.corpora", "The texts that can be picked by name."),
-    "inspect": ("inspect.inspect", "Look into runs; ladder: which n-gram their losses are worth."),
+    "inspect": (
+        "inspect.inspect",
+        "Measure why runs differ: memory, gradients, surprise, neurons, and which n-gram they are worth.",
+    ),
     "bench": ("bench.bench", "Measure ours beside the usual code; `device` tells how this machine trains."),
     "reproduce": (
         "train.reproduce",

@@ -1,21 +1,32 @@
 """evaluate and inspect: what is measured of trained models and their texts."""
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
-from charlm.cli.options import Json, RunsDir, RunToken, RunTokens, open_corpus
-from charlm.cli.report import cell, print_answer, print_json, print_table
-from charlm.errors import ConfigError
+from charlm.analysis.measurement import Measured
+from charlm.cli.options import Json, RunsDir, RunToken, RunTokens, open_corpus, value_of
+from charlm.cli.report import cell, note, print_answer, print_json, print_table
+from charlm.config import LEVEL_NAMES, Config, CorpusConfig, reject_unknown
+from charlm.errors import CharLMError, ConfigError
 from charlm.runs.store import Run, RunStore
 from charlm.serving import NgramBaselines, Serving
+from charlm.serving.measurements import MEASUREMENTS, Measurements, ask, module_of
 
 OTHER_TEXT = "Another text to score. (default: the run's own)"
 OtherText = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=OTHER_TEXT)]
 SPLIT = "Which part. (default: val of the run's text, all of another)"
 Split = Annotated[str, typer.Option("--split", metavar="val|test|all", help=SPLIT)]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="What to look at: ladder.")]
+NAMES = ("ladder", *MEASUREMENTS)
+Name = Annotated[str, typer.Argument(metavar="NAME", help=f"What to look at: {', '.join(NAMES)}.")]
+TEXT = "A text to measure on. (default: what was held out of the run's own)"
+Text = Annotated[str, typer.Option("--text", metavar="CORPUS", help=TEXT)]
+SET = "A setting of the measurement, such as `targets=1000`; may be given several times."
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=SET)]
+MOST_ROWS = 60  # of a table for people
 
 
 def evaluate(
@@ -30,12 +41,101 @@ def evaluate(
     print_answer(scores, "\n".join(f"{name}: {cell(value)}" for name, value in scores.items()), json)
 
 
-def inspect(name: Name, runs: RunTokens, runs_dir: RunsDir = None, json: Json = False) -> None:
-    """Print one of INSPECTIONS for some runs."""
-    if name not in INSPECTIONS:
-        raise ConfigError(f"inspect knows {', '.join(INSPECTIONS)}, not {name[:40]!r}")
+def inspect(
+    name: Name, runs: RunTokens, text: Text = "", set: Set = None, runs_dir: RunsDir = None, json: Json = False
+) -> None:
+    """Print the n-gram ladder or a measurement of some runs."""
+    if name not in NAMES:
+        raise ConfigError(f"inspect knows {', '.join(NAMES)}, not {name[:40]!r}")
     store = RunStore(runs_dir)
-    INSPECTIONS[name]([store.find(token) for token in runs], json)
+    found = [store.find(token) for token in runs]
+    if name != "ladder":
+        show_measurement(name, found, open_corpus(text, CorpusConfig()).text if text else None, set or [], json)
+    elif text or set:
+        raise ConfigError("the ladder is always that of the run's own text, and has no settings; leave them out")
+    else:
+        show_baselines(found, json)
+
+
+def show_measurement(name: str, runs: Sequence[Run], text: str | None, given: Sequence[str], json: bool) -> None:
+    """Measure some runs one after the other, and print what was found.
+
+    Args:
+        name: of MEASUREMENTS.
+        runs: that are measured.
+        text: see `charlm.serving.measurements.Question`.
+        given: settings as NAME=VALUE.
+        json: a list with what was found of each run, instead of the sentence and a table.
+
+    Raises:
+        CharLMError: nothing was found of any run.
+    """
+    measurements, module, options = Measurements(), module_of(name), settings_of(module_of(name).Settings, given)
+    found: list[tuple[Run, dict[str, Any]]] = []
+    errors: list[tuple[Run, CharLMError]] = []
+    for run in runs:
+        try:
+            with counted(f"{name} of {run.label}") as tell:
+                found.append((run, measurements.measured(ask(name, run, text, options), tell)))
+        except ConfigError:
+            raise
+        except CharLMError as error:
+            errors.append((run, error))
+            note(str(error))
+    if not found:
+        raise errors[0][1]
+    if json:
+        print_json([{"run_id": run.run_id, **result} for run, result in found])
+        return
+    labels = [run.label for run, _ in found]
+    measured = [
+        Measured(label, run.arch, result, run.train_config.seq_len, LEVEL_NAMES[run.level])
+        for label, (run, result) in zip(labels, found, strict=True)
+    ]
+    print(module.finding(measured))
+    for one in measured:
+        rows = module.rows(one.result)
+        print(f"\n{one.label}")
+        print_table(rows[:MOST_ROWS])
+        if len(rows) > MOST_ROWS:
+            print(f"and {len(rows) - MOST_ROWS:,} more rows, which --json prints")
+
+
+def settings_of(settings: type[Config], given: Sequence[str]) -> dict[str, Any]:
+    """Settings as they are typed, NAME=VALUE, in their types.
+
+    Raises:
+        ConfigError: one has no value, or is not known.
+    """
+    typed = {}
+    for one in given:
+        name, is_there, value = one.partition("=")
+        if not is_there:
+            raise ConfigError(f"--set takes NAME=VALUE, not {one[:40]!r}; known are: {', '.join(settings.names())}")
+        reject_unknown({name: value}, settings.names())
+        typed[name] = typed_value(settings.field(name), value)
+    return typed
+
+
+def typed_value(field: Any, value: str) -> Any:
+    """A setting's value as it is typed; texts of a list are separated by commas."""
+    if isinstance(field.default, bool):
+        if value not in ("true", "false"):
+            raise ConfigError(f"{field.name} must be true or false, not {value[:40]!r}")
+        return value == "true"
+    return value_of(field, value.split(",") if isinstance(field.default, tuple) else value)
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[float], None]]:
+    """A line on a terminal's stderr that counts up while something is measured."""
+    if not sys.stderr.isatty():
+        yield lambda share: None
+        return
+    try:
+        yield lambda share: print(f"\r{what}: {share:4.0%} ", end="", file=sys.stderr, flush=True)
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def show_baselines(runs: Sequence[Run], json: bool) -> None:
@@ -80,6 +180,3 @@ def _rows(runs: Sequence[Run], baselines: Any) -> list[Mapping[str, Any]]:
         }
         for name, loss, order in sorted(rows, key=lambda row: -row[1])
     ]
-
-
-INSPECTIONS: dict[str, Callable[[Sequence[Run], bool], None]] = {"ladder": show_baselines}

@@ -44,7 +44,7 @@ def _units(store: RunStore, data: Path, cache: Path) -> Iterator[Sequence[Path]]
     for run in [*runs, *store.trashed()]:
         if not run.shipped and run.status not in ACTIVE:
             yield [run.folder]
-    for folder in ("uploads", "texts", "catalog", "ladders"):
+    for folder in ("uploads", "texts", "catalog", "ladders", "measured"):
         for file in _entries(data / folder):
             names[file.with_suffix("")].append(file)
     at_work = {str(run.corpus.get("sha256")) for run in runs if run.status in ACTIVE}

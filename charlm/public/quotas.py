@@ -15,7 +15,7 @@ from charlm.presets import BUDGETS, RunConfig
 from charlm.public import limits
 from charlm.public.limits import ELSEWHERE, Limits, Visitor
 from charlm.runs.run import ACTIVE, Run
-from charlm.serving.service import own_text
+from charlm.serving.texts import own_text
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 MOST_KEYS = 100_000  # visitors and addresses that are remembered

@@ -14,7 +14,7 @@ from charlm.public.identity import Who
 from charlm.public.limits import Limits
 from charlm.public.quotas import Quotas
 from charlm.runs.run import Run
-from charlm.serving import GeneratedText, NgramBaselines, Starts
+from charlm.serving import Finding, GeneratedText, NgramBaselines, Starts
 
 if TYPE_CHECKING:
     from charlm.analysis.next_tokens import Outlook
@@ -83,6 +83,21 @@ class ServingAccess(Protocol):
 
     def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
         """See `Serving.evaluate`."""
+
+    def inspect(
+        self,
+        name: str,
+        runs: Sequence[Run],
+        text: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        begin: bool = True,
+    ) -> list[Finding]:
+        """See `Serving.inspect`."""
+
+    def stop_inspecting(
+        self, name: str, runs: Sequence[Run], text: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> None:
+        """See `Serving.stop_inspecting`."""
 
     def lexicon(self, run: Run) -> frozenset[str]: ...
 

@@ -21,12 +21,15 @@ from charlm.public.limits import ELSEWHERE, Limits, Visitor
 from charlm.public.quotas import EVALUATION, MINUTE, Quotas, TrainingQuota
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import RunStore, no_run
-from charlm.serving import GeneratedText, NgramBaselines, Serving, Starts
-from charlm.serving.service import own_text
+from charlm.serving import Finding, GeneratedText, NgramBaselines, Serving, Starts
+from charlm.serving.measurements import Question, ask_all
+from charlm.serving.service import check_compared
+from charlm.serving.texts import own_text
 
 if TYPE_CHECKING:
     from charlm.analysis.next_tokens import Outlook
 
+MEASUREMENT_SECONDS = 60.0  # of a measurement of one run; what it took is what counts
 EVALUATION_SECONDS = 60.0  # reserved for scoring a text; what it took is what counts
 MOST_SCORERS = 4  # visitors whose text is scored, or waits for that; each of them takes a thread
 
@@ -203,6 +206,54 @@ class VisitorServing:
                 return self._serving.evaluate(run, text, split)
             finally:
                 self._quotas.settle(visitor, EVALUATION, time.monotonic() - began)
+
+    def inspect(
+        self,
+        name: str,
+        runs: Sequence[Run],
+        text: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        begin: bool = True,
+    ) -> list[Finding]:
+        """See `Serving.inspect`: one measurement at a time, of so many seconds a run, which count as training.
+
+        Raises:
+            LimitError: the text is too long, another measurement is at work, or the day's minutes are used up.
+        """
+        visitor, measurements = someone(self._who), self._serving.measurements
+        check_compared(runs)
+        if text is not None:
+            limits.check_text_size(self._limits, limits.utf8_size(text))
+        asked = ask_all(name, runs, text, options, visitor.key)
+        questions = {one.key: one for one in asked if isinstance(one, Question)}
+        found = {key: measurements.look(one) for key, one in questions.items()}
+        if begin and (wanted := [key for key, known in found.items() if known is None or known.is_unfinished]):
+            with self._lock:
+                if {one.key for one in measurements.at_work(visitor.key)} - set(questions):
+                    raise LimitError(
+                        f"another of your measurements is at work on this public Space; stop it, wait, or {ELSEWHERE}"
+                    )
+                found |= {key: self._begin(visitor, questions[key]) for key in wanted}
+        return [one if isinstance(one, Finding) else found[one.key] or Finding(one.run) for one in asked]
+
+    def _begin(self, visitor: Visitor, question: Question) -> Finding:
+        """Begin a measurement for a visitor; what it takes of the reserved seconds is what counts."""
+        name = f"{EVALUATION} {question.key}"
+        self._quotas.reserve(visitor, name, MEASUREMENT_SECONDS)
+        settle = partial(self._quotas.settle, visitor, name)
+        try:
+            return self._serving.measurements.begin(question, MEASUREMENT_SECONDS, settle)
+        except BaseException:
+            settle(0.0)
+            raise
+
+    def stop_inspecting(
+        self, name: str, runs: Sequence[Run], text: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> None:
+        """See `Serving.stop_inspecting`."""
+        for question in ask_all(name, runs, text, options, someone(self._who).key):
+            if isinstance(question, Question):
+                self._serving.measurements.stop(question)
 
     @contextmanager
     def _turn(self, visitor: Visitor) -> Iterator[None]:

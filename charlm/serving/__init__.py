@@ -2,6 +2,7 @@
 
 from charlm.serving.baselines import NgramBaselines
 from charlm.serving.batcher import GeneratedText, Starts
+from charlm.serving.measurements import Finding
 from charlm.serving.service import Serving
 
-__all__ = ["GeneratedText", "NgramBaselines", "Serving", "Starts"]
+__all__ = ["Finding", "GeneratedText", "NgramBaselines", "Serving", "Starts"]

@@ -4,22 +4,21 @@ import logging
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.config import CorpusConfig, SampleConfig
-from charlm.data.catalog import data_dir
+from charlm.config import SampleConfig
 from charlm.data.corpus import lexicon
-from charlm.data.dataset import character_sizes
-from charlm.data.text_store import recall
 from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving.baselines import NgramBaselines, keep
 from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel, Starts
+from charlm.serving.measurements import Finding, Measurements, Question, ask_all
+from charlm.serving.texts import own_text, part_of, whole_text
 from charlm.tokenizers import Tokenizer
 from charlm.tokenizers.base import without_halves
 
@@ -53,6 +52,7 @@ class Serving:
 
     Attributes:
         baselines: n-gram baselines of the texts of runs.
+        measurements: what is measured of runs.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Serving:
         self.store, self.baselines = store, NgramBaselines(baseline_tokens)
         self._lock = threading.Lock()
         self._is_training = is_training
+        self.measurements = Measurements(is_training)
         self._readers = 0
         self._worker = GenerationWorker(is_training)
         self._finalizer = weakref.finalize(self, self._worker.close)  # at the interpreter's exit, too
@@ -231,11 +232,7 @@ class Serving:
 
         split = split or ("val" if text is None else "all")
         held_out = run.held_out if text is None else held_out
-        if text is None and not (text := own_text(run)):
-            gone = f"the text of {run.label} ({run.corpus.get('name')}) is no longer here"
-            why = gone if run.corpus else f"{run.label} was imported without a text"
-            raise CorpusError(f"{why}; give one to evaluate")
-        text = part_of(text, split, run.corpus_config, held_out)
+        text = part_of(whole_text(run) if text is None else text, split, run.corpus_config, held_out)
         model, tokenizer = self.open(run)
         ids = tokenizer.encode(text, skip_unknown=True)
         skipped = len(text) - len(ids) if tokenizer.level == "char" else 0
@@ -249,6 +246,43 @@ class Serving:
             "unknown": int((ids == tokenizer.unk_id).sum()) if tokenizer.unk_id is not None else 0,
             "split": split,
         }
+
+    def inspect(
+        self,
+        name: str,
+        runs: Sequence[Run],
+        text: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        begin: bool = True,
+    ) -> list[Finding]:
+        """How far a measurement of each run is; ask again until all are done.
+
+        Args:
+            name: memory, gradient, surprise, neurons, dynamics, copies or history.
+            runs: up to 6; each says its own error only.
+            text: to measure them on; None: what was held out of their own.
+            options: settings of the measurement, by name.
+            begin: have measured what is not known yet.
+
+        Raises:
+            ConfigError: no such measurement, no run or too many, or a setting is out of range.
+            LimitError: too many measurements wait.
+        """
+        check_compared(runs)
+        asked = ask_all(name, runs, text, options)
+        return [self._found(one, begin) if isinstance(one, Question) else one for one in asked]
+
+    def _found(self, question: Question, begin: bool) -> Finding:
+        found = self.measurements.begin(question) if begin else self.measurements.look(question)
+        return found or Finding(question.run)
+
+    def stop_inspecting(
+        self, name: str, runs: Sequence[Run], text: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> None:
+        """End a measurement that `inspect` has begun, with the same arguments; what it has found stays."""
+        for question in ask_all(name, runs, text, options):
+            if isinstance(question, Question):
+                self.measurements.stop(question)
 
     def warm_up(self) -> None:
         """Load torch and the shipped models, so that the first click answers at once."""
@@ -270,12 +304,6 @@ class Serving:
         timer = threading.Timer(seconds, work)
         timer.daemon = True
         timer.start()
-
-
-def own_text(run: Run) -> str:
-    """The text a run was trained on; empty if it is no longer available."""
-    corpus = recall(str(run.corpus.get("sha256", "")), data_dir())
-    return corpus.text if corpus else ""
 
 
 def _changed_at(path: Path) -> int:
@@ -307,28 +335,3 @@ def readable(tokenizer: Tokenizer, start: GeneratedText) -> GeneratedText:
     left_out = set(unknown)
     prompt = "".join(character for character in start.prompt if character not in left_out)
     return replace(start, prompt=prompt, skipped=unknown)
-
-
-def part_of(text: str, split: str, cleaning: CorpusConfig, held_out: tuple[int, int] | None = None) -> str:
-    """The part of a text that a name stands for.
-
-    Args:
-        text: the whole.
-        split: val, test or all.
-        cleaning: with the fractions.
-        held_out: see `charlm.data.dataset.character_sizes`.
-
-    Raises:
-        ConfigError: no such split.
-        CorpusError: that part is empty.
-    """
-    if split not in ("val", "test", "all"):
-        raise ConfigError(f"split {split!r} is not one of: val, test, all")
-    if split == "all":
-        return text
-    train, val, test = character_sizes(len(text), cleaning, held_out)
-    if split == "test":
-        if not test:
-            raise CorpusError(f"test_fraction is {cleaning.test_fraction}: there is no test tail; use split val")
-        return text[len(text) - test :]
-    return text[train : train + val] if val else text[:train]  # as in training: its own validation if too short

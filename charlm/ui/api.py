@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -16,12 +17,13 @@ from gradio.events import api
 from charlm.config import CorpusConfig, SampleConfig, reject_unknown
 from charlm.data.catalog import entries, is_at_hand, load_corpus
 from charlm.data.corpus import Corpus, read_bytes, read_corpus
-from charlm.errors import CharLMError, ConfigError, CorpusError
+from charlm.errors import CharLMError, ConfigError, CorpusError, MeasurementError
 from charlm.formats.exports import find_format
 from charlm.presets import from_options
 from charlm.public.services import Services
 from charlm.runs.run import Run
-from charlm.serving import GeneratedText
+from charlm.serving import Finding, GeneratedText
+from charlm.serving.measurements import MEASUREMENTS
 from charlm.serving.service import check_number
 from charlm.training.autosize import autosize
 from charlm.ui.runs.listing import bring_run
@@ -29,6 +31,7 @@ from charlm.ui.runs.listing import bring_run
 AT_ONCE = 8  # calls of one endpoint served at the same time
 WRITING = 64  # texts
 MOST_LISTED = 1000  # next tokens
+LOOK_EVERY = 0.25  # seconds until it is looked again how far a measurement is
 SUMMARY = (
     "run_id", "label", "arch", "level", "corpus", "status", "step", "best_val_loss", "bits_per_char", "seconds",
     "num_parameters", "shipped", "imported",
@@ -102,7 +105,7 @@ def build(services: Services) -> None:
     """Declare the endpoints; call inside the page's Blocks, where no component stands."""
     for endpoint in (*_listing(services), *_training(services), *_exchange(services)):
         api(_in_a_sentence(endpoint), api_name=endpoint.__name__, concurrency_limit=AT_ONCE)
-    for endpoint in _writing(services):
+    for endpoint in (*_writing(services), *_measuring(services)):
         api(_in_a_sentence(endpoint), api_name=endpoint.__name__, concurrency_limit=WRITING)
 
 
@@ -255,6 +258,39 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
         return [{"token": one.shown, "probability": one.chance, "raw": one.raw} for one in place.likeliest]
 
     return [generate, compare, next_tokens]
+
+
+def _measuring(services: Services) -> list[Callable[..., Any]]:
+    def endpoint(name: str, about: str) -> Callable[..., Any]:
+        def measure(run_ids: list[str], text: str = "", options: Options = None) -> Iterator[list[dict[str, Any]]]:
+            ids, given = texts_of(run_ids, "run_ids"), options_of(options)
+            check_number(len(ids))
+            found = [services.store.get(run_id) for run_id in ids]
+            asked = name, found, text_of(text, "text") or None, given
+            while True:
+                findings = services.serving.inspect(*asked)
+                if all(one.done for one in findings):
+                    break
+                yield [_finding(one, share=one.share) for one in findings]
+                time.sleep(LOOK_EVERY)
+            if all(one.result is None for one in findings):
+                raise MeasurementError(findings[0].error)
+            yield [_finding(one) for one in findings]
+
+        measure.__name__ = name
+        measure.__doc__ = (
+            f"{about} A list with an entry for each run, as it becomes known; `share` is what is done of the work.\n\n"
+            "Without a text, what was held out of each run's own is taken. Options are those of "
+            f"`python -m charlm inspect {name}`."
+        )
+        return measure
+
+    return [endpoint(name, about) for name, about in MEASUREMENTS.items()]
+
+
+def _finding(one: Finding, **more: Any) -> dict[str, Any]:
+    """What a client learns of one run: its result, or why there is none."""
+    return {"run_id": one.run.run_id, **(one.result or {}), **({"error": one.error} if one.error else {}), **more}
 
 
 def _texts(draft: GeneratedText, config: SampleConfig) -> str | list[str]:

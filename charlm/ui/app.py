@@ -19,13 +19,14 @@ from charlm.ui.runs import tab as runs_tab
 from charlm.ui.services import VisitorFiles
 from charlm.ui.train import tab as train_tab
 from charlm.ui.train.live import Watches
+from charlm.ui.understand import tab as understand_tab
 
 QUEUE_SIZE = 256
 AT_ONCE = 8
 # Pages whose state gradio keeps, those used last: each is most of a megabyte, and its own bound is 10,000.
 SESSIONS = 64
 THREADS = 100  # that answer events: a text being written takes one for a moment at each of its pieces
-TABS = ("Compare", "Train", "Corpus", "Runs")
+TABS = ("Compare", "Train", "Corpus", "Runs", "Understand")
 MODE_JS = "element.addEventListener('click', () => window.charlmTheme());"
 # The theme: ink, grey and paper. What has which colour, in light and dark alike; lab.css sets the variables.
 PALETTE = {
@@ -71,10 +72,11 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
         _frame(services, status_bar.PollEndpoint(services, watches))
         crossing = _crossing(data_dir)
         with gr.Tabs(elem_id="tabs", selected="compare") as tabs:
+            built: dict[str, Any] = {}
             for title in TABS:
                 name = title.lower()
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}", elem_classes="page") as own:
-                    _tab(name, services, Shared(demo, tabs, own, *crossing), watches)
+                    built[name] = _tab(name, services, Shared(demo, tabs, own, *crossing), watches, built)
         status_bar.build_left(services)
     demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=AT_ONCE)
     slow_queue(demo)
@@ -132,12 +134,14 @@ def _crossing(data_dir: Path) -> tuple[Any, ...]:
     return corpus, compare, watch
 
 
-def _tab(name: str, services: Services, shared: Shared, watches: Watches) -> None:
+def _tab(name: str, services: Services, shared: Shared, watches: Watches, built: dict[str, Any]) -> Any:
+    """A tab's components; `built` are those of the tabs before it, by name."""
     if name == "train":
-        train_tab.build(services, shared, watches)
-        return
+        return train_tab.build(services, shared, watches)
+    if name == "understand":
+        return understand_tab.build(services, shared, built["compare"].controls.models)
     builders = {"compare": compare_tab, "corpus": corpus_tab, "runs": runs_tab}
-    builders[name].build(services, shared)
+    return builders[name].build(services, shared)
 
 
 def browser_secret(data_dir: Path) -> str:

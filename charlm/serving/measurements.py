@@ -1,0 +1,414 @@
+"""Measurements of trained runs: made in a thread of their own, kept on disk, and ended on request."""
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charlm.config import Config
+from charlm.data.catalog import data_dir
+from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, LimitError, MeasurementError
+from charlm.files import open_plain, read, write_atomically
+from charlm.runs.run import ACTIVE, Run
+from charlm.serving.baselines import keep
+from charlm.serving.texts import part_of, training_text, whole_text
+
+if TYPE_CHECKING:
+    from charlm.analysis.measurement import Progress, Subject
+
+log = logging.getLogger(__name__)
+
+# Each has a module of its name in charlm/analysis; and what it tells.
+MEASUREMENTS = {
+    "memory": "How many tokens of context a model uses: the loss when it is given only the last k tokens.",
+    "gradient": "How far back in time the gradient of the loss reaches.",
+    "surprise": "What each token of a text cost in bits, and which others were likely.",
+    "neurons": "Which units follow a property of the text, and what the loss does when one of them is clamped.",
+    "dynamics": "Time scales of the units, saturation of the gates, spectral radii, and the Lyapunov exponent.",
+    "copies": "What of a text stands verbatim in the training text.",
+    "history": "What a model had learned at each of the steps that its run kept.",
+}
+FOLDER = "measured"  # beside a run's own files; of the included runs in the data folder
+MOST_BYTES = 1 << 24  # of a result on disk
+KEPT = 128  # results in memory
+KEPT_FILES = 200  # in a folder; the oldest beyond are removed
+WAITING = 24  # measurements begun and not ended
+MOST_TEXT = 2_000_000  # characters of a pasted text
+REST = 0.25  # seconds at most that a step rests while a training runs
+
+
+@dataclass(frozen=True)
+class Question:
+    """One measurement of one run.
+
+    Attributes:
+        name: of MEASUREMENTS.
+        run: its best weights are measured.
+        settings: how; the Settings of the measurement's module.
+        text: to measure it on; None: what was held out of its own.
+        owner: the visitor who asks; empty where all belongs to one user.
+    """
+
+    name: str
+    run: Run
+    settings: Config
+    text: str | None = None
+    owner: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """Measurement, weights, text and settings in some letters.
+
+        Raises:
+            CheckpointError: the run has no weights.
+        """
+        facts = [
+            self.name,
+            getattr(module_of(self.name), "VERSION", 1),
+            weights_sha256(self.run),
+            self.run.corpus.get("sha256", ""),
+            self.text if self.text is None else hashlib.sha256(self.text.encode()).hexdigest(),
+            self.settings.to_dict(),
+        ]
+        if self.name == "history":
+            facts.append(list(self.run.snapshots()))
+        return f"{self.name}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]}"
+
+    @property
+    def places(self) -> tuple[Path, Path]:
+        """Where the result may be: beside the run, and in the data folder, where that of an included run goes."""
+        name = f"{self.key}.json"
+        return self.run.folder / FOLDER / name, data_dir() / FOLDER / (self.owner or "own") / name
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How far a measurement of a run is.
+
+    Attributes:
+        run: that is measured.
+        share: of its work that is done, 0 to 1.
+        result: found so far, as JSON; None: nothing yet.
+        done: no more will come.
+        error: why there is no result, in a sentence.
+        seconds: that it has computed.
+        begun: somebody has asked for it.
+    """
+
+    run: Run
+    share: float = 0.0
+    result: dict[str, Any] | None = None
+    done: bool = False
+    error: str = ""
+    seconds: float = 0.0
+    begun: bool = False
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it was stopped, ran out of time or failed."""
+        return self.done and self.share < 1.0
+
+
+@dataclass
+class Task:
+    """A measurement that was begun and has not ended."""
+
+    question: Question
+    most_seconds: float
+    on_end: Callable[[float], None]
+    finding: Finding
+    stopped: bool = False
+    steps: "Iterator[Progress[Any]] | None" = field(default=None, repr=False)
+
+
+def module_of(name: str) -> Any:
+    """The module of a measurement; torch is imported with it.
+
+    Raises:
+        ConfigError: there is no such measurement.
+    """
+    if name not in MEASUREMENTS:
+        raise ConfigError(f"{name[:40]!r} is not one of: {', '.join(MEASUREMENTS)}")
+    return import_module(f"charlm.analysis.{name}")
+
+
+def ask(
+    name: str, run: Run, text: str | None = None, options: Mapping[str, Any] | None = None, owner: str = ""
+) -> Question:
+    """A question that is checked.
+
+    Args:
+        name: of MEASUREMENTS.
+        run: see `Question`.
+        text: see `Question`.
+        options: of the measurement's Settings; others have their defaults.
+        owner: see `Question`.
+
+    Raises:
+        ConfigError: no such measurement or setting, or a value out of range.
+        MeasurementError: the run is still training, or the text is empty or too long.
+    """
+    settings: Config = module_of(name).Settings.from_dict(options or {})
+    if run.status in ACTIVE:
+        raise MeasurementError(f"{run.label} is still training; measure it when it has ended, or stop it")
+    if text is not None and not text.strip():
+        raise MeasurementError("the text to measure on is empty; paste one, or take what was held out of the run's own")
+    if text is not None and len(text) > MOST_TEXT:
+        raise MeasurementError(f"the text has {len(text):,} characters; at most {MOST_TEXT:,} can be measured on")
+    return Question(name, run, settings, text, owner)
+
+
+def ask_all(
+    name: str, runs: Sequence[Run], text: str | None, options: Mapping[str, Any] | None, owner: str = ""
+) -> list[Question | Finding]:
+    """The question of each run, or the finding that says why it cannot be asked.
+
+    Args:
+        name, text, options, owner: see `ask`.
+        runs: that are asked about.
+
+    Raises:
+        ConfigError: see `ask`.
+    """
+    questions: list[Question | Finding] = []
+    for run in runs:
+        try:
+            question = ask(name, run, text, options, owner)
+            _ = question.key  # the weights are there
+            questions.append(question)
+        except (MeasurementError, CheckpointError) as error:
+            questions.append(Finding(run, done=True, error=str(error)))
+    return questions
+
+
+class Measurements:
+    """Answers questions in a thread: one step of one measurement after the other, those without a picture first.
+
+    Args:
+        is_training: whether a training runs in this process and should get most of the machine.
+    """
+
+    def __init__(self, is_training: Callable[[], bool] = lambda: False) -> None:
+        self._is_training = is_training
+        self._lock = threading.Lock()
+        self._tasks: OrderedDict[str, Task] = OrderedDict()  # by key
+        self._ended: OrderedDict[str, Finding] = OrderedDict()
+        self._thread: threading.Thread | None = None
+
+    def look(self, question: Question) -> Finding | None:
+        """How far it is: under way, ended or kept on disk; None: nobody has asked for it yet.
+
+        Raises:
+            CheckpointError: the run has no weights.
+        """
+        with self._lock:
+            task = self._tasks.get(question.key)
+            found = task.finding if task else self._ended.get(question.key)
+        if found is None and (result := kept(question)) is not None:
+            found = self._end(question, Finding(question.run, 1.0, result, done=True))
+        return found and replace(found, run=question.run)
+
+    def begin(
+        self, question: Question, most_seconds: float = 0.0, on_end: Callable[[float], None] = lambda seconds: None
+    ) -> Finding:
+        """Have it measured, unless it is known or under way; one that failed or was stopped begins again.
+
+        Args:
+            question: what is asked.
+            most_seconds: of computing, after which what was found so far is all; 0: as long as it takes.
+            on_end: is called with its seconds when it ends, however it ends; not if it was known or under way.
+
+        Raises:
+            CheckpointError: the run has no weights.
+            LimitError: too many measurements wait.
+        """
+        found = self.look(question)
+        if found is not None and not found.is_unfinished:
+            on_end(0.0)
+            return found
+        with self._lock:
+            if len(self._tasks) >= WAITING:
+                raise LimitError(f"{WAITING} measurements wait already; try again when some have ended, or stop them")
+            self._ended.pop(question.key, None)
+            task = Task(question, most_seconds, on_end, Finding(question.run, begun=True))
+            self._tasks[question.key] = task
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="charlm-measurements", daemon=True)
+                self._thread.start()
+        return task.finding
+
+    def stop(self, question: Question) -> None:
+        """End a measurement after its present step; what it has found so far stays to be seen."""
+        with self._lock:
+            if task := self._tasks.get(question.key):
+                task.stopped = True
+
+    def at_work(self, owner: str = "") -> list[Question]:
+        """What was begun for a visitor and has not ended."""
+        with self._lock:
+            return [task.question for task in self._tasks.values() if task.question.owner == owner]
+
+    def measured(self, question: Question, tell: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
+        """The result of a question, from disk or measured now, in this thread.
+
+        Args:
+            question: what is asked.
+            tell: is called with the share of the work that is done.
+
+        Raises:
+            CharLMError: it cannot be measured.
+        """
+        result = kept(question)
+        if result is not None:
+            return result
+        for progress in steps_of(question):
+            result = progress.result or result
+            tell(progress.share)
+        if result is None:
+            raise MeasurementError(f"{question.name} of {question.run.label} found nothing")
+        put_away(question, result)
+        return result
+
+    def _work(self) -> None:
+        """The thread: it ends with the last task."""
+        while True:
+            with self._lock:
+                tasks = list(self._tasks.values())
+                if not tasks:
+                    self._thread = None
+                    return
+            task = next((task for task in tasks if task.finding.result is None), tasks[0])
+            began = time.monotonic()
+            self._step(task)
+            if self._is_training():
+                time.sleep(min(REST, time.monotonic() - began))
+
+    def _step(self, task: Task) -> None:
+        """One step of a measurement, or its end."""
+        question, began, error = task.question, time.monotonic(), ""
+        try:
+            if task.steps is None:
+                task.steps = steps_of(question)
+            progress = None if task.stopped else next(task.steps, None)
+        except CharLMError as refused:
+            progress, error = None, str(refused)
+        except Exception:  # whatever it is, the others have their turn
+            log.exception("%s of %s failed", question.name, question.run.label)
+            progress, error = None, f"{question.name} of {question.run.label} failed unexpectedly; the log says where"
+        found, seconds = task.finding, task.finding.seconds + time.monotonic() - began
+        if progress is not None:
+            found = replace(found, share=progress.share, result=progress.result or found.result)
+        is_over = task.most_seconds and seconds > task.most_seconds
+        if progress is not None and progress.share < 1.0 and not is_over:
+            task.finding = replace(found, seconds=seconds)
+            return
+        if found.share >= 1.0 and found.result is not None:
+            put_away(question, found.result)
+        self._end(question, replace(found, done=True, error=error, seconds=seconds))
+        task.on_end(seconds)
+
+    def _end(self, question: Question, found: Finding) -> Finding:
+        with self._lock:
+            self._tasks.pop(question.key, None)
+            return keep(self._ended, question.key, found, KEPT)
+
+
+def steps_of(question: Question) -> "Iterator[Progress[Any]]":
+    """The measurement itself.
+
+    Raises:
+        CharLMError: it cannot be made.
+    """
+    steps: Iterator[Progress[Any]] = module_of(question.name).measure(subject_of(question), question.settings)
+    return steps
+
+
+def subject_of(question: Question) -> "Subject":
+    """The run's model and the text, opened.
+
+    Raises:
+        CheckpointError: the run has no weights, or they are damaged.
+        CorpusError: its text is no longer here, or the model knows next to nothing of the one that is given.
+    """
+    from charlm.analysis.measurement import Subject
+
+    run, tokenizer = question.run, question.run.tokenizer()
+    text = part_of(whole_text(run), "val", run.corpus_config, run.held_out) if question.text is None else question.text
+    ids = tokenizer.encode(text, skip_unknown=True)
+    if len(ids) < 2:
+        raise CorpusError(f"{run.label} knows {len(ids)} tokens of this text; at least 2 are needed")
+    if tokenizer.level == "char":
+        if 2 * len(ids) < len(text):
+            raise CorpusError(
+                f"{run.label} knows only {len(ids):,} of the {len(text):,} characters of this text; "
+                "take one in the script that it was trained on"
+            )
+        text = tokenizer.decode(ids)  # what it knows of it
+    return Subject(
+        model=run.load_model().eval(),
+        tokenizer=tokenizer,
+        text=text,
+        ids=ids,
+        training_text=training_text(run),
+        seq_len=run.train_config.seq_len,
+        initial=run.load_initial,
+        snapshots=run.snapshots(),
+        at=run.load_snapshot,
+    )
+
+
+def weights_sha256(run: Run) -> str:
+    """The sha256 of the run's best weights.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    path = run.folder / "best.safetensors"
+    try:
+        state = path.stat()
+        mark = str(path), state.st_mtime_ns, state.st_size
+        if mark not in _hashes:
+            with open_plain(path) as file:
+                keep(_hashes, mark, hashlib.file_digest(file, "sha256").hexdigest())
+        return _hashes[mark]
+    except OSError:
+        raise MeasurementError(f"{run.label} has no weights yet; train it until its first validation") from None
+
+
+_hashes: OrderedDict[tuple[str, int, int], str] = OrderedDict()
+
+
+def kept(question: Question) -> dict[str, Any] | None:
+    """A result on disk."""
+    for path in question.places:
+        try:
+            found = read(path, MOST_BYTES)
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def put_away(question: Question, result: Mapping[str, Any]) -> None:
+    """Write a result beside its run, or for one that came with the app into the data folder."""
+    path = question.places[question.run.shipped]
+    try:
+        if question.run.shipped:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            path.parent.mkdir(exist_ok=True)  # not of a run that was deleted meanwhile
+        write_atomically(path, json.dumps(result, allow_nan=False).encode())
+        old = sorted(path.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)[:-KEPT_FILES]
+        for file in old:
+            file.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:  # it is measured again after a restart, nothing worse
+        log.warning("a measurement cannot be kept: %s", error)

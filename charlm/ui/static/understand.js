@@ -1,0 +1,21 @@
+// A panel's line: its buttons, and asking again while something is being measured.
+const ASK_EVERY = 700;  // ms
+const graph = () => document.querySelector(`#${element.id.replace('-status', '-plot')} .js-plotly-plot`);
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-act]');
+  if (!button || button.disabled) return;
+  const { act } = button.dataset;
+  button.disabled = true;
+  setTimeout(() => { button.disabled = false; }, 700);
+  if (act === 'svg' || act === 'png') {
+    const drawn = graph(), scale = act === 'png' ? 2 : 1;
+    const filename = element.id.replace('understand', 'charlm').replace('-status', '');
+    if (drawn && window.Plotly) Plotly.downloadImage(drawn, { format: act, filename, scale, width: drawn.offsetWidth, height: drawn.offsetHeight });
+    return;
+  }
+  if (act === 'csv') trigger('csv', {});
+  else trigger('act', { act });
+});
+setInterval(() => {
+  if (element.isConnected && element.offsetParent && element.querySelector('[data-waiting]')) trigger('refresh', {});
+}, ASK_EVERY);

@@ -1,0 +1,391 @@
+"""Understand: what the chosen models remember and feel, then a fold for every other measurement."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import gradio as gr
+
+from charlm.analysis import settings as measurement_settings
+from charlm.analysis.measurement import Measured
+from charlm.architectures import ARCHS
+from charlm.config import LEVEL_NAMES
+from charlm.errors import CharLMError
+from charlm.public.services import Services
+from charlm.runs.run import Run
+from charlm.serving import Finding
+from charlm.serving.measurements import module_of
+from charlm.ui import formatting
+from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
+from charlm.ui.formatting import csv_text, percent
+from charlm.ui.html import QUICK, QUIET, Shared, asset, heading, plot_data, render, section, toast
+from charlm.ui.services import click_js
+from charlm.ui.understand import copies, dynamics, gradient, history, memory, neurons, surprise
+from charlm.ui.understand.panel import Found, Panel
+from charlm.ui.verdict import names
+
+FIRST = (memory.PANEL, gradient.PANEL)  # the tab's first screen
+FOLDED = (surprise.PANEL, neurons.PANEL, dynamics.PANEL, copies.PANEL, history.PANEL)
+OWN, PASTED = "held-out text", "pasted text"
+MOST_PASTED = 20_000  # characters
+TITLE = "Why they differ"
+QUESTION = "How far back each model looks, and how far back its training reaches, measured on the models themselves."
+Changes = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What all panels measure: the models, and the text.
+
+    Attributes:
+        models: the picker.
+        source: OWN or PASTED.
+        text: the field for a pasted one.
+    """
+
+    models: gr.Dropdown
+    source: gr.Radio
+    text: gr.Textbox
+
+
+@dataclass(frozen=True)
+class View:
+    """A panel's components.
+
+    Attributes:
+        panel: what it shows.
+        status: the finding, what is under way, the buttons.
+        plot, html: the picture; None: it has none of that kind.
+        controls: settings of the measurement, by name.
+        opened: whether it is to be seen; a folded one measures nothing.
+        drawn: what the picture shows, in some letters, so that it is drawn again only when that changes.
+        file: presses itself once the table is there.
+    """
+
+    panel: Panel
+    status: gr.HTML
+    plot: gr.Plot | None
+    html: gr.HTML | None
+    controls: Mapping[str, Any]
+    opened: gr.State
+    drawn: gr.State
+    file: gr.DownloadButton
+
+
+def build(services: Services, shared: Shared, compared: gr.Dropdown) -> None:
+    """The tab's components and their wiring; call inside its gr.Tab.
+
+    Args:
+        services: runs and models.
+        shared: components of other tabs.
+        compared: the models that Compare shows; they are looked into unless others are chosen here.
+    """
+    head = gr.HTML(heading(TITLE, QUESTION), elem_id="understand-head", apply_default_css=False)
+    choice = _choice(services)
+    views = []
+    with gr.Row(elem_classes="halves", elem_id="understand-first"):
+        for panel in FIRST:
+            with gr.Column(min_width=320):
+                gr.HTML(section(panel.title, panel.question), apply_default_css=False)
+                views.append(_view(panel, opened=True))
+    folds = []
+    for panel in FOLDED:
+        name = f"understand-{panel.name}"
+        with gr.Accordion(panel.title, open=False, elem_id=name, elem_classes="fold section-fold") as fold:
+            gr.HTML(f'<p class="hint">{panel.question}</p>', apply_default_css=False)
+            view = _view(panel, opened=False)
+            views.append(view)
+            folds.append((fold, view))
+    tab = Understand(services, choice, head, views)
+    tab.wire(shared, compared, folds)
+
+
+def _choice(services: Services) -> Choice:
+    runs = comparable(services.store.list())
+    with gr.Row(elem_id="understand-bar", elem_classes="bar-line"):
+        models = gr.Dropdown(
+            run_choices(runs), value=default_models(runs), multiselect=True, max_choices=MOST, label="Models",
+            elem_id="understand-models", scale=6,
+        )  # fmt: skip
+        source = gr.Radio(
+            [OWN, PASTED], value=OWN, label="Measured on", elem_id="understand-source", elem_classes="segmented",
+            scale=0, min_width=260,
+        )  # fmt: skip
+    text = gr.Textbox(
+        label="Text", lines=4, max_lines=12, max_length=MOST_PASTED, visible=False, elem_id="understand-text",
+        placeholder="Paste a text that the models have not learned from",
+        html_attributes=gr.InputHTMLAttributes(spellcheck=False),
+    )  # fmt: skip
+    return Choice(models, source, text)
+
+
+def default_models(runs: Sequence[Any]) -> list[str]:
+    """Ids of the included models, the largest of each architecture; else the newest run."""
+    shipped = {run.arch: run.run_id for run in sorted(runs, key=lambda run: run.num_parameters) if run.shipped}
+    return [shipped[arch] for arch in ARCHS if arch in shipped][:MOST] or [run.run_id for run in runs[:1]]
+
+
+def _view(panel: Panel, opened: bool) -> View:
+    """A panel's components; call where they are to stand."""
+    name = f"understand-{panel.name}"
+    settings = measurement_settings.of(panel.name)
+    controls: dict[str, Any] = {}
+    if panel.controls:
+        with gr.Row(elem_classes="settings", elem_id=f"{name}-settings"):
+            controls = {one: control(settings, panel.name, one) for one in panel.controls}
+    status = gr.HTML("", elem_id=f"{name}-status", js_on_load=asset("understand.js"), apply_default_css=False)
+    plot = gr.Plot(show_label=False, container=False, elem_id=f"{name}-plot") if panel.picture else None
+    html = None
+    if panel.html:
+        script = asset(panel.script) if panel.script else None
+        html = gr.HTML("", elem_id=f"{name}-html", js_on_load=script, apply_default_css=False)
+    with gr.Accordion("How this is measured", open=False, elem_id=f"{name}-method", elem_classes="fold"):
+        gr.HTML(render("method", paragraphs=panel.method, name=panel.name), apply_default_css=False)
+    file = gr.DownloadButton("CSV", visible="hidden", elem_id=f"{name}-file")
+    return View(panel, status, plot, html, controls, gr.State(opened), gr.State(""), file)
+
+
+def control(settings: Any, panel: str, name: str) -> Any:
+    """The component of a setting: label, hint, choices and range come from its config class."""
+    field = settings.field(name)
+    meta: Any = field.metadata
+    shared: dict[str, Any] = {
+        "label": name.replace("_", " ").capitalize(),
+        "info": meta["hint"],
+        "elem_id": f"understand-{panel}-{name.replace('_', '-')}",
+    }
+    if meta["choices"]:
+        return gr.Dropdown(list(meta["choices"]), value=field.default, filterable=False, **shared)
+    if isinstance(field.default, bool):
+        return gr.Checkbox(field.default, **shared)
+    if isinstance(field.default, str):
+        return gr.Textbox(field.default, max_length=int(meta["high"] or MOST_PASTED), **shared)
+    return gr.Number(field.default, precision=0 if isinstance(field.default, int) else None, **shared)
+
+
+@dataclass(frozen=True)
+class Understand:
+    """What the controls do.
+
+    Attributes:
+        services: runs and models.
+        choice: what is measured.
+        head: the tab's finding.
+        views: all panels.
+    """
+
+    services: Services
+    choice: Choice
+    head: gr.HTML
+    views: Sequence[View]
+
+    def look(self, view: View, given: Mapping[Any, Any], begin: bool) -> list[Finding]:
+        """How far a panel's measurement is.
+
+        Args:
+            view: the panel.
+            given: the components' values.
+            begin: have measured what is not known.
+
+        Raises:
+            CharLMError: nothing can be measured so.
+        """
+        return self.services.serving.inspect(*self._asked(view, given), begin)
+
+    def _asked(self, view: View, given: Mapping[Any, Any]) -> tuple[str, Sequence[Run], str | None, Mapping[str, Any]]:
+        runs = found_runs(self.services.store, given[self.choice.models])
+        text = (given[self.choice.text] or "") if given[self.choice.source] == PASTED else None
+        options = {name: given[one] for name, one in view.controls.items() if given[one] is not None}
+        return view.panel.name, runs, text, options
+
+    def show(self, view: View, given: Mapping[Any, Any], begin: bool) -> Changes:
+        """A panel as it is now: line, picture, and with it the tab's finding.
+
+        Args:
+            view: the panel.
+            given: the components' values.
+            begin: have measured what is not known.
+        """
+        if not given[view.opened]:
+            return {view.status: gr.skip()}
+        if not given[self.choice.models]:
+            return {view.status: render_status([], "", [("", "choose the models to look into above")])}
+        try:
+            findings = self.look(view, given, begin)
+        except CharLMError as error:
+            return {view.status: render_status([], "", [("", str(error))])}
+        found = measured(findings)
+        changes: Changes = {view.status: status_html(view.panel, findings, found)}
+        mark = sha256(json.dumps([[one.label, one.result] for one in found]).encode()).hexdigest()
+        if mark != given[view.drawn]:
+            changes[view.drawn] = mark
+            if view.plot and view.panel.picture:
+                picture = view.panel.picture(found) if found else None
+                changes[view.plot] = plot_data(picture) if picture else None
+            if view.html and view.panel.html:
+                changes[view.html] = view.panel.html(found) if found else ""
+        if view.panel in FIRST:
+            changes[self.head] = self.finding(given)
+        return changes
+
+    def finding(self, given: Mapping[Any, Any]) -> str:
+        """The tab's first sentence: what is known of the first two panels."""
+        sentences = []
+        for view in self.views[: len(FIRST)]:
+            try:
+                found = measured(self.look(view, given, begin=False))
+            except CharLMError:
+                continue
+            sentences += [module_of(view.panel.name).finding(found)] if found else []
+        return heading(sentences[0], " ".join(sentences[1:])) if sentences else heading(TITLE, QUESTION)
+
+    def act(self, view: View, given: Mapping[Any, Any], name: str) -> Changes:
+        """A button of a panel's line."""
+        if name == "stop":
+            self.services.serving.stop_inspecting(*self._asked(view, given))
+        return self.show(view, given, begin=name == "measure")
+
+    def save(self, view: View, given: Mapping[Any, Any]) -> str:
+        """The table behind a picture as a CSV file; its path."""
+        try:
+            found = measured(self.look(view, given, begin=False))
+            rows = [{"model": one.label, **row} for one in found for row in module_of(view.panel.name).rows(one.result)]
+            head = list(dict.fromkeys(name for row in rows for name in row))
+            text = csv_text([head, *([row.get(name) for name in head] for row in rows)])
+            return self.services.files.text(f"charlm-{view.panel.name}.csv", text)
+        except CharLMError as error:
+            raise gr.Error(toast(error), print_exception=False) from error
+
+    def begins(self) -> bool:
+        """Whether opening a panel has it measured: nobody waits for the machine, and it costs nobody's minutes."""
+        return self.services.limits is None and self.services.jobs.current() is None
+
+    def wire(self, shared: Shared, compared: gr.Dropdown, folds: Sequence[tuple[gr.Accordion, View]]) -> None:
+        """Choosing measures every panel that is open; opening a fold measures that one."""
+        choice, store, followed = self.choice, self.services.store, gr.State([])
+
+        def offer(wanted: list[str] | None, others: list[str] | None, before: list[str]) -> tuple[Any, list[str]]:
+            runs = comparable(store.list())
+            known = {run.run_id for run in runs}
+            kept = [one for one in (wanted if others == before else others) or () if one in known]
+            return gr.update(choices=run_choices(runs), value=kept or default_models(runs)), others or []
+
+        def reveal(source: str) -> Any:
+            return gr.update(visible=source == PASTED)
+
+        inputs = [choice.models, compared, followed]
+        opened = shared.own.select(offer, inputs, [choice.models, followed], **QUICK)
+        choice.source.change(reveal, choice.source, choice.text, **QUICK)
+        causes = [choice.models.change, choice.source.change, choice.text.blur]
+        for view in self.views:
+            self._wire_view(view, [opened.then, *causes])
+        for fold, view in folds:
+            unfolded = fold.expand(lambda: True, None, view.opened, **QUICK)
+            self._listen(view, unfolded.then, self.begins)
+            fold.collapse(lambda: False, None, view.opened, **QUICK)
+
+    def _listen(self, view: View, event: Any, begins: Callable[[], bool]) -> None:
+        """Show a panel anew after an event."""
+
+        def show(given: Mapping[Any, Any]) -> Changes:
+            return self.show(view, given, begins())
+
+        event(show, self._inputs(view), self._outputs(view), trigger_mode="always_last", **QUICK)
+
+    def _inputs(self, view: View) -> set[Any]:
+        first = [control for one in self.views[: len(FIRST)] for control in one.controls.values()]
+        own = {view.opened, view.drawn, *view.controls.values()}
+        return {self.choice.models, self.choice.source, self.choice.text, *first, *own}
+
+    def _outputs(self, view: View) -> list[Any]:
+        head = [self.head] if view.panel in FIRST else []
+        return [view.status, view.drawn, *[one for one in (view.plot, view.html) if one is not None], *head]
+
+    def _wire_view(self, view: View, causes: Sequence[Any]) -> None:
+        for cause in [*causes, *changes_of(view.controls)]:
+            self._listen(view, cause, self.begins)
+        self._listen(view, view.status.refresh, lambda: False)
+
+        def act(given: Mapping[Any, Any], event: gr.EventData) -> Changes:
+            return self.act(view, given, str(event._data.get("act", "")))
+
+        view.status.act(act, self._inputs(view), self._outputs(view), **QUICK)
+
+        def save(given: Mapping[Any, Any]) -> str:
+            return self.save(view, given)
+
+        saved = view.status.csv(save, self._inputs(view), view.file, **QUIET)
+        saved.then(None, js=click_js(view.file.elem_id or ""))
+
+
+def changes_of(controls: Mapping[str, Any]) -> list[Any]:
+    """When a control has its new value: a number or a text when it is left."""
+    typed = (gr.Number, gr.Textbox)
+    return [
+        event
+        for one in controls.values()
+        for event in ((one.submit, one.blur) if isinstance(one, typed) else (one.input,))
+    ]
+
+
+def measured(findings: Sequence[Finding]) -> Found:
+    """What was found so far, under names that tell the models apart."""
+    called = names([one.run for one in findings])
+    return [
+        Measured(label, one.run.arch, one.result, one.run.train_config.seq_len, LEVEL_NAMES[one.run.level])
+        for label, one in zip(called, findings, strict=True)
+        if one.result is not None
+    ]
+
+
+def status_html(panel: Panel, findings: Sequence[Finding], found: Found) -> str:
+    """The line over a panel's picture."""
+    called = names([one.run for one in findings])
+    busy = [
+        f"{label} {percent(one.share)}"
+        for label, one in zip(called, findings, strict=True)
+        if one.begun and not one.done
+    ]
+    errors = [(label, one.error) for label, one in zip(called, findings, strict=True) if one.error]
+    missing = [label for label, one in zip(called, findings, strict=True) if not one.error and one.share < 1.0]
+    sentence = module_of(panel.name).finding(found) if found else ""
+    return render_status(
+        found,
+        sentence,
+        errors,
+        busy=formatting.listed(busy) if busy else "",
+        share=sum(one.share for one in findings) / max(1, len(findings)),
+        wanted=f"Measure {formatting.listed(missing)}" if missing else "",
+        plot=panel.picture is not None,
+        alt=panel.alt(found) if found and panel.picture else "",
+    )
+
+
+def render_status(
+    found: Found,
+    sentence: str,
+    errors: Sequence[tuple[str, str]],
+    busy: str = "",
+    share: float = 0.0,
+    wanted: str = "",
+    plot: bool = False,
+    alt: str = "",
+) -> str:
+    """The template measured.html.
+
+    Args:
+        found: of the models that are measured.
+        sentence: the finding.
+        errors: (name, why there is nothing of it).
+        busy: what is being measured; empty: nothing.
+        share: of all that is done.
+        wanted: what the button Measure would do; empty: there is none.
+        plot: there is a picture to download.
+        alt: the picture in words.
+    """
+    return render(
+        "measured", found=bool(found), sentence=sentence, errors=errors, busy=busy, share=share, wanted=wanted,
+        plot=plot, alt=alt,
+    )  # fmt: skip
