@@ -18,6 +18,8 @@ from charlm.tokenizers import IdArray
 
 # Copies of the inputs and outputs of a matrix: before a nonlinearity, after it, and their gradients.
 COPIES = 4
+# Logits that are in memory at a time where each token's loss is wanted.
+MOST_LOGITS = 1 << 22
 
 # What a model carries from call to call, as tensors whose dimension 1 is the batch: (L, B, H) each.
 State = tuple[Tensor, ...]
@@ -77,6 +79,19 @@ class LanguageModel(nn.Module, ABC):
         logits, state = self(ids, state)
         flat = logits.flatten(0, 1).float()
         return F.cross_entropy(flat, targets.reshape(-1), ignore_index=-1, reduction="sum"), state
+
+    def token_losses(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """The cross-entropy of each next token by itself; only those that are asked for cost an output layer.
+
+        Args:
+            ids, targets, state: as of `loss`.
+
+        Returns:
+            (N,) in nats of the N targets that count, row by row, and the state after `ids`.
+        """
+        logits, state = self(ids, state)
+        counts = targets >= 0
+        return F.cross_entropy(logits[counts].float(), targets[counts], reduction="none"), state
 
     def init_output_bias(self, counts: IdArray) -> None:
         """Start with the frequency of each token, (V,) in the training text; by default nothing."""
@@ -174,6 +189,17 @@ class NeuralModel(LanguageModel):
         flat, targets = features.flatten(0, 1), targets.reshape(-1)
         drawn = self.sampler.draw(targets, self.generator) if self.sampler and self.training else None
         return output_loss(self.plan(), flat, self.fc, targets, drawn), state
+
+    def token_losses(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """See `LanguageModel.token_losses`."""
+        features, state = self.features(ids, state)
+        counts, rows = targets >= 0, max(1, MOST_LOGITS // self.config.vocab_size)
+        weight, bias = self.fc.weight.to(features.dtype), self.fc.bias.to(features.dtype)
+        pieces = zip(features[counts].split(rows), targets[counts].split(rows), strict=True)
+        losses = [
+            F.cross_entropy(F.linear(piece, weight, bias).float(), wanted, reduction="none") for piece, wanted in pieces
+        ]
+        return torch.cat(losses), state
 
     @torch.no_grad()
     def init_weights(self) -> None:

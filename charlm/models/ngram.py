@@ -108,11 +108,17 @@ class NGramModel(LanguageModel):
     @torch.no_grad()
     def loss(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """See `LanguageModel.loss`; only the targets' probabilities are looked up."""
+        losses, state = self.token_losses(ids, targets, state)
+        return torch.tensor(losses.cpu().numpy().sum(), dtype=torch.float32, device=ids.device), state
+
+    @torch.no_grad()
+    def token_losses(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """See `LanguageModel.token_losses`; in float64."""
         ends, state = self._read(ids, state)
         wanted = targets.cpu().numpy()
         counts = wanted >= 0
         p = self.tables.probabilities(ends[:, counts], wanted[counts])
-        return torch.tensor(-np.log(p).sum(), dtype=torch.float32, device=ids.device), state
+        return torch.from_numpy(-np.log(p)).to(ids.device), state
 
     def prepare(self) -> None:
         self.tables  # noqa: B018

@@ -93,11 +93,15 @@ def evaluate(
     model.train(was_training)
     tokens = len(ids) - 1
     predicted = tokens if characters is None else characters * tokens / len(ids)
-    return Evaluation(math.fsum(loss for loss, _ in blocks) / tokens, tokens, predicted, _standard_error(blocks))
+    return Evaluation(math.fsum(loss for loss, _ in blocks) / tokens, tokens, predicted, standard_error(blocks))
 
 
-def _standard_error(blocks: Sequence[tuple[float, int]]) -> float:
-    """That of a ratio of sums, between clusters (Cochran 1977, 6.4): losses and tokens of each block."""
+def standard_error(blocks: Sequence[tuple[float, int]]) -> float:
+    """That of a mean loss, as a ratio of sums between clusters (Cochran 1977, 6.4); NaN for fewer than two blocks.
+
+    Args:
+        blocks: summed loss and number of tokens of each.
+    """
     known = [block for block in blocks if block[1]]
     if len(known) < 2:
         return math.nan
