@@ -151,15 +151,15 @@ def loss_plot(
     layout["margin"]["r"] = 16 + max((8 * len(short(curve.name)) for curve in curves), default=0)
     layout["annotations"] = [
         *end_labels(curves, log=log, span=span, height=height),
-        _note("axis", f"loss, {unit}", 0, 1, yref="paper", xanchor="left", yanchor="bottom", xshift=-34, yshift=10),
+        note("axis", f"loss, {unit}", 0, 1, yref="paper", xanchor="left", yanchor="bottom", xshift=-34, yshift=10),
     ]
     layout["shapes"] = [_line(level.name, level.value, "dash") for level in levels]
     if uniform is not None:
         y = _height(uniform, log)
-        layout["annotations"].append(_note("uniform", "guessing uniformly", 1, y, xanchor="right", yanchor="bottom"))
+        layout["annotations"].append(note("uniform", "guessing uniformly", 1, y, xanchor="right", yanchor="bottom"))
         layout["shapes"].append(_line("uniform", uniform, "dot"))
     if not live and not any(curve.rows for curve in curves):
-        layout["annotations"].append(_note("empty", "trained elsewhere, without a log", 0.5, 0.5, yref="paper"))
+        layout["annotations"].append(note("empty", "trained elsewhere, without a log", 0.5, 0.5, yref="paper"))
     layout["annotations"] += _level_labels(levels, log)
     return {"data": [trace for curve, dash in _dashed(curves) for trace in _traces(curve, dash, by)], "layout": layout}
 
@@ -221,7 +221,7 @@ def end_labels(
     labels = []
     for curve, place in zip(curves, end_places(curves, log=log, span=span, height=height), strict=True):
         y, shift = place or (0.0, 0.0)
-        labels.append(_note(
+        labels.append(note(
             curve.key, f"<b>{escape(short(curve.name), quote=False)}</b>", 1, y, xanchor="left", xshift=10,
             yanchor="middle", yshift=shift, visible=place is not None,
             font={"size": 12, "color": arch_colour(curve.arch)},
@@ -278,13 +278,13 @@ def thinned(rows: Rows, most: int = MAX_POINTS) -> list[Row]:
 def _traces(curve: Curve, dash: str, by: By) -> list[dict[str, Any]]:
     """Training, validation and ring of one run as plain dicts of Python lists."""
     colour = arch_colour(curve.arch)
-    bold = _rgba(colour, 0.4) if curve.faded else colour
+    bold = rgba(colour, 0.4) if curve.faded else colour
     val = [row for row in curve.rows if _finite(row.get("val_loss"))]
     step = "step %{x:,}" if by == "step" else "%{x:,.1f} s"
     shown: dict[str, tuple[Rows, dict[str, Any]]] = {
         "train": (
             thinned([row for row in curve.rows if _finite(row.get("train_loss"))]),
-            {"mode": "lines", "line": {"width": 1, "color": _rgba(colour, 0.34)},
+            {"mode": "lines", "line": {"width": 1, "color": rgba(colour, 0.34)},
              "hovertemplate": f"{step}<br>%{{y:.3f}} training"},
         ),
         "val": (
@@ -339,7 +339,7 @@ def _layout(by: By, log: bool, span: tuple[float, float], height: int) -> dict[s
     }  # fmt: skip
 
 
-def _note(name: str, text: str, x: float, y: float, **more: Any) -> dict[str, Any]:
+def note(name: str, text: str, x: float, y: float, **more: Any) -> dict[str, Any]:
     """A text in the plot, which plotly calls an annotation; x is a share of the plot's width."""
     return {"name": name, "text": text, "x": x, "xref": "paper", "y": y, "showarrow": False, **more}
 
@@ -356,7 +356,7 @@ def _level_labels(levels: Sequence[Level], log: bool) -> list[dict[str, Any]]:
     """At the left, where curves are high: the lowest one's name under its line, the others' above theirs."""
     lowest = min((level.value for level in levels), default=0.0) if len(levels) > 1 else None
     return [
-        _note(
+        note(
             level.name, level.name, 0, _height(level.value, log), xanchor="left", xshift=4,
             yanchor="top" if level.value == lowest else "bottom",
         )
@@ -378,7 +378,7 @@ def _height(loss: float, log: bool) -> float:
     return math.log10(max(loss, 1e-3)) if log else loss
 
 
-def _rgba(colour: str, alpha: float) -> str:
+def rgba(colour: str, alpha: float) -> str:
     """A hex colour with transparency of its own: trace opacity lays a dark veil over a dark page."""
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},{alpha})"
