@@ -247,9 +247,10 @@ def _marked(found: Found) -> list[int]:
 def _layout(found: Found, lowest: float, highest: float) -> dict[str, Any]:
     axis = {"gridcolor": GRID, "zeroline": False, "ticks": "", "linecolor": GRID, "automargin": False, "showline": True}
     units = listed(sorted({one.unit for one in found}))
+    right = 16 + max(8 * len(short(one.label)) + 6 * len(INPUT) * _has_input_only(one) for one in found)
     return {
         "height": HEIGHT, "autosize": True,
-        "margin": {"l": 44, "r": 16 + max(8 * len(short(one.label)) + 6 * len(INPUT) * _has_input_only(one) for one in found), "t": TOP, "b": BOTTOM},
+        "margin": {"l": 44, "r": right, "t": TOP, "b": BOTTOM},
         "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR,
         "font": {"family": FAMILY, "size": 12, "color": FONT}, "hoverlabel": {"font": {"family": FAMILY, "size": 12}},
         "xaxis": {**axis, "title": {"text": f"{units} back", "standoff": 8, "font": {"size": 12}}, "showgrid": False,
