@@ -24,6 +24,21 @@ Clamp = Callable[[int, str, Tensor], Tensor]
 Layer = Callable[[int, Tensor, Named, Clamp], tuple[Tensor, Named, Named]]
 
 
+def has_state(model: LanguageModel) -> bool:
+    """Whether a model can be unrolled: it carries a recurrent state from step to step."""
+    return isinstance(model, RecurrentModel | MinGRUModel)
+
+
+def require_finite(model: LanguageModel) -> None:
+    """Raise a MeasurementError if a weight is no finite number."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise MeasurementError(
+                f"the weights {name} hold numbers that are not finite, as after a training that diverged; "
+                "choose another run, or train again with a smaller learning rate"
+            )
+
+
 class Unrolled:
     """The steps of a trained recurrent model, in evaluation mode; its weights are constants.
 
@@ -39,7 +54,7 @@ class Unrolled:
     """
 
     def __init__(self, model: LanguageModel, dtype: torch.dtype = torch.float64) -> None:
-        if not isinstance(model, RecurrentModel | MinGRUModel):
+        if not has_state(model):
             name = ARCH_NAMES[model.config.arch]
             raise MeasurementError(f"the model is of the architecture {name}, which has no recurrent state")
         self.config, self.dtype = model.config, dtype
