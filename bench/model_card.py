@@ -15,7 +15,8 @@ PROMPT, LENGTH = "Holmes", 400  # of a sample
 TEMPERATURES = (0.5, 0.8, 1.1)
 # What is said of a recipe although it is the default, and what is not.
 SAID = ("num_layers", "batch_size", "seq_len", "schedule", "seed")
-UNSAID = ("arch", "label", "eval_every", "vocab_size", "steps")
+UNSAID = ("arch", "label", "eval_every", "vocab_size", "steps", "snapshots")
+HISTORY = " It comes with its weights at {count} steps of its training, in `snapshots/`."
 LIMITS = """\
 It has read one book of 1892, in English, and knows its {distinct} characters and nothing else: no other can be in a
 prompt. It spells, and writes sentences that sound like the book's; it knows no facts, loses the thread of a sentence
@@ -33,14 +34,15 @@ def card(run: Run, model: LanguageModel, whole: Evaluation, half: Evaluation) ->
         half: the same in 16 bits, as they are kept.
     """
     facts, config = run.corpus, run.model_config
+    command = f"--small {run.arch}" if run.snapshots() else run.arch
     texts = {each: "".join(generate(model, run.tokenizer(), PROMPT, sampling(each))) for each in TEMPERATURES}
     sections = {
-        "": f"{ARCH_NAMES[run.arch]} of characters, {config.num_layers} layers of {config.hidden_size}, "
-        f"{run.num_parameters:,} parameters.",
+        "": f"{ARCH_NAMES[run.arch]} of characters, {config.shape}, {run.num_parameters:,} parameters."
+        + (HISTORY.format(count=len(run.snapshots())) if run.snapshots() else ""),
         "Data": f"{facts['name']}: {facts['characters']:,} characters, {facts['distinct']} distinct. The last "
         f"{facts['val_chars']:,} are held out; no step\nof the training saw them. SHA-256 of the text:\n"
         f"`{facts['sha256']}`.",
-        "Recipe": f"`python -m bench.make_shipped {run.arch}`, {run.info['progress']['seconds'] / 60:.1f} minutes of "
+        "Recipe": f"`python -m bench.make_shipped {command}`, {run.info['progress']['seconds'] / 60:.1f} minutes of "
         f"its own.\n\n{_settings(run)}",
         "Curve": markdown(("passes", "minutes", "training loss", "validation loss"), _curve(run)),
         "Losses": f"On the whole held-out text, dropout off, in nats per character: {half.nats_per_token:.4f} "

@@ -283,6 +283,7 @@ class TrainConfig(Config):
     softmax_samples: int = setting(0, "Sampled softmax: tokens drawn per step; 0: full softmax", 0, 1_000_000, "tokens")
     patience: int = setting(0, "Validations without a lower loss before stopping; 0: never", 0, 100_000, "evaluations")
     eval_every: int = setting(0, "Steps between validations; 0: automatic", 0, 100_000_000, "steps")
+    snapshots: int = setting(12, "Weights kept along the way, in 16 bits, to look back at; 0: none", 0, 24, "snapshots")
     seed: int = setting(7, "Random seed; the same seed and settings give the same run", 0, 2**31 - 1)
     device: str = setting("auto", "Device; auto: the GPU if there is one", choices=("auto", "cpu", "cuda"))
     precision: str = setting(

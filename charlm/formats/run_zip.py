@@ -21,6 +21,9 @@ from charlm.runs.history import MOST_LINE, TEXTS, MetricsLog, parsed_row
 from charlm.runs.run import ACTIVE, Run, now
 from charlm.runs.schema import MOST_BYTES as MOST_DESCRIPTION
 from charlm.runs.schema import tidied
+from charlm.runs.snapshots import FOLDER as SNAPSHOTS
+from charlm.runs.snapshots import MOST as MOST_SNAPSHOTS
+from charlm.runs.snapshots import is_snapshot
 from charlm.runs.store import RunStore
 from charlm.tokenizers import most_tokenizer_bytes, read_tokenizer
 from charlm.training.metrics import MEASURES
@@ -180,10 +183,12 @@ def _check_end(file: IO[bytes]) -> None:
 
 LOGS = {"metrics.jsonl": ("step", *MEASURES), "samples.jsonl": ("step", *TEXTS)}
 BEST, LAST, NEWEST = "best.safetensors", "last.safetensors", "resume.safetensors"
-# What a run folder may hold; nothing else of it is exported or imported.
+WEIGHTS = ".safetensors"
+# What a run folder may hold, beside snapshots; nothing else of it is exported or imported.
 MEMBERS = ("run.json", "tokenizer.json", *LOGS, BEST, LAST, NEWEST)
-FOLDERS = ("snapshots", "analysis")
-# What other programs, and this one, leave in a folder that is packed by hand: skipped, as are FOLDERS.
+FOLDERS = (SNAPSHOTS, "analysis")
+# What other programs, and this one, leave in a folder that is packed by hand: skipped, as is what is in FOLDERS, but
+# for snapshots.
 STRAY = (".DS_Store", "Thumbs.db", "desktop.ini", ".lock", ".edit", "resume.previous.safetensors")
 MOST_UNPACKED = 1 << 30
 MOST_ROWS = 100_000  # lines of a log
@@ -217,9 +222,10 @@ def read_zip(
 ) -> Run:
     """A new run from what `write_zip` writes, or from a run folder packed by hand.
 
-    The program names its folder and writes its files itself: run.json from known fields, logs row by row. Weights and
-    training state are copied once they have passed as those of the described model. Members that nothing here reads
-    (`STRAY`, `FOLDERS`, `__MACOSX`) are skipped; any other is a reason to refuse the zip.
+    The program names its folder and writes its files itself: run.json from known fields, logs row by row. Weights,
+    snapshots of them and training state are copied once they have passed as those of the described model. Members that
+    nothing here reads (`STRAY`, what else is in `FOLDERS`, `__MACOSX`) are skipped; any other is a reason to refuse
+    the zip.
 
     Args:
         store: where the run goes.
@@ -271,10 +277,12 @@ def _named(archive: ZipMembers) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
         own = name.removeprefix(inside)
-        if own in MEMBERS and name.startswith(inside):
+        if (own in MEMBERS or is_snapshot(own)) and name.startswith(inside):
             found[own] = name
         elif own not in STRAY and own.partition("/")[0] not in FOLDERS:
             raise CheckpointError(f"it holds {name[:60]!r}, which is no part of a run; take it out and try again")
+    if (count := sum(map(is_snapshot, found))) > MOST_SNAPSHOTS:
+        raise CheckpointError(f"it has {count:,} snapshots, a run has {MOST_SNAPSHOTS} at most; take some out")
     if missing := [name for name in ("tokenizer.json", BEST) if name not in found]:
         raise CheckpointError(f"it has no {missing[0]}, without which a run cannot write")
     return found
@@ -311,8 +319,8 @@ def _check_sizes(archive: ZipMembers, found: Mapping[str, str], model: ModelConf
     from charlm.runs.checkpoint import most_weights_bytes  # torch takes seconds: not before it is needed
 
     most = most_weights_bytes(model)
-    for name in (BEST, LAST):
-        if name in found and (size := archive.size(found[name])) > most:
+    for name in found:
+        if name.endswith(WEIGHTS) and name != NEWEST and (size := archive.size(found[name])) > most:
             raise CheckpointError(f"its {name} is {size:,} bytes long, its model takes {most:,} at most")
 
 
@@ -321,8 +329,9 @@ def _fill(run: Run, archive: ZipMembers, found: Mapping[str, str]) -> None:
     from charlm.runs.checkpoint import load_training, load_weights, most_training_bytes, most_weights_bytes
 
     model, train = run.model_config, run.train_config
-    for name in (BEST, LAST):
-        if name in found:
+    for name in sorted(found):
+        if name.endswith(WEIGHTS) and name != NEWEST:
+            (run.folder / name).parent.mkdir(exist_ok=True)
             write_atomically(run.folder / name, archive.blocks(found[name], most_weights_bytes(model)))
             load_weights(run.folder / name, model)
     if NEWEST in found:

@@ -22,11 +22,14 @@ from charlm.runs.checkpoint import (
     drop_second,
     has_training,
     load_training,
+    save_snapshot,
     save_training,
     save_weights,
+    snapshot_bytes,
     weights_about,
 )
 from charlm.runs.run import Run
+from charlm.runs.snapshots import SnapshotKeeper
 from charlm.training.device import device_for
 from charlm.training.metrics import Metrics
 from charlm.training.schedule import evaluation_interval, planned_steps
@@ -70,6 +73,9 @@ class RunTrainer:
         self.best_val_loss, self.best_step = math.inf, 0  # of all validations; the state's are the schedule's own
         self.model, self.state = self._restore() if resume else self._start()
         self.total = planned_steps(run.model_config, config, dataset.steps_per_epoch)
+        wanted = 0 if run.model_config.is_counted else config.snapshots
+        size = snapshot_bytes(run.model_config) if wanted else 0
+        self._snapshots = SnapshotKeeper(run.folder, wanted, size, self.state.step, self.total)
         self.latest: Metrics | None = None
         self.ended, self.trouble, self.failure, self.slowest = False, "", "", 0.0
         self._writes: deque[Callable[[], None]] = deque()  # in this order
@@ -110,7 +116,9 @@ class RunTrainer:
         return self.state.learned(self.model)
 
     def open(self) -> None:
-        """Write into run.json that it runs."""
+        """Write into run.json that it runs, and keep the weights that it begins with."""
+        if self._snapshots.is_due(self.state.step):
+            self._keep_snapshot()
         about = {"status": "running", "message": "; ".join(self.dataset.notes), "mend": {}, "device": self.device}
         self._write(partial(self.run.update, {"total_steps": self.total}, **about))
 
@@ -152,6 +160,8 @@ class RunTrainer:
     def _record(self, metrics: Metrics) -> None:
         """Log a step; after a validation keep the best weights and write a sample; save where it is time."""
         self.latest, is_validated, now = metrics, metrics.val_loss is not None, time.monotonic()
+        if self._snapshots.is_due(metrics.step):
+            self._keep_snapshot()
         if is_validated or metrics.step % self._log_interval() == 0:
             # a row's training loss is the mean since the row before
             row = metrics.to_dict() | {"train_loss": round(self.state.mean_loss(), 6)}
@@ -174,6 +184,9 @@ class RunTrainer:
     def _save_best(self, val_loss: float) -> None:
         save_weights(self.run.folder / "best.safetensors", self.learned, step=self.state.step, val_loss=val_loss)
         self.best_val_loss, self.best_step = val_loss, self.state.step
+
+    def _keep_snapshot(self) -> None:
+        self._snapshots.keep(self.state.step, partial(save_snapshot, model=self.learned))
 
     def _write_sample(self) -> None:
         pieces: list[str] = []
@@ -225,6 +238,8 @@ class RunTrainer:
             return
         if status == "stopped" and self.state.step > self.state.validated_step and self.latest:
             self._validate_now(self.latest)
+        if status == "finished":
+            self._keep_snapshot()
         if self.state.step:
             self._writes.append(self.save)
         self._write(lambda: self.run.update(self.progress(), status=status), self._end)

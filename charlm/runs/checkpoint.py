@@ -15,7 +15,7 @@ from charlm.config import ModelConfig, TrainConfig
 from charlm.errors import CheckpointError
 from charlm.files import is_count, is_number
 from charlm.models import LanguageModel, build_model
-from charlm.runs.tensor_file import MOST_HEADER, Entries, Entry, read_metadata, read_tensors, write_tensors
+from charlm.runs.tensor_file import MOST_HEADER, Entries, Entry, is_finite, read_metadata, read_tensors, write_tensors
 from charlm.training.estimate import shape_of
 from charlm.training.train import TrainState
 
@@ -63,6 +63,23 @@ def save_weights(path: Path, model: LanguageModel, *, half: bool = False, **meta
     if half:
         tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     write_tensors(path, tensors, {"config": model.config.to_dict(), **metadata})
+
+
+def save_snapshot(path: Path, model: LanguageModel) -> None:
+    """Write the weights that a model has along its training, in 16 bits.
+
+    Raises:
+        ValueError: one is beyond what 16 bits can say.
+        OSError: they cannot be written.
+    """
+    if not all(is_finite(tensor.half()) for tensor in model.state_dict().values() if tensor.is_floating_point()):
+        raise ValueError("a weight is larger than 16 bits can say")
+    save_weights(path, model, half=True)
+
+
+def snapshot_bytes(config: ModelConfig) -> int:
+    """How long a file of `save_snapshot` is, but for its header."""
+    return sum(entry.size for entry in _entries(shape_of(config).state_dict()).values()) // 2
 
 
 def load_weights(path: Path, config: ModelConfig, device: str = "cpu") -> LanguageModel:

@@ -17,6 +17,7 @@ from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.files import LEFTOVERS, one_line, write_atomically
 from charlm.runs.history import HistoryReader, LossHistory, MetricsLog, file_mark
 from charlm.runs.schema import MAX_LABEL, MOST_BYTES, NO_PROGRESS, progress_of, tidied
+from charlm.runs.snapshots import snapshot_leftovers, snapshot_path, snapshot_steps
 from charlm.tokenizers import Tokenizer, most_tokenizer_bytes, read_tokenizer
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ def _size(file: Path) -> int:
         return file.stat().st_size if file.is_file() else 0
     except OSError:
         return 0  # replaced or deleted meanwhile
+
+
+def leftovers_in(folder: Path) -> list[Path]:
+    """What a killed process left half written in a run's folder."""
+    return [*folder.glob(LEFTOVERS), *snapshot_leftovers(folder)]
 
 
 class _Stored(Generic[Value]):
@@ -234,7 +240,8 @@ class Run:
         """What would be freed by keeping the best weights only; 0 if there are none."""
         if self.shipped or not (self.folder / "best.safetensors").is_file():
             return 0
-        return sum(_size(self.folder / name) for name in SPARE)
+        kept = [snapshot_path(self.folder, step) for step in self.snapshots()]
+        return sum(map(_size, [*(self.folder / name for name in SPARE), *kept]))
 
     def metrics(self, since: int = -1) -> list[dict[str, Any]]:
         """The logged rows beyond step `since`."""
@@ -277,6 +284,35 @@ class Run:
                 raise
             log.warning("%s; its last weights are used instead", error)
             return load_weights(last, self.model_config)
+
+    def snapshots(self) -> list[int]:
+        """The steps whose weights were kept along the way, ascending; see charlm/runs/snapshots.py."""
+        return snapshot_steps(self.folder)
+
+    def load_snapshot(self, step: int) -> "LanguageModel":
+        """Its model as it was at one of `snapshots`, ready to generate.
+
+        Raises:
+            CheckpointError: its weights of this step were not kept, or they are damaged.
+        """
+        from charlm.runs.checkpoint import load_weights  # torch takes seconds: not before it is needed
+
+        if step not in (steps := self.snapshots()):
+            kept = f"it has those of {', '.join(f'{one:,}' for one in steps)}" if steps else "it kept none at all"
+            raise CheckpointError(f"{self.label} kept no weights of step {step:,}; {kept}")
+        return load_weights(snapshot_path(self.folder, step), self.model_config)
+
+    def load_initial(self) -> "LanguageModel":
+        """Its model as it was before its training: the snapshot of step 0, else made again from seed and text.
+
+        Raises:
+            MeasurementError: it began with the weights of another run, was imported without a snapshot of step 0, or
+                its text is no longer at hand.
+            CheckpointError: the snapshot, or its tokenizer, is damaged.
+        """
+        from charlm.runs.initial import initial_model  # torch takes seconds: not before it is needed
+
+        return initial_model(self)
 
     def update(self, progress: Mapping[str, Any] | None = None, **fields: Any) -> None:
         """Change run.json, in one go; what others changed in it meanwhile (a label, a step) stays.
@@ -323,7 +359,7 @@ class Run:
         """Remove what a killed process left half written; the run is held, and not edited meanwhile."""
         try:
             with FileLock(self.folder / ".edit", timeout=PATIENCE):
-                for leftover in self.folder.glob(LEFTOVERS):
+                for leftover in leftovers_in(self.folder):
                     leftover.unlink(missing_ok=True)
         except OSError as error:  # it is only untidy
             log.warning("the leftovers in %s stay: %s", self.run_id, error)

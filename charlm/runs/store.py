@@ -15,7 +15,7 @@ from typing import Any
 
 from charlm.architectures import ARCH_NAMES
 from charlm.errors import CharLMError, CheckpointError, ConfigError, JobError
-from charlm.files import LEFTOVERS, sync_folder, write_atomically
+from charlm.files import sync_folder, write_atomically
 from charlm.runs.run import (
     ACTIVE,
     MAX_LABEL,
@@ -24,10 +24,12 @@ from charlm.runs.run import (
     Run,
     clean_label,
     folder_bytes,
+    leftovers_in,
     now,
     run_lock,
     write_json,
 )
+from charlm.runs.snapshots import drop_snapshots
 from charlm.tokenizers import Tokenizer
 
 __all__ = ["ACTIVE", "SHIPPED", "Run", "RunStore", "load_run", "runs_dir"]
@@ -96,9 +98,10 @@ class RunStore:
         self._owner = owner
 
     def list(self) -> list[Run]:
-        """Newest first, shipped ones last; folders that are no runs are passed over."""
+        """Newest first, shipped ones last, the largest of each architecture first; what is no run is passed over."""
         own = sorted(_open_all(self.root, shipped=False), key=lambda run: (run.created, run.run_id), reverse=True)
-        return own + sorted(_open_all(self.shipped, shipped=True), key=lambda run: _arch_rank(run.arch))
+        shipped = _open_all(self.shipped, shipped=True)
+        return own + sorted(shipped, key=lambda run: (_arch_rank(run.arch), -run.num_parameters))
 
     def find(self, token: str) -> Run:
         """The run with this id, a unique prefix of one, an unambiguous label, or this folder.
@@ -280,6 +283,7 @@ class RunStore:
             run.update(trimmed=True)
             for name in SPARE:
                 (run.folder / name).unlink(missing_ok=True)
+            drop_snapshots(run.folder)
         except OSError as error:
             raise CheckpointError(f"{run.label} cannot be trimmed: {error.strerror or error}") from error
         finally:
@@ -320,7 +324,7 @@ def _is_own(folder: Path) -> bool:
 
 def _tidy(folder: Path) -> bool:
     """Clear one folder of leftovers if no process holds it; returns whether there were any."""
-    if _is_run(folder) and next(folder.glob(LEFTOVERS), None) is None:
+    if _is_run(folder) and not leftovers_in(folder):
         return False
     try:
         lock = run_lock(folder)

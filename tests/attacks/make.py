@@ -51,7 +51,7 @@ def real_run(home: Path) -> Run:
 
 def real_members(run: Run) -> Members:
     """The members of its zip, by their own names."""
-    return {path.name: path.read_bytes() for path in members(run.folder)}
+    return {path.relative_to(run.folder).as_posix(): path.read_bytes() for path in members(run.folder)}
 
 
 # --- pickles ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What of a run folder leaves the machine, and what of a stranger's zip comes in."""
 
 import json
+import math
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -8,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from charlm.errors import CheckpointError
 from charlm.formats.exports import find_format
 from charlm.formats.run_zip import MEMBERS, read_zip, write_zip
 from charlm.runs.resume import fork
 from charlm.runs.run import Run
+from charlm.runs.snapshots import snapshot_path
 from charlm.runs.store import SHIPPED, RunStore
+from charlm.runs.tensor_file import write_tensors
 from tests.tiny_runs import assert_same_training, resumed, trained
 
 
@@ -51,7 +55,7 @@ def packed(run: Run, tmp_path: Path) -> Path:
 def contents(path: Path) -> dict[str, bytes]:
     """The members of a zip by their own names."""
     with zipfile.ZipFile(path) as archive:
-        return {name.rpartition("/")[2]: archive.read(name) for name in archive.namelist()}
+        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
 
 
 def repacked(
@@ -94,6 +98,23 @@ def test_what_leaves_comes_in_as_a_new_run(store: RunStore, run: Run, packed: Pa
     assert made.created > run.created == made.imported["created"] and not made.trimmed
     for name in ("best.safetensors", "last.safetensors", "resume.safetensors"):
         assert (made.folder / name).read_bytes() == (run.folder / name).read_bytes()
+    assert made.snapshots() == run.snapshots() == [0, 1, 2, 3, 6, 12]
+    for step in run.snapshots():
+        assert snapshot_path(made.folder, step).read_bytes() == snapshot_path(run.folder, step).read_bytes()
+
+
+def test_snapshots_come_in_checked(store: RunStore, run: Run, packed: Path, tmp_path: Path) -> None:
+    odd = {"snapshots/notes.txt": b"x", "snapshots/007.safetensors": b"x"}
+    assert read_zip(store, repacked(packed, odd)).snapshots() == run.snapshots()
+    best = contents(packed)["best.safetensors"]
+    assert "snapshots" in refusal(store, repacked(packed, {"snapshots/5.safetensors": best[:-8]}))
+    assert "at most" in refusal(store, repacked(packed, {"snapshots/5.safetensors": best + bytes(2 << 20)}))
+    weights = {name: torch.full_like(tensor, math.nan) for name, tensor in run.load_model().state_dict().items()}
+    write_tensors(tmp_path / "x.safetensors", weights, {})
+    nan = (tmp_path / "x.safetensors").read_bytes()
+    assert "not finite" in refusal(store, repacked(packed, {"snapshots/5.safetensors": nan}))
+    many = {f"snapshots/{step}.safetensors": best for step in range(100, 130)}
+    assert "24 at most" in refusal(store, repacked(packed, many))
 
 
 def test_an_imported_run_goes_on_as_the_other_would(store: RunStore, run: Run, packed: Path) -> None:
@@ -115,7 +136,7 @@ def test_packed_by_hand_with_what_other_programs_leave(folder: str, store: RunSt
         archive.mkdir(folder or "analysis")
     made = read_zip(store, other)
     names = {path.name for path in made.folder.iterdir()}
-    assert names <= {*MEMBERS, ".lock", ".edit"} and made.load_model()
+    assert names <= {*MEMBERS, ".lock", ".edit", "snapshots"} and made.load_model()
 
 
 def test_without_what_resume_needs_it_can_be_compared(store: RunStore, packed: Path) -> None:

@@ -50,9 +50,9 @@ def test_a_fork_with_nothing_changed_is_the_parent_gone_on_with(store: RunStore)
 
 def test_a_fork_with_another_learning_rate_leaves_the_parent_alone(store: RunStore) -> None:
     [parent] = trained(store, "lstm")
-    before = {path.name: path.read_bytes() for path in parent.folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in parent.folder.rglob("*.*")}
     child = forked(store, parent, learning_rate=1e-4, steps=6, label="gentle")
-    assert {path.name: path.read_bytes() for path in parent.folder.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in parent.folder.rglob("*.*")} == before
     assert (child.step, child.label, child.train_config.learning_rate) == (18, "gentle", 1e-4)
     assert child.metrics()[11]["train_loss"] == parent.metrics()[11]["train_loss"]
     assert child.ancestry == [{"run_id": parent.run_id, "label": "lstm-pets", "step": 12, "why": "fork"}]

@@ -307,7 +307,7 @@ def test_what_is_deleted_in_the_moment_before_a_change_stays_away(
 
 def test_what_is_deleted_can_be_restored_until_the_trash_is_emptied(store: RunStore) -> None:
     first, second = trained(store, "rnn"), trained(store, "gru")
-    before = {path.name: path.read_bytes() for path in first[0].folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in first[0].folder.rglob("*.*")}
     for run in (first[0], second[0]):
         store.delete(run)
     assert store.list() == [] and [run.run_id for run in store.trashed()] == [second[0].run_id, first[0].run_id]
@@ -315,7 +315,7 @@ def test_what_is_deleted_can_be_restored_until_the_trash_is_emptied(store: RunSt
         with pytest.raises(CheckpointError, match="there is no run"):
             store.get(token)
     back = store.restore(first[0].run_id)
-    assert {path.name: path.read_bytes() for path in back.folder.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in back.folder.rglob("*.*")} == before
     assert back.load_model() is not None and [run.run_id for run in store.trashed()] == [second[0].run_id]
     assert store.empty_trash() > 10_000 and store.trashed() == [] and store.empty_trash() == 0
     with pytest.raises(CheckpointError, match="in the trash"):
@@ -452,7 +452,7 @@ def test_a_trained_run_says_what_it_is(store: RunStore) -> None:
     assert run.best_val_loss == pytest.approx(min(measured)) and run.best_step == measured[min(measured)]
     assert [row["step"] for row in run.metrics(since=8)] == [9, 10, 11, 12]
     assert [one["step"] for one in run.samples()] == [4, 8, 12]
-    assert run.size_bytes == sum(file.stat().st_size for file in run.folder.iterdir())
+    assert run.size_bytes == sum(file.stat().st_size for file in run.folder.rglob("*") if file.is_file())
     assert {file.name for file in run.folder.iterdir()} >= {
         "run.json", "tokenizer.json", "metrics.jsonl", "samples.jsonl", "best.safetensors", "last.safetensors",
     }  # fmt: skip

@@ -13,7 +13,8 @@ from tests.patience import patience
 
 SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 8, "eval_every": 4}
 LONG = {**SOON, "steps": 2000, "eval_every": 1000, "batch_size": 256, "seq_len": 64}
-SHIPPED = {"sherlock-lstm", "sherlock-gru", "sherlock-rnn", "sherlock-transformer"}
+SMALL = {"sherlock-small-lstm", "sherlock-small-gru", "sherlock-small-rnn"}
+SHIPPED = {"sherlock-lstm", "sherlock-gru", "sherlock-rnn", "sherlock-transformer", *SMALL}
 TRACES = ("Traceback", 'File "', ".py")  # no answer has any of them
 
 

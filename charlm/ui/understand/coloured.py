@@ -1,0 +1,73 @@
+"""Text coloured token by token: markup that a page can step through, with what stands behind each token beside it."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from charlm.analysis.plots import arch_colour
+from charlm.tokenizers.characters import called, visible_line
+from charlm.ui.html import exact, render
+
+LEVELS = 15  # of colour, beside none
+SCRIPT = "understand_text.js"
+
+
+def level(value: float, most: float) -> int:
+    """How dark a value is drawn, 0 to LEVELS; negative for negative ones.
+
+    Args:
+        value: any number.
+        most: the value that is as dark as it gets.
+    """
+    return max(-LEVELS, min(LEVELS, round(LEVELS * value / most)))
+
+
+def coloured_text(
+    pieces: Sequence[str],
+    levels: Iterable[int],
+    *,
+    label: str,
+    arch: str,
+    kind: str,
+    group: str,
+    data: Mapping[str, Any],
+) -> str:
+    """A text whose tokens are coloured, as one stop of the tab key; the arrow keys step through it.
+
+    Args:
+        pieces: what each token adds to the text; escaped here.
+        levels: of each of them: positive in the model's colour, negative in the other one; see `level`.
+        label: what the text is, for those who cannot see it.
+        arch: whose colour it has.
+        kind: what the script says of a token: bits or value.
+        group: texts of one group have the same pieces, and their places are shown together.
+        data: what the script needs, by name; numbers and texts, sent as JSON.
+    """
+    red, green, blue = (int(arch_colour(arch)[at : at + 2], 16) for at in (1, 3, 5))
+    spans = "".join(f"<i{_classes(piece, one)}>{exact(piece)}</i>" for piece, one in zip(pieces, levels, strict=True))
+    return render(
+        "coloured_text",
+        spans_html=Markup(spans),
+        label=label,
+        kind=kind,
+        group=group,
+        rgb=f"{red},{green},{blue}",
+        data={name: json.dumps(value, ensure_ascii=False, separators=(",", ":")) for name, value in data.items()},
+    )
+
+
+def shown_names(tokens: Iterable[str]) -> list[str]:
+    """Tokens as the page writes them: a sign for what cannot be seen, with its name where it is alone."""
+    return [
+        f"{visible_line(one, '␣')} {called(one)}" if one in " \n\t" and one else visible_line(one, "␣")
+        for one in tokens
+    ]
+
+
+def _classes(piece: str, level: int) -> str:
+    """The class attribute of a token."""
+    names = [f"s{level}"] if level > 0 else [f"o{-level}"] if level else []
+    names += ["n"] if "\n" in piece else []
+    return f' class="{" ".join(names)}"' if names else ""
