@@ -266,7 +266,7 @@ class Measurements:
         Raises:
             CharLMError: it cannot be measured.
         """
-        result = kept(question)
+        result: dict[str, Any] | None = kept(question)
         if result is not None:
             return result
         for progress in steps_of(question):

@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-from charlm.analysis import settings as measurement_settings
 from charlm.analysis.measurement import Measured
 from charlm.architectures import ARCHS
 from charlm.config import LEVEL_NAMES
@@ -22,12 +21,12 @@ from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
 from charlm.ui.formatting import csv_text, percent
 from charlm.ui.html import QUICK, QUIET, Shared, asset, heading, plot_data, render, section, toast
 from charlm.ui.services import click_js
-from charlm.ui.understand import copies, dynamics, gradient, history, memory, neurons, surprise
+from charlm.ui.understand import gradient, history, memory, surprise
 from charlm.ui.understand.panel import Found, Panel
 from charlm.ui.verdict import names
 
 FIRST = (memory.PANEL, gradient.PANEL)  # the tab's first screen
-FOLDED = (surprise.PANEL, neurons.PANEL, dynamics.PANEL, copies.PANEL, history.PANEL)
+FOLDED = (surprise.PANEL, history.PANEL)
 OWN, PASTED = "held-out text", "pasted text"
 MOST_PASTED = 20_000  # characters
 TITLE = "Why they differ"
@@ -130,17 +129,20 @@ def default_models(runs: Sequence[Any]) -> list[str]:
 def _view(panel: Panel, opened: bool) -> View:
     """A panel's components; call where they are to stand."""
     name = f"understand-{panel.name}"
-    settings = measurement_settings.of(panel.name)
-    controls: dict[str, Any] = {}
-    if panel.controls:
-        with gr.Row(elem_classes="settings", elem_id=f"{name}-settings"):
-            controls = {one: control(settings, panel.name, one) for one in panel.controls}
+    settings = module_of(panel.name).Settings
     status = gr.HTML("", elem_id=f"{name}-status", js_on_load=asset("understand.js"), apply_default_css=False)
     plot = gr.Plot(show_label=False, container=False, elem_id=f"{name}-plot") if panel.picture else None
     html = None
     if panel.html:
         script = asset(panel.script) if panel.script else None
         html = gr.HTML("", elem_id=f"{name}-html", js_on_load=script, apply_default_css=False)
+    controls: dict[str, Any] = {}
+    if panel.controls:
+        with (
+            gr.Accordion("Settings", open=False, elem_id=f"{name}-settings", elem_classes="fold"),
+            gr.Row(elem_classes="settings"),
+        ):
+            controls = {one: control(settings, panel.name, one) for one in panel.controls}
     with gr.Accordion("How this is measured", open=False, elem_id=f"{name}-method", elem_classes="fold"):
         gr.HTML(render("method", paragraphs=panel.method, name=panel.name), apply_default_css=False)
     file = gr.DownloadButton("CSV", visible="hidden", elem_id=f"{name}-file")
@@ -350,7 +352,8 @@ def status_html(panel: Panel, findings: Sequence[Finding], found: Found) -> str:
     ]
     errors = [(label, one.error) for label, one in zip(called, findings, strict=True) if one.error]
     missing = [label for label, one in zip(called, findings, strict=True) if not one.error and one.share < 1.0]
-    sentence = module_of(panel.name).finding(found) if found else ""
+    is_said = panel in FIRST  # by the tab's heading
+    sentence = module_of(panel.name).finding(found) if found and not is_said else ""
     return render_status(
         found,
         sentence,
