@@ -34,6 +34,7 @@ COMMANDS = {
     "export": ("exchange.export", "Write a run as a zip, for plain torch, for a notebook, as ONNX or as a page."),
     "corpora": ("runs.corpora", "The texts that can be picked by name."),
     "inspect": ("inspect.inspect", "Look into runs; ladder: which n-gram their losses are worth."),
+    "gym": ("gym.gym", "Let architectures learn a synthetic memory task over growing delays."),
     "bench": ("bench.bench", "Measure ours beside the usual code; `device` tells how this machine trains."),
     "reproduce": (
         "train.reproduce",
