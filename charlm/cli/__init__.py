@@ -37,6 +37,7 @@ COMMANDS = {
         "inspect.inspect",
         "Measure why runs differ: memory, gradients, surprise, neurons, and which n-gram they are worth.",
     ),
+    "gym": ("gym.gym", "Let architectures learn a synthetic memory task over growing delays."),
     "bench": ("bench.bench", "Measure ours beside the usual code; `device` tells how this machine trains."),
     "reproduce": (
         "train.reproduce",

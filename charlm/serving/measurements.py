@@ -18,6 +18,7 @@ from charlm.data.catalog import data_dir
 from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, LimitError, MeasurementError
 from charlm.files import open_plain, read, write_atomically
 from charlm.runs.run import ACTIVE, Run
+from charlm.runs.store import SHIPPED
 from charlm.serving.baselines import keep
 from charlm.serving.texts import part_of, training_text, whole_text
 
@@ -36,6 +37,7 @@ MEASUREMENTS = {
     "copies": "What of a text stands verbatim in the training text.",
     "history": "What a model had learned at each of the steps that its run kept.",
 }
+GYM = "gym"  # has no run: its models are its own
 FOLDER = "measured"  # beside a run's own files; of the included runs in the data folder
 MOST_BYTES = 1 << 24  # of a result on disk
 KEPT = 128  # results in memory
@@ -50,15 +52,15 @@ class Question:
     """One measurement of one run.
 
     Attributes:
-        name: of MEASUREMENTS.
-        run: its best weights are measured.
+        name: of MEASUREMENTS, or GYM.
+        run: its best weights are measured; None: the gym.
         settings: how; the Settings of the measurement's module.
         text: to measure it on; None: what was held out of its own.
         owner: the visitor who asks; empty where all belongs to one user.
     """
 
     name: str
-    run: Run
+    run: Run | None
     settings: Config
     text: str | None = None
     owner: str = ""
@@ -73,20 +75,25 @@ class Question:
         facts = [
             self.name,
             getattr(module_of(self.name), "VERSION", 1),
-            weights_sha256(self.run),
-            self.run.corpus.get("sha256", ""),
+            weights_sha256(self.run) if self.run else "",
+            self.run.corpus.get("sha256", "") if self.run else "",
             self.text if self.text is None else hashlib.sha256(self.text.encode()).hexdigest(),
             self.settings.to_dict(),
         ]
-        if self.name == "history":
-            facts.append(list(self.run.snapshots()))
+        if self.run and self.name == "history":
+            facts.append(self.run.snapshots())
         return f"{self.name}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]}"
 
     @property
     def places(self) -> tuple[Path, Path]:
         """Where the result may be: beside the run, and in the data folder, where that of an included run goes."""
-        name = f"{self.key}.json"
-        return self.run.folder / FOLDER / name, data_dir() / FOLDER / (self.owner or "own") / name
+        name, beside = f"{self.key}.json", self.run.folder / FOLDER if self.run else SHIPPED / GYM
+        return beside / name, data_dir() / FOLDER / (self.owner or "own") / name
+
+    @property
+    def label(self) -> str:
+        """What is measured, in a message."""
+        return self.run.label if self.run else "the gym"
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class Finding:
     """How far a measurement of a run is.
 
     Attributes:
-        run: that is measured.
+        run: that is measured; None: the gym.
         share: of its work that is done, 0 to 1.
         result: found so far, as JSON; None: nothing yet.
         done: no more will come.
@@ -103,7 +110,7 @@ class Finding:
         begun: somebody has asked for it.
     """
 
-    run: Run
+    run: Run | None
     share: float = 0.0
     result: dict[str, Any] | None = None
     done: bool = False
@@ -135,18 +142,18 @@ def module_of(name: str) -> Any:
     Raises:
         ConfigError: there is no such measurement.
     """
-    if name not in MEASUREMENTS:
-        raise ConfigError(f"{name[:40]!r} is not one of: {', '.join(MEASUREMENTS)}")
+    if name not in (*MEASUREMENTS, GYM):
+        raise ConfigError(f"{name[:40]!r} is not one of: {', '.join((*MEASUREMENTS, GYM))}")
     return import_module(f"charlm.analysis.{name}")
 
 
 def ask(
-    name: str, run: Run, text: str | None = None, options: Mapping[str, Any] | None = None, owner: str = ""
+    name: str, run: Run | None, text: str | None = None, options: Mapping[str, Any] | None = None, owner: str = ""
 ) -> Question:
     """A question that is checked.
 
     Args:
-        name: of MEASUREMENTS.
+        name: of MEASUREMENTS, or GYM, without run and text.
         run: see `Question`.
         text: see `Question`.
         options: of the measurement's Settings; others have their defaults.
@@ -157,7 +164,7 @@ def ask(
         MeasurementError: the run is still training, or the text is empty or too long.
     """
     settings: Config = module_of(name).Settings.from_dict(options or {})
-    if run.status in ACTIVE:
+    if run and run.status in ACTIVE:
         raise MeasurementError(f"{run.label} is still training; measure it when it has ended, or stop it")
     if text is not None and not text.strip():
         raise MeasurementError("the text to measure on is empty; paste one, or take what was held out of the run's own")
@@ -178,6 +185,8 @@ def ask_all(
     Raises:
         ConfigError: see `ask`.
     """
+    if name == GYM:
+        return [ask(name, None, None, options, owner)]
     questions: list[Question | Finding] = []
     for run in runs:
         try:
@@ -273,7 +282,7 @@ class Measurements:
             result = progress.result or result
             tell(progress.share)
         if result is None:
-            raise MeasurementError(f"{question.name} of {question.run.label} found nothing")
+            raise MeasurementError(f"{question.name} of {question.label} found nothing")
         put_away(question, result)
         return result
 
@@ -301,8 +310,8 @@ class Measurements:
         except CharLMError as refused:
             progress, error = None, str(refused)
         except Exception:  # whatever it is, the others have their turn
-            log.exception("%s of %s failed", question.name, question.run.label)
-            progress, error = None, f"{question.name} of {question.run.label} failed unexpectedly; the log says where"
+            log.exception("%s of %s failed", question.name, question.label)
+            progress, error = None, f"{question.name} of {question.label} failed unexpectedly; the log says where"
         found, seconds = task.finding, task.finding.seconds + time.monotonic() - began
         if progress is not None:
             found = replace(found, share=progress.share, result=progress.result or found.result)
@@ -327,12 +336,17 @@ def steps_of(question: Question) -> "Iterator[Progress[Any]]":
     Raises:
         CharLMError: it cannot be made.
     """
-    steps: Iterator[Progress[Any]] = module_of(question.name).measure(subject_of(question), question.settings)
+    subject = [subject_of(question.run, question.text)] if question.run else []
+    steps: Iterator[Progress[Any]] = module_of(question.name).measure(*subject, question.settings)
     return steps
 
 
-def subject_of(question: Question) -> "Subject":
+def subject_of(run: Run, text: str | None = None) -> "Subject":
     """The run's model and the text, opened.
+
+    Args:
+        run: its best weights are measured.
+        text: see `Question`.
 
     Raises:
         CheckpointError: the run has no weights, or they are damaged.
@@ -340,8 +354,8 @@ def subject_of(question: Question) -> "Subject":
     """
     from charlm.analysis.measurement import Subject
 
-    run, tokenizer = question.run, question.run.tokenizer()
-    text = part_of(whole_text(run), "val", run.corpus_config, run.held_out) if question.text is None else question.text
+    tokenizer = run.tokenizer()
+    text = part_of(whole_text(run), "val", run.corpus_config, run.held_out) if text is None else text
     ids = tokenizer.encode(text, skip_unknown=True)
     if len(ids) < 2:
         raise CorpusError(f"{run.label} knows {len(ids)} tokens of this text; at least 2 are needed")
@@ -400,9 +414,10 @@ def kept(question: Question) -> dict[str, Any] | None:
 
 def put_away(question: Question, result: Mapping[str, Any]) -> None:
     """Write a result beside its run, or for one that came with the app into the data folder."""
-    path = question.places[question.run.shipped]
+    is_own = question.run is not None and not question.run.shipped
+    path = question.places[0 if is_own else 1]
     try:
-        if question.run.shipped:
+        if not is_own:
             path.parent.mkdir(parents=True, exist_ok=True)
         else:
             path.parent.mkdir(exist_ok=True)  # not of a run that was deleted meanwhile

@@ -17,7 +17,7 @@ from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving.baselines import NgramBaselines, keep
 from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel, Starts
-from charlm.serving.measurements import Finding, Measurements, Question, ask_all
+from charlm.serving.measurements import GYM, Finding, Measurements, Question, ask_all
 from charlm.serving.texts import own_text, part_of, whole_text
 from charlm.tokenizers import Tokenizer
 from charlm.tokenizers.base import without_halves
@@ -258,7 +258,8 @@ class Serving:
         """How far a measurement of each run is; ask again until all are done.
 
         Args:
-            name: memory, gradient, surprise, neurons, dynamics, copies or history.
+            name: memory, gradient, surprise, neurons, dynamics, copies or history; or gym, which has neither runs nor
+                text.
             runs: up to 6; each says its own error only.
             text: to measure them on; None: what was held out of their own.
             options: settings of the measurement, by name.
@@ -268,7 +269,8 @@ class Serving:
             ConfigError: no such measurement, no run or too many, or a setting is out of range.
             LimitError: too many measurements wait.
         """
-        check_compared(runs)
+        if name != GYM:
+            check_compared(runs)
         asked = ask_all(name, runs, text, options)
         return [self._found(one, begin) if isinstance(one, Question) else one for one in asked]
 

@@ -23,7 +23,7 @@ from charlm.presets import from_options
 from charlm.public.services import Services
 from charlm.runs.run import Run
 from charlm.serving import Finding, GeneratedText
-from charlm.serving.measurements import MEASUREMENTS
+from charlm.serving.measurements import GYM, MEASUREMENTS
 from charlm.serving.service import check_number
 from charlm.training.autosize import autosize
 from charlm.ui.runs.listing import bring_run
@@ -266,16 +266,7 @@ def _measuring(services: Services) -> list[Callable[..., Any]]:
             ids, given = texts_of(run_ids, "run_ids"), options_of(options)
             check_number(len(ids))
             found = [services.store.get(run_id) for run_id in ids]
-            asked = name, found, text_of(text, "text") or None, given
-            while True:
-                findings = services.serving.inspect(*asked)
-                if all(one.done for one in findings):
-                    break
-                yield [_finding(one, share=one.share) for one in findings]
-                time.sleep(LOOK_EVERY)
-            if all(one.result is None for one in findings):
-                raise MeasurementError(findings[0].error)
-            yield [_finding(one) for one in findings]
+            yield from _looked_at(services, name, found, text_of(text, "text") or None, given)
 
         measure.__name__ = name
         measure.__doc__ = (
@@ -285,12 +276,34 @@ def _measuring(services: Services) -> list[Callable[..., Any]]:
         )
         return measure
 
-    return [endpoint(name, about) for name, about in MEASUREMENTS.items()]
+    def gym(options: Options = None) -> Iterator[dict[str, Any]]:
+        """Have small models of several architectures learn a task over growing delays; `share` is what is done of it.
+
+        Options: task (copy, first, brackets, parity, counting), archs, seeds, and others of `python -m charlm gym`.
+        """
+        yield from (found[0] for found in _looked_at(services, GYM, [], None, options_of(options)))
+
+    return [*(endpoint(name, about) for name, about in MEASUREMENTS.items()), gym]
+
+
+def _looked_at(services: Services, *asked: Any) -> Iterator[list[dict[str, Any]]]:
+    """What is known of a measurement, again and again until it is done; see `Serving.inspect`."""
+    while not all(one.done for one in (findings := services.serving.inspect(*asked))):
+        yield [_finding(one, share=one.share) for one in findings]
+        time.sleep(LOOK_EVERY)
+    if all(one.result is None for one in findings):
+        raise MeasurementError(findings[0].error)
+    yield [_finding(one) for one in findings]
 
 
 def _finding(one: Finding, **more: Any) -> dict[str, Any]:
     """What a client learns of one run: its result, or why there is none."""
-    return {"run_id": one.run.run_id, **(one.result or {}), **({"error": one.error} if one.error else {}), **more}
+    return {
+        **({"run_id": one.run.run_id} if one.run else {}),
+        **(one.result or {}),
+        **({"error": one.error} if one.error else {}),
+        **more,
+    }
 
 
 def _texts(draft: GeneratedText, config: SampleConfig) -> str | list[str]:

@@ -1,0 +1,442 @@
+"""Memory gym: synthetic tasks whose answer is known, learned by several architectures over growing delays.
+
+Unlike the other measurements it has no Subject: the models are its own, of nearly equal parameter counts, made and
+trained when it is asked for. `measure(settings)` yields as the others do, and `finding` and `rows` take what it found.
+
+Training: each step takes one batch of fresh sequences of one delay. Half of the batches have the longest delay reached
+so far, the other half a delay drawn evenly from `first_delay` up to it. Once the last PASSES batches of the longest
+delay were all at least SOLVED right, the delay grows to the next of the grid; a training ends early when, at the
+grid's end, the last LAST batches were. The gradient is that of the answers alone: all else is random. Every
+architecture has the same optimizer (Adam), learning rate and number of steps.
+
+What is reported: the accuracy on HELD_OUT fresh sequences of each delay of the grid, also of delays that a model never
+trained on because it did not solve the shorter ones.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from charlm.analysis.measurement import Measured, Progress
+from charlm.architectures import ARCH_NAMES, ARCHITECTURES, RACE_ARCHS
+from charlm.config import Config, ModelConfig, setting
+from charlm.errors import ConfigError, MeasurementError
+from charlm.models import LanguageModel, build_model, model_class
+
+BATCH = 32  # sequences of a training step
+HELD_OUT, AT_ONCE = 256, 64  # sequences of each delay that the accuracy is measured on, and how many in one pass
+SOLVED = 0.9  # accuracy from which on a delay counts as solved
+PASSES, LAST = 4, 16  # batches that must be solved before the delay grows, and before a training ends early
+CLIP = 1.0  # largest L2 norm of the gradient
+WARMUP = 50  # steps in which the learning rate rises; it then falls linearly to 0
+REPORT = 8  # steps between two reports of progress
+WIDEST = 1024  # units of a layer
+# An induction over earlier tokens takes attention two layers (Olsson et al. 2022); the others have one.
+LAYERS, HEADS = {"transformer": 2}, 2
+SYMBOLS = 8  # to be remembered
+COPIED = 3  # symbols of a delayed copy
+KINDS = 4  # of brackets
+COUNTS = 4  # lengths that a^n b^n may have for one delay
+Ids = np.ndarray[Any, np.dtype[np.int64]]
+Rng = np.random.Generator
+
+
+class Batch(TypedDict):
+    """Sequences of one delay: ids (B, T), and which of them are answers, (B, T), that all before them determine."""
+
+    ids: Ids
+    answers: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task.
+
+    Attributes:
+        title: of the task.
+        about: what is asked, in a sentence.
+        delay: what its delay counts, in the plural.
+        tokens: as they are shown, in the order of their ids.
+        chance: the accuracy of the best guess without memory.
+        make: sequences of a delay, as many as asked for.
+        whole: a sequence counts as right or wrong as a whole, not answer by answer.
+    """
+
+    title: str
+    about: str
+    delay: str
+    tokens: str
+    chance: float
+    make: Callable[[Rng, int, int], Batch]
+    whole: bool = False
+
+
+def delayed_copy(rng: Rng, delay: int, count: int) -> Batch:
+    """COPIED symbols, `delay` blanks, a cue, and the symbols again."""
+    symbols = rng.integers(0, SYMBOLS, (count, COPIED))
+    blanks, cue = np.full((count, delay), SYMBOLS), np.full((count, 1), SYMBOLS + 1)
+    return _batch([symbols, blanks, cue, symbols], COPIED)
+
+
+def first_symbol(rng: Rng, delay: int, count: int) -> Batch:
+    """A symbol, `delay` others from the same alphabet, a cue, and the first symbol again."""
+    symbols = rng.integers(0, SYMBOLS, (count, 1 + delay))
+    return _batch([symbols, np.full((count, 1), SYMBOLS), symbols[:, :1]], 1)
+
+
+def brackets(rng: Rng, delay: int, count: int) -> Batch:
+    """`delay` opening brackets of KINDS kinds, a cue, and the brackets that close them all."""
+    kinds = rng.integers(0, KINDS, (count, delay))
+    return _batch([kinds, np.full((count, 1), 2 * KINDS), kinds[:, ::-1] + KINDS], delay)
+
+
+def parity(rng: Rng, delay: int, count: int) -> Batch:
+    """`delay` bits, a cue, and 1 if an odd number of them are 1, else 0."""
+    bits = rng.integers(0, 2, (count, delay))
+    return _batch([bits, np.full((count, 1), 2), bits.sum(axis=1, keepdims=True) % 2], 1)
+
+
+def counting(rng: Rng, delay: int, count: int) -> Batch:
+    """n times a, n times b, an end; n is one of COUNTS lengths from `delay` on. From the second b on all is determined.
+
+    Shorter sequences are filled up with ends, which do not count.
+    """
+    lengths = delay + rng.integers(0, COUNTS, (count, 1))
+    places = np.arange(2 * (delay + COUNTS - 1) + 1)
+    ids = np.where(places < lengths, 0, np.where(places < 2 * lengths, 1, 2))
+    return {"ids": ids, "answers": (places > lengths) & (places <= 2 * lengths)}
+
+
+def _batch(parts: Sequence[Ids], answers: int) -> Batch:
+    """A batch of these columns, of which the last `answers` are asked for."""
+    ids = np.concatenate(parts, axis=1)
+    return {"ids": ids, "answers": np.broadcast_to(np.arange(ids.shape[1]) >= ids.shape[1] - answers, ids.shape)}
+
+
+TASKS = {
+    "copy": Task(
+        "Delayed copy", f"{COPIED} symbols are to be written again after a pause", "blanks", "abcdefgh_:",
+        1 / SYMBOLS, delayed_copy,
+    ),
+    "first": Task(
+        "First symbol", "the first of many symbols is asked for at the end", "symbols in between", "abcdefgh?",
+        1 / SYMBOLS, first_symbol,
+    ),
+    "brackets": Task(
+        "Brackets", f"brackets of {KINDS} kinds are to be closed in reverse order", "nested brackets", "([{<)]}>|",
+        1 / KINDS, brackets,
+    ),
+    "parity": Task("Parity", "whether the number of ones is odd", "bits", "01=", 1 / 2, parity),
+    "counting": Task(
+        "Counting", "after n times a there must follow n times b and an end", "letters a", "ab.",
+        1 / COUNTS, counting, whole=True,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings(Config):
+    """What is learned, by which architectures, and how long."""
+
+    task: str = setting("first", "What is to be learned", choices=tuple(TASKS))
+    archs: tuple[str, ...] = setting(RACE_ARCHS, "Architectures, of nearly equal parameter counts", high=6)
+    seeds: int = setting(3, "Trainings of each architecture, with other weights and sequences", 1, 10, "trainings")
+    steps: int = setting(1000, "Steps of a training that does not solve all delays before", 1, 100_000, "steps")
+    first_delay: int = setting(1, "Delay that a training begins with", 1, 512)
+    longest: int = setting(128, "Longest delay; the grid doubles from the first one up to it", 1, 512)
+    parameters: int = setting(10_000, "Parameters of each model, about", 1000, 1_000_000, "parameters")
+    learning_rate: float = setting(0.005, "Largest step size of Adam", 1e-5, 0.1)
+    init: str = setting("tuned", "Initial weights of recurrent layers", choices=("tuned", "torch", "xavier"))
+    seed: int = setting(7, "Random seed of the first training", 0, 2**31 - 100)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for arch in self.archs:
+            if arch not in ARCHITECTURES or ARCHITECTURES[arch].counted:
+                known = ", ".join(name for name, about in ARCHITECTURES.items() if not about.counted)
+                raise ConfigError(f"archs names {arch[:40]!r}; those that learn by gradient are: {known}")
+        if not self.archs:
+            raise ConfigError("archs names no architecture; give one or more, as in lstm, rnn")
+        if self.first_delay > self.longest:
+            raise ConfigError(f"first_delay {self.first_delay} is larger than longest, {self.longest}")
+
+    @property
+    def delays(self) -> list[int]:
+        """The grid: `first_delay`, twice that and so on, and `longest`."""
+        grid = [self.first_delay]
+        while grid[-1] < self.longest:
+            grid.append(min(2 * grid[-1], self.longest))
+        return grid
+
+
+class Row(TypedDict):
+    """Accuracy at one delay: of each seed, and the mean, lowest and highest of them."""
+
+    delay: int
+    mean: float
+    low: float
+    high: float
+    accuracies: list[float]
+
+
+class Learner(TypedDict):
+    """An architecture: its size, the steps that each training took, and its accuracies.
+
+    `reach` is the longest delay of the grid up to which the mean accuracy is at least SOLVED; None: not the first.
+    """
+
+    arch: str
+    parameters: int
+    hidden_size: int
+    layers: int
+    steps: list[int]
+    reach: int | None
+    rows: list[Row]
+
+
+class Gym(TypedDict):
+    """What `measure` finds."""
+
+    task: str
+    title: str
+    delay: str
+    chance: float
+    seeds: int
+    learners: list[Learner]
+
+
+def measure(settings: Settings) -> Iterator[Progress[Gym]]:
+    """Let the architectures learn the task, one seed of all of them after the other.
+
+    On one thread the same settings give the same bits.
+
+    Args:
+        settings: see Settings.
+
+    Yields:
+        How far it is, after each training with what was found.
+
+    Raises:
+        MeasurementError: a loss stopped being a finite number.
+
+    Source:
+        Delayed copy and first symbol after Hochreiter and Schmidhuber (1997); counting after Gers and Schmidhuber
+        (2001); growing delays are a curriculum (Bengio et al. 2009).
+    """
+    task, delays = TASKS[settings.task], settings.delays
+    held_out = [task.make(np.random.default_rng([settings.seed, 1, delay]), delay, HELD_OUT) for delay in delays]
+    longest = max(batch["ids"].shape[1] for batch in held_out)
+    configs = {arch: sized(arch, len(task.tokens), settings, longest) for arch in settings.archs}
+    found: dict[str, list[tuple[int, list[float]]]] = {arch: [] for arch in settings.archs}
+    part = 1.0 / (settings.seeds * len(configs))
+    for seed in range(settings.seed, settings.seed + settings.seeds):
+        for arch, config in configs.items():
+            done, model, step = part * sum(map(len, found.values())), build_model(config, seed), 0
+            for step in _train(model, task, settings, seed):
+                if step % REPORT == 0:
+                    yield Progress(done + 0.9 * part * step / settings.steps)
+            accuracies = []
+            for place, batch in enumerate(held_out):
+                accuracies.append(accuracy(model.eval(), task, batch))
+                yield Progress(done + part * (0.9 + 0.09 * place / len(held_out)))
+            found[arch].append((step, accuracies))
+            is_last = sum(map(len, found.values())) == settings.seeds * len(configs)
+            yield Progress(1.0 if is_last else done + part, _result(settings, configs, found))
+
+
+def sized(arch: str, vocab_size: int, settings: Settings, length: int) -> ModelConfig:
+    """The model of an architecture whose parameter count is nearest to the one wanted.
+
+    Args:
+        arch: a key of ARCHITECTURES.
+        vocab_size: tokens of the task.
+        settings: with `parameters`.
+        length: tokens of the longest sequence, all of which attention sees.
+    """
+    step = 2 * HEADS if ARCHITECTURES[arch].attends else 1
+    best, least = None, 0
+    for hidden in range(step, WIDEST, step):
+        config = ModelConfig(
+            arch=arch, vocab_size=vocab_size, hidden_size=hidden, num_layers=LAYERS.get(arch, 1), num_heads=HEADS,
+            dropout=0.0, context=length if ARCHITECTURES[arch].attends else 0, init=settings.init,
+        )  # fmt: skip
+        count = model_class(arch).on_meta_device(config).num_parameters
+        if best is None or abs(count - settings.parameters) < least:
+            best, least = config, abs(count - settings.parameters)
+        if count >= settings.parameters:
+            break
+    assert best is not None
+    return best
+
+
+def example(name: str, delay: int = 4, seed: int = 3) -> tuple[str, str]:
+    """A sequence of a task as it is shown, and the end of it that is the answer.
+
+    Args:
+        name: of TASKS.
+        delay: of the sequence.
+        seed: draws it.
+    """
+    task = TASKS[name]
+    batch = task.make(np.random.default_rng(seed), delay, 1)
+    places = np.flatnonzero(batch["answers"][0])
+    shown = "".join(task.tokens[token] for token in batch["ids"][0, : places[-1] + 1])
+    return shown[: places[0]], shown[places[0] :]
+
+
+def accuracy(model: LanguageModel, task: Task, batch: Batch) -> float:
+    """The share of answers, or of whole sequences, that the most likely tokens get right.
+
+    Args:
+        model: in evaluation mode.
+        task: says which.
+        batch: of sequences.
+    """
+    right = []
+    for start in range(0, len(batch["ids"]), AT_ONCE):
+        ids, targets = _tensors(batch, slice(start, start + AT_ONCE))
+        with torch.no_grad():
+            right.append(_right(model(ids)[0], targets, task.whole))
+    return round(float(torch.cat(right).mean()), 5)
+
+
+def _tensors(batch: Batch, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ids that a model reads, (B, T), and the answers to give after each of them, (B, T), -1 where none is."""
+    ids = torch.from_numpy(batch["ids"][rows])
+    targets = torch.from_numpy(np.where(batch["answers"], batch["ids"], -1)[rows])
+    return ids[:, :-1].contiguous(), targets[:, 1:].contiguous()
+
+
+def _right(logits: torch.Tensor, targets: torch.Tensor, whole: bool) -> torch.Tensor:
+    """1 for each right answer or sequence, else 0.
+
+    Args:
+        logits: (B, T, V).
+        targets: (B, T), -1 where none is asked for.
+        whole: whether sequences are scored.
+    """
+    hits = logits.argmax(-1) == targets
+    return ((hits | (targets < 0)).all(dim=1) if whole else hits[targets >= 0]).float()
+
+
+def _train(model: LanguageModel, task: Task, settings: Settings, seed: int) -> Iterator[int]:
+    """Train on growing delays; yields the number of steps taken, after each of them.
+
+    Args:
+        model: new.
+        task: to be learned.
+        settings: steps, delays and learning rate.
+        seed: of the sequences.
+
+    Raises:
+        MeasurementError: the loss is no finite number.
+    """
+    rng, delays, level = np.random.default_rng([seed, 0]), settings.delays, 0
+    optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99), fused=True)
+    at_longest: list[float] = []
+    recent: list[float] = []
+    model.train()
+    for step in range(settings.steps):
+        longest = delays[level]
+        delay = longest if rng.random() < 0.5 else int(rng.integers(settings.first_delay, longest + 1))
+        ids, targets = _tensors(task.make(rng, delay, BATCH), slice(None))
+        logits = model(ids)[0]
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
+        if not torch.isfinite(loss):
+            raise MeasurementError(
+                f"the loss of the {ARCH_NAMES[model.config.arch]} grew beyond all numbers at step {step:,}; "
+                f"learning_rate {settings.learning_rate:g} is too high for it"
+            )
+        rise, fall = min(1.0, (step + 1) / WARMUP), 1.0 - step / settings.steps
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * rise * fall
+        optimizer.zero_grad()
+        loss.backward()
+        clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        yield step + 1
+        score = float(_right(logits.detach(), targets, task.whole).mean())
+        recent = [*recent[1 - LAST :], score]
+        at_longest = [*at_longest[1 - PASSES :], score] if delay == longest else at_longest
+        if len(at_longest) == PASSES and min(at_longest) >= SOLVED:
+            if level + 1 < len(delays):
+                level, at_longest, recent = level + 1, [], []
+            elif len(recent) == LAST and min(recent) >= SOLVED:
+                return
+
+
+def _result(
+    settings: Settings, configs: dict[str, ModelConfig], found: dict[str, list[tuple[int, list[float]]]]
+) -> Gym:
+    """What was found so far.
+
+    Args:
+        settings: of the measurement.
+        configs: of the models.
+        found: for each architecture and seed the steps taken, and the accuracy at each delay.
+    """
+    task, learners = TASKS[settings.task], []
+    for arch, config in configs.items():
+        if not found[arch]:
+            continue
+        table: list[Row] = []
+        for delay, scores in zip(
+            settings.delays, zip(*(scores for _, scores in found[arch]), strict=True), strict=True
+        ):
+            table.append(Row(
+                delay=delay, mean=round(fmean(scores), 5), low=min(scores), high=max(scores), accuracies=list(scores)
+            ))  # fmt: skip
+        learners.append(Learner(
+            arch=arch, parameters=model_class(arch).on_meta_device(config).num_parameters,
+            hidden_size=config.hidden_size, layers=config.num_layers, steps=[steps for steps, _ in found[arch]],
+            reach=_reach(table), rows=table,
+        ))  # fmt: skip
+    return Gym(
+        task=settings.task, title=task.title, delay=task.delay, chance=round(task.chance, 5),
+        seeds=max(map(len, found.values())), learners=learners,
+    )  # fmt: skip
+
+
+def _reach(table: Sequence[Row]) -> int | None:
+    """The longest delay up to which the mean accuracy is at least SOLVED."""
+    solved = [row["delay"] for row in itertools.takewhile(lambda row: row["mean"] >= SOLVED, table)]
+    return solved[-1] if solved else None
+
+
+def finding(found: Sequence[Measured[Gym]]) -> str:
+    """How far each architecture reaches, a sentence for each task.
+
+    Args:
+        found: one for each task; their labels and architectures do not count.
+    """
+    return " ".join(_sentence(one.result) for one in found if one.result["learners"])
+
+
+def _sentence(result: Gym) -> str:
+    reaches = [
+        f"never with the {ARCH_NAMES[one['arch']]}"
+        if one["reach"] is None
+        else f"up to {one['reach']:,}{'' if place else ' ' + result['delay']} with the {ARCH_NAMES[one['arch']]}"
+        for place, one in enumerate(sorted(result["learners"], key=lambda one: one["reach"] is None))
+    ]
+    listed = " and ".join([", ".join(reaches[:-1]), reaches[-1]] if len(reaches) > 1 else reaches)
+    seeds = "one seed" if result["seeds"] == 1 else f"mean of {result['seeds']} seeds"
+    return f"{result['title']}: {SOLVED:.0%} right or more {listed} ({seeds}; chance {result['chance']:.1%})."
+
+
+def rows(result: Gym) -> list[dict[str, Any]]:
+    """A row for each architecture and delay."""
+    return [
+        {
+            "task": result["task"], "arch": one["arch"], "parameters": one["parameters"], "delay": row["delay"],
+            "accuracy": row["mean"], "lowest": row["low"], "highest": row["high"], "chance": result["chance"],
+        }
+        for one in result["learners"]
+        for row in one["rows"]
+    ]  # fmt: skip
