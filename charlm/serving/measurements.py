@@ -281,7 +281,7 @@ class Measurements:
         for progress in steps_of(question):
             result = progress.result or result
             tell(progress.share)
-        if result is None:
+        if not result:
             raise MeasurementError(f"{question.name} of {question.label} found nothing")
         put_away(question, result)
         return result

@@ -288,9 +288,11 @@ def _measuring(services: Services) -> list[Callable[..., Any]]:
 
 def _looked_at(services: Services, *asked: Any) -> Iterator[list[dict[str, Any]]]:
     """What is known of a measurement, again and again until it is done; see `Serving.inspect`."""
-    while not all(one.done for one in (findings := services.serving.inspect(*asked))):
+    findings = services.serving.inspect(*asked)
+    while not all(one.done for one in findings):
         yield [_finding(one, share=one.share) for one in findings]
         time.sleep(LOOK_EVERY)
+        findings = services.serving.inspect(*asked)
     if all(one.result is None for one in findings):
         raise MeasurementError(findings[0].error)
     yield [_finding(one) for one in findings]
@@ -298,12 +300,8 @@ def _looked_at(services: Services, *asked: Any) -> Iterator[list[dict[str, Any]]
 
 def _finding(one: Finding, **more: Any) -> dict[str, Any]:
     """What a client learns of one run: its result, or why there is none."""
-    return {
-        **({"run_id": one.run.run_id} if one.run else {}),
-        **(one.result or {}),
-        **({"error": one.error} if one.error else {}),
-        **more,
-    }
+    named = {"run_id": one.run.run_id} if one.run else {}
+    return {**named, **(one.result or {}), **({"error": one.error} if one.error else {}), **more}
 
 
 def _texts(draft: GeneratedText, config: SampleConfig) -> str | list[str]:

@@ -9,13 +9,13 @@ from typing import Any
 import gradio as gr
 
 from charlm.analysis.measurement import Measured
-from charlm.architectures import ARCHS
+from charlm.architectures import ARCH_NAMES, ARCHS, is_counted
 from charlm.config import LEVEL_NAMES
 from charlm.errors import CharLMError
 from charlm.public.services import Services
 from charlm.runs.run import Run
 from charlm.serving import Finding
-from charlm.serving.measurements import module_of
+from charlm.serving.measurements import GYM, module_of
 from charlm.ui import formatting
 from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
 from charlm.ui.formatting import csv_text, percent
@@ -158,6 +158,9 @@ def control(settings: Any, panel: str, name: str) -> Any:
         "info": meta["hint"],
         "elem_id": f"understand-{panel}-{name.replace('_', '-')}",
     }
+    if name == "archs":
+        archs = [(ARCH_NAMES[arch], arch) for arch in ARCHS if not is_counted(arch)]
+        return gr.Dropdown(archs, value=list(field.default), multiselect=True, **shared)
     if meta["choices"]:
         return gr.Dropdown(list(meta["choices"]), value=field.default, filterable=False, **shared)
     if isinstance(field.default, bool):
@@ -197,6 +200,8 @@ class Understand:
         return self.services.serving.inspect(*self._asked(view, given), begin)
 
     def _asked(self, view: View, given: Mapping[Any, Any]) -> tuple[str, Sequence[Run], str | None, Mapping[str, Any]]:
+        if view.panel.name == GYM:
+            return GYM, [], None, {name: given[one] for name, one in view.controls.items() if given[one] is not None}
         runs = found_runs(self.services.store, given[self.choice.models])
         text = (given[self.choice.text] or "") if given[self.choice.source] == PASTED else None
         options = {name: given[one] for name, one in view.controls.items() if given[one] is not None}
@@ -212,7 +217,7 @@ class Understand:
         """
         if not given[view.opened]:
             return {view.status: gr.skip()}
-        if not given[self.choice.models]:
+        if not given[self.choice.models] and view.panel.name != GYM:
             return {view.status: render_status([], "", [("", "choose the models to look into above")])}
         try:
             findings = self.look(view, given, begin)
@@ -332,26 +337,29 @@ def changes_of(controls: Mapping[str, Any]) -> list[Any]:
     ]
 
 
+def called(findings: Sequence[Finding]) -> list[str]:
+    """Names that tell the models apart."""
+    return names([one.run for one in findings if one.run]) or ["the gym"]
+
+
 def measured(findings: Sequence[Finding]) -> Found:
-    """What was found so far, under names that tell the models apart."""
-    called = names([one.run for one in findings])
-    return [
-        Measured(label, one.run.arch, one.result, one.run.train_config.seq_len, LEVEL_NAMES[one.run.level])
-        for label, one in zip(called, findings, strict=True)
-        if one.result is not None
-    ]
+    """What was found so far, under the names of `called`."""
+    found = list[Measured[Any]]()
+    for label, one in zip(called(findings), findings, strict=True):
+        if one.result is not None and one.run:
+            facts = one.run.train_config.seq_len, LEVEL_NAMES[one.run.level]
+            found.append(Measured(label, one.run.arch, one.result, *facts))
+        elif one.result is not None:
+            found.append(Measured(label, "", one.result))
+    return found
 
 
 def status_html(panel: Panel, findings: Sequence[Finding], found: Found) -> str:
     """The line over a panel's picture."""
-    called = names([one.run for one in findings])
-    busy = [
-        f"{label} {percent(one.share)}"
-        for label, one in zip(called, findings, strict=True)
-        if one.begun and not one.done
-    ]
-    errors = [(label, one.error) for label, one in zip(called, findings, strict=True) if one.error]
-    missing = [label for label, one in zip(called, findings, strict=True) if not one.error and one.share < 1.0]
+    named = list(zip(called(findings), findings, strict=True))
+    busy = [f"{label} {percent(one.share)}" for label, one in named if one.begun and not one.done]
+    errors = [(label, one.error) for label, one in named if one.error]
+    missing = [label for label, one in named if not one.error and one.share < 1.0]
     is_said = panel in FIRST  # by the tab's heading
     sentence = module_of(panel.name).finding(found) if found and not is_said else ""
     return render_status(
