@@ -281,10 +281,9 @@ class Measurements:
         for progress in steps_of(question):
             result = progress.result or result
             tell(progress.share)
-        if not result:
-            raise MeasurementError(f"{question.name} of {question.label} found nothing")
-        put_away(question, result)
-        return result
+        found: dict[str, Any] = result or {}
+        put_away(question, found)
+        return found
 
     def _work(self) -> None:
         """The thread: it ends with the last task."""

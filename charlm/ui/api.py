@@ -292,7 +292,7 @@ def _looked_at(services: Services, *asked: Any) -> Iterator[list[dict[str, Any]]
     while not all(one.done for one in findings):
         yield [_finding(one, share=one.share) for one in findings]
         time.sleep(LOOK_EVERY)
-        findings = services.serving.inspect(*asked)
+        findings = services.serving.inspect(*asked, False)
     if all(one.result is None for one in findings):
         raise MeasurementError(findings[0].error)
     yield [_finding(one) for one in findings]
