@@ -38,7 +38,7 @@ BLOCK, MOST_BLOCKS = 1000, 64
 BEYOND = 64
 LEAST_TOKENS = 400
 # Windows read at a time, and steps of a call.
-ROWS, STEPS = 64, 64
+ROWS, STEPS = 32, 64
 # Share of the work that is done with the first picture, and with all targets at the contexts of that.
 FIRST_SHARE, SECOND_SHARE = 0.1, 0.5
 SEED = 0  # of the places
@@ -77,8 +77,8 @@ class Memory(TypedDict):
     """What was found.
 
     Attributes:
-        memory: the smallest context from which on the excess stays below LITTLE; None if the loss still falls by more
-            with the last step.
+        memory: the smallest context from which on the excess stays below LITTLE, before the last result only as fine
+            as `rows`; None if the loss still falls by more with the last step.
         rows: contexts ascending; 1, 2, 3, 5, 8, .. and those between which the memory was looked for.
         last_context: the longest one, which the excess is over.
         settled: whether the last two steps gained nothing; otherwise a longer context might lower the loss further.
@@ -221,10 +221,10 @@ class _Measurement:
         """What is known so far."""
         bracket, table = self._bracket(), list[Row]()
         for context in sorted({*self.grid, *(bracket[2] if bracket else ())}):
-            loss = float(self.known[context].mean())
+            loss = round(float(self.known[context].mean()), 6)
             excess, error = self._excess(context, self.grid[-1])
             stderr = round(error, 6) if math.isfinite(error) else None
-            table.append(Row(context=context, loss=round(loss, 6), excess=round(excess, 6), stderr=stderr))
+            table.append(Row(context=context, loss=loss, excess=round(excess, 6) + 0.0, stderr=stderr))  # no -0.0
         return Memory(
             memory=bracket[1] if bracket else None,
             rows=table,
