@@ -169,7 +169,7 @@ class ResidualReader:
         values: dict[Key, Tensor] = {}
         with _watched(self._model.blocks, values, clamps):
             logits, state = self._model(ids, state)
-        return Read(logits, values, state)
+        return Read(logits, values if keep else {}, state)
 
 
 @contextmanager

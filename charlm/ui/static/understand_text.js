@@ -9,7 +9,7 @@ const make = (name, props = {}, ...inside) => {
   made.append(...inside);
   return made;
 };
-const percent = (parts) => parts >= 100 ? `${Math.round(parts / 10)} %` : parts >= 10 ? `${(parts / 10).toFixed(1)} %` : parts > 0 ? `${(parts / 10).toFixed(1)} %` : '< 0.1 %';
+const percent = (parts) => parts >= 100 ? `${Math.round(parts / 10)} %` : parts > 0 ? `${(parts / 10).toFixed(1)} %` : '< 0.1 %';
 const texts = () => [...element.querySelectorAll('.tokens')];
 const dataOf = (text) => {
   if (!parsed.has(text)) {
@@ -33,7 +33,7 @@ const expected = (data, place) => make('ol', {}, ...data.likeliest[place].map((n
 const describe = (data, place) => {
   const token = make('code', {}, shown(data.spans[place].textContent));
   if (data.kind === 'bits') return [make('p', {}, token, ` ${bitsAt(data, place)}`), expected(data, place)];
-  return [make('p', {}, token, ` ${data.values[place].toFixed(3)}`)];
+  return [make('p', {}, token, ` ${data.values[place].toFixed(3)}${data.holds[place] ? ', the label holds' : ''}`)];
 };
 const show = (from, place) => {
   const { group } = dataOf(from);
@@ -62,7 +62,7 @@ const differ = () => {
       if (other) {
         const more = ((data.bits[place] ?? 0) - (other.bits[place] ?? 0)) / 100;
         const level = Math.min(LEVELS, Math.round(LEVELS * Math.abs(more) / MOST));
-        name = `${level ? (more > 0 ? 's' : 'o') + level : ''}${/\bn\b/.test(name) ? ' n' : ''}`;
+        name = `${level ? (more > 0 ? 's' : 'o') + level : ''}${/\bn\b/.test(name) ? ' n' : ''}`.trim();
       }
       span.className = place === data.at ? `${name} at` : name;
     });

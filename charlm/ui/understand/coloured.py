@@ -33,6 +33,7 @@ def coloured_text(
     kind: str,
     group: str,
     data: Mapping[str, Any],
+    marks: Sequence[bool] = (),
 ) -> str:
     """A text whose tokens are coloured, as one stop of the tab key; the arrow keys step through it.
 
@@ -44,9 +45,13 @@ def coloured_text(
         kind: what the script says of a token: bits or value.
         group: texts of one group have the same pieces, and their places are shown together.
         data: what the script needs, by name; numbers and texts, sent as JSON.
+        marks: which tokens are underlined; empty: none.
     """
     red, green, blue = (int(arch_colour(arch)[at : at + 2], 16) for at in (1, 3, 5))
-    spans = "".join(f"<i{_classes(piece, one)}>{exact(piece)}</i>" for piece, one in zip(pieces, levels, strict=True))
+    spans = "".join(
+        f"<i{_classes(piece, one, marked)}>{exact(piece)}</i>"
+        for piece, one, marked in zip(pieces, levels, marks or [False] * len(pieces), strict=True)
+    )
     return render(
         "coloured_text",
         spans_html=Markup(spans),
@@ -66,8 +71,9 @@ def shown_names(tokens: Iterable[str]) -> list[str]:
     ]
 
 
-def _classes(piece: str, level: int) -> str:
+def _classes(piece: str, level: int, marked: bool) -> str:
     """The class attribute of a token."""
     names = [f"s{level}"] if level > 0 else [f"o{-level}"] if level else []
     names += ["n"] if "\n" in piece else []
+    names += ["u"] if marked else []
     return f' class="{" ".join(names)}"' if names else ""

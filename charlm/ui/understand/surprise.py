@@ -1,6 +1,7 @@
 """The panel of surprise: the same passage in a column for each model, coloured by bits, and where the bits go."""
 
 from collections import Counter
+from html import escape
 from typing import Any
 
 from charlm.analysis.plots import CLEAR, FAMILY, FONT, GRID, arch_colour, short
@@ -172,7 +173,7 @@ def _note(unknown: int) -> str:
 
 def _plain(name: str) -> str:
     """A name that plotly, which reads HTML, shows as it is."""
-    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escape(name, quote=False)
 
 
 PANEL = Panel(
