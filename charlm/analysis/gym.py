@@ -4,16 +4,17 @@ Unlike the other measurements it has no Subject: the models are its own, of near
 trained when it is asked for. `measure(settings)` yields as the others do, and `finding` and `rows` take what it found.
 
 Training: each step takes one batch of fresh sequences of one delay. Half of the batches have the longest delay reached
-so far, the other half a delay drawn evenly from `first_delay` up to it. Once the last PASSES batches of the longest
-delay were all at least SOLVED right, the delay grows to the next of the grid; a training ends early when, at the
-grid's end, the last LAST batches were. The gradient is that of the answers alone: all else is random. Every
-architecture has the same optimizer (Adam), learning rate and number of steps.
+so far, the other half one from `first_delay` up to it, drawn evenly on a logarithmic scale. Once the last PASSES
+batches of the longest delay were all at least SOLVED right, the delay grows to the next of the grid; a training ends
+early when, at the grid's end, the last LAST batches were. The gradient is that of the answers alone: all else is
+random. Every architecture has the same optimizer (Adam), learning rate and number of steps.
 
 What is reported: the accuracy on HELD_OUT fresh sequences of each delay of the grid, also of delays that a model never
 trained on because it did not solve the shorter ones.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -32,7 +33,7 @@ from charlm.models import LanguageModel, build_model, model_class
 BATCH = 32  # sequences of a training step
 HELD_OUT, AT_ONCE = 256, 64  # sequences of each delay that the accuracy is measured on, and how many in one pass
 SOLVED = 0.9  # accuracy from which on a delay counts as solved
-PASSES, LAST = 4, 16  # batches that must be solved before the delay grows, and before a training ends early
+PASSES, LAST = 4, 32  # batches that must be solved before the delay grows, and before a training ends early
 CLIP = 1.0  # largest L2 norm of the gradient
 WARMUP = 50  # steps in which the learning rate rises; it then falls linearly to 0
 REPORT = 8  # steps between two reports of progress
@@ -344,7 +345,8 @@ def _train(model: LanguageModel, task: Task, settings: Settings, seed: int) -> I
     model.train()
     for step in range(settings.steps):
         longest = delays[level]
-        delay = longest if rng.random() < 0.5 else int(rng.integers(settings.first_delay, longest + 1))
+        octaves = rng.random() * math.log2(longest / settings.first_delay)
+        delay = longest if rng.random() < 0.5 else round(settings.first_delay * 2.0**octaves)
         ids, targets = _tensors(task.make(rng, delay, BATCH), slice(None))
         logits = model(ids)[0]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
