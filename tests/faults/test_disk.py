@@ -31,7 +31,8 @@ from tests.patience import patience
 from tests.tiny_runs import entered, settings, small_corpus, store_in, wait_for
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
-SHORT: dict[str, Any] = {"steps": 2, "eval_every": 2, "dropout": 0.3, "num_layers": 1}
+# Snapshots are not waited for; they have a test of their own.
+SHORT: dict[str, Any] = {"steps": 2, "eval_every": 2, "dropout": 0.3, "num_layers": 1, "snapshots": 0}
 RESTING = "cannot be written"
 
 
@@ -129,6 +130,30 @@ def test_one_refusal_delays_and_changes_nothing(
         assert os.strerror(code) in caplog.text and "continues by itself" in caplog.text, what
         assert not list(run.folder.glob("*.tmp")), what
         store.discard(run)
+
+
+def test_one_refusal_may_cost_a_snapshot_and_changes_nothing_else(
+    tmp_path: Path, undisturbed: tuple[dict[str, Any], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    store, lost, number = store_in(tmp_path), 0, 0
+    while True:  # until there are no more operations
+        caplog.clear()
+        number += 1
+        [run] = entered(store, **{**SHORT, "snapshots": 3})
+        with Disk(number.__eq__, refuse(errno.ENOSPC)).installed() as disk:
+            run_trainers(prepare([run], small_corpus()), Control())
+        if number > disk.count:
+            break
+        run, what = store.get(run.run_id), f"{disk.names[number - 1]}, number {number}"
+        assert same(outcome(run), undisturbed[0]), what
+        lost += "are not kept" in caplog.text
+        assert os.strerror(errno.ENOSPC) in caplog.text, what
+        assert ("are not kept" in caplog.text) != ("continues by itself" in caplog.text), what
+        assert not list(run.folder.rglob("*.tmp")) and len(run.snapshots()) >= 2, what
+        for step in run.snapshots():
+            assert run.load_snapshot(step), what
+        store.discard(run)
+    assert run.snapshots() == [0, 1, 2] and lost >= 12
 
 
 class Broken(Disk):
