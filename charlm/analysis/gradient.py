@@ -127,16 +127,19 @@ def measure(subject: Subject, settings: Settings) -> Iterator[Progress[Result]]:
         for at in [*([INITIAL] if subject.initial else []), *map(str, subject.snapshots)]
         if at != settings.at
     ]
-    initial, snapshots = (
-        beside[: bool(beside and beside[0].at == INITIAL)],
-        [one for one in beside if one.at != INITIAL],
-    )
+    initial = [one for one in beside if one.at == INITIAL]
+    snapshots = [one for one in beside if one.at != INITIAL]
     jobs = [(main, BATCH), *((one, BATCH) for one in initial), (main, None), *((one, None) for one in beside)]
     total, done = sum(len(one.windows) for one in (main, *beside)), 0.0
     for measurement, most in jobs:
         before = len(measurement.windows) - measurement.left
-        for count in measurement.go_on(most):
-            yield Progress(min(0.999, (done + count) / total))
+        try:
+            for count in measurement.go_on(most):
+                yield Progress(min(0.999, (done + count) / total))
+        except MeasurementError:
+            if measurement is main:
+                raise
+            measurement.give_up()  # weights of a step at which the training had diverged
         done += len(measurement.windows) - measurement.left - before
         result = _result(main, initial, snapshots)
         yield Progress(min(0.999, done / total), result)
@@ -272,6 +275,10 @@ class _Measurement:
             "rows": [row for found in by_node.values() for row in found],
         }
 
+    def give_up(self) -> None:
+        """These weights have no gradient that could be shown."""
+        self.left, self._norms = 0, []
+
     @property
     def is_started(self) -> bool:
         """Whether there is anything to show."""
@@ -324,9 +331,7 @@ def _states(model: LanguageModel, windows: Tensor, settings: Settings) -> Workin
         segments.append(segment)
         states, top = segment.nodes[-1], segment.top
         yield 0.1 + 0.3 * (start + 1 - settings.warmup) / lags
-    loss = F.cross_entropy(unrolled.logits(top), target, reduction="sum")
-    if not bool(torch.isfinite(loss)):
-        raise MeasurementError("the model's logits on this text are not finite numbers: its states grow without limit")
+    loss = _loss(unrolled.logits(top), target)
     found: dict[Node, list[Tensor]] = {Node(name, layer): [] for name in unrolled.names for layer in range(len(states))}
     found[Node("input", 0)] = []
     outputs, grads, decades = [loss], [torch.ones_like(loss)], torch.zeros(len(target), dtype=torch.float64)
@@ -428,9 +433,17 @@ def _inputs(model: LanguageModel, windows: Tensor, settings: Settings) -> Workin
     finally:
         handle.remove()
     yield 0.5
-    grads = torch.autograd.grad(F.cross_entropy(logits[:, -1], target, reduction="sum"), taken[0])[0]  # (B, lags, E)
+    grads = torch.autograd.grad(_loss(logits[:, -1], target), taken[0])[0]  # (B, lags, E)
     zero = torch.zeros(len(target), dtype=torch.float64)
     return {Node("input", 0): torch.stack([_log_norm(grad, zero) for grad in grads.flip(1).unbind(1)])}
+
+
+def _loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """The sum over positions, each of which is a function of its own row alone."""
+    loss = F.cross_entropy(logits, targets, reduction="sum")
+    if not bool(torch.isfinite(loss)):
+        raise MeasurementError("the model's logits on this text are not finite numbers: its states grow without limit")
+    return loss
 
 
 def _log_norm(grad: Tensor, decades: Tensor) -> Tensor:

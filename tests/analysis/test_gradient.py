@@ -323,6 +323,16 @@ def test_a_diverged_weight_is_said_in_one_sentence(arch: str, value: float) -> N
     assert "not finite" in failing(subject(model))
 
 
+@pytest.mark.parametrize("arch", ["gru", "transformer"])
+def test_a_snapshot_that_diverged_is_left_out(arch: str) -> None:
+    broken = built(arch)
+    with torch.no_grad():
+        broken.get_parameter("fc.bias").fill_(math.nan)
+    about = subject(built(arch), snapshots=(10, 20), at={10: broken, 20: built(arch)}.__getitem__)
+    *_, last = measure(about, QUICK)
+    assert last.result is not None and [one["at"] for one in last.result["snapshots"]] == ["20"]
+
+
 def test_states_that_explode_are_said_in_one_sentence() -> None:
     model = built("rnn", nonlinearity="relu", num_layers=1)
     assert isinstance(model, RNNModel)
