@@ -145,7 +145,7 @@ TASKS = {
 class Settings(Config):
     """What is learned, by which architectures, and how long."""
 
-    task: str = setting("first", "What is to be learned", choices=tuple(TASKS))
+    task: str = setting("copy", "What is to be learned", choices=tuple(TASKS))
     archs: tuple[str, ...] = setting(RACE_ARCHS, "Architectures, of nearly equal parameter counts", high=6)
     seeds: int = setting(3, "Trainings of each architecture, with other weights and sequences", 1, 10, "trainings")
     steps: int = setting(1000, "Steps of a training that does not solve all delays before", 1, 100_000, "steps")
