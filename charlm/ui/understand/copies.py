@@ -128,7 +128,9 @@ def coloured(text: Text, shortest: int) -> str:
         parts.append(
             f'<mark tabindex="0" style="--t:{_tint(length, shortest)}%" title="{about}">{escape(piece)}</mark>'
         )
-    return f'<div class="copied">{"".join(parts)}</div>'
+    return (
+        f'<div class="copied" tabindex="0" role="group" aria-label="Text with its copies marked">{"".join(parts)}</div>'
+    )
 
 
 def _tint(length: int, shortest: int) -> int:
