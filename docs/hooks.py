@@ -139,7 +139,8 @@ def section(name: str, command: Any) -> str:
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.params if one.param_type_name == "option"]
     words = [one.metavar if one.required else f"[{one.metavar}]" for one in arguments] + ["[OPTIONS]"] * bool(options)
-    own = [one for one in (*arguments, *options) if not getattr(one, "rich_help_panel", None)]
+    elsewhere = {cls.__name__.removesuffix("Config") for cls in CONFIGS}  # whose settings have a page of their own
+    own = [one for one in (*arguments, *options) if getattr(one, "rich_help_panel", None) not in elsewhere]
     rows = [(code(flags(one)), plain(one.help or "")) for one in own]
     parts = [f"## {name}", plain(command.help), f"```text\n{' '.join(['python -m charlm', name, *words])}\n```"]
     parts.append(table(("Argument or option", "What it is"), rows))

@@ -157,18 +157,20 @@ def measure(subject: Subject, settings: Settings) -> Generator[Progress[Copies],
     temperatures = sorted(settings.numbers(), key=lambda temperature: abs(temperature - USUAL))
     part = 0.9 / len(temperatures)
     for place, temperature in enumerate(temperatures):
-        done, writer, before = 0.1 + place * part, _Writer(subject, temperature, settings), result
+        writer, before, done = _Writer(subject, temperature, settings), result, 0.1 + place * part
         for length in [settings.length] if place else [settings.length // FIRST_PART, settings.length]:
-            texts = yield from _scaled(writer.write(length), done, 0.9 * part)
+            end = 0.1 + (place + length / settings.length) * part
+            texts = yield from _scaled(writer.write(length), done, 0.9 * (end - done))
             new = [(temperature, settings.seed + at, text) for at, text in enumerate(texts)]
             beside = [] if place else [(None, None, text[:length]) for text in human]
             work = _compare([*new, *beside], training, settings.shortest)
-            compared = yield from _scaled(work, done + 0.9 * part * length / settings.length, 0.09 * part)
+            compared = yield from _scaled(work, done + 0.9 * (end - done), 0.09 * (end - done))
             result = _extended(before, compared[: len(new)], training)
             if beside:
                 result["held_out"] = _curve(compared[len(new) :])
             is_last = place + 1 == len(temperatures) and length == settings.length
-            yield Progress(1.0 if is_last else done + 0.99 * part * length / settings.length, result)
+            yield Progress(1.0 if is_last else end, result)
+            done = end
 
 
 def finding(found: Sequence[Measured[Copies]]) -> str:
@@ -287,7 +289,8 @@ class _Writer:
         self._texts = [""] * settings.samples
 
     def write(self, length: int) -> Generator[float, None, list[str]]:
-        """Write on up to so many characters of each text; yields the share of them that is there."""
+        """Write on up to so many characters of each text; yields the share of this that is done."""
+        start = sum(map(len, self._texts))
         while writing := [
             at for at, stream in enumerate(self._streams) if not stream.done and len(self._texts[at]) < length
         ]:
@@ -296,7 +299,8 @@ class _Writer:
                 self._texts[at] += piece
                 if self._streams[at].error:
                     raise MeasurementError(self._streams[at].error)
-            yield sum(min(1.0, len(text) / length) for text in self._texts) / len(self._texts)
+            now = sum(min(len(text), length) for text in self._texts)
+            yield max(0.0, (now - start) / (length * len(self._texts) - start))
         return [text[:length] for text in self._texts]
 
 

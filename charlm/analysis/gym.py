@@ -145,7 +145,7 @@ TASKS = {
 class Settings(Config):
     """What is learned, by which architectures, and how long."""
 
-    task: str = setting("first", "What is to be learned", choices=tuple(TASKS))
+    task: str = setting("copy", "What is to be learned", choices=tuple(TASKS))
     archs: tuple[str, ...] = setting(RACE_ARCHS, "Architectures, of nearly equal parameter counts", high=6)
     seeds: int = setting(3, "Trainings of each architecture, with other weights and sequences", 1, 10, "trainings")
     steps: int = setting(1000, "Steps of a training that does not solve all delays before", 1, 100_000, "steps")
@@ -421,15 +421,22 @@ def finding(found: Sequence[Measured[Gym]]) -> str:
 
 
 def _sentence(result: Gym) -> str:
-    reaches = [
-        f"never with the {ARCH_NAMES[one['arch']]}"
-        if one["reach"] is None
-        else f"up to {one['reach']:,}{'' if place else ' ' + result['delay']} with the {ARCH_NAMES[one['arch']]}"
-        for place, one in enumerate(sorted(result["learners"], key=lambda one: one["reach"] is None))
-    ]
-    listed = " and ".join([", ".join(reaches[:-1]), reaches[-1]] if len(reaches) > 1 else reaches)
+    reaches = [(ARCH_NAMES[one["arch"]], one["reach"]) for one in result["learners"]]
+    solved = [f"up to {reach:,} {result['delay']} with the {name}" for name, reach in reaches if reach is not None][:1]
+    solved += [f"up to {reach:,} with the {name}" for name, reach in reaches if reach is not None][1:]
+    failed = [f"the {name}" for name, reach in reaches if reach is None]
+    parts = [_joined(solved)] if solved else []
+    parts += [f"at no delay with {_joined(failed)}"] if failed else []
     seeds = "one seed" if result["seeds"] == 1 else f"mean of {result['seeds']} seeds"
-    return f"{result['title']}: {SOLVED:.0%} right or more {listed} ({seeds}; chance {result['chance']:.1%})."
+    return (
+        f"{result['title']}: at least {100 * SOLVED:.0f} % right {', '.join(parts)} "
+        f"({seeds}; chance {100 * result['chance']:.1f} %)."
+    )
+
+
+def _joined(words: Sequence[str]) -> str:
+    """Words as a list in a sentence."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def rows(result: Gym) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ Archs = Annotated[str, typer.Option("--archs", metavar="A,B,..", help="Architect
 
 
 @takes(analysis.Settings, skip=("task", "archs"))
-def gym(options: dict[str, Any], task: Task = "first", archs: Archs = RACERS, json: Json = False) -> None:
+def gym(options: dict[str, Any], task: Task = "copy", archs: Archs = RACERS, json: Json = False) -> None:
     """Print the accuracy of each architecture at each delay, and how far each reaches.
 
     Args:

@@ -6,7 +6,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from charlm.analysis.copies import MOST_LISTED, USUAL, Copies, Curve, Text, usual
+from charlm.analysis.copies import Copies, Curve, Text, usual
 from charlm.analysis.measurement import Measured
 from charlm.tokenizers.characters import visible_line
 from charlm.ui.html import Column, columns, render
@@ -48,10 +48,12 @@ def _line(curve: Curve, name: str, arch: str, faint: bool = False) -> Line:
 def markup(found: Found) -> str:
     """For each temperature the models' texts in columns, copies marked; then the longest copies of each model."""
     shown = [one for one in found if one.result["texts"]]
+    if not shown:
+        return ""
     temperatures = sorted(
         {text["temperature"] for one in shown for text in one.result["texts"]}, key=lambda value: value or 0.0
     )
-    opened = min(temperatures, key=lambda value: abs((value or USUAL) - USUAL), default=None)
+    opened = usual(shown[0].result)["temperature"]
     folds = [
         {
             "title": "The text" if temperature is None else f"Temperature {temperature:g}",
@@ -68,10 +70,10 @@ def markup(found: Found) -> str:
         }
         for one in shown
     ]
-    shortest = shown[0].result["shortest"] if shown else 0
+    shortest = shown[0].result["shortest"]
     lengths = [shortest * 2**step for step in range(1 + (DARKEST - FAINTEST) // DOUBLING)]
     legend = [(length, _tint(length, shortest)) for length in lengths]
-    return render("copies", folds=folds, listed=listed, legend=legend, most=MOST_LISTED)
+    return render("copies", folds=folds, listed=listed, legend=legend)
 
 
 def _texts(one: Measured[Copies], temperature: float | None) -> list[Text]:
@@ -126,7 +128,9 @@ def coloured(text: Text, shortest: int) -> str:
         parts.append(
             f'<mark tabindex="0" style="--t:{_tint(length, shortest)}%" title="{about}">{escape(piece)}</mark>'
         )
-    return f'<div class="copied">{"".join(parts)}</div>'
+    return (
+        f'<div class="copied" tabindex="0" role="group" aria-label="Text with its copies marked">{"".join(parts)}</div>'
+    )
 
 
 def _tint(length: int, shortest: int) -> int:
