@@ -13,54 +13,23 @@ import numpy as np
 
 from charlm.analysis.matching import Ints, Matcher
 from charlm.analysis.measurement import Measured, Progress, Subject
-from charlm.config import Config, SampleConfig, setting
-from charlm.errors import ConfigError, MeasurementError
+from charlm.analysis.settings import LARGEST_N, CopiesSettings
+from charlm.config import SampleConfig
+from charlm.errors import MeasurementError
 from charlm.generation.generate import decoder_for
 from charlm.generation.streams import Stream
 from charlm.tokenizers import Tokenizer
 from charlm.tokenizers.base import without_halves
 
-LARGEST_N = 30  # n-grams of 1 to so many characters
+Settings = CopiesSettings
+
 STEPS = 8  # tokens written between two reports of progress
 FIRST_PART = 4  # of the texts of the first temperature, one such part of their length is compared first
 MOST_PASTED = 100_000  # characters
 MOST_LISTED = 10  # of the longest copies
 USUAL = 0.8  # the temperature that the finding is about, or the nearest one
-MOST_TEMPERATURES = 8
 TOKENS_A_CHARACTER = 4  # at most: bytes of UTF-8
 Done = TypeVar("Done")
-
-
-@dataclass(frozen=True)
-class Settings(Config):
-    """What is compared with the training text, and how."""
-
-    source: str = setting("generated", "What the model writes, or a text of your own", choices=("generated", "pasted"))
-    temperatures: str = setting("0.5, 0.8, 1.0", "Temperatures to write at, separated by commas", high=80)
-    samples: int = setting(4, "Texts written at each temperature, the second with seed + 1 and so on", 1, 16, "texts")
-    length: int = setting(1000, "Length of each of them", 50, 10_000, "characters")
-    ngram: int = setting(8, "Characters of the n-grams that the finding is about", 1, LARGEST_N, "characters")
-    shortest: int = setting(20, "Length from which on a copy is marked", 2, 1000, "characters")
-    seed: int = setting(7, "Random seed of the first text", 0, 2**31 - 100)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.numbers()
-
-    def numbers(self) -> list[float]:
-        """The temperatures, ascending.
-
-        Raises:
-            ConfigError: they are none, too many, or out of range.
-        """
-        words = [word.strip() for word in self.temperatures.split(",") if word.strip()]
-        try:
-            found = sorted({SampleConfig(temperature=float(word)).temperature for word in words})
-        except ValueError:
-            raise ConfigError(f"temperatures {self.temperatures!r} are no numbers separated by commas") from None
-        if not 1 <= len(found) <= MOST_TEMPERATURES:
-            raise ConfigError(f"temperatures has {len(found)} numbers; give 1 to {MOST_TEMPERATURES}, as in 0.5, 1.0")
-        return found
 
 
 class Row(TypedDict):

@@ -6,7 +6,6 @@ from both: it is what the trained model does with a small change of its state wh
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
@@ -14,10 +13,13 @@ import torch
 from torch import Tensor
 
 from charlm.analysis.measurement import Measured, Progress, Subject
+from charlm.analysis.settings import LEAST_READ, DynamicsSettings
 from charlm.analysis.unrolled import Named, Unrolled, has_state, require_finite
-from charlm.config import ARCH_NAMES, Config, ModelConfig, setting
+from charlm.config import ARCH_NAMES, ModelConfig
 from charlm.errors import MeasurementError
 from charlm.tokenizers import IdArray
+
+Settings = DynamicsSettings
 
 BINS = 10
 LOW, HIGH = 0.1, 0.9  # a gate is closed below, and open above (Karpathy, Johnson and Fei-Fei 2015)
@@ -26,24 +28,12 @@ LANES = 16  # places of the text that are read at a time
 CHANGE = 1e-7  # of a state, relative to its size: what two trajectories differ by at the start of every step
 BLOCK = 64  # tokens between two results
 INDEPENDENT = 256  # tokens of a place whose mean growth is one sample of the interval: that of neighbours is alike
-LEAST_TOKENS = 2000
 SMALLEST = 1e-8  # of a gate: 0 has no logarithm
 MOST_UNITS = 2048  # of a matrix whose eigenvalues are computed
 NORMAL_95 = 1.96  # standard errors on each side
 # The gate that says how much of a unit's past is kept, and the gates that lie between 0 and 1; of an RNN, its state.
 KEEPING = {"lstm": "f", "gru": "z", "mingru": "z"}
 GATES = {"lstm": "ifo", "gru": "rz", "mingru": "z", "rnn": "h"}
-
-
-@dataclass(frozen=True)
-class Settings(Config):
-    """How the dynamics are measured."""
-
-    tokens: int = setting(
-        8192, "Tokens to read after the warm-up, or what the text has", LEAST_TOKENS, 1_000_000, "tokens"
-    )
-    warmup: int = setting(144, "Tokens read before, at each of up to 16 places of the text", 1, 4096, "tokens")
-    seed: int = setting(7, "Seed of the small changes whose growth is the Lyapunov exponent", 0, 2**31 - 1)
 
 
 class Unit(TypedDict):
@@ -369,8 +359,8 @@ def _lanes(ids: IdArray, settings: Settings) -> Sequence[Tensor]:
         if lengths[lanes] * lanes >= settings.tokens:
             break
     lanes = max(lengths, key=lambda count: lengths[count] * count)
-    if lengths[lanes] * lanes < LEAST_TOKENS:
-        needed = math.ceil(LEAST_TOKENS / BLOCK) * BLOCK + settings.warmup
+    if lengths[lanes] * lanes < LEAST_READ:
+        needed = math.ceil(LEAST_READ / BLOCK) * BLOCK + settings.warmup
         raise MeasurementError(
             f"the text has {len(ids):,} tokens and the dynamics need {needed:,}, {settings.warmup} of them to warm up; "
             "take a longer text"

@@ -6,7 +6,6 @@ A training that follows this gradient back can only learn to keep what still has
 
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -15,12 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.analysis.measurement import Measured, Progress, Subject
+from charlm.analysis.settings import INITIAL, NOW, GradientSettings
 from charlm.analysis.unrolled import Named, Unrolled, has_state, require_finite
-from charlm.config import ARCH_NAMES, ARCHITECTURES, Config, setting
-from charlm.errors import ConfigError, MeasurementError
+from charlm.config import ARCH_NAMES, ARCHITECTURES
+from charlm.errors import MeasurementError
 from charlm.models import LanguageModel
 from charlm.tokenizers import IdArray
 from charlm.training.train import clone_for_eval
+
+Settings = GradientSettings
 
 HALF = 0.301  # decades, log10 2
 BATCH = 16  # positions differentiated at a time; a first picture has so many
@@ -28,22 +30,6 @@ WHOLE_BATCH = 2  # of a model that is differentiated in one piece, with no chanc
 SEGMENT = 16  # steps of a backward pass between two chances to stop
 # Numbers of 8 bytes that a graph may keep, about 1.2 GB; wide layers have smaller batches.
 MOST_NUMBERS, TENSORS = 150_000_000, 12
-NOW, INITIAL = "now", "initial"
-
-
-@dataclass(frozen=True)
-class Settings(Config):
-    """How the gradient is measured."""
-
-    positions: int = setting(64, "Places of the text whose loss is differentiated", 2, 4096, "places")
-    lags: int = setting(256, "Steps back, from the state that the last step reads", 2, 1024, "tokens")
-    warmup: int = setting(144, "Tokens read before the first state", 1, 4096, "tokens")
-    at: str = setting(NOW, "Which weights: now, initial, or the step of a kept snapshot", high=12)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.at not in (NOW, INITIAL) and not (self.at.isascii() and self.at.isdigit()):
-            raise ConfigError(f"at {self.at!r} is neither {NOW}, {INITIAL} nor the step of a snapshot")
 
 
 class Row(TypedDict):

@@ -25,10 +25,13 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from charlm.analysis.measurement import Measured, Progress
-from charlm.architectures import ARCH_NAMES, ARCHITECTURES, RACE_ARCHS
-from charlm.config import Config, ModelConfig, setting
-from charlm.errors import ConfigError, MeasurementError
+from charlm.analysis.settings import GymSettings
+from charlm.architectures import ARCH_NAMES, ARCHITECTURES
+from charlm.config import ModelConfig
+from charlm.errors import MeasurementError
 from charlm.models import LanguageModel, build_model, model_class
+
+Settings = GymSettings
 
 BATCH = 32  # sequences of a training step
 HELD_OUT, AT_ONCE = 256, 64  # sequences of each delay that the accuracy is measured on, and how many in one pass
@@ -139,41 +142,6 @@ TASKS = {
         1 / COUNTS, counting, whole=True,
     ),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Settings(Config):
-    """What is learned, by which architectures, and how long."""
-
-    task: str = setting("copy", "What is to be learned", choices=tuple(TASKS))
-    archs: tuple[str, ...] = setting(RACE_ARCHS, "Architectures, of nearly equal parameter counts", high=6)
-    seeds: int = setting(3, "Trainings of each architecture, with other weights and sequences", 1, 10, "trainings")
-    steps: int = setting(1000, "Steps of a training that does not solve all delays before", 1, 100_000, "steps")
-    first_delay: int = setting(1, "Delay that a training begins with", 1, 512)
-    longest: int = setting(128, "Longest delay; the grid doubles from the first one up to it", 1, 512)
-    parameters: int = setting(10_000, "Parameters of each model, about", 1000, 1_000_000, "parameters")
-    learning_rate: float = setting(0.005, "Largest step size of Adam", 1e-5, 0.1)
-    init: str = setting("tuned", "Initial weights of recurrent layers", choices=("tuned", "torch", "xavier"))
-    seed: int = setting(7, "Random seed of the first training", 0, 2**31 - 100)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for arch in self.archs:
-            if arch not in ARCHITECTURES or ARCHITECTURES[arch].counted:
-                known = ", ".join(name for name, about in ARCHITECTURES.items() if not about.counted)
-                raise ConfigError(f"archs names {arch[:40]!r}; those that learn by gradient are: {known}")
-        if not self.archs:
-            raise ConfigError("archs names no architecture; give one or more, as in lstm, rnn")
-        if self.first_delay > self.longest:
-            raise ConfigError(f"first_delay {self.first_delay} is larger than longest, {self.longest}")
-
-    @property
-    def delays(self) -> list[int]:
-        """The grid: `first_delay`, twice that and so on, and `longest`."""
-        grid = [self.first_delay]
-        while grid[-1] < self.longest:
-            grid.append(min(2 * grid[-1], self.longest))
-        return grid
 
 
 class Row(TypedDict):

@@ -1,17 +1,20 @@
 """History: what a model wrote and what surprised it at the steps whose weights were kept, and what it learned when."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import numpy as np
 
 from charlm.analysis import surprise
 from charlm.analysis.measurement import Measured, Progress, Subject
-from charlm.config import Config, SampleConfig, setting
+from charlm.analysis.settings import HistorySettings
+from charlm.config import SampleConfig
 from charlm.errors import JobError, MeasurementError
 from charlm.generation import generate
 from charlm.tokenizers import Tokenizer
+
+Settings = HistorySettings
 
 # What is learned, from frequent to rare; a token may be of several kinds, and of none.
 KINDS = (
@@ -24,20 +27,6 @@ SHARE = 0.9  # of the way from frequencies to the last step, which is gone when 
 LEAST_PLACES, LEAST_GAIN = 20, 0.25  # tokens of a kind, and bits it must have gained, to say when it was learned
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Settings(Config):
-    """How the history of a training is looked at."""
-
-    prompt: str = setting(
-        "The ", "What each text begins with; what the model does not know of it is left out", high=200
-    )
-    length: int = setting(200, "Tokens written at each step", 1, 1_000, "tokens")
-    temperature: float = setting(0.8, "Of the texts; below 1: more predictable", 0.01, 10.0)
-    seed: int = setting(7, "Of the texts, the same at each step", 0, 2**31 - 1)
-    characters: int = setting(8_000, "Characters of held-out text that are measured", 100, 20_000, "characters")
-    shown: int = setting(300, "Tokens of it whose bits are kept one by one", 1, 1_000, "tokens")
 
 
 class Kind(TypedDict):

@@ -8,7 +8,6 @@ Context".
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
@@ -16,12 +15,14 @@ import numpy.typing as npt
 import torch
 
 from charlm.analysis.measurement import Measured, Progress, Subject
+from charlm.analysis.settings import MemorySettings
 from charlm.architectures import ARCH_NAMES
-from charlm.config import Config, setting
 from charlm.errors import MeasurementError
 from charlm.models import LanguageModel, State
 from charlm.tokenizers import IdArray
 from charlm.training.evaluate import standard_error
+
+Settings = MemorySettings
 
 Integers = npt.NDArray[np.int64]
 Losses = npt.NDArray[np.float64]
@@ -42,19 +43,6 @@ ROWS, STEPS = 32, 64
 # Share of the work that is done with the first picture, and with all targets at the contexts of that.
 FIRST_SHARE, SECOND_SHARE = 0.1, 0.5
 SEED = 0  # of the places
-
-
-@dataclass(frozen=True)
-class Settings(Config):
-    """How effective memory is measured."""
-
-    targets: int = setting(4000, "Tokens of the text whose loss is measured with every context", 64, 100_000, "tokens")
-    longest: int = setting(1000, "Contexts grow no longer than this, even if the loss still falls", 8, 1000, "tokens")
-    beyond: str = setting(
-        "none",
-        "Before the context: none (the zero state), the text's own tokens shuffled, or tokens from elsewhere in it",
-        choices=("none", "shuffled", "elsewhere"),
-    )
 
 
 class Row(TypedDict):

@@ -1,7 +1,6 @@
 """Neurons: which unit of a model follows what in a text, and what its predictions lose without that unit."""
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -11,15 +10,16 @@ from torch import Tensor
 
 from charlm.analysis.labels import LABELS, label_tokens
 from charlm.analysis.measurement import Measured, Progress, Subject
+from charlm.analysis.settings import ANY, NeuronsSettings
 from charlm.analysis.units import Clamps, Key, Reader, reader_of
-from charlm.config import Config, SampleConfig, setting
+from charlm.config import SampleConfig
 from charlm.errors import MeasurementError
 from charlm.generation.sampling import choose
 from charlm.generation.streams import banned_id
 from charlm.models import State
 
-ANY = "any"
-STATES = ("h", "c", "i", "f", "g", "o", "r", "z", "n", "h~")
+Settings = NeuronsSettings
+
 PIECES, MOST_ROWS = 32, 64  # pieces of the text that are read beside each other; and rows of a batch
 WARM_UP = 500  # tokens that a model reads before a piece
 MOST_TEXT = 400_000  # tokens of the text that the pieces are spread over
@@ -35,20 +35,6 @@ PROMPT, AFTER, WRITTEN = 64, 8, 300  # tokens of the prompt, of those after the 
 SAMPLING = SampleConfig(temperature=0.8)
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Settings(Config):
-    """Which unit is looked at, and on how much text it is found."""
-
-    label: str = setting(ANY, "What the unit is to follow; any: the first that the text has", choices=(ANY, *LABELS))
-    state: str = setting(ANY, "Kind of unit: a state (h, c) or a gate; any: all of them", choices=(ANY, *STATES))
-    layer: int = setting(-1, "Layer, from 0 on; -1: all", -1, 7)
-    unit: int = setting(-1, "Unit of the layer, from 0 on; -1: the best one", -1, 4095)
-    tokens: int = setting(
-        8000, "Tokens of text; the first half finds the unit, the second tests it", 400, 40_000, "tokens"
-    )
-    seed: int = setting(7, "Random seed of the units to compare with and of the texts", 0, 2**31 - 1)
 
 
 class Unit(TypedDict):

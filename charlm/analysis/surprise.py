@@ -3,16 +3,17 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
 
 from charlm.analysis.measurement import Measured, Progress, Subject
-from charlm.config import Config, setting
+from charlm.analysis.settings import SurpriseSettings
 from charlm.errors import MeasurementError
 from charlm.tokenizers import Tokenizer
+
+Settings = SurpriseSettings
 
 LIKELIEST = 5  # tokens kept of each place
 BLOCK, MOST_NUMBERS = 512, 4_000_000  # tokens read at a time; and tokens times vocabulary
@@ -33,13 +34,6 @@ KINDS = (
 )
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Settings(Config):
-    """How surprise is measured."""
-
-    characters: int = setting(1500, "Characters of the text, from its beginning", 10, 20_000, "characters")
 
 
 class KindTotal(TypedDict):

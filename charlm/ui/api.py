@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from inspect import isgeneratorfunction
 from pathlib import Path
 from typing import Any
@@ -286,13 +286,16 @@ def _measuring(services: Services) -> list[Callable[..., Any]]:
     return [*(endpoint(name, about) for name, about in MEASUREMENTS.items()), gym]
 
 
-def _looked_at(services: Services, *asked: Any) -> Iterator[list[dict[str, Any]]]:
+def _looked_at(
+    services: Services, name: str, runs: list[Run], text: str | None, options: dict[str, Any]
+) -> Iterator[list[dict[str, Any]]]:
     """What is known of a measurement, again and again until it is done; see `Serving.inspect`."""
-    findings = services.serving.inspect(*asked)
+    look = partial(services.serving.inspect, name, runs, text, options)
+    findings = look()
     while not all(one.done for one in findings):
         yield [_finding(one, share=one.share) for one in findings]
         time.sleep(LOOK_EVERY)
-        findings = services.serving.inspect(*asked, False)
+        findings = look(begin=False)
     if all(one.result is None for one in findings):
         raise MeasurementError(findings[0].error)
     yield [_finding(one) for one in findings]

@@ -11,6 +11,7 @@ from charlm.analysis.measurement import Measured
 from charlm.tokenizers.characters import visible_line
 from charlm.ui.html import Column, columns, render
 from charlm.ui.understand.lines import Line, plot
+from charlm.ui.understand.outlines import COPIES
 from charlm.ui.understand.panel import Panel
 
 # A copy of twice `shortest` is so many percent of the model's colour, and so on with each doubling.
@@ -156,9 +157,7 @@ def _said(curve: Curve) -> str:
 
 
 PANEL = Panel(
-    name="copies",
-    title="Memorised or invented",
-    question="How much of what a model writes stands word for word in the text it learned from?",
+    COPIES,
     method=(
         "A copy is a piece of the text that stands in the training text, character for character, and cannot be "
         "extended to either side. Colour begins at the length `shortest` and darkens with each doubling; where copies "
@@ -180,5 +179,4 @@ PANEL = Panel(
     alt=alternative,
     picture=picture,
     html=markup,
-    controls=("source", "temperatures", "samples", "length", "ngram", "shortest", "seed"),
 )

@@ -10,6 +10,7 @@ from charlm.analysis.measurement import Measured
 from charlm.analysis.plots import CLEAR, DASHES, FAMILY, FONT, GRID, arch_colour, note, rgba, short, spread
 from charlm.ui.formatting import listed
 from charlm.ui.html import table
+from charlm.ui.understand.outlines import DYNAMICS
 from charlm.ui.understand.panel import Found, Panel
 
 HEIGHT, TOP, BOTTOM = 400, 104, 44  # px of the figure, and of what is above and below its plot
@@ -291,12 +292,9 @@ def _menu(buttons: Sequence[dict[str, Any]], row: int) -> dict[str, Any]:
 
 
 PANEL = Panel(
-    name="dynamics",
-    title="Dynamics",
-    question="How long the units keep what they have read, and whether the state forgets how it began.",
+    DYNAMICS,
     method=METHOD,
     picture=picture,
     html=html,
     alt=alt,
-    controls=("tokens",),
 )

@@ -9,6 +9,7 @@ from charlm.analysis.gradient import Curves, Node, Row, main_node
 from charlm.analysis.measurement import Measured
 from charlm.analysis.plots import CLEAR, DASHES, FAMILY, FONT, GRID, arch_colour, note, rgba, short, spread
 from charlm.ui.formatting import listed
+from charlm.ui.understand.outlines import GRADIENT
 from charlm.ui.understand.panel import Found, Panel
 
 HEIGHT, TOP, BOTTOM = 380, 84, 44  # px of the figure, and of what is above and below its plot
@@ -267,11 +268,8 @@ def _layout(found: Found, lowest: float, highest: float) -> dict[str, Any]:
 
 
 PANEL = Panel(
-    name="gradient",
-    title="Gradient through time",
-    question="How much the loss at one token still depends on the state many tokens before it.",
+    GRADIENT,
     method=METHOD,
     picture=picture,
     alt=alt,
-    controls=("positions", "lags", "at"),
 )

@@ -8,6 +8,7 @@ from charlm.analysis.measurement import Measured
 from charlm.architectures import ARCH_NAMES
 from charlm.ui.html import render
 from charlm.ui.understand.lines import Line, plot
+from charlm.ui.understand.outlines import GYM
 from charlm.ui.understand.panel import Panel
 
 Found = Sequence[Measured[Gym]]
@@ -76,9 +77,7 @@ def alternative(found: Found) -> str:
 
 
 PANEL = Panel(
-    name="gym",
-    title="Memory gym",
-    question="Over how long a delay can each architecture learn to remember?",
+    GYM,
     method=(
         "Each architecture learns the task from fresh random sequences, with about 10,000 parameters (one layer; a "
         "Transformer has two), 32 sequences a step, and Adam with the same learning rate for all. Only the answers "
@@ -97,5 +96,4 @@ PANEL = Panel(
     alt=alternative,
     picture=picture,
     html=markup,
-    controls=("task", "archs", "seeds", "steps", "first_delay", "longest", "init"),
 )

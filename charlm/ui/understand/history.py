@@ -25,6 +25,7 @@ from charlm.analysis.plots import (
 from charlm.ui.formatting import bits, listed
 from charlm.ui.html import Column, columns, exact, marked_text, render
 from charlm.ui.understand.coloured import level
+from charlm.ui.understand.outlines import HISTORY
 from charlm.ui.understand.panel import Found, Panel
 
 MOST = 8.0  # bits of the darkest token
@@ -255,13 +256,9 @@ def alt(found: Found) -> str:
 
 
 PANEL = Panel(
-    name="history",
-    title="Time machine",
-    question="What did the model write and know earlier in its training, and what did it learn when?",
+    HISTORY,
     method=METHOD,
     alt=alt,
     picture=picture,
     html=html,
-    controls=("prompt", "temperature", "seed", "length"),
-    script="understand_history.js",
 )

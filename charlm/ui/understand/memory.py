@@ -9,6 +9,7 @@ from charlm.analysis.measurement import Measured
 from charlm.analysis.memory import BEYOND, FIRST_CONTEXT, FIRST_TARGETS, LITTLE, NOTHING, Memory, contexts_up_to
 from charlm.analysis.plots import CLEAR, DASHES, FAMILY, FONT, GRID, Curve, arch_colour, end_labels, note
 from charlm.ui.html import Cell, render, table
+from charlm.ui.understand.outlines import MEMORY
 from charlm.ui.understand.panel import Found, Panel
 
 HEIGHT = 360  # px of the figure
@@ -185,12 +186,9 @@ def _layout(unit: str, longest: int, span: tuple[float, float]) -> dict[str, Any
 
 
 PANEL = Panel(
-    name="memory",
-    title="Effective memory",
-    question="How many tokens back does a model make use of? Where its line is flat, more context no longer helps.",
+    MEMORY,
     method=METHOD,
     picture=picture,
     html=html,
     alt=alt,
-    controls=("beyond", "targets", "longest"),
 )

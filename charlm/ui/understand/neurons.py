@@ -8,7 +8,8 @@ from charlm.analysis.neurons import LabelTable, Neurons, score_name, unit_name
 from charlm.analysis.plots import CLEAR, FAMILY, FONT, GRID, arch_colour, short
 from charlm.ui.formatting import listed
 from charlm.ui.html import Cell, Column, columns, render, table
-from charlm.ui.understand.coloured import SCRIPT, coloured_text, level
+from charlm.ui.understand.coloured import coloured_text, level
+from charlm.ui.understand.outlines import NEURONS
 from charlm.ui.understand.panel import Found, Panel
 
 DARKEST = 0.95  # share of a passage's values that are less dark than the darkest colour
@@ -192,13 +193,9 @@ def _plain(name: str) -> str:
 
 
 PANEL = Panel(
-    name="neurons",
-    title="Neurons",
-    question="Is there a unit that follows the quotes, the line, the word, and does the model need it?",
+    NEURONS,
     method=METHOD,
     alt=alt,
     picture=picture,
     html=html,
-    controls=("label", "state", "layer", "unit"),
-    script=SCRIPT,
 )

@@ -8,7 +8,8 @@ from charlm.analysis.plots import CLEAR, FAMILY, FONT, GRID, arch_colour, short
 from charlm.analysis.surprise import KINDS
 from charlm.ui.formatting import bits, listed
 from charlm.ui.html import Column, columns, render
-from charlm.ui.understand.coloured import SCRIPT, coloured_text, level, shown_names
+from charlm.ui.understand.coloured import coloured_text, level, shown_names
+from charlm.ui.understand.outlines import SURPRISE
 from charlm.ui.understand.panel import Found, Panel
 
 MOST = 8.0  # bits of the darkest token; of a difference, half of it
@@ -177,13 +178,9 @@ def _plain(name: str) -> str:
 
 
 PANEL = Panel(
-    name="surprise",
-    title="Surprise",
-    question="Which letters did each model not see coming, and what did it expect instead?",
+    SURPRISE,
     method=METHOD,
     alt=alt,
     picture=picture,
     html=html,
-    controls=("characters",),
-    script=SCRIPT,
 )

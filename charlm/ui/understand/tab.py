@@ -21,12 +21,10 @@ from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
 from charlm.ui.formatting import csv_text, percent
 from charlm.ui.html import QUICK, QUIET, Shared, asset, heading, plot_data, render, section, toast
 from charlm.ui.services import click_js
-from charlm.ui.understand import gradient, history, memory, surprise
-from charlm.ui.understand.panel import Found, Panel
+from charlm.ui.understand.outlines import FIRST, FOLDED, Outline
+from charlm.ui.understand.panel import Found, Panel, panel_of
 from charlm.ui.verdict import names
 
-FIRST = (memory.PANEL, gradient.PANEL)  # the tab's first screen
-FOLDED = (surprise.PANEL, history.PANEL)
 OWN, PASTED = "held-out text", "pasted text"
 MOST_PASTED = 20_000  # characters
 TITLE = "Why they differ"
@@ -54,7 +52,7 @@ class View:
     """A panel's components.
 
     Attributes:
-        panel: what it shows.
+        outline: what it shows.
         status: the finding, what is under way, the buttons.
         plot, html: the picture; None: it has none of that kind.
         controls: settings of the measurement, by name.
@@ -63,7 +61,7 @@ class View:
         file: presses itself once the table is there.
     """
 
-    panel: Panel
+    outline: Outline
     status: gr.HTML
     plot: gr.Plot | None
     html: gr.HTML | None
@@ -85,16 +83,16 @@ def build(services: Services, shared: Shared, compared: gr.Dropdown) -> None:
     choice = _choice(services)
     views = []
     with gr.Row(elem_classes="halves", elem_id="understand-first"):
-        for panel in FIRST:
+        for outline in FIRST:
             with gr.Column(min_width=320):
-                gr.HTML(section(panel.title, panel.question), apply_default_css=False)
-                views.append(_view(panel, opened=True))
+                gr.HTML(section(outline.title, outline.question), apply_default_css=False)
+                views.append(_view(outline, opened=True))
     folds = []
-    for panel in FOLDED:
-        name = f"understand-{panel.name}"
-        with gr.Accordion(panel.title, open=False, elem_id=name, elem_classes="fold section-fold") as fold:
-            gr.HTML(f'<p class="hint">{panel.question}</p>', apply_default_css=False)
-            view = _view(panel, opened=False)
+    for outline in FOLDED:
+        name = f"understand-{outline.name}"
+        with gr.Accordion(outline.title, open=False, elem_id=name, elem_classes="fold section-fold") as fold:
+            gr.HTML(render("hint", sentence=outline.question), apply_default_css=False)
+            view = _view(outline, opened=False)
             views.append(view)
             folds.append((fold, view))
     tab = Understand(services, choice, head, views)
@@ -126,37 +124,42 @@ def default_models(runs: Sequence[Any]) -> list[str]:
     return [shipped[arch] for arch in ARCHS if arch in shipped][:MOST] or [run.run_id for run in runs[:1]]
 
 
-def _view(panel: Panel, opened: bool) -> View:
+def _view(outline: Outline, opened: bool) -> View:
     """A panel's components; call where they are to stand."""
-    name = f"understand-{panel.name}"
-    settings = module_of(panel.name).Settings
+    name = f"understand-{outline.name}"
     status = gr.HTML("", elem_id=f"{name}-status", js_on_load=asset("understand.js"), apply_default_css=False)
-    plot = gr.Plot(show_label=False, container=False, elem_id=f"{name}-plot") if panel.picture else None
+    plot = gr.Plot(show_label=False, container=False, elem_id=f"{name}-plot") if outline.is_plot else None
     html = None
-    if panel.html:
-        script = asset(panel.script) if panel.script else None
+    if outline.is_markup:
+        script = asset(outline.script) if outline.script else None
         html = gr.HTML("", elem_id=f"{name}-html", js_on_load=script, apply_default_css=False)
     controls: dict[str, Any] = {}
-    if panel.controls:
+    if outline.controls:
         with (
             gr.Accordion("Settings", open=False, elem_id=f"{name}-settings", elem_classes="fold"),
             gr.Row(elem_classes="settings"),
         ):
-            controls = {one: control(settings, panel.name, one) for one in panel.controls}
-    with gr.Accordion("How this is measured", open=False, elem_id=f"{name}-method", elem_classes="fold"):
-        gr.HTML(render("method", paragraphs=panel.method, name=panel.name), apply_default_css=False)
+            controls = {one: control(outline, one) for one in outline.controls}
+    with gr.Accordion("How this is measured", open=False, elem_id=f"{name}-method", elem_classes="fold") as fold:
+        method = gr.HTML("", apply_default_css=False)
+    fold.expand(lambda: method_html(outline), None, method, **QUICK)
     file = gr.DownloadButton("CSV", visible="hidden", elem_id=f"{name}-file")
-    return View(panel, status, plot, html, controls, gr.State(opened), gr.State(""), file)
+    return View(outline, status, plot, html, controls, gr.State(opened), gr.State(""), file)
 
 
-def control(settings: Any, panel: str, name: str) -> Any:
+def method_html(outline: Outline) -> str:
+    """How a panel's numbers are measured."""
+    return render("method", paragraphs=panel_of(outline).method, name=outline.name)
+
+
+def control(outline: Outline, name: str) -> Any:
     """The component of a setting: label, hint, choices and range come from its config class."""
-    field = settings.field(name)
+    field = outline.settings.field(name)
     meta: Any = field.metadata
     shared: dict[str, Any] = {
         "label": name.replace("_", " ").capitalize(),
         "info": meta["hint"],
-        "elem_id": f"understand-{panel}-{name.replace('_', '-')}",
+        "elem_id": f"understand-{outline.name}-{name.replace('_', '-')}",
     }
     if name == "archs":
         archs = [(ARCH_NAMES[arch], arch) for arch in ARCHS if not is_counted(arch)]
@@ -200,12 +203,12 @@ class Understand:
         return self.services.serving.inspect(*self._asked(view, given), begin)
 
     def _asked(self, view: View, given: Mapping[Any, Any]) -> tuple[str, Sequence[Run], str | None, Mapping[str, Any]]:
-        if view.panel.name == GYM:
+        if view.outline.name == GYM:
             return GYM, [], None, {name: given[one] for name, one in view.controls.items() if given[one] is not None}
         runs = found_runs(self.services.store, given[self.choice.models])
         text = (given[self.choice.text] or "") if given[self.choice.source] == PASTED else None
         options = {name: given[one] for name, one in view.controls.items() if given[one] is not None}
-        return view.panel.name, runs, text, options
+        return view.outline.name, runs, text, options
 
     def show(self, view: View, given: Mapping[Any, Any], begin: bool) -> Changes:
         """A panel as it is now: line, picture, and with it the tab's finding.
@@ -217,23 +220,24 @@ class Understand:
         """
         if not given[view.opened]:
             return {view.status: gr.skip()}
-        if not given[self.choice.models] and view.panel.name != GYM:
+        if not given[self.choice.models] and view.outline.name != GYM:
             return {view.status: render_status([], "", [("", "choose the models to look into above")])}
         try:
             findings = self.look(view, given, begin)
         except CharLMError as error:
             return {view.status: render_status([], "", [("", str(error))])}
         found = measured(findings)
-        changes: Changes = {view.status: status_html(view.panel, findings, found)}
+        panel = panel_of(view.outline)
+        changes: Changes = {view.status: status_html(panel, findings, found)}
         mark = sha256(json.dumps([[one.label, one.result] for one in found]).encode()).hexdigest()
         if mark != given[view.drawn]:
             changes[view.drawn] = mark
-            if view.plot and view.panel.picture:
-                picture = view.panel.picture(found) if found else None
+            if view.plot and panel.picture:
+                picture = panel.picture(found) if found else None
                 changes[view.plot] = plot_data(picture) if picture else None
-            if view.html and view.panel.html:
-                changes[view.html] = view.panel.html(found) if found else ""
-        if view.panel in FIRST:
+            if view.html and panel.html:
+                changes[view.html] = panel.html(found) if found else ""
+        if view.outline in FIRST:
             changes[self.head] = self.finding(given)
         return changes
 
@@ -245,7 +249,7 @@ class Understand:
                 found = measured(self.look(view, given, begin=False))
             except CharLMError:
                 continue
-            sentences += [module_of(view.panel.name).finding(found)] if found else []
+            sentences += [module_of(view.outline.name).finding(found)] if found else []
         return heading(sentences[0], " ".join(sentences[1:])) if sentences else heading(TITLE, QUESTION)
 
     def act(self, view: View, given: Mapping[Any, Any], name: str) -> Changes:
@@ -258,10 +262,12 @@ class Understand:
         """The table behind a picture as a CSV file; its path."""
         try:
             found = measured(self.look(view, given, begin=False))
-            rows = [{"model": one.label, **row} for one in found for row in module_of(view.panel.name).rows(one.result)]
+            rows = [
+                {"model": one.label, **row} for one in found for row in module_of(view.outline.name).rows(one.result)
+            ]
             head = list(dict.fromkeys(name for row in rows for name in row))
             text = csv_text([head, *([row.get(name) for name in head] for row in rows)])
-            return self.services.files.text(f"charlm-{view.panel.name}.csv", text)
+            return self.services.files.text(f"charlm-{view.outline.name}.csv", text)
         except CharLMError as error:
             raise gr.Error(toast(error), print_exception=False) from error
 
@@ -307,7 +313,7 @@ class Understand:
         return {self.choice.models, self.choice.source, self.choice.text, *first, *own}
 
     def _outputs(self, view: View) -> list[Any]:
-        head = [self.head] if view.panel in FIRST else []
+        head = [self.head] if view.outline in FIRST else []
         return [view.status, view.drawn, *[one for one in (view.plot, view.html) if one is not None], *head]
 
     def _wire_view(self, view: View, causes: Sequence[Any]) -> None:
@@ -360,8 +366,8 @@ def status_html(panel: Panel, findings: Sequence[Finding], found: Found) -> str:
     busy = [f"{label} {percent(one.share)}" for label, one in named if one.begun and not one.done]
     errors = [(label, one.error) for label, one in named if one.error]
     missing = [label for label, one in named if not one.error and one.share < 1.0]
-    is_said = panel in FIRST  # by the tab's heading
-    sentence = module_of(panel.name).finding(found) if found and not is_said else ""
+    is_said = panel.outline in FIRST  # by the tab's heading
+    sentence = module_of(panel.outline.name).finding(found) if found and not is_said else ""
     return render_status(
         found,
         sentence,

@@ -114,7 +114,7 @@ def test_the_alternative_text_has_the_numbers_of_the_result() -> None:
     one = found()
     share = usual(one.result)["rows"][7]["unseen"]
     assert share is not None and f"{100 * share:.0f} % at n = 8" in PANEL.alt([one])
-    assert all(setting in Settings.names() for setting in PANEL.controls)
+    assert all(setting in Settings.names() for setting in PANEL.outline.controls)
 
 
 @pytest.mark.parametrize("selector", [".copies mark", ".copies > .legend", ".gym .example"])

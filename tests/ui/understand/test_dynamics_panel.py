@@ -123,4 +123,4 @@ def test_hostile_names_stay_text(models: list[Measured[Result]]) -> None:
 
 def test_nothing_found_draws_nothing() -> None:
     assert PANEL.picture is not None and PANEL.picture([]) is None and PANEL.alt([])
-    assert set(PANEL.controls) <= set(Settings.names())
+    assert set(PANEL.outline.controls) <= set(Settings.names())

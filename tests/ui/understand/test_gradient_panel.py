@@ -131,4 +131,4 @@ def test_hostile_names_stay_text() -> None:
 
 def test_nothing_found_draws_nothing() -> None:
     assert PANEL.picture is not None and PANEL.picture([]) is None and PANEL.alt([])
-    assert set(PANEL.controls) <= set(Settings.names())
+    assert set(PANEL.outline.controls) <= set(Settings.names())

@@ -57,4 +57,4 @@ def test_of_several_tasks_the_last_is_drawn() -> None:
 def test_before_the_first_result_nothing_is_drawn() -> None:
     assert PANEL.picture is not None and PANEL.html is not None
     assert PANEL.picture([]) is None and PANEL.html([]) == "" and PANEL.alt([])
-    assert all(name in Settings.names() for name in PANEL.controls)
+    assert all(name in Settings.names() for name in PANEL.outline.controls)

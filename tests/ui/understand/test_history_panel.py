@@ -133,6 +133,6 @@ def test_the_alternative_text_has_the_numbers(found: list[Measured[History]]) ->
 
 
 def test_the_script_writes_no_markup() -> None:
-    script = asset(PANEL.script)
+    script = asset(PANEL.outline.script)
     assert "innerHTML" not in script and "insertAdjacentHTML" not in script and "addEventListener" in script
-    assert set(PANEL.controls) <= {"prompt", "length", "temperature", "seed"}
+    assert set(PANEL.outline.controls) <= {"prompt", "length", "temperature", "seed"}

@@ -100,7 +100,7 @@ def test_without_a_model_there_is_no_picture() -> None:
     assert PANEL.picture and PANEL.picture([]) is None and html([]) == "" and "No memory" in PANEL.alt([])
 
 
-@pytest.mark.parametrize("name", PANEL.controls)
+@pytest.mark.parametrize("name", PANEL.outline.controls)
 def test_controls_are_settings_with_a_hint(name: str) -> None:
     assert Settings.field(name).metadata["hint"]
 

@@ -103,7 +103,7 @@ def test_strangers_text_is_never_markup() -> None:
 
 
 def test_what_the_script_reads_is_in_the_markup(found: Found) -> None:
-    assert "data.values" in asset(PANEL.script) and "data.holds" in asset(PANEL.script)
+    assert "data.values" in asset(PANEL.outline.script) and "data.holds" in asset(PANEL.outline.script)
     markup = html(found)
     assert 'data-kind="value"' in markup and "data-holds=" in markup and 'class="here short"' in markup
     assert TEXT and all("<" not in part and part.endswith(".") for part in PANEL.method)

@@ -106,7 +106,7 @@ def test_levels_and_signs() -> None:
 
 
 def test_what_the_script_reads_is_in_the_markup() -> None:
-    script = asset(PANEL.script)
+    script = asset(PANEL.outline.script)
     assert f"LEVELS = {LEVELS}" in script and "MOST = 4" in script  # half of the panel's 8 bits
     markup = html(found())
     for name in ("bits", "names", "likeliest", "chances", "kind", "group"):
