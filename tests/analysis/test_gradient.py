@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charlm.analysis import gradient
+from charlm.analysis import backpropagation, gradient
 from charlm.analysis.gradient import Result, Settings, finding, half_life, measure, record, rows
 from charlm.analysis.measurement import Measured, Subject
 from charlm.architectures import ARCHS
@@ -249,7 +249,7 @@ def test_progress_rises_and_results_come_early() -> None:
 def test_a_small_batch_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model = built("gru")
     whole = measured(model)
-    monkeypatch.setattr(gradient, "MOST_NUMBERS", 1)
+    monkeypatch.setattr(backpropagation, "MOST_NUMBERS", 1)
     assert measured(model)["rows"] == [
         {name: pytest.approx(value, abs=1e-5) if isinstance(value, float) else value for name, value in row.items()}
         for row in whole["rows"]
@@ -352,6 +352,6 @@ def test_a_users_own_architecture_is_differentiated_by_its_input(monkeypatch: py
     model, ids = built("mingru"), TOKENIZER.encode(TEXT)
     assert isinstance(model, MinGRUModel)
     by_states = record(model, ids, 3, 10)
-    monkeypatch.setattr(gradient, "has_state", lambda one: False)
+    monkeypatch.setattr(backpropagation, "has_state", lambda one: False)
     by_input: Sequence[Any] = record(model, ids, 3, 10)["rows"]
     assert [row["log10_norm"] for row in by_input] == pytest.approx(curve(by_states, "input"), abs=1e-4)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from charlm.analysis.gradient import Curves, Node, Row, main_node
+from charlm.analysis.backpropagation import Node
+from charlm.analysis.gradient import Curves, Row, main_node
 from charlm.analysis.measurement import Measured
 from charlm.analysis.plots import CLEAR, DASHES, FAMILY, FONT, GRID, arch_colour, note, rgba, short, spread
 from charlm.ui.formatting import listed

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 
@@ -155,7 +155,7 @@ def method_html(outline: Outline) -> str:
 def control(outline: Outline, name: str) -> Any:
     """The component of a setting: label, hint, choices and range come from its config class."""
     field = outline.settings.field(name)
-    meta: Any = field.metadata
+    meta, default = field.metadata, cast(Any, field.default)
     shared: dict[str, Any] = {
         "label": name.replace("_", " ").capitalize(),
         "info": meta["hint"],
@@ -163,14 +163,14 @@ def control(outline: Outline, name: str) -> Any:
     }
     if name == "archs":
         archs = [(ARCH_NAMES[arch], arch) for arch in ARCHS if not is_counted(arch)]
-        return gr.Dropdown(archs, value=list(field.default), multiselect=True, **shared)
+        return gr.Dropdown(archs, value=list(default), multiselect=True, **shared)
     if meta["choices"]:
-        return gr.Dropdown(list(meta["choices"]), value=field.default, filterable=False, **shared)
-    if isinstance(field.default, bool):
-        return gr.Checkbox(field.default, **shared)
-    if isinstance(field.default, str):
-        return gr.Textbox(field.default, max_length=int(meta["high"] or MOST_PASTED), **shared)
-    return gr.Number(field.default, precision=0 if isinstance(field.default, int) else None, **shared)
+        return gr.Dropdown(list(meta["choices"]), value=default, filterable=False, **shared)
+    if isinstance(default, bool):
+        return gr.Checkbox(default, **shared)
+    if isinstance(default, str):
+        return gr.Textbox(default, max_length=int(meta["high"] or MOST_PASTED), **shared)
+    return gr.Number(default, precision=0 if isinstance(default, int) else None, **shared)
 
 
 @dataclass(frozen=True)
