@@ -32,6 +32,7 @@ CONSIDERED = 20  # units of each state, layer and label whose ranks are computed
 RANDOM_UNITS, SETTLING = 20, 16  # tokens after the start of a clamp until losses count
 PASSAGE, PASSAGE_ROWS = 1500, 8  # tokens shown; pieces that they are read in
 PROMPT, AFTER, WRITTEN = 64, 8, 300  # tokens of the prompt, of those after the label's place began, of each text
+FOLLOWS = {"auroc": 0.7, "spearman": 0.3}  # the score from which on a unit is said to follow a label
 SAMPLING = SampleConfig(temperature=0.8)
 
 Array = np.ndarray[Any, Any]
@@ -627,19 +628,25 @@ def score_name(measure: str, unit: Unit) -> str:
 
 
 def finding(found: Sequence[Measured[Neurons]]) -> str:
-    """The unit of each model, how well it follows its label, and what holding it costs there and elsewhere."""
-    told = []
+    """The unit of each model, how well it follows its label, and what holding it costs; or that none follows it."""
+    told, before = [], ""
     for one in found:
         result, unit = one.result, one.result["chosen"]
-        words = f"{unit_name(unit)} follows the label “{result['label']}” in the {one.label}"
-        words += f" ({score_name(result['measure'], unit)}"
+        score, name = score_name(result["measure"], unit), unit_name(unit)
+        label = f"“{result['label']}”"
+        follows = unit["score"] >= FOLLOWS[result["measure"]]
+        verb = "does" if before == label else f"follows {label}"
         causal = result["causal"]
-        if causal:
-            there, elsewhere = _nats(causal["there"]), _nats(causal["elsewhere"])
-            words += f"; held at its mean, it costs {there} nats there, {elsewhere} elsewhere"
-        told.append(f"{words})")
+        if not follows:
+            told.append(f"in the {one.label} no unit {verb} (the best, {name}, has {score})")
+        elif causal:
+            costs = f"{_nats(causal['there'])} nats there and {_nats(causal['elsewhere'])} elsewhere"
+            told.append(f"in the {one.label} {name} {verb} ({score}; held at its mean, it costs {costs})")
+        else:
+            told.append(f"in the {one.label} {name} {verb} ({score})")
+        before = label
     sentence = " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
-    return f"Unit {sentence}."
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _nats(value: float) -> str:

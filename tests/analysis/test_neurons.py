@@ -360,16 +360,21 @@ def test_too_many_units_are_refused_before_memory_is_taken(monkeypatch: pytest.M
 
 
 def test_the_finding_and_the_table_have_the_numbers() -> None:
-    found = [Measured(arch.upper(), arch, measured(subject(arch))) for arch in ("lstm", "rnn")]
-    told = finding(found)
-    for one in found:
-        unit, causal = one.result["chosen"], one.result["causal"]
-        assert causal and f"{unit['state']} {unit['unit']} of layer {unit['layer']}" in told and one.label in told
-        assert f"AUROC {unit['score']:.2f}" in told and f"{causal['there']:+.3f}".replace("-", "−") in told
-    first = steps(subject())
-    early = next(step.result for step in first if step.result)
-    assert "held" not in finding([Measured("GRU", "gru", early)])
-    table = rows(found[0].result)
+    result = measured(quoting(), label="inside quotes", tokens=2400)
+    causal = result["causal"]
+    assert causal
+    costs = f"{causal['there']:+.3f} nats there and {causal['elsewhere']:+.3f} elsewhere".replace("-", "−")
+    one = Measured("RNN", "rnn", result)
+    told = f"In the RNN h 0 of layer 0 follows “inside quotes” (AUROC 1.00; held at its mean, it costs {costs})"
+    assert finding([one]) == f"{told}."
+    assert finding([Measured("RNN", "rnn", {**result, "causal": None})]).endswith("(AUROC 1.00).")
+    poor: Neurons = {**result, "chosen": {**result["chosen"], "score": 0.55, "sign": -1}}
+    other = Measured("GRU", "gru", poor)
+    none = "in the GRU no unit does (the best, h 0 of layer 0, has AUROC 0.55, falling)"
+    assert finding([one, other]) == f"{told} and {none}."
+    third = Measured("LSTM", "lstm", {**result, "label": "bracket depth", "measure": "spearman"})
+    assert "in the LSTM h 0 of layer 0 follows “bracket depth” (Spearman 1.00" in finding([one, other, third])
+    table = rows(measured(subject()))
     assert len(table) == 10 * len(LABELS) and table[0]["rank"] == 1
     assert set(table[0]) == {"label", "measure", "rank", "layer", "state", "unit", "sign", "found", "score"}
 
