@@ -6,14 +6,15 @@ from typing import Annotated, Any
 import typer
 
 from charlm.analysis import gym as analysis
+from charlm.analysis.gym_tasks import TASKS
 from charlm.analysis.measurement import Measured
 from charlm.architectures import RACE_ARCHS
 from charlm.cli.options import Json, takes
 from charlm.cli.report import note, print_json, print_table
 from charlm.errors import MeasurementError
 
-TASKS, RACERS = ", ".join(analysis.TASKS), ",".join(RACE_ARCHS)
-Task = Annotated[str, typer.Argument(metavar="TASK", help=f"What is to be learned: {TASKS}.")]
+NAMES, RACERS = ", ".join(TASKS), ",".join(RACE_ARCHS)
+Task = Annotated[str, typer.Argument(metavar="TASK", help=f"What is to be learned: {NAMES}.")]
 Archs = Annotated[str, typer.Option("--archs", metavar="A,B,..", help="Architectures of nearly equal size.")]
 
 

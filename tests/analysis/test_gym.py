@@ -8,20 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from charlm.analysis.gym import (
-    COPIED,
-    COUNTS,
-    TASKS,
-    Gym,
-    Settings,
-    Task,
-    accuracy,
-    example,
-    finding,
-    measure,
-    rows,
-    sized,
-)
+from charlm.analysis.gym import Gym, Settings, accuracy, finding, measure, rows, sized
+from charlm.analysis.gym_tasks import COPIED, COUNTS, TASKS, Task, example
 from charlm.analysis.measurement import Measured
 from charlm.architectures import ARCHITECTURES
 from charlm.errors import ConfigError, MeasurementError

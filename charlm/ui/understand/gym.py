@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from charlm.analysis.gym import SOLVED, TASKS, Gym, example
+from charlm.analysis.gym import SOLVED, Gym
+from charlm.analysis.gym_tasks import TASKS, example
 from charlm.analysis.measurement import Measured
 from charlm.architectures import ARCH_NAMES
 from charlm.ui.html import render

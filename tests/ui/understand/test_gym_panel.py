@@ -2,7 +2,8 @@
 
 import json
 
-from charlm.analysis.gym import Gym, Settings, example, measure
+from charlm.analysis.gym import Gym, Settings, measure
+from charlm.analysis.gym_tasks import example
 from charlm.analysis.measurement import Measured
 from charlm.analysis.plots import arch_colour
 from charlm.ui.understand.gym import PANEL
