@@ -16,7 +16,6 @@ trained on because it did not solve the shorter ones.
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, TypedDict
 
