@@ -63,6 +63,17 @@ def coloured_text(
     )
 
 
+def groups_of(texts: Iterable[Sequence[str]]) -> list[str]:
+    """For each text the name of the group of those that are cut into the same pieces."""
+    firsts: list[Sequence[str]] = []
+    groups = []
+    for pieces in texts:
+        if pieces not in firsts:
+            firsts.append(pieces)
+        groups.append(str(firsts.index(pieces)))
+    return groups
+
+
 def shown_names(tokens: Iterable[str]) -> list[str]:
     """Tokens as the page writes them: a sign for what cannot be seen, with its name where it is alone."""
     return [

@@ -4,12 +4,17 @@ from html import escape
 from typing import Any
 
 from charlm.analysis.labels import LABELS
+from charlm.analysis.measurement import Measured
 from charlm.analysis.neurons import LabelTable, Neurons, score_name, unit_name
 from charlm.analysis.plots import CLEAR, FAMILY, FONT, GRID, arch_colour, short
 from charlm.ui.formatting import listed
 from charlm.ui.html import Cell, Column, columns, render, table
+<<<<<<< HEAD
 from charlm.ui.understand.coloured import coloured_text, level
 from charlm.ui.understand.outlines import NEURONS
+=======
+from charlm.ui.understand.coloured import SCRIPT, coloured_text, groups_of, level
+>>>>>>> u-surprise
 from charlm.ui.understand.panel import Found, Panel
 
 DARKEST = 0.95  # share of a passage's values that are less dark than the darkest colour
@@ -41,12 +46,13 @@ def html(found: Found) -> str:
     Args:
         found: what was measured of each model.
     """
+    groups = groups_of(one.result["pieces"] for one in found)
     written = [column for one in found if (column := _written(one.label, one.arch, one.result))]
     left_out = {out["label"]: out["why"] for one in found for out in one.result["left_out"]}
     return render(
         "neurons",
-        columns_html=columns([_passage(one.label, one.arch, one.result) for one in found]),
-        marked=listed([f"{name}" for name in dict.fromkeys(map(_marked, found))]),
+        columns_html=columns([_passage(one, group) for one, group in zip(found, groups, strict=True)]),
+        marked=listed(list(dict.fromkeys(map(_marked, found)))),
         texts_html=columns(written) if written else "",
         table_html=_table(found),
         left_out=listed([f"{name} ({why})" for name, why in left_out.items()]),
@@ -59,8 +65,9 @@ def _marked(one: Any) -> str:
     return f"“{name}” above its median" if one.result["measure"] == "spearman" else f"“{name}” holds"
 
 
-def _passage(label: str, arch: str, result: Neurons) -> Column:
-    """A model's passage, coloured by the unit's distance from its mean."""
+def _passage(one: Measured[Neurons], group: str) -> Column:
+    """A model's passage, coloured by the unit's distance from its mean; those of a group have the same places."""
+    label, arch, result = one.label, one.arch, one.result
     unit, causal, mean = result["chosen"], result["causal"], result["mean"]
     distances = sorted(abs(value - mean) for value in result["values"])
     most = distances[int(DARKEST * (len(distances) - 1))] or 1.0
@@ -82,7 +89,7 @@ def _passage(label: str, arch: str, result: Neurons) -> Column:
         label=f"{label}: text coloured by {unit_name(unit)}",
         arch=arch,
         kind="value",
-        group="passage",
+        group=group,
         data={"values": result["values"], "holds": [int(holds) for holds in result["holds"]]},
         marks=result["holds"],
     )

@@ -8,8 +8,12 @@ from charlm.analysis.plots import CLEAR, FAMILY, FONT, GRID, arch_colour, short
 from charlm.analysis.surprise import KINDS
 from charlm.ui.formatting import bits, listed
 from charlm.ui.html import Column, columns, render
+<<<<<<< HEAD
 from charlm.ui.understand.coloured import coloured_text, level, shown_names
 from charlm.ui.understand.outlines import SURPRISE
+=======
+from charlm.ui.understand.coloured import SCRIPT, coloured_text, groups_of, level, shown_names
+>>>>>>> u-surprise
 from charlm.ui.understand.panel import Found, Panel
 
 MOST = 8.0  # bits of the darkest token; of a difference, half of it
@@ -36,7 +40,7 @@ def html(found: Found) -> str:
     Args:
         found: what was measured of each model.
     """
-    groups = _groups(found)
+    groups = groups_of(one.result["pieces"] for one in found)
     best = _best(found)
     many = []
     for one, group in zip(found, groups, strict=True):
@@ -54,9 +58,7 @@ def html(found: Found) -> str:
             for total in result["kinds"]
             if total["bits"] is not None
         ]
-        text = coloured_text(
-            result["pieces"], levels, label=label, arch=one.arch, kind="bits", group=str(group), data=data
-        )
+        text = coloured_text(result["pieces"], levels, label=label, arch=one.arch, kind="bits", group=group, data=data)
         many.append(
             Column(
                 key=one.label,
@@ -135,18 +137,6 @@ def _places(kind: str) -> str:
     plain = {"inside a word": "letters inside a word", "after the third letter": "letters after the third of a word"}
     plain["start of a word"] = "starts of words"
     return plain.get(kind, f"{kind}s")
-
-
-def _groups(found: Found) -> list[int]:
-    """For each model the number of the group of those that cut the passage into the same pieces."""
-    firsts: list[list[str]] = []
-    groups = []
-    for one in found:
-        pieces = one.result["pieces"]
-        if pieces not in firsts:
-            firsts.append(pieces)
-        groups.append(firsts.index(pieces))
-    return groups
 
 
 def _best(found: Found) -> dict[tuple[str, str], float]:

@@ -21,7 +21,7 @@ from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
 from charlm.ui.formatting import csv_text, percent
 from charlm.ui.html import QUICK, QUIET, Shared, asset, heading, plot_data, render, section, toast
 from charlm.ui.services import click_js
-from charlm.ui.understand.outlines import FIRST, FOLDED, Outline
+from charlm.ui.understand.outlines import FIRST, FOLDED, HISTORY, Outline
 from charlm.ui.understand.panel import Found, Panel, panel_of
 from charlm.ui.verdict import names
 
@@ -29,6 +29,7 @@ OWN, PASTED = "held-out text", "pasted text"
 MOST_PASTED = 20_000  # characters
 TITLE = "Why they differ"
 QUESTION = "How far back each model looks, and how far back its training reaches, measured on the models themselves."
+STANDS_IN = "The chosen models kept no weights along the way; here is the included small race, whose models did."
 Changes = dict[Any, Any]
 
 
@@ -205,10 +206,17 @@ class Understand:
     def _asked(self, view: View, given: Mapping[Any, Any]) -> tuple[str, Sequence[Run], str | None, Mapping[str, Any]]:
         if view.outline.name == GYM:
             return GYM, [], None, {name: given[one] for name, one in view.controls.items() if given[one] is not None}
-        runs = found_runs(self.services.store, given[self.choice.models])
+        runs = self._runs(view, given)
         text = (given[self.choice.text] or "") if given[self.choice.source] == PASTED else None
         options = {name: given[one] for name, one in view.controls.items() if given[one] is not None}
         return view.outline.name, runs, text, options
+
+    def _runs(self, view: View, given: Mapping[Any, Any]) -> Sequence[Run]:
+        """The chosen models; where none has a history to look at, the included small ones stand in."""
+        runs = found_runs(self.services.store, given[self.choice.models])
+        if view.outline != HISTORY or not runs or any(run.snapshots() for run in runs):
+            return runs
+        return [run for run in self.services.store.list() if run.shipped and run.snapshots()][:MOST] or runs
 
     def show(self, view: View, given: Mapping[Any, Any], begin: bool) -> Changes:
         """A panel as it is now: line, picture, and with it the tab's finding.
@@ -228,7 +236,9 @@ class Understand:
             return {view.status: render_status([], "", [("", str(error))])}
         found = measured(findings)
         panel = panel_of(view.outline)
-        changes: Changes = {view.status: status_html(panel, findings, found)}
+        chosen = set(given[self.choice.models])
+        stands_in = any(one.run and one.run.run_id not in chosen for one in findings)
+        changes: Changes = {view.status: status_html(panel, findings, found, STANDS_IN if stands_in else "")}
         mark = sha256(json.dumps([[one.label, one.result] for one in found]).encode()).hexdigest()
         if mark != given[view.drawn]:
             changes[view.drawn] = mark
@@ -360,11 +370,19 @@ def measured(findings: Sequence[Finding]) -> Found:
     return found
 
 
-def status_html(panel: Panel, findings: Sequence[Finding], found: Found) -> str:
-    """The line over a panel's picture."""
+def status_html(panel: Panel, findings: Sequence[Finding], found: Found, remark: str = "") -> str:
+    """The line over a panel's picture.
+
+    Args:
+        panel: that is shown.
+        findings: of each model.
+        found: of those with a result.
+        remark: a sentence before it; empty: none.
+    """
     named = list(zip(called(findings), findings, strict=True))
     busy = [f"{label} {percent(one.share)}" for label, one in named if one.begun and not one.done]
-    errors = [(label, one.error) for label, one in named if one.error]
+    errors = [("", remark)] if remark else []
+    errors += [(label, one.error) for label, one in named if one.error]
     missing = [label for label, one in named if not one.error and one.share < 1.0]
     is_said = panel.outline in FIRST  # by the tab's heading
     sentence = module_of(panel.outline.name).finding(found) if found and not is_said else ""
