@@ -55,12 +55,13 @@ def trained_small(arch: str, work: Path) -> Run:
     return train(work, DEFAULT_KEY, "quality", recipe(DEFAULT_KEY, arch, {**SMALL_OPTIONS, **options}))
 
 
-def publish(run: Run, group: str = GROUP) -> int:
-    """Put a run into checkpoints/shipped/ under its label; returns the bytes of its weights.
+def publish(run: Run, group: str = GROUP, label: str = "") -> int:
+    """Put a run into checkpoints/shipped/ in a folder of its label's name; returns the bytes of its weights.
 
     Args:
         run: finished.
         group: that it is shown in.
+        label: there; empty: as it is.
 
     Raises:
         SystemExit: its weights are too long, or cost too much in 16 bits.
@@ -76,7 +77,7 @@ def publish(run: Run, group: str = GROUP) -> int:
     save_weights(path, model, half=True, step=about["step"], val_loss=about["val_loss"])
     kept = load_weights(path, run.model_config)
     whole, half = measured(run, model), measured(run, kept)
-    info = {**run.info, "run_id": name, "label": name, "message": "", "group": group}
+    info = {**run.info, "run_id": name, "label": label or name, "message": "", "group": group}
     (folder / "run.json").write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / CARD).write_text(card(run, kept, whole, half), encoding="utf-8")
     lost, size = half.nats_per_token - whole.nats_per_token, path.stat().st_size
@@ -115,7 +116,7 @@ def main(words: Sequence[str] | None = None) -> None:
     given = parser.parse_args(words)
     for arch in given.archs or (SMALL if given.small else ARCHS):
         if given.small:
-            publish(run := trained_small(arch, given.work), SMALL_GROUP)
+            publish(run := trained_small(arch, given.work), SMALL_GROUP, f"small-{arch}")
             publish_history(run)
         else:
             publish(trained(arch, given.work))

@@ -99,7 +99,7 @@ def measure(subject: Subject, settings: Settings) -> Iterator[Progress[History]]
     """
     if subject.at is None or not subject.snapshots:
         raise MeasurementError(
-            "this model kept no weights along its training: choose sherlock-small-lstm, -gru or -rnn, which did, or "
+            "this model kept no weights along its training: choose small-lstm, small-gru or small-rnn, which did, or "
             "train a network here with snapshots above 0"
         )
     steps = [*sorted({subject.snapshots[0], subject.snapshots[-1]}), *subject.snapshots[1:-1]]

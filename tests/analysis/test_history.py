@@ -207,7 +207,7 @@ def test_a_prompt_that_the_model_does_not_know_is_left_out() -> None:
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_without_snapshots_it_says_where_there_are_some(arch: str) -> None:
-    with pytest.raises(MeasurementError, match="kept no weights along its training: choose sherlock-small-lstm"):
+    with pytest.raises(MeasurementError, match="kept no weights along its training: choose small-lstm"):
         next(measure(subject(arch), SETTINGS))
 
 

@@ -71,6 +71,24 @@ def test_models_are_published_in_16_bits_with_a_card(
     assert json.loads((folder / "run.json").read_text())["label"] == folder.name
 
 
+def test_the_small_race_comes_with_its_snapshots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], single_steps: None
+) -> None:
+    for name, value in {"SHIPPED": tmp_path / "shipped", "SMALL": {"gru": 4}, "SMALL_PASSES": 0.02}.items():
+        monkeypatch.setattr(make_shipped, name, value)
+    make_shipped.main(["--small", "--work", str(tmp_path / "work")])
+    [folder] = (tmp_path / "shipped").iterdir()
+    run = Run(folder, shipped=True)
+    assert folder.name == f"{DEFAULT_KEY}-small-gru" and run.label == "small-gru"
+    assert run.snapshots()[0] == 0 and run.snapshots()[-1] == run.step and run.load_initial()
+    said = (folder / "README.md").read_text()
+    assert f"weights at {len(run.snapshots())} steps" in said and "make_shipped --small gru" in said
+    assert "in the small race" in capsys.readouterr().out
+    monkeypatch.setattr(make_shipped, "MOST_SMALL", 1000)
+    with pytest.raises(SystemExit, match="small race is too large"):
+        make_shipped.main(["--small", "--work", str(tmp_path / "work")])
+
+
 def test_too_long_or_too_coarse_is_not_shipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, single_steps: None
 ) -> None:

@@ -19,6 +19,7 @@ from charlm.runs.resume import fork
 from charlm.runs.run import Run
 from charlm.runs.snapshots import MOST, SnapshotKeeper, planned_snapshots, snapshot_path
 from charlm.runs.store import RunStore
+from charlm.ui.compare.ranking import default_runs
 from tests.tiny_runs import TRAINED, assert_same_training, entered, resumed, small_corpus, spoil, trained, untimed
 
 SOON: dict[str, Any] = {"hidden_size": 4, "num_layers": 1}
@@ -272,3 +273,25 @@ def test_where_they_cannot_be_made_it_says_why(store: RunStore) -> None:
     [counted] = trained(store, "ngram")
     with pytest.raises(MeasurementError, match="n-gram"):
         counted.load_initial()
+
+
+# --- the small race that comes with the app --------------------------------------------------------------------------
+
+
+def test_the_larger_shipped_runs_come_first_and_are_compared(tmp_path: Path) -> None:
+    runs = RunStore(tmp_path).list()
+    small = [run for run in runs if run.snapshots()]
+    assert {run.run_id for run in small} == {f"sherlock-small-{arch}" for arch in ("lstm", "gru", "rnn")}
+    assert all(len(run.snapshots()) == 12 and run.spare_bytes == 0 for run in small)
+    assert sum(run.size_bytes for run in small) < 3_000_000
+    assert default_runs(runs) == ["sherlock-lstm", "sherlock-gru", "sherlock-rnn"]
+    assert runs[0].run_id == "sherlock-lstm" and len({run.group for run in small}) == 1
+    assert runs[0].group not in {run.group for run in small}
+
+
+@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn"])
+def test_what_they_began_with_can_be_made_again(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunStore().get(f"sherlock-small-{arch}")
+    kept = run.load_initial()
+    monkeypatch.setattr(Run, "snapshots", lambda _: [])
+    assert same_weights(run.load_initial(), kept, 1e-3)
