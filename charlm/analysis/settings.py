@@ -158,3 +158,16 @@ class GymSettings(Config):
         while grid[-1] < self.longest:
             grid.append(min(2 * grid[-1], self.longest))
         return grid
+
+
+# By the name of the measurement.
+SETTINGS: dict[str, type[Config]] = {
+    "memory": MemorySettings,
+    "gradient": GradientSettings,
+    "surprise": SurpriseSettings,
+    "neurons": NeuronsSettings,
+    "dynamics": DynamicsSettings,
+    "copies": CopiesSettings,
+    "history": HistorySettings,
+    "gym": GymSettings,
+}

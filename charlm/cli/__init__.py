@@ -34,7 +34,7 @@ COMMANDS = {
     "export": ("exchange.export", "Write a run as a zip, for plain torch, for a notebook, as ONNX or as a page."),
     "corpora": ("runs.corpora", "The texts that can be picked by name."),
     "inspect": (
-        "inspect.inspect",
+        "inspect.inspect_app",
         "Measure why runs differ: memory, gradients, surprise, neurons, and which n-gram they are worth.",
     ),
     "gym": ("gym.gym", "Let architectures learn a synthetic memory task over growing delays."),

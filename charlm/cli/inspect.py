@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from charlm.analysis.measurement import Measured
-from charlm.cli.options import Json, RunsDir, RunToken, RunTokens, open_corpus, value_of
+from charlm.analysis.settings import SETTINGS
+from charlm.cli.options import Json, RunsDir, RunToken, RunTokens, open_corpus, takes
 from charlm.cli.report import cell, note, print_answer, print_json, print_table
-from charlm.config import LEVEL_NAMES, Config, CorpusConfig, reject_unknown
+from charlm.config import LEVEL_NAMES, CorpusConfig
 from charlm.errors import CharLMError, ConfigError
 from charlm.runs.store import Run, RunStore
 from charlm.serving import NgramBaselines, Serving
@@ -20,12 +21,8 @@ OTHER_TEXT = "Another text to score. (default: the run's own)"
 OtherText = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=OTHER_TEXT)]
 SPLIT = "Which part. (default: val of the run's text, all of another)"
 Split = Annotated[str, typer.Option("--split", metavar="val|test|all", help=SPLIT)]
-NAMES = ("ladder", *MEASUREMENTS)
-Name = Annotated[str, typer.Argument(metavar="NAME", help=f"What to look at: {', '.join(NAMES)}.")]
 TEXT = "A text to measure on. (default: what was held out of the run's own)"
 Text = Annotated[str, typer.Option("--text", metavar="CORPUS", help=TEXT)]
-SET = "A setting of the measurement, such as `targets=1000`; may be given several times."
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=SET)]
 MOST_ROWS = 60  # of a table for people
 
 
@@ -41,36 +38,49 @@ def evaluate(
     print_answer(scores, "\n".join(f"{name}: {cell(value)}" for name, value in scores.items()), json)
 
 
-def inspect(
-    name: Name, runs: RunTokens, text: Text = "", set: Set = None, runs_dir: RunsDir = None, json: Json = False
-) -> None:
-    """Print the n-gram ladder or a measurement of some runs."""
-    if name not in NAMES:
-        raise ConfigError(f"inspect knows {', '.join(NAMES)}, not {name[:40]!r}")
+inspect_app = typer.Typer(no_args_is_help=True)
+
+
+@inspect_app.command("ladder", help="The n-gram baselines of the runs' texts, and which of them the runs are worth.")
+def ladder(runs: RunTokens, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Print the n-gram baselines of some runs."""
     store = RunStore(runs_dir)
-    found = [store.find(token) for token in runs]
-    if name != "ladder":
-        show_measurement(name, found, open_corpus(text, CorpusConfig()).text if text else None, set or [], json)
-    elif text or set:
-        raise ConfigError("the ladder is always that of the run's own text, and has no settings; leave them out")
-    else:
-        show_baselines(found, json)
+    show_baselines([store.find(token) for token in runs], json)
 
 
-def show_measurement(name: str, runs: Sequence[Run], text: str | None, given: Sequence[str], json: bool) -> None:
+def measuring(name: str) -> Callable[..., None]:
+    """The command of a measurement: it takes runs, a text, and the measurement's settings."""
+
+    @takes(SETTINGS[name])
+    def measure(
+        options: dict[str, Any], runs: RunTokens, text: Text = "", runs_dir: RunsDir = None, json: Json = False
+    ) -> None:
+        store = RunStore(runs_dir)
+        found = [store.find(token) for token in runs]
+        show_measurement(name, found, open_corpus(text, CorpusConfig()).text if text else None, options, json)
+
+    command: Callable[..., None] = measure
+    return command
+
+
+for _name, _about in MEASUREMENTS.items():
+    inspect_app.command(_name, help=_about)(measuring(_name))
+
+
+def show_measurement(name: str, runs: Sequence[Run], text: str | None, options: Mapping[str, Any], json: bool) -> None:
     """Measure some runs one after the other, and print what was found.
 
     Args:
         name: of MEASUREMENTS.
         runs: that are measured.
         text: see `charlm.serving.measurements.Question`.
-        given: settings as NAME=VALUE.
+        options: settings of the measurement, by name.
         json: a list with what was found of each run, instead of the sentence and a table.
 
     Raises:
         CharLMError: nothing was found of any run.
     """
-    measurements, module, options = Measurements(), module_of(name), settings_of(module_of(name).Settings, given)
+    measurements, module = Measurements(), module_of(name)
     found: list[tuple[Run, dict[str, Any]]] = []
     errors: list[tuple[Run, CharLMError]] = []
     for run in runs:
@@ -99,31 +109,6 @@ def show_measurement(name: str, runs: Sequence[Run], text: str | None, given: Se
         print_table(rows[:MOST_ROWS])
         if len(rows) > MOST_ROWS:
             print(f"and {len(rows) - MOST_ROWS:,} more rows, which --json prints")
-
-
-def settings_of(settings: type[Config], given: Sequence[str]) -> dict[str, Any]:
-    """Settings as they are typed, NAME=VALUE, in their types.
-
-    Raises:
-        ConfigError: one has no value, or is not known.
-    """
-    typed = {}
-    for one in given:
-        name, is_there, value = one.partition("=")
-        if not is_there:
-            raise ConfigError(f"--set takes NAME=VALUE, not {one[:40]!r}; known are: {', '.join(settings.names())}")
-        reject_unknown({name: value}, settings.names())
-        typed[name] = typed_value(settings.field(name), value)
-    return typed
-
-
-def typed_value(field: Any, value: str) -> Any:
-    """A setting's value as it is typed; texts of a list are separated by commas."""
-    if isinstance(field.default, bool):
-        if value not in ("true", "false"):
-            raise ConfigError(f"{field.name} must be true or false, not {value[:40]!r}")
-        return value == "true"
-    return value_of(field, value.split(",") if isinstance(field.default, tuple) else value)
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def takes(*classes: type[Config], only: tuple[str, ...] = (), skip: tuple[str, .
         A decorator. The command gets the options that were given, by name, in its argument `options`.
     """
     chosen = {
-        field.name: (field, cls.__name__.removesuffix("Config"))
+        field.name: (field, cls.__name__.removesuffix("Config").removesuffix("Settings"))
         for cls in classes
         for field in dataclasses.fields(cls)
         if (not only or field.name in only) and field.name not in skip

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charlm.analysis.settings import SETTINGS
 from charlm.config import Config
 from charlm.data.catalog import data_dir
 from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, LimitError, MeasurementError
@@ -136,14 +137,19 @@ class Task:
     steps: "Iterator[Progress[Any]] | None" = field(default=None, repr=False)
 
 
-def module_of(name: str) -> Any:
-    """The module of a measurement; torch is imported with it.
+def settings_class(name: str) -> type[Config]:
+    """How a measurement is set.
 
     Raises:
         ConfigError: there is no such measurement.
     """
-    if name not in (*MEASUREMENTS, GYM):
-        raise ConfigError(f"{name[:40]!r} is not one of: {', '.join((*MEASUREMENTS, GYM))}")
+    if name not in SETTINGS:
+        raise ConfigError(f"{name[:40]!r} is not one of: {', '.join(SETTINGS)}")
+    return SETTINGS[name]
+
+
+def module_of(name: str) -> Any:
+    """The module of a measurement of MEASUREMENTS, or GYM; torch is imported with it."""
     return import_module(f"charlm.analysis.{name}")
 
 
@@ -163,7 +169,7 @@ def ask(
         ConfigError: no such measurement or setting, or a value out of range.
         MeasurementError: the run is still training, or the text is empty or too long.
     """
-    settings: Config = module_of(name).Settings.from_dict(options or {})
+    settings = settings_class(name).from_dict(options or {})
     if run and run.status in ACTIVE:
         raise MeasurementError(f"{run.label} is still training; measure it when it has ended, or stop it")
     if text is not None and not text.strip():

@@ -9,12 +9,8 @@ from charlm.analysis.neurons import LabelTable, Neurons, score_name, unit_name
 from charlm.analysis.plots import CLEAR, FAMILY, FONT, GRID, arch_colour, short
 from charlm.ui.formatting import listed
 from charlm.ui.html import Cell, Column, columns, render, table
-<<<<<<< HEAD
-from charlm.ui.understand.coloured import coloured_text, level
+from charlm.ui.understand.coloured import coloured_text, groups_of, level
 from charlm.ui.understand.outlines import NEURONS
-=======
-from charlm.ui.understand.coloured import SCRIPT, coloured_text, groups_of, level
->>>>>>> u-surprise
 from charlm.ui.understand.panel import Found, Panel
 
 DARKEST = 0.95  # share of a passage's values that are less dark than the darkest colour

@@ -8,12 +8,8 @@ from charlm.analysis.plots import CLEAR, FAMILY, FONT, GRID, arch_colour, short
 from charlm.analysis.surprise import KINDS
 from charlm.ui.formatting import bits, listed
 from charlm.ui.html import Column, columns, render
-<<<<<<< HEAD
-from charlm.ui.understand.coloured import coloured_text, level, shown_names
+from charlm.ui.understand.coloured import coloured_text, groups_of, level, shown_names
 from charlm.ui.understand.outlines import SURPRISE
-=======
-from charlm.ui.understand.coloured import SCRIPT, coloured_text, groups_of, level, shown_names
->>>>>>> u-surprise
 from charlm.ui.understand.panel import Found, Panel
 
 MOST = 8.0  # bits of the darkest token; of a difference, half of it
