@@ -58,6 +58,8 @@ class Limits:
     prompt: int = limit(2_000, "a prompt", "characters")
     texts_a_minute: int = limit(10, "generations within a minute; each sample and each beam is one", "generations")
     looks_a_minute: int = limit(30, "texts whose next tokens are shown, within a minute", "texts")
+    measurements: int = limit(1, "measurements at work, each of up to six models", "measurements")
+    measurement_seconds: int = limit(60, "computing for a measurement of one model, which counts as scoring", "seconds")
     uploads_an_hour: int = limit(30, "uploaded files within an hour", "files")
     downloads_an_hour: int = limit(60, "files made for download within an hour", "files")
     starts_an_hour: int = limit(30, "trainings begun within an hour", "trainings")

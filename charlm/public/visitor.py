@@ -29,7 +29,6 @@ from charlm.serving.texts import own_text
 if TYPE_CHECKING:
     from charlm.analysis.next_tokens import Outlook
 
-MEASUREMENT_SECONDS = 60.0  # of a measurement of one run; what it took is what counts
 EVALUATION_SECONDS = 60.0  # reserved for scoring a text; what it took is what counts
 MOST_SCORERS = 4  # visitors whose text is scored, or waits for that; each of them takes a thread
 
@@ -232,18 +231,19 @@ class VisitorServing:
             with self._lock:
                 if {one.key for one in measurements.at_work(visitor.key)} - set(questions):
                     raise LimitError(
-                        f"another of your measurements is at work on this public Space; stop it, wait, or {ELSEWHERE}"
+                        f"{self._limits.measurements} measurement of yours is at work, and this public Space makes one "
+                        f"at a time; stop it, wait for it, or {ELSEWHERE}"
                     )
                 found |= {key: self._begin(visitor, questions[key]) for key in wanted}
         return [one if isinstance(one, Finding) else found[one.key] or Finding(one.run) for one in asked]
 
     def _begin(self, visitor: Visitor, question: Question) -> Finding:
         """Begin a measurement for a visitor; what it takes of the reserved seconds is what counts."""
-        name = f"{EVALUATION} {question.key}"
-        self._quotas.reserve(visitor, name, MEASUREMENT_SECONDS)
+        name, most = f"{EVALUATION} {question.key}", float(self._limits.measurement_seconds)
+        self._quotas.reserve(visitor, name, most)
         settle = partial(self._quotas.settle, visitor, name)
         try:
-            return self._serving.measurements.begin(question, MEASUREMENT_SECONDS, settle)
+            return self._serving.measurements.begin(question, most, settle)
         except BaseException:
             settle(0.0)
             raise

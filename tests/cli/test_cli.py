@@ -244,7 +244,28 @@ def test_inspect_shows_the_ladder_that_a_run_stands_on(run_id: str, capsys: pyte
     assert main(["inspect", "ladder", run_id]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("uniform", "12-gram", "xz"))
-    assert "inspect knows ladder, not 'nothing'" in refusal(capsys, "inspect", "nothing", run_id)
+    assert "No such command 'nothing'" in refusal(capsys, "inspect", "nothing", run_id)
+
+
+def test_inspect_measures_runs(run_id: str, book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    [found] = answer(capsys, "inspect", "surprise", run_id, "--characters", "40")
+    assert found["run_id"] == run_id and len(found["pieces"]) == found["tokens"] + 1 <= 40
+    [other] = answer(capsys, "inspect", "surprise", run_id, "--text", book)
+    assert other["tokens"] > found["tokens"]
+    assert main(["inspect", "surprise", run_id]) == 0
+    shown = capsys.readouterr().out
+    assert "bits per character" in shown and "start of a word" in shown
+    assert main(["inspect", "gradient", run_id, "--lags", "4", "--positions", "2", "--warmup", "4"]) == 0
+    assert "log10_norm" in capsys.readouterr().out.replace(" ", "_")
+    assert "characters 5 is outside" in refusal(capsys, "inspect", "surprise", run_id, "--characters", "5")
+    assert "at least 400 tokens" in refusal(capsys, "inspect", "memory", run_id)
+
+
+def test_inspect_goes_on_where_one_run_cannot_be_measured(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ngram = answer(capsys, "train", "sherlock", "--arch", "ngram", "--order", "2", "--json")["run_id"]
+    assert main(["inspect", "dynamics", run_id, ngram, "--json"]) in (0, 2)
+    capsys.readouterr()
+    assert "n-gram" in refusal(capsys, "inspect", "dynamics", ngram)
 
 
 def test_evaluate_scores_the_held_out_part(run_id: str, book: str, capsys: pytest.CaptureFixture[str]) -> None:

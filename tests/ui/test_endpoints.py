@@ -26,11 +26,13 @@ from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
 NAMES = (
     "corpora", "runs", "evaluate", "limits", "train", "race", "status", "pause", "stop", "resume", "fork", "retry",
     "queue", "move", "generate", "compare", "next_tokens", "export", "import_run",
+    "memory", "gradient", "surprise", "neurons", "dynamics", "copies", "history", "gym",
 )  # fmt: skip
 # What stands after the first input of a raw call that leaves it out.
 REST: dict[str, tuple[Any, ...]] = {
     "status": (-1,), "evaluate": ("", None), "resume": (None,), "generate": ("", 500, None),
-    "compare": ("", 500, None), "next_tokens": ("", None), "export": ("zip",), "import_run": (None, None),
+    "surprise": ("", None), "compare": ("", 500, None), "next_tokens": ("", None), "export": ("zip",),
+    "import_run": (None, None),
 }  # fmt: skip
 SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "steps": 8, "eval_every": 4}
 
@@ -282,6 +284,37 @@ def test_wrong_racers(archs: Any, address: str) -> None:
 @pytest.mark.parametrize("run_id", ["none", "", "../x", "\0", 5, None, [], {"run_id": 1}, "x" * 10_000, "<script>"])
 def test_runs_that_are_none(name: str, run_id: Any, address: str) -> None:
     assert "there is no run" in refusal(address, name, run_id)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [([[]], "choose 1 to 6"), (["x"], "run_ids must be a list of text"), ([["none"]], "there is no run"),
+     ([["none"] * 7], "choose 1 to 6"), ([None], "choose 1 to 6"), ([[5]], "list of text")],
+)  # fmt: skip
+def test_wrong_runs_to_measure(data: list[Any], said: str, address: str) -> None:
+    assert said in refusal(address, "surprise", *data)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [([5], "text must be text"), (["The cat", {"characters": "many"}], "characters must be a number"),
+     (["The cat", {"characters": 1}], "characters 1 is outside"), (["The cat", {"colour": 1}], "known are: characters"),
+     (["The cat", "{"], "JSON object"), ([" "], "the text to measure on is empty"), (["日本"], "at least 2 are needed"),
+     (["The cat \ud800"], "")],
+)  # fmt: skip
+def test_wrong_questions_to_a_measurement(data: list[Any], said: str, address: str, run_id: str) -> None:
+    assert said in refusal(address, "surprise", [run_id], *data)
+
+
+def test_a_measurement_streams_and_ends_with_its_result(client: Client, services: Services, run_id: str) -> None:
+    answers = list(client.submit([run_id], "", {"characters": 60}, api_name="/surprise"))
+    [found] = answers[-1]
+    assert found["run_id"] == run_id and "share" not in found and len(found["bits"]) == found["tokens"] + 1
+    assert all("share" in one for answer in answers[:-1] for one in answer)
+    [known] = services.serving.inspect("surprise", [services.store.get(run_id)], None, {"characters": 60}, False)
+    assert known.result == {name: value for name, value in found.items() if name != "run_id"}
+    tiny = {"task": "parity", "archs": ["rnn"], "seeds": 1, "steps": 3, "longest": 2}
+    assert client.predict(tiny, api_name="/gym")["learners"][0]["arch"] == "rnn"
 
 
 @pytest.fixture(scope="session")

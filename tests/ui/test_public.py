@@ -117,6 +117,23 @@ def test_a_run_without_an_end_ends_with_the_visitors_minutes(
     assert train.minutes == 5 and train.steps == 2000
 
 
+def test_one_measurement_at_a_time_which_costs_its_seconds(visit: Any, pets: Any, idle: None) -> None:
+    one, other = visit(), visit()
+    found = one.predict(["sherlock-rnn"], "", {}, api_name="/memory")  # comes with the run, and costs nothing
+    assert found[0]["memory"] and one.predict(api_name="/limits")["left"]["minutes"] == 15
+    slow = one.submit(["sherlock-rnn"], TEXT * 20, {"targets": 100_000}, api_name="/memory")
+    wait_for(lambda: one.predict(api_name="/limits")["left"]["set_aside"] == 1, "for the measurement to begin")
+    assert "one at a time" in refused(one, ["sherlock-rnn"], "The cat sat on the mat.", {}, api_name="/surprise")
+    [cheap] = other.predict(["sherlock-rnn"], "The cat sat on the mat.", {}, api_name="/surprise")
+    assert cheap["run_id"] == "sherlock-rnn" and cheap["tokens"] == 22
+    slow.cancel()
+    wait_for(lambda: one.predict(api_name="/limits")["left"]["set_aside"] == 0, "for the measurement to end")
+    left = one.predict(api_name="/limits")["left"]["minutes"]
+    assert 13.5 < left < 15 and other.predict(api_name="/limits")["left"]["minutes"] <= 15
+    said = refused(one, ["sherlock-rnn"], "x" * 2_000_001, {}, api_name="/surprise")
+    assert "2,000,000" in said and "CHARLM_PUBLIC=0" in said
+
+
 def test_minutes_of_the_day_are_counted(visit: Any, pets: Any, lab: PublicAppServices, idle: None) -> None:
     client = visit()
     assert client.predict(api_name="/limits")["left"] == {"texts": 10, "minutes": 15, "set_aside": 0, "runs": 3}
