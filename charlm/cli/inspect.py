@@ -82,7 +82,7 @@ def show_measurement(name: str, runs: Sequence[Run], text: str | None, options: 
     """
     measurements, module = Measurements(), module_of(name)
     found: list[tuple[Run, dict[str, Any]]] = []
-    errors: list[tuple[Run, CharLMError]] = []
+    errors: list[CharLMError] = []
     for run in runs:
         try:
             with counted(f"{name} of {run.label}") as tell:
@@ -90,10 +90,11 @@ def show_measurement(name: str, runs: Sequence[Run], text: str | None, options: 
         except ConfigError:
             raise
         except CharLMError as error:
-            errors.append((run, error))
-            note(str(error))
+            errors.append(error)
     if not found:
-        raise errors[0][1]
+        raise errors[0]
+    for refused in errors:
+        note(str(refused))
     if json:
         print_json([{"run_id": run.run_id, **result} for run, result in found])
         return

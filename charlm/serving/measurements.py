@@ -17,7 +17,7 @@ from charlm.analysis.settings import SETTINGS
 from charlm.config import Config
 from charlm.data.catalog import data_dir
 from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, LimitError, MeasurementError
-from charlm.files import open_plain, read, write_atomically
+from charlm.files import is_utf8, open_plain, read, write_atomically
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import SHIPPED
 from charlm.serving.baselines import keep
@@ -172,6 +172,8 @@ def ask(
     settings = settings_class(name).from_dict(options or {})
     if run and run.status in ACTIVE:
         raise MeasurementError(f"{run.label} is still training; measure it when it has ended, or stop it")
+    if text is not None and not is_utf8(text):
+        raise MeasurementError("the text holds half a character (a lone surrogate); paste it again")
     if text is not None and not text.strip():
         raise MeasurementError("the text to measure on is empty; paste one, or take what was held out of the run's own")
     if text is not None and len(text) > MOST_TEXT:

@@ -24,7 +24,7 @@ def whole_text(run: Run) -> str:
     if not text:
         gone = f"the text of {run.label} ({run.corpus.get('name')}) is no longer here"
         why = gone if run.corpus else f"{run.label} was imported without a text"
-        raise CorpusError(f"{why}; give one to evaluate")
+        raise CorpusError(f"{why}; give one to measure it on")
     return text
 
 

@@ -104,7 +104,7 @@ def test_the_heading_is_the_finding_of_the_first_two(tab: Understand, given: Any
     values = given("memory", text, targets=64, longest=8)
     shown = seen(tab, "memory", values)
     assert "<h1" in shown[tab.head] and " of context" in shown[tab.head]
-    assert " of context" not in shown[view_of(tab, "memory").status]  # it is not said twice
+    assert 'class="found"' not in shown[view_of(tab, "memory").status]  # it is not said twice
 
 
 def test_a_folded_panel_measures_nothing(tab: Understand, given: Any, idle: Services) -> None:
