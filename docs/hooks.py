@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 import charlm  # noqa: E402
 import charlm.__main__  # noqa: E402  # adds the command that serves the page
+from charlm.analysis.settings import SETTINGS as MEASUREMENTS  # noqa: E402
 from charlm.cli import COMMANDS, load_command  # noqa: E402
 from charlm.config import Config, CorpusConfig, ModelConfig, SampleConfig, TrainConfig  # noqa: E402
 from charlm.data.catalog import load_corpus  # noqa: E402
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
-CONFIGS: tuple[type[Config], ...] = (ModelConfig, TrainConfig, SampleConfig, CorpusConfig)
+CONFIGS: tuple[type[Config], ...] = (ModelConfig, TrainConfig, SampleConfig, CorpusConfig, *MEASUREMENTS.values())
 # Where the command line's options are described that stand for a field of a config class.
 SETTINGS_PAGE = "settings.md"
 # What the Python page describes beside `charlm.__all__`.
@@ -65,8 +66,16 @@ def code(text: object) -> str:
 
 
 def settings() -> str:
-    """Every setting, a section for each config class."""
-    return "\n\n".join(f"## {cls.__name__}\n\n{cls.__doc__}\n\n{settings_table(cls)}" for cls in CONFIGS)
+    """Every setting, a section for each config class; those of measurements stand together in one."""
+    measured = MEASUREMENTS.values()
+    parts = [settings_section("##", cls) for cls in CONFIGS if cls not in measured]
+    parts += ["## Measurements", "Options of `inspect` and `gym`, and of the endpoints of the same names."]
+    return "\n\n".join([*parts, *(settings_section("###", cls) for cls in measured)])
+
+
+def settings_section(marks: str, cls: type[Config]) -> str:
+    """A config class under a heading of so many marks."""
+    return f"{marks} {cls.__name__}\n\n{cls.__doc__}\n\n{settings_table(cls)}"
 
 
 def settings_table(cls: type[Config]) -> str:
@@ -85,8 +94,10 @@ def settings_table(cls: type[Config]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A setting's value as JSON would have it; nothing for an empty text or list."""
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else "" if value in ("", ()) else f"{value}"
+    """A setting's value as JSON would have it, a list with commas; nothing for an empty text or list."""
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else f"{value}"
 
 
 def span(field: dataclasses.Field) -> str:
@@ -99,7 +110,7 @@ def span(field: dataclasses.Field) -> str:
     if isinstance(field.default, str):
         return f"up to {meta['high']} characters"
     if isinstance(field.default, tuple):
-        return f"up to {meta['high']} texts"
+        return f"up to {meta['high']} {meta['unit'] or 'texts'}"
     return f"{meta['low']:,} to {meta['high']:,}"
 
 
@@ -139,16 +150,21 @@ def section(name: str, command: Any) -> str:
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.params if one.param_type_name == "option"]
     words = [one.metavar if one.required else f"[{one.metavar}]" for one in arguments] + ["[OPTIONS]"] * bool(options)
-    elsewhere = {cls.__name__.removesuffix("Config") for cls in CONFIGS}  # whose settings have a page of their own
+    elsewhere = {heading_of(cls) for cls in CONFIGS}  # whose settings have a page of their own
     own = [one for one in (*arguments, *options) if getattr(one, "rich_help_panel", None) not in elsewhere]
     rows = [(code(flags(one)), plain(one.help or "")) for one in own]
     parts = [f"## {name}", plain(command.help), f"```text\n{' '.join(['python -m charlm', name, *words])}\n```"]
     parts.append(table(("Argument or option", "What it is"), rows))
     for cls in CONFIGS:
-        taken = [one for one in options if one.rich_help_panel == cls.__name__.removesuffix("Config")]
+        taken = [one for one in options if one.rich_help_panel == heading_of(cls)]
         links = ", ".join(f"[`{flags(one)}`]({SETTINGS_PAGE}#{cls.__name__}.{one.name})" for one in taken)
         parts += [f"Settings of [{cls.__name__}]({SETTINGS_PAGE}#{cls.__name__.lower()}): {links}."] if taken else []
     return "\n\n".join(parts)
+
+
+def heading_of(cls: type[Config]) -> str:
+    """What the help of a command has over the options of a config class."""
+    return cls.__name__.removesuffix("Config").removesuffix("Settings")
 
 
 def flags(parameter: Any) -> str:

@@ -130,7 +130,7 @@ class GymSettings(Config):
     """What is learned, by which architectures, and how long."""
 
     task: str = setting("copy", "What is to be learned", choices=TASKS)
-    archs: tuple[str, ...] = setting(RACE_ARCHS, "Architectures, of nearly equal parameter counts", high=6)
+    archs: tuple[str, ...] = setting(RACE_ARCHS, "Of nearly equal parameter counts", high=6, unit="architectures")
     seeds: int = setting(3, "Trainings of each architecture, with other weights and sequences", 1, 10, "trainings")
     steps: int = setting(1000, "Steps of a training that does not solve all delays before", 1, 100_000, "steps")
     first_delay: int = setting(1, "Delay that a training begins with", 1, 512)
