@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from charlm.analysis.settings import SETTINGS as MEASUREMENTS
 from charlm.cli import main
 from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig
 from charlm.data.catalog import load_corpus
@@ -162,9 +163,10 @@ def test_every_mark_of_a_page_is_generated(hooks: ModuleType) -> None:
 
 def test_every_setting_is_listed_with_its_hint(hooks: ModuleType) -> None:
     page = hooks.settings()
-    for cls in (ModelConfig, TrainConfig, SampleConfig, CorpusConfig):
+    for cls in (ModelConfig, TrainConfig, SampleConfig, CorpusConfig, *MEASUREMENTS.values()):
         for name in cls.names():
-            assert f"`{name}`" in page and hooks.plain(cls.field(name).metadata["hint"]) in page
+            row = f'<a id="{cls.__name__}.{name}"></a>`{name}` | '
+            assert row in page and hooks.plain(cls.field(name).metadata["hint"]) in page
 
 
 def test_every_command_is_listed_with_its_options(hooks: ModuleType) -> None:
@@ -178,6 +180,7 @@ def test_every_endpoint_is_listed(hooks: ModuleType) -> None:
     page = hooks.endpoint_sections()
     found = re.findall(r"^## /(\w+)$", page, re.M)
     assert {"train", "race", "status", "generate", "compare", "evaluate", "corpora", "runs", "limits"} <= set(found)
+    assert set(MEASUREMENTS) <= set(found)
     assert "`run_id`" in page and len(found) == len(set(found))
 
 
