@@ -63,7 +63,7 @@ class NeuronsSettings(Config):
     layer: int = setting(-1, "Layer, from 0 on; -1: all", -1, 7)
     unit: int = setting(-1, "Unit of the layer, from 0 on; -1: the best one", -1, 4095)
     tokens: int = setting(
-        8000, "Tokens of text; the first half finds the unit, the second tests it", 400, 40_000, "tokens"
+        8000, "Tokens of text; the first half finds the unit, the second tests it", 416, 40_000, "tokens"
     )
     seed: int = setting(7, "Random seed of the units to compare with and of the texts", 0, 2**31 - 1)
 
