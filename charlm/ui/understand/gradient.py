@@ -229,8 +229,8 @@ def _longest(found: Found) -> int:
 def _fixed_notes(found: Found, view: str) -> list[dict[str, Any]]:
     """The axis's name with the chosen view's, the lengths of training sequences, and what the thin lines are."""
     notes = [
-        note("axis", f"gradient, relative to lag 0 · {view}", 0, 1, yref="paper", xanchor="left", yanchor="bottom", xshift=-34,
-             yshift=8)
+        note("axis", f"gradient, relative to lag 0 · {view}", 0, 1, yref="paper", xanchor="left", yanchor="bottom",
+             xshift=-34, yshift=8)
     ]  # fmt: skip
     for length in _marked(found):
         text = f"training sequence: {length}"
