@@ -24,6 +24,7 @@ from charlm.tokenizers import IdArray
 Settings = GradientSettings
 
 HALF = 0.301  # decades, log10 2
+RAISED = str.maketrans("-.0123456789", "⁻·⁰¹²³⁴⁵⁶⁷⁸⁹")  # digits of an exponent
 BATCH = 16  # positions of a first picture, and of snapshots
 
 
@@ -167,9 +168,9 @@ def _halved(one: Measured[Result], with_unit: bool) -> str:
 
 
 def _left(one: Measured[Result], with_place: bool) -> str:
-    """`10^-3.3`, or `10^-3.3 (LSTM, 64 back)`."""
+    """`10⁻³·³`, or `10⁻³·³ (LSTM, 64 back)`."""
     decades = one.result["decades"]
-    share = "none" if decades is None else f"10^{decades:.1f}"
+    share = "none" if decades is None else "10" + f"{decades:.1f}".translate(RAISED)
     return f"{share} ({one.label}, {one.result['far']} back)" if with_place else share
 
 

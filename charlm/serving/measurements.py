@@ -162,14 +162,16 @@ def ask(
         name: of MEASUREMENTS, or GYM, without run and text.
         run: see `Question`.
         text: see `Question`.
-        options: of the measurement's Settings; others have their defaults.
+        options: of the measurement's Settings; others have their defaults. A given text is itself looked for in the
+            training text by `copies`.
         owner: see `Question`.
 
     Raises:
         ConfigError: no such measurement or setting, or a value out of range.
         MeasurementError: the run is still training, or the text is empty or too long.
     """
-    settings = settings_class(name).from_dict(options or {})
+    usual = {"source": "pasted"} if name == "copies" and text is not None else {}
+    settings = settings_class(name).from_dict({**usual, **(options or {})})
     if run and run.status in ACTIVE:
         raise MeasurementError(f"{run.label} is still training; measure it when it has ended, or stop it")
     if text is not None and not is_utf8(text):

@@ -285,15 +285,15 @@ def test_the_sentence_has_the_numbers_of_the_result() -> None:
         return finding(some)
 
     assert said(found("LSTM", 2, -3.29)) == (
-        "The gradient of the loss has halved 2 characters back in the LSTM; 64 characters back, 10^-3.3 of it is left."
+        "The gradient of the loss has halved 2 characters back in the LSTM; 64 characters back, 10⁻³·³ of it is left."
     )
     assert said(found("LSTM", 2, -3.29), found("GRU", None, -2.0), found("RNN", 1, None)) == (
         "The gradient of the loss has halved 2 characters back in the LSTM, not within 255 characters in the GRU and "
-        "1 in the RNN; 64 characters back, 10^-3.3, 10^-2.0 and none of it are left."
+        "1 in the RNN; 64 characters back, 10⁻³·³, 10⁻²·⁰ and none of it are left."
     )
     mixed = said(found("LSTM", 1, -3.29), found("words", 2, -1.0, 32, "words"))
     assert "1 character back in the LSTM and 2 words back in the words" in mixed
-    assert "further back, 10^-3.3 (LSTM, 64 back) and 10^-1.0 (words, 32 back) of it" in mixed
+    assert "further back, 10⁻³·³ (LSTM, 64 back) and 10⁻¹·⁰ (words, 32 back) of it" in mixed
     assert finding([]) == ""
 
 

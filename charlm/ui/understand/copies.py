@@ -34,7 +34,7 @@ def picture(found: Found) -> dict[str, Any] | None:
     humans = [one.result["held_out"] for one in shown if one.result["held_out"] is not None]
     distinct = [curve for at, curve in enumerate(humans) if curve not in humans[:at]]
     lines += [_line(curve, "" if at else "held-out text", "") for at, curve in enumerate(distinct)]
-    return plot(lines, "characters of an n-gram, n", "n-grams that the training text does not have, %")
+    return plot(lines, "characters of an n-gram, n", "n-grams never seen, %")
 
 
 def _line(curve: Curve, name: str, arch: str, faint: bool = False) -> Line:

@@ -68,7 +68,7 @@ def picture(found: Found) -> dict[str, Any] | None:
         "margin": {"l": 44, "r": 16 + max(8 * len(short(one.label)) for one in found), "t": TOP, "b": BOTTOM},
         "font": {"family": FAMILY, "size": 12, "color": FONT}, "hoverlabel": {"font": {"family": FAMILY, "size": 12}},
         "dragmode": "zoom", **views[0][2],
-        "updatemenus": [_menu(buttons[: -len(found)], 0), _menu(buttons[-len(found) :], 1)],
+        "updatemenus": [_menu(buttons)],
     }  # fmt: skip
     return {"data": data, "layout": layout}
 
@@ -91,7 +91,7 @@ def html(found: Found) -> str:
         "Spectral radius",
     )
     rows = [_row(one, layer) for one in found for layer in range(len(one.result["layers"]))]
-    return table(head, rows, keep=(0, 1, 2, 4, 8), kind="dynamics")
+    return table(head, rows, keep=(0, 1, 2, 4), kind="dynamics")
 
 
 def alt(found: Found) -> str:
@@ -281,11 +281,11 @@ def _axis(title: str, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _menu(buttons: Sequence[dict[str, Any]], row: int) -> dict[str, Any]:
+def _menu(buttons: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A row of buttons above the plot."""
     return {
         "type": "buttons", "direction": "right", "buttons": list(buttons), "showactive": False, "x": 0,
-        "xanchor": "left", "y": 1 + (TOP - 4 - 28 * row) / (HEIGHT - TOP - BOTTOM), "yanchor": "top",
+        "xanchor": "left", "y": 1 + (TOP - 4) / (HEIGHT - TOP - BOTTOM), "yanchor": "top",
         "pad": {"l": 0, "t": 0, "r": 0, "b": 0}, "bgcolor": CLEAR, "bordercolor": GRID,
         "font": {"size": 11, "color": FONT},
     }  # fmt: skip

@@ -51,10 +51,10 @@ def picture(found: Found) -> dict[str, Any] | None:
     highest = max([0.3, *(y for _, nodes in views for y in _heights(found, nodes))]) * 1.05
     data: list[dict[str, Any]] = []
     notes = []
-    for number, (_, nodes) in enumerate(views):
+    for number, (label, nodes) in enumerate(views):
         for trace in _traces(found, nodes):
             data.append({**trace, "visible": number == 0, "meta": {**trace["meta"], "view": number}})
-        notes.append(_names(found, nodes, lowest, highest) + _fixed_notes(found))
+        notes.append(_names(found, nodes, lowest, highest) + _fixed_notes(found, label))
     buttons = [
         {
             "label": label,
@@ -68,7 +68,7 @@ def picture(found: Found) -> dict[str, Any] | None:
     if len(views) > 1:
         layout["updatemenus"] = [
             {
-                "type": "buttons", "direction": "right", "buttons": buttons, "showactive": True,
+                "type": "buttons", "direction": "right", "buttons": buttons, "showactive": False,
                 "x": 0, "xanchor": "left", "y": 1 + (TOP - 4) / (HEIGHT - TOP - BOTTOM), "yanchor": "top",
                 "pad": {"l": 0, "t": 0, "r": 0, "b": 0}, "bgcolor": CLEAR, "bordercolor": GRID,
                 "font": {"size": 11, "color": FONT},
@@ -226,11 +226,11 @@ def _longest(found: Found) -> int:
     return int(max((row["lag"] for one in found for row in one.result["rows"]), default=1))
 
 
-def _fixed_notes(found: Found) -> list[dict[str, Any]]:
-    """The axis's name, the lengths of training sequences, and what the thin lines are."""
+def _fixed_notes(found: Found, view: str) -> list[dict[str, Any]]:
+    """The axis's name with the chosen view's, the lengths of training sequences, and what the thin lines are."""
     notes = [
-        note("axis", "gradient, relative to lag 0", 0, 1, yref="paper", xanchor="left", yanchor="bottom", xshift=-34,
-             yshift=8)
+        note("axis", f"gradient, relative to lag 0 · {view}", 0, 1, yref="paper", xanchor="left", yanchor="bottom",
+             xshift=-34, yshift=8)
     ]  # fmt: skip
     for length in _marked(found):
         text = f"training sequence: {length}"

@@ -74,7 +74,7 @@ COPIES = Outline(
     "Memorised or invented",
     "How much of what a model writes stands word for word in the text it learned from?",
     settings.CopiesSettings,
-    ("source", "temperatures", "samples", "length", "ngram", "shortest", "seed"),
+    ("temperatures", "samples", "length", "ngram", "shortest", "seed"),
 )
 HISTORY = Outline(
     "history",
