@@ -22,7 +22,7 @@ from tests.e2e.steps import (
 )
 from tests.patience import patience
 
-TABS = ("Compare", "Train", "Corpus", "Runs")
+TABS = ("Compare", "Train", "Corpus", "Runs", "Understand")
 
 
 def texts(page: Any) -> list[str]:
@@ -134,8 +134,9 @@ def test_pictures_of_every_tab(look: str, browser: Any, server: str, pictures: P
 
 def settle(page: Any, name: str) -> None:
     """Wait for what the tab draws last."""
-    if name in ("Compare", "Train"):
-        page.locator(f"#{name.lower()}-plot .js-plotly-plot").wait_for()
+    plots = {"Compare": ["compare"], "Train": ["train"], "Understand": ["understand-memory", "understand-gradient"]}
+    for plot in plots.get(name, ()):
+        page.locator(f"#{plot}-plot .js-plotly-plot").wait_for()
     page.locator(f"#tab-{name.lower()}").first.wait_for(state="attached")
     if name == "Corpus":
         page.locator("#corpus-guessing .bars").wait_for()

@@ -251,3 +251,48 @@ def test_training_shows_them_live(listener: Listener, services: Any, planted: li
     choose(page, "train-overlay", "svg onload")
     page.wait_for_function(f"{LINES} > {lines}")
     listener.silent("overlay")
+
+
+def test_measurements_show_them(listener: Listener, planted: list[str]) -> None:
+    page = listener.page
+    choose_tab(page, "Understand")
+    page.locator("#understand-models").get_by_role("button", name="Clear").click()
+    for label in ("reads payloads", "img src=x onerror=hurt(0)", "svg onload=hurt(1)"):
+        choose(page, "understand-models", label)
+    page.locator("#understand-memory-status", has_text="is no longer here").wait_for()  # of those that were put there
+    listener.silent("errors with names of runs and texts")
+    page.locator("#understand-source").get_by_text("pasted text").click()
+    text = page.locator("#understand-text textarea")
+    text.fill(f"{ALL}\n" * 3)
+    text.blur()
+    for name in ("memory", "gradient", "surprise", "neurons", "dynamics", "copies", "history"):
+        if name not in ("memory", "gradient"):
+            page.locator(f"#understand-{name} button").first.click()
+        panel = page.locator(f"#understand-{name}-status")
+        panel.locator("button[data-act=csv], [role=alert]").first.wait_for()
+        panel.locator("[data-waiting]").wait_for(state="detached")
+        for plot in page.locator(f"#understand-{name}-plot .js-plotly-plot").all():
+            box = plot.bounding_box()
+            for x in (0.3, 0.6, 0.9):  # hover texts
+                page.mouse.move(box["x"] + x * box["width"], box["y"] + box["height"] / 2)
+        listener.silent(name)
+    page.locator("#understand-head h1", has_text="reads payloads uses").wait_for()
+    page.locator("#understand-surprise .tokens").first.focus()
+    for _ in range(30):
+        page.keyboard.press("ArrowRight")
+    page.locator("#understand-surprise select").select_option("1")  # "the difference to <img ..."
+    listener.silent("alternatives of a token, and a difference")
+    page.locator("#understand-copies-settings button").first.click()
+    temperatures = page.locator("#understand-copies-temperatures").get_by_role("textbox")
+    temperatures.fill(PAYLOADS[1])
+    temperatures.blur()
+    page.locator("#understand-copies-status [role=alert]", has_text=PAYLOADS[1]).wait_for()
+    page.locator("#understand-history-settings button").first.click()
+    prompt = page.locator("#understand-history-prompt").get_by_role("textbox")
+    prompt.fill(PAYLOADS[0])
+    prompt.blur()
+    page.locator("#understand-history .written", has_text=PAYLOADS[0]).first.wait_for(state="attached")
+    with page.expect_download() as waiting:
+        page.locator("#understand-surprise-status button[data-act=csv]").click()
+    assert waiting.value.suggested_filename == "charlm-surprise.csv"
+    listener.silent("settings")

@@ -2,7 +2,7 @@
 // cost then. All of it is in the markup already. Texts are strangers': they are read from the page and never written
 // into it as markup.
 const LEVELS = 15, MOST = 800;  // of colour; hundredths of a bit of the darkest token
-const parsed = new WeakMap();
+let parsed = new WeakMap();
 let chosen = null;  // the step the user has gone to; null: the last one
 const counted = (number) => number.toLocaleString('en-US');
 const dataOf = (model) => {
@@ -49,6 +49,7 @@ const go = (index) => {
     paint(model);
     describe(model);
   }
+  observer.takeRecords();
 };
 const point = (model, place) => {
   const data = dataOf(model);
@@ -56,6 +57,7 @@ const point = (model, place) => {
   data.token = place;
   data.spans[place].classList.add('at');
   describe(model);
+  observer.takeRecords();
 };
 element.addEventListener('input', (event) => {
   if (!event.target.matches?.('.scrub input')) return;
@@ -82,8 +84,12 @@ element.addEventListener('keydown', (event) => {
   const text = event.target, above = spans[to].offsetTop - text.offsetTop;
   if (above < text.scrollTop || above + spans[to].offsetHeight > text.scrollTop + text.clientHeight) text.scrollTop = above - text.clientHeight / 2;
 });
-new MutationObserver((changes) => {  // new results: the step stays
-  if (chosen === null || !changes.some((change) => [...change.addedNodes].some((node) => node.querySelector?.('.scrub')))) return;
+const isContent = ({ target }) => Boolean((target.closest ? target : target.parentElement)?.closest('.history'));
+const isNew = (change) => isContent(change) || [...change.addedNodes].some((node) => node.matches?.('.history') || node.querySelector?.('.history'));
+const observer = new MutationObserver((changes) => {  // new results, which gradio writes into the elements of the old
+  if (!changes.some(isNew) || !element.querySelector('.history')) return;
+  parsed = new WeakMap();
   const steps = JSON.parse(element.querySelector('.history').dataset.steps);
-  go(Math.max(0, steps.findLastIndex((step) => step <= chosen)));
-}).observe(element, { childList: true, subtree: true });
+  go(chosen === null ? steps.length - 1 : Math.max(0, steps.findLastIndex((step) => step <= chosen)));  // the step stays
+});
+observer.observe(element, { childList: true, subtree: true, attributes: true, characterData: true });

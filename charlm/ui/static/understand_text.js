@@ -2,8 +2,7 @@
 // texts with the same tokens at once; and the difference of two models. All of it is in the markup already. Texts and
 // tokens are strangers': they get into the page as text, never as markup.
 const LEVELS = 15, MOST = 4;
-const parsed = new WeakMap();
-let base = '';
+let parsed = new WeakMap(), base = '';  // base: the name of the model that others are compared with; none: no difference
 const make = (name, props = {}, ...inside) => {
   const made = Object.assign(document.createElement(name), props);
   made.append(...inside);
@@ -49,11 +48,12 @@ const show = (from, place) => {
     const above = span.offsetTop - text.offsetTop, room = text.clientHeight;
     if (above < text.scrollTop || above + span.offsetHeight > text.scrollTop + room) text.scrollTop = above - room / 2;
   }
+  observer.takeRecords();
 };
 
 // The difference of two models ------------------------------------------------------------------------------------
 const differ = () => {
-  const all = texts(), from = base === '' ? null : all[Number(base)];
+  const all = texts(), from = base && all.find((text) => titleOf(text) === base);
   for (const text of all) {
     const data = dataOf(text), other = from && from !== text && dataOf(from).group === data.group ? dataOf(from) : null;
     if (other) text.style.setProperty('--other', from.style.getPropertyValue('--rgb'));
@@ -72,6 +72,7 @@ const differ = () => {
     const name = legend.querySelector('[data-base-name]');
     if (from && name) name.textContent = titleOf(from);
   }
+  observer.takeRecords();
 };
 
 // What is done ----------------------------------------------------------------------------------------------------
@@ -96,12 +97,18 @@ element.addEventListener('keydown', (event) => {
 });
 element.addEventListener('change', (event) => {
   if (!event.target.matches?.('[data-base]')) return;
-  base = event.target.value;
+  const from = event.target.value && texts()[Number(event.target.value)];
+  base = from ? titleOf(from) : '';
   differ();
 });
-new MutationObserver((changes) => {  // new results: the choice stays if it still can
-  if (!changes.some((change) => [...change.addedNodes].some((node) => node.querySelector?.('.tokens')))) return;
-  const select = element.querySelector('[data-base]');
-  if (!select || ![...select.options].some((option) => option.value === base)) base = '';
-  if (select && base !== '') { select.value = base; differ(); }
-}).observe(element, { childList: true, subtree: true });
+const isContent = ({ target }) => Boolean((target.closest ? target : target.parentElement)?.closest('.coloured'));
+const isNew = (change) => isContent(change) || [...change.addedNodes].some((node) => node.matches?.('.coloured') || node.querySelector?.('.coloured'));
+const observer = new MutationObserver((changes) => {  // new results, which gradio writes into the elements of the old
+  if (!changes.some(isNew)) return;
+  parsed = new WeakMap();
+  const select = element.querySelector('[data-base]'), place = texts().findIndex((text) => titleOf(text) === base);
+  if (!select || place < 0) base = '';  // the choice stays if it still can
+  if (select) select.value = base ? place : '';
+  if (base) differ();
+});
+observer.observe(element, { childList: true, subtree: true, attributes: true, characterData: true });

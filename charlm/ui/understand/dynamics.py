@@ -13,7 +13,7 @@ from charlm.ui.html import table
 from charlm.ui.understand.outlines import DYNAMICS
 from charlm.ui.understand.panel import Found, Panel
 
-HEIGHT, TOP, BOTTOM = 400, 104, 44  # px of the figure, and of what is above and below its plot
+HEIGHT, TOP, BOTTOM = 430, 134, 44  # px of the figure, and of what is above and below its plot
 MOST_POINTS = 200  # of a line over units
 DENSE = 0.5  # share of the tokens in one bin that has the full colour
 FAINT = 0.5  # of the layers below the last
@@ -157,7 +157,7 @@ def _scales(found: Found) -> View:
         traces,
         {
             "xaxis": _axis("units, sorted by their time scale, %", range=[0, 100]),
-            "yaxis": _axis("", type="log", range=[lowest, highest]),
+            "yaxis": _axis("", type="log", range=[lowest, highest], dtick="D2"),
             "annotations": [_title(f"time scale, {units}"), *names],
         },
     )

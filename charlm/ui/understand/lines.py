@@ -8,7 +8,7 @@ from typing import Any
 
 from charlm.analysis.plots import CLEAR, DASHES, FAMILY, FONT, GRID, HEIGHT, arch_colour, short, spread
 
-TOP, BOTTOM, LEFT = 40, 44, 40  # px around the plot
+TOP, BOTTOM, LEFT = 60, 44, 40  # px around the plot
 LETTER = 8  # px of a bold letter of a name
 
 
@@ -59,7 +59,7 @@ def plot(
     ticks: dict[str, Any] = (
         {"type": "log", "tickvals": xs, "ticktext": [f"{x:,}" for x in xs]} if log else {"nticks": 8}
     )
-    shapes, notes = [], [_note(y_title, 0, 1, "paper", xanchor="left", xshift=-LEFT, yshift=12, yanchor="bottom")]
+    shapes, notes = [], [_note(y_title, 0, 1, "paper", xanchor="left", xshift=-LEFT, yshift=32, yanchor="bottom")]
     if level:
         shapes.append({
             "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": at, "y1": at,
@@ -67,6 +67,7 @@ def plot(
         })  # fmt: skip
         notes.append(_note(level, 0, at, "y", xanchor="left", xshift=4, yanchor="top"))
     names = [short(line.name) for line in lines]
+    title = {"text": x_title, "standoff": 8, "font": {"size": 12}}
     return {
         "data": [trace for line, dash in _dashed(lines) for trace in _traces(line, dash)],
         "layout": {
@@ -74,7 +75,7 @@ def plot(
             "margin": {"l": LEFT, "r": 22 + LETTER * max(map(len, names), default=0), "t": TOP, "b": BOTTOM},
             "font": {"family": FAMILY, "size": 12, "color": FONT},
             "hoverlabel": {"font": {"family": FAMILY, "size": 12}},
-            "xaxis": {**axis, **ticks, "showgrid": False, "title": {"text": x_title, "standoff": 8}},
+            "xaxis": {**axis, **ticks, "showgrid": False, "title": title},
             "yaxis": {**axis, "range": [0, 1.02 * top], "nticks": 6},
             "shapes": shapes, "annotations": [*notes, *_end_names(lines, names, top)],
         },

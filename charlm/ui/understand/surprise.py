@@ -107,7 +107,8 @@ def picture(found: Found) -> dict[str, Any] | None:
             "hoverlabel": {"font": {"family": FAMILY, "size": 12}},
             "showlegend": len(found) > 1,
             "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
-            "xaxis": {**axis, "rangemode": "tozero", "title": {"text": "mean bits per token", "standoff": 8}},
+            "xaxis": {**axis, "rangemode": "tozero",
+                      "title": {"text": "mean bits per token", "standoff": 8, "font": {"size": 12}}},
             "yaxis": {**axis, "autorange": "reversed", "showgrid": False, "automargin": False},
         },
     }  # fmt: skip
