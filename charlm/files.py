@@ -18,7 +18,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 # The errors of a file system that cannot flush folders.
 _NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
@@ -198,6 +199,35 @@ def is_number(value: Any, low: float = -LARGEST) -> bool:
 def is_count(value: Any) -> bool:
     """Whether `value` is a whole number from 0 to MOST_COUNT."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_COUNT
+
+
+def is_of_type(value: Any, kind: Any) -> bool:
+    """Whether a JSON value has the form that a type describes.
+
+    Args:
+        value: as it was parsed.
+        kind: a TypedDict, of which further names are passed over; list, dict or tuple with what they hold (a tuple is
+            a list in JSON); bool, int, float (whole numbers, too), str, None, Any; or a union of such.
+    """
+    if is_typeddict(kind):
+        hints = get_type_hints(kind)
+        is_whole = isinstance(value, dict) and kind.__required_keys__ <= value.keys()
+        return is_whole and all(is_of_type(value[name], hints[name]) for name in hints if name in value)
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(is_of_type(value, one) for one in inner)
+    if origin is list:
+        return isinstance(value, list) and all(is_of_type(one, inner[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(is_of_type(one, inner[1]) for one in value.values())
+    if origin is tuple:
+        is_long = isinstance(value, list | tuple) and len(value) == len(inner)
+        return is_long and all(map(is_of_type, value, inner))
+    if kind is Any:
+        return True
+    if kind in (int, float):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, NoneType if kind is None else kind)
 
 
 def is_utf8(text: str) -> bool:

@@ -144,27 +144,27 @@ def measure(subject: Subject, settings: Settings) -> Generator[Progress[Copies],
 
 def finding(found: Sequence[Measured[Copies]]) -> str:
     """The longest copies and the shares of new n-grams in a sentence; empty before the first are known."""
-    shown = [(one.label, usual(one.result), one.result) for one in found if one.result["curves"]]
+    shown = [(one.name, usual(one.result), one.result) for one in found if one.result["curves"]]
     if not shown:
         return ""
     [_, first, result], n = shown[0], shown[0][2]["ngram"]
     labels = [label for label, _, _ in shown]
     longest, shares = [curve["longest"] for _, curve, _ in shown], [_unseen(curve, n) for _, curve, _ in shown]
     if result["source"] == "pasted":
-        start = f"The longest copy is {_counted(longest[0], 'character')} from the {labels[0]}'s training text"
-        start += "".join(f", {more} from the {label}'s" for label, more in zip(labels[1:], longest[1:], strict=True))
+        start = f"The longest copy is {_counted(longest[0], 'character')} from {labels[0]}'s training text"
+        start += "".join(f", {more} from {label}'s" for label, more in zip(labels[1:], longest[1:], strict=True))
         new = f"; of the text's {n}-grams, {_joined(shares)} are not in it" if None not in shares else ""
         return f"{start}{new if len(shown) == 1 else new.replace('not in it', 'new')}."
-    start = f"At temperature {first['temperature']:g} the {labels[0]}'s longest copy is "
+    start = f"At temperature {first['temperature']:g} {labels[0]}'s longest copy is "
     start += _counted(longest[0], "character")
-    start += "".join(f", the {label}'s {more}" for label, more in zip(labels[1:], longest[1:], strict=True))
+    start += "".join(f", {label}'s {more}" for label, more in zip(labels[1:], longest[1:], strict=True))
     if None in shares:
         return f"{start}."
     humans = [_unseen(one["held_out"], n) for _, _, one in shown if one["held_out"]]
     same = list(dict.fromkeys(share for share in humans if share is not None))
     beside = f" (held-out text: {_joined(same)})" if same else ""
     whose = "its" if len(shown) == 1 else "their"
-    return f"{start}; {_joined(shares)} of {whose} {n}-grams never stand in the training text{beside}."
+    return f"{start}; {_joined(shares)} of {whose} {n}-grams do not occur in the training text{beside}."
 
 
 def rows(result: Copies) -> list[dict[str, Any]]:

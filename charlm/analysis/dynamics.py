@@ -154,12 +154,12 @@ def finding(found: Sequence[Measured[Result]]) -> str:
     """The exponents and the median time scales, in one sentence."""
     if not found:
         return ""
-    exponents = [f"{_exponent(one.result)} in the {one.label}" for one in found]
+    exponents = [f"{_exponent(one.result)} in {one.name}" for one in found]
     scaled = [(one, one.result["layers"][-1]["median"]) for one in found]
-    scales = [f"{median:.1f} {one.unit} in the {one.label}" for one, median in scaled if median is not None]
+    scales = [f"{median:.1f} {one.unit} in {one.name}" for one, median in scaled if median is not None]
     units = {one.unit.removesuffix("s") for one in found}
     per = units.pop() if len(units) == 1 else "token"
-    first = f"The largest Lyapunov exponent is {_listed(exponents)} per {per}"
+    first = f"The largest Lyapunov exponent per {per} is {_listed(exponents)}"
     if not scales:
         return f"{first}."
     return f"{first}; half of the last layer's units have a time scale of at least {_listed(scales)}."

@@ -162,9 +162,9 @@ def _halved(one: Measured[Result], with_unit: bool) -> str:
     """`2 characters back in the LSTM`, or `2 in the LSTM`."""
     lag, longest = one.result["half_life"], one.result["rows"][-1]["lag"]
     if lag is None:
-        return f"not within {longest} {one.unit} in the {one.label}"
+        return f"not within {longest} {one.unit} in {one.name}"
     unit = one.unit.removesuffix("s") if lag == 1 else one.unit
-    return f"{lag} {unit} back in the {one.label}" if with_unit else f"{lag} in the {one.label}"
+    return f"{lag} {unit} back in {one.name}" if with_unit else f"{lag} in {one.name}"
 
 
 def _left(one: Measured[Result], with_place: bool) -> str:

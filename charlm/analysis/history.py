@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from charlm.analysis import surprise
-from charlm.analysis.measurement import Measured, Progress, Subject
+from charlm.analysis.measurement import Measured, Progress, Subject, capital
 from charlm.analysis.settings import HistorySettings
 from charlm.config import SampleConfig
 from charlm.errors import JobError, MeasurementError
@@ -226,19 +226,17 @@ def learned(steps: Sequence[int], means: Sequence[float | None], start: float | 
 
 def finding(found: Sequence[Measured[History]]) -> str:
     """By which step each model had learned what: spaces, short words, names, quotes."""
-    told = [_told(one) for one in found]
-    sentence = "; ".join([told[0], *(one[0].lower() + one[1:] for one in told[1:])])
-    return f"{sentence}."
+    return f"{capital('; '.join(map(_told, found)))}."
 
 
 def _told(one: Measured[History]) -> str:
-    """`The LSTM has learned spaces by step 40, short words by 300, quotes not before 2,400`."""
+    """`the LSTM has learned spaces by step 40, short words by 300, quotes not before 2,400`."""
     steps = {kind["kind"]: kind["learned"] for kind in one.result["kinds"] if kind["kind"] in TOLD}
     known = sorted(((step, kind) for kind, step in steps.items() if step is not None), key=lambda pair: pair[0])
     first, last = one.result["moments"][0], one.result["moments"][-1]
     if not known:
         return (
-            f"The {one.label} went from {first['bits_per_character']:.2f} bits per character at step {first['step']:,} "
+            f"{one.name} went from {first['bits_per_character']:.2f} bits per character at step {first['step']:,} "
             f"to {last['bits_per_character']:.2f} at {last['step']:,}"
         )
     groups: list[tuple[int, list[str]]] = []
@@ -252,7 +250,7 @@ def _told(one: Measured[History]) -> str:
         f"{'not before' if place and place == len(groups) - 1 else 'by'} {'' if place else 'step '}{step:,}"
         for place, (step, kinds) in enumerate(groups)
     ]
-    return f"The {one.label} has learned {', '.join(parts)}"
+    return f"{one.name} has learned {', '.join(parts)}"
 
 
 def rows(result: History) -> list[dict[str, Any]]:

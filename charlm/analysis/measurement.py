@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from charlm.architectures import ARCH_NAMES
 from charlm.tokenizers import IdArray, Tokenizer
 
 if TYPE_CHECKING:
@@ -77,3 +78,13 @@ class Measured(Generic[Result]):
     result: Result
     seq_len: int = 0
     unit: str = "characters"
+
+    @property
+    def name(self) -> str:
+        """What a sentence calls it: `the LSTM`, `the GRU on words`; by its label, as it is, a run that has its own."""
+        return f"the {self.label}" if self.label.split(" on ")[0] in ARCH_NAMES.values() else self.label
+
+
+def capital(sentence: str) -> str:
+    """A sentence that begins with a capital letter, unless it begins with the name of a run."""
+    return f"{sentence[0].upper()}{sentence[1:]}" if sentence.startswith(("the ", "in ")) else sentence

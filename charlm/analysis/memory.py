@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from charlm.analysis.measurement import Measured, Progress, Subject
+from charlm.analysis.measurement import Measured, Progress, Subject, capital
 from charlm.analysis.settings import MemorySettings
-from charlm.architectures import ARCH_NAMES
 from charlm.errors import MeasurementError
 from charlm.models import LanguageModel, State
 from charlm.tokenizers import IdArray
@@ -114,10 +113,8 @@ def finding(found: Sequence[Measured[Memory]]) -> str:
     for index, one in enumerate(found):
         is_same = index > 0 and one.unit == found[0].unit
         about = _tokens(one.result, "" if is_same else one.unit)
-        name = f"the {one.label}" if one.label in ARCH_NAMES.values() else one.label
-        clauses.append(f"{name} uses {about} of context" if index == 0 else f"{name} {about}")
-    said = ", ".join(clauses) or "nothing was measured"
-    return f"{said[0].upper()}{said[1:]}."
+        clauses.append(f"{one.name} uses {about} of context" if index == 0 else f"{one.name} {about}")
+    return f"{capital(', '.join(clauses) or 'Nothing was measured')}."
 
 
 def _tokens(result: Memory, unit: str) -> str:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.analysis.labels import LABELS, label_tokens
-from charlm.analysis.measurement import Measured, Progress, Subject
+from charlm.analysis.measurement import Measured, Progress, Subject, capital
 from charlm.analysis.settings import ANY, NeuronsSettings
 from charlm.analysis.units import Clamps, Key, Reader, reader_of
 from charlm.config import SampleConfig
@@ -638,15 +638,15 @@ def finding(found: Sequence[Measured[Neurons]]) -> str:
         verb = "does" if before == label else f"follows {label}"
         causal = result["causal"]
         if not follows:
-            told.append(f"in the {one.label} no unit {verb} (the best, {name}, has {score})")
+            told.append(f"in {one.name} no unit {verb} (the best, {name}, has {score})")
         elif causal:
             costs = f"{_nats(causal['there'])} nats there and {_nats(causal['elsewhere'])} elsewhere"
-            told.append(f"in the {one.label} {name} {verb} ({score}; held at its mean, it costs {costs})")
+            told.append(f"in {one.name} {name} {verb} ({score}; held at its mean, it costs {costs})")
         else:
-            told.append(f"in the {one.label} {name} {verb} ({score})")
+            told.append(f"in {one.name} {name} {verb} ({score})")
         before = label
     sentence = " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
-    return f"{sentence[0].upper()}{sentence[1:]}."
+    return f"{capital(sentence)}."
 
 
 def _nats(value: float) -> str:

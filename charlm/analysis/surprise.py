@@ -212,9 +212,11 @@ def finding(found: Sequence[Measured[Surprise]]) -> str:
     """What the passage cost each model; and what the start of a word did, where their tokens are the same."""
     first, *others = found
     costs = [f"{one.result['bits_per_character']:.2f}" for one in found]
-    told = [f"the {first.label} pays {costs[0]} bits per character"]
-    told += [f"the {one.label} {cost}" for one, cost in zip(others, costs[1:], strict=True)]
-    where = "On the same passage" if others else f"Over {first.result['tokens']:,} {first.unit}"
+    told = [f"{first.name} pays {costs[0]} bits per character"]
+    told += [f"{one.name} {cost}" for one, cost in zip(others, costs[1:], strict=True)]
+    is_same = len({"".join(one.result["pieces"]) for one in found}) == 1
+    several = "On the same passage" if is_same else "On passages of their own"
+    where = several if others else f"Over {first.result['tokens']:,} {first.unit}"
     starts = [one.result["kinds"][0]["bits"] for one in found]
     known = [f"{bits:.2f}" for bits in starts if bits is not None]
     same = len({one.unit for one in found}) == 1 and len(known) == len(found)

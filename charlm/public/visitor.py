@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +156,8 @@ class VisitorServing:
         self.lexicon, self.with_token = serving.lexicon, serving.with_token  # cost little, and say nothing of others
         self._lock = threading.Lock()
         self._generating = 0  # texts in progress, of all visitors
+        self._measuring = threading.Lock()
+        self._measured = count(1)  # names of what is reserved for measurements
         self._scoring = threading.Lock()
         self._scorers: set[str] = set()  # keys of visitors
 
@@ -225,27 +228,42 @@ class VisitorServing:
         if text is not None:
             limits.check_text_size(self._limits, limits.utf8_size(text))
         asked = ask_all(name, runs, text, options, visitor.key)
-        questions = {one.key: one for one in asked if isinstance(one, Question)}
-        found = {key: measurements.look(one) for key, one in questions.items()}
-        if begin and (wanted := [key for key, known in found.items() if known is None or known.is_unfinished]):
-            with self._lock:
-                if {one.key for one in measurements.at_work(visitor.key)} - set(questions):
-                    raise LimitError(
-                        f"{self._limits.measurements} measurement of yours is at work, and this public Space makes one "
-                        f"at a time; stop it, wait for it, or {ELSEWHERE}"
-                    )
-                found |= {key: self._begin(visitor, questions[key]) for key in wanted}
-        return [one if isinstance(one, Finding) else found[one.key] or Finding(one.run) for one in asked]
+        questions = [one for one in asked if isinstance(one, Question)]
+        known = [measurements.look(one) for one in questions]
+        if begin and any(one is None or one.is_unfinished for one in known):
+            with self._measuring:  # two clicks at once are one
+                self._begin(visitor, questions)
+            known = [measurements.look(one) for one in questions]
+        found = iter(known)
+        return [one if isinstance(one, Finding) else next(found) or Finding(one.run) for one in asked]
 
-    def _begin(self, visitor: Visitor, question: Question) -> Finding:
-        """Begin a measurement for a visitor; what it takes of the reserved seconds is what counts."""
-        name, most = f"{EVALUATION} {question.key}", float(self._limits.measurement_seconds)
-        self._quotas.reserve(visitor, name, most)
-        settle = partial(self._quotas.settle, visitor, name)
+    def _begin(self, visitor: Visitor, questions: Sequence[Question]) -> None:
+        """Have all of them measured, or none; what they take of the reserved seconds is what counts.
+
+        Raises:
+            LimitError: see `inspect`.
+        """
+        measurements, most = self._serving.measurements, float(self._limits.measurement_seconds)
+        if {one.identity for one in measurements.at_work(visitor.key)} - {one.identity for one in questions}:
+            raise LimitError(
+                f"{self._limits.measurements} measurement of yours is at work, and this public Space makes one "
+                f"at a time; stop it, wait for it, or {ELSEWHERE}"
+            )
+        looked = [(one, measurements.look(one)) for one in questions]
+        wanted = [one for one, known in looked if known is None or known.is_unfinished]
+        names = [f"{EVALUATION} {next(self._measured)}" for _ in wanted]
+        begun = list[Question]()
         try:
-            return self._serving.measurements.begin(question, most, settle)
+            for name in names:
+                self._quotas.reserve(visitor, name, most)
+            for one, name in zip(wanted, names, strict=True):
+                measurements.begin(one, most, partial(self._quotas.settle, visitor, name))
+                begun.append(one)
         except BaseException:
-            settle(0.0)
+            for one in begun:  # it ends at once, and settles what it took
+                measurements.stop(one)
+            for name in names[len(begun) :]:
+                self._quotas.settle(visitor, name, 0.0)
             raise
 
     def stop_inspecting(

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from charlm.analysis.settings import SETTINGS
 from charlm.config import Config
 from charlm.data.catalog import data_dir
 from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, LimitError, MeasurementError
-from charlm.files import is_utf8, open_plain, read, write_atomically
+from charlm.files import is_of_type, is_utf8, open_plain, read, write_atomically
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import SHIPPED
 from charlm.serving.baselines import keep
@@ -43,7 +43,7 @@ FOLDER = "measured"  # beside a run's own files; of the included runs in the dat
 MOST_BYTES = 1 << 24  # of a result on disk
 KEPT = 128  # results in memory
 KEPT_FILES = 200  # in a folder; the oldest beyond are removed
-WAITING = 24  # measurements begun and not ended
+WAITING = 48  # measurements begun and not ended: every panel with as many models as may be compared
 MOST_TEXT = 2_000_000  # characters of a pasted text
 REST = 0.25  # seconds at most that a step rests while a training runs
 
@@ -86,9 +86,16 @@ class Question:
         return f"{self.name}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]}"
 
     @property
-    def places(self) -> tuple[Path, Path]:
-        """Where the result may be: beside the run, and in the data folder, where that of an included run goes."""
+    def identity(self) -> tuple[str, str, str]:
+        """Whose question about which run: two of the same key may have other initial weights, tokens or readers."""
+        return self.owner, self.run.run_id if self.run else "", self.key
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Where the result may be, the last of them where it is written: of an included run, in the data folder."""
         name, beside = f"{self.key}.json", self.run.folder / FOLDER if self.run else SHIPPED / GYM
+        if self.run and not self.run.shipped:
+            return (beside / name,)
         return beside / name, data_dir() / FOLDER / (self.owner or "own") / name
 
     @property
@@ -218,8 +225,8 @@ class Measurements:
     def __init__(self, is_training: Callable[[], bool] = lambda: False) -> None:
         self._is_training = is_training
         self._lock = threading.Lock()
-        self._tasks: OrderedDict[str, Task] = OrderedDict()  # by key
-        self._ended: OrderedDict[str, Finding] = OrderedDict()
+        self._tasks: OrderedDict[tuple[str, str, str], Task] = OrderedDict()  # by identity
+        self._ended: OrderedDict[tuple[str, str, str], Finding] = OrderedDict()
         self._thread: threading.Thread | None = None
 
     def look(self, question: Question) -> Finding | None:
@@ -229,11 +236,18 @@ class Measurements:
             CheckpointError: the run has no weights.
         """
         with self._lock:
-            task = self._tasks.get(question.key)
-            found = task.finding if task else self._ended.get(question.key)
+            found = self._known(question)
         if found is None and (result := kept(question)) is not None:
-            found = self._end(question, Finding(question.run, 1.0, result, done=True))
+            with self._lock:
+                if (found := self._known(question)) is None:  # nobody has begun it meanwhile
+                    found = Finding(question.run, 1.0, result, done=True)
+                    keep(self._ended, question.identity, found, KEPT)
         return found and replace(found, run=question.run)
+
+    def _known(self, question: Question) -> Finding | None:
+        """What is known of it in memory; called with the lock."""
+        task = self._tasks.get(question.identity)
+        return task.finding if task else self._ended.get(question.identity)
 
     def begin(
         self, question: Question, most_seconds: float = 0.0, on_end: Callable[[float], None] = lambda seconds: None
@@ -243,31 +257,38 @@ class Measurements:
         Args:
             question: what is asked.
             most_seconds: of computing, after which what was found so far is all; 0: as long as it takes.
-            on_end: is called with its seconds when it ends, however it ends; not if it was known or under way.
+            on_end: is called with its seconds when it ends, however it ends; with 0 if it was known or under way.
 
         Raises:
             CheckpointError: the run has no weights.
             LimitError: too many measurements wait.
         """
-        found = self.look(question)
-        if found is not None and not found.is_unfinished:
-            on_end(0.0)
-            return found
+        self.look(question)  # what is on disk is known from here on
         with self._lock:
-            if len(self._tasks) >= WAITING:
-                raise LimitError(f"{WAITING} measurements wait already; try again when some have ended, or stop them")
-            self._ended.pop(question.key, None)
-            task = Task(question, most_seconds, on_end, Finding(question.run, begun=True))
-            self._tasks[question.key] = task
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="charlm-measurements", daemon=True)
-                self._thread.start()
-        return task.finding
+            if task := self._tasks.get(question.identity):
+                task.stopped = False  # wanted again before it has ended
+            known = self._known(question)
+            if known is None or known.is_unfinished:
+                return self._add(question, most_seconds, on_end)
+        on_end(0.0)
+        return replace(known, run=question.run)
+
+    def _add(self, question: Question, most_seconds: float, on_end: Callable[[float], None]) -> Finding:
+        """See `begin`; called with the lock."""
+        if len(self._tasks) >= WAITING:
+            raise LimitError(f"{WAITING} measurements wait already; try again when some have ended, or stop them")
+        self._ended.pop(question.identity, None)
+        found = Finding(question.run, begun=True)
+        self._tasks[question.identity] = Task(question, most_seconds, on_end, found)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="charlm-measurements", daemon=True)
+            self._thread.start()
+        return found
 
     def stop(self, question: Question) -> None:
         """End a measurement after its present step; what it has found so far stays to be seen."""
         with self._lock:
-            if task := self._tasks.get(question.key):
+            if task := self._tasks.get(question.identity):
                 task.stopped = True
 
     def at_work(self, owner: str = "") -> list[Question]:
@@ -330,13 +351,10 @@ class Measurements:
             return
         if found.share >= 1.0 and found.result is not None:
             put_away(question, found.result)
-        self._end(question, replace(found, done=True, error=error, seconds=seconds))
-        task.on_end(seconds)
-
-    def _end(self, question: Question, found: Finding) -> Finding:
         with self._lock:
-            self._tasks.pop(question.key, None)
-            return keep(self._ended, question.key, found, KEPT)
+            del self._tasks[question.identity]
+            keep(self._ended, question.identity, replace(found, done=True, error=error, seconds=seconds), KEPT)
+        task.on_end(seconds)
 
 
 def steps_of(question: Question) -> "Iterator[Progress[Any]]":
@@ -398,10 +416,10 @@ def weights_sha256(run: Run) -> str:
     try:
         state = path.stat()
         mark = str(path), state.st_mtime_ns, state.st_size
-        if mark not in _hashes:
-            with open_plain(path) as file:
-                keep(_hashes, mark, hashlib.file_digest(file, "sha256").hexdigest())
-        return _hashes[mark]
+        if (known := _hashes.get(mark)) is not None:
+            return known
+        with open_plain(path) as file:
+            return keep(_hashes, mark, hashlib.file_digest(file, "sha256").hexdigest())
     except OSError:
         raise MeasurementError(f"{run.label} has no weights yet; train it until its first validation") from None
 
@@ -410,29 +428,49 @@ _hashes: OrderedDict[tuple[str, int, int], str] = OrderedDict()
 
 
 def kept(question: Question) -> dict[str, Any] | None:
-    """A result on disk."""
+    """A result on disk; one that is damaged, or of another shape than the measurement's, is as good as none."""
     for path in question.places:
         try:
             found = read(path, MOST_BYTES)
         except (OSError, ValueError):
             continue
-        if isinstance(found, dict):
-            return found
+        if is_result(question, found):
+            result: dict[str, Any] = found
+            return result
+        log.warning("%s is no result of %s, and is measured again", path, question.name)
     return None
+
+
+def is_result(question: Question, found: Any) -> bool:
+    """Whether a JSON value is a result of the measurement: of its type, with a table and a sentence."""
+    from charlm.analysis.measurement import Measured
+
+    module = module_of(question.name)
+    if not is_of_type(found, get_type_hints(module.rows)["result"]):
+        return False
+    try:
+        module.rows(found)
+        module.finding([Measured(question.label, question.run.arch if question.run else "", found)])
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
+        return False
+    return True
 
 
 def put_away(question: Question, result: Mapping[str, Any]) -> None:
     """Write a result beside its run, or for one that came with the app into the data folder."""
-    is_own = question.run is not None and not question.run.shipped
-    path = question.places[0 if is_own else 1]
+    path = question.places[-1]
     try:
-        if not is_own:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        else:
+        data = json.dumps(result, allow_nan=False).encode()
+        if len(data) > MOST_BYTES:
+            log.warning("%s of %s is not kept: %d bytes are too many", question.name, question.label, len(data))
+            return
+        if question.run and not question.run.shipped:
             path.parent.mkdir(exist_ok=True)  # not of a run that was deleted meanwhile
-        write_atomically(path, json.dumps(result, allow_nan=False).encode())
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
         old = sorted(path.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)[:-KEPT_FILES]
         for file in old:
             file.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:  # it is measured again after a restart, nothing worse
+    except (OSError, ValueError, TypeError) as error:  # it is measured again after a restart, nothing worse
         log.warning("a measurement cannot be kept: %s", error)

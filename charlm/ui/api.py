@@ -31,6 +31,7 @@ from charlm.ui.runs.listing import bring_run
 AT_ONCE = 8  # calls of one endpoint served at the same time
 WRITING = 64  # texts
 MOST_LISTED = 1000  # next tokens
+STOPPED = "it was stopped before anything was found; ask again to have it measured"
 LOOK_EVERY = 0.25  # seconds until it is looked again how far a measurement is
 SUMMARY = (
     "run_id", "label", "arch", "level", "corpus", "status", "step", "best_val_loss", "bits_per_char", "seconds",
@@ -292,12 +293,12 @@ def _looked_at(
     """What is known of a measurement, again and again until it is done; see `Serving.inspect`."""
     look = partial(services.serving.inspect, name, runs, text, options)
     findings = look()
-    while not all(one.done for one in findings):
+    while any(one.begun and not one.done for one in findings):  # one whose run was trained on meanwhile is neither
         yield [_finding(one, share=one.share) for one in findings]
         time.sleep(LOOK_EVERY)
         findings = look(begin=False)
     if all(one.result is None for one in findings):
-        raise MeasurementError(findings[0].error)
+        raise MeasurementError(next((one.error for one in findings if one.error), STOPPED))
     yield [_finding(one) for one in findings]
 
 

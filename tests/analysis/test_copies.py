@@ -204,7 +204,7 @@ def test_findings_name_every_model_and_the_temperature() -> None:
     shares = [f"{100 * (curve['rows'][7]['unseen'] or 0):.1f} %" for curve in curves]
     human = found[0].result["held_out"]
     assert human is not None
-    told = f"{shares[0]} and {shares[1]} of their 8-grams never stand in the training text"
+    told = f"{shares[0]} and {shares[1]} of their 8-grams do not occur in the training text"
     assert finding(found) == (
         f"At temperature 0.8 the LSTM's longest copy is {curves[0]['longest']} characters, the RNN's "
         f"{curves[1]['longest']}; {told} (held-out text: {100 * (human['rows'][7]['unseen'] or 0):.1f} %)."
@@ -212,7 +212,7 @@ def test_findings_name_every_model_and_the_temperature() -> None:
     assert "its 8-grams" in finding(found[:1]) and finding([]) == ""
     short = result(subject("loaf"), PASTED)
     assert finding([Measured("A", "lstm", short), Measured("B", "rnn", short)]) == (
-        "The longest copy is 3 characters from the A's training text, 3 from the B's."
+        "The longest copy is 3 characters from A's training text, 3 from B's."
     )
 
 

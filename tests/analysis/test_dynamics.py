@@ -230,7 +230,7 @@ def test_a_matrix_too_large_for_eigenvalues_has_its_norm(monkeypatch: pytest.Mon
 def test_the_sentence_has_the_numbers_of_the_result() -> None:
     lstm, rnn = measured(built("lstm")), measured(built("rnn"))
     said = finding([Measured("LSTM", "lstm", lstm), Measured("RNN", "rnn", rnn)])
-    assert f"{lstm['lyapunov']:.3f} in the LSTM and {rnn['lyapunov']:.3f} in the RNN per character" in said
+    assert f"{lstm['lyapunov']:.3f} in the LSTM and {rnn['lyapunov']:.3f} in the RNN" in said
     assert f"at least {lstm['layers'][1]['median']:.1f} characters in the LSTM." in said
-    assert finding([Measured("RNN", "rnn", rnn)]).endswith("in the RNN per character.")
+    assert finding([Measured("RNN", "rnn", rnn)]).startswith("The largest Lyapunov exponent per character is ")
     assert finding([]) == ""

@@ -292,7 +292,7 @@ def test_the_sentence_has_the_numbers_of_the_result() -> None:
         "1 in the RNN; 64 characters back, 10⁻³·³, 10⁻²·⁰ and none of it are left."
     )
     mixed = said(found("LSTM", 1, -3.29), found("words", 2, -1.0, 32, "words"))
-    assert "1 character back in the LSTM and 2 words back in the words" in mixed
+    assert "1 character back in the LSTM and 2 words back in words" in mixed
     assert "further back, 10⁻³·³ (LSTM, 64 back) and 10⁻¹·⁰ (words, 32 back) of it" in mixed
     assert finding([]) == ""
 

@@ -169,6 +169,9 @@ def test_the_finding_names_every_model_and_its_steps() -> None:
         f"{said}; the RNN has learned spaces and short words by step 40, names not before 1,000; the GRU went from "
         "5.00 bits per character at step 0 to 2.00 at 2,400."
     )
+    mine = Measured("my run", "rnn", result_of(spaces=40))
+    assert finding([mine]) == "my run has learned spaces by step 40."
+    assert finding([Measured("GRU on words", "gru", result_of(spaces=40)), mine]).startswith("The GRU on words has")
     assert finding([Measured("RNN", "rnn", result_of(spaces=40))]) == "The RNN has learned spaces by step 40."
 
 

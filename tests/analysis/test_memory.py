@@ -312,7 +312,7 @@ def test_the_finding_names_every_model_with_its_number() -> None:
     assert finding([found_of(27), found_of(13, "RNN")]) == "The LSTM uses 27 characters of context, the RNN 13."
     assert finding([found_of(1)]) == "The LSTM uses 1 character of context."
     assert finding([found_of(1000, "my run"), found_of(None, "GRU")]) == (
-        "My run uses 1,000 characters of context, the GRU more than 610."
+        "my run uses 1,000 characters of context, the GRU more than 610."
     )
     assert finding([found_of(27), found_of(8, "words", "words"), found_of(9, "n-gram")]) == (
         "The LSTM uses 27 characters of context, words 8 words, the n-gram 9."

@@ -159,6 +159,9 @@ def test_the_finding_has_the_numbers() -> None:
     assert finding(found[:1]).startswith(f"Over {len(TEXT) - 1:,} characters the LSTM pays {costs[0]} bits")
     words = Measured("words", "rnn", measured(subject("rnn", tokenizer=WordTokenizer.fit(TEXT, "lower"))), unit="words")
     assert "start of a word" not in finding([*found, words])
+    other = Measured("my-run", "rnn", measured(subject("rnn", text=TEXT[5:])))
+    assert finding([found[0], other]).startswith("On passages of their own the LSTM pays")
+    assert " and my-run " in finding([found[0], other])
     quiet = Measured("LSTM", "lstm", measured(subject(text="12 12 12")))
     assert "start of a word" not in finding([quiet])
 

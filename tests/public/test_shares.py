@@ -1,6 +1,7 @@
 """What visitors share, and what they bring along: the queue, the writers, the day, files of their own."""
 
 import io
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from charlm.analysis import surprise
+from charlm.analysis.measurement import Progress
 from charlm.config import SampleConfig
 from charlm.errors import CheckpointError, LimitError
 from charlm.formats.exports import find_format
@@ -18,7 +21,7 @@ from charlm.public.limits import Limits, Visitor
 from charlm.public.quotas import Quotas
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from charlm.serving import GeneratedText, Serving
+from charlm.serving import Finding, GeneratedText, Serving, measurements
 from charlm.ui.services import PublicAppServices
 from tests.patience import patience
 from tests.tiny_runs import begin, settings, small_corpus, store_in, trained, wait_for
@@ -179,3 +182,75 @@ def test_the_settings_table_is_for_new_runs(place: Callable[..., Place]) -> None
     lab = place(steps=10)
     with pytest.raises(LimitError, match="steps is 12, more than the 10 of this public Space; choose fewer"):
         lab.jobs.start(small_corpus(), settings(), ["rnn"])
+
+
+def measured(lab: Place, *asked: Any) -> list[Finding]:
+    wait_for(lambda: all(one.done for one in lab.serving.inspect(*asked, begin=False)))
+    return lab.serving.inspect(*asked, begin=False)
+
+
+def taken(lab: Place, visitor: Visitor) -> float:
+    """Seconds of the day that a visitor has had, or that are reserved."""
+    return lab.limits.day_minutes * 60 - lab.serving._quotas.seconds_left(visitor)
+
+
+def test_a_measurement_of_several_models_begins_whole_or_not_at_all(place: Callable[..., Place]) -> None:
+    lab = place(day_minutes=2.0, measurement_seconds=50)
+    runs = trained(lab.store, "lstm", "gru", "rnn")
+    with pytest.raises(LimitError, match="50 s are needed"):
+        lab.serving.inspect("surprise", runs)
+    assert taken(lab, ANNA) == 0 and not lab.serving._serving.measurements.at_work(ANNA.key)
+    lab.serving.inspect("surprise", runs[:2])
+    assert all(one.result for one in measured(lab, "surprise", runs[:2]))
+    wait_for(lambda: 0 < taken(lab, ANNA) < 50)
+
+
+def test_where_too_many_wait_those_begun_end_again(
+    place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = place()
+    runs = trained(lab.store, "lstm", "gru")
+    monkeypatch.setattr(measurements, "WAITING", 1)
+    with pytest.raises(LimitError, match="1 measurements wait already"):
+        lab.serving.inspect("surprise", runs)
+    wait_for(lambda: not lab.serving._serving.measurements.at_work(ANNA.key))
+    wait_for(lambda: taken(lab, ANNA) < 5)
+
+
+def test_with_no_minutes_left_what_is_known_is_still_shown(place: Callable[..., Place]) -> None:
+    lab = place()
+    [run] = trained(lab.store, "gru")
+    lab.serving.inspect("surprise", [run])
+    assert measured(lab, "surprise", [run])[0].result
+    lab.serving._quotas.reserve(ANNA, "all the rest", lab.serving._quotas.seconds_left(ANNA))
+    assert lab.serving.inspect("surprise", [run])[0].result
+    with pytest.raises(LimitError, match="0 s of today's"):
+        lab.serving.inspect("surprise", [run], "The cat ran away and the dog sat on the mat.")
+
+
+def test_what_one_measures_no_other_sees_or_stops(place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch) -> None:
+    go, measure = threading.Event(), surprise.measure
+
+    def slow(*given: Any) -> Iterator[Any]:
+        while not go.wait(0.01):
+            yield Progress(0.1)
+        yield from measure(*given)
+
+    monkeypatch.setattr(surprise, "measure", slow)
+    lab = place()
+    [run] = trained(lab.store, "gru")
+    asked = "surprise", [run], "The cat ran away and the dog sat on the mat."
+    lab.serving.inspect(*asked)
+    lab.serving.inspect(*asked)  # once more costs nothing more
+    assert taken(lab, ANNA) == lab.limits.measurement_seconds
+    with pytest.raises(LimitError, match="measurement of yours is at work"):
+        lab.serving.inspect("memory", [run])
+    lab.visitor = BORIS
+    assert not lab.serving.inspect(*asked, begin=False)[0].begun
+    lab.serving.stop_inspecting(*asked)
+    lab.serving.inspect(*asked)
+    assert taken(lab, BORIS) == lab.limits.measurement_seconds
+    lab.visitor = ANNA
+    go.set()
+    assert measured(lab, *asked)[0].result
+    wait_for(lambda: taken(lab, ANNA) < 5)

@@ -207,3 +207,71 @@ def test_in_this_thread_errors_are_raised(runs: list[Run]) -> None:
         Measurements().measured(ask("surprise", runs[0], "Ἐν ἀρχῇ"))
     with pytest.raises(MeasurementError):
         Measurements().measured(ask("surprise", runs[0], ""))
+
+
+def test_a_damaged_result_is_measured_again(store: RunStore, runs: list[Run]) -> None:
+    good = Measurements().measured(ask("surprise", runs[0]))
+    [file] = (runs[0].folder / "measured").iterdir()
+    whole = file.read_text(encoding="utf-8")
+    for bad in (
+        whole[: len(whole) // 2], "", "null", "[]", "{}", json.dumps({**good, "kinds": []}),
+        json.dumps({**good, "bits": "many"}), json.dumps({**good, "bits_per_character": None}),
+    ):  # fmt: skip
+        file.write_text(bad, encoding="utf-8")
+        assert Serving(store).inspect("surprise", runs[:1], begin=False)[0].result is None, bad[:40]
+        assert Measurements().measured(ask("surprise", runs[0])) == good
+        assert file.read_text(encoding="utf-8") == whole
+
+
+def test_what_every_measurement_finds_is_of_its_type(store: RunStore) -> None:
+    [run] = trained(store, "lstm", text=TEXT * 20, steps=4)
+    for name in served.MEASUREMENTS:
+        question = ask(name, run)
+        served.put_away(question, Measurements().measured(question))
+        assert served.kept(question) is not None, name
+
+
+def test_runs_of_equal_weights_are_told_apart(serving: Serving, runs: list[Run]) -> None:
+    first, second = runs
+    (second.folder / "best.safetensors").write_bytes((first.folder / "best.safetensors").read_bytes())
+    same = [ask("surprise", run) for run in runs]
+    assert same[0].key == same[1].key and same[0].identity != same[1].identity
+    serving.inspect("surprise", runs[:1])
+    wait_for(lambda: serving.inspect("surprise", runs[:1], begin=False)[0].done)
+    assert not serving.inspect("surprise", runs[1:], begin=False)[0].begun
+
+
+def test_wanted_again_before_it_has_stopped(serving: Serving, runs: list[Run], held: threading.Event) -> None:
+    asked = "surprise", runs[:1]
+    wait_for(lambda: serving.inspect(*asked)[0].result is not None)
+    with serving.measurements._lock:
+        [task] = serving.measurements._tasks.values()
+        task.stopped = True
+    serving.inspect(*asked)
+    held.set()
+    assert answered(serving, *asked)[0].share == 1.0
+
+
+def test_a_result_that_is_no_json_costs_the_cache_only(
+    serving: Serving, runs: list[Run], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    measure = surprise.measure
+
+    def odd(subject: Subject, settings: surprise.Settings) -> Iterator[Progress[Any]]:
+        result: Any = list(measure(subject, settings))[-1].result
+        yield Progress(1.0, {**result, "names": {1, 2}} if subject.model.config.arch == "lstm" else result)
+
+    monkeypatch.setattr(surprise, "measure", odd)
+    lstm, gru = answered(serving, "surprise", runs)
+    assert lstm.result and gru.result and "cannot be kept" in caplog.text
+
+
+def test_a_run_that_is_deleted_meanwhile_leaves_nothing(
+    serving: Serving, store: RunStore, runs: list[Run], held: threading.Event
+) -> None:
+    asked, folder = ("surprise", runs[:1]), runs[0].folder
+    wait_for(lambda: serving.inspect(*asked)[0].result is not None)
+    store.delete(runs[0])
+    held.set()
+    wait_for(lambda: not serving.measurements.at_work())
+    assert not folder.exists() and "has no weights yet" in serving.inspect(*asked)[0].error

@@ -11,7 +11,7 @@ import gradio as gr
 from charlm.analysis.measurement import Measured
 from charlm.architectures import ARCH_NAMES, ARCHS, is_counted
 from charlm.config import LEVEL_NAMES
-from charlm.errors import CharLMError
+from charlm.errors import CharLMError, LimitError
 from charlm.public.services import Services
 from charlm.runs.run import Run
 from charlm.serving import Finding
@@ -229,11 +229,13 @@ class Understand:
         if not given[view.opened]:
             return {view.status: gr.skip()}
         if not given[self.choice.models] and view.outline.name != GYM:
-            return {view.status: render_status([], "", [("", "choose the models to look into above")])}
+            return self._nothing(view, "choose the models to look into above")
         try:
             findings = self.look(view, given, begin)
+        except LimitError as error:
+            return self._nothing(view, str(error), wanted="Ask again")
         except CharLMError as error:
-            return {view.status: render_status([], "", [("", str(error))])}
+            return self._nothing(view, str(error))
         found = measured(findings)
         panel = panel_of(view.outline)
         chosen = set(given[self.choice.models])
@@ -250,6 +252,18 @@ class Understand:
         if view.outline in FIRST:
             changes[self.head] = self.finding(given)
         return changes
+
+    def _nothing(self, view: View, why: str, wanted: str = "") -> Changes:
+        """A panel that has nothing to show, also not of what was chosen before.
+
+        Args:
+            view: the panel.
+            why: in a sentence.
+            wanted: see `render_status`.
+        """
+        pictures: Changes = {view.plot: None} if view.plot else {}
+        markup: Changes = {view.html: ""} if view.html else {}
+        return {view.status: render_status([], "", [("", why)], wanted=wanted), view.drawn: "", **pictures, **markup}
 
     def finding(self, given: Mapping[Any, Any]) -> str:
         """The tab's first sentence: what is known of the first two panels."""
