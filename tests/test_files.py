@@ -2,13 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
 from charlm import files
 from charlm.errors import CheckpointError
-from charlm.files import append, open_plain, write_atomically
+from charlm.files import append, is_of_type, open_plain, write_atomically
 from charlm.runs.checkpoint import load_training, load_weights
 from charlm.runs.history import MetricsLog
 from tests.faults.disk import Short
@@ -83,3 +83,27 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> Non
     assert MetricsLog(tmp_path / "metrics.jsonl").last() is None
     with pytest.raises(OSError, match="not a plain file"):
         open_plain(Path(os.devnull))
+
+
+class Inner(TypedDict):
+    name: str
+    pair: tuple[int, float] | None
+
+
+class Outer(TypedDict):
+    rows: list[Inner]
+    by_name: dict[str, bool]
+    anything: Any
+
+
+@pytest.mark.parametrize(
+    ("change", "fits"),
+    [({}, True), ({"more": 1}, True), ({"rows": []}, True), ({"rows": [{"name": "a", "pair": None}]}, True),
+     ({"rows": {}}, False), ({"rows": [{"name": "a"}]}, False), ({"rows": [{"name": 1, "pair": None}]}, False),
+     ({"rows": [{"name": "a", "pair": [1]}]}, False), ({"rows": [{"name": "a", "pair": [1.5, 2]}]}, False),
+     ({"by_name": {"a": 1}}, False), ({"by_name": []}, False), ({"rows": None}, False)],
+)  # fmt: skip
+def test_the_form_of_a_json_value(change: dict[str, Any], fits: bool) -> None:
+    value = {"rows": [{"name": "a", "pair": [1, 2]}], "by_name": {"a": True}, "anything": None}
+    assert is_of_type({**value, **change}, Outer) is fits
+    assert not is_of_type([value], Outer) and not is_of_type(True, int) and is_of_type(1, float)

@@ -150,12 +150,14 @@ def finding(found: Sequence[Measured[Result]]) -> str:
     """How far back the gradient halves in each model, and what is left of it far back, in one sentence."""
     if not found:
         return ""
-    halves = [_halved(one, number == 0 or one.unit != found[0].unit) for number, one in enumerate(found)]
+    known = sorted(found, key=lambda one: one.result["half_life"] is None)  # those that halved come first
+    halves = [_halved(one, number == 0 or one.unit != known[0].unit) for number, one in enumerate(known)]
+    halved = "has halved" if known[0].result["half_life"] is not None else "has halved nowhere:"
     places = {f"{one.result['far']} {one.unit} back" for one in found}
     left = [_left(one, len(places) > 1) for one in found]
     where = places.pop() if len(places) == 1 else "further back"
     verb = "is" if len(found) == 1 else "are"
-    return f"The gradient of the loss has halved {_listed(halves)}; {where}, {_listed(left)} of it {verb} left."
+    return f"The gradient of the loss {halved} {_listed(halves)}; {where}, {_listed(left)} of it {verb} left."
 
 
 def _halved(one: Measured[Result], with_unit: bool) -> str:

@@ -385,7 +385,15 @@ def subject_of(run: Run, text: str | None = None) -> "Subject":
     text = part_of(whole_text(run), "val", run.corpus_config, run.held_out) if text is None else text
     ids = tokenizer.encode(text, skip_unknown=True)
     if len(ids) < 2:
-        raise CorpusError(f"{run.label} knows {len(ids)} tokens of this text; at least 2 are needed")
+        raise CorpusError(
+            f"{run.label} knows {len(ids)} {'token' if len(ids) == 1 else 'tokens'} of this text; at least 2 are needed"
+        )
+    unknown = int((ids == tokenizer.unk_id).sum()) if tokenizer.unk_id is not None else 0
+    if 2 * unknown > len(ids):
+        raise CorpusError(
+            f"{run.label} knows only {len(ids) - unknown:,} of the {len(ids):,} words of this text; "
+            "take one like those that it was trained on"
+        )
     if tokenizer.level == "char":
         if 2 * len(ids) < len(text):
             raise CorpusError(

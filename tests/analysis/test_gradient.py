@@ -288,8 +288,12 @@ def test_the_sentence_has_the_numbers_of_the_result() -> None:
         "The gradient of the loss has halved 2 characters back in the LSTM; 64 characters back, 10⁻³·³ of it is left."
     )
     assert said(found("LSTM", 2, -3.29), found("GRU", None, -2.0), found("RNN", 1, None)) == (
-        "The gradient of the loss has halved 2 characters back in the LSTM, not within 255 characters in the GRU and "
-        "1 in the RNN; 64 characters back, 10⁻³·³, 10⁻²·⁰ and none of it are left."
+        "The gradient of the loss has halved 2 characters back in the LSTM, 1 in the RNN and not within 255 characters "
+        "in the GRU; 64 characters back, 10⁻³·³, 10⁻²·⁰ and none of it are left."
+    )
+    assert said(found("GRU", None, -0.2), found("my-run", None, -0.1)) == (
+        "The gradient of the loss has halved nowhere: not within 255 characters in the GRU and not within 255 "
+        "characters in my-run; 64 characters back, 10⁻⁰·² and 10⁻⁰·¹ of it are left."
     )
     mixed = said(found("LSTM", 1, -3.29), found("words", 2, -1.0, 32, "words"))
     assert "1 character back in the LSTM and 2 words back in words" in mixed

@@ -275,3 +275,10 @@ def test_a_run_that_is_deleted_meanwhile_leaves_nothing(
     held.set()
     wait_for(lambda: not serving.measurements.at_work())
     assert not folder.exists() and "has no weights yet" in serving.inspect(*asked)[0].error
+
+
+def test_a_text_of_words_that_a_model_does_not_know_is_refused(serving: Serving, store: RunStore) -> None:
+    [run] = trained(store, "gru", text=TEXT * 20, level="word", steps=4)
+    [found] = answered(serving, "surprise", [run], "Quite other words indeed stand here and none was ever read before")
+    assert "words of this text; take one like those" in found.error and found.result is None
+    assert answered(serving, "surprise", [run], PASTED)[0].result

@@ -7,16 +7,18 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from charlm.errors import MeasurementError
 from charlm.jobs.service import Jobs
 from charlm.public.services import Services
-from charlm.serving import Serving
+from charlm.serving import Finding, Serving
+from charlm.ui.api import _looked_at
 from charlm.ui.app import build_demo, launch_options
 from charlm.ui.services import Files
 from tests.patience import client as patient_client
@@ -315,6 +317,16 @@ def test_a_measurement_streams_and_ends_with_its_result(client: Client, services
     assert known.result == {name: value for name, value in found.items() if name != "run_id"}
     tiny = {"task": "parity", "archs": ["rnn"], "seeds": 1, "steps": 3, "longest": 2}
     assert client.predict(tiny, api_name="/gym")["learners"][0]["arch"] == "rnn"
+
+
+def test_a_measurement_that_nobody_makes_any_longer_ends_its_call() -> None:
+    run: Any = SimpleNamespace(run_id="one")
+    known = [[Finding(run, begun=True)], [Finding(run)]]  # trained on meanwhile: it is another question now
+    serving = SimpleNamespace(inspect=lambda *_, **__: known.pop(0))
+    ended = _looked_at(SimpleNamespace(serving=serving), "surprise", [run], None, {})  # type: ignore[arg-type]
+    assert next(ended) == [{"run_id": "one", "share": 0.0}]
+    with pytest.raises(MeasurementError, match="stopped before anything was found"):
+        next(ended)
 
 
 @pytest.fixture(scope="session")

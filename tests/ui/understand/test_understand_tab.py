@@ -10,6 +10,7 @@ import gradio as gr
 import pytest
 
 from charlm.analysis import surprise
+from charlm.errors import LimitError
 from charlm.public.services import Services
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
@@ -166,3 +167,18 @@ def test_the_largest_included_models_are_the_default() -> None:
     runs = RunStore().list()
     assert default_models(runs) == ["sherlock-lstm", "sherlock-gru", "sherlock-rnn", "sherlock-transformer"]
     assert default_models([]) == []
+
+
+def test_what_is_refused_for_now_leaves_no_old_picture_and_can_be_asked_again(
+    tab: Understand, given: Any, idle: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise LimitError("another measurement of yours is at work")
+
+    view = view_of(tab, "surprise")
+    monkeypatch.setattr(idle.serving, "inspect", refuse)
+    changes = tab.show(view, given("surprise"), begin=True)
+    assert "another measurement of yours" in changes[view.status] and 'data-act="measure"' in changes[view.status]
+    assert changes[view.drawn] == "" and changes[view.html] == ""
+    nothing = tab.show(view, {**given("surprise"), tab.choice.models: []}, begin=True)
+    assert "choose the models" in nothing[view.status] and nothing[view.html] == ""
