@@ -25,10 +25,9 @@ from torch import Tensor, nn
 
 from charlm.analysis.measurement import Subject
 from charlm.analysis.memory import Memory, Settings, measure
-from charlm.runs.resume import text_of
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from charlm.serving.service import part_of
+from charlm.serving.measurements import subject_of
 
 RUNS = ("sherlock-lstm", "sherlock-gru", "sherlock-rnn")
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -94,13 +93,6 @@ def compare(model: Plain, subject: Subject, result: Memory, count: int) -> list[
         error = float(difference.std(ddof=1)) / math.sqrt(count)
         compared.append(Compared(row["context"], row["excess"], row["stderr"] or 0.0, float(difference.mean()), error))
     return compared
-
-
-def subject_of(run: Run) -> Subject:
-    """A run with its held-out text."""
-    text = part_of(text_of(run).text, "val", run.corpus_config, run.held_out)
-    tokenizer = run.tokenizer()
-    return Subject(run.load_model().eval(), tokenizer, text, tokenizer.encode(text))
 
 
 def main() -> None:

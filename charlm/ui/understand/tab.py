@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, cast
@@ -279,7 +280,8 @@ class Understand:
     def act(self, view: View, given: Mapping[Any, Any], name: str) -> Changes:
         """A button of a panel's line."""
         if name == "stop":
-            self.services.serving.stop_inspecting(*self._asked(view, given))
+            with suppress(CharLMError):  # a setting was made wrong meanwhile: the line says so
+                self.services.serving.stop_inspecting(*self._asked(view, given))
         return self.show(view, given, begin=name == "measure")
 
     def save(self, view: View, given: Mapping[Any, Any]) -> str:
