@@ -157,7 +157,9 @@ def finding(found: Sequence[Measured[Result]]) -> str:
     left = [_left(one, len(places) > 1) for one in found]
     where = places.pop() if len(places) == 1 else "further back"
     verb = "is" if len(found) == 1 else "are"
-    return f"The gradient of the loss {halved} {_listed(halves)}; {where}, {_listed(left)} of it {verb} left."
+    at = known[0].result["at"]
+    whose = {NOW: "The", INITIAL: "Before training, the"}.get(at) or f"At step {int(at):,}, the"
+    return f"{whose} gradient of the loss {halved} {_listed(halves)}; {where}, {_listed(left)} of it {verb} left."
 
 
 def _halved(one: Measured[Result], with_unit: bool) -> str:

@@ -83,7 +83,7 @@ def show_measurement(name: str, runs: Sequence[Run], text: str | None, options: 
     measurements, module = Measurements(), module_of(name)
     found: list[tuple[Run, dict[str, Any]]] = []
     errors: list[CharLMError] = []
-    for run in runs:
+    for run in {run.run_id: run for run in runs}.values():  # each once
         try:
             with counted(f"{name} of {run.label}") as tell:
                 found.append((run, measurements.measured(ask(name, run, text, options), tell)))
@@ -98,7 +98,8 @@ def show_measurement(name: str, runs: Sequence[Run], text: str | None, options: 
     if json:
         print_json([{"run_id": run.run_id, **result} for run, result in found])
         return
-    labels = [run.label for run, _ in found]
+    given = [run.label for run, _ in found]
+    labels = [run.label if given.count(run.label) == 1 else run.run_id for run, _ in found]
     measured = [
         Measured(label, run.arch, result, run.train_config.seq_len, LEVEL_NAMES[run.level])
         for label, (run, result) in zip(labels, found, strict=True)

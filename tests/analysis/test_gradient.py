@@ -276,9 +276,11 @@ def test_tokens_may_be_words_or_subwords(tokenizer: Tokenizer) -> None:
 
 
 def test_the_sentence_has_the_numbers_of_the_result() -> None:
-    def found(label: str, half: int | None, decades: float | None, far: int = 64, unit: str = "characters") -> Any:
+    def found(
+        label: str, half: int | None, decades: float | None, far: int = 64, unit: str = "characters", at: str = "now"
+    ) -> Any:
         row = {"state": "h", "layer": 0, "lag": 255, "log10_norm": -1.0, "stderr": 0.1}
-        result: Any = {"half_life": half, "decades": decades, "far": far, "rows": [row]}
+        result: Any = {"at": at, "half_life": half, "decades": decades, "far": far, "rows": [row]}
         return Measured(label, "lstm", result, 64, unit)
 
     def said(*some: Any) -> str:
@@ -295,6 +297,10 @@ def test_the_sentence_has_the_numbers_of_the_result() -> None:
         "The gradient of the loss has halved nowhere: not within 255 characters in the GRU and not within 255 "
         "characters in my-run; 64 characters back, 10⁻⁰·² and 10⁻⁰·¹ of it are left."
     )
+    assert said(found("LSTM", 2, -3.29, at="initial")).startswith(
+        "Before training, the gradient of the loss has halved"
+    )
+    assert said(found("LSTM", 2, -3.29, at="1200")).startswith("At step 1,200, the gradient of the loss has halved 2 ")
     mixed = said(found("LSTM", 1, -3.29), found("words", 2, -1.0, 32, "words"))
     assert "1 character back in the LSTM and 2 words back in words" in mixed
     assert "further back, 10⁻³·³ (LSTM, 64 back) and 10⁻¹·⁰ (words, 32 back) of it" in mixed

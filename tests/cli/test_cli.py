@@ -255,6 +255,7 @@ def test_inspect_measures_runs(run_id: str, book: str, capsys: pytest.CaptureFix
     assert main(["inspect", "surprise", run_id]) == 0
     shown = capsys.readouterr().out
     assert "bits per character" in shown and "start of a word" in shown
+    assert len(answer(capsys, "inspect", "surprise", run_id, run_id)) == 1
     assert main(["inspect", "gradient", run_id, "--lags", "4", "--positions", "2", "--warmup", "4"]) == 0
     assert "log10_norm" in capsys.readouterr().out.replace(" ", "_")
     assert "characters 5 is outside" in refusal(capsys, "inspect", "surprise", run_id, "--characters", "5")

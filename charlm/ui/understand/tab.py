@@ -371,7 +371,10 @@ def changes_of(controls: Mapping[str, Any]) -> list[Any]:
 
 def called(findings: Sequence[Finding]) -> list[str]:
     """Names that tell the models apart."""
-    return names([one.run for one in findings if one.run]) or ["the gym"]
+    runs = [one.run for one in findings if one.run]
+    given = names(runs)
+    unlike = [name if given.count(name) == 1 else run.run_id for name, run in zip(given, runs, strict=True)]
+    return unlike or ["the gym"]
 
 
 def measured(findings: Sequence[Finding]) -> Found:

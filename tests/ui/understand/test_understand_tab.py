@@ -14,7 +14,7 @@ from charlm.errors import LimitError
 from charlm.public.services import Services
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from charlm.serving import Serving
+from charlm.serving import Finding, Serving
 from charlm.serving.measurements import MEASUREMENTS
 from charlm.ui.html import Shared
 from charlm.ui.services import Files
@@ -182,3 +182,8 @@ def test_what_is_refused_for_now_leaves_no_old_picture_and_can_be_asked_again(
     assert changes[view.drawn] == "" and changes[view.html] == ""
     nothing = tab.show(view, {**given("surprise"), tab.choice.models: []}, begin=True)
     assert "choose the models" in nothing[view.status] and nothing[view.html] == ""
+
+
+def test_runs_of_one_name_are_told_apart(store: RunStore) -> None:
+    same = [trained(store, "gru", text=STORY, steps=1, label="mine")[0] for _ in range(2)]
+    assert understand.called([Finding(run) for run in same]) == [run.run_id for run in same]
