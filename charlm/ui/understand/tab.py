@@ -316,8 +316,9 @@ class Understand:
 
         inputs = [choice.models, compared, followed]
         opened = shared.own.select(offer, inputs, [choice.models, followed], **QUICK)
-        choice.source.change(reveal, choice.source, choice.text, **QUICK)
-        causes = [choice.models.change, choice.source.change, choice.text.blur]
+        choice.source.input(reveal, choice.source, choice.text, **QUICK)
+        # Not `change`: of a dropdown with several choices it comes again and again while others listen to it, too.
+        causes = [choice.models.input, choice.source.input, choice.text.blur]
         for view in self.views:
             self._wire_view(view, [opened.then, *causes])
         for fold, view in folds:
