@@ -254,3 +254,14 @@ def test_an_own_run_is_measured_on_a_pasted_text_stopped_and_measured_again(
     understand.locator("#understand-head h1", has_text="<b>my own</b> uses").wait_for()
     folder = services.store.get(run_id).folder / measurements.FOLDER
     assert list(folder.glob("memory-*.json"))
+
+
+def test_a_page_at_rest_asks_for_nothing(page: Any) -> None:
+    """No event of the tab calls forth itself: only the status bar's question remains."""
+    choose_tab(page, "Understand")
+    page.locator("#understand-gradient-plot .js-plotly-plot").wait_for()
+    page.wait_for_timeout(4000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(4000)
+    assert [url for url in asked if "pulse" not in url] == []
