@@ -1,7 +1,6 @@
 """The Understand tab as a visitor meets it: pictures, numbers, keyboard, downloads, own runs."""
 
 import csv
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,9 @@ from typing import Any
 import pytest
 
 from charlm.analysis import memory
-from charlm.serving import measurements
 from charlm.ui.understand.outlines import FIRST, FOLDED
 from charlm.ui.understand.tab import measured
-from tests.e2e.steps import STORY, choose_tab, finished_run, until
-from tests.patience import patience, wait_for
+from tests.e2e.steps import choose_tab, until
 
 SHIPPED = ("sherlock-lstm", "sherlock-gru", "sherlock-rnn")
 
@@ -66,12 +63,6 @@ def lines(page: Any, name: str) -> set[str]:
 def take_away(page: Any, label: str) -> None:
     """Take a model out of the picker."""
     page.locator("#understand-models .token", has_text=label).get_by_role("button").click()
-
-
-def choose(page: Any, label: str) -> None:
-    """Take a model into the picker."""
-    page.locator("#understand-models input").fill(label)
-    page.get_by_role("option").filter(has_text=label).first.click()
 
 
 def status(page: Any, name: str) -> Any:
@@ -206,55 +197,6 @@ def test_panels_follow_the_chosen_models(understand: Any) -> None:
     assert here.first.inner_text() == of_gru  # and not what stood there of another model
     assert understand.locator("#understand-surprise select").input_value() == "1"  # still the RNN
     assert "RNN" in understand.locator("#understand-surprise [data-legend=difference]").inner_text()
-
-
-@pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Measurements that go no further than their first picture until this is set; else a small one is soon done."""
-    go, steps_of = threading.Event(), measurements.steps_of
-
-    def steps(question: Any) -> Iterator[Any]:
-        for progress in steps_of(question):
-            yield progress
-            if progress.result is not None:
-                go.wait(patience(60))
-
-    monkeypatch.setattr(measurements, "steps_of", steps)
-    yield go
-    go.set()
-
-
-def test_an_own_run_is_measured_on_a_pasted_text_stopped_and_measured_again(
-    understand: Any, services: Any, held: threading.Event
-) -> None:
-    run_id = finished_run(services, "<b>my own</b>")
-    choose_tab(understand, "Runs")
-    understand.locator(f"#runs-table button.name[data-run='{run_id}']").wait_for()
-    choose_tab(understand, "Understand")
-    understand.locator("#understand-models").get_by_role("button", name="Clear").click()
-    understand.locator("#understand-memory-status", has_text="choose the models").wait_for()
-    choose(understand, "my own")
-    understand.locator("#understand-source").get_by_text("pasted text").click()
-    understand.locator("#understand-memory-status", has_text="the text to measure on is empty").wait_for()
-    text = understand.locator("#understand-text textarea")
-    text.fill(STORY)
-    text.blur()
-
-    line = status(understand, "memory")
-    line.get_by_role("button", name="Stop").click()
-    tasks = services.serving.measurements._tasks
-    wait_for(lambda: [task for task in list(tasks.values()) if task.stopped and task.question.name == "memory"])
-    held.set()
-    again = line.get_by_role("button", name="Measure")
-    again.wait_for()
-    assert lines(understand, "memory") == {"&lt;b&gt;my own&lt;/b&gt;"}  # what was found until then
-    again.click()
-    again.wait_for(state="detached")
-    drawn(understand, "memory")
-    line.get_by_role("button", name="CSV").wait_for()
-    understand.locator("#understand-head h1", has_text="<b>my own</b> uses").wait_for()
-    folder = services.store.get(run_id).folder / measurements.FOLDER
-    assert list(folder.glob("memory-*.json"))
 
 
 def test_a_page_at_rest_asks_for_nothing(page: Any) -> None:
