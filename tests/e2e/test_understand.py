@@ -65,6 +65,12 @@ def take_away(page: Any, label: str) -> None:
     page.locator("#understand-models .token", has_text=label).get_by_role("button").click()
 
 
+def choose(page: Any, label: str) -> None:
+    """Take a model into the picker."""
+    page.locator("#understand-models input").fill(label)
+    page.get_by_role("option").filter(has_text=label).first.click()
+
+
 def status(page: Any, name: str) -> Any:
     return page.locator(f"#understand-{name}-status")
 
