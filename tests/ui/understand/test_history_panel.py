@@ -13,7 +13,7 @@ from charlm.analysis.measurement import Measured
 from charlm.ui.html import asset
 from charlm.ui.understand.history import PANEL, PLOTTED
 from charlm.ui.understand.panel import Found
-from tests.analysis.test_history import measured, result_of, with_snapshots
+from tests.analysis.test_time_machine import measured, result_of, with_snapshots
 
 HOSTILE = "<img src=x onerror=alert(1)> & \"quoted\" 'text'\r\n</i></div><script>alert(2)</script>"
 
