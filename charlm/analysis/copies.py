@@ -12,7 +12,7 @@ from typing import Any, TypedDict, TypeVar
 import numpy as np
 
 from charlm.analysis.matching import Ints, Matcher
-from charlm.analysis.measurement import Measured, Progress, Subject
+from charlm.analysis.measurement import Measured, Progress, Subject, listed
 from charlm.analysis.settings import LARGEST_N, CopiesSettings
 from charlm.config import SampleConfig
 from charlm.errors import MeasurementError
@@ -388,5 +388,4 @@ def _counted(count: int, noun: str) -> str:
 
 def _joined(words: Sequence[str | None]) -> str:
     """Words as a list in a sentence."""
-    known = [word for word in words if word is not None]
-    return " and ".join([", ".join(known[:-1]), known[-1]] if len(known) > 1 else known)
+    return listed([word for word in words if word is not None])

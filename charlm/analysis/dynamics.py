@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charlm.analysis.measurement import Measured, Progress, Subject
+from charlm.analysis.measurement import Measured, Progress, Subject, listed
 from charlm.analysis.settings import LEAST_READ, DynamicsSettings
 from charlm.analysis.unrolled import Named, Unrolled, has_state, require_finite
 from charlm.config import ARCH_NAMES, ModelConfig
@@ -159,10 +159,10 @@ def finding(found: Sequence[Measured[Result]]) -> str:
     scales = [f"{median:.1f} {one.unit} in {one.name}" for one, median in scaled if median is not None]
     units = {one.unit.removesuffix("s") for one in found}
     per = units.pop() if len(units) == 1 else "token"
-    first = f"The largest Lyapunov exponent per {per} is {_listed(exponents)}"
+    first = f"The largest Lyapunov exponent per {per} is {listed(exponents)}"
     if not scales:
         return f"{first}."
-    return f"{first}; half of the last layer's units have a time scale of at least {_listed(scales)}."
+    return f"{first}; half of the last layer's units have a time scale of at least {listed(scales)}."
 
 
 def rows(result: Result) -> list[dict[str, Any]]:
@@ -378,8 +378,3 @@ def _rounded(scale: float) -> float:
 def _exponent(result: Result) -> str:
     exponent = result["lyapunov"]
     return "minus infinity" if exponent is None else f"{exponent:.3f}"
-
-
-def _listed(parts: Sequence[str]) -> str:
-    """Parts of a sentence: a, b and c."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from charlm.analysis.backpropagation import Node, Norms, batch_size, gradient_norms
-from charlm.analysis.measurement import Measured, Progress, Subject
+from charlm.analysis.measurement import Measured, Progress, Subject, listed
 from charlm.analysis.settings import INITIAL, NOW, GradientSettings
 from charlm.analysis.unrolled import has_state, require_finite
 from charlm.config import ARCH_NAMES
@@ -159,7 +159,7 @@ def finding(found: Sequence[Measured[Result]]) -> str:
     verb = "is" if len(found) == 1 else "are"
     at = known[0].result["at"]
     whose = {NOW: "The", INITIAL: "Before training, the"}.get(at) or f"At step {int(at):,}, the"
-    return f"{whose} gradient of the loss {halved} {_listed(halves)}; {where}, {_listed(left)} of it {verb} left."
+    return f"{whose} gradient of the loss {halved} {listed(halves)}; {where}, {listed(left)} of it {verb} left."
 
 
 def _halved(one: Measured[Result], with_unit: bool) -> str:
@@ -339,8 +339,3 @@ def _cut(ids: IdArray, settings: Settings) -> Tensor:
     stride = math.ceil(len(starts) / BATCH)
     order = np.concatenate([starts[first::stride] for first in range(stride)])
     return torch.from_numpy(np.stack([ids[start : start + length] for start in order]).astype(np.int64))
-
-
-def _listed(parts: Sequence[str]) -> str:
-    """Parts of a sentence: a, b and c."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -24,7 +24,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from charlm.analysis.gym_tasks import TASKS, Batch, Task
-from charlm.analysis.measurement import Measured, Progress
+from charlm.analysis.measurement import Measured, Progress, listed
 from charlm.analysis.settings import GymSettings
 from charlm.architectures import ARCH_NAMES, ARCHITECTURES
 from charlm.config import ModelConfig
@@ -279,18 +279,13 @@ def _sentence(result: Gym) -> str:
     solved = [f"up to {reach:,} {result['delay']} with the {name}" for name, reach in reaches if reach is not None][:1]
     solved += [f"up to {reach:,} with the {name}" for name, reach in reaches if reach is not None][1:]
     failed = [f"the {name}" for name, reach in reaches if reach is None]
-    parts = [_joined(solved)] if solved else []
-    parts += [f"at no delay with {_joined(failed)}"] if failed else []
+    parts = [listed(solved)] if solved else []
+    parts += [f"at no delay with {listed(failed)}"] if failed else []
     seeds = "one seed" if result["seeds"] == 1 else f"mean of {result['seeds']} seeds"
     return (
         f"{result['title']}: at least {100 * SOLVED:.0f} % right {', '.join(parts)} "
         f"({seeds}; chance {100 * result['chance']:.1f} %)."
     )
-
-
-def _joined(words: Sequence[str]) -> str:
-    """Words as a list in a sentence."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def rows(result: Gym) -> list[dict[str, Any]]:

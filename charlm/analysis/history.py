@@ -7,7 +7,8 @@ from typing import Any, TypedDict
 import numpy as np
 
 from charlm.analysis import surprise
-from charlm.analysis.measurement import Measured, Progress, Subject, capital
+from charlm.analysis.labels import WORD
+from charlm.analysis.measurement import Measured, Progress, Subject, capital, listed
 from charlm.analysis.settings import HistorySettings
 from charlm.config import SampleConfig
 from charlm.errors import JobError, MeasurementError
@@ -145,7 +146,7 @@ def kinds_of(pieces: Sequence[str]) -> Array:
     """
     text = "".join(pieces)
     short, name = np.zeros(len(text) + 1, bool), np.zeros(len(text) + 1, bool)
-    for word in surprise.WORD.finditer(text):
+    for word in WORD.finditer(text):
         start, end = word.span()
         short[start:end] = end - start <= SHORT
         before = text[max(0, start - 2) : start]
@@ -246,7 +247,7 @@ def _told(one: Measured[History]) -> str:
         else:
             groups.append((step, [kind]))
     parts = [
-        f"{' and '.join([', '.join(kinds[:-1]), kinds[-1]] if len(kinds) > 1 else kinds)} "
+        f"{listed(kinds)} "
         f"{'not before' if place and place == len(groups) - 1 else 'by'} {'' if place else 'step '}{step:,}"
         for place, (step, kinds) in enumerate(groups)
     ]

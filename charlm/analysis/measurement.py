@@ -88,3 +88,8 @@ class Measured(Generic[Result]):
 def capital(sentence: str) -> str:
     """A sentence that begins with a capital letter, unless it begins with the name of a run."""
     return f"{sentence[0].upper()}{sentence[1:]}" if sentence.startswith(("the ", "in ")) else sentence
+
+
+def listed(words: Sequence[str]) -> str:
+    """`A`, `A and B`, `A, B and C`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)

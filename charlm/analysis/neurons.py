@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.analysis.labels import LABELS, label_tokens
-from charlm.analysis.measurement import Measured, Progress, Subject, capital
+from charlm.analysis.measurement import Measured, Progress, Subject, capital, listed
 from charlm.analysis.settings import ANY, NeuronsSettings
 from charlm.analysis.units import Clamps, Key, Reader, reader_of
 from charlm.config import SampleConfig
@@ -645,8 +645,7 @@ def finding(found: Sequence[Measured[Neurons]]) -> str:
         else:
             told.append(f"in {one.name} {name} {verb} ({score})")
         before = label
-    sentence = " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
-    return f"{capital(sentence)}."
+    return f"{capital(listed(told))}."
 
 
 def _nats(value: float) -> str:

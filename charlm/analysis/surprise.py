@@ -1,14 +1,14 @@
 """Surprise: the bits that each token of a text cost a model, what it expected instead, and where the bits go."""
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
 
-from charlm.analysis.measurement import Measured, Progress, Subject
+from charlm.analysis.labels import WORD
+from charlm.analysis.measurement import Measured, Progress, Subject, listed
 from charlm.analysis.settings import SurpriseSettings
 from charlm.errors import MeasurementError
 from charlm.tokenizers import Tokenizer
@@ -19,7 +19,6 @@ LIKELIEST = 5  # tokens kept of each place
 BLOCK, MOST_NUMBERS = 512, 4_000_000  # tokens read at a time; and tokens times vocabulary
 FIRST = 1000  # tokens after which the first picture stands
 LONGEST_WORD = 64  # characters; the passage ends before a word that it would cut in two, unless that is longer
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 QUOTES = frozenset("\"'“”„‟‘’‚‛«»‹›「」『』")
 KINDS = (
     "start of a word",
@@ -220,12 +219,7 @@ def finding(found: Sequence[Measured[Surprise]]) -> str:
     starts = [one.result["kinds"][0]["bits"] for one in found]
     known = [f"{bits:.2f}" for bits in starts if bits is not None]
     same = len({one.unit for one in found}) == 1 and len(known) == len(found)
-    return f"{where} {_listed(told)}{f'; at the start of a word {_listed(known)}' if same else ''}."
-
-
-def _listed(words: Sequence[str]) -> str:
-    """`A`, `A and B`, `A, B and C`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f"{where} {listed(told)}{f'; at the start of a word {listed(known)}' if same else ''}."
 
 
 def rows(result: Surprise) -> list[dict[str, Any]]:

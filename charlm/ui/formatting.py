@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 
+from charlm.analysis.measurement import listed as listed  # sentences of the page and of the measurements alike
+
 MISSING = "—"
 
 
@@ -82,11 +84,6 @@ def ordinal(place: int) -> str:
     """`1st`, `2nd`, `11th`."""
     ending = "th" if 10 <= place % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
     return f"{place:,}{ending}"
-
-
-def listed(words: list[str]) -> str:
-    """`A`, `A and B`, `A, B and C`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
 def day(created: str, now: datetime | None = None) -> str:
