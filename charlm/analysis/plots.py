@@ -8,34 +8,35 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
-from charlm.architectures import ARCHITECTURES, is_counted
+from charlm.analysis.figures import (
+    AXIS,
+    BASELINE_COLOUR,
+    CLEAR,
+    DASHES,
+    HEIGHT,
+    arch_colour,
+    axis_title,
+    frame,
+    note,
+    plain,
+    rgba,
+    short,
+    spread,
+)
+from charlm.architectures import is_counted
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-BASELINE_COLOUR = "#7F7F7F"
-FONT, FAMILY = "#84888f", "'IBM Plex Sans', system-ui, sans-serif"
-GRID = "rgba(128,128,128,.16)"
-CLEAR = "rgba(0,0,0,0)"
-HEIGHT = 330  # px of a whole figure
-# Several runs of one architecture share its colour and differ by their dashes.
-DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 MAX_POINTS = 1200
 MAX_MARKERS = 300  # validations; more would be a band
-LABEL_GAP = 15  # px between two names at the line ends
 REACH = 0.35  # share of the curves' range that a level may lie below it and still be drawn
 LOSSES = ("val_loss", "train_loss")
 By = Literal["step", "seconds"]
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
-
-
-def arch_colour(arch: str) -> str:
-    """The colour of an architecture, the same everywhere; grey for what has none."""
-    return ARCHITECTURES[arch].colour if arch in ARCHITECTURES else BASELINE_COLOUR
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def end_labels(
     for curve, place in zip(curves, end_places(curves, log=log, span=span, height=height), strict=True):
         y, shift = place or (0.0, 0.0)
         labels.append(note(
-            curve.key, f"<b>{escape(short(curve.name), quote=False)}</b>", 1, y, xanchor="left", xshift=10,
+            curve.key, f"<b>{plain(short(curve.name))}</b>", 1, y, xanchor="left", xshift=10,
             yanchor="middle", yshift=shift, visible=place is not None,
             font={"size": 12, "color": arch_colour(curve.arch)},
         ))  # fmt: skip
@@ -255,18 +256,6 @@ def end_places(
     for (have, place, index), want in zip(ends, spread([pixel for pixel, _, _ in ends]), strict=True):
         places[index] = place, want - have
     return places
-
-
-def spread(places: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
-    """Sorted places moved as little as a few passes find, until neighbours are `gap` apart."""
-    moved = list(places)
-    for _ in range(100):
-        for i in range(len(moved) - 1):
-            lack = gap - (moved[i + 1] - moved[i])
-            if lack > 1e-6:
-                moved[i] -= lack / 2
-                moved[i + 1] += lack / 2
-    return moved
 
 
 def thinned(rows: Rows, most: int = MAX_POINTS) -> list[Row]:
@@ -302,7 +291,7 @@ def _traces(curve: Curve, dash: str, by: By) -> list[dict[str, Any]]:
         {
             "type": "scatter", "x": [row[by] for row in rows],
             "y": [row["train_loss" if kind == "train" else "val_loss"] for row in rows], **style,
-            "cliponaxis": kind == "train", "name": escape(curve.name, quote=False),  # which plotly reads as HTML
+            "cliponaxis": kind == "train", "name": plain(curve.name),
             "meta": {"run": curve.key, "kind": kind}, "showlegend": False,
         }
         for kind, (rows, style) in shown.items()
@@ -320,28 +309,15 @@ def _dashed(curves: Sequence[Curve]) -> list[tuple[Curve, str]]:
 
 def _layout(by: By, log: bool, span: tuple[float, float], height: int) -> dict[str, Any]:
     """Axes, grid and margins; the background is the page's."""
-    axis = {"gridcolor": GRID, "zeroline": False, "ticks": "", "linecolor": GRID, "automargin": False, "showline": True}
     title = "step" if by == "step" else "seconds of its own"
-    return {
-        "height": height,
-        "autosize": True,
-        "margin": {"l": 36, "r": 16, "t": 40, "b": 44},
-        "paper_bgcolor": CLEAR,
-        "plot_bgcolor": CLEAR,
-        "font": {"family": FAMILY, "size": 12, "color": FONT},
-        "hoverlabel": {"font": {"family": FAMILY, "size": 12}},
-        "xaxis": {**axis, "title": {"text": title, "standoff": 8, "font": {"size": 12}}, "showgrid": False,
-                  "tickformat": ",", "nticks": 7},
-        "yaxis": {**axis, "type": "log" if log else "linear", "range": [_height(loss, log) for loss in span],
-                  "nticks": 6},
-        "dragmode": "zoom",
-        "uirevision": "loss",
-    }  # fmt: skip
-
-
-def note(name: str, text: str, x: float, y: float, **more: Any) -> dict[str, Any]:
-    """A text in the plot, which plotly calls an annotation; x is a share of the plot's width."""
-    return {"name": name, "text": text, "x": x, "xref": "paper", "y": y, "showarrow": False, **more}
+    return frame(
+        height,
+        margin={"l": 36, "r": 16, "t": 40, "b": 44},
+        xaxis={**AXIS, "title": axis_title(title), "showgrid": False, "tickformat": ",", "nticks": 7},
+        yaxis={**AXIS, "type": "log" if log else "linear", "range": [_height(loss, log) for loss in span], "nticks": 6},
+        dragmode="zoom",
+        uirevision="loss",
+    )
 
 
 def _line(name: str, loss: float, dash: str) -> dict[str, Any]:
@@ -376,17 +352,6 @@ def _last_value(curve: Curve) -> float | None:
 def _height(loss: float, log: bool) -> float:
     """Where a loss is on its axis: in decades on a logarithmic one, where that of a memorised text may be zero."""
     return math.log10(max(loss, 1e-3)) if log else loss
-
-
-def rgba(colour: str, alpha: float) -> str:
-    """A hex colour with transparency of its own: trace opacity lays a dark veil over a dark page."""
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{alpha})"
-
-
-def short(name: str, most: int = 16) -> str:
-    """A name that leaves room for the plot."""
-    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def _finite(value: Any) -> bool:

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 from markupsafe import Markup
 
-from charlm.analysis.plots import BASELINE_COLOUR, arch_colour
+from charlm.analysis.figures import BASELINE_COLOUR, arch_colour
 from charlm.architectures import ARCH_NAMES
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from charlm.analysis.plots import Level, arch_colour
+from charlm.analysis.figures import arch_colour
+from charlm.analysis.plots import Level
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES
 from charlm.runs.run import ACTIVE

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from charlm.analysis.plots import Curve, Level, arch_colour, end_labels, loss_figure, loss_range, short, spread, thinned
+from charlm.analysis.figures import arch_colour, short, spread
+from charlm.analysis.plots import Curve, Level, end_labels, loss_figure, loss_range, thinned
 
 
 def rows(last: int = 40, offset: float = 0.0) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from charlm.analysis.baselines import Baselines
-from charlm.analysis.plots import arch_colour
+from charlm.analysis.figures import arch_colour
 from charlm.ui.verdict import baselines_html, levels, matched_orders, networks, verdict
 
 KNOWN = Baselines(uniform=4.0, gzip=2.9, xz=1.5, orders=(3.0, 2.0, 1.0, 1.1), tokens_per_char=1.0, whole=True)

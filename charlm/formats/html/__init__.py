@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from charlm.analysis.plots import arch_colour
+from charlm.analysis.figures import arch_colour
 from charlm.architectures import ARCH_NAMES, ARCHITECTURES
 from charlm.config import LEVEL_NAMES, SampleConfig
 from charlm.errors import CheckpointError

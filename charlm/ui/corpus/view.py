@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from charlm.analysis.plots import arch_colour
+from charlm.analysis.figures import arch_colour
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES, CorpusConfig, ModelConfig
 from charlm.presets import PRESETS, from_options

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from charlm.analysis.plots import arch_colour
+from charlm.analysis.figures import arch_colour, rgb
 from charlm.tokenizers.characters import called, visible_line
 from charlm.ui.html import exact, render
 
@@ -47,9 +47,8 @@ def coloured_text(
         data: what the script needs, by name; numbers and texts, sent as JSON.
         marks: which tokens are underlined; empty: none.
     """
-    red, green, blue = (int(arch_colour(arch)[at : at + 2], 16) for at in (1, 3, 5))
     spans = "".join(
-        f"<i{_classes(piece, one, marked)}>{exact(piece)}</i>"
+        f"<i{classes(piece, one, marked)}>{exact(piece)}</i>"
         for piece, one, marked in zip(pieces, levels, marks or [False] * len(pieces), strict=True)
     )
     return render(
@@ -58,7 +57,7 @@ def coloured_text(
         label=label,
         kind=kind,
         group=group,
-        rgb=f"{red},{green},{blue}",
+        rgb=rgb(arch_colour(arch)),
         data={name: json.dumps(value, ensure_ascii=False, separators=(",", ":")) for name, value in data.items()},
     )
 
@@ -82,8 +81,14 @@ def shown_names(tokens: Iterable[str]) -> list[str]:
     ]
 
 
-def _classes(piece: str, level: int, marked: bool) -> str:
-    """The class attribute of a token."""
+def classes(piece: str, level: int, marked: bool = False) -> str:
+    """The class attribute of a token.
+
+    Args:
+        piece: what it adds to the text.
+        level: see `level`.
+        marked: whether it is underlined.
+    """
     names = [f"s{level}"] if level > 0 else [f"o{-level}"] if level else []
     names += ["n"] if "\n" in piece else []
     names += ["u"] if marked else []

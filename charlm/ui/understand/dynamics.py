@@ -1,13 +1,24 @@
 """The panel of dynamics: how long units keep, how far their gates are open, and a table with exponents and radii."""
 
-from collections.abc import Sequence
-from html import escape
 from math import log10
 from typing import Any
 
 from charlm.analysis.dynamics import BINS, GATES, KEEPING, Result, Unit
+from charlm.analysis.figures import (
+    AXIS,
+    LineEnd,
+    arch_colour,
+    axis_title,
+    dashes,
+    end_names,
+    frame,
+    note,
+    plain,
+    rgba,
+    short,
+    view_menu,
+)
 from charlm.analysis.measurement import Measured
-from charlm.analysis.plots import CLEAR, DASHES, FAMILY, FONT, GRID, arch_colour, note, rgba, short, spread
 from charlm.ui.formatting import listed
 from charlm.ui.html import table
 from charlm.ui.understand.outlines import DYNAMICS
@@ -63,13 +74,14 @@ def picture(found: Found) -> dict[str, Any] | None:
     for number, (label, _, more) in enumerate(views):
         visible = [trace["meta"]["view"] == number for trace in data]
         buttons.append({"label": label, "method": "update", "args": [{"visible": visible}, more]})
-    layout = {
-        "height": HEIGHT, "autosize": True, "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR,
-        "margin": {"l": 44, "r": 16 + max(8 * len(short(one.label)) for one in found), "t": TOP, "b": BOTTOM},
-        "font": {"family": FAMILY, "size": 12, "color": FONT}, "hoverlabel": {"font": {"family": FAMILY, "size": 12}},
-        "dragmode": "zoom", **views[0][2],
-        "updatemenus": [_menu(buttons)],
-    }  # fmt: skip
+    right = 16 + max(8 * len(short(one.label)) for one in found)
+    layout = frame(
+        HEIGHT,
+        margin={"l": 44, "r": right, "t": TOP, "b": BOTTOM},
+        dragmode="zoom",
+        updatemenus=[view_menu(buttons, HEIGHT, TOP, BOTTOM)],
+        **views[0][2],
+    )
     return {"data": data, "layout": layout}
 
 
@@ -121,11 +133,10 @@ def _scales(found: Found) -> View:
     drawn = [unit["time_scale"] for one in found for unit in one.result["units"] if unit["time_scale"]]
     lowest, highest = log10(min(drawn)) - 0.1, log10(max(drawn)) + 0.1
     plot = HEIGHT - TOP - BOTTOM
-    for number, one in enumerate(found):
+    for one, dash in zip(found, dashes(one.arch for one in found), strict=True):
         if not _scaled(one):
             continue
         last = len(one.result["layers"]) - 1
-        dash = DASHES[sum(other.arch == one.arch for other in found[:number]) % len(DASHES)]
         for layer in range(last + 1):
             scales = sorted(unit["time_scale"] or 0.0 for unit in _units(one, layer))
             picked = sorted({round(n * (len(scales) - 1) / MOST_POINTS) for n in range(MOST_POINTS + 1)})
@@ -133,20 +144,16 @@ def _scales(found: Found) -> View:
             faint = {"color": rgba(arch_colour(one.arch), FAINT), "width": 1.2}
             traces.append({
                 "type": "scatter", "mode": "lines", "showlegend": False, "line": line if layer == last else faint,
-                "name": escape(one.label, quote=False),
+                "name": plain(one.label),
                 "x": [round(100 * (place + 1) / len(scales), 2) for place in picked],
                 "y": [scales[place] for place in picked],
                 "hovertemplate": f"layer {layer}: %{{x:.0f}} % of the units<br>up to <b>%{{y:.2f}}</b> {one.unit}",
                 "meta": {"run": one.label, "layer": layer},
             })  # fmt: skip
         top = max(unit["time_scale"] or 1.0 for unit in _units(one, last))
-        ends.append(((log10(top) - lowest) / (highest - lowest) * plot, log10(top), one))
-    ends.sort(key=lambda end: end[0])
-    names = [
-        note(one.label, _name(one), 1, y, xanchor="left", xshift=8, yanchor="middle", yshift=want - have,
-             font={"size": 12, "color": arch_colour(one.arch)})
-        for (have, y, one), want in zip(ends, spread([end[0] for end in ends]), strict=True)
-    ]  # fmt: skip
+        pixel = (log10(top) - lowest) / (highest - lowest) * plot
+        ends.append(LineEnd(pixel, log10(top), one.label, _name(one), one.arch))
+    names = end_names(ends)
     units = listed(sorted({one.unit for one in found}))
     without = [one.label for one in found if not _scaled(one)]
     thin = "thin: layers below the last"
@@ -167,7 +174,7 @@ def _saturation(found: Found) -> View:
     """Of each unit of the last layers, at how many tokens its gate is closed, and open."""
     traces = [
         {
-            "type": "scatter", "mode": "markers", "showlegend": False, "name": escape(one.label, quote=False),
+            "type": "scatter", "mode": "markers", "showlegend": False, "name": plain(one.label),
             "marker": {"size": 5, "color": rgba(arch_colour(one.arch), 0.45)},
             "x": [round(100 * unit["low"], 2) for unit in _last(one)],
             "y": [round(100 * unit["high"], 2) for unit in _last(one)],
@@ -199,7 +206,7 @@ def _values(one: Measured[Any]) -> View:
     units = sorted(_last(one), key=lambda unit: (unit["time_scale"] or 0.0, unit["high"] - unit["low"]))
     colour = arch_colour(one.arch)
     trace = {
-        "type": "heatmap", "showscale": False, "zmin": 0, "zmax": DENSE, "name": escape(one.label, quote=False),
+        "type": "heatmap", "showscale": False, "zmin": 0, "zmax": DENSE, "name": plain(one.label),
         "colorscale": [[0, rgba(colour, 0.0)], [1, rgba(colour, 1.0)]],
         "x": [round((place + 0.5) / BINS, 3) for place in range(BINS)],
         "y": list(range(1, len(units) + 1)),
@@ -211,7 +218,7 @@ def _values(one: Measured[Any]) -> View:
     meaning = MEANING.get(one.arch, "gate")
     order = "unit, the longest time scale at the top" if _scaled(one) else "unit, the most often high at the top"
     return (
-        _plain(one.label),
+        plain(short(one.label)),
         [trace],
         {
             "xaxis": _axis(f"value of the {meaning}", range=[0, 1]),
@@ -256,12 +263,7 @@ def _last(one: Measured[Any]) -> list[Unit]:
 
 
 def _name(one: Measured[Any]) -> str:
-    return f"<b>{_plain(one.label)}</b>"
-
-
-def _plain(label: str) -> str:
-    """A name that plotly, which reads HTML, shows as it is."""
-    return escape(short(label), quote=False)
+    return f"<b>{plain(short(one.label))}</b>"
 
 
 def _title(text: str) -> dict[str, Any]:
@@ -275,20 +277,7 @@ def _corner(text: str) -> dict[str, Any]:
 
 
 def _axis(title: str, **more: Any) -> dict[str, Any]:
-    return {
-        "gridcolor": GRID, "zeroline": False, "ticks": "", "linecolor": GRID, "automargin": False, "showline": True,
-        "nticks": 7, "showgrid": not title, "title": {"text": title, "standoff": 8, "font": {"size": 12}}, **more,
-    }  # fmt: skip
-
-
-def _menu(buttons: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A row of buttons above the plot."""
-    return {
-        "type": "buttons", "direction": "right", "buttons": list(buttons), "showactive": False, "x": 0,
-        "xanchor": "left", "y": 1 + (TOP - 4) / (HEIGHT - TOP - BOTTOM), "yanchor": "top",
-        "pad": {"l": 0, "t": 0, "r": 0, "b": 0}, "bgcolor": CLEAR, "bordercolor": GRID,
-        "font": {"size": 11, "color": FONT},
-    }  # fmt: skip
+    return {**AXIS, "nticks": 7, "showgrid": not title, "title": axis_title(title), **more}
 
 
 PANEL = Panel(

@@ -1,14 +1,26 @@
 """The panel of the gradient through time: its norm against how many tokens back, on a logarithmic axis."""
 
-from collections import Counter
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from charlm.analysis.backpropagation import Node
+from charlm.analysis.figures import (
+    AXIS,
+    FONT,
+    LineEnd,
+    arch_colour,
+    axis_title,
+    dashes,
+    end_names,
+    frame,
+    note,
+    plain,
+    rgba,
+    short,
+    view_menu,
+)
 from charlm.analysis.gradient import Curves, Row, main_node
 from charlm.analysis.measurement import Measured
-from charlm.analysis.plots import CLEAR, DASHES, FAMILY, FONT, GRID, arch_colour, note, rgba, short, spread
 from charlm.ui.formatting import listed
 from charlm.ui.understand.outlines import GRADIENT
 from charlm.ui.understand.panel import Found, Panel
@@ -66,14 +78,7 @@ def picture(found: Found) -> dict[str, Any] | None:
     layout = _layout(found, lowest, highest)
     layout["annotations"] = notes[0]
     if len(views) > 1:
-        layout["updatemenus"] = [
-            {
-                "type": "buttons", "direction": "right", "buttons": buttons, "showactive": False,
-                "x": 0, "xanchor": "left", "y": 1 + (TOP - 4) / (HEIGHT - TOP - BOTTOM), "yanchor": "top",
-                "pad": {"l": 0, "t": 0, "r": 0, "b": 0}, "bgcolor": CLEAR, "bordercolor": GRID,
-                "font": {"size": 11, "color": FONT},
-            }
-        ]  # fmt: skip
+        layout["updatemenus"] = [view_menu(buttons, HEIGHT, TOP, BOTTOM)]
     return {"data": data, "layout": layout}
 
 
@@ -141,10 +146,8 @@ def _heights(found: Found, nodes: Sequence[Node | None]) -> list[float]:
 
 def _traces(found: Found, nodes: Sequence[Node | None]) -> list[dict[str, Any]]:
     """Of each model thin lines for initial weights and snapshots, and over them a bold one."""
-    seen, traces = Counter[str](), []
-    for one, node in zip(found, nodes, strict=True):
-        dash = DASHES[seen[one.arch] % len(DASHES)]
-        seen[one.arch] += 1
+    traces = []
+    for one, node, dash in zip(found, nodes, dashes(one.arch for one in found), strict=True):
         if node is None:
             continue
         initial = one.result["initial"]
@@ -161,7 +164,7 @@ def _trace(one: Measured[Any], curves: Curves, node: Node, line: dict[str, Any])
     """One line; hovering tells the norm itself and its standard error."""
     rows, heights = _relative(curves, node)
     when = {"now": "", "initial": ", before training"}.get(curves["at"], f", step {curves['at']}")
-    name = escape(f"{one.label}{when}", quote=False)  # plotly reads it as HTML
+    name = plain(f"{one.label}{when}")
     return {
         "type": "scatter", "mode": "lines", "line": line, "showlegend": False, "name": name, "connectgaps": False,
         "x": [row["lag"] for row in rows], "y": heights,
@@ -193,16 +196,12 @@ def _names(found: Found, nodes: Sequence[Node | None], lowest: float, highest: f
         if gone is not None:
             leaving.append((one, gone))
         elif drawn:
-            ends.append(((drawn[-1][1] - lowest) / (highest - lowest) * plot, one, drawn[-1][1]))
-    ends.sort(key=lambda end: end[0])
-    moved = spread([end[0] for end in ends])
+            y = drawn[-1][1]
+            pixel = (y - lowest) / (highest - lowest) * plot
+            ends.append(LineEnd(pixel, y, one.label, _name(one, nodes), one.arch))
     longest = _longest(found)
     return [
-        *(
-            note(one.label, _name(one, nodes), 1, y, xanchor="left", xshift=8, yanchor="middle", yshift=want - have,
-                 font={"size": 12, "color": arch_colour(one.arch)})
-            for (have, one, y), want in zip(ends, moved, strict=True)
-        ),
+        *end_names(ends),
         *(
             note(one.label, _name(one, nodes), lag, 0, xref="x", yref="paper", yanchor="bottom",
                  xanchor="left" if lag < 0.7 * longest else "right", xshift=8 if lag < 0.7 * longest else -8,
@@ -215,7 +214,7 @@ def _names(found: Found, nodes: Sequence[Node | None], lowest: float, highest: f
 def _name(one: Measured[Any], nodes: Sequence[Node | None]) -> str:
     """The model's name, with what is drawn of it where that is another thing than of the others."""
     other = len({node.state for node in nodes if node}) > 1 and _has_input_only(one)
-    return f"<b>{escape(short(one.label), quote=False)}</b>{INPUT if other else ''}"
+    return f"<b>{plain(short(one.label))}</b>{INPUT if other else ''}"
 
 
 def _has_input_only(one: Measured[Any]) -> bool:
@@ -247,25 +246,26 @@ def _marked(found: Found) -> list[int]:
 
 
 def _layout(found: Found, lowest: float, highest: float) -> dict[str, Any]:
-    axis = {"gridcolor": GRID, "zeroline": False, "ticks": "", "linecolor": GRID, "automargin": False, "showline": True}
     units = listed(sorted({one.unit for one in found}))
     right = 16 + max(8 * len(short(one.label)) + 6 * len(INPUT) * _has_input_only(one) for one in found)
-    return {
-        "height": HEIGHT, "autosize": True,
-        "margin": {"l": 44, "r": right, "t": TOP, "b": BOTTOM},
-        "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR,
-        "font": {"family": FAMILY, "size": 12, "color": FONT}, "hoverlabel": {"font": {"family": FAMILY, "size": 12}},
-        "xaxis": {**axis, "title": {"text": f"{units} back", "standoff": 8, "font": {"size": 12}}, "showgrid": False,
-                  "range": [0, _longest(found)], "nticks": 7},
-        "yaxis": {**axis, "range": [lowest, highest], "nticks": 7, "tickprefix": "10<sup>", "ticksuffix": "</sup>",
-                  "tickformat": ".3~g"},
-        "shapes": [
+    return frame(
+        HEIGHT,
+        margin={"l": 44, "r": right, "t": TOP, "b": BOTTOM},
+        xaxis={
+            **AXIS, "title": axis_title(f"{units} back"), "showgrid": False, "range": [0, _longest(found)], "nticks": 7,
+        },
+        yaxis={
+            **AXIS, "range": [lowest, highest], "nticks": 7, "tickprefix": "10<sup>", "ticksuffix": "</sup>",
+            "tickformat": ".3~g",
+        },
+        shapes=[
             {"type": "line", "x0": length, "x1": length, "yref": "paper", "y0": 0, "y1": 1,
              "line": {"width": 1.5, "dash": "dot", "color": FONT}}
             for length in _marked(found)
         ],
-        "dragmode": "zoom", "uirevision": "gradient",
-    }  # fmt: skip
+        dragmode="zoom",
+        uirevision="gradient",
+    )  # fmt: skip
 
 
 PANEL = Panel(

@@ -2,29 +2,30 @@
 
 import json
 import math
-from collections import Counter
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from markupsafe import Markup
 
-from charlm.analysis.history import KINDS, LEAST_GAIN, LEAST_PLACES, SHARE, History
-from charlm.analysis.measurement import Measured
-from charlm.analysis.plots import (
+from charlm.analysis.figures import (
+    AXIS,
     BASELINE_COLOUR,
     CLEAR,
-    DASHES,
-    FAMILY,
-    FONT,
-    GRID,
+    LineEnd,
     arch_colour,
+    dashes,
+    end_names,
+    frame,
+    note,
+    plain,
+    rgb,
     short,
-    spread,
 )
+from charlm.analysis.history import KINDS, LEAST_GAIN, LEAST_PLACES, SHARE, History
+from charlm.analysis.measurement import Measured
 from charlm.ui.formatting import bits, listed
 from charlm.ui.html import Column, columns, exact, marked_text, render
-from charlm.ui.understand.coloured import level
+from charlm.ui.understand.coloured import classes, level
 from charlm.ui.understand.outlines import HISTORY
 from charlm.ui.understand.panel import Found, Panel
 
@@ -64,12 +65,15 @@ def picture(found: Found) -> dict[str, Any] | None:
     plot = count * ROW + (count - 1) * GAP
     right = 20 + 8 * max(len(short(one.label)) for one in found)
     zero = steps[1] / 2 if steps[0] == 0 else steps[0]  # where step 0 stands on a logarithmic axis
-    layout: dict[str, Any] = {
-        "height": TOP + plot + BOTTOM, "autosize": True, "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR,
-        "margin": {"l": LEFT, "r": right, "t": TOP, "b": BOTTOM}, "showlegend": False, "annotations": [], "shapes": [],
-        "font": {"family": FAMILY, "size": 12, "color": FONT}, "hoverlabel": {"font": {"family": FAMILY, "size": 12}},
-    }  # fmt: skip
+    layout = frame(
+        TOP + plot + BOTTOM,
+        margin={"l": LEFT, "r": right, "t": TOP, "b": BOTTOM},
+        showlegend=False,
+        annotations=[],
+        shapes=[],
+    )
     data: list[dict[str, Any]] = []
+    drawn = list(zip(found, dashes(one.arch for one in found), strict=True))
     for place, kind in enumerate(kinds):
         high = _highest(found, kind)
         row, side, number = place // 2, place % 2, str(place + 1) if place else ""
@@ -77,8 +81,8 @@ def picture(found: Found) -> dict[str, Any] | None:
         domain = [bottom, bottom + ROW / plot]
         across = [0.54, 1] if side else [0, 0.46]
         layout |= _axes(number, across, domain, zero, steps[-1], high, is_last=place + 2 >= len(kinds))
-        layout["annotations"].append(_note(
-            f"<b>{kind.capitalize()}</b>", x=across[0], y=domain[1], xref="paper", yref="paper", xanchor="left",
+        layout["annotations"].append(note(
+            kind, f"<b>{kind.capitalize()}</b>", across[0], domain[1], yref="paper", xanchor="left",
             yanchor="bottom", xshift=-LEFT + 8, yshift=5,
         ))  # fmt: skip
         starts = {_kind(one, kind)["frequency"] for one in found} - {None}
@@ -89,12 +93,12 @@ def picture(found: Found) -> dict[str, Any] | None:
             }
             for start in starts
         ]  # fmt: skip
-        data += [trace for one, dash in _dashed(found) for trace in _traces(one, dash, kind, number, zero)]
+        data += [trace for one, dash in drawn for trace in _traces(one, dash, kind, number, zero)]
         if side or place == len(kinds) - 1:
             layout["annotations"] += _names(found, kind, number, across[1], high)
-    layout["annotations"].append(_note(
-        "mean bits per token", x=0, y=1, xref="paper", yref="paper", xanchor="left", yanchor="bottom",
-        xshift=-LEFT + 8, yshift=TOP - 14,
+    layout["annotations"].append(note(
+        "axis", "mean bits per token", 0, 1, yref="paper", xanchor="left", yanchor="bottom", xshift=-LEFT + 8,
+        yshift=TOP - 14,
     ))  # fmt: skip
     return {"data": data, "layout": layout}
 
@@ -103,18 +107,17 @@ def _axes(
     number: str, across: Sequence[float], domain: Sequence[float], zero: float, last: int, high: float, is_last: bool
 ) -> dict[str, Any]:
     """The two axes of one small plot."""
-    line = {"gridcolor": GRID, "zeroline": False, "ticks": "", "linecolor": GRID, "showline": True, "automargin": False}
     decades = [10**power for power in range(math.ceil(math.log10(zero * 4)), int(math.log10(last)) + 1)]
     span = math.log10(last) - math.log10(zero)
     return {
         f"xaxis{number}": {
-            **line, "type": "log", "domain": list(across), "anchor": f"y{number}", "showgrid": False,
+            **AXIS, "type": "log", "domain": list(across), "anchor": f"y{number}", "showgrid": False,
             "range": [math.log10(zero) - 0.04 * span, math.log10(last) + 0.04 * span],
             "tickvals": [zero, *decades], "ticktext": ["0", *(f"{step:,}" for step in decades)],
             **({"title": {"text": "step", "standoff": 6, "font": {"size": 12}}} if is_last else {}),
         },
         f"yaxis{number}": {
-            **line, "domain": list(domain), "anchor": f"x{number}", "range": [0, high], "nticks": 4,
+            **AXIS, "domain": list(domain), "anchor": f"x{number}", "range": [0, high], "nticks": 4,
         },
     }  # fmt: skip
 
@@ -125,7 +128,7 @@ def _traces(one: Measured[History], dash: str, kind: str, number: str, zero: flo
     moments = one.result["moments"]
     steps = [moment["step"] for moment in moments]
     means = [moment["kinds"][place] for moment in moments]
-    axes = {"type": "scatter", "xaxis": f"x{number}", "yaxis": f"y{number}", "name": escape(one.label, quote=False)}
+    axes = {"type": "scatter", "xaxis": f"x{number}", "yaxis": f"y{number}", "name": plain(one.label)}
     line = {
         **axes, "mode": "lines+markers", "x": [step or zero for step in steps], "y": means,
         "line": {"width": 2, "color": colour, "dash": dash}, "marker": {"size": 4, "color": colour},
@@ -145,29 +148,12 @@ def _traces(one: Measured[History], dash: str, kind: str, number: str, zero: flo
 def _names(found: Found, kind: str, number: str, x: float, high: float) -> list[dict[str, Any]]:
     """The models' names at their line ends, pushed apart."""
     place = KINDS.index(kind)
-    ends = sorted((one.result["moments"][-1]["kinds"][place] or 0.0, index) for index, one in enumerate(found))
-    pixels = [value / high * ROW for value, _ in ends]
-    return [
-        _note(
-            f"<b>{escape(short(found[index].label), quote=False)}</b>", x=x, y=value, xref="paper", yref=f"y{number}",
-            xanchor="left", yanchor="middle", xshift=8, yshift=want - pixel,
-            font={"size": 12, "color": arch_colour(found[index].arch)},
-        )
-        for (value, index), pixel, want in zip(ends, pixels, spread(pixels), strict=True)
-    ]  # fmt: skip
-
-
-def _note(text: str, **more: Any) -> dict[str, Any]:
-    return {"text": text, "showarrow": False, **more}
-
-
-def _dashed(found: Found) -> list[tuple[Measured[History], str]]:
-    """Each model with its dash: several of one architecture share its colour."""
-    seen, pairs = Counter[str](), []
-    for one in found:
-        pairs.append((one, DASHES[seen[one.arch] % len(DASHES)]))
-        seen[one.arch] += 1
-    return pairs
+    values = [(one, one.result["moments"][-1]["kinds"][place] or 0.0) for one in found]
+    ends = [
+        LineEnd(value / high * ROW, value, one.label, f"<b>{plain(short(one.label))}</b>", one.arch)
+        for one, value in values
+    ]
+    return end_names(ends, x, yref=f"y{number}")
 
 
 def _highest(found: Found, kind: str) -> float:
@@ -200,9 +186,8 @@ def _column(one: Measured[History]) -> Column:
     """A model at its last kept step; the script shows the others."""
     result, moments = one.result, one.result["moments"]
     last = moments[-1]
-    red, green, blue = (int(arch_colour(one.arch)[at : at + 2], 16) for at in (1, 3, 5))
     costs = zip(result["pieces"], last["bits"], strict=True)
-    spans = "".join(f"<i{_classes(piece, cost)}>{exact(piece)}</i>" for piece, cost in costs)
+    spans = "".join(f"<i{classes(piece, level(cost or 0.0, MOST))}>{exact(piece)}</i>" for piece, cost in costs)
     told = [moment["bits_per_character"] for moment in moments]
     text = render(
         "history_column",
@@ -211,7 +196,7 @@ def _column(one: Measured[History]) -> Column:
         last=last["step"],
         written=[(moment["step"], Markup(marked_text(result["prompt"], moment["text"]))) for moment in moments],
         spans_html=Markup(spans),
-        rgb=f"{red},{green},{blue}",
+        rgb=rgb(arch_colour(one.arch)),
         data={
             "steps": json.dumps([moment["step"] for moment in moments]),
             "means": json.dumps([bits(mean) for mean in told]),
@@ -232,13 +217,6 @@ def _column(one: Measured[History]) -> Column:
         text_html=text,
         numbers=numbers,
     )
-
-
-def _classes(piece: str, cost: float | None) -> str:
-    """The class attribute of a token."""
-    shade = level(cost or 0.0, MOST)
-    names = ([f"s{shade}"] if shade else []) + (["n"] if "\n" in piece else [])
-    return f' class="{" ".join(names)}"' if names else ""
 
 
 def alt(found: Found) -> str:

@@ -1,13 +1,12 @@
 """The panel of effective memory: the loss against how many tokens of context a model is given."""
 
 import math
-from collections import Counter
-from html import escape
 from typing import Any
 
+from charlm.analysis.figures import AXIS, CLEAR, arch_colour, axis_title, dashes, frame, note, plain
 from charlm.analysis.measurement import Measured
 from charlm.analysis.memory import BEYOND, FIRST_CONTEXT, FIRST_TARGETS, LITTLE, NOTHING, Memory, contexts_up_to
-from charlm.analysis.plots import CLEAR, DASHES, FAMILY, FONT, GRID, Curve, arch_colour, end_labels, note
+from charlm.analysis.plots import Curve, end_labels
 from charlm.ui.html import Cell, render, table
 from charlm.ui.understand.outlines import MEMORY
 from charlm.ui.understand.panel import Found, Panel
@@ -63,7 +62,8 @@ def picture(found: Found) -> dict[str, Any] | None:
     layout = _layout(_unit(found), longest, span)
     layout["margin"]["r"] = 24 + max(8 * min(len(one.label), 16) for one in found)
     layout["annotations"] += end_labels(curves, log=False, span=span, height=HEIGHT)
-    return {"data": [trace for one, dash in _dashed(found) for trace in _traces(one, dash)], "layout": layout}
+    drawn = zip(found, dashes(one.arch for one in found), strict=True)
+    return {"data": [trace for one, dash in drawn for trace in _traces(one, dash)], "layout": layout}
 
 
 def alt(found: Found) -> str:
@@ -129,19 +129,9 @@ def _unit(found: Found) -> str:
     return found[0].unit if len({one.unit for one in found}) == 1 else "tokens"
 
 
-def _dashed(found: Found) -> list[tuple[Measured[Memory], str]]:
-    """Each model with its dash: several of one architecture share its colour."""
-    seen, pairs = Counter[str](), []
-    for one in found:
-        pairs.append((one, DASHES[seen[one.arch] % len(DASHES)]))
-        seen[one.arch] += 1
-    return pairs
-
-
 def _traces(one: Measured[Memory], dash: str) -> list[dict[str, Any]]:
     """The line of a model, and a ring where its memory ends."""
     colour, result = arch_colour(one.arch), one.result
-    name = escape(one.label, quote=False)  # plotly reads it as HTML
     ring = [row for row in result["rows"] if row["context"] == result["memory"]]
     styles: list[tuple[str, list[Any], dict[str, Any]]] = [
         ("loss", result["rows"], {
@@ -158,7 +148,7 @@ def _traces(one: Measured[Memory], dash: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
     return [
         {"type": "scatter", "x": [row["context"] for row in some], "y": [row["loss"] for row in some], **style,
-         "cliponaxis": False, "name": name, "showlegend": False, "meta": {"run": one.label, "kind": kind}}
+         "cliponaxis": False, "name": plain(one.label), "showlegend": False, "meta": {"run": one.label, "kind": kind}}
         for kind, some, style in styles
     ]  # fmt: skip
 
@@ -169,20 +159,20 @@ def _error(stderr: float | None) -> str:
 
 def _layout(unit: str, longest: int, span: tuple[float, float]) -> dict[str, Any]:
     """Axes and margins."""
-    axis = {"gridcolor": GRID, "zeroline": False, "ticks": "", "linecolor": GRID, "automargin": False, "showline": True}
     ticks = [tick for tick in TICKS if tick <= longest]
     place: dict[str, Any] = {"yref": "paper", "xanchor": "left", "yanchor": "bottom", "xshift": -34, "yshift": 10}
-    return {
-        "height": HEIGHT, "autosize": True, "margin": {"l": 36, "r": 16, "t": 40, "b": 44},
-        "paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR, "font": {"family": FAMILY, "size": 12, "color": FONT},
-        "hoverlabel": {"font": {"family": FAMILY, "size": 12}},
-        "xaxis": {**axis, "type": "log", "range": [-0.05, math.log10(longest) + 0.02], "showgrid": False,
-                  "tickvals": ticks, "ticktext": [f"{tick:,}" for tick in ticks],
-                  "title": {"text": f"{unit} of context", "standoff": 8, "font": {"size": 12}}},
-        "yaxis": {**axis, "range": list(span), "nticks": 6},
-        "dragmode": "zoom", "uirevision": "memory",
-        "annotations": [note("axis", f"loss, nats per {unit.removesuffix('s')}", 0, 1, **place)],
-    }  # fmt: skip
+    return frame(
+        HEIGHT,
+        margin={"l": 36, "r": 16, "t": 40, "b": 44},
+        xaxis={
+            **AXIS, "type": "log", "range": [-0.05, math.log10(longest) + 0.02], "showgrid": False, "tickvals": ticks,
+            "ticktext": [f"{tick:,}" for tick in ticks], "title": axis_title(f"{unit} of context"),
+        },
+        yaxis={**AXIS, "range": list(span), "nticks": 6},
+        dragmode="zoom",
+        uirevision="memory",
+        annotations=[note("axis", f"loss, nats per {unit.removesuffix('s')}", 0, 1, **place)],
+    )  # fmt: skip
 
 
 PANEL = Panel(

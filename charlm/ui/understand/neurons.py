@@ -1,12 +1,11 @@
 """The panel of neurons: a passage coloured by one unit of each model, what holding it costs, and both texts."""
 
-from html import escape
 from typing import Any
 
+from charlm.analysis.figures import AXIS, FONT, arch_colour, axis_title, frame, plain, short
 from charlm.analysis.labels import LABELS
 from charlm.analysis.measurement import Measured
 from charlm.analysis.neurons import LabelTable, Neurons, score_name, unit_name
-from charlm.analysis.plots import CLEAR, FAMILY, FONT, GRID, arch_colour, short
 from charlm.ui.formatting import listed
 from charlm.ui.html import Cell, Column, columns, render, table
 from charlm.ui.understand.coloured import coloured_text, groups_of, level
@@ -132,13 +131,13 @@ def picture(found: Found) -> dict[str, Any] | None:
     data: list[dict[str, Any]] = []
     names = []
     for number, one in enumerate(tested):
-        causal, name = one.result["causal"], _plain(short(one.label))
+        causal, name = one.result["causal"], plain(short(one.label))
         places = [f"{name}, there{' ' * number}", f"{name}, elsewhere{' ' * number}"]  # no two are the same
         names += places
         data.append({
             "type": "bar", "orientation": "h", "name": name, "y": places, "x": [causal["there"], causal["elsewhere"]],
             "marker": {"color": arch_colour(one.arch)}, "width": 0.5, "showlegend": False,
-            "hovertemplate": f"{_plain(unit_name(one.result['chosen']))} held: <b>%{{x:+.4f}}</b> nats<extra></extra>",
+            "hovertemplate": f"{plain(unit_name(one.result['chosen']))} held: <b>%{{x:+.4f}}</b> nats<extra></extra>",
         })  # fmt: skip
         for place, which in zip(places, ("there", "elsewhere"), strict=True):
             data.append({
@@ -148,26 +147,18 @@ def picture(found: Found) -> dict[str, Any] | None:
                 "marker": {"symbol": "line-ns-open", "size": 11, "color": FONT, "line": {"width": 1.2}},
                 "hovertemplate": "%{text} held: %{x:+.4f} nats<extra></extra>",
             })  # fmt: skip
-    axis = {"gridcolor": GRID, "linecolor": GRID, "ticks": "", "showline": True}
-    return {
-        "data": data,
-        "layout": {
-            "height": 108 + 34 * len(names),
-            "autosize": True,
-            "bargap": 0.4,
-            "margin": {"l": 150, "r": 16, "t": 24, "b": 64},
-            "paper_bgcolor": CLEAR,
-            "plot_bgcolor": CLEAR,
-            "font": {"family": FAMILY, "size": 12, "color": FONT},
-            "hoverlabel": {"font": {"family": FAMILY, "size": 12}},
-            "showlegend": False,
-            "xaxis": {**axis, "zeroline": True, "zerolinecolor": FONT, "nticks": 6,
-                      "title": {"text": "nats more while held<br>ticks: random units", "standoff": 8,
-                                "font": {"size": 12}}},
-            "yaxis": {**axis, "zeroline": False, "showgrid": False, "automargin": False, "autorange": "reversed",
-                      "categoryorder": "array", "categoryarray": names},
+    title = axis_title("nats more while held<br>ticks: random units")
+    layout = frame(
+        108 + 34 * len(names),
+        bargap=0.4,
+        margin={"l": 150, "r": 16, "t": 24, "b": 64},
+        showlegend=False,
+        xaxis={**AXIS, "zeroline": True, "zerolinecolor": FONT, "nticks": 6, "title": title},
+        yaxis={
+            **AXIS, "showgrid": False, "autorange": "reversed", "categoryorder": "array", "categoryarray": names,
         },
-    }  # fmt: skip
+    )  # fmt: skip
+    return {"data": data, "layout": layout}
 
 
 def alt(found: Found) -> str:
@@ -189,11 +180,6 @@ def alt(found: Found) -> str:
 def _signed(value: float, digits: int = 3) -> str:
     """A number with its sign."""
     return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def _plain(name: str) -> str:
-    """A name that plotly, which reads HTML, shows as it is."""
-    return escape(name, quote=False)
 
 
 PANEL = Panel(

@@ -1,10 +1,9 @@
 """The panel of surprise: the same passage in a column for each model, coloured by bits, and where the bits go."""
 
 from collections import Counter
-from html import escape
 from typing import Any
 
-from charlm.analysis.plots import CLEAR, FAMILY, FONT, GRID, arch_colour, short
+from charlm.analysis.figures import AXIS, arch_colour, axis_title, frame, plain, short
 from charlm.analysis.surprise import KINDS
 from charlm.ui.formatting import bits, listed
 from charlm.ui.html import Column, columns, render
@@ -87,31 +86,22 @@ def picture(found: Found) -> dict[str, Any] | None:
         seen[one.arch] += 1
         counts = {total["kind"]: total["tokens"] for total in one.result["kinds"]}
         data.append({
-            "type": "bar", "orientation": "h", "name": _plain(name), "y": [kind.capitalize() for kind in kinds],
+            "type": "bar", "orientation": "h", "name": plain(name), "y": [kind.capitalize() for kind in kinds],
             "x": [_mean(one.result, kind) for kind in kinds], "customdata": [counts[kind] for kind in kinds],
             "marker": {"color": arch_colour(one.arch), "pattern": {"shape": pattern, "fillmode": "replace"}},
             "hovertemplate": "<b>%{x:.2f}</b> bits a token, %{customdata:,} places<extra>%{fullData.name}</extra>",
         })  # fmt: skip
-    axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GRID, "ticks": "", "showline": True}
-    return {
-        "data": data,
-        "layout": {
-            "height": 90 + len(kinds) * (14 + 9 * len(found)),
-            "autosize": True,
-            "barmode": "group",
-            "bargap": 0.3,
-            "margin": {"l": 140, "r": 16, "t": 34, "b": 44},
-            "paper_bgcolor": CLEAR,
-            "plot_bgcolor": CLEAR,
-            "font": {"family": FAMILY, "size": 12, "color": FONT},
-            "hoverlabel": {"font": {"family": FAMILY, "size": 12}},
-            "showlegend": len(found) > 1,
-            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
-            "xaxis": {**axis, "rangemode": "tozero",
-                      "title": {"text": "mean bits per token", "standoff": 8, "font": {"size": 12}}},
-            "yaxis": {**axis, "autorange": "reversed", "showgrid": False, "automargin": False},
-        },
-    }  # fmt: skip
+    layout = frame(
+        90 + len(kinds) * (14 + 9 * len(found)),
+        barmode="group",
+        bargap=0.3,
+        margin={"l": 140, "r": 16, "t": 34, "b": 44},
+        showlegend=len(found) > 1,
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
+        xaxis={**AXIS, "rangemode": "tozero", "title": axis_title("mean bits per token")},
+        yaxis={**AXIS, "autorange": "reversed", "showgrid": False},
+    )
+    return {"data": data, "layout": layout}
 
 
 def alt(found: Found) -> str:
@@ -157,11 +147,6 @@ def _note(unknown: int) -> str:
     if not unknown:
         return ""
     return f"{unknown:,} character{' is' if unknown == 1 else 's are'} left out: the model does not know them."
-
-
-def _plain(name: str) -> str:
-    """A name that plotly, which reads HTML, shows as it is."""
-    return escape(name, quote=False)
 
 
 PANEL = Panel(

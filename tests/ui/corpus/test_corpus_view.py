@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from charlm.analysis.baselines import Baselines
-from charlm.analysis.plots import arch_colour
+from charlm.analysis.figures import arch_colour
 from charlm.architectures import ARCH_NAMES
 from charlm.config import CorpusConfig, ModelConfig
 from charlm.tokenizers.characters import called, visible, visible_line

@@ -7,8 +7,8 @@ from html import unescape
 import pytest
 
 from charlm.analysis.copies import Copies, Settings, measure, usual
+from charlm.analysis.figures import arch_colour
 from charlm.analysis.measurement import Measured, Subject
-from charlm.analysis.plots import arch_colour
 from charlm.config import ModelConfig
 from charlm.models import build_model
 from charlm.tokenizers import CharTokenizer

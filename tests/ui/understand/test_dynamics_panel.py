@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 import pytest
 
 from charlm.analysis.dynamics import Result, Settings, measure
+from charlm.analysis.figures import arch_colour
 from charlm.analysis.measurement import Measured, Subject
-from charlm.analysis.plots import arch_colour
 from charlm.config import ModelConfig
 from charlm.models import build_model
 from charlm.tokenizers import CharTokenizer

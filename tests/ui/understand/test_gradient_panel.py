@@ -6,9 +6,9 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
+from charlm.analysis.figures import DASHES, arch_colour
 from charlm.analysis.gradient import Curves, Result, Settings, measure
 from charlm.analysis.measurement import Measured, Subject
-from charlm.analysis.plots import DASHES, arch_colour
 from charlm.config import ModelConfig
 from charlm.models import build_model
 from charlm.tokenizers import CharTokenizer

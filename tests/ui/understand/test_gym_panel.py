@@ -2,10 +2,10 @@
 
 import json
 
+from charlm.analysis.figures import arch_colour
 from charlm.analysis.gym import Gym, Settings, measure
 from charlm.analysis.gym_tasks import example
 from charlm.analysis.measurement import Measured
-from charlm.analysis.plots import arch_colour
 from charlm.ui.understand.gym import PANEL
 
 

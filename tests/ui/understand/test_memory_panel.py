@@ -7,9 +7,9 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
+from charlm.analysis.figures import arch_colour
 from charlm.analysis.measurement import Measured
 from charlm.analysis.memory import Memory, Settings, contexts_up_to, rows
-from charlm.analysis.plots import arch_colour
 from charlm.ui.understand.memory import PANEL
 from charlm.ui.understand.panel import Found
 
