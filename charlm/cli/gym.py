@@ -1,6 +1,5 @@
 """gym: architectures learn synthetic tasks over growing delays."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +9,7 @@ from charlm.analysis.gym_tasks import TASKS
 from charlm.analysis.measurement import Measured
 from charlm.architectures import RACE_ARCHS
 from charlm.cli.options import Json, takes
-from charlm.cli.report import note, print_json, print_table
+from charlm.cli.report import counted, note, print_json, print_table
 from charlm.errors import MeasurementError
 
 NAMES, RACERS = ", ".join(TASKS), ",".join(RACE_ARCHS)
@@ -31,12 +30,13 @@ def gym(options: dict[str, Any], task: Task = "copy", archs: Archs = RACERS, jso
     names = [name.strip() for name in archs.split(",") if name.strip()]
     settings = analysis.Settings.from_dict({**options, "task": task, "archs": names})
     result, trained = None, settings.seeds * len(settings.archs)
-    for progress in analysis.measure(settings):
-        _show(progress.share)
-        if progress.result:
-            result = progress.result
-            done = sum(len(one["steps"]) for one in result["learners"])
-            note(f"{done} of {trained} trainings")
+    with counted(f"gym {task}") as tell:
+        for progress in analysis.measure(settings):
+            tell(progress.share)
+            if progress.result:
+                result = progress.result
+                done = sum(len(one["steps"]) for one in result["learners"])
+                note(f"{done} of {trained} trainings")
     if result is None:
         raise MeasurementError(f"nothing was learned of {task}")
     if json:
@@ -60,9 +60,3 @@ def _table(result: analysis.Gym) -> list[dict[str, Any]]:
         }
         for rows in zip(*(one["rows"] for one in learners), strict=True)
     ]  # fmt: skip
-
-
-def _show(share: float) -> None:
-    """How far it is, on a terminal's last line."""
-    if sys.stderr.isatty():
-        print(f"\r{share:4.0%} ", end="", file=sys.stderr, flush=True)

@@ -1,21 +1,18 @@
 """evaluate and inspect: what is measured of trained models and their texts."""
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from charlm.analysis.measurement import Measured
 from charlm.analysis.settings import SETTINGS
 from charlm.cli.options import Json, RunsDir, RunToken, RunTokens, open_corpus, takes
-from charlm.cli.report import cell, note, print_answer, print_json, print_table
-from charlm.config import LEVEL_NAMES, CorpusConfig
+from charlm.cli.report import cell, counted, note, print_answer, print_json, print_table
+from charlm.config import CorpusConfig
 from charlm.errors import CharLMError, ConfigError
 from charlm.runs.store import Run, RunStore
 from charlm.serving import NgramBaselines, Serving
-from charlm.serving.measurements import MEASUREMENTS, Measurements, ask, module_of
+from charlm.serving.measurements import MEASUREMENTS, Measurements, ask, measured_as, module_of
 
 OTHER_TEXT = "Another text to score. (default: the run's own)"
 OtherText = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=OTHER_TEXT)]
@@ -100,10 +97,7 @@ def show_measurement(name: str, runs: Sequence[Run], text: str | None, options: 
         return
     given = [run.label for run, _ in found]
     labels = [run.label if given.count(run.label) == 1 else run.run_id for run, _ in found]
-    measured = [
-        Measured(label, run.arch, result, run.train_config.seq_len, LEVEL_NAMES[run.level])
-        for label, (run, result) in zip(labels, found, strict=True)
-    ]
+    measured = [measured_as(label, *one) for label, one in zip(labels, found, strict=True)]
     print(module.finding(measured))
     for one in measured:
         rows = module.rows(one.result)
@@ -111,18 +105,6 @@ def show_measurement(name: str, runs: Sequence[Run], text: str | None, options: 
         print_table(rows[:MOST_ROWS])
         if len(rows) > MOST_ROWS:
             print(f"and {len(rows) - MOST_ROWS:,} more rows, which --json prints")
-
-
-@contextmanager
-def counted(what: str) -> Iterator[Callable[[float], None]]:
-    """A line on a terminal's stderr that counts up while something is measured."""
-    if not sys.stderr.isatty():
-        yield lambda share: None
-        return
-    try:
-        yield lambda share: print(f"\r{what}: {share:4.0%} ", end="", file=sys.stderr, flush=True)
-    finally:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def show_baselines(runs: Sequence[Run], json: bool) -> None:

@@ -3,7 +3,8 @@
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,18 @@ PIPE_WIDTH = 500  # columns of a table that goes into a file or a pipe, so that 
 def note(message: str) -> None:
     """A remark beside the result."""
     print(message, file=sys.stderr)
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[float], None]]:
+    """A line on a terminal's stderr that counts up while something is measured."""
+    if not sys.stderr.isatty():
+        yield lambda share: None
+        return
+    try:
+        yield lambda share: print(f"\r{what}: {share:4.0%} ", end="", file=sys.stderr, flush=True)
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:

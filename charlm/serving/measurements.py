@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
+from charlm.analysis.measurement import Measured, Progress, Subject
 from charlm.analysis.settings import SETTINGS
-from charlm.config import Config
+from charlm.config import LEVEL_NAMES, Config
 from charlm.data.catalog import data_dir
 from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, LimitError, MeasurementError
 from charlm.files import is_of_type, is_utf8, open_plain, read, write_atomically
@@ -22,9 +23,6 @@ from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import SHIPPED
 from charlm.serving.baselines import keep
 from charlm.serving.texts import part_of, training_text, whole_text
-
-if TYPE_CHECKING:
-    from charlm.analysis.measurement import Progress, Subject
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +130,19 @@ class Finding:
         return self.done and self.share < 1.0
 
 
+def measured_as(label: str, run: Run | None, result: dict[str, Any]) -> Measured[Any]:
+    """A result under the name that its model is to be called by.
+
+    Args:
+        label: the name.
+        run: that was measured; None: the gym.
+        result: what was found.
+    """
+    if run is None:
+        return Measured(label, "", result)
+    return Measured(label, run.arch, result, run.train_config.seq_len, LEVEL_NAMES[run.level])
+
+
 @dataclass
 class Task:
     """A measurement that was begun and has not ended."""
@@ -141,7 +152,7 @@ class Task:
     on_end: Callable[[float], None]
     finding: Finding
     stopped: bool = False
-    steps: "Iterator[Progress[Any]] | None" = field(default=None, repr=False)
+    steps: Iterator[Progress[Any]] | None = field(default=None, repr=False)
 
 
 def settings_class(name: str) -> type[Config]:
@@ -357,7 +368,7 @@ class Measurements:
         task.on_end(seconds)
 
 
-def steps_of(question: Question) -> "Iterator[Progress[Any]]":
+def steps_of(question: Question) -> Iterator[Progress[Any]]:
     """The measurement itself.
 
     Raises:
@@ -368,7 +379,7 @@ def steps_of(question: Question) -> "Iterator[Progress[Any]]":
     return steps
 
 
-def subject_of(run: Run, text: str | None = None) -> "Subject":
+def subject_of(run: Run, text: str | None = None) -> Subject:
     """The run's model and the text, opened.
 
     Args:
@@ -379,8 +390,6 @@ def subject_of(run: Run, text: str | None = None) -> "Subject":
         CheckpointError: the run has no weights, or they are damaged.
         CorpusError: its text is no longer here, or the model knows next to nothing of the one that is given.
     """
-    from charlm.analysis.measurement import Subject
-
     tokenizer = run.tokenizer()
     text = part_of(whole_text(run), "val", run.corpus_config, run.held_out) if text is None else text
     ids = tokenizer.encode(text, skip_unknown=True)
@@ -451,14 +460,12 @@ def kept(question: Question) -> dict[str, Any] | None:
 
 def is_result(question: Question, found: Any) -> bool:
     """Whether a JSON value is a result of the measurement: of its type, with a table and a sentence."""
-    from charlm.analysis.measurement import Measured
-
     module = module_of(question.name)
     if not is_of_type(found, get_type_hints(module.rows)["result"]):
         return False
     try:
         module.rows(found)
-        module.finding([Measured(question.label, question.run.arch if question.run else "", found)])
+        module.finding([measured_as(question.label, question.run, found)])
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
         return False
     return True

@@ -86,12 +86,23 @@ def control(name: str, value: Any) -> Any:
     shared: dict[str, Any] = {"label": label, "info": meta["hint"], "elem_id": f"train-{name.replace('_', '-')}"}
     if name == "learning_rate":
         return gr.Number(value, placeholder="by itself", **{**shared, "info": RATE_HINT})
-    if meta["choices"]:
-        return gr.Dropdown(list(meta["choices"]), value=value, filterable=False, **shared)
+    return typed_control(field, value, **shared)
+
+
+def typed_control(field: Any, value: Any, **shared: Any) -> Any:
+    """The gradio component that suits a setting's type and choices.
+
+    Args:
+        field: of a config class.
+        value: that it shows.
+        **shared: label, hint and element id.
+    """
+    if field.metadata["choices"]:
+        return gr.Dropdown(list(field.metadata["choices"]), value=value, filterable=False, **shared)
     if isinstance(field.default, bool):
         return gr.Checkbox(value, **shared)
     if isinstance(field.default, str):
-        return gr.Textbox(value, max_length=int(meta["high"]), **shared)
+        return gr.Textbox(value, max_length=int(field.metadata["high"]), **shared)
     return gr.Number(value, precision=0 if isinstance(field.default, int) else None, **shared)
 
 

@@ -4,24 +4,24 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any, cast
 
 import gradio as gr
 
-from charlm.analysis.measurement import Measured
 from charlm.architectures import ARCH_NAMES, ARCHS, is_counted
-from charlm.config import LEVEL_NAMES
 from charlm.errors import CharLMError, LimitError
 from charlm.public.services import Services
 from charlm.runs.run import Run
 from charlm.serving import Finding
-from charlm.serving.measurements import GYM, module_of
+from charlm.serving.measurements import GYM, measured_as, module_of
 from charlm.ui import formatting
 from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
 from charlm.ui.formatting import csv_text, percent
 from charlm.ui.html import QUICK, QUIET, Shared, asset, heading, plot_data, render, section, toast
 from charlm.ui.services import click_js
+from charlm.ui.train.form import typed_control
 from charlm.ui.understand.outlines import FIRST, FOLDED, HISTORY, Outline
 from charlm.ui.understand.panel import Found, Panel, panel_of
 from charlm.ui.verdict import names
@@ -157,22 +157,16 @@ def method_html(outline: Outline) -> str:
 def control(outline: Outline, name: str) -> Any:
     """The component of a setting: label, hint, choices and range come from its config class."""
     field = outline.settings.field(name)
-    meta, default = field.metadata, cast(Any, field.default)
+    default = cast(Any, field.default)
     shared: dict[str, Any] = {
         "label": name.replace("_", " ").capitalize(),
-        "info": meta["hint"],
+        "info": field.metadata["hint"],
         "elem_id": f"understand-{outline.name}-{name.replace('_', '-')}",
     }
     if name == "archs":
         archs = [(ARCH_NAMES[arch], arch) for arch in ARCHS if not is_counted(arch)]
         return gr.Dropdown(archs, value=list(default), multiselect=True, **shared)
-    if meta["choices"]:
-        return gr.Dropdown(list(meta["choices"]), value=default, filterable=False, **shared)
-    if isinstance(default, bool):
-        return gr.Checkbox(default, **shared)
-    if isinstance(default, str):
-        return gr.Textbox(default, max_length=int(meta["high"] or MOST_PASTED), **shared)
-    return gr.Number(default, precision=0 if isinstance(default, int) else None, **shared)
+    return typed_control(field, default, **shared)
 
 
 @dataclass(frozen=True)
@@ -320,7 +314,7 @@ class Understand:
         # Not `change`: of a dropdown with several choices it comes again and again while others listen to it, too.
         causes = [choice.models.input, choice.source.input, choice.text.blur]
         for view in self.views:
-            self._wire_view(view, [opened.then, *causes])
+            self._wire_view(view, opened, causes)
         for fold, view in folds:
             unfolded = fold.expand(lambda: True, None, view.opened, **QUICK)
             self._listen(view, unfolded.then, self.begins)
@@ -343,9 +337,10 @@ class Understand:
         head = [self.head] if view.outline in FIRST else []
         return [view.status, view.drawn, *[one for one in (view.plot, view.html) if one is not None], *head]
 
-    def _wire_view(self, view: View, causes: Sequence[Any]) -> None:
-        for cause in [*causes, *changes_of(view.controls)]:
-            self._listen(view, cause, self.begins)
+    def _wire_view(self, view: View, opened: Any, causes: Sequence[Any]) -> None:
+        """What renews a panel: opening the tab, another choice, its own settings, and a measurement on its way."""
+        self._listen(view, opened.then, self.begins)
+        self._listen(view, partial(gr.on, [*causes, *changes_of(view.controls)]), self.begins)
         self._listen(view, view.status.refresh, lambda: False)
 
         def act(given: Mapping[Any, Any], event: gr.EventData) -> Changes:
@@ -380,14 +375,8 @@ def called(findings: Sequence[Finding]) -> list[str]:
 
 def measured(findings: Sequence[Finding]) -> Found:
     """What was found so far, under the names of `called`."""
-    found = list[Measured[Any]]()
-    for label, one in zip(called(findings), findings, strict=True):
-        if one.result is not None and one.run:
-            facts = one.run.train_config.seq_len, LEVEL_NAMES[one.run.level]
-            found.append(Measured(label, one.run.arch, one.result, *facts))
-        elif one.result is not None:
-            found.append(Measured(label, "", one.result))
-    return found
+    named = zip(called(findings), findings, strict=True)
+    return [measured_as(label, one.run, one.result) for label, one in named if one.result is not None]
 
 
 def status_html(panel: Panel, findings: Sequence[Finding], found: Found, remark: str = "") -> str:
