@@ -18,6 +18,7 @@ HEIGHT = 330  # px of a whole figure
 # Several runs of one architecture share its colour and differ by their dashes.
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 LABEL_GAP = 15  # px between two names at the line ends
+MENU_ROW = 38  # px from a row of buttons to the next
 AXIS = {"gridcolor": GRID, "zeroline": False, "ticks": "", "linecolor": GRID, "automargin": False, "showline": True}
 
 
@@ -128,17 +129,18 @@ def spread(places: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
     return moved
 
 
-def view_menu(buttons: Sequence[dict[str, Any]], height: int, top: int, bottom: int) -> dict[str, Any]:
+def view_menu(buttons: Sequence[dict[str, Any]], height: int, top: int, bottom: int, row: int = 0) -> dict[str, Any]:
     """A row of buttons above a plot.
 
     Args:
         buttons: plotly's, each with a label and what it changes.
         height: of the whole figure, px.
         top, bottom: of that above and below the plot.
+        row: of several menus, from 0 on.
     """
     return {
         "type": "buttons", "direction": "right", "buttons": list(buttons), "showactive": False, "x": 0,
-        "xanchor": "left", "y": 1 + (top - 4) / (height - top - bottom), "yanchor": "top",
+        "xanchor": "left", "y": 1 + (top - 4 - MENU_ROW * row) / (height - top - bottom), "yanchor": "top",
         "pad": {"l": 0, "t": 0, "r": 0, "b": 0}, "bgcolor": CLEAR, "bordercolor": GRID,
         "font": {"size": 11, "color": FONT},
     }  # fmt: skip

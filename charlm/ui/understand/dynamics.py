@@ -74,12 +74,13 @@ def picture(found: Found) -> dict[str, Any] | None:
     for number, (label, _, more) in enumerate(views):
         visible = [trace["meta"]["view"] == number for trace in data]
         buttons.append({"label": label, "method": "update", "args": [{"visible": visible}, more]})
+    rows = buttons[: -len(found)], buttons[-len(found) :]  # on a phone they do not fit into one
     right = 16 + max(8 * len(short(one.label)) for one in found)
     layout = frame(
         HEIGHT,
         margin={"l": 44, "r": right, "t": TOP, "b": BOTTOM},
         dragmode="zoom",
-        updatemenus=[view_menu(buttons, HEIGHT, TOP, BOTTOM)],
+        updatemenus=[view_menu(some, HEIGHT, TOP, BOTTOM, row) for row, some in enumerate(rows)],
         **views[0][2],
     )
     return {"data": data, "layout": layout}
