@@ -102,9 +102,14 @@ def page(browser: Any, server: str) -> Iterator[Any]:
     assert not problems
 
 
-@pytest.fixture
-def idle(services: Any) -> Iterator[None]:
-    """No job is left behind, whatever the test did."""
+@pytest.fixture(autouse=True)
+def as_found(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The next test finds the server as this one did: nothing trains, and a test's runs are gone."""
+    if "services" not in request.fixturenames:
+        yield
+        return
+    services = request.getfixturevalue("services")
+    before = {run.run_id for run in services.store.list()}
 
     def stopped() -> bool:
         job = services.jobs.current()
@@ -115,6 +120,9 @@ def idle(services: Any) -> Iterator[None]:
 
     yield
     wait_for(stopped, "for the job to end")
+    for run in services.store.list():
+        if run.run_id not in before:
+            services.store.delete(run)
 
 
 @pytest.fixture(scope="session")

@@ -161,7 +161,7 @@ def upload(page: Any, name: str, data: bytes) -> None:
     chooser.value.set_files({"name": name, "mimeType": "text/plain", "buffer": data})
 
 
-def test_an_uploaded_text_is_shown_and_trained_on(page: Any, services: Any, idle: None) -> None:
+def test_an_uploaded_text_is_shown_and_trained_on(page: Any, services: Any) -> None:
     text = STORY + "<img src=x onerror='window.hurt=true'>"
     page.evaluate("window.hurt = false")
     upload(page, "fox.txt", text.encode("utf-16"))
@@ -215,9 +215,7 @@ def begin_race(page: Any, **numbers: float) -> None:
     page.locator("#strip .job").wait_for()
 
 
-def test_a_race_grows_survives_a_reload_and_stops(
-    page: Any, server: str, services: Any, pictures: Path, idle: None
-) -> None:
+def test_a_race_grows_survives_a_reload_and_stops(page: Any, server: str, services: Any, pictures: Path) -> None:
     begin_race(page)
     page.wait_for_function(f"({POINTS})() > 12")
     page.screenshot(path=pictures / "race-light.png", full_page=True)
@@ -247,7 +245,7 @@ def test_a_race_grows_survives_a_reload_and_stops(
 
 
 @pytest.mark.slow
-def test_a_transformer_and_a_mingru_race_and_write(page: Any, services: Any, idle: None) -> None:
+def test_a_transformer_and_a_mingru_race_and_write(page: Any, services: Any) -> None:
     choose_tab(page, "Train")
     boxes = page.locator("#train-archs")
     for name in ("LSTM", "GRU", "RNN"):
@@ -283,7 +281,7 @@ RANGE = "document.querySelector('#train-plot .js-plotly-plot')?.layout.xaxis.ran
 
 
 @pytest.mark.slow
-def test_zoom_survives_new_points(page: Any, services: Any, idle: None) -> None:
+def test_zoom_survives_new_points(page: Any, services: Any) -> None:
     begin_race(page)
     page.wait_for_function(f"({POINTS})() > 12")
     page.evaluate("Plotly.relayout(document.querySelector('#train-plot .js-plotly-plot'), {'xaxis.range': [0, 60]})")
@@ -294,7 +292,7 @@ def test_zoom_survives_new_points(page: Any, services: Any, idle: None) -> None:
 
 
 @pytest.mark.slow
-def test_a_tick_is_one_small_call(page: Any, services: Any, idle: None) -> None:
+def test_a_tick_is_one_small_call(page: Any, services: Any) -> None:
     begin_race(page, steps=20_000, eval_every=20_000)
     page.wait_for_function(f"({POINTS})() > 12")
     page.locator("#train-plot", has_text="-gram").wait_for()  # the ladder's lines are drawn once, when they are known
@@ -311,7 +309,7 @@ def test_a_tick_is_one_small_call(page: Any, services: Any, idle: None) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_without_the_route_is_asked_gradios_way(page: Any, server: str, services: Any, idle: None) -> None:
+def test_a_server_without_the_route_is_asked_gradios_way(page: Any, server: str, services: Any) -> None:
     page.route("**/gradio_api/pulse", lambda route: route.fulfill(status=404))
     open_app(page, server)
     begin_race(page)
@@ -320,7 +318,7 @@ def test_a_server_without_the_route_is_asked_gradios_way(page: Any, server: str,
 
 
 @pytest.mark.slow
-def test_the_form_follows_the_text_and_leaves_what_was_set_by_hand(page: Any, services: Any, idle: None) -> None:
+def test_the_form_follows_the_text_and_leaves_what_was_set_by_hand(page: Any, services: Any) -> None:
     upload(page, "fox.txt", STORY.encode())
     page.locator("#corpus-head", has_text="fox.txt").wait_for()
     choose_tab(page, "Train")
@@ -342,7 +340,7 @@ def test_the_form_follows_the_text_and_leaves_what_was_set_by_hand(page: Any, se
 
 
 @pytest.mark.slow
-def test_advice_fills_the_form_with_the_runs_settings_and_its_mend(page: Any, services: Any, idle: None) -> None:
+def test_advice_fills_the_form_with_the_runs_settings_and_its_mend(page: Any, services: Any) -> None:
     [run_id] = started(services, learning_rate=1e-5, steps=160, warmup_steps=10, label="timid")
     until(lambda: services.store.get(run_id).status == "finished")
     choose_tab(page, "Train")
@@ -366,11 +364,9 @@ def test_a_history_of_100_000_points_is_opened(page: Any, services: Any) -> None
     choose_tab(page, "Runs")
     page.locator(f"#runs-table button.name[data-run='{runs[0].run_id}']").click()
     page.locator("#runs-details", has_text="for 100,000 steps").wait_for()
-    for run in runs:
-        services.store.delete(services.store.get(run.run_id))
 
 
-def test_a_lost_connection_says_that_training_goes_on(page: Any, services: Any, idle: None) -> None:
+def test_a_lost_connection_says_that_training_goes_on(page: Any, services: Any) -> None:
     begin_race(page)
     page.context.set_offline(True)
     page.get_by_text("Training goes on, reconnecting").wait_for()

@@ -230,7 +230,7 @@ def files() -> Iterator[tuple[str, bytes]]:
     yield "</title><script>hurt(9)</script>.txt", b"x"  # too short: a toast
 
 
-def test_training_shows_them_live(listener: Listener, services: Any, planted: list[str], idle: None) -> None:
+def test_training_shows_them_live(listener: Listener, services: Any, planted: list[str]) -> None:
     page = listener.page
     config = from_options({"hidden_size": 8, "num_layers": 1, "steps": 1_000_000, "eval_every": 50,
                            "label": PRINTED[0]})  # fmt: skip

@@ -20,7 +20,7 @@ def row_of(page: Any, run_id: str) -> Any:
     return page.locator(f"#runs-table tr:has([data-run='{run_id}'])")
 
 
-def test_what_waits_is_moved_cancelled_and_let_in(page: Any, services: Any, idle: None) -> None:
+def test_what_waits_is_moved_cancelled_and_let_in(page: Any, services: Any) -> None:
     started(services, label="first")
     [second], [third] = (started(services, label=label) for label in ("second", "third"))
     choose_tab(page, "Runs")
@@ -42,7 +42,7 @@ def test_what_waits_is_moved_cancelled_and_let_in(page: Any, services: Any, idle
     until(lambda: services.jobs.at_once == 1)
 
 
-def test_a_fork_knows_where_it_comes_from(page: Any, services: Any, idle: None) -> None:
+def test_a_fork_knows_where_it_comes_from(page: Any, services: Any) -> None:
     parent = finished_run(services, "<i>parent</i>")
     choose_tab(page, "Runs")
     row_of(page, parent).locator("button.name").click()
@@ -68,7 +68,7 @@ def test_a_fork_knows_where_it_comes_from(page: Any, services: Any, idle: None) 
 
 
 @pytest.mark.slow
-def test_a_failed_run_says_why_and_is_tried_again(page: Any, services: Any, idle: None) -> None:
+def test_a_failed_run_says_why_and_is_tried_again(page: Any, services: Any) -> None:
     hot = {"nonlinearity": "relu", "learning_rate": 9.0, "grad_clip": 0, "hidden_size": 64, "num_layers": 2}
     [failed] = started(services, "rnn", **hot, eval_every=1_000_000)
     until(lambda: services.store.get(failed).status == "failed")

@@ -15,14 +15,10 @@ NAMES = ("sherlock-lstm", "sherlock-gru", "sherlock-rnn")
 
 
 @pytest.fixture
-def written(services: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page with three short texts, of the models that came along: what other tests have trained is gone."""
-    for run in services.store.list():
-        if not run.shipped:
-            services.store.delete(run)
+def written(page: Any) -> Iterator[Any]:
+    """The page with three short texts, of the models that came along."""
     from playwright.sync_api import TimeoutError as TooLate
 
-    page = request.getfixturevalue("page")
     page.locator("#compare-sampling").get_by_role("button").first.click()
     page.locator("#compare-length input[type=number]").wait_for()
 
