@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from charlm.analysis.difference import quantile
 from charlm.analysis.measurement import Measured, Progress, Subject, capital
 from charlm.analysis.settings import MemorySettings
 from charlm.errors import MeasurementError
@@ -213,7 +214,7 @@ class _Measurement:
             yield from self._learn(every if cost(self._targets, every) < halving else middle, (1.0 + self.share) / 2)
 
     def settled(self) -> bool:
-        """Whether the last two longer contexts gained nothing, and more is not gained far back: with 95 % confidence."""
+        """Whether, with 95 % confidence, the last two contexts gained nothing, and the longest allowed gains little."""
         pairs = list(zip(self.grid[-3:-1], self.grid[-2:], strict=True))
         return len(pairs) == 2 and all(self._gains_nothing(*pair) for pair in pairs) and not self._gains_far_back()
 
@@ -419,10 +420,3 @@ def _plan(targets: Integers, contexts: Sequence[int]) -> tuple[Integers, Integer
     np.maximum.at(lengths, inverse.reshape(pairs.shape), np.asarray(contexts)[:, None])
     order = np.lexsort((starts, -lengths))
     return starts[order], lengths[order]
-
-
-def quantile(freedom: int) -> float:
-    """Student's t at 97.5 %, within 2 % of the tables from 3 degrees of freedom on; infinite below 1."""
-    if freedom < 1:
-        return math.inf
-    return {1: 12.71, 2: 4.30}.get(freedom, 1.96 + 2.4 / freedom + 3.0 / freedom**2)

@@ -17,7 +17,7 @@ from typing import IO, Any
 from charlm.config import Config, CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CharLMError, CheckpointError
 from charlm.files import one_line, open_plain, parsed, write_atomically
-from charlm.runs.history import MOST_LINE, TEXTS, MetricsLog, parsed_row
+from charlm.runs.history import BLOCK_LOG, BLOCKS, MOST_LINE, TEXTS, MetricsLog, parsed_row
 from charlm.runs.run import ACTIVE, Run, now
 from charlm.runs.schema import MOST_BYTES as MOST_DESCRIPTION
 from charlm.runs.schema import tidied
@@ -181,7 +181,7 @@ def _check_end(file: IO[bytes]) -> None:
         raise ValueError(f"it lists {total:,} members")
 
 
-LOGS = {"metrics.jsonl": ("step", *MEASURES), "samples.jsonl": ("step", *TEXTS)}
+LOGS = {"metrics.jsonl": ("step", *MEASURES), "samples.jsonl": ("step", *TEXTS), BLOCK_LOG: ("step", *BLOCKS)}
 BEST, LAST, NEWEST = "best.safetensors", "last.safetensors", "resume.safetensors"
 WEIGHTS = ".safetensors"
 # What a run folder may hold, beside snapshots; nothing else of it is exported or imported.

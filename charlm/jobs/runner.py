@@ -28,6 +28,7 @@ from charlm.runs.checkpoint import (
     snapshot_bytes,
     weights_about,
 )
+from charlm.runs.history import block_row
 from charlm.runs.run import Run
 from charlm.runs.snapshots import SnapshotKeeper
 from charlm.training.device import device_for
@@ -108,6 +109,7 @@ class RunTrainer:
             self.best_val_loss, self.best_step = loss, step
         self.run.log.cut(after=state.step)
         self.run.sample_log.cut(after=state.step)
+        self.run.block_log.cut(after=state.step)
         return model, state
 
     @property
@@ -177,9 +179,12 @@ class RunTrainer:
         return max(1, min(interval, (self.total or 20 * interval) // LOG_ROWS))
 
     def _after_validation(self, val_loss: float) -> list[Callable[[], None]]:
-        """What is to be written: the weights if they are the best so far, and a sample."""
-        best = [partial(self._save_best, val_loss)] if val_loss < self.best_val_loss else []
-        return [*best, self._write_sample]
+        """What is to be written: if they are the best so far, the weights and the losses by block; and a sample."""
+        if val_loss >= self.best_val_loss:
+            return [self._write_sample]
+        assert self.state.held_out is not None
+        blocks = partial(self.run.block_log.append, block_row(self.state.step, self.state.held_out.blocks))
+        return [partial(self._save_best, val_loss), blocks, self._write_sample]
 
     def _save_best(self, val_loss: float) -> None:
         save_weights(self.run.folder / "best.safetensors", self.learned, step=self.state.step, val_loss=val_loss)

@@ -15,10 +15,11 @@ from charlm import files
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.files import LEFTOVERS, one_line, write_atomically
-from charlm.runs.history import HistoryReader, LossHistory, MetricsLog, file_mark
+from charlm.runs.history import BLOCK_LOG, HistoryReader, LossHistory, MetricsLog, blocks_of, file_mark
 from charlm.runs.schema import MAX_LABEL, MOST_BYTES, NO_PROGRESS, progress_of, tidied
 from charlm.runs.snapshots import snapshot_leftovers, snapshot_path, snapshot_steps
 from charlm.tokenizers import Tokenizer, most_tokenizer_bytes, read_tokenizer
+from charlm.training.metrics import Blocks
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
@@ -134,6 +135,7 @@ class Run:
         self.run_id: str = folder.name or folder.resolve().name
         self.log = MetricsLog(folder / "metrics.jsonl")
         self.sample_log = MetricsLog(folder / "samples.jsonl")
+        self.block_log = MetricsLog(folder / BLOCK_LOG)
         self._history = HistoryReader(self.log.path)
         self._lock = lock or run_lock(folder)
         self._load()
@@ -250,6 +252,10 @@ class Run:
     def history(self) -> LossHistory:
         """What a plot draws of the log; read on from where this object's last reading ended."""
         return self._history.read()
+
+    def val_blocks(self, step: int) -> Blocks:
+        """The losses by block of the held-out text, of a validation that was the best so far; empty: not known."""
+        return next((blocks_of(row) for row in self.block_log.rows(since=step - 1) if row["step"] == step), ())
 
     def samples(self) -> list[dict[str, Any]]:
         """The texts it wrote at its validations: step, prompt, text."""

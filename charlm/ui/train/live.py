@@ -214,8 +214,8 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         view: what there is to show.
         asked: `key`, `since`, `by` and `log` of the plot as it stands, without `since` if points can wait; `text`, the
-            key of head and body if it is another, and `seen`, the marks of the line under the finding, of the advice
-            and of samples.
+            key of head and body if it is another, and `seen`, the marks of the finding, of the line under it, of the
+            advice and of samples.
 
     Returns:
         `redraw`: the plot shows what it should not: other runs, or steps that a resumed run takes again; or a run began
@@ -290,20 +290,18 @@ def _ends(view: View, log: bool) -> list[list[float] | None]:
 
 def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Head, table and samples, whole or what changed in them."""
-    marks = [mark(view.lead), mark(view.advised), *(view.samples[run.run_id].step for run in view.runs)]
+    texts = {"title": view.title, "lead": view.lead, "advice": view.advised}
+    marks = [*map(mark, texts.values()), *(view.samples[run.run_id].step for run in view.runs)]
     seen = asked.get("seen")
     new: dict[str, Any] = {"limits": view.limits, "rows": view.rows} if view.runs else {}
     if asked.get("text", asked.get("key")) != view.key or not isinstance(seen, list) or len(seen) != len(marks):
         return {**new, "text": view.key, "seen": marks, "head": view.head, "body": view.body}
     if seen == marks:
-        return {**new, "title": view.title}
-    new |= {"title": view.title, "seen": marks}
-    if seen[0] != marks[0]:
-        new["lead"] = view.lead
-    if seen[1] != marks[1]:
-        new["advice"] = view.advised
-    changed = [place for place in range(len(view.runs)) if seen[place + 2] != marks[place + 2]]
-    return {**new, "samples": {str(place): view.sample(place) for place in changed}}
+        return new
+    changed = [before != now for before, now in zip(seen, marks, strict=True)]
+    told = {name: text for (name, text), is_new in zip(texts.items(), changed, strict=False) if is_new}
+    samples = {str(place): view.sample(place) for place, is_new in enumerate(changed[len(texts) :]) if is_new}
+    return {**new, **told, "seen": marks, "samples": samples}
 
 
 def wanted_ids(asked: Mapping[str, Any]) -> list[str]:

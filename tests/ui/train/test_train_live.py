@@ -68,14 +68,16 @@ def race(services: Services, *losses: Losses, status: str = "finished", **fields
 
 @pytest.mark.parametrize(
     ("losses", "status", "said"),
-    [([{50: 2.0}, {50: 2.016}], "running", "LSTM leads by 0.016 nats after 50 of 100 steps"),
-     ([{50: 2.5, 100: 2.0}, {50: 2.4, 100: 1.9}], "finished", "GRU won by 0.100 nats after 100 steps"),
-     ([{50: 2.0}, {50: 2.0001}], "finished", "LSTM and GRU are level after 50 steps"),
+    [([{50: 2.0}, {50: 2.016}], "running", "LSTM leads, 0.023 bits per character ahead of GRU at step 50 of 100."),
+     ([{50: 2.5, 100: 2.0}, {50: 2.4, 100: 1.9}], "finished", "GRU wins, 0.14 bits per character ahead of LSTM."),
+     ([{50: 2.0}, {50: 2.0001}], "finished", "LSTM and GRU tie at 2.89 bits per character."),
      ([{50: 2.0}], "running", "LSTM is at 2.000 nats per character after 50 of 100 steps"),
      ([{50: 2.0}], "stopped", "LSTM reached 2.000 nats per character after 50 steps"),
      ([{5: None}, {}], "running", "LSTM and GRU: the first validation is on its way"),
      ([{5: None}], "failed", "No validation yet"),
-     ([{50: 2.0, 80: 1.0}, {50: 1.9}], "finished", "GRU won by 0.100 nats after 50 steps")],
+     ([{50: 2.0, 80: 1.0}, {50: 1.9}], "stopped", "GRU leads, 0.14 bits per character ahead of LSTM at step 50."),
+     ([{50: 2.0, 80: 1.0}, {50: 1.9}], "finished",
+      "LSTM (step 80) wins, 1.30 bits per character ahead of GRU (step 50).")],
 )  # fmt: skip
 def test_the_finding(losses: list[Losses], status: str, said: str, services: Services, watch: Watch) -> None:
     view = watch.look_at(race(services, *losses, status=status))
@@ -88,7 +90,7 @@ def test_a_racer_that_failed_does_not_hold_the_others_back(services: Services, w
     logged(gru, {10: 2.9, 100: 2.2})
     logged(rnn, {10: 2.5}, "failed", message="the loss became <nan> at step 11")
     view = watch.look_at([lstm, gru, rnn])
-    assert view.title == "LSTM won by 0.200 nats after 100 steps"
+    assert view.title == "LSTM wins, 0.29 bits per character ahead of GRU."
     head, body = view.head, view.body
     assert "the loss became &lt;nan&gt;" in head and f'data-run="{rnn.run_id}"' in head and "Finished, failed." in head
     assert "At step 100" in body and body.index("LSTM") < body.index("GRU") < body.index("RNN")
@@ -99,9 +101,7 @@ def test_an_ngram_that_has_counted_its_text_holds_nobody_back(services: Services
     logged(ngram, {10: 2.5, 34: 2.1})
     logged(lstm, {10: 3.0, 30: 2.6, 100: 2.0}, "running")
     view = watch.look_at([ngram, lstm])
-    assert view.title == "LSTM leads by 0.100 nats after 100 of 100 steps" and "At step 100" in view.body
-    early = watch.look_at([ngram, logged(entered(services.store)[0], {10: 2.0})])
-    assert early.title == "LSTM won by 0.500 nats after 10 steps"  # what the n-gram had not counted yet does not help
+    assert view.title == "LSTM leads, 0.14 bits per character ahead of n-gram." and "At step 100" in view.body
 
 
 def ladder_of(*orders: float, xz: float = 2.0) -> Baselines:
@@ -143,7 +143,7 @@ def shapes(view: View) -> set[str]:
 
 def test_all_failed_and_none(services: Services, watch: Watch) -> None:
     view = watch.look_at(race(services, {10: 3.0}, {10: 2.0}, status="failed", message=""))
-    assert view.title == "GRU won by 1.000 nats after 10 steps"
+    assert view.title == "GRU wins, 1.44 bits per character ahead of LSTM."
     assert view.head.count("No reason was recorded.") == 2
     nothing = watch.look_at([])
     assert "Nothing has been trained yet." in nothing.head and nothing.body == ""
@@ -243,15 +243,15 @@ def test_what_has_been_seen_is_not_sent_again(services: Services, watch: Watch) 
     page = Page(watch)
     first = page.tick()
     assert first["head"] and first["body"] and "LSTM is at 2.000" in first["head"]
-    assert set(page.tick()) == {"title", "limits", "rows"}
+    assert set(page.tick()) == {"limits", "rows"}
     sample(run, 10, "cat <dog>")
     told = page.tick()
-    assert set(told) == {"title", "limits", "rows", "seen", "samples"} and "&lt;dog&gt;" in told["samples"]["0"]
+    assert set(told) == {"limits", "rows", "seen", "samples"} and "&lt;dog&gt;" in told["samples"]["0"]
     run.update(message="the batch was made smaller")
     told = page.tick()
-    assert set(told) == {"title", "limits", "rows", "seen", "lead", "samples"} and told["samples"] == {}
+    assert set(told) == {"limits", "rows", "seen", "lead", "samples"} and told["samples"] == {}
     assert "The batch was made smaller." in told["lead"]
-    assert set(page.tick()) == {"title", "limits", "rows"}
+    assert set(page.tick()) == {"limits", "rows"}
 
 
 def test_the_table_is_patched_by_place(services: Services, watch: Watch) -> None:
@@ -397,7 +397,7 @@ def test_a_tick_of_a_race_of_three_is_small(
         train(history + tick * added, history + (tick + 1) * added)
         sizes.append(exchanged(page, services, seen))
     validated, *others = sizes
-    assert validated <= 1100 and max(others) <= 1024, sizes
+    assert validated <= 1200 and max(others) <= 1000, sizes
     assert page.meta["since"] == [1_000_000 + history + 3 * added - 1] * 3
     assert max(len(x) for x, _ in page.traces.values()) < 1300
 
