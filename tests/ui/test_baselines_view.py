@@ -19,7 +19,7 @@ def run(arch: str, loss: float | None, **other: Any) -> Any:
     train = SimpleNamespace(batch_size=4, seq_len=8, seed=7)
     plain = {"status": "finished", "imported": {}, "step": 12, "label": f"{arch} <i>", "corpus": corpus}
     model = SimpleNamespace(is_counted=arch == "ngram")
-    rest = {"level": "char", "bits_per_char": bits_per_char}
+    rest = {"run_id": arch, "level": "char", "bits_per_char": bits_per_char}
     rest |= {"history": LossHistory, "val_blocks": lambda step: (), "best_step": other.get("step", 12), "group": ""}
     return SimpleNamespace(**{
         "arch": arch, "best_val_loss": loss, "model_config": model, "train_config": train, **plain, **rest, **other

@@ -164,7 +164,7 @@ class View:
 
     @cached_property
     def title(self) -> str:
-        """`GRU leads by 0.016 nats after 1,230 of 3,000 steps`, for runs that share a text."""
+        """`GRU leads, 0.023 bits per character ahead of LSTM at step 1,125 of 3,000.`, for runs that share a text."""
         if not self.runs:
             return "Nothing has been trained yet."
         ranked = self.standings.ranked
