@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from charlm.analysis.figures import MENU_ROW
 from charlm.analysis.gradient import Curves, Result
 from charlm.analysis.measurement import Measured
 from charlm.config import LEVEL_NAMES
@@ -36,27 +37,32 @@ def moving(recorded: Sequence[Recorded]) -> Moving | None:
     for trace in figure["data"]:  # lags are 0, 1, .. without being told; two decimals are what was recorded
         del trace["x"], trace["customdata"]
         trace["hovertemplate"] = "%{x} back<br><b>10^%{y:.2f}</b> of lag 0"
-    for note in figure["layout"]["annotations"]:
-        if note["name"] == "thin":
-            note["text"] = f"thin: {listed(sorted({_at(rows[0]) for _, _, rows in recorded if len(rows) > 1}))}"
-    return {"html": section(TITLE, sentence(recorded)), "figure": figure, "alt": gradient.alt(found)}
+    layout = figure["layout"]
+    layout["annotations"] = [note for note in layout["annotations"] if note["name"] != "thin"]  # the sentence says it
+    layout["margin"]["t"] -= MENU_ROW
+    layout["height"] -= MENU_ROW
+    return {"html": section(TITLE, sentence(found, recorded)), "figure": figure, "alt": gradient.alt(found)}
 
 
-def sentence(recorded: Sequence[Recorded]) -> str:
-    """How far back the gradient has halved in each model, now and at the first record."""
-    parts = [_halved(called, rows, LEVEL_NAMES[run.level]) for run, called, rows in recorded]
-    return f"The gradient of the loss now halves {listed(parts)}."
+def sentence(found: Sequence[Measured[Result]], recorded: Sequence[Recorded]) -> str:
+    """How far back the gradient has halved in each model, now and at the first record, which the thin lines show."""
+    parts = [
+        _halved(one, rows, one.unit != found[0].unit or one is found[0])
+        for one, (_, _, rows) in zip(found, recorded, strict=True)
+    ]
+    starts = list(dict.fromkeys(_at(rows[0]) for _, _, rows in recorded if len(rows) > 1))
+    thin = f" Thin: at {listed(starts)}." if starts else ""
+    return f"The gradient of the loss now halves {listed(parts)}.{thin}"
 
 
-def _halved(called: str, rows: Sequence[Mapping[str, Any]], unit: str) -> str:
-    """`3 characters back in LSTM (1 at step 0)`."""
-    first, now = rows[0], rows[-1]
-    start = "nowhere" if first["half_life"] is None else whole(first["half_life"])
-    before = f" ({start} at {_at(first)})" if len(rows) > 1 else ""
-    if now["half_life"] is None:
-        longest = len(now[main_curve(now)]) - 1
-        return f"not within {longest} {unit} in {called}{before}"
-    return f"{now['half_life']} {unit.removesuffix('s') if now['half_life'] == 1 else unit} back in {called}{before}"
+def _halved(one: Measured[Result], rows: Sequence[Mapping[str, Any]], with_unit: bool) -> str:
+    """`3 characters back in the LSTM (1 at step 0)`, or `3 in the LSTM (1 at step 0)`."""
+    lag, first = one.result["half_life"], rows[0]["half_life"]
+    before = f" ({'nowhere' if first is None else first} at {_at(rows[0])})" if len(rows) > 1 else ""
+    if lag is None:
+        return f"nowhere within {len(one.result['rows']) - 1} {one.unit} in {one.name}{before}"
+    unit = f" {one.unit.removesuffix('s') if lag == 1 else one.unit} back" if with_unit else ""
+    return f"{lag}{unit} in {one.name}{before}"
 
 
 def _at(row: Mapping[str, Any]) -> str:

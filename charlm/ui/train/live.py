@@ -216,7 +216,7 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
         view: what there is to show.
         asked: `key`, `since`, `by` and `log` of the plot as it stands, without `since` if points can wait; `text`, the
             key of head and body if it is another, and `seen`, the marks of the line under the finding, of the advice,
-            of recorded gradients and of samples.
+            of samples, and of gradients that are recorded.
 
     Returns:
         `redraw`: the plot shows what it should not: other runs, or steps that a resumed run takes again; or a run began
@@ -291,8 +291,8 @@ def _ends(view: View, log: bool) -> list[list[float] | None]:
 
 def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Head, table and samples, whole or what changed in them."""
-    marks: list[str | int] = [mark(view.lead), mark(view.advised), view.gradient_mark]
-    marks += [view.samples[run.run_id].step for run in view.runs]
+    marks = [mark(view.lead), mark(view.advised), *(view.samples[run.run_id].step for run in view.runs)]
+    marks += [view.gradient_mark] if view.gradient_mark else []
     seen = asked.get("seen")
     new: dict[str, Any] = {"limits": view.limits, "rows": view.rows} if view.runs else {}
     if asked.get("text", asked.get("key")) != view.key or not isinstance(seen, list) or len(seen) != len(marks):
@@ -305,9 +305,9 @@ def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
         new["lead"] = view.lead
     if seen[1] != marks[1]:
         new["advice"] = view.advised
-    if seen[2] != marks[2]:
+    if view.gradient_mark and seen[-1] != marks[-1]:
         new["gradient"] = view.gradient
-    changed = [place for place in range(len(view.runs)) if seen[place + 3] != marks[place + 3]]
+    changed = [place for place in range(len(view.runs)) if seen[place + 2] != marks[place + 2]]
     return {**new, "samples": {str(place): view.sample(place) for place in changed}}
 
 

@@ -116,8 +116,9 @@ def _views(found: Found) -> list[tuple[str, list[Node | None]]]:
         views.append(("first layer", first))
     if any(cells):
         views.append(("cell", cells))
-    if any(node.state != "input" for node in last):
-        views.append(("input", [Node("input", 0)] * len(found)))
+    given = Node("input", 0)
+    if any(node != given for node in last) and all(given in some for some in nodes):
+        views.append(("input", [given] * len(found)))
     return views
 
 
@@ -223,7 +224,7 @@ def _name(one: Measured[Any], nodes: Sequence[Node | None]) -> str:
 
 
 def _has_input_only(one: Measured[Any]) -> bool:
-    return len(_nodes(one.result)) == 1
+    return main_node(_nodes(one.result)).state == "input"
 
 
 def _longest(found: Found) -> int:
