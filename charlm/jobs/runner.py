@@ -46,6 +46,8 @@ SAVE_SECONDS, SAVE_SHARE = 10.0, 0.02
 RETRY_SECONDS = 1.0
 # Rows a finished metrics.jsonl has at most, about.
 LOG_ROWS = 1_000
+# Recording gradients takes so many seconds and this share of the training's own; then a record is left out.
+RECORD_SECONDS, RECORD_SHARE = 10.0, 0.1
 SAMPLE = SampleConfig(length=300, seed=1)
 # What of a TrainState a validation out of turn must not change.
 SCHEDULED = ("best_val_loss", "best_step", "evals_since_best", "rate_scale", "validated_step", "loss_sum", "loss_count")
@@ -81,7 +83,7 @@ class RunTrainer:
         size = snapshot_bytes(run.model_config) if wanted else 0
         self._snapshots = SnapshotKeeper(run.folder, wanted, size, self.state.step, self.total)
         self._records_gradient = config.record_gradient and not run.model_config.is_counted
-        self._has_warned = False  # that the gradient cannot be recorded
+        self._has_warned, self._recording = False, 0.0  # that a record failed; seconds that all records took
         self.latest: Metrics | None = None
         self.ended, self.trouble, self.failure, self.slowest = False, "", "", 0.0
         self._writes: deque[Callable[[], None]] = deque()  # in this order
@@ -200,8 +202,9 @@ class RunTrainer:
 
     def _record_gradient(self) -> None:
         """Record the gradient through time, where that is wanted; what prevents it is logged once, and ends nothing."""
-        if not self._records_gradient:
+        if not self._records_gradient or self._recording > RECORD_SECONDS + RECORD_SHARE * self.state.seconds:
             return
+        began = time.perf_counter()
         try:
             found = gradient.record(self.learned, self.dataset.val_ids, halted=lambda: self._control.interrupted)
             self.run.gradient_log.append(gradient.recorded(self.state.step, found))
@@ -211,6 +214,8 @@ class RunTrainer:
             if not self._has_warned:
                 log.warning("the gradient of %s is not recorded: %s", self.run.run_id, error)
             self._has_warned = True
+        finally:
+            self._recording += time.perf_counter() - began
 
     def _write_sample(self) -> None:
         pieces: list[str] = []

@@ -13,6 +13,7 @@ import torch
 from charlm.analysis import gradient
 from charlm.analysis.gradient import record, recorded
 from charlm.formats.run_zip import read_zip, write_zip
+from charlm.jobs import runner
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.models.recurrent import RNNModel
 from charlm.runs.gradients import FILE, MOST, GradientLog, main_curve, thinned
@@ -205,6 +206,16 @@ def test_a_training_that_diverges_fails_as_it_does_without(store: RunStore) -> N
     [on], [off] = trained(store, "rnn", **hot, **RECORDED), trained(store, "rnn", **hot, num_layers=1)
     assert (on.status, on.message, on.step) == (off.status, off.message, off.step)
     assert on.status == "failed"
+
+
+def test_records_that_take_too_long_are_left_out(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "RECORD_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "RECORD_SHARE", 0.0)
+    [run] = trained(store, **RECORDED)
+    assert run.status == "finished" and steps_of(run) == [0]
+    monkeypatch.setattr(runner, "RECORD_SHARE", 1e6)
+    [run] = trained(store, **RECORDED)
+    assert steps_of(run) == [0, 4, 8, 12]
 
 
 def test_an_interruption_breaks_a_record_off(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
