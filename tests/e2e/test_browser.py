@@ -254,11 +254,11 @@ GRADIENT = """(at) => {
 def test_a_recorded_gradient_moves_while_it_trains(page: Any, server: str, services: Any, pictures: Path) -> None:
     started(services, "lstm", "rnn", record_gradient=True, eval_every=40)
     choose_tab(page, "Train")
-    page.wait_for_function(f"({GRADIENT})('initial').length === 2 && ({GRADIENT})('now').length === 2")
-    before, first = page.evaluate(f"({GRADIENT})('now')"), page.evaluate(f"({GRADIENT})('initial')")
+    page.wait_for_function(f"({GRADIENT})('0').length === 2 && ({GRADIENT})('now').length === 2")
+    before, first = page.evaluate(f"({GRADIENT})('now')"), page.evaluate(f"({GRADIENT})('0')")
     assert all(len(line) == 64 and line[0] == 0 for line in before + first)
     until(lambda: page.evaluate(f"({GRADIENT})('now')") not in ([], before))
-    assert page.evaluate(f"({GRADIENT})('initial')") == first
+    assert page.evaluate(f"({GRADIENT})('0')") == first
     section = page.locator("#train-gradient")
     assert "The gradient of the loss now halves" in section.inner_text() and "at step 0)" in section.inner_text()
     assert "LSTM: " in section.get_by_role("img").first.get_attribute("aria-label")

@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 from charlm.analysis.figures import MENU_ROW
 from charlm.analysis.gradient import Curves, Result
 from charlm.analysis.measurement import Measured
+from charlm.analysis.settings import NOW
 from charlm.config import LEVEL_NAMES
 from charlm.runs.gradients import main_curve
 from charlm.ui.formatting import listed, whole
@@ -70,24 +71,21 @@ def _at(row: Mapping[str, Any]) -> str:
 
 
 def _measured(run: Any, called: str, rows: Sequence[Mapping[str, Any]]) -> Measured[Result]:
-    """A run's newest record, with its first one as that of the initial weights."""
-    first = _curves(rows[0], run.train_config.seq_len) if len(rows) > 1 else None
-    now = _curves(rows[-1], run.train_config.seq_len)
-    if first is not None:
-        first["at"] = "initial"
-    return Measured(
-        called, run.arch, {**now, "initial": first, "snapshots": []}, run.train_config.seq_len, LEVEL_NAMES[run.level]
-    )
+    """A run's newest record, with its first one in the place of the initial weights."""
+    seq_len = run.train_config.seq_len
+    first = _curves(rows[0], seq_len, str(rows[0]["step"])) if len(rows) > 1 else None
+    result: Result = {**_curves(rows[-1], seq_len, NOW), "initial": first, "snapshots": []}
+    return Measured(called, run.arch, result, seq_len, LEVEL_NAMES[run.level])
 
 
-def _curves(row: Mapping[str, Any], far: int) -> Curves:
+def _curves(row: Mapping[str, Any], far: int, at: str) -> Curves:
     """The main curve of a record as a result of the measurement."""
     name = main_curve(row)
     norms, (state, layer) = row[name], (("input", 0) if name == "input" else (name[0], int(name[1:])))
     far = min(far, len(norms) - 1)
     ends = norms[0], norms[far]
     return {
-        "at": "now",
+        "at": at,
         "positions": 0,
         "half_life": row["half_life"],
         "half_lives": [{"state": state, "layer": layer, "half_life": row["half_life"]}],

@@ -277,9 +277,10 @@ def test_a_recorded_gradient_moves(services: Services, watch: Watch) -> None:
     assert "Thin: at step 0.<" in moved["html"]
     assert "LSTM: halves 3 characters back, to 10^-1.2 after 10" in moved["alt"]  # sequences of 10
     lines = {(line["meta"]["run"], line["meta"]["at"]): line for line in moved["figure"]["data"]}
-    assert set(lines) == {("LSTM", "initial"), ("LSTM", "now"), ("GRU", "now")}
-    assert lines["LSTM", "initial"]["y"] == line["y"] and lines["LSTM", "now"]["y"][8] == -1.0
-    assert lines["LSTM", "initial"]["line"]["width"] < lines["LSTM", "now"]["line"]["width"]
+    assert set(lines) == {("LSTM", "0"), ("LSTM", "now"), ("GRU", "now")}
+    assert lines["LSTM", "0"]["y"] == line["y"] and lines["LSTM", "now"]["y"][8] == -1.0
+    assert lines["LSTM", "0"]["line"]["width"] < lines["LSTM", "now"]["line"]["width"]
+    assert lines["LSTM", "0"]["name"] == "LSTM, step 0"
     assert {note["text"] for note in moved["figure"]["layout"]["annotations"]} >= {"<b>LSTM</b>", "<b>GRU</b>"}
     assert moved["figure"]["layout"]["yaxis"]["range"][0] < -20 + 1e-9  # the first curve is in sight
     assert len(json.dumps(moved, separators=(",", ":"))) < 5000 and "gradient" not in page.tick()
