@@ -15,6 +15,8 @@ from charlm import files
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.files import LEFTOVERS, one_line, write_atomically
+from charlm.runs.gradients import FILE as GRADIENTS
+from charlm.runs.gradients import GradientLog
 from charlm.runs.history import BLOCK_LOG, HistoryReader, LossHistory, MetricsLog, blocks_of, file_mark
 from charlm.runs.schema import MAX_LABEL, MOST_BYTES, NO_PROGRESS, progress_of, tidied
 from charlm.runs.snapshots import snapshot_leftovers, snapshot_path, snapshot_steps
@@ -136,6 +138,7 @@ class Run:
         self.log = MetricsLog(folder / "metrics.jsonl")
         self.sample_log = MetricsLog(folder / "samples.jsonl")
         self.block_log = MetricsLog(folder / BLOCK_LOG)
+        self.gradient_log = GradientLog(folder / GRADIENTS)
         self._history = HistoryReader(self.log.path)
         self._lock = lock or run_lock(folder)
         self._load()
@@ -264,6 +267,15 @@ class Run:
     def sample(self) -> dict[str, Any] | None:
         """The newest of its samples."""
         return self.sample_log.last()
+
+    def gradients(self) -> list[dict[str, Any]]:
+        """The gradient through time at its validations, where `record_gradient` was set; see charlm/runs/gradients.py.
+
+        Returns:
+            In the order of steps: `step`, `half_life`, and by state and layer (`h0`, `c0`, .., `input`) log10 of the
+            gradient's norm 0, 1, .. steps back, None where it is zero. Empty where nothing was recorded.
+        """
+        return self.gradient_log.rows()
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of its ids.

@@ -22,6 +22,7 @@ from charlm.ui.verdict import loss_unit, names
 
 if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
+    from charlm.ui.train.gradient import Moving
 
 Advised = tuple[Any, Advice]  # a run and a piece of advice on it
 
@@ -98,6 +99,7 @@ class View:
         samples: per run id, what it wrote last.
         baselines: of the text that all of them share; None: not known yet, or they share none.
         advice: per run id, what might be tried next.
+        gradients: per run id, the gradient through time as it was recorded; empty where it was not.
     """
 
     runs: Sequence[Run]
@@ -106,6 +108,7 @@ class View:
     samples: Mapping[str, Written]
     baselines: "Baselines | None" = None
     advice: Mapping[str, Sequence[Advice]] = field(default_factory=dict)
+    gradients: Mapping[str, Sequence[Row]] = field(default_factory=dict)
 
     @cached_property
     def called(self) -> dict[str, str]:
@@ -266,7 +269,24 @@ class View:
         about = section(title, "A fresh sample at every validation. Wavy: words that are not in the corpus.")
         samples = columns([self._column(run) for run in self.runs])
         advised = f'<div id="train-advice">{self.advised}</div>'
-        return f'{self._table()}{advised}<div class="writes">{about}<div class="swipe">{samples}</div></div>'
+        gradient = '<div id="train-gradient"></div>'  # train.js draws it
+        return f'{self._table()}{gradient}{advised}<div class="writes">{about}<div class="swipe">{samples}</div></div>'
+
+    @cached_property
+    def gradient(self) -> "Moving | None":
+        """The gradient through time, as far as it was recorded."""
+        recorded = [(run, self.called[run.run_id], self.gradients.get(run.run_id, ())) for run in self.runs]
+        if not any(rows for _, _, rows in recorded):
+            return None
+        from charlm.ui.train.gradient import moving  # torch takes seconds: not before it is needed
+
+        return moving([one for one in recorded if one[2]])
+
+    @property
+    def gradient_mark(self) -> str:
+        """Changes when a recorded curve has moved; empty without any."""
+        steps = [[run.run_id, rows[-1]["step"]] for run in self.runs if (rows := self.gradients.get(run.run_id))]
+        return mark(steps) if steps else ""
 
     @cached_property
     def advised(self) -> str:

@@ -254,6 +254,72 @@ def test_what_has_been_seen_is_not_sent_again(services: Services, watch: Watch) 
     assert set(page.tick()) == {"limits", "rows"}
 
 
+def gradient_row(step: int, half_life: int | None, fall: float) -> dict[str, Any]:
+    return {"step": step, "half_life": half_life, "h0": [round(0.5 - fall * lag, 2) for lag in range(64)]}
+
+
+def test_a_recorded_gradient_moves(services: Services, watch: Watch) -> None:
+    lstm, gru = race(services, {10: 2.0}, {10: 2.1}, status="running")
+    page = Page(watch, wanted=[lstm.run_id])
+    assert "gradient" not in page.tick() and watch.look(page.wanted).gradient is None
+    lstm.gradient_log.append(gradient_row(0, 1, 0.5))
+    first = page.tick()["gradient"]
+    assert "The gradient of the loss now halves 1 character back in the LSTM." in first["html"]
+    [line] = first["figure"]["data"]
+    assert (line["meta"]["run"], line["meta"]["at"]) == ("LSTM", "now") and line["y"][:3] == [0.0, -0.5, -1.0]
+    assert "gradient" not in page.tick()
+    gru.gradient_log.append(gradient_row(0, 4, 0.1))
+    lstm.gradient_log.append(gradient_row(10, 3, 0.125))
+    told = page.tick()
+    assert set(told) == {"title", "limits", "rows", "seen", "samples", "gradient"} and told["samples"] == {}
+    moved = told["gradient"]
+    assert "halves 3 characters back in the LSTM (1 at step 0) and 4 in the GRU." in moved["html"]
+    assert "Thin: at step 0.<" in moved["html"]
+    assert "LSTM: halves 3 characters back, to 10^-1.2 after 10" in moved["alt"]  # sequences of 10
+    lines = {(line["meta"]["run"], line["meta"]["at"]): line for line in moved["figure"]["data"]}
+    assert set(lines) == {("LSTM", "0"), ("LSTM", "now"), ("GRU", "now")}
+    assert lines["LSTM", "0"]["y"] == line["y"] and lines["LSTM", "now"]["y"][8] == -1.0
+    assert lines["LSTM", "0"]["line"]["width"] < lines["LSTM", "now"]["line"]["width"]
+    assert lines["LSTM", "0"]["name"] == "LSTM, step 0"
+    assert {note["text"] for note in moved["figure"]["layout"]["annotations"]} >= {"<b>LSTM</b>", "<b>GRU</b>"}
+    assert moved["figure"]["layout"]["yaxis"]["range"][0] < -20 + 1e-9  # the first curve is in sight
+    assert len(json.dumps(moved, separators=(",", ":"))) < 5000 and "gradient" not in page.tick()
+    other = Page(watch, wanted=[lstm.run_id])  # which opens now
+    assert other.tick()["gradient"] == moved
+
+
+def test_a_gradient_that_is_nowhere_halved_or_zero_is_said(services: Services, watch: Watch) -> None:
+    [run] = race(services, {10: 2.0}, status="running")
+    run.gradient_log.append({"step": 0, "half_life": None, "input": [0.0] + [None] * 5})
+    run.gradient_log.append({"step": 10, "half_life": None, "input": [0.0, -0.1, -0.2, -0.25, -0.28, -0.3]})
+    moved = watch.look([run.run_id]).gradient
+    assert moved is not None
+    assert "now halves nowhere within 5 characters in the LSTM (nowhere at step 0)." in moved["html"]
+    assert "never halves" in moved["alt"] and moved["figure"]["data"][0]["y"] == [0.0] + [None] * 5
+
+
+def test_what_has_no_state_is_named_by_its_input(services: Services, watch: Watch) -> None:
+    runs = entered(services.store, "gru", "transformer", "ngram", hidden_size=8, num_heads=2)
+    for run in runs:
+        logged(run, {10: 2.0}, "running")
+    runs[0].gradient_log.append(gradient_row(0, 2, 0.2))
+    runs[1].gradient_log.append({"step": 0, "half_life": 1, "input": [0.5, -0.5]})
+    moved = watch.look_at(runs).gradient
+    assert moved is not None and "updatemenus" not in moved["figure"]["layout"]
+    names = {note["text"] for note in moved["figure"]["layout"]["annotations"] if note["text"].startswith("<b>")}
+    assert names == {"<b>GRU</b>", "<b>Transformer</b> (input)"} and "n-gram" not in moved["html"]
+
+
+def test_a_name_is_no_html_in_the_gradients_words(services: Services, watch: Watch) -> None:
+    one, two = entered(services.store, "lstm", label="<img src=x>"), entered(services.store, "lstm", label="<b>")
+    for run in (*one, *two):
+        logged(run, {10: 2.0}, "running")
+        run.gradient_log.append(gradient_row(0, 2, 0.2))
+    moved = watch.look_at([*one, *two]).gradient
+    assert moved is not None and "&lt;img src=x&gt;" in moved["html"] and "<img" not in moved["html"]
+    assert all("<img" not in note["text"] for note in moved["figure"]["layout"]["annotations"])
+
+
 def test_the_table_is_patched_by_place(services: Services, watch: Watch) -> None:
     runs = race(services, {50: 2.0}, {50: 2.016}, status="running")
     page = Page(watch, wanted=[runs[0].run_id])
