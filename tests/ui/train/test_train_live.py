@@ -271,7 +271,7 @@ def test_a_recorded_gradient_moves(services: Services, watch: Watch) -> None:
     gru.gradient_log.append(gradient_row(0, 4, 0.1))
     lstm.gradient_log.append(gradient_row(10, 3, 0.125))
     told = page.tick()
-    assert set(told) == {"title", "limits", "rows", "seen", "samples", "gradient"} and told["samples"] == {}
+    assert set(told) == {"limits", "rows", "seen", "samples", "gradient"} and told["samples"] == {}
     moved = told["gradient"]
     assert "halves 3 characters back in the LSTM (1 at step 0) and 4 in the GRU." in moved["html"]
     assert "Thin: at step 0.<" in moved["html"]
