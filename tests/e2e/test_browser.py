@@ -21,6 +21,7 @@ from tests.e2e.steps import (
     until,
 )
 from tests.patience import patience
+from tests.server import serving
 
 TABS = ("Compare", "Train", "Corpus", "Runs", "Understand")
 
@@ -366,15 +367,47 @@ def test_a_history_of_100_000_points_is_opened(page: Any, services: Any) -> None
     page.locator("#runs-details", has_text="for 100,000 steps").wait_for()
 
 
-def test_a_lost_connection_says_that_training_goes_on(page: Any, services: Any) -> None:
+CONTROLS = "#tabs button, #tabs input, #tabs textarea, #strip button"
+LIVE = f"[...document.querySelectorAll('{CONTROLS}')].filter(one => !one.disabled)"
+
+
+def test_a_lost_connection_is_said_and_what_needs_the_server_waits_for_it(page: Any, services: Any) -> None:
     begin_race(page)
+    lost, label = page.get_by_text("Connection lost, reconnecting"), page.locator("#train-label").get_by_role("textbox")
+    page.locator("#train-fold-name").get_by_role("button").first.click()
+    label.fill("half a na")
     page.context.set_offline(True)
-    page.get_by_text("Training goes on, reconnecting").wait_for()
+    lost.wait_for()
+    page.wait_for_function(f"{LIVE}.length === 0")
+    assert "if the server does" in page.locator("#strip").inner_text()
     step = services.jobs.current()["step"]
     until(lambda: services.jobs.current()["step"] > step)
     page.context.set_offline(False)
-    page.get_by_text("Training goes on, reconnecting").wait_for(state="hidden")
+    lost.wait_for(state="detached")
+    page.wait_for_function(f"{LIVE}.length > 20")
+    assert label.input_value() == "half a na" and label.evaluate("node => node === document.activeElement")
+    choose_tab(page, "Runs")
     stop_all(page, services)
+
+
+def test_a_server_that_is_started_again_finds_the_page_on_its_tab(browser: Any, tmp_path: Path) -> None:
+    places = {"CHARLM_RUNS": str(tmp_path / "runs"), "CHARLM_DATA": str(tmp_path / "data")}
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.set_default_timeout(patience(60) * SECOND)
+    with serving(tmp_path, **places) as first:
+        open_app(page, first.address)
+        choose_tab(page, "Runs")
+        page.locator("#runs-table", has_text="sherlock-lstm").wait_for()
+        first.process.kill()
+        page.locator("#strip", has_text="Connection lost, reconnecting").wait_for()
+        assert "goes on" not in page.locator("#strip").inner_text()
+        page.wait_for_function(f"{LIVE}.length === 0")
+    with serving(tmp_path, port=first.port, **places) as second:
+        assert second.address == first.address
+        page.locator("#tab-runs-button[aria-selected=true]:enabled").wait_for()
+        page.locator("#runs-table button.name:enabled").first.click()
+        page.locator("#runs-details", has_text="characters/s").wait_for()
+    page.context.close()
 
 
 def test_a_setting_out_of_range_is_said(page: Any, services: Any) -> None:
