@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from bench.acting import stage
+from charlm.data.corpus import corpus_from_text
+from charlm.presets import from_options
 from tests.e2e.steps import (
     SECOND,
     STORY,
@@ -49,6 +51,37 @@ def test_one_click_three_texts(page: Any) -> None:
     page.locator("#compare-generate").wait_for(state="visible")
     assert all(text.startswith(prompt) for text in texts(page))
     assert re.search(r"\d", page.locator("#compare-verdict").inner_text())
+
+
+def test_the_prompt_follows_the_texts_and_what_was_typed_stays(page: Any, services: Any) -> None:
+    config = from_options({"hidden_size": 8, "num_layers": 1, "steps": 5, "label": "Fuchs"})
+    text = "Der Fuchs lief fort. Der Hase sah ihn. Ein Huhn kam vorbei. " * 60
+    [run_id] = services.jobs.start(corpus_from_text(text, "fuchs.txt", config.corpus), config, ["gru"])
+    until(lambda: services.store.get(run_id).status == "finished")
+    page.reload()  # the newest three are still those that came along, and the picker knows the new one
+
+    prompt, beginning = page.locator("#compare-prompt textarea"), page.locator("#compare-columns .text .prompt").first
+    page.wait_for_function("document.querySelector('#compare-prompt textarea')?.value === 'The '")
+    assert beginning.text_content() == "The "
+
+    def choose_only(name: str, run_id: str) -> None:
+        field, chosen = page.locator("#compare-models input"), page.locator("#compare-models [title^=Remove]")
+        while count := chosen.count():
+            chosen.last.click()
+            until(lambda count=count: chosen.count() < count)  # type: ignore[misc]
+        field.fill(name)
+        page.get_by_role("option", name=name).first.click()
+        page.locator(f"#compare-columns .col[data-run='{run_id}']").wait_for()
+
+    choose_only("Fuchs", run_id)
+    page.wait_for_function("document.querySelector('#compare-prompt textarea').value === 'Der '")
+    assert beginning.text_content() == "Der "
+    prompt.fill("Mein eigener ")
+    choose_only("sherlock-gru", "sherlock-gru")
+    answered = page.locator("#compare-answered").locator("textarea, input")
+    until(lambda: answered.input_value() == '"The "')
+    page.wait_for_timeout(300)
+    assert prompt.input_value() == "Mein eigener "
 
 
 def test_a_prompt_is_never_markup(page: Any) -> None:
