@@ -278,6 +278,31 @@ def test_a_race_grows_survives_a_reload_and_stops(page: Any, server: str, servic
     assert {run.status for run in runs} == {"stopped"} and all(run.best_val_loss for run in runs)
 
 
+# Notes, at every change of the table, how many points stand above it in curves of runs that it does not show.
+WATCHED = """() => {
+    window.strangers = [];
+    const look = () => {
+        const shown = [...document.querySelectorAll('#train-live .cols > .col')].map(one => one.dataset.run);
+        const traces = document.querySelector('#train-plot .js-plotly-plot')?.data ?? [];
+        const others = traces.filter(one => !shown.includes(one.meta.run));
+        window.strangers.push(others.reduce((sum, one) => sum + one.x.length, 0));
+    };
+    new MutationObserver(look).observe(document.querySelector('#train-live'), { childList: true, subtree: true });
+}"""
+
+
+def test_a_new_races_table_does_not_stand_under_the_old_ones_curves(page: Any, services: Any) -> None:
+    choose_tab(page, "Train")
+    page.wait_for_function(f"({POINTS})() > 100")  # a race that came along
+    page.evaluate(WATCHED)
+    begin_race(page)
+    for run_id in services.jobs.current()["run_ids"]:
+        page.locator(f"#train-live .col[data-run='{run_id}']").wait_for()
+    page.wait_for_function(f"0 < ({POINTS})() && ({POINTS})() < 100")
+    assert page.evaluate("window.strangers.length > 0 && window.strangers.every(points => points === 0)")
+    stop_all(page, services)
+
+
 @pytest.mark.slow
 def test_a_transformer_and_a_mingru_race_and_write(page: Any, services: Any) -> None:
     choose_tab(page, "Train")

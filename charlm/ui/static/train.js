@@ -56,6 +56,15 @@ const extend = (graph, state) => {
   Plotly.update(graph, { x: xs, y: ys }, { annotations: names }, indices);
   took = performance.now() - drawn;
 };
+// Another training's table has come: its curves are on their way, and those that stand here are no longer its own.
+const empty = (graph) => {
+  const { meta, annotations } = graph.layout, now = [...element.querySelectorAll('.cols > .col')].map((one) => one.dataset.run);
+  if (!meta.runs || meta.runs.join() === now.join()) return;
+  const gone = graph.data.flatMap((trace, index) => meta.runs.includes(trace.meta.run) ? [index] : []);
+  const names = annotations.map((note) => meta.runs.includes(note.name) ? { ...note, visible: false } : note);
+  const none = gone.map(() => []);
+  if (gone.length) Plotly.update(graph, { x: none, y: none }, { annotations: names }, gone);
+};
 const fill = (state) => {
   const table = element.querySelector('#train-table');
   if (!table) return;
@@ -83,6 +92,7 @@ const take = (state) => {
   if (state.seen) marks = state.seen;
   if (state.rows) fill(state);
   const graph = plot();
+  if (state.body !== undefined && graph?.layout && window.Plotly) empty(graph);
   if (state.points && graph && window.Plotly && Plotly.update) extend(graph, state);
   else if ((state.redraw || state.points) && (asked.key !== text || performance.now() - asked.at > PATIENCE)) {
     asked = { key: text, at: performance.now() };
