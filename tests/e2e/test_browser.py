@@ -1,5 +1,6 @@
 """The real app in a real browser, as a visitor meets it."""
 
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 
 from bench.acting import stage
+from charlm.data.catalog import data_dir
 from charlm.data.corpus import corpus_from_text
 from charlm.presets import from_options
+from charlm.training.machine import FILE
 from tests.e2e.steps import (
     SECOND,
     STORY,
@@ -138,6 +141,19 @@ def test_the_learning_rate_that_will_be_used_is_shown_in_grey(page: Any) -> None
     until(lambda: field.input_value() == "")
     page.locator("#train-preset label", has_text="notebook").click()
     until(lambda: field.input_value() == "0.001")
+
+
+def test_the_machine_is_measured_again_on_demand(page: Any) -> None:
+    choose_tab(page, "Train")
+    pace, file = page.locator("#train-estimates .pace"), data_dir() / FILE
+    page.locator("#train-estimates", has_text="characters/s, ").wait_for()
+    told = json.loads(file.read_bytes())
+    file.write_text(json.dumps({**told, "when": "2026-05-03T12:00:00+00:00"}))
+    page.locator("#train-archs").get_by_label("GRU", exact=True).uncheck()
+    page.locator("#train-estimates", has_text="measured 3 May 2026").wait_for()
+    pace.get_by_role("button", name="Measure again").click()
+    page.locator("#train-estimates", has_text=re.compile("measured today")).wait_for()
+    assert json.loads(file.read_bytes())["when"] >= told["when"]
 
 
 def test_the_ranking_can_be_kept(page: Any) -> None:
