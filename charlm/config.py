@@ -284,6 +284,7 @@ class TrainConfig(Config):
     patience: int = setting(0, "Validations without a lower loss before stopping; 0: never", 0, 100_000, "evaluations")
     eval_every: int = setting(0, "Steps between validations; 0: automatic", 0, 100_000_000, "steps")
     snapshots: int = setting(12, "Weights kept along the way, in 16 bits, to look back at; 0: none", 0, 24, "snapshots")
+    record_gradient: bool = setting(False, "Record the gradient through time at each validation")
     seed: int = setting(7, "Random seed; the same seed and settings give the same run", 0, 2**31 - 1)
     device: str = setting("auto", "Device; auto: the GPU if there is one", choices=("auto", "cpu", "cuda"))
     precision: str = setting(

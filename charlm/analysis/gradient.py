@@ -17,9 +17,10 @@ from charlm.analysis.measurement import Measured, Progress, Subject, listed
 from charlm.analysis.settings import INITIAL, NOW, GradientSettings
 from charlm.analysis.unrolled import has_state, require_finite
 from charlm.config import ARCH_NAMES
-from charlm.errors import MeasurementError
+from charlm.errors import Halted, MeasurementError
 from charlm.models import LanguageModel
 from charlm.tokenizers import IdArray
+from charlm.training.train import clone_for_eval
 
 Settings = GradientSettings
 
@@ -117,24 +118,50 @@ def measure(subject: Subject, settings: Settings) -> Iterator[Progress[Result]]:
     yield Progress(1.0, result)
 
 
-def record(model: LanguageModel, ids: IdArray, positions: int = 4, lags: int = 64, warmup: int = 32) -> Curves:
+def record(
+    model: LanguageModel,
+    ids: IdArray,
+    positions: int = 8,
+    lags: int = 64,
+    warmup: int = 32,
+    halted: Callable[[], bool] = lambda: False,
+) -> Curves:
     """The curve of a model that is being trained: rougher, within a fraction of a second, and the model stays as it is.
 
     Args:
-        model: any model with weights, in whichever mode.
+        model: any model with weights, in whichever mode, on whichever device; measured on the CPU.
         ids: of a text, (N,), at least warmup + lags + positions tokens; held out, so that dropout is no matter.
         positions, lags, warmup: see `Settings`.
+        halted: asked every few steps; whether to break off.
 
     Raises:
         MeasurementError: as `measure`.
+        Halted: `halted` said so.
     """
     settings = Settings(positions=positions, lags=lags, warmup=warmup)
     _require_weights(model)
+    windows = _cut(ids, settings)
     require_finite(model)
-    measurement = _Measurement(NOW, lambda: model, _cut(ids, settings), settings)
-    for _ in measurement.go_on():
-        pass
+
+    def on_cpu() -> LanguageModel:
+        return model if model.device.type == "cpu" else clone_for_eval(model).to("cpu")
+
+    measurement = _Measurement(NOW, on_cpu, windows, settings)
+    with torch.random.fork_rng(devices=[]):  # a model that is cloned draws weights first
+        for _ in measurement.go_on():
+            if halted():
+                raise Halted
     return measurement.curves()
+
+
+def recorded(step: int, curves: Curves) -> dict[str, Any]:
+    """What `record` found as a row of a run's log of gradients, in two decimals; see charlm/runs/gradients.py."""
+    row: dict[str, Any] = {"step": step, "half_life": curves["half_life"]}
+    for one in curves["rows"]:
+        name = one["state"] if one["state"] == "input" else f"{one['state']}{one['layer']}"
+        norm = one["log10_norm"]
+        row.setdefault(name, []).append(None if norm is None else round(norm, 2))
+    return row
 
 
 def half_life(rows: Sequence[Row]) -> int | None:

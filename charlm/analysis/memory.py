@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from charlm.analysis.difference import quantile
 from charlm.analysis.measurement import Measured, Progress, Subject, capital
 from charlm.analysis.settings import MemorySettings
 from charlm.errors import MeasurementError
@@ -28,6 +29,8 @@ Losses = npt.NDArray[np.float64]
 
 # Of the first picture: targets, and the longest context.
 FIRST_TARGETS, FIRST_CONTEXT = 256, 89
+# Targets of the look at the longest context allowed.
+FAR_TARGETS = 64
 # Nats per token: memory begins where the excess stays below LITTLE; longer contexts are tried until two steps in a row
 # gain less than NOTHING, with 95 % confidence.
 LITTLE, NOTHING = 0.01, 0.002
@@ -39,8 +42,8 @@ BEYOND = 64
 LEAST_TOKENS = 400
 # Windows read at a time, and steps of a call.
 ROWS, STEPS = 32, 64
-# Share of the work that is done with the first picture, and with all targets at the contexts of that.
-FIRST_SHARE, SECOND_SHARE = 0.1, 0.5
+# Share of the work that is done with the first picture, with all targets at the contexts of that, and with that look.
+FIRST_SHARE, SECOND_SHARE, FAR_SHARE = 0.1, 0.5, 0.55
 SEED = 0  # of the places
 
 
@@ -68,7 +71,8 @@ class Memory(TypedDict):
             as `rows`; None if the loss still falls by more with the last step.
         rows: contexts ascending; 1, 2, 3, 5, 8, .. and those between which the memory was looked for.
         last_context: the longest one, which the excess is over.
-        settled: whether the last two steps gained nothing; otherwise a longer context might lower the loss further.
+        settled: whether the last two steps gained nothing and no more is known to be gained further back; otherwise a
+            longer context might lower the loss further.
         limit: how long contexts could become, by the setting and the text.
         targets: how many tokens the means are over.
         tokens: of the text.
@@ -101,6 +105,7 @@ def measure(subject: Subject, settings: Settings) -> Iterator[Progress[Memory]]:
     work = _Measurement(subject, settings)
     yield from work.first()
     yield from work.refine()
+    yield from work.look_far()
     while not work.settled() and work.remaining:
         yield from work.grow()
     yield from work.search()
@@ -147,6 +152,7 @@ class _Measurement:
         remaining: those that are longer.
         limit: how long contexts may become.
         known: losses (N,) of the present targets by context.
+        far: losses of some of them with the longest context allowed; None before that look.
         share: of the work that is done.
     """
 
@@ -163,13 +169,14 @@ class _Measurement:
         self._blocks = _heads(self._all, FIRST_TARGETS)
         self._windows = _Windows(subject.model, subject.ids, settings.beyond)
         self.known: dict[int, Losses] = {}
+        self.far: Losses | None = None
         self.share = 0.0
 
     def first(self) -> Iterator[Progress[Memory]]:
         """The first picture, from few targets."""
         self.grid = [context for context in self.remaining if context <= FIRST_CONTEXT]
         self.remaining = self.remaining[len(self.grid) :]
-        yield from self._read(self.grid, FIRST_SHARE)
+        yield from self._learn(self.grid, FIRST_SHARE)
         yield Progress(self.share, self.result())
 
     def refine(self) -> Iterator[Progress[Memory]]:
@@ -179,13 +186,22 @@ class _Measurement:
         self._blocks, self.known = self._all, {}
         every, cost = range(1, self.grid[-1] + 1), self._windows.cost
         is_cheap = cost(self._targets, every) < 2 * cost(self._targets, self.grid)
-        yield from self._read(every if is_cheap else self.grid, SECOND_SHARE)
+        yield from self._learn(every if is_cheap else self.grid, SECOND_SHARE)
         yield Progress(self.share, self.result())
+
+    def look_far(self) -> Iterator[Progress[Memory]]:
+        """The longest context allowed, for few targets: a model may use nothing for a while, and then more."""
+        if not self.remaining:
+            return
+        targets = np.concatenate(_heads(self._blocks, FAR_TARGETS))
+        losses = np.empty((1, len(targets)))
+        yield from self._read(targets, [self.limit], losses, FAR_SHARE)
+        self.far = losses[0]
 
     def grow(self) -> Iterator[Progress[Memory]]:
         """The next longer context."""
         context = self.remaining.pop(0)
-        yield from self._read([context], (1.0 + self.share) / 2)
+        yield from self._learn([context], (1.0 + self.share) / 2)
         self.grid.append(context)
         yield Progress(self.share, self.result())
 
@@ -195,12 +211,12 @@ class _Measurement:
             low, high, _ = bracket
             middle, every, cost = [(low + high) // 2], range(low + 1, high), self._windows.cost
             halving = math.log2(high - low) * cost(self._targets, middle)
-            yield from self._read(every if cost(self._targets, every) < halving else middle, (1.0 + self.share) / 2)
+            yield from self._learn(every if cost(self._targets, every) < halving else middle, (1.0 + self.share) / 2)
 
     def settled(self) -> bool:
-        """Whether the last two longer contexts gained nothing, with 95 % confidence."""
+        """Whether, with 95 % confidence, the last two contexts gained nothing, and the longest allowed gains little."""
         pairs = list(zip(self.grid[-3:-1], self.grid[-2:], strict=True))
-        return len(pairs) == 2 and all(self._gains_nothing(*pair) for pair in pairs)
+        return len(pairs) == 2 and all(self._gains_nothing(*pair) for pair in pairs) and not self._gains_far_back()
 
     def result(self) -> Memory:
         """What is known so far."""
@@ -225,25 +241,36 @@ class _Measurement:
     def _targets(self) -> Integers:
         return np.concatenate(self._blocks)
 
-    def _read(self, contexts: Sequence[int], until: float) -> Iterator[Progress[Memory]]:
-        """Read the losses with these contexts, at the end of which the share is `until`."""
-        begin, targets = self.share, self._targets
-        losses = np.empty((len(contexts), len(targets)))
+    def _learn(self, contexts: Sequence[int], until: float) -> Iterator[Progress[Memory]]:
+        """Read the losses of the targets with these contexts, at the end of which the share is `until`."""
+        losses = np.empty((len(contexts), len(self._targets)))
+        yield from self._read(self._targets, contexts, losses, until)
+        self.known |= dict(zip(contexts, losses, strict=True))
+
+    def _read(
+        self, targets: Integers, contexts: Sequence[int], losses: Losses, until: float
+    ) -> Iterator[Progress[Memory]]:
+        begin = self.share
         for part in self._windows.read(targets, contexts, losses):
             self.share = begin + (until - begin) * part
             yield Progress(self.share)
-        self.known |= dict(zip(contexts, losses, strict=True))
 
     def _excess(self, context: int, longer: int) -> tuple[float, float]:
         """How much more the loss is with one context than with a longer one, and the standard error of that."""
         difference = self.known[context] - self.known[longer]
-        sizes = [len(block) for block in self._blocks]
-        sums = np.add.reduceat(difference, np.cumsum([0, *sizes[:-1]]))
-        return float(difference.mean()), standard_error(list(zip(sums.tolist(), sizes, strict=True)))
+        return float(difference.mean()), _error(difference, self._blocks)
 
     def _gains_nothing(self, context: int, longer: int) -> bool:
         gain, error = self._excess(context, longer)
         return abs(gain) + quantile(len(self._blocks) - 1) * error <= NOTHING
+
+    def _gains_far_back(self) -> bool:
+        """Whether the longest context allowed is better than the last one by more than LITTLE."""
+        if self.far is None or not self.remaining:
+            return False
+        heads = _heads(self._blocks, FAR_TARGETS)
+        gains = self.known[self.grid[-1]][np.isin(self._targets, np.concatenate(heads))] - self.far
+        return float(gains.mean()) - quantile(len(heads) - 1) * _error(gains, heads) > LITTLE
 
     def _bracket(self) -> tuple[int, int, list[int]] | None:
         """Bisect between two contexts of the grid, as far as those between are known.
@@ -378,6 +405,13 @@ def _heads(blocks: Sequence[Integers], count: int) -> list[Integers]:
     return [block[:each] for block in blocks]
 
 
+def _error(values: Losses, blocks: Sequence[Integers]) -> float:
+    """The standard error of the mean of one value a target, over blocks; NaN for fewer than two."""
+    sizes = [len(block) for block in blocks]
+    sums = np.add.reduceat(values, np.cumsum([0, *sizes[:-1]]))
+    return standard_error(list(zip(sums.tolist(), sizes, strict=True)))
+
+
 def _plan(targets: Integers, contexts: Sequence[int]) -> tuple[Integers, Integers]:
     """Where windows begin and how many tokens are read from there, the longest first."""
     pairs = targets - np.asarray(contexts)[:, None]
@@ -386,10 +420,3 @@ def _plan(targets: Integers, contexts: Sequence[int]) -> tuple[Integers, Integer
     np.maximum.at(lengths, inverse.reshape(pairs.shape), np.asarray(contexts)[:, None])
     order = np.lexsort((starts, -lengths))
     return starts[order], lengths[order]
-
-
-def quantile(freedom: int) -> float:
-    """Student's t at 97.5 %, within 2 % of the tables from 3 degrees of freedom on; infinite below 1."""
-    if freedom < 1:
-        return math.inf
-    return {1: 12.71, 2: 4.30}.get(freedom, 1.96 + 2.4 / freedom + 3.0 / freedom**2)

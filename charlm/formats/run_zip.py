@@ -17,7 +17,11 @@ from typing import IO, Any
 from charlm.config import Config, CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CharLMError, CheckpointError
 from charlm.files import one_line, open_plain, parsed, write_atomically
-from charlm.runs.history import MOST_LINE, TEXTS, MetricsLog, parsed_row
+from charlm.runs.gradients import COLUMNS as GRADIENT_COLUMNS
+from charlm.runs.gradients import FILE as GRADIENTS
+from charlm.runs.gradients import MOST as MOST_GRADIENTS
+from charlm.runs.gradients import GradientLog
+from charlm.runs.history import BLOCK_LOG, BLOCKS, MOST_LINE, TEXTS, MetricsLog, parsed_row
 from charlm.runs.run import ACTIVE, Run, now
 from charlm.runs.schema import MOST_BYTES as MOST_DESCRIPTION
 from charlm.runs.schema import tidied
@@ -181,7 +185,12 @@ def _check_end(file: IO[bytes]) -> None:
         raise ValueError(f"it lists {total:,} members")
 
 
-LOGS = {"metrics.jsonl": ("step", *MEASURES), "samples.jsonl": ("step", *TEXTS)}
+LOGS = {
+    "metrics.jsonl": ("step", *MEASURES),
+    "samples.jsonl": ("step", *TEXTS),
+    BLOCK_LOG: ("step", *BLOCKS),
+    GRADIENTS: GRADIENT_COLUMNS,
+}
 BEST, LAST, NEWEST = "best.safetensors", "last.safetensors", "resume.safetensors"
 WEIGHTS = ".safetensors"
 # What a run folder may hold, beside snapshots; nothing else of it is exported or imported.
@@ -191,7 +200,7 @@ FOLDERS = (SNAPSHOTS, "analysis")
 # for snapshots.
 STRAY = (".DS_Store", "Thumbs.db", "desktop.ini", ".lock", ".edit", "resume.previous.safetensors")
 MOST_UNPACKED = 1 << 30
-MOST_ROWS = 100_000  # lines of a log
+MOST_ROWS = 100_000  # lines of a log; of recorded gradients, MOST_GRADIENTS
 MOST_SAMPLE = 10_000  # characters of a sample
 # Fields of an uploaded run.json that are kept, once they are tidied.
 KEPT = ("label", "preset", "group", "ancestry", "message", "corpus", "progress", "device")
@@ -339,15 +348,16 @@ def _fill(run: Run, archive: ZipMembers, found: Mapping[str, str]) -> None:
         load_training(run.folder, model, train)
     for name, columns in LOGS.items():
         if name in found:
-            MetricsLog(run.folder / name).write(_rows(archive.blocks(found[name], archive.most_bytes), name, columns))
+            log = GradientLog if name == GRADIENTS else MetricsLog
+            log(run.folder / name).write(_rows(archive.blocks(found[name], archive.most_bytes), name, columns))
 
 
 def _rows(blocks: Iterable[bytes], name: str, columns: Iterable[str]) -> Iterator[dict[str, Any]]:
     """The rows of an uploaded log: known columns, steps that grow."""
-    newest = -1
+    newest, most = -1, MOST_GRADIENTS if name == GRADIENTS else MOST_ROWS
     for place, line in enumerate(_lines(blocks, name)):
-        if place > MOST_ROWS:
-            raise CheckpointError(f"its {name} has more than {MOST_ROWS:,} lines")
+        if place > most:
+            raise CheckpointError(f"its {name} has more than {most:,} lines")
         row = parsed_row(line)
         if row is not None and row["step"] > newest:
             newest = row["step"]

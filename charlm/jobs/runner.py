@@ -1,5 +1,6 @@
 """One run in training: its model, data and state, and the files it writes."""
 
+import logging
 import math
 import time
 from collections import deque
@@ -11,10 +12,11 @@ from typing import Any
 
 import torch
 
+from charlm.analysis import gradient
 from charlm.config import SampleConfig
 from charlm.data.corpus import usual_beginning
 from charlm.data.dataset import Dataset
-from charlm.errors import Halted, JobError
+from charlm.errors import Halted, JobError, MeasurementError
 from charlm.generation import generate
 from charlm.jobs import Control, RunStatus, run_status
 from charlm.models import LanguageModel, build_model
@@ -29,12 +31,15 @@ from charlm.runs.checkpoint import (
     snapshot_bytes,
     weights_about,
 )
+from charlm.runs.history import block_row
 from charlm.runs.run import Run
 from charlm.runs.snapshots import SnapshotKeeper
 from charlm.training.device import device_for
 from charlm.training.metrics import Metrics
 from charlm.training.schedule import evaluation_interval, planned_steps
 from charlm.training.train import TrainState, train, validate
+
+log = logging.getLogger(__name__)
 
 # run.json is brought up to date, and what resume needs saved, about this often; saving takes this share of the time.
 UPDATE_SECONDS = 1.0
@@ -43,6 +48,8 @@ SAVE_SECONDS, SAVE_SHARE = 10.0, 0.02
 RETRY_SECONDS = 1.0
 # Rows a finished metrics.jsonl has at most, about.
 LOG_ROWS = 1_000
+# Recording gradients takes so many seconds and this share of the training's own; then a record is left out.
+RECORD_SECONDS, RECORD_SHARE = 10.0, 0.1
 SAMPLE = SampleConfig(length=300, seed=1)
 READ_FOR_PROMPT = 50_000  # tokens
 # What of a TrainState a validation out of turn must not change.
@@ -77,6 +84,8 @@ class RunTrainer:
         wanted = 0 if run.model_config.is_counted else config.snapshots
         size = snapshot_bytes(run.model_config) if wanted else 0
         self._snapshots = SnapshotKeeper(run.folder, wanted, size, self.state.step, self.total)
+        self._records_gradient = config.record_gradient and not run.model_config.is_counted
+        self._has_warned, self._recording = False, 0.0  # that a record failed; seconds that all records took
         self.latest: Metrics | None = None
         self.ended, self.trouble, self.failure, self.slowest = False, "", "", 0.0
         self._writes: deque[Callable[[], None]] = deque()  # in this order
@@ -117,6 +126,8 @@ class RunTrainer:
             self.best_val_loss, self.best_step = loss, step
         self.run.log.cut(after=state.step)
         self.run.sample_log.cut(after=state.step)
+        self.run.block_log.cut(after=state.step)
+        self.run.gradient_log.cut(after=state.step)
         return model, state
 
     @property
@@ -125,9 +136,11 @@ class RunTrainer:
         return self.state.learned(self.model)
 
     def open(self) -> None:
-        """Write into run.json that it runs, and keep the weights that it begins with."""
+        """Write into run.json that it runs, and keep the weights that it begins with and their gradient."""
         if self._snapshots.is_due(self.state.step):
             self._keep_snapshot()
+        if not self.run.gradients():
+            self._record_gradient()
         about = {"status": "running", "message": "; ".join(self.dataset.notes), "mend": {}, "device": self.device}
         self._write(partial(self.run.update, {"total_steps": self.total}, **about))
 
@@ -186,9 +199,13 @@ class RunTrainer:
         return max(1, min(interval, (self.total or 20 * interval) // LOG_ROWS))
 
     def _after_validation(self, val_loss: float) -> list[Callable[[], None]]:
-        """What is to be written: the weights if they are the best so far, and a sample."""
-        best = [partial(self._save_best, val_loss)] if val_loss < self.best_val_loss else []
-        return [*best, self._write_sample]
+        """What is to be written: a sample; of the best so far, the weights and losses by block. Records the gradient."""
+        self._record_gradient()
+        if val_loss >= self.best_val_loss:
+            return [self._write_sample]
+        assert self.state.held_out is not None
+        blocks = partial(self.run.block_log.append, block_row(self.state.step, self.state.held_out.blocks))
+        return [partial(self._save_best, val_loss), blocks, self._write_sample]
 
     def _save_best(self, val_loss: float) -> None:
         save_weights(self.run.folder / "best.safetensors", self.learned, step=self.state.step, val_loss=val_loss)
@@ -196,6 +213,23 @@ class RunTrainer:
 
     def _keep_snapshot(self) -> None:
         self._snapshots.keep(self.state.step, partial(save_snapshot, model=self.learned))
+
+    def _record_gradient(self) -> None:
+        """Record the gradient through time, where that is wanted; what prevents it is logged once, and ends nothing."""
+        if not self._records_gradient or self._recording > RECORD_SECONDS + RECORD_SHARE * self.state.seconds:
+            return
+        began = time.perf_counter()
+        try:
+            found = gradient.record(self.learned, self.dataset.val_ids, halted=lambda: self._control.interrupted)
+            self.run.gradient_log.append(gradient.recorded(self.state.step, found))
+        except Halted:
+            return
+        except (MeasurementError, OSError, RuntimeError, MemoryError) as error:  # torch's lack of memory is the third
+            if not self._has_warned:
+                log.warning("the gradient of %s is not recorded: %s", self.run.run_id, error)
+            self._has_warned = True
+        finally:
+            self._recording += time.perf_counter() - began
 
     def _write_sample(self) -> None:
         pieces: list[str] = []

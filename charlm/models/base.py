@@ -93,6 +93,19 @@ class LanguageModel(nn.Module, ABC):
         counts = targets >= 0
         return F.cross_entropy(logits[counts].float(), targets[counts], reduction="none"), state
 
+    def row_losses(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """The summed cross-entropy of each row of a batch.
+
+        Args:
+            ids, targets, state: as of `loss`.
+
+        Returns:
+            (B,) in nats, of float64, and the state after `ids`.
+        """
+        losses, state = self.token_losses(ids, targets, state)
+        row = (targets >= 0).nonzero()[:, 0]
+        return torch.zeros(len(ids), dtype=torch.float64, device=ids.device).index_add_(0, row, losses.double()), state
+
     def init_output_bias(self, counts: IdArray) -> None:
         """Start with the frequency of each token, (V,) in the training text; by default nothing."""
         return
@@ -200,6 +213,14 @@ class NeuralModel(LanguageModel):
             F.cross_entropy(F.linear(piece, weight, bias).float(), wanted, reduction="none") for piece, wanted in pieces
         ]
         return torch.cat(losses), state
+
+    def row_losses(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """See `LanguageModel.row_losses`; with a large vocabulary, the logits are never all in memory."""
+        if not are_many(self.config.vocab_size):
+            return super().row_losses(ids, targets, state)
+        features, state = self.features(ids, state)
+        plan, pairs = self.plan(), zip(features, targets, strict=True)
+        return torch.stack([output_loss(plan, row, self.fc, wanted, None) for row, wanted in pairs]).double(), state
 
     @torch.no_grad()
     def init_weights(self) -> None:

@@ -11,11 +11,15 @@ from threading import Lock
 from typing import Any, BinaryIO
 
 from charlm.files import NoFile, append, is_count, is_number, open_plain, parsed, write_atomically
-from charlm.training.metrics import MEASURES
+from charlm.training.metrics import MEASURES, Blocks
 
 BLOCK = 1 << 16  # bytes read at once from a log's end
 MOST_LINE = 1 << 20
 TEXTS = ("prompt", "text")  # columns of samples
+BLOCK_LOG = "val_blocks.jsonl"
+BLOCKS = ("losses", "tokens")  # its columns: the mean loss in nats per token, and the tokens, of each block
+
+Row = Mapping[str, Any]
 
 
 def file_mark(path: Path) -> tuple[int, int, int] | None:
@@ -119,10 +123,26 @@ def _is_plain(row: dict[str, Any]) -> bool:
     for name in MEASURES:
         if (value := row.get(name)) is not None and not is_number(value):
             return False
+    lists = [row[name] for name in BLOCKS if name in row]
+    if not all(isinstance(one, list) and all(map(is_number, one)) for one in lists):
+        return False
     return all(isinstance(row[name], str) for name in TEXTS if name in row)
 
 
-Row = Mapping[str, Any]
+def block_row(step: int, blocks: Blocks) -> dict[str, Any]:
+    """The losses by block of a validation, as a row of BLOCK_LOG."""
+    losses = [float(f"{loss / tokens:.6g}") for loss, tokens in blocks]
+    return {"step": step, "losses": losses, "tokens": [tokens for _, tokens in blocks]}
+
+
+def blocks_of(row: Row) -> Blocks:
+    """What `block_row` was made of; empty for another row."""
+    losses, tokens = (row.get(name, ()) for name in BLOCKS)
+    if len(losses) != len(tokens) or not all(map(is_count, tokens)):
+        return ()
+    return tuple((loss * count, count) for loss, count in zip(losses, tokens, strict=True))
+
+
 # Rows of a kind that are kept, up to twice as many: a plot is no wider.
 MOST = 1_200
 CHUNK = 1 << 23  # bytes read at once
@@ -150,6 +170,11 @@ class LossHistory:
     def last(self) -> Row:
         """The newest row; empty without one."""
         return self.rows[-1] if self.rows else {}
+
+    @property
+    def validated(self) -> int:
+        """The step of the last validation; 0 without one."""
+        return next((row["step"] for row in reversed(self.rows) if row["val_loss"] is not None), 0)
 
     def since(self, step: float) -> Sequence[Row]:
         """The rows beyond a step."""

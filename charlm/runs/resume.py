@@ -313,6 +313,6 @@ def _hand_over(parent: Run, run: Run, model: LanguageModel, state: TrainState) -
     if about.get("step", math.inf) <= state.step:  # a parent at work may be further than what it last saved
         write_atomically(run.folder / best.name, best.read_bytes())
         progress |= {"best_val_loss": parent.best_val_loss, "best_step": parent.best_step}
-    for log, rows in ((run.log, parent.metrics()), (run.sample_log, parent.samples())):
-        log.write(row for row in rows if row["step"] <= state.step)
+    for name in ("log", "sample_log", "block_log", "gradient_log"):
+        getattr(run, name).write(row for row in getattr(parent, name).rows() if row["step"] <= state.step)
     run.update(progress)

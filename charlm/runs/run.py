@@ -15,10 +15,13 @@ from charlm import files
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.files import LEFTOVERS, one_line, write_atomically
-from charlm.runs.history import HistoryReader, LossHistory, MetricsLog, file_mark
+from charlm.runs.gradients import FILE as GRADIENTS
+from charlm.runs.gradients import GradientLog
+from charlm.runs.history import BLOCK_LOG, HistoryReader, LossHistory, MetricsLog, blocks_of, file_mark
 from charlm.runs.schema import MAX_LABEL, MOST_BYTES, NO_PROGRESS, progress_of, tidied
 from charlm.runs.snapshots import snapshot_leftovers, snapshot_path, snapshot_steps
 from charlm.tokenizers import Tokenizer, most_tokenizer_bytes, read_tokenizer
+from charlm.training.metrics import Blocks
 
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
@@ -134,6 +137,8 @@ class Run:
         self.run_id: str = folder.name or folder.resolve().name
         self.log = MetricsLog(folder / "metrics.jsonl")
         self.sample_log = MetricsLog(folder / "samples.jsonl")
+        self.block_log = MetricsLog(folder / BLOCK_LOG)
+        self.gradient_log = GradientLog(folder / GRADIENTS)
         self._history = HistoryReader(self.log.path)
         self._lock = lock or run_lock(folder)
         self._load()
@@ -251,6 +256,10 @@ class Run:
         """What a plot draws of the log; read on from where this object's last reading ended."""
         return self._history.read()
 
+    def val_blocks(self, step: int) -> Blocks:
+        """The losses by block of the held-out text, of a validation that was the best so far; empty: not known."""
+        return next((blocks_of(row) for row in self.block_log.rows(since=step - 1) if row["step"] == step), ())
+
     def samples(self) -> list[dict[str, Any]]:
         """The texts it wrote at its validations: step, prompt, text."""
         return self.sample_log.rows()
@@ -258,6 +267,15 @@ class Run:
     def sample(self) -> dict[str, Any] | None:
         """The newest of its samples."""
         return self.sample_log.last()
+
+    def gradients(self) -> list[dict[str, Any]]:
+        """The gradient through time at its validations, where `record_gradient` was set; see charlm/runs/gradients.py.
+
+        Returns:
+            In the order of steps: `step`, `half_life`, and by state and layer (`h0`, `c0`, .., `input`) log10 of the
+            gradient's norm 0, 1, .. steps back, None where it is zero. Empty where nothing was recorded.
+        """
+        return self.gradient_log.rows()
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of its ids.

@@ -16,23 +16,33 @@ from charlm.models.kernels.cross_entropy import are_many
 from charlm.models.kernels.plan import team
 from charlm.tokenizers import IdArray
 from charlm.training.device import choose
+from charlm.training.metrics import Blocks
 
 # Tokens a row and forward pass: enough to amortise a call, little enough to keep the logits small.
 CHUNK = 250
+# A text's losses are summed by blocks: contiguous, of so many chunks or more (the last of a row may be short) where a
+# row has them, at most so many.
+BLOCK_CHUNKS, MOST_BLOCKS = 5, 128
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Scores over `tokens` predicted tokens that stand for `characters` characters of text.
 
-    `standard_error` is that of the loss, in nats per token, from how much the blocks of the text differ, so that
-    correlation between neighbours counts; NaN where there is one block only.
+    `blocks` are pieces of the text of 1,000 tokens or more, where it has as many. `standard_error` is that of the loss,
+    in nats per token, from how much they differ, so that correlation between neighbours counts; NaN where there is one
+    only.
     """
 
     nats_per_token: float
     tokens: int
     characters: float
-    standard_error: float = math.nan
+    blocks: Blocks = ()
+
+    @property
+    def standard_error(self) -> float:
+        """See above."""
+        return standard_error(self.blocks)
 
     @property
     def perplexity(self) -> float:
@@ -80,7 +90,7 @@ def evaluate(
         rows = validation_row_count(len(ids))
         scorer.eval_precision = model.precision or choose(model.config, rows, device.type).dtype
     states: Sequence[State | None] = [None] * threads
-    blocks: list[tuple[float, int]] = []
+    sums, counts = list[Tensor](), list[Tensor]()  # (R,) of each chunk
     with team(threads) as share_out:
         for piece in validation_rows(ids, CHUNK):
             if halted():
@@ -89,14 +99,25 @@ def evaluate(
             inputs, targets = (torch.from_numpy(part).to(device).chunk(threads) for part in piece)  # (R / threads, C)
             scores = share_out(partial(_score, scorer), inputs, targets, states)
             losses, states = zip(*scores, strict=True)
-            blocks += zip(losses, (int((part >= 0).sum()) for part in targets), strict=True)
+            sums.append(torch.cat(losses))
+            counts.append((torch.cat(targets) >= 0).sum(1))
     model.train(was_training)
-    tokens = len(ids) - 1
+    blocks, tokens = _blocks(torch.stack(sums, 1), torch.stack(counts, 1)), len(ids) - 1
     predicted = tokens if characters is None else characters * tokens / len(ids)
-    return Evaluation(math.fsum(loss for loss, _ in blocks) / tokens, tokens, predicted, standard_error(blocks))
+    return Evaluation(math.fsum(loss for loss, _ in blocks) / tokens, tokens, predicted, blocks)
 
 
-def standard_error(blocks: Sequence[tuple[float, int]]) -> float:
+def _blocks(sums: Tensor, counts: Tensor) -> Blocks:
+    """Chunks (R, C) of the rows of a text as blocks, none of which crosses the end of a row."""
+    rows, chunks = sums.shape
+    each = max(1, min(chunks // BLOCK_CHUNKS, MOST_BLOCKS // rows))  # blocks a row
+    parts = zip(sums.tensor_split(each, 1), counts.tensor_split(each, 1), strict=True)
+    losses, tokens = zip(*((loss.sum(1), count.sum(1)) for loss, count in parts), strict=True)
+    of_all = zip(torch.stack(losses, 1).flatten().tolist(), torch.stack(tokens, 1).flatten().tolist(), strict=True)
+    return tuple((loss, count) for loss, count in of_all if count)
+
+
+def standard_error(blocks: Blocks) -> float:
     """That of a mean loss, as a ratio of sums between clusters (Cochran 1977, 6.4); NaN for fewer than two blocks.
 
     Args:
@@ -112,7 +133,5 @@ def standard_error(blocks: Sequence[tuple[float, int]]) -> float:
 
 
 @torch.no_grad()
-def _score(model: LanguageModel, inputs: Tensor, targets: Tensor, state: State | None) -> tuple[float, State]:
-    """Summed loss of some rows, and the state after them; targets of -1 do not count."""
-    loss, state = model.loss(inputs, targets, state)
-    return loss.item(), state
+def _score(model: LanguageModel, inputs: Tensor, targets: Tensor, state: State | None) -> tuple[Tensor, State]:
+    return model.row_losses(inputs, targets, state)

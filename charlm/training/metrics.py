@@ -1,8 +1,12 @@
 """What a training reports at a step."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+# Of contiguous pieces of a text, in its order: the summed loss in nats, and the tokens.
+Blocks = Sequence[tuple[float, int]]
 
 SELDOM = ("test_loss", "val_error")  # measures of some rows
 

@@ -44,6 +44,7 @@ class TrainState:
     rate_scale: float = 1.0  # what the plateau schedule has made of the learning rate
     seconds: float = 0.0  # the training's own time, validation included
     validated_step: int = 0
+    held_out: Evaluation | None = None  # of the newest validation; not saved
     pending_validation: tuple[float, float, float] | None = None  # loss, norm and rate of a step yet to be validated
     average: LanguageModel | None = None  # with the running average of the weights, where that is wanted
     loss_sum: float = 0.0  # training losses of the steps since `mean_loss` was last taken
@@ -288,6 +289,7 @@ def validate(
         rate = state.optimizer.defaults["lr"] if state.optimizer is not None else 0.0
         raise _diverged("validation loss", scores.nats_per_token, state.step, rate)
     state.add_validation(scores.nats_per_token)
+    state.held_out = scores
     return scores
 
 

@@ -1,12 +1,14 @@
 """One sentence that says who won and by how much, one that says how far it may be trusted, and the n-gram baselines."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from charlm.analysis.difference import Difference
 from charlm.analysis.figures import arch_colour
 from charlm.analysis.plots import Level
+from charlm.analysis.standing import Contender, Standing, Standings, standings
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES
 from charlm.runs.run import ACTIVE
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
 
 TIE = 0.005  # bits per character: less is nothing
-SMALL = 0.05
+FINE = 0.1  # differences below are written with three decimals
+Called = Mapping[str, str]  # what to call a run, by its id
 BASELINES = "N-gram baselines"
 HINT = (
     "Bits per character on the held-out text. An n-gram knows only the n − 1 {unit} before, and counts what followed "
@@ -60,17 +63,17 @@ def verdict(runs: Sequence[Any], matched: str = "") -> tuple[str, str]:
     """
     if not runs:
         return "Which model writes best?", "Choose one to six models below, then press Generate."
-    measured = [(run.bits_per_char(run.best_val_loss), name, run) for run, name in zip(runs, names(runs), strict=True)]
-    ranked = sorted(((cost, name, run) for cost, name, run in measured if cost is not None), key=lambda entry: entry[0])
-    if not ranked:
+    found = standings([Contender.of(run) for run in runs])
+    called = dict(zip([run.run_id for run in runs], names(runs), strict=True))
+    if not found.ranked:
         return "No loss has been measured yet.", _how_to_measure(runs)
-    if len(ranked) == 1:
-        return _alone(ranked[0], matched)
-    validated = [run for _, _, run in ranked]
+    if len(found.ranked) == 1:
+        return _alone(found.ranked[0], called, matched)
+    validated = [one.run for one in found.ranked]
     if not same_text(validated):
-        return _not_fair(ranked)
-    reasons = [_ground(validated), _size_of_lead(ranked), matched, _fairness(validated), flattery(validated)]
-    return _winner(ranked), " ".join(reasons).replace("  ", " ").strip()
+        return _not_fair(found, called)
+    reasons = [_ground(validated), how_sure(found, called), matched, _fairness(validated), flattery(validated)]
+    return winner(found, called), " ".join(reasons).replace("  ", " ").strip()
 
 
 def _how_to_measure(runs: Sequence[Any]) -> str:
@@ -84,43 +87,68 @@ def same_text(runs: Sequence[Any]) -> bool:
     return len({(run.corpus.get("sha256"), run.corpus.get("val_chars")) for run in runs}) == 1
 
 
-def _alone(entry: tuple[Any, str, Any], matched: str) -> tuple[str, str]:
-    cost, name, run = entry
-    guess = _uniform_bits(run)
+def _alone(one: Standing, called: Called, matched: str) -> tuple[str, str]:
+    guess = _uniform_bits(one.run)
     against = f" Guessing every character equally likely would cost {bits(guess)}." if guess else ""
-    sentences = [f"{_ground([run])}{against}", matched, flattery([run]), "Add a second model to compare."]
-    return f"{name} needs {bits(cost)} bits per character.", " ".join(filter(None, sentences))
+    sentences = [f"{_ground([one.run])}{against}", matched, flattery([one.run]), "Add a second model to compare."]
+    return f"{called[one.run.run_id]} needs {bits(one.bits)} bits per character.", " ".join(filter(None, sentences))
 
 
-def _not_fair(ranked: Sequence[tuple[Any, str, Any]]) -> tuple[str, str]:
-    costs = listed([f"{name} {bits(cost)} on {run.corpus.get('name') or MISSING}" for cost, name, run in ranked])
+def _not_fair(found: Standings, called: Called) -> tuple[str, str]:
+    costs = [
+        f"{called[one.run.run_id]} {bits(one.bits)} on {one.run.corpus.get('name') or MISSING}" for one in found.ranked
+    ]
     return (
         "They read different texts, so their losses cannot be compared.",
-        f"Bits per character, each on its own held-out text: {costs}. Choose models of one corpus for a fair ranking.",
+        f"Bits per character, each on its own held-out text: {listed(costs)}. Choose models of one corpus for a fair "
+        "ranking.",
     )
 
 
-def _winner(ranked: Sequence[tuple[Any, str, Any]]) -> str:
-    """`LSTM wins, 0.04 bits per character ahead of GRU and 0.33 ahead of RNN.`"""
-    best = ranked[0][0]
-    first = [name for cost, name, _ in ranked if cost - best < TIE]
-    rest = [(cost - best, name) for cost, name, _ in ranked if cost - best >= TIE]
-    at_work = any(run.status in ACTIVE for _, _, run in ranked)
+def winner(found: Standings, called: Called, of_total: str = "") -> str:
+    """`LSTM wins, 0.041 bits per character ahead of GRU and 0.33 ahead of RNN.`
+
+    A tie is what the held-out text cannot tell apart, or, where that is not known, a gap of less than TIE.
+
+    Args:
+        found: two runs or more.
+        called: what to call each, by its id.
+        of_total: what follows the step at which all are compared.
+    """
+    names = [called[one.run.run_id] for one in found.ranked]
+    if found.common is None and not found.trained_alike:
+        names = [f"{name} (step {whole(one.step)})" for name, one in zip(names, found.ranked, strict=True)]
+    gaps = list(zip(found.behind, names, strict=True))
+    first = [name for gap, name in gaps if is_tie(gap)]
+    rest = [(gap.mean, name) for gap, name in gaps if not is_tie(gap)]
+    at = "" if found.common is None else f" at step {whole(found.common)}{of_total}"
     if len(first) > 1:
-        tail = f"; {_behind(rest)}" if rest else ""
-        return f"{listed(first)} tie at {bits(best)} bits per character{tail}."
-    verb = "leads" if at_work else "wins"
-    near = f"{first[0]} {verb}, {bits(rest[0][0])} bits per character ahead of {rest[0][1]}"
+        return f"{listed(first)} tie at {bits(found.ranked[0].bits)} bits per character{at}{_behind(rest)}."
+    verb = "wins" if found.is_over and found.common is None else "leads"
+    near = f"{first[0]} {verb}, {amount(rest[0][0])} bits per character ahead of {rest[0][1]}"
     if len(rest) == 1:
-        return f"{near}."
-    last = f"{bits(rest[-1][0])} ahead of {rest[-1][1]}"
-    return f"{near} and {last}." if len(rest) == 2 else f"{near} and {last}, the last of {len(ranked)}."
+        return f"{near}{at}."
+    last = f"{amount(rest[-1][0])} ahead of {rest[-1][1]}"
+    return f"{near} and {last}{at}." if len(rest) == 2 else f"{near} and {last}, the last of {len(gaps)}{at}."
+
+
+def is_tie(gap: Difference) -> bool:
+    """Whether a run is not known to be behind the first."""
+    return not gap.is_clear if gap.is_known else abs(gap.mean) < TIE
+
+
+def amount(gap: float) -> str:
+    """A difference in bits per character: three decimals where two would say little."""
+    return f"{gap:.3f}" if abs(gap) < FINE else f"{gap:.2f}"
 
 
 def _behind(rest: Sequence[tuple[float, str]]) -> str:
+    """`; RNN is 0.29 behind`; empty without any."""
+    if not rest:
+        return ""
     gap, name = rest[0]
-    others = f", the last by {bits(rest[-1][0])}" if len(rest) > 1 else ""
-    return f"{name} is {bits(gap)} behind{others}"
+    others = f", the last by {amount(rest[-1][0])}" if len(rest) > 1 else ""
+    return f"; {name} is {amount(gap)} behind{others}"
 
 
 def _ground(runs: Sequence[Any]) -> str:
@@ -129,15 +157,27 @@ def _ground(runs: Sequence[Any]) -> str:
     return f"Measured on {whole(corpus.get('val_chars'))} held-out characters of {corpus.get('name') or MISSING}."
 
 
-def _size_of_lead(ranked: Sequence[tuple[Any, str, Any]]) -> str:
-    """Whether the gaps are worth a word."""
-    gaps = [(cost - ranked[0][0], name) for cost, name, _ in ranked[1:]]
-    small = [name for gap, name in gaps if TIE <= gap < SMALL]
-    clear = [name for gap, name in gaps if gap >= SMALL]
-    if small and clear:
-        others = listed(clear) if len(clear) < 3 else "the others"
-        return f"The lead over {listed(small)} is small; over {others} it is clear."
-    return "The lead is small." if small else "The lead is clear." if clear else ""
+def how_sure(found: Standings, called: Called) -> str:
+    """How far the gaps are beyond what the held-out text does by chance, and what else may turn them."""
+    others = [(gap, called[one.run.run_id]) for gap, one in zip(found.behind[1:], found.ranked[1:], strict=True)]
+    known = [(gap, name) for gap, name in others if gap.is_known]
+    sentences = []
+    if known:
+        gaps = ", ".join(f"{name} by {_with_margin(gap)}" for gap, name in known)
+        blocks, pairs = min(gap.blocks for gap, _ in known), ", in pairs" if all(gap.paired for gap, _ in known) else ""
+        first = called[found.ranked[0].run.run_id]
+        sentences.append(f"Behind {first}: {gaps} (95 % intervals over {blocks} blocks of that text{pairs}).")
+    if unknown := [name for gap, name in others if not gap.is_known]:
+        sentences.append(f"How much of the lead over {listed(unknown)} is chance is not known.")
+    if any(not one.run.model_config.is_counted for one in found.ranked):
+        sentences.append("One seed each: another may turn a small lead.")
+    return " ".join(sentences)
+
+
+def _with_margin(gap: Difference) -> str:
+    """`0.041 ± 0.009`, both with as many decimals."""
+    decimals = 3 if min(abs(gap.mean), gap.margin) < FINE else 2
+    return f"{gap.mean:.{decimals}f} ± {gap.margin:.{decimals}f}"
 
 
 def _fairness(runs: Sequence[Any]) -> str:

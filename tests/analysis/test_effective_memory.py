@@ -99,6 +99,14 @@ def test_a_memory_beyond_the_first_picture_is_found_by_longer_contexts() -> None
     assert found[-1]["settled"] and not found[-3]["settled"]
 
 
+def test_a_model_that_uses_nothing_for_long_and_then_more_is_found() -> None:
+    """The contexts of the first picture gain nothing at all, however many there are of them."""
+    found = measured(subject(Copying(120), repeating(120, 6000)), Settings(targets=300, longest=400))
+    assert found["memory"] == 120 and found["settled"]
+    nothing = by_context(found)
+    assert nothing[1]["loss"] == pytest.approx(math.log(V)) and nothing[89]["excess"] == nothing[1]["excess"]
+
+
 def test_an_ngrams_excess_is_exactly_0_from_order_minus_1_on() -> None:
     for order in (2, 3, 5):
         model = built("ngram", order=order)

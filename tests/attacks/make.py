@@ -46,7 +46,7 @@ class Payload:
 
 def real_run(home: Path) -> Run:
     """A small trained run in a store of its own."""
-    return trained(store_in(home), "lstm", hidden_size=4, num_layers=1, steps=6, eval_every=2)[0]
+    return trained(store_in(home), "lstm", hidden_size=4, num_layers=1, steps=6, eval_every=2, record_gradient=True)[0]
 
 
 def real_members(run: Run) -> Members:

@@ -319,6 +319,39 @@ def test_a_new_races_table_does_not_stand_under_the_old_ones_curves(page: Any, s
     stop_all(page, services)
 
 
+# The lines of the recorded gradient, by whether they are the newest or the first.
+GRADIENT = """(at) => {
+    const plot = document.querySelector('#train-gradient [role=img]');
+    return plot?.data ? plot.data.filter((line) => line.meta.at === at).map((line) => [...line.y]) : [];
+}"""
+
+
+def test_a_recorded_gradient_moves_while_it_trains(page: Any, server: str, services: Any, pictures: Path) -> None:
+    started(services, "lstm", "rnn", record_gradient=True, eval_every=40)
+    choose_tab(page, "Train")
+    page.wait_for_function(f"({GRADIENT})('0').length === 2 && ({GRADIENT})('now').length === 2")
+    before, first = page.evaluate(f"({GRADIENT})('now')"), page.evaluate(f"({GRADIENT})('0')")
+    assert all(len(line) == 64 and line[0] == 0 for line in before + first)
+    until(lambda: page.evaluate(f"({GRADIENT})('now')") not in ([], before))
+    assert page.evaluate(f"({GRADIENT})('0')") == first
+    section = page.locator("#train-gradient")
+    assert "The gradient of the loss now halves" in section.inner_text() and "at step 0)" in section.inner_text()
+    assert "LSTM: " in section.get_by_role("img").first.get_attribute("aria-label")
+    page.screenshot(path=pictures / "train-gradient-light.png", full_page=True)
+
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_app(page, server, __theme="dark")  # a reload finds it again
+    choose_tab(page, "Train")
+    page.wait_for_function(f"({GRADIENT})('now').length === 2")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.screenshot(path=pictures / "train-gradient-phone.png", full_page=True)
+    stop_all(page, services)
+    page.wait_for_function(f"({GRADIENT})('now').length === 2")  # the last curve stays
+    started(services, "gru", steps=5)
+    page.locator("#train-head", has_text="GRU").wait_for()
+    page.wait_for_function("document.querySelector('#train-gradient:empty') !== null")
+
+
 @pytest.mark.slow
 def test_a_transformer_and_a_mingru_race_and_write(page: Any, services: Any) -> None:
     choose_tab(page, "Train")

@@ -233,7 +233,7 @@ def files() -> Iterator[tuple[str, bytes]]:
 def test_training_shows_them_live(listener: Listener, services: Any, planted: list[str]) -> None:
     page = listener.page
     config = from_options({"hidden_size": 8, "num_layers": 1, "steps": 1_000_000, "eval_every": 50,
-                           "label": PRINTED[0]})  # fmt: skip
+                           "label": PRINTED[0], "record_gradient": True})  # fmt: skip
     corpus = corpus_from_text(f"{ALL}\n" * 8, f"{PAYLOADS[4]}{PAYLOADS[1]}", config.corpus)
     ids = services.jobs.start(corpus, config, ["lstm", "rnn"])
     until(lambda: services.store.get(ids[0]).sample() is not None)
@@ -241,6 +241,7 @@ def test_training_shows_them_live(listener: Listener, services: Any, planted: li
     choose_tab(page, "Train")
     page.locator("#train-plot .js-plotly-plot").wait_for()
     page.locator("#train-live .col").first.wait_for()
+    page.locator("#train-gradient .main-svg").first.wait_for()
     listener.silent("live")
     for run_id in planted[1:6]:
         choose_tab(page, "Runs")

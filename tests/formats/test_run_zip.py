@@ -32,7 +32,7 @@ def test_only_named_members_leave_the_machine(tmp_path: Path) -> None:
     find_format("zip").write(Run(folder), tmp_path / "out.zip")
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         names = set(archive.namelist())
-    known = {"run.json", "tokenizer.json", "metrics.jsonl", "samples.jsonl", "best.safetensors"}
+    known = {"run.json", "tokenizer.json", "metrics.jsonl", "samples.jsonl", "val_blocks.jsonl", "best.safetensors"}
     assert names == {f"run/{name}" for name in (*known, "snapshots/1.safetensors")}
 
 
@@ -42,7 +42,7 @@ def test_only_named_members_leave_the_machine(tmp_path: Path) -> None:
 @pytest.fixture
 def run(store: RunStore) -> Run:
     """A trained run that is read anew from its folder."""
-    return trained(store, label="mine")[0]
+    return trained(store, label="mine", record_gradient=True)[0]
 
 
 @pytest.fixture
@@ -241,6 +241,22 @@ def test_a_sample_is_no_book(store: RunStore, packed: Path) -> None:
     row = json.dumps({"step": 1, "prompt": "", "text": "x" * 500_000, "html": "<b>"}).encode()
     made = read_zip(store, repacked(packed, {"samples.jsonl": row}))
     assert made.samples() == [{"step": 1, "prompt": "", "text": "x" * 10_000}]
+
+
+@pytest.mark.parametrize(
+    ("row", "kept"),
+    [({"losses": [1.5, 2.0], "tokens": [10, 20]}, [(15.0, 10), (40.0, 20)]),
+     ({"losses": [1.5], "tokens": [10, 20]}, []),
+     ({"losses": [1.5], "tokens": [0.5]}, []),
+     ({"losses": ["<b>"], "tokens": [10]}, []),
+     ({"losses": "15", "tokens": [1, 2]}, []),
+     ({"losses": {"a": 1}, "tokens": [10]}, []),
+     ({"losses": [[1.0]], "tokens": [10]}, []),
+     ({"tokens": [10]}, [])],
+)  # fmt: skip
+def test_losses_by_block_are_numbers_or_none_at_all(row: Any, kept: list[Any], store: RunStore, packed: Path) -> None:
+    made = read_zip(store, repacked(packed, {"val_blocks.jsonl": json.dumps({"step": 1, **row}).encode()}))
+    assert list(made.val_blocks(1)) == kept
 
 
 def test_an_odd_file_name_is_said_in_one_line(store: RunStore, tmp_path: Path) -> None:

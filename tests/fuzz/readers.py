@@ -147,7 +147,7 @@ def show(ground: Ground, store: RunStore, run_id: str) -> None:
     status_bar_html(None, interrupted=runs), run_choices(runs)
     run = store.get(run_id)
     details(run, [run.run_id]).encode()
-    json.dumps([facts_of(run), row_of(run), run.metrics(), run.samples()], allow_nan=False).encode()
+    json.dumps([facts_of(run), row_of(run), run.metrics(), run.samples(), run.gradients()], allow_nan=False).encode()
     view = Watch(ground.services, fresh=0).look_at([run])
     json.dumps([view.title, view.lead, view.head, view.limits, view.rows, view.body, view.key]).encode()
     for by in ("step", "seconds"):
@@ -300,7 +300,7 @@ READERS: Sequence[Reader] = (
     Reader("run.json", _of_run("run.json"), _in_run(_shown)),
     Reader("tokenizer.json", _of_run("tokenizer.json"), _in_run(lambda ground: ground.run.tokenizer())),
     Reader("words and subwords", _token_files, _tokens),
-    Reader("logs", _of_run("metrics.jsonl", "samples.jsonl"), _in_run(_shown)),
+    Reader("logs", _of_run("metrics.jsonl", "samples.jsonl", "gradient.jsonl"), _in_run(_shown)),
     Reader("run zip", _zip_files, coming_in(lambda store, path: read_zip(store, path, MOST_BYTES))),
     Reader("n-gram zip", _ngram_files, coming_in(_read_ngram)),
     Reader("ladder", _ladders, _ladder),

@@ -226,7 +226,7 @@ def test_a_finished_run_is_extended(store: RunStore) -> None:
 
 
 def test_a_run_that_ran_out_of_patience_gets_new_one(store: RunStore) -> None:
-    [run] = trained(store, learning_rate=1e-7, patience=1, eval_every=2, steps=200, dropout=0.9, schedule="constant")
+    [run] = trained(store, learning_rate=0.5, patience=1, eval_every=2, steps=200, dropout=0.9, schedule="constant")
     assert run.step < 200
     assert state_numbers(run)["stale"] >= 1
     assert again(store, run, steps=2).step == run.step + 2

@@ -45,6 +45,7 @@ def test_a_fork_with_nothing_changed_is_the_parent_gone_on_with(store: RunStore)
     [longer] = resumed(store, parent, steps=8)
     assert_same_training(child, longer)
     assert untimed(child.metrics()) == untimed(longer.metrics()) and child.samples() == longer.samples()
+    assert child.block_log.rows() == longer.block_log.rows()
     assert child.seconds >= parent.seconds
 
 

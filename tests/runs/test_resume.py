@@ -137,7 +137,10 @@ def test_an_interruption_at_any_step_leaves_no_trace_even_in_the_log(step: int, 
     [run] = resumed(store, half)
     assert_same_training(run, whole)
     assert untimed(run.metrics()) == untimed(whole.metrics())
-    assert run.samples() == whole.samples()
+    assert run.samples() == whole.samples() and run.block_log.rows() == whole.block_log.rows()
+    blocks = run.val_blocks(run.best_step)
+    assert sum(loss for loss, _ in blocks) / sum(tokens for _, tokens in blocks) == pytest.approx(run.best_val_loss)
+    assert run.val_blocks(run.best_step - 1) == ()
 
 
 def test_a_training_that_is_interrupted_again_and_again(store: RunStore) -> None:

@@ -38,6 +38,22 @@ def test_it_is_the_mean_over_every_token(tokens: int, monkeypatch: pytest.Monkey
     assert result.nats_per_token == pytest.approx(sum(losses) / len(losses), rel=1e-5)
 
 
+@pytest.mark.parametrize("tokens", [2, 700, 6001, 20_000])
+def test_blocks_are_pieces_of_the_text_in_its_order(tokens: int) -> None:
+    model = build_model(ModelConfig(vocab_size=V, hidden_size=8), 1).eval()
+    one, two = (evaluate(model, text(tokens), threads=threads) for threads in (1, 2))
+    assert np.array(one.blocks) == pytest.approx(np.array(two.blocks)), "whoever shares the work"
+    sizes = [count for _, count in one.blocks]
+    assert sum(sizes) == tokens - 1 and all(size >= 1000 for size in sizes[:-1]) and len(sizes) <= 128
+    assert sum(loss for loss, _ in one.blocks) / (tokens - 1) == pytest.approx(one.nats_per_token)
+    row = validation_rows(text(tokens), 10**6)
+    inputs, targets = (torch.from_numpy(part[:1]) for part in next(row))
+    with torch.no_grad():
+        losses, _ = model.token_losses(inputs, targets)
+    assert one.blocks[0][0] == pytest.approx(losses[: sizes[0]].sum().item(), rel=1e-5)
+    assert math.isnan(one.standard_error) == (len(sizes) == 1)
+
+
 def test_an_ignorant_model_costs_ln_v() -> None:
     model = build_model(ModelConfig(vocab_size=V, hidden_size=4), 1)
     with torch.no_grad():

@@ -9,6 +9,7 @@ from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.errors import CheckpointError
 from charlm.runs.history import LossHistory
 from charlm.runs.run import Run
+from charlm.training.metrics import Blocks
 
 SHERLOCK = {"name": "Sherlock Holmes", "sha256": "aa", "key": "sherlock", "characters": 561676, "distinct": 78,
             "val_chars": 56168}  # fmt: skip
@@ -46,6 +47,7 @@ class FakeRun:
     info: dict[str, Any] = field(default_factory=dict)
     imported: dict[str, Any] = field(default_factory=dict)
     level: str = "char"
+    blocks: Blocks = ()
     bits_per_char = Run.bits_per_char
 
     @property
@@ -65,7 +67,11 @@ class FakeRun:
         return []
 
     def history(self) -> LossHistory:
-        return LossHistory()
+        low = {"step": self.best_step, "val_loss": self.best_val_loss}
+        return LossHistory([low], [low] if self.best_val_loss is not None else [])
+
+    def val_blocks(self, step: int) -> Blocks:
+        return self.blocks if step == self.best_step else ()
 
 
 def trio(**more: Any) -> list[FakeRun]:

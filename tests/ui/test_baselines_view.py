@@ -8,6 +8,7 @@ import pytest
 
 from charlm.analysis.baselines import Baselines
 from charlm.analysis.figures import arch_colour
+from charlm.runs.history import LossHistory
 from charlm.ui.verdict import baselines_html, levels, matched_orders, networks, verdict
 
 KNOWN = Baselines(uniform=4.0, gzip=2.9, xz=1.5, orders=(3.0, 2.0, 1.0, 1.1), tokens_per_char=1.0, whole=True)
@@ -17,9 +18,11 @@ def run(arch: str, loss: float | None, **other: Any) -> Any:
     corpus = {"name": "a <b>", "sha256": "x", "val_chars": 900, "distinct": 20}
     train = SimpleNamespace(batch_size=4, seq_len=8, seed=7)
     plain = {"status": "finished", "imported": {}, "step": 12, "label": f"{arch} <i>", "corpus": corpus}
-    model, level = SimpleNamespace(is_counted=arch == "ngram"), {"level": "char", "bits_per_char": bits_per_char}
+    model = SimpleNamespace(is_counted=arch == "ngram")
+    rest = {"run_id": arch, "level": "char", "bits_per_char": bits_per_char}
+    rest |= {"history": LossHistory, "val_blocks": lambda step: (), "best_step": other.get("step", 12), "group": ""}
     return SimpleNamespace(**{
-        "arch": arch, "best_val_loss": loss, "model_config": model, "train_config": train, **plain, **level, **other
+        "arch": arch, "best_val_loss": loss, "model_config": model, "train_config": train, **plain, **rest, **other
     })  # fmt: skip
 
 

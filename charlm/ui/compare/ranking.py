@@ -93,7 +93,7 @@ def asked(message: str | None) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-HEAD = ("Model", "Val. loss", "Perplexity", "Bits/char", "Steps", "Trained", "Parameters")
+HEAD = ("Model", "Val. loss", "Perplexity", "Bits/char", "At step", "Trained", "Parameters")
 PHONE_COLUMNS = (0, 1, 3, 5)
 CSV_HEAD = (
     "label", "arch", "corpus", "val_loss", "perplexity", "bits_per_char", "steps", "seconds", "parameters", "tokens",
@@ -113,6 +113,15 @@ def shape(run: Any) -> str:
     if run.model_config.is_counted:
         return str(run.model_config.shape)
     return f"{run.model_config.num_layers} × {run.model_config.hidden_size}"
+
+
+def kept_step(run: Any) -> str:
+    """`2,900 of 3,000`: the step whose weights are kept, of those trained; one number if they are the same."""
+    steps, _ = trained(run)
+    if steps is None or run.best_val_loss is None:
+        return formatting.whole(steps)
+    at = formatting.whole(run.best_step)
+    return at if run.best_step == steps else f"{at} of {formatting.whole(steps)}"
 
 
 def trained(run: Any) -> tuple[int | None, float | None]:
@@ -161,9 +170,9 @@ def ranking_table(runs: Sequence[Any]) -> str:
     called = dict(zip([run.run_id for run in runs], names(runs), strict=True))
     rows: list[list[Cell | str]] = []
     for run in by_loss(runs):
-        loss, (steps, seconds) = run.best_val_loss, trained(run)
+        loss, (_, seconds) = run.best_val_loss, trained(run)
         name = Cell(html=f"{swatch(run.arch)}{model_name(called[run.run_id], shape(run))}")
-        measured = [formatting.perplexity(loss), formatting.bits(run.bits_per_char(loss)), formatting.whole(steps)]
+        measured = [formatting.perplexity(loss), formatting.bits(run.bits_per_char(loss)), kept_step(run)]
         rest = [formatting.duration(seconds), formatting.whole(run.num_parameters)]
         rows.append([name, Cell(formatting.nats(loss), strong=True), *measured, *rest])
     return table(HEAD, rows, keep=PHONE_COLUMNS, kind="ranking", id="ranking-table")

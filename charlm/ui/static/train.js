@@ -5,7 +5,7 @@ const AWAY = 10000;  // ms without an answer after which it is drawn anew, too
 const PATIENCE = 5000;  // ms that a drawing which has been asked for may take
 const SHARE = 0.04;  // of the page's time may go into drawing; but new points come at least every SLOWEST ms
 const SLOWEST = 2000;
-let text = '', marks = [], heard = 0, drawn = 0, took = 0, asked = { key: '', at: -PATIENCE }, zoom = null;
+let text = '', marks = [], moved = null, heard = 0, drawn = 0, took = 0, asked = { key: '', at: -PATIENCE }, zoom = null;
 const plot = () => document.querySelector('#train-plot .js-plotly-plot');
 const wanted = () => {
   const field = document.querySelector('#train-wanted textarea, #train-wanted input');
@@ -65,6 +65,17 @@ const empty = (graph) => {
   const none = gone.map(() => []);
   if (gone.length) Plotly.update(graph, { x: none, y: none }, { annotations: names }, gone);
 };
+// A recorded gradient has moved: its sentence, and its curves in the plot that stands already. `moved` waits for Plotly.
+const move = () => {
+  const place = element.querySelector('#train-gradient');
+  if (!place || moved === null || !window.Plotly?.react) return;
+  if (!place.firstChild) place.innerHTML = '<div></div><div role="img"></div>';
+  const [said, curves] = place.children;
+  said.innerHTML = moved.html;
+  curves.setAttribute('aria-label', moved.alt);
+  Plotly.react(curves, moved.figure.data, moved.figure.layout, { displaylogo: false, responsive: true });
+  moved = null;
+};
 const fill = (state) => {
   const table = element.querySelector('#train-table');
   if (!table) return;
@@ -84,6 +95,8 @@ const take = (state) => {
   heard = Date.now();
   if (state.body !== undefined) {
     text = state.text;
+    moved = null;
+    element.querySelectorAll('#train-gradient [role=img]').forEach((curves) => Plotly.purge(curves));
     element.innerHTML = state.body;
   }
   tell(state);
@@ -91,6 +104,8 @@ const take = (state) => {
   if (state.advice !== undefined && advised) advised.innerHTML = state.advice;
   if (state.seen) marks = state.seen;
   if (state.rows) fill(state);
+  if (state.gradient) moved = state.gradient;
+  move();
   const graph = plot();
   if (state.body !== undefined && graph?.layout && window.Plotly) empty(graph);
   if (state.points && graph && window.Plotly && Plotly.update) extend(graph, state);

@@ -30,7 +30,7 @@ FOLDS: dict[str, tuple[str, ...]] = {
         "steps", "epochs", "minutes", "seq_len", "batch_size", "learning_rate", "schedule", "warmup_steps", "grad_clip",
         "weight_average", "patience", "eval_every", "softmax_samples",
     ),
-    "name": ("label", "seed", "device", "precision", "snapshots"),
+    "name": ("label", "seed", "device", "precision", "snapshots", "record_gradient"),
 }  # fmt: skip
 NAMES = tuple(name for names in FOLDS.values() for name in names)
 LABELS = {

@@ -86,7 +86,8 @@ class Watch:
         histories = {run.run_id: run.history() for run in runs}
         samples = {run.run_id: self._sample(run) for run in runs}
         advice = {run.run_id: self._advise(run, states[run.run_id], histories[run.run_id]) for run in runs}
-        return View(runs, states, histories, samples, self.services.serving.baselines.of(runs), advice)
+        gradients = {run.run_id: run.gradients() for run in runs}
+        return View(runs, states, histories, samples, self.services.serving.baselines.of(runs), advice, gradients)
 
     def _advise(self, run: Run, state: Mapping[str, Any], history: LossHistory) -> list[Advice]:
         """Advice on a run; it is the same until a validation has passed, or the run's state is another."""
@@ -214,8 +215,8 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         view: what there is to show.
         asked: `key`, `since`, `by` and `log` of the plot as it stands, without `since` if points can wait; `text`, the
-            key of head and body if it is another, and `seen`, the marks of the line under the finding, of the advice
-            and of samples.
+            key of head and body if it is another, and `seen`, the marks of the finding, of the line under it, of the
+            advice, of samples, and of gradients that are recorded.
 
     Returns:
         `redraw`: the plot shows what it should not: other runs, or steps that a resumed run takes again; or a run began
@@ -223,8 +224,8 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
         in the order of the plot's meta, [x, loss, ..] of training (each x as what it is more than the one before), the
         same of validation, then of the ring if there is a validation, the newest step; and `ends`, the places of the
         names. `head` and `body` with their `text` key: HTML of what is new to the page;
-        else `title`, `lead`, `advice` and `samples` {place: HTML}, as far as they changed. `limits` and `rows`: the
-        table.
+        else `title`, `lead`, `advice` and `samples` {place: HTML}, as far as they changed. `gradient`, when a recorded
+        curve has moved: see `Moving`. `limits` and `rows`: the table.
     """
     new = _texts(view, asked)
     if not view.runs:
@@ -290,20 +291,23 @@ def _ends(view: View, log: bool) -> list[list[float] | None]:
 
 def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Head, table and samples, whole or what changed in them."""
-    marks = [mark(view.lead), mark(view.advised), *(view.samples[run.run_id].step for run in view.runs)]
+    texts = {"title": view.title, "lead": view.lead, "advice": view.advised}
+    marks = [*map(mark, texts.values()), *(view.samples[run.run_id].step for run in view.runs)]
+    marks += [view.gradient_mark] if view.gradient_mark else []
     seen = asked.get("seen")
     new: dict[str, Any] = {"limits": view.limits, "rows": view.rows} if view.runs else {}
     if asked.get("text", asked.get("key")) != view.key or not isinstance(seen, list) or len(seen) != len(marks):
-        return {**new, "text": view.key, "seen": marks, "head": view.head, "body": view.body}
+        moved = {"gradient": view.gradient} if view.gradient else {}
+        return {**new, "text": view.key, "seen": marks, "head": view.head, "body": view.body, **moved}
     if seen == marks:
-        return {**new, "title": view.title}
-    new |= {"title": view.title, "seen": marks}
-    if seen[0] != marks[0]:
-        new["lead"] = view.lead
-    if seen[1] != marks[1]:
-        new["advice"] = view.advised
-    changed = [place for place in range(len(view.runs)) if seen[place + 2] != marks[place + 2]]
-    return {**new, "samples": {str(place): view.sample(place) for place in changed}}
+        return new
+    changed = [before != now for before, now in zip(seen, marks, strict=True)]
+    told: dict[str, Any] = {name: text for (name, text), is_new in zip(texts.items(), changed, strict=False) if is_new}
+    if view.gradient_mark and changed[-1]:
+        told["gradient"] = view.gradient
+    of_samples = changed[len(texts) : len(texts) + len(view.runs)]
+    samples = {str(place): view.sample(place) for place, is_new in enumerate(of_samples) if is_new}
+    return {**new, **told, "seen": marks, "samples": samples}
 
 
 def wanted_ids(asked: Mapping[str, Any]) -> list[str]:

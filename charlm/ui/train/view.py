@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from charlm.analysis.advice import MOST, Advice
-from charlm.analysis.plots import Curve, Level, Rows, common_limit, loss_range, near, ranked
+from charlm.analysis.plots import Curve, Level, common_limit, loss_range, near, ranked
+from charlm.analysis.standing import Contender, Standings, standings
 from charlm.runs.history import LossHistory, Row
 from charlm.runs.run import ACTIVE, Run
 from charlm.ui import formatting, verdict
@@ -21,6 +22,7 @@ from charlm.ui.verdict import loss_unit, names
 
 if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
+    from charlm.ui.train.gradient import Moving
 
 Advised = tuple[Any, Advice]  # a run and a piece of advice on it
 
@@ -59,7 +61,6 @@ def opened_folds(advice: Advice) -> set[str]:
 HEAD = ("Val. loss", "Train loss", "Perplexity", "Bits/char", "Grad. norm", "Chars/s", "Own time")
 TESTED = "Test perplexity"  # where a text has a test part
 PHONE_COLUMNS = (0, 1, 4, 7)
-TIE = 0.0005  # nats: what three decimals cannot show
 ROUNDED = 1e-5  # nats: a log has seven digits
 
 
@@ -98,6 +99,7 @@ class View:
         samples: per run id, what it wrote last.
         baselines: of the text that all of them share; None: not known yet, or they share none.
         advice: per run id, what might be tried next.
+        gradients: per run id, the gradient through time as it was recorded; empty where it was not.
     """
 
     runs: Sequence[Run]
@@ -106,6 +108,7 @@ class View:
     samples: Mapping[str, Written]
     baselines: "Baselines | None" = None
     advice: Mapping[str, Sequence[Advice]] = field(default_factory=dict)
+    gradients: Mapping[str, Sequence[Row]] = field(default_factory=dict)
 
     @cached_property
     def called(self) -> dict[str, str]:
@@ -164,23 +167,25 @@ class View:
 
     @cached_property
     def title(self) -> str:
-        """`GRU leads by 0.016 nats after 1,230 of 3,000 steps`, for runs that share a text."""
+        """`GRU leads, 0.023 bits per character ahead of LSTM at step 1,125 of 3,000.`, for runs that share a text."""
         if not self.runs:
             return "Nothing has been trained yet."
-        ranked, total = self._by_steps, max(run.total_steps or 0 for run in self.runs)
-        of_total = f" of {formatting.whole(total)}" if self._at_work and total else ""
-        after = f"after {formatting.whole(self._limit('step'))}{of_total} steps"
+        ranked = self.standings.ranked
         if not ranked:
             waiting = f"{formatting.listed(list(self.called.values()))}: the first validation is on its way"
             return waiting if self._at_work else "No validation yet"
-        leader, loss = ranked[0]
-        if len(ranked) == 1:
-            verb = "is at" if self._at_work else "reached"
-            return f"{self.called[leader]} {verb} {formatting.nats(loss)} {loss_unit(self.runs)[0]} {after}"
-        lead = ranked[1][1] - loss
-        if lead < TIE:
-            return f"{self.called[leader]} and {self.called[ranked[1][0]]} are level {after}"
-        return f"{self.called[leader]} {'leads' if self._at_work else 'won'} by {formatting.nats(lead)} nats {after}"
+        if len(ranked) > 1:
+            return verdict.winner(self.standings, self.called, self._of_total)
+        [one] = ranked
+        verb, of = "is at" if self._at_work else "reached", loss_unit(self.runs)[0]
+        after = f"after {formatting.whole(one.step)}{self._of_total} steps"
+        return f"{self.called[one.run.run_id]} {verb} {formatting.nats(one.loss)} {of} {after}"
+
+    @property
+    def _of_total(self) -> str:
+        """How many steps are planned, while they are made."""
+        total = max(run.total_steps or 0 for run in self.runs)
+        return f" of {formatting.whole(total)}" if self._at_work and total else ""
 
     @cached_property
     def lead(self) -> str:
@@ -192,6 +197,7 @@ class View:
         if len(self._by_seconds) > 1:
             verb = "is" if self._at_work else "was"
             parts.append(f"At equal seconds of its own {self.called[self._by_seconds[0][0]]} {verb} ahead.")
+        parts += [verdict.how_sure(self.standings, self.called)] if len(self.standings.ranked) > 1 else []
         parts += filter(None, [self.matched])
         states = self.states.values()
         if self._at_work:
@@ -219,13 +225,19 @@ class View:
     @cached_property
     def limits(self) -> list[str]:
         """The first and the last column's heads: the step, and the seconds, at which the runs are compared."""
-        clock = [f"At {self._limit('seconds'):,.1f} s each"] if len(self.runs) > 1 else []
-        return [f"At step {formatting.whole(self._limit('step'))}", *clock]
+        clock = [f"At {self._seconds:,.1f} s each"] if len(self.runs) > 1 else []
+        return [f"At step {formatting.whole(self._step)}" if self.standings.trained_alike else "As kept", *clock]
+
+    @property
+    def _step(self) -> int:
+        """The step at which the runs are compared."""
+        common, trained = self.standings.common, [self.histories[run.run_id].last.get("step", 0) for run in self.runs]
+        return max(trained, default=0) if common is None else common
 
     @cached_property
     def rows(self) -> list[list[Any]]:
         """The table, best run first: the run's place in `runs`, then its cells."""
-        order = list(dict(self._by_steps))
+        order = list(self._losses)
         ranked = [order.index(run.run_id) if run.run_id in order else len(order) for run in self.runs]
         places = sorted(range(len(self.runs)), key=lambda place: ranked[place])
         return [[place, *self._cells(self.runs[place])] for place in places]
@@ -235,7 +247,7 @@ class View:
         return any(run.corpus.get("test_tokens") for run in self.runs)
 
     def _cells(self, run: Run) -> list[str]:
-        state, loss = self.states[run.run_id], dict(self._by_steps).get(run.run_id)
+        state, loss = self.states[run.run_id], self._losses.get(run.run_id)
         return [
             formatting.nats(loss),
             formatting.nats(state["train_loss"]),
@@ -257,7 +269,24 @@ class View:
         about = section(title, "A fresh sample at every validation. Wavy: words that are not in the corpus.")
         samples = columns([self._column(run) for run in self.runs])
         advised = f'<div id="train-advice">{self.advised}</div>'
-        return f'{self._table()}{advised}<div class="writes">{about}<div class="swipe">{samples}</div></div>'
+        gradient = '<div id="train-gradient"></div>'  # train.js draws it
+        return f'{self._table()}{gradient}{advised}<div class="writes">{about}<div class="swipe">{samples}</div></div>'
+
+    @cached_property
+    def gradient(self) -> "Moving | None":
+        """The gradient through time, as far as it was recorded."""
+        recorded = [(run, self.called[run.run_id], self.gradients.get(run.run_id, ())) for run in self.runs]
+        if not any(rows for _, _, rows in recorded):
+            return None
+        from charlm.ui.train.gradient import moving  # torch takes seconds: not before it is needed
+
+        return moving([one for one in recorded if one[2]])
+
+    @property
+    def gradient_mark(self) -> str:
+        """Changes when a recorded curve has moved; empty without any."""
+        steps = [[run.run_id, rows[-1]["step"]] for run in self.runs if (rows := self.gradients.get(run.run_id))]
+        return mark(steps) if steps else ""
 
     @cached_property
     def advised(self) -> str:
@@ -293,24 +322,36 @@ class View:
         return any(state["status"] in ACTIVE for state in self.states.values())
 
     @cached_property
-    def _contenders(self) -> dict[str, Rows]:
-        """Who is ranked: a run that failed on the way would hold the others' ranking at the step where it fell."""
-        runs = [run for run in self.runs if run not in self._failed] or list(self.runs)
-        return {run.run_id: self.histories[run.run_id].standing for run in runs}
-
-    def _limit(self, by: str) -> float:
-        """How far all have come; an n-gram, which counts the text once, holds no run up."""
-        counted = {run.run_id for run in self.runs if run.model_config.is_counted}
-        trained = {run_id: rows for run_id, rows in self._contenders.items() if run_id not in counted}
-        return common_limit(trained or self._contenders, by)
+    def _ranked_runs(self) -> list[Run]:
+        """Those that did not fail on the way, if there are any."""
+        return [run for run in self.runs if run not in self._failed] or list(self.runs)
 
     @cached_property
-    def _by_steps(self) -> list[tuple[str, float]]:
-        return ranked(self._contenders, "step", self._limit("step"))
+    def standings(self) -> Standings:
+        """Who is ahead."""
+        return standings([self._contender(run) for run in self._ranked_runs])
+
+    def _contender(self, run: Run) -> Contender:
+        state, history, best = self.states[run.run_id], self.histories[run.run_id], self.best(run)
+        loss = (best["val_loss"], best["step"]) if best else (state["best_val_loss"], state["best_step"])
+        return Contender(run, state["status"], *loss, history.lows, history.validated)
+
+    @cached_property
+    def _losses(self) -> dict[str, float]:
+        """By run id, the lowest first as bits per character."""
+        return {one.run.run_id: one.loss for one in self.standings.ranked}
+
+    @cached_property
+    def _seconds(self) -> float:
+        """How far all have come by their clocks; an n-gram, which counts the text once, holds no run up."""
+        rows = {run.run_id: self.histories[run.run_id].standing for run in self._ranked_runs}
+        trained = [run.run_id for run in self._ranked_runs if not run.model_config.is_counted]
+        return common_limit({run_id: rows[run_id] for run_id in trained} or rows, "seconds")
 
     @cached_property
     def _by_seconds(self) -> list[tuple[str, float]]:
-        return ranked(self._contenders, "seconds", self._limit("seconds"))
+        rows = {run.run_id: self.histories[run.run_id].standing for run in self._ranked_runs}
+        return ranked(rows, "seconds", self._seconds)
 
 
 def _sentence(message: str) -> str:

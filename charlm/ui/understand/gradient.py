@@ -50,17 +50,18 @@ METHOD = (
 )
 
 
-def picture(found: Found) -> dict[str, Any] | None:
+def picture(found: Found, whole: bool = False) -> dict[str, Any] | None:
     """Gradients relative to lag 0, with a button for each kind of state; None: nothing was found.
 
     Args:
         found: what was measured of each model.
+        whole: the axis reaches as far as the lines of initial weights, too, not only as far as the bold ones.
     """
     if not found:
         return None
     views = _views(found)
-    lowest = max(LOWEST, min([-1.0, *(y for _, nodes in views for y in _heights(found, nodes))]) * 1.05)
-    highest = max([0.3, *(y for _, nodes in views for y in _heights(found, nodes))]) * 1.05
+    heights = [y for _, nodes in views for y in _heights(found, nodes, whole)]
+    lowest, highest = max(LOWEST, min([-1.0, *heights]) * 1.05), max([0.3, *heights]) * 1.05
     data: list[dict[str, Any]] = []
     notes = []
     for number, (label, nodes) in enumerate(views):
@@ -115,8 +116,9 @@ def _views(found: Found) -> list[tuple[str, list[Node | None]]]:
         views.append(("first layer", first))
     if any(cells):
         views.append(("cell", cells))
-    if any(node.state != "input" for node in last):
-        views.append(("input", [Node("input", 0)] * len(found)))
+    given = Node("input", 0)
+    if any(node != given for node in last) and all(given in some for some in nodes):
+        views.append(("input", [given] * len(found)))
     return views
 
 
@@ -138,9 +140,13 @@ def _relative(curves: Curves, node: Node) -> tuple[list[Row], list[float | None]
     ]
 
 
-def _heights(found: Found, nodes: Sequence[Node | None]) -> list[float]:
-    """All decades of the trained models."""
-    drawn = [_relative(one.result, node)[1] for one, node in zip(found, nodes, strict=True) if node]
+def _heights(found: Found, nodes: Sequence[Node | None], whole: bool) -> list[float]:
+    """All decades of the trained models; `whole`: of their initial weights, too."""
+    shown: list[tuple[Curves, Node]] = []
+    for one, node in zip(found, nodes, strict=True):
+        initial = one.result["initial"] if whole else None
+        shown += [(curves, node) for curves in (one.result, initial) if curves and node]
+    drawn = [_relative(curves, node)[1] for curves, node in shown]
     return [y for heights in drawn for y in heights if y is not None]
 
 
@@ -218,7 +224,7 @@ def _name(one: Measured[Any], nodes: Sequence[Node | None]) -> str:
 
 
 def _has_input_only(one: Measured[Any]) -> bool:
-    return len(_nodes(one.result)) == 1
+    return main_node(_nodes(one.result)).state == "input"
 
 
 def _longest(found: Found) -> int:

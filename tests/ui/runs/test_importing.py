@@ -113,7 +113,7 @@ def test_a_run_that_came_with_its_past_keeps_it() -> None:
 
 def test_a_verdict_leaves_out_what_was_not_measured() -> None:
     foreign = FakeRun("a", **FOREIGN)
-    assert verdict.verdict([*trio(), foreign])[0].startswith("lstm wins, 0.04 bits per character ahead of GRU")
+    assert verdict.verdict([*trio(), foreign])[0].startswith("lstm wins, 0.039 bits per character ahead of GRU")
     title, sentence = verdict.verdict([foreign])
     assert title == "No loss has been measured yet." and "scored on a text in Runs" in sentence
     assert "within moments" in verdict.verdict([FakeRun("b", best_val_loss=None)])[1]

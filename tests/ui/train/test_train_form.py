@@ -4,6 +4,7 @@ import re
 from functools import partial
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from charlm.config import ModelConfig, suited_rate
@@ -47,6 +48,12 @@ def test_an_untouched_form_is_its_preset(preset: str) -> None:
     assert {name: getattr(config.train, name) for name in NAMES if hasattr(config.train, name)} == {
         name: getattr(plain.train, name) for name in NAMES if hasattr(plain.train, name)
     }
+
+
+def test_recording_the_gradient_is_a_box_that_stands_empty() -> None:
+    box = form.control("record_gradient", preset_values("quick")["record_gradient"])
+    assert isinstance(box, gr.Checkbox) and box.value is False and box.label == "Record gradient"
+    assert configured(record_gradient=True).train.record_gradient is True
 
 
 def test_changes_count_and_emptied_fields_take_the_preset() -> None:
