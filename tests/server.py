@@ -18,21 +18,27 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass
 class Server:
-    """A running app and its address."""
+    """A running app, its address, and the port in it."""
 
     address: str
+    port: int
     process: subprocess.Popen[bytes]
     log: Path
 
 
 @contextlib.contextmanager
 def serving(
-    folder: Path, command: Sequence[str] = (sys.executable, "app.py"), cwd: Path = ROOT, **environment: str
+    folder: Path,
+    command: Sequence[str] = (sys.executable, "app.py"),
+    cwd: Path = ROOT,
+    port: int = 0,
+    **environment: str,
 ) -> Iterator[Server]:
-    """The app on a free port, its log in `folder`; ended afterwards if it has not ended by itself."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """The app on this port, or a free one, its log in `folder`; ended afterwards if it has not ended by itself."""
+    if not port:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     env = {
         **os.environ,
         "GRADIO_SERVER_NAME": "127.0.0.1",
@@ -42,7 +48,7 @@ def serving(
     }
     with (folder / f"log-{port}.txt").open("w+") as log:
         process = subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=log)
-        server = Server(f"http://127.0.0.1:{port}/", process, Path(log.name))
+        server = Server(f"http://127.0.0.1:{port}/", port, process, Path(log.name))
         try:
             wait_for_page(server)
             yield server

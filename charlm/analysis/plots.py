@@ -160,7 +160,7 @@ def loss_plot(
         layout["annotations"].append(note("uniform", "guessing uniformly", 1, y, xanchor="right", yanchor="bottom"))
         layout["shapes"].append(_line("uniform", uniform, "dot"))
     if not live and not any(curve.rows for curve in curves):
-        layout["annotations"].append(note("empty", "trained elsewhere, without a log", 0.5, 0.5, yref="paper"))
+        layout["annotations"].append(note("empty", "no training log", 0.5, 0.5, yref="paper"))
     layout["annotations"] += _level_labels(levels, log)
     return {"data": [trace for curve, dash in _dashed(curves) for trace in _traces(curve, dash, by)], "layout": layout}
 

@@ -38,7 +38,10 @@ COMMANDS = {
         "Measure why runs differ: memory, gradients, surprise, neurons, and which n-gram they are worth.",
     ),
     "gym": ("gym.gym", "Let architectures learn a synthetic memory task over growing delays."),
-    "bench": ("bench.bench", "Measure ours beside the usual code; `device` tells how this machine trains."),
+    "bench": (
+        "bench.bench",
+        "Measure ours beside the usual code; `device` tells how this machine trains, `machine` how fast.",
+    ),
     "reproduce": (
         "train.reproduce",
         "Train as a tutorial did, and stand beside what it published; goes on where it was.",

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -12,8 +13,9 @@ import typer
 from charlm.architectures import ARCHS, is_counted
 from charlm.cli.options import Json
 from charlm.cli.report import note, print_json, print_table
-from charlm.config import ModelConfig
+from charlm.config import ModelConfig, TrainConfig
 from charlm.errors import ConfigError
+from charlm.training.autosize import DISTINCT
 
 BENCHES = Path(__file__).resolve().parents[2] / "bench"
 # Sizes for which `bench device` says what it would choose: the preset `quick` and the notebooks'.
@@ -30,6 +32,8 @@ def bench(name: Name = "", quick: Quick = False, write: Write = False, json: Jso
         print_json(known) if json else print_table([{"name": key, "about": about} for key, about in known.items()])
     elif name == "device":
         _show_device(json)
+    elif name == "machine":
+        _measure_machine(json)
     elif name in known:
         _measure(name, quick, write, json)
     else:
@@ -44,7 +48,10 @@ def benches() -> dict[str, str]:
     """
     if not (BENCHES / "measure.py").exists():
         raise ConfigError("the benches are not installed here; they are in the folder bench of the repository")
-    found = {"device": "What a training computes with on this machine, and why."}
+    found = {
+        "device": "What a training computes with on this machine, and why.",
+        "machine": "How fast this machine is, measured again; presets are sized for what was measured last.",
+    }
     for path in sorted(BENCHES.glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if any(isinstance(node, ast.FunctionDef) and node.name == "measure" for node in tree.body):
@@ -65,6 +72,18 @@ def _measure(name: str, quick: bool, write: bool, json: bool) -> None:
         print_table([results.cells(row) for row in rows])
     if write and rows and not quick:
         results.write(name, results.section(name, rows, machine, datetime.now(UTC).strftime("%Y-%m-%d")))
+
+
+def _measure_machine(json: bool) -> None:
+    from charlm.training.machine import measure_again, speed  # torch: the list of benches needs none
+
+    model, train = ModelConfig(vocab_size=DISTINCT), TrainConfig()
+    before, now = speed(), measure_again()
+    rows = [
+        {"measured": one.when, "chars_per_second": round(one.chars_per_second(model, train)), **asdict(one.machine)}
+        for one in (before, now)
+    ]
+    print_json(rows[-1]) if json else print_table(rows)
 
 
 def _show_device(json: bool) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -263,12 +264,20 @@ def _with_unknown(corpus: Corpus, tokenizer: "Tokenizer") -> Corpus:
 
 # A word: letters with inner apostrophes or hyphens, in any script; digits and underscores are no letters.
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+# A sentence's first word, if it has three letters or more; quotation marks before it do not count.
+BEGINNING = re.compile(r"(?:\A|[.!?…]\W{0,3}\s|\n)\W{0,3}\b([^\W\d_]{3,})(?= )")
 
 
 def lexicon(text: str) -> frozenset[str]:
     """The distinct words of a text in lower case; of a hyphenated word also its parts."""
     words = {match.group().lower() for match in WORD.finditer(text)}
     return frozenset(words.union(*(word.split("-") for word in words if "-" in word)))
+
+
+def usual_beginning(text: str) -> str:
+    """The word that most sentences of a text begin with and a space, as a prompt that suits it; empty without any."""
+    words = Counter(match.group(1) for match in BEGINNING.finditer(text))
+    return f"{max(words, key=words.__getitem__)} " if words else ""
 
 
 def unknown_words(text: str, known: frozenset[str], ended: bool = True) -> tuple[list[tuple[int, int]], float]:

@@ -14,6 +14,7 @@ import torch
 
 from charlm.analysis import gradient
 from charlm.config import SampleConfig
+from charlm.data.corpus import usual_beginning
 from charlm.data.dataset import Dataset
 from charlm.errors import Halted, JobError, MeasurementError
 from charlm.generation import generate
@@ -50,6 +51,7 @@ LOG_ROWS = 1_000
 # Recording gradients takes so many seconds and this share of the training's own; then a record is left out.
 RECORD_SECONDS, RECORD_SHARE = 10.0, 0.1
 SAMPLE = SampleConfig(length=300, seed=1)
+READ_FOR_PROMPT = 50_000  # tokens
 # What of a TrainState a validation out of turn must not change.
 SCHEDULED = ("best_val_loss", "best_step", "evals_since_best", "rate_scale", "validated_step", "loss_sum", "loss_count")
 
@@ -75,8 +77,7 @@ class RunTrainer:
         self.run, self.dataset, self.tokenizer = run, dataset, run.tokenizer()
         config = run.train_config
         self.device = "cpu" if run.model_config.is_counted else device_for(config.device)
-        first = self.tokenizer.decode(dataset.train_ids[:1].tolist())
-        self.prompt = first if self.tokenizer.unknown("The ") else "The "
+        self.prompt = self._sample_prompt()
         self.best_val_loss, self.best_step = math.inf, 0  # of all validations; the state's are the schedule's own
         self.model, self.state = self._restore() if resume else self._start()
         self.total = planned_steps(run.model_config, config, dataset.steps_per_epoch)
@@ -92,6 +93,14 @@ class RunTrainer:
         self._save_seconds = SAVE_SECONDS
         self._control = Control()
         self._steps = train(self.model, dataset, config, self.state, lambda: self._control.interrupted)
+
+    def _sample_prompt(self) -> str:
+        """What its samples begin with: the same all along, and something that its text begins sentences with."""
+        if sample := self.run.sample():
+            return str(sample.get("prompt", ""))
+        ids = self.dataset.train_ids
+        prompt = usual_beginning(self.tokenizer.decode(ids[:READ_FOR_PROMPT].tolist()))
+        return prompt if prompt and not self.tokenizer.unknown(prompt) else self.tokenizer.decode(ids[:1].tolist())
 
     def _start(self) -> tuple[LanguageModel, TrainState]:
         model = build_model(self.run.model_config, self.run.train_config.seed)

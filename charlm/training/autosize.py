@@ -14,7 +14,7 @@ from charlm.data.dataset import character_sizes
 from charlm.presets import BUDGETS, RunConfig
 
 if TYPE_CHECKING:
-    from charlm.training.estimate import Machine
+    from charlm.training.machine import Machine
 
 # How long an LSTM shall take, in seconds of its own; a preset that is not here is the same everywhere.
 SECONDS = {"quick": 60.0, "balanced": 360.0, "quality": 1500.0}
@@ -61,7 +61,7 @@ def autosize(config: RunConfig, corpus: Corpus, archs: Sequence[str], limits: Si
     given = {name: values[name] for name in config.given if name in values}
     if not is_autosized(config.preset, config.model) or _is_decided(given):
         return config
-    from charlm.training.estimate import this_machine  # torch takes seconds: not before it is needed
+    from charlm.training.machine import this_machine  # torch takes seconds: not before it is needed
 
     tokens = character_sizes(len(corpus.text), config.corpus, corpus.held_out or None)[0]
     new = sizes(config.preset, tokens, this_machine(), archs, given, limits)

@@ -1,21 +1,19 @@
 """What a training will take before it is started: parameters, memory, time. Formulas, checked against real runs."""
 
-import time
 from bisect import bisect_left
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
-import torch
 
 from charlm.config import ModelConfig, TrainConfig
 from charlm.data.dataset import MAX_ROWS
 from charlm.errors import ConfigError
-from charlm.models import LanguageModel, build_model, model_class
+from charlm.models import LanguageModel, model_class
 from charlm.models.kernels.cross_entropy import CHUNK, are_many
 from charlm.models.ngram import NGramModel
-from charlm.training.device import choose, matrix_instructions
+from charlm.training.device import choose
+from charlm.training.machine import Machine
 
 FLOAT = 4  # bytes
 # Copies of a state that are there at a time: before and after a batch, and what layers join with what is new.
@@ -102,36 +100,6 @@ def check_memory(config: ModelConfig, train: TrainConfig, trainers: int = 1) -> 
         )
 
 
-def _products(config: ModelConfig) -> int:
-    return model_class(config.arch).macs_per_token(config)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """How fast one core is, in seconds of a training.
-
-    Attributes:
-        per_product: of a multiplication in float32.
-        per_step: that a layer's step costs at least.
-        per_half_product: of a multiplication in bfloat16; 0: as in float32.
-    """
-
-    per_product: float
-    per_step: float
-    per_half_product: float = 0.0
-
-    def step_seconds(self, config: ModelConfig, train: TrainConfig) -> float:
-        """Expected seconds of one training step."""
-        choice = choose(config, train.batch_size, "cpu", train.precision)
-        is_half = choice.dtype == torch.bfloat16 and self.per_half_product
-        per_product = self.per_half_product if is_half else self.per_product
-        tokens = train.batch_size * train.seq_len
-        fixed = model_class(config.arch).sync_points(config, train.seq_len) * self.per_step
-        if train.softmax_samples and are_many(config.vocab_size):
-            config = replace(config, vocab_size=min(config.vocab_size, train.softmax_samples))
-        return fixed + tokens * _products(config) * per_product / choice.threads
-
-
 def training_seconds(machine: Machine, config: ModelConfig, train: TrainConfig, train_chars: int) -> float:
     """Expected own seconds of a whole training, validations (about a tenth) included.
 
@@ -148,31 +116,3 @@ def training_seconds(machine: Machine, config: ModelConfig, train: TrainConfig, 
         limits.append(train.epochs * max(1.0, train_chars / (train.batch_size * train.seq_len)))
     seconds = [1.1 * min(limits) * machine.step_seconds(config, train)] if limits else []
     return min([*seconds, 60.0 * train.minutes] if train.minutes else seconds)
-
-
-@cache
-def this_machine() -> Machine:
-    """Measured once, in some tenths of a second: a step of a tiny LSTM, and of a larger one in each number format."""
-    small, small_train = ModelConfig(vocab_size=64, hidden_size=16), TrainConfig(batch_size=1, seq_len=32)
-    large, large_train = ModelConfig(vocab_size=64, hidden_size=256), TrainConfig(batch_size=32, seq_len=16)
-    per_step = _time_step(small, small_train, torch.float32) / (32 * small.num_layers)
-
-    def per_product(dtype: torch.dtype) -> float:
-        rest = _time_step(large, large_train, dtype) - 16 * large.num_layers * per_step
-        return max(rest, 1e-6) / (32 * 16 * _products(large))
-
-    return Machine(per_product(torch.float32), per_step, per_product(torch.bfloat16) if matrix_instructions() else 0.0)
-
-
-def _time_step(config: ModelConfig, train: TrainConfig, dtype: torch.dtype) -> float:
-    """Seconds of one forward and backward pass, the best of six."""
-    torch.set_num_threads(1)  # of this thread's products only
-    model = build_model(config).train()
-    model.precision = dtype
-    ids = torch.zeros(train.batch_size, train.seq_len, dtype=torch.long)
-    times = []
-    for _ in range(6):  # the first may have to compile
-        began = time.perf_counter()
-        model.loss(ids, ids)[0].backward()
-        times.append(time.perf_counter() - began)
-    return min(times)

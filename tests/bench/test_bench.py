@@ -9,6 +9,7 @@ from bench import results
 from bench.measure import Row
 from charlm.cli import main
 from charlm.cli.bench import benches
+from charlm.training.machine import speed
 
 # These start servers and browsers; the browser tests see to the pages, tests/test_crowd.py to the crowd.
 HEAVY = ("start", "pages", "crowd")
@@ -16,7 +17,7 @@ BRIEF = ("corpora", "rounding")  # the others take long
 NAMES = [
     pytest.param(name, marks=() if name in BRIEF else pytest.mark.slow)
     for name in benches()
-    if name not in ("device", *HEAVY)
+    if name not in ("device", "machine", *HEAVY)
 ]
 
 
@@ -39,6 +40,13 @@ def test_device_says_what_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     choices = bench(capsys, "device")["choices"]
     assert {choice["arch"] for choice in choices} >= {"lstm", "gru", "rnn"}
     assert all(choice["reasons"] and choice["threads"] >= 1 for choice in choices)
+
+
+def test_machine_measures_again_what_presets_are_sized_for(capsys: pytest.CaptureFixture[str]) -> None:
+    before = speed()
+    told = bench(capsys, "machine")
+    assert told["per_product"] == speed().machine.per_product > 0 and told["chars_per_second"] > 0
+    assert told["measured"] == speed().when >= before.when
 
 
 def test_an_unknown_bench_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.data.corpus import lexicon, unknown_words
+from charlm.data.corpus import lexicon, unknown_words, usual_beginning
 
 
 def unknown(text: str, corpus: str, ended: bool = True) -> tuple[list[str], float]:
@@ -52,3 +52,10 @@ def test_spans_lie_in_the_text_in_order(text: str, corpus: str) -> None:
     spans, share = unknown_words(text, lexicon(corpus))
     ends = [place for span in spans for place in span]
     assert ends == sorted(ends) and all(0 <= place <= len(text) for place in ends) and 0.0 <= share <= 1.0
+
+
+def test_a_prompt_that_suits_a_text_is_what_its_sentences_begin_with() -> None:
+    german = "Ein Hase lief. Der Fuchs sah ihn. »Der Hase ist fort«, sprach er.\nDer Wald schwieg."
+    assert usual_beginning(german) == "Der "
+    assert usual_beginning("the end. then he ran. then 5 more. I saw. I ran. I sat.") == "then "
+    assert usual_beginning("abc") == usual_beginning("") == usual_beginning("狐狸遇见了母鸡。母鸡跑回家。") == ""

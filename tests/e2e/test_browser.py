@@ -1,5 +1,6 @@
 """The real app in a real browser, as a visitor meets it."""
 
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -8,6 +9,10 @@ from typing import Any
 import pytest
 
 from bench.acting import stage
+from charlm.data.catalog import data_dir
+from charlm.data.corpus import corpus_from_text
+from charlm.presets import from_options
+from charlm.training.machine import FILE
 from tests.e2e.steps import (
     SECOND,
     STORY,
@@ -21,6 +26,7 @@ from tests.e2e.steps import (
     until,
 )
 from tests.patience import patience
+from tests.server import serving
 
 TABS = ("Compare", "Train", "Corpus", "Runs", "Understand")
 
@@ -48,6 +54,37 @@ def test_one_click_three_texts(page: Any) -> None:
     page.locator("#compare-generate").wait_for(state="visible")
     assert all(text.startswith(prompt) for text in texts(page))
     assert re.search(r"\d", page.locator("#compare-verdict").inner_text())
+
+
+def test_the_prompt_follows_the_texts_and_what_was_typed_stays(page: Any, services: Any) -> None:
+    config = from_options({"hidden_size": 8, "num_layers": 1, "steps": 5, "label": "Fuchs"})
+    text = "Der Fuchs lief fort. Der Hase sah ihn. Ein Huhn kam vorbei. " * 60
+    [run_id] = services.jobs.start(corpus_from_text(text, "fuchs.txt", config.corpus), config, ["gru"])
+    until(lambda: services.store.get(run_id).status == "finished")
+    page.reload()  # the newest three are still those that came along, and the picker knows the new one
+
+    prompt, beginning = page.locator("#compare-prompt textarea"), page.locator("#compare-columns .text .prompt").first
+    page.wait_for_function("document.querySelector('#compare-prompt textarea')?.value === 'The '")
+    assert beginning.text_content() == "The "
+
+    def choose_only(name: str, run_id: str) -> None:
+        field, chosen = page.locator("#compare-models input"), page.locator("#compare-models [title^=Remove]")
+        while count := chosen.count():
+            chosen.last.click()
+            until(lambda count=count: chosen.count() < count)  # type: ignore[misc]
+        field.fill(name)
+        page.get_by_role("option", name=name).first.click()
+        page.locator(f"#compare-columns .col[data-run='{run_id}']").wait_for()
+
+    choose_only("Fuchs", run_id)
+    page.wait_for_function("document.querySelector('#compare-prompt textarea').value === 'Der '")
+    assert beginning.text_content() == "Der "
+    prompt.fill("Mein eigener ")
+    choose_only("sherlock-gru", "sherlock-gru")
+    answered = page.locator("#compare-answered").locator("textarea, input")
+    until(lambda: answered.input_value() == '"The "')
+    page.wait_for_timeout(300)
+    assert prompt.input_value() == "Mein eigener "
 
 
 def test_a_prompt_is_never_markup(page: Any) -> None:
@@ -104,6 +141,19 @@ def test_the_learning_rate_that_will_be_used_is_shown_in_grey(page: Any) -> None
     until(lambda: field.input_value() == "")
     page.locator("#train-preset label", has_text="notebook").click()
     until(lambda: field.input_value() == "0.001")
+
+
+def test_the_machine_is_measured_again_on_demand(page: Any) -> None:
+    choose_tab(page, "Train")
+    pace, file = page.locator("#train-estimates .pace"), data_dir() / FILE
+    page.locator("#train-estimates", has_text="characters/s, ").wait_for()
+    told = json.loads(file.read_bytes())
+    file.write_text(json.dumps({**told, "when": "2026-05-03T12:00:00+00:00"}))
+    page.locator("#train-archs").get_by_label("GRU", exact=True).uncheck()
+    page.locator("#train-estimates", has_text="measured 3 May 2026").wait_for()
+    pace.get_by_role("button", name="Measure again").click()
+    page.locator("#train-estimates", has_text=re.compile("measured today")).wait_for()
+    assert json.loads(file.read_bytes())["when"] >= told["when"]
 
 
 def test_the_ranking_can_be_kept(page: Any) -> None:
@@ -242,6 +292,31 @@ def test_a_race_grows_survives_a_reload_and_stops(page: Any, server: str, servic
     stop_all(page, services)
     runs = [services.store.get(run_id) for run_id in running["run_ids"]]
     assert {run.status for run in runs} == {"stopped"} and all(run.best_val_loss for run in runs)
+
+
+# Notes, at every change of the table, how many points stand above it in curves of runs that it does not show.
+WATCHED = """() => {
+    window.strangers = [];
+    const look = () => {
+        const shown = [...document.querySelectorAll('#train-live .cols > .col')].map(one => one.dataset.run);
+        const traces = document.querySelector('#train-plot .js-plotly-plot')?.data ?? [];
+        const others = traces.filter(one => !shown.includes(one.meta.run));
+        window.strangers.push(others.reduce((sum, one) => sum + one.x.length, 0));
+    };
+    new MutationObserver(look).observe(document.querySelector('#train-live'), { childList: true, subtree: true });
+}"""
+
+
+def test_a_new_races_table_does_not_stand_under_the_old_ones_curves(page: Any, services: Any) -> None:
+    choose_tab(page, "Train")
+    page.wait_for_function(f"({POINTS})() > 100")  # a race that came along
+    page.evaluate(WATCHED)
+    begin_race(page)
+    for run_id in services.jobs.current()["run_ids"]:
+        page.locator(f"#train-live .col[data-run='{run_id}']").wait_for()
+    page.wait_for_function(f"0 < ({POINTS})() && ({POINTS})() < 100")
+    assert page.evaluate("window.strangers.length > 0 && window.strangers.every(points => points === 0)")
+    stop_all(page, services)
 
 
 # The lines of the recorded gradient, by whether they are the newest or the first.
@@ -399,15 +474,47 @@ def test_a_history_of_100_000_points_is_opened(page: Any, services: Any) -> None
     page.locator("#runs-details", has_text="for 100,000 steps").wait_for()
 
 
-def test_a_lost_connection_says_that_training_goes_on(page: Any, services: Any) -> None:
+CONTROLS = "#tabs button, #tabs input, #tabs textarea, #strip button"
+LIVE = f"[...document.querySelectorAll('{CONTROLS}')].filter(one => !one.disabled)"
+
+
+def test_a_lost_connection_is_said_and_what_needs_the_server_waits_for_it(page: Any, services: Any) -> None:
     begin_race(page)
+    lost, label = page.get_by_text("Connection lost, reconnecting"), page.locator("#train-label").get_by_role("textbox")
+    page.locator("#train-fold-name").get_by_role("button").first.click()
+    label.fill("half a na")
     page.context.set_offline(True)
-    page.get_by_text("Training goes on, reconnecting").wait_for()
+    lost.wait_for()
+    page.wait_for_function(f"{LIVE}.length === 0")
+    assert "if the server does" in page.locator("#strip").inner_text()
     step = services.jobs.current()["step"]
     until(lambda: services.jobs.current()["step"] > step)
     page.context.set_offline(False)
-    page.get_by_text("Training goes on, reconnecting").wait_for(state="hidden")
+    lost.wait_for(state="detached")
+    page.wait_for_function(f"{LIVE}.length > 20")
+    assert label.input_value() == "half a na" and label.evaluate("node => node === document.activeElement")
+    choose_tab(page, "Runs")
     stop_all(page, services)
+
+
+def test_a_server_that_is_started_again_finds_the_page_on_its_tab(browser: Any, tmp_path: Path) -> None:
+    places = {"CHARLM_RUNS": str(tmp_path / "runs"), "CHARLM_DATA": str(tmp_path / "data")}
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.set_default_timeout(patience(60) * SECOND)
+    with serving(tmp_path, **places) as first:
+        open_app(page, first.address)
+        choose_tab(page, "Runs")
+        page.locator("#runs-table", has_text="sherlock-lstm").wait_for()
+        first.process.kill()
+        page.locator("#strip", has_text="Connection lost, reconnecting").wait_for()
+        assert "goes on" not in page.locator("#strip").inner_text()
+        page.wait_for_function(f"{LIVE}.length === 0")
+    with serving(tmp_path, port=first.port, **places) as second:
+        assert second.address == first.address
+        page.locator("#tab-runs-button[aria-selected=true]:enabled").wait_for()
+        page.locator("#runs-table button.name:enabled").first.click()
+        page.locator("#runs-details", has_text="characters/s").wait_for()
+    page.context.close()
 
 
 def test_a_setting_out_of_range_is_said(page: Any, services: Any) -> None:

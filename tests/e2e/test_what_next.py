@@ -31,6 +31,7 @@ def written(page: Any) -> Iterator[Any]:
         return False
 
     until(taken)
+    page.locator("#compare-prompt textarea").fill("Holmes")
     page.locator("#compare-generate").click()
     page.locator("#compare-more").wait_for()
     yield page

@@ -78,7 +78,7 @@ def test_dropout_suits_who_is_trained() -> None:
 
 
 def test_what_is_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlm.training.estimate.this_machine", lambda: LAPTOP)
+    monkeypatch.setattr("charlm.training.machine.this_machine", lambda: LAPTOP)
     corpus = corpus_from_text(TEXT * 100, "pets.txt", CorpusConfig())
     plain = autosize(from_options({"preset": "balanced"}), corpus, LSTM)
     assert plain.model.hidden_size == 512 and plain.train.steps != PRESETS["balanced"]["steps"]
@@ -86,13 +86,13 @@ def test_what_is_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (own.model.hidden_size, own.model.dropout) == (64, 0.05)
     assert (own.train.epochs, own.train.steps) == (2, 0)
     assert autosize(from_options({"steps": 7}), corpus, LSTM).train.steps == 7
-    monkeypatch.setattr("charlm.training.estimate.this_machine", lambda: pytest.fail("nothing is left to be found"))
+    monkeypatch.setattr("charlm.training.machine.this_machine", lambda: pytest.fail("nothing is left to be found"))
     decided = from_options({"preset": "balanced", "hidden_size": 64, "dropout": 0.05, "epochs": 2})
     assert autosize(decided, corpus, LSTM) == decided
 
 
 @pytest.mark.parametrize("options", [{"preset": "notebook"}, {"preset": "tiny"}, {"level": "word"}])
 def test_other_presets_and_words_are_the_same_everywhere(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlm.training.estimate.this_machine", lambda: LAPTOP)
+    monkeypatch.setattr("charlm.training.machine.this_machine", lambda: LAPTOP)
     config = from_options(options)
     assert autosize(config, corpus_from_text(TEXT, "pets.txt", CorpusConfig()), LSTM) == config

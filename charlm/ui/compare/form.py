@@ -16,7 +16,7 @@ from charlm.serving import GeneratedText
 from charlm.tokenizers.characters import called, visible_line
 from charlm.ui.api import whole_of
 from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
-from charlm.ui.compare.view import check_room, gone_on, resting_columns, still, stream_columns, texts_in
+from charlm.ui.compare.view import check_room, gone_on, resting_columns, resting_prompt, still, stream_columns, texts_in
 from charlm.ui.formatting import count
 from charlm.ui.html import QUICK, QUIET, asset, toast
 
@@ -35,7 +35,12 @@ SWITCHES = ("greedy", "allow_unk")
 NAMES = (*(name for name in SampleConfig.names() if name not in SWITCHES), *SWITCHES)  # so that rows are of one height
 LABELS = {"top_k": "Top-k", "top_p": "Top-p", "min_p": "Min-p", "stop": "Stop before", "allow_unk": "Unknown words"}
 SHOWN_STOP = 16  # characters of a stop string in the title
-FIRST_PRESET = next(iter(SAMPLE_PRESETS))
+# A prompt that the page filled in follows the texts in the columns; one that was typed stays, also one that was typed
+# while the server thought.
+PROMPT_JS = """(answered, filled, prompt) => {
+  const suits = JSON.parse(answered);
+  return suits === null || prompt !== filled ? [filled, prompt] : [suits, suits];
+}"""
 WRITING = 64  # pages in which texts are written at the same time; a page takes a thread only when it is handed new text
 NEXT_TOKENS = 12  # shown at each place
 MOST_SETTINGS = 1 << 14  # characters of the settings a page sends
@@ -50,6 +55,8 @@ class Controls:
     """Compare's controls, and the columns in which the texts appear.
 
     Attributes:
+        filled: hidden; the prompt that the page filled in, not its visitor.
+        answered: hidden; as JSON, the prompt that the texts in the columns were written for before anyone asked.
         settings: a control for every field of SampleConfig, by name.
         fold: around the settings; its title states them.
         present: hidden; what stands in the columns, when Go on asks for it.
@@ -58,6 +65,8 @@ class Controls:
     """
 
     prompt: gr.Textbox
+    filled: gr.Textbox
+    answered: gr.Textbox
     models: gr.Dropdown
     generate: gr.Button
     stop: gr.Button
@@ -135,7 +144,9 @@ def build(services: Services, runs: Sequence[Any], chosen: Sequence[Any]) -> Con
         runs: all that there are.
         chosen: those to compare at first.
     """
-    text, config = sample_preset(FIRST_PRESET)
+    text, config = resting_prompt(chosen) or "", SampleConfig()
+    filled = gr.Textbox(text, visible="hidden", elem_id="compare-filled")
+    answered = gr.Textbox("null", visible="hidden", elem_id="compare-answered")
     present = gr.Textbox(visible="hidden", elem_id="compare-present")
     how = gr.Textbox(json.dumps(SampleConfig().to_dict()), visible="hidden", elem_id="compare-how")
     with gr.Row(elem_id="compare-bar", elem_classes="bar-line"):
@@ -153,7 +164,7 @@ def build(services: Services, runs: Sequence[Any], chosen: Sequence[Any]) -> Con
     title = settings_title(config)
     with gr.Accordion(title, open=False, elem_id="compare-sampling", elem_classes="fold") as fold:
         preset = gr.Radio(
-            list(SAMPLE_PRESETS), value=FIRST_PRESET, label="Preset", info="Fills prompt and settings",
+            list(SAMPLE_PRESETS), value=None, label="Preset", info="Fills prompt and settings",
             elem_id="compare-preset", elem_classes="segmented",
         )  # fmt: skip
         with gr.Row(elem_classes="settings"):
@@ -162,7 +173,8 @@ def build(services: Services, runs: Sequence[Any], chosen: Sequence[Any]) -> Con
         resting_columns(chosen, {}), elem_id="compare-columns", js_on_load=asset("compare.js"), apply_default_css=False
     )
     panel = _next_panel(services)
-    return Controls(prompt, models, generate, stop, more, fold, preset, settings, columns, present, how, panel)
+    texts = prompt, filled, answered
+    return Controls(*texts, models, generate, stop, more, fold, preset, settings, columns, present, how, panel)
 
 
 def _control(name: str, value: Any) -> Any:
@@ -218,7 +230,7 @@ def wire(form: Controls, services: Services) -> None:
 
 
 def _wire_settings(form: Controls, services: Services) -> None:
-    """The fold's title, and the presets."""
+    """The fold's title, the presets, and the prompt that follows the texts."""
     controls = list(form.settings.values())
 
     def retitle(given: Given) -> Changes:
@@ -232,11 +244,11 @@ def _wire_settings(form: Controls, services: Services) -> None:
 
     def fill(name: str) -> Changes:
         prompt, config = sample_preset(name)
-        return {form.prompt: prompt, **form.show(config)}
+        return {form.prompt: prompt, form.filled: prompt, **form.show(config)}
 
     changes = [control.change for control in (form.models, *controls)]
     gr.on(changes, retitle, {form.models, *controls}, [form.fold, form.how], **QUICK)
-    form.preset.input(fill, form.preset, [form.prompt, *controls], **QUICK)
+    form.preset.input(fill, form.preset, [form.prompt, form.filled, *controls], **QUICK)
 
 
 def _write(form: Controls, services: Services, given: Given, drafts: Drafts) -> Iterator[Changes]:

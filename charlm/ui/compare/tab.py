@@ -1,5 +1,6 @@
 """Compare: who won and by how much, one prompt for up to six models, their curves and ranking."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from charlm.ui.compare.ranking import (
     ranking_table,
     run_choices,
 )
-from charlm.ui.compare.view import resting_columns
+from charlm.ui.compare.view import resting_columns, resting_prompt
 from charlm.ui.html import QUICK, QUIET, Shared, heading, plot_data, section, toast
 from charlm.ui.services import click_js
 from charlm.ui.verdict import names
@@ -113,10 +114,11 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
     def take(message: str) -> Any:
         return picker(asked(message).get("runs", []))
 
-    def show(ids: list[str]) -> tuple[str, str, str, Any]:
+    def show(ids: list[str]) -> tuple[str, str, str, Any, str]:
         runs = found_runs(store, ids)
         lexicons = {run.run_id: serving.lexicon(run) for run in runs}
-        return head(runs), resting_columns(runs, lexicons), ranking_table(runs), gr.update(visible=False)
+        prompt, more = json.dumps(resting_prompt(runs)), gr.update(visible=False)
+        return head(runs), resting_columns(runs, lexicons), ranking_table(runs), more, prompt
 
     def matched(runs: list[Any]) -> str:
         return verdict.matched_orders(serving.baselines.of(runs), verdict.networks(runs, names(runs)))
@@ -136,12 +138,15 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
         rest = [gr.skip()] * len(drawn) if serving.baselines.is_coming(runs) else draw(ids)
         return head(runs), *rest
 
-    shown = [tab.verdict, tab.controls.columns, tab.ranking, tab.controls.more]
+    controls = tab.controls
+    prompts = [controls.filled, controls.prompt]
+    shown = [tab.verdict, controls.columns, tab.ranking, controls.more, controls.answered]
     drawn = [tab.plot, tab.fold, tab.baselines]
     opened = shared.page.load(open_with, None, models, **QUICK)
     handed_over = shared.compare.change(take, shared.compare, models, **QUICK)
     for event in (opened.then, handed_over.then, models.input):
-        event(show, models, shown, trigger_mode="always_last", **QUICK)
+        asked_for = event(show, models, shown, trigger_mode="always_last", **QUICK)
+        asked_for.then(None, [controls.answered, *prompts], prompts, js=form.PROMPT_JS)
         event(draw, models, drawn, trigger_mode="always_last", **QUICK)
     tab.verdict.refresh(look_again, models, [tab.verdict, *drawn], **QUICK)
     tab.controls.columns.refresh(offer, models, models, **QUICK)

@@ -126,6 +126,12 @@ def resting_columns(runs: Sequence[Any], lexicons: Mapping[str, frozenset[str]])
     return _columns(runs, {run.run_id: [_last_sample(run)] for run in runs}, lexicons)
 
 
+def resting_prompt(runs: Sequence[Any]) -> str | None:
+    """What the first of the texts that `resting_columns` shows was written for; None if there is no text."""
+    newest = (run.samples()[-1:] for run in runs)
+    return next((str(sample.get("prompt", "")) for samples in newest for sample in samples), None)
+
+
 def written_columns(
     runs: Sequence[Any], drafts: Mapping[str, GeneratedText], lexicons: Mapping[str, frozenset[str]], writing: bool
 ) -> str:

@@ -2,21 +2,32 @@
 // put {ask, take} into window.charlmParts: `ask()` gives a question or null, `take(answer)` gets what came of it.
 // Others hear `charlm:job` when a job begins, changes its state or ends, and may send `charlm:wake` to have it asked at
 // once. A hidden page asks nothing.
+const LONGEST = 20000;  // ms without an answer after which the connection counts as lost
 let timer = 0, seen = null, state = null, busy = false, again = false;
 const parts = () => Object.entries(window.charlmParts);
+const span = (name, text) => Object.assign(document.createElement('span'), { className: name, textContent: text });
+// What was last known of a job stays in view; whether it still runs cannot be known from here.
 const lost = () => {
-  element.classList.add('lost');
-  const line = element.querySelector('.lost-line');
-  if (line) line.hidden = false;
+  window.charlmConnection.lose();
+  if (element.querySelector('.lost-line')) return;
+  const isJob = element.querySelector('.job[data-status]') !== null;
+  if (!element.querySelector('.job')) {
+    element.innerHTML = '<div class="job told lost-only"><div class="line"></div><div class="bar"></div></div>';
+  }
+  const line = span('lost-line', 'Connection lost, reconnecting…'), place = element.querySelector('.job .line');
+  line.append(span('wide', isJob ? ' Training goes on if the server does.' : ' Then the buttons work again.'));
+  place.insertBefore(line, place.querySelector('.buttons'));
+};
+const found = () => {
+  element.querySelector('.lost-only')?.remove();
+  element.querySelector('.lost-line')?.remove();
 };
 const show = (strip) => {
-  element.classList.remove('lost');
+  found();
   if (strip.mark) {
     element.innerHTML = strip.html;
     seen = strip.mark;
   }
-  const line = element.querySelector('.lost-line');
-  if (line) line.hidden = true;
   element.querySelectorAll('[data-live]').forEach((place, index) => {
     if (place.textContent !== strip.values[index]) place.textContent = strip.values[index];
   });
@@ -37,7 +48,8 @@ let own = true;
 const question = async (asked) => {
   if (own) {
     const headers = { 'Content-Type': 'application/json' };
-    const answer = await fetch(address, { method: 'POST', headers, body: JSON.stringify(asked) });
+    const signal = AbortSignal.timeout(LONGEST);
+    const answer = await fetch(address, { method: 'POST', headers, body: JSON.stringify(asked), signal });
     if (answer.ok) return answer.json();
     if (![401, 404, 405].includes(answer.status)) throw new Error(answer.statusText);
     own = false;
@@ -57,6 +69,7 @@ const exchange = async (call) => {
       if (wish) asked[name] = wish;
     }
     const told = await call(asked);
+    await window.charlmConnection.find();
     show(told.strip);
     for (const [name, part] of parts()) if (told[name]) part.take(told[name]);
     wait = told.wait;
@@ -78,4 +91,6 @@ element.addEventListener('click', (event) => {
 });
 document.addEventListener('visibilitychange', poll);
 window.addEventListener('charlm:wake', poll);
+window.addEventListener('online', poll);
+window.addEventListener('offline', poll);
 poll();

@@ -56,6 +56,15 @@ const extend = (graph, state) => {
   Plotly.update(graph, { x: xs, y: ys }, { annotations: names }, indices);
   took = performance.now() - drawn;
 };
+// Another training's table has come: its curves are on their way, and those that stand here are no longer its own.
+const empty = (graph) => {
+  const { meta, annotations } = graph.layout, now = [...element.querySelectorAll('.cols > .col')].map((one) => one.dataset.run);
+  if (!meta.runs || meta.runs.join() === now.join()) return;
+  const gone = graph.data.flatMap((trace, index) => meta.runs.includes(trace.meta.run) ? [index] : []);
+  const names = annotations.map((note) => meta.runs.includes(note.name) ? { ...note, visible: false } : note);
+  const none = gone.map(() => []);
+  if (gone.length) Plotly.update(graph, { x: none, y: none }, { annotations: names }, gone);
+};
 // A recorded gradient has moved: its sentence, and its curves in the plot that stands already. `moved` waits for Plotly.
 const move = () => {
   const place = element.querySelector('#train-gradient');
@@ -98,6 +107,7 @@ const take = (state) => {
   if (state.gradient) moved = state.gradient;
   move();
   const graph = plot();
+  if (state.body !== undefined && graph?.layout && window.Plotly) empty(graph);
   if (state.points && graph && window.Plotly && Plotly.update) extend(graph, state);
   else if ((state.redraw || state.points) && (asked.key !== text || performance.now() - asked.at > PATIENCE)) {
     asked = { key: text, at: performance.now() };

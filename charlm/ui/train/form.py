@@ -16,7 +16,7 @@ from charlm.public.limits import Limits, check_new, check_tokens, fitted
 from charlm.training.autosize import is_autosized, sizes
 from charlm.ui import formatting
 from charlm.ui.corpus.texts import Chosen, chosen_options, chosen_tokens, corpus_choices, open_corpus
-from charlm.ui.html import facts, notice
+from charlm.ui.html import ACTIONS_JS, facts, notice, render
 
 FOLDS: dict[str, tuple[str, ...]] = {
     "model": (
@@ -138,7 +138,7 @@ def preset_values(
     config = from_options({}, preset)
     values = config.model.to_dict() | config.train.to_dict()
     if tokens and is_autosized(preset, config.model):
-        from charlm.training.estimate import this_machine
+        from charlm.training.machine import this_machine
 
         values |= sizes(preset, tokens, this_machine(), archs, limits=limits)
     return control_values(values if limits is None else fitted(limits, values))
@@ -176,7 +176,9 @@ def build(chosen: Chosen | None = None) -> Form:
         [(ARCH_NAMES[arch], arch) for arch in ARCHS], value=list(RACE_ARCHS), label="Architectures",
         info="One trains alone; several race on the same batches", elem_id="train-archs", elem_classes="swatches",
     )  # fmt: skip
-    estimates = gr.HTML(facts([("…", "being estimated")]), elem_id="train-estimates", apply_default_css=False)
+    estimates = gr.HTML(
+        facts([("…", "being estimated")]), elem_id="train-estimates", js_on_load=ACTIONS_JS, apply_default_css=False
+    )
     button = gr.Button("Train", variant="primary", elem_id="train-start")
     folds: dict[str, Any] = {}
     controls: dict[str, Any] = {}
@@ -307,7 +309,8 @@ def estimate_html(
 
 def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: Limits | None) -> str:
     from charlm.data.dataset import cut_of, unit_of
-    from charlm.training.estimate import check_memory, count_parameters, memory_bytes, this_machine, training_seconds
+    from charlm.training.estimate import check_memory, count_parameters, memory_bytes, training_seconds
+    from charlm.training.machine import speed
 
     cut = cut_of(size.tokens, config.train, config.corpus, config.model.level)
     train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
@@ -318,13 +321,14 @@ def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: L
     if limits is not None:
         check_new(limits, size.characters, config.train, zip(models, counts, strict=True))
     longest = 60.0 * limits.run_minutes if limits else math.inf
-    seconds = sum(min(longest, training_seconds(this_machine(), model, train, tokens)) for model in models)
+    measured = speed()
+    seconds = sum(min(longest, training_seconds(measured.machine, model, train, tokens)) for model in models)
     memory = sum(memory_bytes(model, train) for model in models)
     largest = max(range(len(archs)), key=lambda place: (not is_counted(archs[place]), counts[place]))
     who, most = f", {ARCH_NAMES[archs[largest]]}", counts[largest]
     what = "tokens to count" if is_counted(archs[largest]) else "parameters"
     together = ", all together" if len(archs) > 1 else ""
-    return facts(
+    about = facts(
         [
             (formatting.whole(most), f"{what}{who}"),
             (formatting.duration(seconds), f"expected{together}"),
@@ -332,3 +336,8 @@ def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: L
             (formatting.size(memory), "memory at most"),
         ]
     )
+    if is_counted(archs[largest]):
+        return about
+    pace = measured.chars_per_second(models[largest], train, size.characters / max(sum(size.tokens), 1))
+    how = {"pace": formatting.whole(float(f"{pace:.2g}")), "who": who, "when": formatting.day(measured.when)}
+    return about + render("pace", **how, quiet=measured.quiet, again=limits is None)

@@ -69,7 +69,7 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
             form = train_form.build()
         with gr.Column(elem_id="train-live-side", min_width=300):
             live = _live()
-    _wire_form(form, shared, services.limits)
+    _wire_form(form, shared, services)
     _wire_plot(live, services, shared, watches)
     _wire_live(live, services, shared, watches)
     _wire_start(form, live, services, shared)
@@ -102,8 +102,9 @@ def _live() -> Live:
     return Live(head, by, scale, overlay, plot, body, fold, baselines, wanted)
 
 
-def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
+def _wire_form(form: Form, shared: Shared, services: Services) -> None:
     """Presets fill the form, as the text and the machine want them; folds and estimates follow every control."""
+    limits = services.limits
 
     def suited(given: Given, most: Limits | None = limits) -> dict[str, Any]:
         picked = given[shared.corpus], given[form.corpus], given[form.preset]
@@ -134,19 +135,31 @@ def _wire_form(form: Form, shared: Shared, limits: Limits | None) -> None:
         picked = given[shared.corpus], given[form.corpus], given[form.preset], given[form.archs]
         return train_form.estimate_html(size_of, *picked, form.values(given), limits)
 
+    def measure() -> str:
+        from charlm.training.machine import measure_again
+
+        if limits is not None:
+            raise gr.Error("The machine of a public Space is measured by those who run it.", print_exception=False)
+        if services.jobs.queue():
+            raise gr.Error("A training is at work; stop it, or measure when it has ended.", print_exception=False)
+        return measure_again().when
+
     size_of = lru_cache(KEPT_SIZES)(partial(train_form.text_size, limits=limits))
     controls, rate, opened = list(form.controls.values()), form.controls["learning_rate"], shared.own.select
     picked: set[Any] = {shared.corpus, form.corpus, form.preset, form.archs}
     filled, suits = (gr.Textbox(visible="hidden", elem_id=f"train-{name}") for name in ("filled", "suits"))
     filled.value = json.dumps(train_form.preset_values(train_form.FIRST_PRESET))
     form.preset.input(fill, picked, [filled, form.preset, *controls], **QUICK)
-    causes = [opened, form.corpus.change, form.archs.input]  # input: advice fills archs and all else itself
+    measured = gr.Textbox(visible="hidden", elem_id="train-measured")
+    form.estimates.act(measure, None, measured, **QUICK)
+    # Of archs the input alone: advice fills them and all else itself.
+    causes = [opened, form.corpus.change, form.archs.input, measured.change]
     asked_for = gr.on(causes, suit, picked, suits, **LATEST)
     asked_for.then(None, [suits, form.preset, filled, *controls], [filled, *controls], js=REFILL_JS)
     changes = [opened, form.archs.change, *(one.change for one in controls)]
     titled = {shared.corpus, form.preset, form.archs, *controls}
     gr.on(changes, retitle, titled, [*form.folds.values(), rate], **LATEST)
-    changes = [opened, *(one.change for one in form.inputs)]
+    changes = [opened, measured.change, *(one.change for one in form.inputs)]
     gr.on(changes, estimate, form.inputs | {shared.corpus}, form.estimates, **LATEST)
     gr.on([opened, form.archs.change], rename, form.archs, form.start, **LATEST)
 

@@ -14,7 +14,7 @@ from charlm.runs.history import LossHistory
 from charlm.serving import GeneratedText
 from charlm.ui.compare import form, ranking
 from charlm.ui.compare.ranking import Writing, best_of, number_columns, ranking_csv, ranking_table
-from charlm.ui.compare.view import resting_columns, skipped_note, stream_columns, written_columns
+from charlm.ui.compare.view import resting_columns, resting_prompt, skipped_note, stream_columns, written_columns
 from charlm.ui.formatting import plain_cell
 from charlm.ui.verdict import loss_unit, names, verdict
 from tests.ui.shown_runs import AUNT, SHERLOCK, FakeRun, FakeStore, trio
@@ -153,6 +153,12 @@ def test_columns_rest_on_what_training_wrote() -> None:
     assert "&lt;P&gt;" in html and "&lt;b&gt;" in html and "step 20" in html and "old" not in html
     assert "Press Generate" in resting_columns([FakeRun("b")], {})
     assert "No model chosen" in resting_columns([], {})
+
+
+def test_the_prompt_is_that_of_the_first_text_at_rest() -> None:
+    texts = [{"step": 10, "prompt": "old ", "text": "a"}, {"step": 20, "prompt": "Es ", "text": "b"}]
+    runs = [FakeRun("a"), FakeRun("b", texts=texts), FakeRun("c", texts=texts[:1])]
+    assert resting_prompt(runs) == "Es " and resting_prompt(runs[:1]) is None and resting_prompt([]) is None
 
 
 def test_streaming_marks_unknown_words_and_ends_without_caret() -> None:

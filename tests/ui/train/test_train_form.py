@@ -1,5 +1,6 @@
 """The Train form's pure parts: fold titles, controls to configs, estimates."""
 
+import re
 from functools import partial
 from typing import Any
 
@@ -138,9 +139,10 @@ def test_titles_of_emptied_fields() -> None:
 @pytest.fixture
 def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The estimate of a text, without a catalog and without measuring this machine."""
-    from charlm.training.estimate import Machine
+    from charlm.training.machine import Machine, Measurement
 
-    monkeypatch.setattr("charlm.training.estimate.this_machine", lambda: Machine(1e-9, 1e-6))
+    measured = Measurement(Machine(1e-9, 1e-6), "2026-05-03T12:00:00+00:00", quiet=True)
+    monkeypatch.setattr("charlm.training.machine.speed", lambda: measured)
 
     def estimate(
         text: str = TEXT, archs: Any = ("lstm",), preset: str = "quick", chosen: Any = None, **changes: Any
@@ -149,6 +151,13 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
         return form.estimate_html(form.text_size, chosen, "any", preset, archs, values(preset, **changes))
 
     return estimate
+
+
+def test_the_estimate_says_how_fast_the_machine_was_when(estimated: Any) -> None:
+    html = estimated(archs=["lstm", "rnn"])
+    assert re.search(r"At [\d,]+ characters/s, LSTM, measured 3 May 2026\.", html)
+    assert 'data-act="measure"' in html and "beside other work" not in html
+    assert "characters/s" not in estimated(archs=["ngram"])
 
 
 def test_estimates(estimated: Any) -> None:
