@@ -61,11 +61,11 @@ def _states(model: LanguageModel, windows: Tensor, lags: int) -> Working:
     unrolled, warmup = Unrolled(model), windows.shape[1] - 1 - lags
     read, target = windows[:, :-1].t(), windows[:, -1]  # (T, B)
     states = unrolled.initial(len(target))
-    with torch.no_grad():
-        for number, ids in enumerate(read[: warmup - 1]):
+    for number, ids in enumerate(read[: warmup - 1]):
+        with torch.no_grad():  # not around `yield`: another measurement may have the next turn
             states = unrolled.step(ids, states)[1]
-            if number % SEGMENT == 0:
-                yield 0.1 * number / warmup
+        if number % SEGMENT == 0:
+            yield 0.1 * number / warmup
     # The step before the first one that counts belongs to the graph: there the layers above read the first states.
     segments, top = [], torch.empty(0)
     for start in range(warmup - 1, len(read), SEGMENT):

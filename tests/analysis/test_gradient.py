@@ -246,6 +246,12 @@ def test_progress_rises_and_results_come_early() -> None:
     assert shares == sorted(shares) and shares[-1] == 1.0 and len(shares) > 15
 
 
+@pytest.mark.parametrize("arch", ["gru", "transformer"])
+def test_between_its_steps_other_measurements_can_differentiate(arch: str) -> None:
+    """All share a thread: what one switches off stays off for the next."""
+    assert all([torch.is_grad_enabled() for _ in gradient.measure(subject(built(arch)), QUICK)])
+
+
 def test_a_small_batch_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model = built("gru")
     whole = measured(model)

@@ -252,3 +252,72 @@ def test_training_shows_them_live(listener: Listener, services: Any, planted: li
     choose(page, "train-overlay", "svg onload")
     page.wait_for_function(f"{LINES} > {lines}")
     listener.silent("overlay")
+
+
+def measured(page: Any, name: str) -> Any:
+    """The line of a panel of Understand, when nothing of it is still being measured."""
+    page.locator(f"#understand-{name}-plot .main-svg").first.wait_for()
+    line = page.locator(f"#understand-{name}-status")
+    line.locator("[data-waiting]").wait_for(state="detached")
+    return line
+
+
+def measure_on(page: Any, text: str) -> None:
+    field = page.locator("#understand-text textarea")
+    field.fill(text)
+    field.blur()
+
+
+def test_measurements_show_them(listener: Listener, planted: list[str], services: Any) -> None:
+    """Labels, the name of a text and a pasted text, in panels and in what stands there instead of them."""
+    page = listener.page
+    runs = [services.store.get(planted[place]) for place in (1, 3, 6)]
+    about = runs[0].folder / "run.json"
+    info = json.loads(about.read_text(encoding="utf-8"))
+    info["corpus"]["sha256"] = "0" * 64  # a text that nobody has
+    about.write_text(json.dumps(info), encoding="utf-8")
+    choose_tab(page, "Understand")
+    measured(page, "gradient")
+    tokens = page.locator("#understand-models .token")
+    for left in reversed(range(tokens.count())):
+        tokens.last.get_by_role("button").click()
+        until(lambda left=left: tokens.count() == left)  # type: ignore[misc]
+    for run in runs:
+        choose(page, "understand-models", run.label)
+    until(lambda: tokens.count() == len(runs))
+    alerts = page.locator("#understand-memory-status").get_by_role("alert")
+    # The model's name, again in what is said of it, and the name of its text.
+    until(lambda: [said.count(PAYLOADS[0]) for said in alerts.all_inner_texts()] == [3])
+    listener.silent("a text that is gone")
+    page.locator("#understand-source").get_by_text("pasted text").click()
+    measure_on(page, "日本語" * 99)
+
+    def all_refuse() -> bool:
+        said = " ".join(alerts.all_inner_texts())
+        return said.count("knows 0 tokens") == len(runs) and all(run.label in said for run in runs)
+
+    until(all_refuse)  # in one look: what failed begins again when it is asked for again
+    listener.silent("errors")
+
+    measure_on(page, ALL)
+    alerts.first.wait_for(state="detached")
+    for name in ("surprise", "neurons", "gym"):
+        page.locator(f"#understand-{name} button").first.click()
+    for name in ("memory", "gradient", "surprise", "neurons", "gym"):
+        measured(page, name)
+        listener.silent(name)
+    head = page.locator("#understand-head")
+    until(lambda: all(run.label in head.inner_text() for run in runs))
+    coloured = page.locator("#understand-surprise .tokens")
+    coloured_texts = coloured.evaluate_all("all => all.map(one => one.textContent)")
+    assert len(coloured_texts) == len(runs) and all(one in text for text in coloured_texts for one in PAYLOADS[:18])
+    coloured.first.focus()
+    for _ in range(90):  # over some of them, letter by letter
+        page.keyboard.press("ArrowRight")
+    page.locator("#understand-surprise select").select_option("1")
+    assert runs[1].label in page.locator("#understand-surprise [data-legend=difference]").inner_text()
+    page.locator("#understand-surprise-plot").hover()
+    with page.expect_download() as waiting:
+        page.locator("#understand-surprise-status").get_by_role("button", name="CSV").click()
+    assert waiting.value.suggested_filename == "charlm-surprise.csv"
+    listener.silent("stepped through, and the difference to a model")

@@ -1,6 +1,8 @@
 """The Understand tab as a visitor meets it: pictures, numbers, keyboard, downloads, own runs."""
 
 import csv
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,10 @@ from typing import Any
 import pytest
 
 from charlm.analysis import memory
+from charlm.serving import measurements
 from charlm.ui.understand.outlines import FIRST, FOLDED
 from charlm.ui.understand.tab import measured
-from tests.e2e.steps import choose_tab, until
+from tests.e2e.steps import STORY, choose_tab, finished_run, until
 
 SHIPPED = ("sherlock-lstm", "sherlock-gru", "sherlock-rnn")
 
@@ -62,7 +65,9 @@ def lines(page: Any, name: str) -> set[str]:
 
 def take_away(page: Any, label: str) -> None:
     """Take a model out of the picker."""
-    page.locator("#understand-models .token", has_text=label).get_by_role("button").click()
+    token = page.locator("#understand-models .token", has_text=label)
+    token.get_by_role("button").click()
+    token.wait_for(state="detached")
 
 
 def choose(page: Any, label: str) -> None:
@@ -205,10 +210,81 @@ def test_panels_follow_the_chosen_models(understand: Any) -> None:
     assert "RNN" in understand.locator("#understand-surprise [data-legend=difference]").inner_text()
 
 
-def test_a_page_at_rest_asks_for_nothing(page: Any) -> None:
+@pytest.mark.parametrize(
+    ("tab", "plot", "said"),
+    [("understand", "gradient", "choose the models"), ("compare", "compare", "No model chosen")],
+)
+def test_a_picker_that_backspace_empties_is_heard(page: Any, tab: str, plot: str, said: str) -> None:
+    """Gradio itself tells nobody; its x that takes all away is not shown."""
+    choose_tab(page, tab.capitalize())
+    page.locator(f"[id$={plot}-plot] .main-svg:visible").first.wait_for()  # or the models are yet to be filled in
+    picker, tokens = page.locator(f"#{tab}-models"), page.locator(f"#{tab}-models .token")
+    assert picker.locator(".remove-all").count() == 1 and picker.locator(".remove-all").is_hidden()
+    picker.locator("input").focus()
+    for left in reversed(range(tokens.count())):
+        page.keyboard.press("Backspace")
+        until(lambda left=left: tokens.count() == left)  # type: ignore[misc]
+    page.locator(f"#tab-{tab}", has_text=said).wait_for()
+    assert not {"LSTM", "GRU"} & set(page.locator(f"#tab-{tab} h1").inner_text().split())
+
+
+@pytest.fixture
+def goes_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A memory that is being measured stays at its first picture until this is set or it is stopped."""
+    go, steps_of = threading.Event(), measurements.steps_of
+
+    def steps(question: Any) -> Iterator[Any]:
+        for progress in steps_of(question):
+            yield progress
+            while question.name == "memory" and progress.result is not None and not go.is_set():
+                time.sleep(0.01)
+                yield progress
+
+    monkeypatch.setattr(measurements, "steps_of", steps)
+    yield go
+    go.set()
+
+
+def test_an_own_run_is_measured_on_a_pasted_text_stopped_and_measured_again(
+    understand: Any, services: Any, goes_on: threading.Event
+) -> None:
+    run = services.store.get(finished_run(services, "<b>my own</b>"))
+    choose_tab(understand, "Runs")
+    choose_tab(understand, "Understand")  # offers it
+    for name in SHIPPED:
+        take_away(understand, name)
+    understand.locator("#understand-source").get_by_text("pasted text").click()
+    text = understand.locator("#understand-text textarea")
+    text.fill(STORY)
+    text.blur()
+    choose(understand, run.label)
+
+    def known() -> Any:
+        [found] = services.serving.inspect("memory", [run], STORY, begin=False)
+        return found
+
+    line, again = status(understand, "memory"), status(understand, "memory").get_by_role("button", name="Measure")
+    until(lambda: known().result is not None)
+    line.get_by_role("button", name="Stop").click()
+    again.wait_for()
+    assert known().is_unfinished and not goes_on.is_set()
+    assert lines(understand, "memory") == {"GRU"}  # what was found until then
+    assert understand.locator("#understand-head h1").inner_text() == memory.finding(measured([known()]))
+    goes_on.set()
+    again.click()
+    again.wait_for(state="detached")
+    drawn(understand, "memory")
+    line.get_by_role("button", name="CSV").wait_for()
+    assert known().share == 1.0 and known().result["tokens"] == len(STORY)
+    assert understand.locator("#understand-head h1").inner_text() == memory.finding(measured([known()]))
+    assert list((run.folder / measurements.FOLDER).glob("memory-*.json"))  # beside the run
+
+
+@pytest.mark.parametrize(("tab", "plot"), [("Understand", "gradient"), ("Compare", "compare")])
+def test_a_page_at_rest_asks_for_nothing(page: Any, tab: str, plot: str) -> None:
     """No event of the tab calls forth itself: only the status bar's question remains."""
-    choose_tab(page, "Understand")
-    page.locator("#understand-gradient-plot .js-plotly-plot").wait_for()
+    choose_tab(page, tab)
+    page.locator(f"[id$={plot}-plot] .js-plotly-plot:visible").wait_for()
     page.wait_for_timeout(4000)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

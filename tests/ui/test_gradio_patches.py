@@ -100,3 +100,15 @@ def test_gradios_loading_timers_ask_for_every_frame() -> None:
     found = [path for path in FRONTEND.rglob("*.js") if timer.search(path.read_text(encoding="utf-8"))]
     assert found, "gradio's timers look otherwise: gradio_patches.js does nothing"
     assert "requestAnimationFrame" in page_head() and "@media" in page_head()
+
+
+def test_gradios_backspace_takes_a_choice_away_unheard() -> None:
+    """In gradio's script of a dropdown with several choices, what Backspace does has no event."""
+    branch = re.compile(r"===`Backspace`&&[^{}]*===``\)\{(.*?props\.value=.*?)\}")
+    [does] = [
+        found[1]
+        for path in (FRONTEND / "assets").glob("Index-*.js")
+        if (found := branch.search(path.read_text(encoding="utf-8")))
+    ]
+    assert "dispatch" not in does, "gradio's Backspace is heard as input: drop its part of gradio_patches.js"
+    assert '"Backspace"' in page_head()

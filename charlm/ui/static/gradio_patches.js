@@ -8,3 +8,13 @@
   window.requestAnimationFrame = (call) =>
     isTimer(String(call)) ? setTimeout(() => frame(call), isSeen() ? 100 : 2000) : frame(call);
 })();
+// Backspace in the empty field of a dropdown with several choices takes the last one away without the event `input`
+// (6.31; so does its x for all, which the page hides). `change` would hear it, and also calls itself forth when several
+// functions listen to it. So the key presses the last choice's own x, which `input` hears.
+window.addEventListener("keydown", (event) => {
+  if (event.key !== "Backspace" || event.target.value !== "" || !event.target.matches("input[role=combobox]")) return;
+  const last = [...(event.target.closest(".wrap-inner")?.querySelectorAll(".token [role=button]") ?? [])].at(-1);
+  if (!last) return;
+  event.stopPropagation();
+  last.click();
+}, true);

@@ -224,13 +224,13 @@ class Understand:
         if not given[view.opened]:
             return {view.status: gr.skip()}
         if not given[self.choice.models] and view.outline.name != GYM:
-            return self._nothing(view, "choose the models to look into above")
+            return self._nothing(view, given, "choose the models to look into above")
         try:
             findings = self.look(view, given, begin)
         except LimitError as error:
-            return self._nothing(view, str(error), wanted="Ask again")
+            return self._nothing(view, given, str(error), wanted="Ask again")
         except CharLMError as error:
-            return self._nothing(view, str(error))
+            return self._nothing(view, given, str(error))
         found = measured(findings)
         panel = panel_of(view.outline)
         chosen = set(given[self.choice.models])
@@ -244,21 +244,25 @@ class Understand:
                 changes[view.plot] = plot_data(picture) if picture else None
             if view.html and panel.html:
                 changes[view.html] = panel.html(found) if found else ""
-        if view.outline in FIRST:
-            changes[self.head] = self.finding(given)
-        return changes
+        return changes | self._heading(view, given)
 
-    def _nothing(self, view: View, why: str, wanted: str = "") -> Changes:
+    def _nothing(self, view: View, given: Mapping[Any, Any], why: str, wanted: str = "") -> Changes:
         """A panel that has nothing to show, also not of what was chosen before.
 
         Args:
             view: the panel.
+            given: the components' values.
             why: in a sentence.
             wanted: see `render_status`.
         """
+        status = render_status([], "", [("", why)], wanted=wanted)
         pictures: Changes = {view.plot: None} if view.plot else {}
         markup: Changes = {view.html: ""} if view.html else {}
-        return {view.status: render_status([], "", [("", why)], wanted=wanted), view.drawn: "", **pictures, **markup}
+        return {view.status: status, view.drawn: "", **pictures, **markup, **self._heading(view, given)}
+
+    def _heading(self, view: View, given: Mapping[Any, Any]) -> Changes:
+        """The tab's first sentence, if this panel is one of those that it is about."""
+        return {self.head: self.finding(given)} if view.outline in FIRST else {}
 
     def finding(self, given: Mapping[Any, Any]) -> str:
         """The tab's first sentence: what is known of the first two panels."""
@@ -311,7 +315,8 @@ class Understand:
         inputs = [choice.models, compared, followed]
         opened = shared.own.select(offer, inputs, [choice.models, followed], **QUICK)
         choice.source.input(reveal, choice.source, choice.text, **QUICK)
-        # Not `change`: of a dropdown with several choices it comes again and again while others listen to it, too.
+        # Not `change`: of a dropdown with several choices it comes again and again while others listen to it, too
+        # (findings/gradio-multiselect-change-calls-itself-forth.sh).
         causes = [choice.models.input, choice.source.input, choice.text.blur]
         for view in self.views:
             self._wire_view(view, opened, causes)
