@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -16,9 +17,11 @@ from charlm.serving import GeneratedText
 from charlm.tokenizers.characters import called, visible_line
 from charlm.ui.api import whole_of
 from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
+from charlm.ui.compare.saving import KINDS, Comparison, Writer, compare_command, comparison_now
 from charlm.ui.compare.view import check_room, gone_on, resting_columns, resting_prompt, still, stream_columns, texts_in
 from charlm.ui.formatting import count
 from charlm.ui.html import QUICK, QUIET, asset, toast
+from charlm.ui.services import click_js
 
 # How far the controls reach; the command line and the endpoints take the config's whole range. Low, high, step.
 SLIDERS: dict[str, tuple[float, float, float]] = {
@@ -59,9 +62,12 @@ class Controls:
         answered: hidden; as JSON, the prompt that the texts in the columns were written for before anyone asked.
         settings: a control for every field of SampleConfig, by name.
         fold: around the settings; its title states them.
-        present: hidden; what stands in the columns, when Go on asks for it.
+        present: hidden; what stands in the columns, when Go on or a file asks for it.
+        written: hidden; how it was written, the settings as JSON; empty: in training.
         how: hidden; the settings as JSON, for the next-token panel.
         next: the panel.
+        save: a button for each kind of file of `saving.KINDS`, and the hidden one that downloads it.
+        command: hidden; what writes the same on a command line, to be copied.
     """
 
     prompt: gr.Textbox
@@ -76,8 +82,11 @@ class Controls:
     settings: Mapping[str, Any]
     columns: gr.HTML
     present: gr.Textbox
+    written: gr.Textbox
     how: gr.Textbox
     next: gr.HTML
+    save: Mapping[str, tuple[gr.Button, gr.DownloadButton]]
+    command: tuple[gr.Button, gr.Textbox]
 
     def config(self, given: Given) -> SampleConfig:
         """The settings among the components' values."""
@@ -148,6 +157,7 @@ def build(services: Services, runs: Sequence[Any], chosen: Sequence[Any]) -> Con
     filled = gr.Textbox(text, visible="hidden", elem_id="compare-filled")
     answered = gr.Textbox("null", visible="hidden", elem_id="compare-answered")
     present = gr.Textbox(visible="hidden", elem_id="compare-present")
+    written = gr.Textbox(visible="hidden", elem_id="compare-written")
     how = gr.Textbox(json.dumps(SampleConfig().to_dict()), visible="hidden", elem_id="compare-how")
     with gr.Row(elem_id="compare-bar", elem_classes="bar-line"):
         prompt = gr.Textbox(
@@ -172,9 +182,29 @@ def build(services: Services, runs: Sequence[Any], chosen: Sequence[Any]) -> Con
     columns = gr.HTML(
         resting_columns(chosen, {}), elem_id="compare-columns", js_on_load=asset("compare.js"), apply_default_css=False
     )
+    save, command = _keep_buttons()
     panel = _next_panel(services)
-    texts = prompt, filled, answered
-    return Controls(*texts, models, generate, stop, more, fold, preset, settings, columns, present, how, panel)
+    return Controls(
+        prompt=prompt, filled=filled, answered=answered, models=models, generate=generate, stop=stop, more=more,
+        fold=fold, preset=preset, settings=settings, columns=columns, present=present, written=written, how=how,
+        next=panel, save=save, command=command,
+    )  # fmt: skip
+
+
+def _keep_buttons() -> tuple[dict[str, tuple[gr.Button, gr.DownloadButton]], tuple[gr.Button, gr.Textbox]]:
+    """What takes the comparison away: files, and the command line."""
+    with gr.Row(elem_id="compare-keep", elem_classes="keep-line"):
+        plain: dict[str, Any] = {"size": "sm", "elem_classes": "quiet", "scale": 0}
+        save = {
+            kind: (
+                gr.Button(f"Save as {kind}", elem_id=f"compare-save-{ending}", **plain),
+                gr.DownloadButton(kind, visible="hidden", elem_id=f"compare-save-{ending}-file"),
+            )
+            for kind, (ending, _) in KINDS.items()
+        }
+        copy = gr.Button("Copy command", elem_id="compare-copy-command", **plain)
+        line = gr.Textbox(visible="hidden", elem_id="compare-command")
+    return save, (copy, line)
 
 
 def _control(name: str, value: Any) -> Any:
@@ -217,7 +247,10 @@ def wire(form: Controls, services: Services) -> None:
     def rest() -> Changes:
         return _buttons(form, busy=False)
 
-    inputs, outputs = {form.models, *form.settings.values()}, [form.columns, form.generate, form.stop, form.more]
+    inputs, outputs = (
+        {form.models, *form.settings.values()},
+        [form.columns, form.generate, form.stop, form.more, form.written],
+    )
     long: dict[str, Any] = {**QUIET, "concurrency_limit": WRITING}
     asked = form.more.click(None, None, form.present, js="() => JSON.stringify(window.charlmTexts())")
     started = [
@@ -227,6 +260,46 @@ def wire(form: Controls, services: Services) -> None:
     ]
     form.stop.click(rest, None, outputs, cancels=started, **QUICK)
     _wire_settings(form, services)
+    _wire_keeping(form, services)
+
+
+def _wire_keeping(form: Controls, services: Services) -> None:
+    """Files of what stands in the columns, and the command line that writes it."""
+    inputs = [form.models, form.present, form.written]
+    shown = "() => JSON.stringify(window.charlmTexts())"
+
+    def kept(ids: list[str], present: str, written: str) -> Comparison:
+        runs = found_runs(services.store, ids)
+        if not runs:
+            raise ConfigError("there is nothing to save; choose a model")
+        return comparison_now(runs, texts_in(present, runs), settings_in(written) if written else None)
+
+    def save_as(ending: str, write: Writer, ids: list[str], present: str, written: str) -> str:
+        try:
+            comparison = kept(ids, present, written)
+            return services.files.text(f"{comparison.name}.{ending}", write(comparison))
+        except CharLMError as error:
+            raise gr.Error(toast(error), print_exception=False) from error
+
+    for kind, (button, file) in form.save.items():
+        ending, write = KINDS[kind]
+        asked = button.click(None, None, form.present, js=shown).then(
+            partial(save_as, ending, write), inputs, file, **QUIET
+        )
+        asked.success(None, js=click_js(file.elem_id or ""))
+
+    def stands_for(given: Given) -> Changes:
+        try:
+            config, runs = form.config(given), found_runs(services.store, given[form.models])
+        except CharLMError as error:
+            raise gr.Error(toast(error), print_exception=False) from error
+        return {line: compare_command(runs, given[form.prompt] or "", config)}
+
+    copy, line = form.command
+    asked = copy.click(stands_for, {form.models, form.prompt, *form.settings.values()}, [line], **QUIET)
+    asked.success(
+        None, line, js="(line) => { window.charlmCopy(line, document.getElementById('compare-copy-command')); }"
+    )
 
 
 def _wire_settings(form: Controls, services: Services) -> None:
@@ -257,7 +330,7 @@ def _write(form: Controls, services: Services, given: Given, drafts: Drafts) -> 
         runs, config = found_runs(services.store, given[form.models]), form.config(given)
         if not runs:
             raise gr.Error("Choose at least one model.", print_exception=False)
-        yield _buttons(form, busy=True)
+        yield {**_buttons(form, busy=True), form.written: json.dumps(config.to_dict())}
         for html in stream_columns(services.serving, runs, drafts(runs, config)):
             yield {form.columns: html}
     except CharLMError as error:

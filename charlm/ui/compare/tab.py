@@ -23,7 +23,7 @@ from charlm.ui.compare.ranking import (
     run_choices,
 )
 from charlm.ui.compare.view import resting_columns, resting_prompt
-from charlm.ui.html import QUICK, QUIET, Shared, heading, plot_data, section, toast
+from charlm.ui.html import QUICK, QUIET, Shared, heading, plot_data, render, section, toast
 from charlm.ui.services import click_js
 from charlm.ui.verdict import names
 
@@ -68,6 +68,7 @@ def _components(services: Services) -> CompareTab:
             legend = "Bold: held-out text. Faint: training batches. Ring: the step kept."
             gr.HTML(section("How they learned", legend), apply_default_css=False)
             plot = gr.Plot(show_label=False, container=False, elem_id="compare-plot")
+            gr.HTML(render("picture", plot="compare-plot"), apply_default_css=False)
         with gr.Column(min_width=320):
             gr.HTML(section("Ranking", "By validation loss, lower is better."), apply_default_css=False)
             ranking = gr.HTML(ranking_table(chosen), elem_id="compare-ranking", apply_default_css=False)
@@ -114,11 +115,11 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
     def take(message: str) -> Any:
         return picker(asked(message).get("runs", []))
 
-    def show(ids: list[str]) -> tuple[str, str, str, Any, str]:
+    def show(ids: list[str]) -> tuple[str, str, str, Any, str, str]:
         runs = found_runs(store, ids)
         lexicons = {run.run_id: serving.lexicon(run) for run in runs}
         prompt, more = json.dumps(resting_prompt(runs)), gr.update(visible=False)
-        return head(runs), resting_columns(runs, lexicons), ranking_table(runs), more, prompt
+        return head(runs), resting_columns(runs, lexicons), ranking_table(runs), more, prompt, ""
 
     def matched(runs: list[Any]) -> str:
         return verdict.matched_orders(serving.baselines.of(runs), verdict.networks(runs, names(runs)))
@@ -140,7 +141,7 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
 
     controls = tab.controls
     prompts = [controls.filled, controls.prompt]
-    shown = [tab.verdict, controls.columns, tab.ranking, controls.more, controls.answered]
+    shown = [tab.verdict, controls.columns, tab.ranking, controls.more, controls.answered, controls.written]
     drawn = [tab.plot, tab.fold, tab.baselines]
     opened = shared.page.load(open_with, None, models, **QUICK)
     handed_over = shared.compare.change(take, shared.compare, models, **QUICK)

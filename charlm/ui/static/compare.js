@@ -14,3 +14,9 @@ window.charlmTexts = () => {
   }
   return told;
 };
+// A column's own button copies its prompt and text; of several samples all, a line between them.
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-act=copy]');
+  const texts = window.charlmTexts()[button?.closest('.col').dataset.run] ?? [];
+  if (button) window.charlmCopy(texts.filter(Boolean).map((one) => one.join('')).join('\n\n'), button);
+});

@@ -1,6 +1,33 @@
 // Light or dark: the visitor's choice outlives the page; ?__theme= wins until the button is pressed.
 // And where parts of the page leave their questions for strip.js, which asks the server once a tick for all of them.
 window.charlmParts = {};
+// Saves a plot as it stands.
+window.charlmPicture = (place, format) => {
+  const drawn = document.querySelector(`#${place} .js-plotly-plot`), scale = format === "png" ? 2 : 1;
+  if (!drawn || !window.Plotly) return;
+  const filename = `charlm-${place.replace("-plot", "").replace("understand-", "")}`;
+  Plotly.downloadImage(drawn, { format, filename, scale, width: drawn.offsetWidth, height: drawn.offsetHeight });
+};
+document.addEventListener("click", (event) => {
+  const { plot, kind } = event.target.closest?.("button[data-act=picture]")?.dataset ?? {};
+  if (plot) window.charlmPicture(plot, kind);
+});
+// Copies a text, and says so in the button for a moment. Without the clipboard's own interface, which a page has over
+// https and on its own machine only, as one copies what is selected.
+window.charlmCopy = async (text, button) => {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = document.body.appendChild(Object.assign(document.createElement("textarea"), { value: text }));
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  if (!button) return;
+  const { textContent } = button;
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = textContent; }, 1500);
+};
 (() => {
   const KEY = "charlm-theme";
   let chosen = new URL(location.href).searchParams.get("__theme");

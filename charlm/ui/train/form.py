@@ -15,6 +15,7 @@ from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_optio
 from charlm.public.limits import Limits, check_new, check_tokens, fitted
 from charlm.training.autosize import is_autosized, sizes
 from charlm.ui import formatting
+from charlm.ui.command_line import command_line, settings
 from charlm.ui.corpus.texts import Chosen, chosen_options, chosen_tokens, corpus_choices, open_corpus
 from charlm.ui.html import ACTIONS_JS, facts, notice, render
 
@@ -44,6 +45,8 @@ LABELS = {
 }
 FIRST_PRESET = next(iter(PRESETS))
 RATE_HINT = "How far one step moves the weights; empty: what suits architecture and size, as shown in grey"
+UNASKED = ("arch", "counted")  # fields that are no options of `race`
+SIZED = ("hidden_size", "dropout", "steps")  # what a preset may make of its own on another machine
 EMPTY = (None, "")  # what an emptied number field holds, and a learning rate's before it is touched
 SizeOf = Callable[[str, CorpusConfig, ModelConfig], "TextSize"]  # `text_size`, or a memory of it
 
@@ -241,6 +244,21 @@ def run_config(preset: str, values: Mapping[str, Any], chosen: Chosen | None) ->
     if level_of(preset, tokens) != "char" and not given["embed_dim"]:  # of so many tokens each needs a vector
         given = {name: value for name, value in given.items() if name not in ("embed_dim", "tie_weights")}
     return from_options({**given, **tokens, **chosen_options(chosen)}, preset)
+
+
+def command(config: RunConfig, corpus: str, archs: Sequence[str]) -> str:
+    """What trains the same on a command line.
+
+    Args:
+        config: the form's.
+        corpus: the name of the text, or of its file.
+        archs: that train or race.
+    """
+    usual, decided = from_options({}, config.preset), SIZED if is_autosized(config.preset, config.model) else ()
+    pairs = ((config.model, usual.model), (config.train, usual.train), (config.corpus, usual.corpus))
+    options = [word for mine, theirs in pairs for word in settings(mine, theirs, UNASKED, decided)]
+    named = ["--archs", ",".join(archs), "--preset", config.preset]
+    return command_line("race", [corpus], [*named, *options])
 
 
 def level_of(preset: str, tokens: Mapping[str, Any]) -> str:

@@ -17,8 +17,8 @@ from charlm.public.limits import Limits
 from charlm.public.services import Services
 from charlm.ui import verdict
 from charlm.ui.compare.ranking import MOST_MESSAGE, asked, run_title
-from charlm.ui.corpus.texts import Chosen, chosen_tokens, chosen_value, corpus_choices, open_corpus
-from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, plot_data, swatch_css, toast
+from charlm.ui.corpus.texts import Chosen, chosen_tokens, chosen_value, corpus_choices, open_corpus, own_texts
+from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, plot_data, render, swatch_css, toast
 from charlm.ui.train import form as train_form
 from charlm.ui.train import live as train_live
 from charlm.ui.train.form import NAMES, Form
@@ -67,6 +67,8 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
     with gr.Row(elem_id="train-sides"):
         with gr.Column(elem_id="train-form", min_width=260):
             form = train_form.build()
+            plain: dict[str, Any] = {"size": "sm", "elem_classes": "quiet"}
+            copy = gr.Button("Copy command", elem_id="train-copy-command", **plain)
         with gr.Column(elem_id="train-live-side", min_width=300):
             live = _live()
     _wire_form(form, shared, services)
@@ -74,6 +76,7 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
     _wire_live(live, services, shared, watches)
     _wire_start(form, live, services, shared)
     _wire_advice(form, live, watches)
+    _wire_command(copy, form, shared)
 
 
 def _live() -> Live:
@@ -95,6 +98,7 @@ def _live() -> Live:
         )
         overlay = gr.Dropdown([NO_OVERLAY], value="", label="Overlay", elem_id="train-overlay", **bare)
     plot = gr.Plot(elem_id="train-plot", **bare)
+    gr.HTML(render("picture", plot="train-plot"), apply_default_css=False)
     body = gr.HTML("", elem_id="train-live", js_on_load=asset("train.js"), apply_default_css=False)
     with gr.Accordion(verdict.BASELINES, open=False, elem_id="train-rungs", elem_classes="fold section-fold") as fold:
         baselines = gr.HTML("", elem_id="train-ladder", apply_default_css=False)
@@ -261,6 +265,25 @@ def _wire_advice(form: Form, live: Live, watches: Watches) -> None:
     outputs = [form.preset, form.archs, *form.controls.values(), *form.folds.values()]
     filled = live.body.act(fill, None, outputs, **QUIET)
     filled.then(None, js="() => document.getElementById('train-form')?.scrollIntoView({ block: 'nearest' })")
+
+
+def _wire_command(copy: gr.Button, form: Form, shared: Shared) -> None:
+    """What the form stands for on a command line."""
+
+    def stands_for(given: Given) -> str:
+        try:
+            config = train_form.run_config(given[form.preset], form.values(given), given[shared.corpus])
+        except CharLMError as error:
+            raise gr.Error(toast(error), print_exception=False) from None
+        texts = {value: title for title, value in own_texts(given[shared.corpus])}
+        corpus = str(given[form.corpus] or "")
+        return train_form.command(config, texts.get(corpus, corpus), given[form.archs])
+
+    line = gr.Textbox(visible="hidden", elem_id="train-command")
+    copied = copy.click(stands_for, form.inputs | {shared.corpus}, line, **QUIET)
+    copied.success(
+        None, line, js="(line) => { window.charlmCopy(line, document.getElementById('train-copy-command')); }"
+    )
 
 
 def _ids(wanted: str) -> list[str]:

@@ -1,0 +1,194 @@
+"""A comparison to be kept: what was asked, what the models wrote and how they are placed, in three kinds of file."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from charlm import __version__
+from charlm.analysis.figures import arch_colour
+from charlm.architectures import ARCH_NAMES
+from charlm.config import LEVEL_NAMES, SampleConfig
+from charlm.serving import GeneratedText
+from charlm.ui import formatting
+from charlm.ui.command_line import command_line, settings
+from charlm.ui.compare.drawing import drawing
+from charlm.ui.compare.ranking import kept_step, shape, trained
+from charlm.ui.html import STATIC
+from charlm.ui.verdict import loss_unit, names, verdict
+
+HEAD = ("Model", "Shape", "Val. loss", "Bits/char", "At step", "Trained", "Parameters", "Seed")
+MOST_POINTS = 400  # of a curve
+TEMPLATES = Environment(
+    loader=FileSystemLoader(STATIC.parent / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+    keep_trailing_newline=True, undefined=StrictUndefined,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Some runs side by side, with the texts that stand in their columns.
+
+    Attributes:
+        runs: in the order of the columns.
+        texts: by run id.
+        config: how the texts were written; None: they are of the trainings.
+        at: when it was saved.
+    """
+
+    runs: Sequence[Any]
+    texts: Mapping[str, Sequence[GeneratedText]]
+    config: SampleConfig | None
+    at: datetime
+
+    @cached_property
+    def called(self) -> list[str]:
+        """What to call each run."""
+        return names(self.runs)
+
+    @property
+    def name(self) -> str:
+        """A file's name without its ending: the runs' labels."""
+        labels = [re.sub(r"[^\w.-]+", "-", run.label).strip("-.")[:24] for run in self.runs]
+        return "-vs-".join(filter(None, labels))[:120] or "comparison"
+
+    @cached_property
+    def finding(self) -> tuple[str, str]:
+        """Compare's heading and the line under it."""
+        return verdict(self.runs)
+
+    @property
+    def command(self) -> str:
+        """What writes the same texts on a command line; empty where they are of the trainings."""
+        first = next((one for texts in self.texts.values() for one in texts), None)
+        if self.config is None or first is None:
+            return ""
+        return compare_command(self.runs, first.prompt, self.config)
+
+    @property
+    def how(self) -> str:
+        """How the texts were written, in a line."""
+        if self.config is None:
+            return "Written during the trainings, at their last validation."
+        given = {**self.config.to_dict(), "stop": list(self.config.stop)}
+        return " · ".join(f"{name.replace('_', ' ')} {json.dumps(value)}" for name, value in given.items())
+
+    @cached_property
+    def rows(self) -> list[list[str]]:
+        """The numbers of each run, under HEAD."""
+        rows = []
+        for run, called in zip(self.runs, self.called, strict=True):
+            loss, (_, seconds) = run.best_val_loss, trained(run)
+            measured = [formatting.nats(loss), formatting.bits(run.bits_per_char(loss)), kept_step(run)]
+            size = [formatting.duration(seconds), formatting.whole(run.num_parameters)]
+            rows.append([called, shape(run), *measured, *size, str(run.train_config.seed)])
+        return rows
+
+    @cached_property
+    def curves(self) -> list[dict[str, Any]]:
+        """Validation losses by step of each run, in `loss_unit`."""
+        _, factors = loss_unit(self.runs)
+        curves = []
+        for run, factor in zip(self.runs, factors, strict=True):
+            known = [row for row in run.history().rows if row["val_loss"] is not None]
+            known = known[:: 1 + len(known) // MOST_POINTS]
+            losses = [round(row["val_loss"] * factor, 6) for row in known]
+            curves.append({"steps": [row["step"] for row in known], "losses": losses})
+        return curves
+
+
+def compare_command(runs: Sequence[Any], prompt: str, config: SampleConfig) -> str:
+    """What writes the same on a command line."""
+    begun = ["--prompt", prompt] if prompt else []
+    return command_line("compare", [run.run_id for run in runs], [*begun, *settings(config)])
+
+
+def as_json(comparison: Comparison) -> str:
+    """All of it for programs."""
+    models = []
+    for run, called, curve in zip(comparison.runs, comparison.called, comparison.curves, strict=True):
+        loss, (steps, seconds) = run.best_val_loss, trained(run)
+        texts = [{"prompt": one.prompt, "text": one.text} for one in comparison.texts.get(run.run_id, ())]
+        models.append({
+            "run_id": run.run_id, "name": called, "label": run.label, "arch": run.arch,
+            "parameters": run.num_parameters, "tokens": LEVEL_NAMES[run.level], "corpus": run.corpus.get("name"),
+            "corpus_sha256": run.corpus.get("sha256"), "best_val_loss": loss, "best_step": run.best_step,
+            "bits_per_char": run.bits_per_char(loss), "steps": steps, "seconds": seconds,
+            "model": run.model_config.to_dict(), "train": run.train_config.to_dict(), "texts": texts, "curve": curve,
+        })  # fmt: skip
+    title, sentence = comparison.finding
+    about = {"program": f"CharLM Lab {__version__}", "saved": comparison.at.isoformat(timespec="seconds")}
+    how = {"settings": comparison.config.to_dict() if comparison.config else None, "command": comparison.command}
+    unit = loss_unit(comparison.runs)[0]
+    said = {"finding": title, "explanation": sentence, "unit_of_curves": unit}
+    return json.dumps({**about, **said, **how, "models": models}, ensure_ascii=False, indent=1) + "\n"
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """What people read, to be pasted into a note or an issue."""
+    title, sentence = comparison.finding
+    table = [HEAD, tuple("---" for _ in HEAD), *comparison.rows]
+    lines = [f"# {_plain(title)}", "", _plain(sentence), ""]
+    lines += [f"| {' | '.join(map(_cell, row))} |" for row in table]
+    for run, called in zip(comparison.runs, comparison.called, strict=True):
+        for one in comparison.texts.get(run.run_id, ()):
+            lines += ["", f"## {_plain(called)}", "", _fenced(one.prompt + one.text)]
+    lines += ["", _plain(comparison.how), *(["", _fenced(comparison.command)] if comparison.command else [])]
+    return "\n".join([*lines, "", f"CharLM Lab {__version__}, {comparison.at:%d %b %Y, %H:%M} UTC", ""])
+
+
+def _plain(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~!])", r"\\\1", text)
+
+
+def _cell(text: str) -> str:
+    return text if text == "---" else _plain(text)
+
+
+def _fenced(text: str) -> str:
+    """A text as a code block, in a fence that is longer than any row of backticks in it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def as_html(comparison: Comparison) -> str:
+    """One page that needs nothing else: no script, no request."""
+    title, sentence = comparison.finding
+    archs = [run.arch for run in comparison.runs]
+    columns = [
+        {
+            "name": called,
+            "colour": arch_colour(run.arch),
+            "about": f"{ARCH_NAMES.get(run.arch, run.arch)} {shape(run)}, on {run.corpus.get('name') or 'a text'}",
+            "bits": formatting.bits(run.bits_per_char(run.best_val_loss)),
+            "texts": comparison.texts.get(run.run_id, ()),
+        }
+        for run, called in zip(comparison.runs, comparison.called, strict=True)
+    ]
+    return TEMPLATES.get_template("comparison.html").render(
+        title=title, sentence=sentence, columns=columns, head=HEAD, rows=comparison.rows, how=comparison.how,
+        command=comparison.command, unit=loss_unit(comparison.runs)[0],
+        drawing=drawing(comparison.curves, comparison.called, archs), version=__version__,
+        at=f"{comparison.at:%d %b %Y, %H:%M} UTC",
+    )  # fmt: skip
+
+
+Writer = Callable[[Comparison], str]
+KINDS: Mapping[str, tuple[str, Writer]] = {
+    "page": ("html", as_html),
+    "Markdown": ("md", as_markdown),
+    "JSON": ("json", as_json),
+}
+
+
+def comparison_now(
+    runs: Sequence[Any], texts: Mapping[str, Sequence[GeneratedText]], config: SampleConfig | None
+) -> Comparison:
+    """A comparison as it stands at this moment."""
+    return Comparison(runs, texts, config, datetime.now(UTC))

@@ -1,0 +1,143 @@
+"""A comparison as a page, as Markdown and as JSON: what they say, and that nobody's text becomes markup."""
+
+import json
+import re
+import shlex
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+
+from charlm.cli import main
+from charlm.config import SampleConfig
+from charlm.runs.history import LossHistory
+from charlm.serving import GeneratedText
+from charlm.ui.compare.drawing import drawing, ticks
+from charlm.ui.compare.saving import KINDS, Comparison, as_html, as_json, as_markdown, compare_command
+from tests.e2e.payloads import PAYLOADS
+from tests.ui.shown_runs import FakeRun, trio
+
+AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+
+
+def learned(run: FakeRun) -> FakeRun:
+    rows = [{"step": step, "val_loss": 1.4 + 100 / step} for step in (100, 200, 400)]
+    run.history = lambda: LossHistory([{"step": 50, "val_loss": None}, *rows], rows)  # type: ignore[method-assign]
+    return run
+
+
+def comparison(texts: str = "cat sat", config: SampleConfig | None = None, **more: str) -> Comparison:
+    runs = [learned(run) for run in trio(**more)]
+    return Comparison(runs, {run.run_id: [GeneratedText("The ", texts)] for run in runs}, config, AT)
+
+
+def test_json_holds_texts_settings_seeds_numbers_and_curves() -> None:
+    config = SampleConfig(temperature=0.5, seed=3)
+    told = json.loads(as_json(comparison(config=config)))
+    assert told["finding"].startswith("LSTM wins,") and SampleConfig.from_dict(told["settings"]) == config
+    lstm = told["models"][0]
+    assert lstm["texts"] == [{"prompt": "The ", "text": "cat sat"}]
+    assert (lstm["best_val_loss"], lstm["best_step"], lstm["train"]["seed"]) == (1.357, 2900, 7)
+    assert lstm["curve"] == {"steps": [100, 200, 400], "losses": [2.4, 1.9, 1.65]}
+
+
+def test_texts_of_trainings_have_no_settings() -> None:
+    told = json.loads(as_json(comparison()))
+    assert told["settings"] is None and told["command"] == ""
+    assert "Written during the trainings" in as_html(comparison()) and "Written during the trainings" in as_markdown(
+        comparison()
+    )
+
+
+def test_the_command_is_understood_by_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SampleConfig(temperature=0.5, stop=("\n\n", "it's"), greedy=True, length=60)
+    program, option, name, *words = shlex.split(compare_command(trio(), 'a "b" $c\n', config))
+    assert (program, option, name) == ("python", "-m", "charlm")
+    heard = {}
+    monkeypatch.setattr("charlm.cli.generate.RunStore", lambda folder: heard.update(folder=folder) or Store())
+
+    class Store:
+        def find(self, token: str) -> FakeRun:
+            return FakeRun(token)
+
+    class Serving:
+        def __init__(self, store: Store) -> None:
+            pass
+
+        def compare(self, runs: list[FakeRun], prompt: str, asked: SampleConfig) -> list[dict[str, GeneratedText]]:
+            heard.update(ids=[run.run_id for run in runs], prompt=prompt, config=asked)
+            return [{run.run_id: GeneratedText(prompt, done=True) for run in runs}]
+
+    monkeypatch.setattr("charlm.cli.generate.Serving", Serving)
+    assert main(words) == 0
+    assert (heard["ids"], heard["prompt"], heard["config"]) == (["lstm", "gru", "rnn"], 'a "b" $c\n', config)
+
+
+class Marks(HTMLParser):
+    """What of a page is markup, and what is text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [name for name, _ in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_needs_nothing_else_and_holds_no_stranger_s_markup() -> None:
+    plain = Marks(as_html(comparison(config=SampleConfig())))
+    assert {"script", "img", "link", "iframe"}.isdisjoint(plain.tags) and plain.tags.count("polyline") == 3
+    for payload in PAYLOADS:
+        page = as_html(comparison(payload, SampleConfig(), label=payload, message=payload))
+        hostile = Marks(page)
+        assert hostile.tags == plain.tags and not [name for name in hostile.attributes if name.startswith("on")]
+        assert payload in hostile.text
+    assert "default-src 'none'" in as_html(comparison())
+
+
+def test_markdown_shows_texts_as_they_are() -> None:
+    for payload in (*PAYLOADS, "```", "a ```` b\n```\n", "| x |"):
+        said = as_markdown(comparison(payload, label=payload))
+        fence = re.search(r"^(`{3,})text$", said, re.M)
+        assert fence and f"{fence[1]}text\nThe {payload}\n{fence[1]}\n" in said and fence[1] not in payload
+        assert re.sub(r"(`{3,})text\n.*?\n\1\n", "", said, flags=re.S).count("<") == said.count("\\<")
+
+
+def test_a_file_is_named_by_the_labels() -> None:
+    assert comparison().name == "lstm-vs-gru-vs-rnn"
+    assert comparison(label="../../etc/<b>").name == "etc-b-vs-etc-b-vs-etc-b"
+    assert comparison(label="...").name == "comparison"
+    assert {ending for ending, _ in KINDS.values()} == {"html", "md", "json"}
+
+
+def test_a_picture_has_its_lines_where_the_losses_are() -> None:
+    curves = [{"steps": [0, 100], "losses": [3.0, 1.0]}, {"steps": [50], "losses": [2.0]}, {"steps": [], "losses": []}]
+    found = drawing(curves, ["<a>", "b", "c"], ["lstm", "lstm", "rnn"])
+    assert found is not None and [line.name for line in found.lines] == ["<a>"]
+    first, last = (tuple(map(float, point.split(","))) for point in found.lines[0].points.split())
+    assert first == (found.left, found.top) and last == (found.right, found.bottom)
+    assert drawing(curves[1:], ["b", "c"], ["lstm", "rnn"]) is None
+    same = [{"steps": [1, 2], "losses": [1.0, 1.0]}] * 6
+    level = drawing(same, list("abcdef"), ["lstm"] * 6)
+    assert level is not None and min(abs(a.y - b.y) for a in level.lines for b in level.lines if a is not b) >= 15
+    assert len({line.dash for line in level.lines}) == 6
+
+
+def test_ticks_are_round() -> None:
+    assert ticks(0, 3944) == [0, 1000, 2000, 3000]
+    assert ticks(1.18, 1.66) == [1.2, 1.3, 1.4, 1.5, 1.6]
+    assert ticks(0.01, 0.013) == pytest.approx([0.01, 0.011, 0.012, 0.013])
+
+
+def test_the_drawn_picture_is_well_formed() -> None:
+    page = as_html(comparison())
+    svg = page[page.index("<svg") : page.index("</svg>") + 6]
+    assert len(list(ElementTree.fromstring(svg))) > 10
