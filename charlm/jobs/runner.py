@@ -199,7 +199,7 @@ class RunTrainer:
         return max(1, min(interval, (self.total or 20 * interval) // LOG_ROWS))
 
     def _after_validation(self, val_loss: float) -> list[Callable[[], None]]:
-        """What is to be written: a sample; of the best so far, the weights and losses by block. Records the gradient."""
+        """What is to be written: a sample; of the best so far, the weights losses by block. Records the gradient."""
         self._record_gradient()
         if val_loss >= self.best_val_loss:
             return [self._write_sample]
