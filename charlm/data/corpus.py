@@ -280,7 +280,7 @@ def usual_beginning(text: str) -> str:
     return f"{max(words, key=words.__getitem__)} " if words else ""
 
 
-def unknown_words(text: str, known: frozenset[str], ended: bool = True) -> tuple[list[tuple[int, int]], float]:
+def unknown_words(text: str, known: frozenset[str], ended: bool = True) -> tuple[list[tuple[int, int]], int]:
     """The words of a generated text that never occur in the corpus: spelling is what a character model learns first.
 
     Args:
@@ -289,8 +289,8 @@ def unknown_words(text: str, known: frozenset[str], ended: bool = True) -> tuple
         ended: whether the text is complete; if not, a word at its very end is not counted yet.
 
     Returns:
-        Spans (start, end) in characters, and the share of all words, 0 to 1; 0 where there is no word.
+        Spans (start, end) in characters, and the number of all words.
     """
     found = [match for match in WORD.finditer(text) if ended or match.end() < len(text)]
     spans = [match.span() for match in found if match.group().lower() not in known]
-    return spans, len(spans) / len(found) if found else 0.0
+    return spans, len(found)

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # A model generates for about this long before the next one's turn, in seconds, and at most so many tokens a text.
 TURN_SECONDS = 0.02
+MOST_TURNS = 64  # are remembered of a text
 MOST_STEPS = 64
 # Texts of one model in a batch; more wait until one of them ends.
 MOST_ROWS = 64
@@ -50,6 +51,8 @@ class GeneratedText:
         unknown: the words of the prompt that are not in its vocabulary; it reads each as `<unk>`.
         before: how the text began, if it is continued.
         chars_per_second: how fast it is generated.
+        turns: (characters, seconds) of the turns in which it was generated, by which its speed varies; after MOST_TURNS
+            two by two.
         done: whether it has ended.
         error: why it ended early.
         more: further samples, the same of each.
@@ -62,6 +65,7 @@ class GeneratedText:
     unknown: list[str] = field(default_factory=list)
     before: str = ""
     chars_per_second: float = 0.0
+    turns: tuple[tuple[float, float], ...] = ()
     done: bool = False
     error: str = ""
     more: tuple["GeneratedText", ...] = ()
@@ -132,7 +136,11 @@ class GenerationRequest:
         self.seconds += seconds
         text = self.result.text + piece
         speed = (len(text) - len(self.result.before)) / self.seconds if self.seconds else 0.0
-        self.result = replace(self.result, text=text, chars_per_second=speed)
+        turns = (*self.result.turns, (float(len(piece)), seconds))
+        if len(turns) > MOST_TURNS:
+            pairs = zip(turns[::2], (*turns[1::2], (0.0, 0.0)), strict=False)
+            turns = tuple((chars + more, took + also) for (chars, took), (more, also) in pairs)
+        self.result = replace(self.result, text=text, chars_per_second=speed, turns=turns)
 
     def has_begun(self) -> bool:
         """Whether anything is generated, or nothing will be."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 # Of contiguous pieces of a text, in its order: the summed loss in nats, and the tokens.
-Blocks = Sequence[tuple[float, int]]
+Blocks = Sequence[tuple[float, float]]
 
 SELDOM = ("test_loss", "val_error")  # measures of some rows
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from charlm.analysis.difference import difference
+from charlm.analysis.difference import difference, share_difference, wilson
 from charlm.training.metrics import Blocks
 
 T_95 = {4: 2.776, 19: 2.093}
@@ -64,3 +64,22 @@ def test_the_interval_holds_the_true_difference_95_times_of_100() -> None:
         found = difference(of(first), of(second))
         hits += abs(found.mean - 0.02) <= found.margin
     assert 0.93 < hits / rounds < 0.97
+
+
+def test_shares_have_the_textbooks_intervals() -> None:
+    """Newcombe 1998, table II: method 10 of 56/70 against 48/80 is 0.0524 to 0.3339, of 0/10 against 0/20 nothing."""
+    found = share_difference((48, 80), (56, 70))
+    assert found.mean == pytest.approx(0.2) and found.mean - found.margin == pytest.approx(0.0524, abs=2e-4)
+    back = share_difference((56, 70), (48, 80))
+    assert back.mean == pytest.approx(-0.2) and back.margin == pytest.approx(found.margin) and back.is_clear
+    assert not share_difference((0, 10), (0, 20)).is_clear and not share_difference((0, 0), (5, 20)).is_clear
+    assert wilson(0, 10)[1:] == (0.0, pytest.approx(0.2775, abs=1e-3)) and wilson(81, 263)[1] == pytest.approx(
+        0.2553, abs=1e-3
+    )
+
+
+def test_a_difference_of_shares_is_clear_by_chance_about_once_in_twenty() -> None:
+    random = np.random.default_rng(5)
+    found = random.binomial(60, 0.1, (4000, 2))
+    clear = sum(share_difference((int(one), 60), (int(other), 60)).is_clear for one, other in found)
+    assert 0.01 < clear / 4000 < 0.06

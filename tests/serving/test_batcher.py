@@ -229,3 +229,13 @@ def test_a_reader_wakes_when_its_own_text_begins_or_ends(writing: GenerationWork
     finish(writing, writing.submit(opened(other), GeneratedText(""), SampleConfig(length=3000)))
     reader.join(patience(60))
     assert mine.result.done and asked["mine"] <= 4
+
+
+def test_the_pace_of_a_text_is_known_by_its_turns() -> None:
+    request = GenerationRequest(opened(), Stream.start(TOKENIZER, "a", SampleConfig()), GeneratedText("a"))
+    for turn in range(200):
+        request.add("ab" if turn else "abc", 0.5)
+    turns = request.result.turns
+    assert len(turns) <= batcher.MOST_TURNS and {chars / seconds for chars, seconds in turns[1:]} == {4.0}
+    assert sum(chars for chars, _ in turns) == 401 == len(request.result.text)
+    assert sum(seconds for _, seconds in turns) == 100.0 == request.seconds

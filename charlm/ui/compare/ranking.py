@@ -3,25 +3,29 @@
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from charlm.analysis.difference import difference, share_difference
+from charlm.analysis.standing import Contender, standings
 from charlm.architectures import ARCH_NAMES, RACE_ARCHS
 from charlm.config import LEVEL_NAMES
 from charlm.errors import CharLMError
 from charlm.files import parsed
 from charlm.runs.run import ACTIVE
+from charlm.training.metrics import Blocks
 from charlm.ui import formatting
 from charlm.ui.formatting import csv_text, day
 from charlm.ui.html import Cell, swatch, table
 from charlm.ui.runs.details import came_untrained
-from charlm.ui.verdict import names, same_tokens
+from charlm.ui.verdict import is_tie, names, same_text, same_tokens
 
 MOST = 6
 MOST_MESSAGE = 1 << 16  # characters of what a browser sends
 LOOKED_AT = 64  # ids of one question
+Beyond = Callable[[int, int], bool]  # of two places
 
 
 def comparable(runs: Sequence[Any]) -> list[Any]:
@@ -102,10 +106,22 @@ CSV_HEAD = (
 
 @dataclass(frozen=True)
 class Writing:
-    """What a generation showed of one run: share of unknown words and characters a second; None: not known."""
+    """What a generation showed of one run.
 
-    unknown_share: float | None = None
+    Attributes:
+        unknown: words that are not in the corpus, and all words.
+        chars_per_second: None: not known.
+        turns: (characters, seconds) of the turns in which it was written.
+    """
+
+    unknown: tuple[int, int] = (0, 0)
     chars_per_second: float | None = None
+    turns: Blocks = ()
+
+    @property
+    def unknown_share(self) -> float | None:
+        """Of all words; None without any."""
+        return self.unknown[0] / self.unknown[1] if self.unknown[1] else None
 
 
 def shape(run: Any) -> str:
@@ -130,33 +146,65 @@ def trained(run: Any) -> tuple[int | None, float | None]:
 
 
 def number_columns(runs: Sequence[Any], writing: Mapping[str, Writing]) -> dict[str, list[tuple[str, str, bool]]]:
-    """The six rows of every run, by run id; the best value of a row is marked when there is something to beat."""
+    """The six rows of every run, by run id, and whether a value is the best beyond what is chance; see `clear_best`.
+
+    Losses are judged as the verdict judges them; shares of unknown words by Wilson's intervals; writing speeds by how
+    much they vary from turn to turn, so that one measured right after a start is not called best. The number of
+    parameters is a choice, and a training time was measured once, on a machine that may have had other work: neither
+    has a best.
+    """
     seen = [writing.get(run.run_id, Writing()) for run in runs]
-    losses = [run.best_val_loss for run in runs]
-    comparable = 1 if same_tokens(runs) else 0
-    measures: list[tuple[str, list[Any], Any, int]] = [
-        ("Validation loss", losses, formatting.nats, comparable),
-        ("Perplexity", losses, formatting.perplexity, comparable),
-        ("Words not in the corpus", [one.unknown_share for one in seen], formatting.percent, 1),
-        ("Parameters", [run.num_parameters for run in runs], formatting.whole, 1),
-        ("Training time", [trained(run)[1] for run in runs], formatting.duration, 1),
-        ("Writing speed, chars/s", [one.chars_per_second for one in seen], formatting.whole, -1),
+    losses, leads = [run.best_val_loss for run in runs], _leads(runs)
+
+    def words(first: int, other: int) -> bool:
+        return share_difference(seen[first].unknown, seen[other].unknown).is_clear
+
+    def speed(first: int, other: int) -> bool:
+        paces = [[(chars / seconds, 1) for chars, seconds in seen[place].turns if seconds] for place in (first, other)]
+        return difference(paces[0], paces[1], in_pairs=False).is_clear
+
+    measures: list[tuple[str, list[Any], Any, int, Beyond]] = [
+        ("Validation loss", losses, formatting.nats, 1, leads),
+        ("Perplexity", losses, formatting.perplexity, 1, leads),
+        ("Words not in the corpus", [one.unknown_share for one in seen], formatting.percent, 1, words),
+        ("Parameters", [run.num_parameters for run in runs], formatting.whole, 1, _no_contest),
+        ("Training time", [trained(run)[1] for run in runs], formatting.duration, 1, _no_contest),
+        ("Writing speed, chars/s", [one.chars_per_second for one in seen], formatting.whole, -1, speed),
     ]
     rows: dict[str, list[tuple[str, str, bool]]] = {run.run_id: [] for run in runs}
-    for name, values, write, sign in measures:
-        best = best_of(values, sign)
+    for name, values, write, sign, beyond in measures:
+        best = clear_best(values, sign, beyond)
         for place, run in enumerate(runs):
-            rows[run.run_id].append((name, write(values[place]), place in best))
+            rows[run.run_id].append((name, write(values[place]), place == best))
     return rows
 
 
-def best_of(values: Sequence[float | None], sign: int) -> set[int]:
-    """Places of the smallest (sign 1) or largest (-1) value; none if fewer than two differ, or the sign is 0."""
+def clear_best(values: Sequence[float | None], sign: int, beyond: Beyond) -> int | None:
+    """The place of the best value, if it is better than every other one by more than noise; else None.
+
+    Args:
+        values: None: not known.
+        sign: 1: the smallest is the best; -1: the largest.
+        beyond: whether the value at the first place is better than that at the second by more than noise.
+    """
     known = [(sign * value, place) for place, value in enumerate(values) if value is not None and math.isfinite(value)]
-    if len({value for value, _ in known}) < 2:
-        return set()
-    top = min(known)[0]
-    return {place for value, place in known if value == top}
+    first = min(known, default=(0.0, 0))[1]
+    others = [place for _, place in known if place != first]
+    return first if others and all(beyond(first, place) for place in others) else None
+
+
+def _no_contest(first: int, other: int) -> bool:
+    return False
+
+
+def _leads(runs: Sequence[Any]) -> Beyond:
+    """Whether a run leads the ranking, and another one is behind it by more than the held-out text does by chance."""
+    if not (same_tokens(runs) and same_text([run for run in runs if run.best_val_loss is not None] or runs)):
+        return _no_contest
+    found = standings([Contender.of(run) for run in runs])
+    behind = {one.run.run_id for one, gap in zip(found.ranked, found.behind, strict=True) if not is_tie(gap)}
+    leader = found.ranked[0].run.run_id if found.ranked else ""
+    return lambda first, other: runs[first].run_id == leader and runs[other].run_id in behind
 
 
 def by_loss(runs: Sequence[Any]) -> list[Any]:

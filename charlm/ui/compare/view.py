@@ -12,6 +12,7 @@ from charlm.data.corpus import unknown_words
 from charlm.errors import ConfigError
 from charlm.files import parsed
 from charlm.serving import GeneratedText
+from charlm.training.metrics import Blocks
 from charlm.ui import formatting
 from charlm.ui.compare.ranking import Writing, number_columns, shape
 from charlm.ui.html import Column, columns, marked_text, notice, render
@@ -107,6 +108,7 @@ class Shown:
 
     Attributes:
         speed: characters a second; None: not known.
+        turns: of the text; see GeneratedText.
         writing: more is to come.
         error: why there is no text.
     """
@@ -115,6 +117,7 @@ class Shown:
     text: str = ""
     note: str = ""
     speed: float | None = None
+    turns: Blocks = ()
     writing: bool = False
     error: str = ""
 
@@ -176,7 +179,7 @@ def stream_columns(
 def _shown(draft: GeneratedText, writing: bool) -> Shown:
     note = skipped_note(draft.skipped) or unknown_note(draft.unknown)
     speed = draft.chars_per_second or None
-    return Shown(draft.prompt, draft.text, note, speed, writing and not draft.done, draft.error)
+    return Shown(draft.prompt, draft.text, note, speed, draft.turns, writing and not draft.done, draft.error)
 
 
 def _last_sample(run: Any) -> Shown:
@@ -215,10 +218,11 @@ def _columns(runs: Sequence[Any], texts: Mapping[str, Sequence[Shown]], lexicons
     for run in runs:
         shown = texts.get(run.run_id) or [Shown()]
         marked = [_marked(one, lexicons.get(run.run_id, NO_LEXICON)) for one in shown]
-        samples = [(html, "" if share is None else formatting.percent(share)) for html, share in marked]
+        samples = [(html, formatting.percent(found / of) if of else "") for html, (found, of) in marked]
         bodies[run.run_id] = samples[0][0] if len(samples) == 1 else render("samples", texts=samples)
         notes[run.run_id] = shown[0].note
-        writing[run.run_id] = Writing(_mean([share for _, share in marked]), _mean([one.speed for one in shown]))
+        unknown = sum(found for _, (found, _) in marked), sum(of for _, (_, of) in marked)
+        writing[run.run_id] = Writing(unknown, _mean([one.speed for one in shown]), shown[0].turns)
     rows = number_columns(runs, writing)
     made = []
     for run, name in zip(runs, names(runs), strict=True):
@@ -234,14 +238,14 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _marked(one: Shown, lexicon: frozenset[str]) -> tuple[str, float | None]:
-    """A text's HTML, and the share of its words outside the lexicon; a word that the prompt began counts whole."""
+def _marked(one: Shown, lexicon: frozenset[str]) -> tuple[str, tuple[int, int]]:
+    """A text's HTML, its words outside the lexicon, and all of them; a word that the prompt began counts whole."""
     if one.error:
-        return notice("This model could not write.", one.error, "error"), None
+        return notice("This model could not write.", one.error, "error"), (0, 0)
     if not lexicon or not one.text.strip():
-        return marked_text(one.prompt, one.text, (), one.writing), None
+        return marked_text(one.prompt, one.text, (), one.writing), (0, 0)
     partial = PARTIAL_WORD.search(one.prompt)
     prefix = partial.group() if partial and one.text[:1].isalpha() else ""
-    found, share = unknown_words(prefix + one.text, lexicon, ended=not one.writing)
+    found, words = unknown_words(prefix + one.text, lexicon, ended=not one.writing)
     spans = [(max(start - len(prefix), 0), end - len(prefix)) for start, end in found]
-    return marked_text(one.prompt, one.text, spans, one.writing), share
+    return marked_text(one.prompt, one.text, spans, one.writing), (len(spans), words)

@@ -13,7 +13,7 @@ from charlm.errors import ConfigError
 from charlm.runs.history import LossHistory
 from charlm.serving import GeneratedText
 from charlm.ui.compare import form, ranking
-from charlm.ui.compare.ranking import Writing, best_of, number_columns, ranking_csv, ranking_table
+from charlm.ui.compare.ranking import Writing, clear_best, number_columns, ranking_csv, ranking_table
 from charlm.ui.compare.view import resting_columns, resting_prompt, skipped_note, stream_columns, written_columns
 from charlm.ui.formatting import plain_cell
 from charlm.ui.verdict import loss_unit, names, verdict
@@ -116,14 +116,56 @@ def test_six_models_name_the_first_two_and_the_last() -> None:
     assert names(runs) == [f"r{i}" for i in range(6)]
 
 
-def test_the_best_of_a_row_is_marked_unless_all_are_equal() -> None:
-    assert best_of([2.0, 1.0, None], 1) == {1}
-    assert best_of([2.0, 1.0], -1) == {0}
-    assert best_of([1.0, 1.0], 1) == set()
-    rows = number_columns(trio(), {"gru": Writing(0.02, 4000.0), "rnn": Writing(0.19, 2000.0)})
-    assert rows["lstm"][0] == ("Validation loss", "1.357", True)
-    assert rows["gru"][2] == ("Words not in the corpus", "2.0 %", True)
-    assert rows["lstm"][5] == ("Writing speed, chars/s", "—", False)
+def marked(runs: list[FakeRun], writing: dict[str, Writing] | None = None) -> dict[str, list[str]]:
+    """Of each run the rows in which its value is shown as the best."""
+    return {key: [name for name, _, best in rows if best] for key, rows in number_columns(runs, writing or {}).items()}
+
+
+def test_the_best_is_better_than_every_other_one_beyond_noise() -> None:
+    def apart(first: int, other: int) -> bool:
+        return abs(first - other) > 1  # neighbours are within noise
+
+    assert clear_best([2.0, None, 1.0], 1, apart) == 2 and clear_best([2.0, None, 1.0], -1, apart) == 0
+    assert clear_best([2.0, 1.0, 3.0], 1, apart) is None, "both others are neighbours"
+    assert clear_best([1.0], 1, apart) is clear_best([None, math.nan], 1, apart) is clear_best([], 1, apart) is None
+
+
+def test_losses_within_the_noise_of_the_text_have_no_best() -> None:
+    easy = [1.0, 1.2, 1.4, 1.6, 1.8]
+    close = FakeRun("b", "gru", 1.41, blocks=blocks(1.4, 1.3, 1.7, 1.6, 1.15))
+    behind = FakeRun("b", "gru", 1.43, blocks=blocks(*(loss + 0.03 for loss in easy)))
+    first = FakeRun("a", "lstm", 1.4, blocks=blocks(*easy))
+    assert marked([first, behind]) == {"a": ["Validation loss", "Perplexity"], "b": []}
+    assert marked([first, close]) == {"a": [], "b": []}
+    assert marked([first, FakeRun("c", "gru", 1.5, corpus=AUNT)]) == {"a": [], "c": []}, "measured on another text"
+    assert marked(trio())["lstm"] == ["Validation loss", "Perplexity"]
+
+
+def test_shares_of_a_few_words_have_no_best_and_parameters_and_times_never() -> None:
+    first, second = FakeRun("a", num_parameters=100, seconds=9.0), FakeRun("b", "gru", num_parameters=200)
+    few = {"a": Writing((1, 60)), "b": Writing((4, 60))}
+    assert marked([first, second], few) == {"a": [], "b": []}
+    many = {"a": Writing((10, 600)), "b": Writing((40, 600))}
+    assert marked([first, second], many) == {"a": ["Words not in the corpus"], "b": []}
+    assert number_columns([first, second], few)["a"][2][1] == "1.7 %"
+    assert number_columns([first, second], {})["a"][2][1] == "—"
+
+
+def test_a_speed_that_a_start_has_slowed_is_not_called_slower() -> None:
+    steady = tuple((100.0 + place % 3, 0.02) for place in range(12))
+    started = ((100.0, 0.4), *steady[1:])  # the first turn loaded the model
+    slow = tuple((60.0 + place % 3, 0.02001) for place in range(12))
+
+    def speeds(first: Any, second: Any) -> dict[str, list[str]]:
+        runs = [FakeRun("a"), FakeRun("b", "gru")]
+        return marked(runs, {"a": Writing(turns=first, **_pace(first)), "b": Writing(turns=second, **_pace(second))})
+
+    def _pace(turns: Any) -> dict[str, float]:
+        return {"chars_per_second": sum(chars for chars, _ in turns) / sum(seconds for _, seconds in turns)}
+
+    assert speeds(started, steady) == {"a": [], "b": []}
+    assert speeds(slow, steady) == {"a": [], "b": ["Writing speed, chars/s"]}
+    assert speeds(steady[:1], slow[:1]) == {"a": [], "b": []}, "of one turn nothing is known"
 
 
 def test_ranking_is_sorted_and_escaped() -> None:
