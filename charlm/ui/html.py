@@ -174,6 +174,7 @@ class Column:
     text_html: str = ""
     note: str = ""
     numbers: Sequence[tuple[str, str, bool]] = ()
+    copied: bool = False  # a button copies the text
 
 
 def column(one: Column) -> str:

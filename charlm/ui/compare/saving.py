@@ -23,6 +23,7 @@ from charlm.ui.html import STATIC
 from charlm.ui.verdict import loss_unit, names, verdict
 
 HEAD = ("Model", "Shape", "Val. loss", "Bits/char", "At step", "Trained", "Parameters", "Seed")
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the page has no script and asks for nothing
 MOST_POINTS = 400  # of a curve
 TEMPLATES = Environment(
     loader=FileSystemLoader(STATIC.parent / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -172,7 +173,7 @@ def as_html(comparison: Comparison) -> str:
         for run, called in zip(comparison.runs, comparison.called, strict=True)
     ]
     return TEMPLATES.get_template("comparison.html").render(
-        title=title, sentence=sentence, columns=columns, head=HEAD, rows=comparison.rows, how=comparison.how,
+        policy=POLICY, title=title, sentence=sentence, columns=columns, head=HEAD, rows=comparison.rows, how=comparison.how,
         command=comparison.command, unit=loss_unit(comparison.runs)[0],
         drawing=drawing(comparison.curves, comparison.called, archs), version=__version__,
         at=f"{comparison.at:%d %b %Y, %H:%M} UTC",

@@ -229,7 +229,9 @@ def _columns(runs: Sequence[Any], texts: Mapping[str, Sequence[Shown]], lexicons
         arch = ARCH_NAMES.get(run.arch, run.arch)
         subtitle = shape(run) if name in ARCH_NAMES.values() else f"{arch} {shape(run)}"
         cost, key = formatting.bits(run.bits_per_char(run.best_val_loss)), run.run_id
-        made.append(Column(key, run.arch, name, subtitle, cost, "bits/char", bodies[key], notes[key], rows[key]))
+        made.append(
+            Column(key, run.arch, name, subtitle, cost, "bits/char", bodies[key], notes[key], rows[key], copied=True)
+        )
     return columns(made)
 
 

@@ -36,7 +36,6 @@ def html(found: Found) -> str:
         found: what was measured of each model.
     """
     groups = groups_of(one.result["pieces"] for one in found)
-    best = _best(found)
     many = []
     for one, group in zip(found, groups, strict=True):
         result = one.result
@@ -49,7 +48,7 @@ def html(found: Found) -> str:
         }
         levels = [level(cost or 0.0, MOST) for cost in result["bits"]]
         numbers = [
-            (total["kind"].capitalize(), bits(total["bits"]), best.get((one.unit, total["kind"])) == total["bits"])
+            (total["kind"].capitalize(), bits(total["bits"]), False)
             for total in result["kinds"]
             if total["bits"] is not None
         ]
@@ -124,17 +123,6 @@ def _places(kind: str) -> str:
     plain = {"inside a word": "letters inside a word", "after the third letter": "letters after the third of a word"}
     plain["start of a word"] = "starts of words"
     return plain.get(kind, f"{kind}s")
-
-
-def _best(found: Found) -> dict[tuple[str, str], float]:
-    """The lowest mean of each kind among two or more models with the same unit, by unit and kind."""
-    best: dict[tuple[str, str], float] = {}
-    for unit in {one.unit for one in found if sum(other.unit == one.unit for other in found) > 1}:
-        for kind in KINDS:
-            known = [mean for one in found if one.unit == unit and (mean := _mean(one.result, kind)) is not None]
-            if known:
-                best[unit, kind] = min(known)
-    return best
 
 
 def _mean(result: Any, kind: str) -> float | None:

@@ -213,20 +213,23 @@ class Understand:
             return runs
         return [run for run in self.services.store.list() if run.shipped and run.snapshots()][:MOST] or runs
 
-    def show(self, view: View, given: Mapping[Any, Any], begin: bool) -> Changes:
+    def show(self, view: View, given: Mapping[Any, Any], begin: bool, again: bool = False) -> Changes:
         """A panel as it is now: line, picture, and with it the tab's finding.
 
         Args:
             view: the panel.
             given: the components' values.
             begin: have measured what is not known.
+            again: also what was stopped, or failed.
         """
         if not given[view.opened]:
             return {view.status: gr.skip()}
         if not given[self.choice.models] and view.outline.name != GYM:
             return self._nothing(view, given, "choose the models to look into above")
         try:
-            findings = self.look(view, given, begin)
+            findings = self.look(view, given, begin=False)
+            if begin and (again or any(not one.begun and not one.done for one in findings)):
+                findings = self.look(view, given, begin=True)
         except LimitError as error:
             return self._nothing(view, given, str(error), wanted="Ask again")
         except CharLMError as error:
@@ -280,7 +283,7 @@ class Understand:
         if name == "stop":
             with suppress(CharLMError):  # a setting was made wrong meanwhile: the line says so
                 self.services.serving.stop_inspecting(*self._asked(view, given))
-        return self.show(view, given, begin=name == "measure")
+        return self.show(view, given, begin=name == "measure", again=True)
 
     def save(self, view: View, given: Mapping[Any, Any]) -> str:
         """The table behind a picture as a CSV file; its path."""

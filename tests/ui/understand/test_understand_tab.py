@@ -137,6 +137,8 @@ def test_measure_and_stop_are_buttons(tab: Understand, given: Any) -> None:
     tab.act(view, values, "stop")
     wait_for(lambda: all(one.done for one in tab.look(view, values, begin=False)))
     assert 'data-act="measure"' in tab.show(view, values, begin=False)[view.status]
+    late = tab.show(view, values, begin=True)  # an event from before the button was pressed
+    assert 'data-act="measure"' in late[view.status] and all(one.done for one in tab.look(view, values, begin=False))
 
 
 def test_the_table_leaves_as_csv(tab: Understand, given: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
