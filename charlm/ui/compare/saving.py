@@ -173,8 +173,8 @@ def as_html(comparison: Comparison) -> str:
         for run, called in zip(comparison.runs, comparison.called, strict=True)
     ]
     return TEMPLATES.get_template("comparison.html").render(
-        policy=POLICY, title=title, sentence=sentence, columns=columns, head=HEAD, rows=comparison.rows, how=comparison.how,
-        command=comparison.command, unit=loss_unit(comparison.runs)[0],
+        policy=POLICY, title=title, sentence=sentence, columns=columns, head=HEAD, rows=comparison.rows,
+        how=comparison.how, command=comparison.command, unit=loss_unit(comparison.runs)[0],
         drawing=drawing(comparison.curves, comparison.called, archs), version=__version__,
         at=f"{comparison.at:%d %b %Y, %H:%M} UTC",
     )  # fmt: skip
