@@ -128,7 +128,8 @@ def _tokens(result: Memory, unit: str) -> str:
         last = result["rows"][-2]["context"]
         return f"more than {last:,} {unit}".strip()
     one = unit.removesuffix("s") if result["memory"] == 1 else unit
-    return f"{result['memory']:,} {one}".strip()
+    is_exact = result["memory"] == 1 or result["memory"] - 1 in {row["context"] for row in result["rows"]}
+    return f"{'' if is_exact else 'at most '}{result['memory']:,} {one}".strip()
 
 
 def rows(result: Memory) -> list[dict[str, Any]]:

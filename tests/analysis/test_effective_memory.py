@@ -311,8 +311,9 @@ def test_what_cannot_be_measured_is_said_in_one_sentence() -> None:
             Settings(**wrong)
 
 
-def found_of(memory: int | None, label: str = "LSTM", unit: str = "characters") -> Measured[Memory]:
-    result: Any = {"memory": memory, "rows": [{"context": 610}, {"context": 987}]}
+def found_of(memory: int | None, label: str = "LSTM", unit: str = "characters", exact: bool = True) -> Measured[Memory]:
+    before = [{"context": memory - 1}] if exact and memory else []
+    result: Any = {"memory": memory, "rows": [*before, {"context": 610}, {"context": 987}]}
     return Measured(label, "lstm", result, unit=unit)
 
 
@@ -325,6 +326,7 @@ def test_the_finding_names_every_model_with_its_number() -> None:
     assert finding([found_of(27), found_of(8, "words", "words"), found_of(9, "n-gram")]) == (
         "The LSTM uses 27 characters of context, words 8 words, the n-gram 9."
     )
+    assert finding([found_of(55, exact=False)]) == "The LSTM uses at most 55 characters of context."
     assert finding([]) == "Nothing was measured."
 
 
