@@ -15,6 +15,7 @@ from charlm.presets import SAMPLE_PRESETS
 from charlm.public.services import Services
 from charlm.serving import GeneratedText
 from charlm.tokenizers.characters import called, visible_line
+from charlm.ui import primer
 from charlm.ui.api import whole_of
 from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
 from charlm.ui.compare.saving import KINDS, Comparison, Writer, compare_command, comparison_now
@@ -179,6 +180,8 @@ def build(services: Services, runs: Sequence[Any], chosen: Sequence[Any]) -> Con
         )  # fmt: skip
         with gr.Row(elem_classes="settings"):
             settings = {name: _control(name, value) for name, value in control_values(config).items()}
+    with gr.Accordion(primer.TITLE, open=False, elem_id="compare-primer", elem_classes="fold"):
+        gr.HTML(primer.primer(), apply_default_css=False)
     columns = gr.HTML(
         resting_columns(chosen, {}), elem_id="compare-columns", js_on_load=asset("compare.js"), apply_default_css=False
     )
