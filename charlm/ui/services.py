@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from charlm.data.catalog import data_dir
+from charlm.data.own_texts import OwnTexts
 from charlm.data.text_store import sweep_texts
 from charlm.errors import CorpusError
 from charlm.formats.exports import Format
 from charlm.jobs.service import Jobs
-from charlm.public import VisitorJobs, VisitorRuns, VisitorServing
+from charlm.public import VisitorJobs, VisitorRuns, VisitorServing, VisitorTexts
 from charlm.public.eviction import evict
 from charlm.public.identity import asking, visitor_of
 from charlm.public.limits import Limits, Visitor, is_public
@@ -209,7 +210,8 @@ class PublicAppServices(AppServices):
         runs = VisitorRuns(self.store, who, limits)
         jobs = VisitorJobs(self.jobs, runs, who, quotas)
         serving = VisitorServing(self.serving, who, quotas)
-        self.services = Services(runs, jobs, serving, VisitorFiles(who, quotas), who, quotas)
+        texts = VisitorTexts(OwnTexts(), who, limits)
+        self.services = Services(runs, jobs, serving, VisitorFiles(who, quotas), who, quotas, texts)
         self._measurements = MOST_MEASUREMENTS
         self._most_bytes = limits.together_disk_bytes
 

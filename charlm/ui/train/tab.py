@@ -235,7 +235,13 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
         return "[]"
 
     def take(chosen: Chosen | None) -> Any:
-        return gr.update(choices=corpus_choices(chosen), value=chosen_value(chosen))
+        return gr.update(choices=corpus_choices(chosen, services.texts.list()), value=chosen_value(chosen))
+
+    def offer(chosen: Chosen | None, picked: str | None) -> Any:
+        """The texts as they are now, what was picked here left as it is."""
+        choices = corpus_choices(chosen, services.texts.list())
+        is_there = picked in [value for _, value in choices]
+        return gr.update(choices=choices, value=picked if is_there else chosen_value(chosen))
 
     started = form.start.click(
         start, form.inputs | {shared.corpus}, live.wanted, concurrency_limit=4, api_visibility="private",
@@ -243,6 +249,7 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
     )  # fmt: skip
     started.success(None, js=WAKE_JS)
     gr.on([shared.page.load, shared.corpus.change], take, shared.corpus, form.corpus, **LATEST)
+    shared.own.select(offer, [shared.corpus, form.corpus], form.corpus, **LATEST)
 
 
 def _wire_advice(form: Form, live: Live, watches: Watches) -> None:
