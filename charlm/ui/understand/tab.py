@@ -22,7 +22,7 @@ from charlm.ui import formatting
 from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
 from charlm.ui.corpus.texts import Chosen, beginning, own_choices
 from charlm.ui.formatting import csv_text, percent
-from charlm.ui.html import QUICK, QUIET, Shared, asset, heading, plot_data, render, section, toast
+from charlm.ui.html import FIRST_RUN, QUICK, QUIET, Shared, asset, heading, plot_data, render, section, toast
 from charlm.ui.services import click_js
 from charlm.ui.train.form import typed_control
 from charlm.ui.understand.outlines import FIRST, FOLDED, HISTORY, Outline
@@ -240,7 +240,7 @@ class Understand:
         if not given[view.opened]:
             return {view.status: gr.skip()}
         if not given[self.choice.models] and view.outline.name != GYM:
-            return self._nothing(view, given, "choose the models to look into above")
+            return self._nothing(view, given, f"choose the models to look into above. {FIRST_RUN}")
         try:
             findings = self.look(view, given, begin)
         except LimitError as error:
