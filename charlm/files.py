@@ -14,6 +14,7 @@ import re
 import stat
 import sys
 import threading
+import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from io import BufferedReader
@@ -245,6 +246,26 @@ def one_line(value: Any, most: int) -> str:
         return ""
     shown = "".join(char if char.isprintable() else " " for char in value[: 8 * most])
     return " ".join(shown.split())[:most].rstrip()
+
+
+# What Windows takes for a device, whatever the ending (Microsoft, "Naming Files, Paths, and Namespaces").
+_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|\Z)", re.IGNORECASE)
+
+
+def file_name(text: str, most_bytes: int) -> str:
+    """A text as a file name for any system: letters, marks and digits of all scripts, `.`, `_`, and `-` for the rest.
+
+    Args:
+        text: a label.
+        most_bytes: of the name as UTF-8.
+
+    Returns:
+        The name, which begins with neither `.` nor `-`; empty if nothing is left.
+    """
+    whole = unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode())
+    kept = "".join(char if char in "._" or unicodedata.category(char)[0] in "LMN" else "-" for char in whole)
+    name = re.sub("-+", "-", kept).strip("-.").encode()[:most_bytes].decode("utf-8", "ignore").rstrip("-.")
+    return f"_{name}"[:most_bytes] if _DEVICES.match(name) else name
 
 
 def _decoded(data: bytes) -> str:

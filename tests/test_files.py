@@ -8,7 +8,7 @@ import pytest
 
 from charlm import files
 from charlm.errors import CheckpointError
-from charlm.files import append, is_of_type, open_plain, write_atomically
+from charlm.files import append, file_name, is_of_type, open_plain, write_atomically
 from charlm.runs.checkpoint import load_training, load_weights
 from charlm.runs.history import MetricsLog
 from tests.faults.disk import Short
@@ -107,3 +107,35 @@ def test_the_form_of_a_json_value(change: dict[str, Any], fits: bool) -> None:
     value = {"rows": [{"name": "a", "pair": [1, 2]}], "by_name": {"a": True}, "anything": None}
     assert is_of_type({**value, **change}, Outer) is fits
     assert not is_of_type([value], Outer) and not is_of_type(True, int) and is_of_type(1, float)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("my run", "my-run"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("-rf", "rf"),
+        (".hidden", "hidden"),
+        ("a\x00b\nc\u202ed", "a-b-c-d"),
+        ('<b>"x":y|z?*</b>', "b-x-y-z-b"),
+        ("Война и мир", "Война-и-мир"),
+        ("हिन्दी", "हिन्दी"),
+        ("cafe\u0301", "café"),
+        ("2 x 512, v1.5", "2-x-512-v1.5"),
+        ("dots...", "dots"),
+        ("CON", "_CON"),
+        ("nul.txt", "_nul.txt"),
+        ("console", "console"),
+        ("\ud800", ""),
+        ("/ \\ ..", ""),
+        ("", ""),
+        ("я" * 80, "я" * 10),
+        ("x" * 19 + "--y", "x" * 19),
+    ],
+    ids=repr,
+)
+def test_a_label_becomes_a_file_name(text: str, name: str, tmp_path: Path) -> None:
+    assert file_name(text, 20) == name
+    if name:
+        (tmp_path / name).write_text("")
+        assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -23,7 +23,7 @@ CORPUS = "A text to measure it on; the run then belongs to that text."
 Measured = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=CORPUS)]
 KINDS = "|".join(kind.name for kind in FORMATS)
 Kind = Annotated[str, typer.Option("--format", metavar=KINDS, help="What to write.")]
-Out = Annotated[Path | None, typer.Option("--out", help="File or folder. (default: RUN and suffix, in this folder)")]
+Out = Annotated[Path | None, typer.Option("--out", help="File or folder. (default: LABEL and suffix, in this folder)")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
 
 
@@ -71,7 +71,7 @@ def export(
     """Write a run to a file and print its path; the file is replaced only once it is complete."""
     kind = find_format(format)
     found = RunStore(runs_dir).find(run)
-    path = free_path(out, f"{found.run_id}{kind.suffix}", force)
+    path = free_path(out, kind.file_name(found), force)
     beside = path.with_name(f"{path.name}.part")
     try:
         kind.write(found, beside)

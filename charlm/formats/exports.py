@@ -11,6 +11,7 @@ from pathlib import Path
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES
 from charlm.errors import CheckpointError, ConfigError
+from charlm.files import file_name
 from charlm.formats.html import ARCHS as PAGES
 from charlm.formats.html import write_page
 from charlm.formats.onnx import STEPS, write_onnx
@@ -18,6 +19,7 @@ from charlm.formats.run_zip import write_zip
 from charlm.runs.run import Run
 
 README = Path(__file__).with_name("torch_readme.txt")  # a Jinja template, as it holds lines for each architecture
+MOST_NAME = 180  # bytes of a file's name before its suffix; a file system takes 255
 NETWORKS = ("lstm", "gru", "rnn", "transformer", "mingru")  # that the README has lines for
 
 
@@ -27,7 +29,7 @@ class Format:
 
     Attributes:
         name: as it is chosen, on the command line and in the page.
-        suffix: of the file.
+        suffix: of the file, by which formats are told apart.
         about: what it is good for, a short phrase.
         writer: puts the run into a new file; raises CheckpointError if the run has no weights or does not fit.
         archs: networks of which architectures it can hold; None: any run.
@@ -38,6 +40,10 @@ class Format:
     about: str
     writer: Callable[[Run, Path], None]
     archs: Collection[str] | None = None
+
+    def file_name(self, run: Run) -> str:
+        """The run's label as a file name, or its id where the label has no letter; two runs may have the same."""
+        return f"{file_name(run.label, MOST_NAME) or run.run_id}{self.suffix}"
 
     def write(self, run: Run, path: Path) -> None:
         """Export a run into a new file.
@@ -106,13 +112,16 @@ def write_udacity(run: Run, path: Path) -> None:
     torch.save({**sizes, "state_dict": renamed, "tokens": tuple(run.tokenizer().tokens)}, path)
 
 
+EIGHT_BITS = partial(write_page, bits=8)
 FORMATS: Sequence[Format] = (
     Format("zip", ".zip", "the whole run folder, to go on elsewhere", write_zip),
     Format("torch", ".torch.zip", "a state_dict for plain torch, with the lines that load it", write_torch, NETWORKS),
     Format("udacity", ".net", "the dict of Udacity's character-RNN notebooks; LSTM only", write_udacity, NETWORKS),
     Format("onnx", ".onnx", "one step as a graph, for other languages and runtimes", write_onnx, STEPS),
     Format("html", ".html", "one page that writes offline, in any browser", write_page, PAGES),
-    Format("html8", ".html", "the same page in half the size, a little less exact", partial(write_page, bits=8), PAGES),
+    Format(
+        "html8", "-8bit.html", "the same page in half the size, a little less exact", partial(write_page, bits=8), PAGES
+    ),
 )
 
 

@@ -52,6 +52,7 @@ class Limits:
     run_minutes: float = limit(5.0, "training time of a run", "minutes")
     day_minutes: float = limit(15.0, "training and scoring within 24 hours", "minutes")
     runs: int = limit(3, "runs that are kept", "runs")
+    texts: int = limit(10, "uploaded and pasted texts that are kept", "texts")
     corpus_bytes: int = limit(2_000_000, "a text, as UTF-8", "bytes")
     checkpoint_bytes: int = limit(15_000_000, "a run that is brought along", "bytes")
     length: int = limit(1_000, "a generated text", "tokens")
@@ -71,6 +72,7 @@ class Limits:
     together_trainings: int = limit(1, "trainings at work", "trainings")
     together_waiting: int = limit(10, "trainings that wait", "trainings")
     together_writing: int = limit(64, "generations at work", "generations")
+    together_texts: int = limit(2_000, "uploaded and pasted texts; those not opened for longest make room", "texts")
     together_disk_bytes: int = limit(10_000_000_000, "runs, texts and uploads; the oldest make room", "bytes")
 
     def rows(self) -> list[dict[str, Any]]:

@@ -1,12 +1,13 @@
 """What pages and endpoints work with: runs, trainings, models and files, of one user or as one visitor meets them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from charlm.config import SampleConfig
 from charlm.data.corpus import MAX_BYTES, Corpus
+from charlm.data.own_texts import KeptText, OwnTexts, Upload
 from charlm.formats.exports import Format
 from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer
 from charlm.presets import RunConfig
@@ -111,6 +112,18 @@ class FileAccess(Protocol):
     def run(self, run: Run, kind: Format) -> str: ...
 
 
+class TextAccess(Protocol):
+    """Uploaded and pasted texts: `charlm.data.own_texts.OwnTexts`, or those of one visitor."""
+
+    @property
+    def most_files(self) -> int: ...
+    @property
+    def most_bytes(self) -> int: ...
+    def list(self) -> list[KeptText]: ...
+    def keep(self, upload: Upload) -> str: ...
+    def delete(self, key: str) -> None: ...
+
+
 def nobody() -> None:
     """There are no visitors where everything belongs to one user."""
 
@@ -126,6 +139,7 @@ class Services:
         files: what is uploaded and downloaded.
         who: returns the visitor who asks; None where everything belongs to one user.
         quotas: what each visitor of a public Space has used; None elsewhere.
+        texts: what was uploaded and pasted.
     """
 
     store: RunAccess
@@ -134,6 +148,7 @@ class Services:
     files: FileAccess
     who: Who = nobody
     quotas: Quotas | None = None
+    texts: TextAccess = field(default_factory=OwnTexts)
 
     @property
     def limits(self) -> Limits | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.config import ModelConfig, SampleConfig
 from charlm.data.corpus import Corpus
+from charlm.data.own_texts import KeptText, OwnTexts, Upload
 from charlm.errors import CheckpointError, LimitError
 from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer
 from charlm.jobs.service import Jobs
@@ -139,6 +140,61 @@ class VisitorRuns:
     def empty_trash(self) -> int:
         """See `RunStore.empty_trash`."""
         return self._store.empty_trash(self.trashed())
+
+
+class VisitorTexts:
+    """Uploaded and pasted texts as one visitor sees them: the visitor's own only.
+
+    Args:
+        texts: those of all.
+        who: asks at every call.
+        limits: the table.
+
+    Attributes:
+        most_files, most_bytes: see `OwnTexts`.
+    """
+
+    def __init__(self, texts: OwnTexts, who: Who, limits: Limits) -> None:
+        self._texts, self._who, self._limits = texts, who, limits
+        self.most_files, self.most_bytes = limits.texts, limits.texts * limits.corpus_bytes
+
+    def list(self) -> list[KeptText]:
+        """The visitor's, newest first; none for who has no secret of their own and shares an address."""
+        visitor = self._who()
+        return [*self._own(visitor)] if visitor is not None and visitor.known else []
+
+    def keep(self, upload: Upload) -> str:
+        """See `OwnTexts.keep`; where nobody could delete them, those not opened for longest make room.
+
+        Raises:
+            CorpusError: it cannot be written.
+            LimitError: as many are kept as may be.
+        """
+        visitor = someone(self._who)
+        upload = replace(upload, owner=visitor.key)
+        own = [one for one in self._own(visitor) if one.key != upload.key]
+        if visitor.known and len(own) >= self.most_files:
+            raise LimitError(
+                f"{len(own)} of the {self.most_files} texts you may keep on this public Space are there; "
+                f"delete some under Your texts, or {ELSEWHERE}"
+            )
+        if not visitor.known:
+            self._texts.make_room(own, self.most_files - 1)
+        self._texts.make_room(self._texts.list(), self._limits.together_texts - 1)
+        return self._texts.write(upload)
+
+    def delete(self, key: str) -> None:
+        """See `OwnTexts.delete`; another visitor's stays."""
+        if key in [one.key for one in self._own(someone(self._who))]:
+            self._texts.delete(key)
+
+    def delete_all(self) -> None:
+        """Delete all that the visitor uploaded or pasted."""
+        for one in self._own(someone(self._who)):
+            self._texts.delete(one.key)
+
+    def _own(self, visitor: Visitor) -> Sequence[KeptText]:
+        return [one for one in self._texts.list() if one.owner == visitor.key]
 
 
 class VisitorServing:

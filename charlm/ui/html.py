@@ -24,6 +24,7 @@ STATIC = Path(__file__).parent / "static"
 # How a page's own event is declared: no endpoint of its own; QUICK does not wait in the queue, but cannot toast either.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 QUICK: dict[str, Any] = {**QUIET, "queue": False}
+FIRST_RUN = "If there is none yet, the Train tab makes the first in about a minute."  # what an empty place says
 # What a newcomer may not know, explained where the word stands.
 _SURPRISE = (
     "How surprised the model is, on average, by each next token (a character, a word or a subword) of text it never "

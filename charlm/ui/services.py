@@ -5,7 +5,6 @@ Files that a page may download, and those that were uploaded, lie in gradio's ow
 
 import ctypes
 import os
-import re
 import secrets
 import sys
 from collections import OrderedDict
@@ -13,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from charlm.data.catalog import data_dir
+from charlm.data.own_texts import OwnTexts
 from charlm.data.text_store import sweep_texts
 from charlm.errors import CorpusError
+from charlm.files import file_name
 from charlm.formats.exports import Format
 from charlm.jobs.service import Jobs
-from charlm.public import VisitorJobs, VisitorRuns, VisitorServing
+from charlm.public import VisitorJobs, VisitorRuns, VisitorServing, VisitorTexts
 from charlm.public.eviction import evict
 from charlm.public.identity import asking, visitor_of
 from charlm.public.limits import Limits, Visitor, is_public
@@ -29,6 +30,7 @@ from charlm.serving import Serving
 
 MOST_FILES = 20_000  # whose owner is remembered
 MOST_PATH = 4096  # characters
+MOST_NAME = 255  # bytes of a file's name
 MOST_MEASUREMENTS = 20  # of this machine, until one is made while the program does nothing else
 
 
@@ -71,10 +73,10 @@ class Files:
         raise CorpusError("the file is not an upload; send it with gradio_client's handle_file")
 
     def fresh(self, name: str) -> Path:
-        """A new path whose last part is `name`, made safe."""
+        """A new path whose last part is `name`, made safe; each lies in a folder of its own."""
         folder = cache_folder() / secrets.token_hex(16)
         folder.mkdir(parents=True)
-        return folder / (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "file")
+        return folder / (file_name(name, MOST_NAME) or "file")
 
     def text(self, name: str, text: str) -> str:
         """Write a text file that the page may download; its path."""
@@ -84,7 +86,7 @@ class Files:
 
     def run(self, run: Run, kind: Format) -> str:
         """A run in one of its formats as a file that the page may download; its path."""
-        path = self.fresh(f"{run.run_id}{kind.suffix}")
+        path = self.fresh(kind.file_name(run))
         kind.write(run, path)
         return str(path)
 
@@ -209,7 +211,8 @@ class PublicAppServices(AppServices):
         runs = VisitorRuns(self.store, who, limits)
         jobs = VisitorJobs(self.jobs, runs, who, quotas)
         serving = VisitorServing(self.serving, who, quotas)
-        self.services = Services(runs, jobs, serving, VisitorFiles(who, quotas), who, quotas)
+        texts = VisitorTexts(OwnTexts(), who, limits)
+        self.services = Services(runs, jobs, serving, VisitorFiles(who, quotas), who, quotas, texts)
         self._measurements = MOST_MEASUREMENTS
         self._most_bytes = limits.together_disk_bytes
 

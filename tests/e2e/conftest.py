@@ -104,12 +104,12 @@ def page(browser: Any, server: str) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def as_found(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The next test finds the server as this one did: nothing trains, and a test's runs are gone."""
+    """The next test finds the server as this one did: nothing trains, and a test's runs and texts are gone."""
     if "services" not in request.fixturenames:
         yield
         return
     services = request.getfixturevalue("services")
-    before = {run.run_id for run in services.store.list()}
+    before, texts = {run.run_id for run in services.store.list()}, {one.key for one in services.texts.list()}
 
     def stopped() -> bool:
         job = services.jobs.current()
@@ -123,6 +123,9 @@ def as_found(request: pytest.FixtureRequest) -> Iterator[None]:
     for run in services.store.list():
         if run.run_id not in before:
             services.store.delete(run)
+    for one in services.texts.list():
+        if one.key not in texts:
+            services.texts.delete(one.key)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from typing import Any
 
 from charlm.data.corpus import corpus_from_text
 from charlm.presets import from_options
+from charlm.ui.train.form import ADVANCED, FOLDS
 from tests.patience import wait_for
 
 SECOND = 1000  # Playwright counts milliseconds
@@ -28,13 +29,19 @@ def set_number(page: Any, elem_id: str, value: float) -> None:
     field.press("Tab")
 
 
+def unfold(page: Any, elem_id: str) -> None:
+    """Open a fold, if it is not."""
+    button = page.locator(f"#{elem_id} > button").first
+    if "open" not in (button.get_attribute("class") or "").split():
+        button.click()
+
+
 def fill_form(page: Any, **numbers: float) -> None:
     """Open the folds and set what the test wants, by the settings' names."""
-    for key in ("model", "training"):
-        fold = page.locator(f"#train-fold-{key}")
-        if not fold.locator("input").first.is_visible():
-            fold.get_by_role("button").first.click()
     for name, value in numbers.items():
+        [key] = [key for key, names in FOLDS.items() if name in names]
+        for fold in (*(["advanced"] if key in ADVANCED else []), key):
+            unfold(page, f"train-fold-{fold}")
         set_number(page, f"train-{name.replace('_', '-')}", value)
 
 

@@ -77,13 +77,25 @@ def test_export_writes_one_file_and_overwrites_none(kind: str, net: str, capsys:
     run = made_run(RunStore())
     assert main(["export", run.run_id, "--format", kind]) == 0
     written = Path(capsys.readouterr().out.strip())
-    assert written.is_file() and written.name.startswith(run.run_id) and not written.is_absolute()
+    assert written.is_file() and written.name.startswith(f"{run.label}.") and not written.is_absolute()
     assert "exists; add --force" in refusal(capsys, "export", run.run_id, "--format", kind)
     made: Any = answer(capsys, "export", run.run_id, "--format", kind, "--force")
     assert made["path"] == str(written) and made["bytes"] == written.stat().st_size
     Path("folder").mkdir()
     assert answer(capsys, "export", run.run_id, "--format", kind, "--out", "folder")["path"].startswith("folder")
     assert not list(Path().rglob("*.part"))
+
+
+def test_the_two_pages_of_a_run_lie_side_by_side_and_a_label_that_is_taken_needs_out(
+    net: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, other = made_run(RunStore()), made_run(RunStore())
+    for one in (run, other):
+        RunStore().rename(one, "my / run")
+    names = {answer(capsys, "export", run.run_id, "--format", kind)["path"] for kind in ("html", "html8")}
+    assert names == {"my-run.html", "my-run-8bit.html"}
+    assert "my-run.html exists" in refusal(capsys, "export", other.run_id, "--format", "html")
+    assert answer(capsys, "export", other.run_id, "--format", "html", "--out", "other.html")["path"] == "other.html"
 
 
 def test_a_runs_zip_comes_back_as_a_new_run(net: str, capsys: pytest.CaptureFixture[str]) -> None:

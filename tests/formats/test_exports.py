@@ -4,6 +4,7 @@ import json
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -159,3 +160,13 @@ def test_without_onnx_the_export_says_what_to_install(
     with pytest.raises(CheckpointError, match="pip install onnx"):
         exported(made_run(store), "onnx", tmp_path)
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_files_of_all_formats_are_told_apart_by_their_names() -> None:
+    run = SimpleNamespace(label="Мой / run", run_id="gru-20260101-abc")
+    names = [kind.file_name(run) for kind in FORMATS]  # type: ignore[arg-type]
+    assert names[:2] == ["Мой-run.zip", "Мой-run.torch.zip"] and len(set(names)) == len(FORMATS)
+    run.label = "я" * 80  # the longest label, of 160 bytes
+    assert all(len(kind.file_name(run).encode()) <= 255 - len(".part") for kind in FORMATS)  # type: ignore[arg-type]
+    run.label = "…"
+    assert find_format("html8").file_name(run) == "gru-20260101-abc-8bit.html"  # type: ignore[arg-type]

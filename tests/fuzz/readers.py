@@ -21,6 +21,7 @@ from charlm.cli.runs import facts_of, row_of
 from charlm.config import CorpusConfig, ModelConfig
 from charlm.data.corpus import read_corpus, table_columns
 from charlm.data.dataset import corpus_cut, dataset_of
+from charlm.data.own_texts import OwnTexts, Upload, open_upload, pasted_text
 from charlm.data.text_store import recall, remember
 from charlm.errors import CheckpointError
 from charlm.formats.imports import import_file
@@ -37,7 +38,6 @@ from charlm.training.train import train
 from charlm.ui.compare.ranking import ranking_csv, ranking_table
 from charlm.ui.compare.tab import run_choices
 from charlm.ui.compare.view import resting_columns
-from charlm.ui.corpus.texts import Upload, keep_upload, open_upload, pasted_text
 from charlm.ui.runs.details import details
 from charlm.ui.runs.listing import runs_heading, runs_table, trash_html
 from charlm.ui.services import Files as Uploads
@@ -262,12 +262,14 @@ def _text(ground: Ground, name: str, data: bytes) -> None:
 
 
 def _uploads(ground: Ground) -> Files:
-    keys = [keep_upload(upload, ground.data_dir) for upload in (pasted_text("a b"), Upload("a.csv", b"text\na b\n"))]
+    texts = OwnTexts(ground.data_dir)
+    keys = [texts.keep(upload) for upload in (pasted_text("a b"), Upload("a.csv", b"text\na b\n"))]
     return {f"{key}.json": (ground.data_dir / "uploads" / f"{key}.json").read_bytes() for key in keys}
 
 
 def _upload(ground: Ground, name: str, data: bytes) -> None:
     (ground.data_dir / "uploads" / name).write_bytes(data)
+    assert all(one.name.isprintable() for one in OwnTexts(ground.data_dir).list())
     upload = open_upload(name.removesuffix(".json"), ground.data_dir)
     if upload:
         upload.read(CorpusConfig())

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from charlm.config import SampleConfig
+from charlm.data.own_texts import OwnTexts, open_upload, pasted_text
 from charlm.ui.compare.form import control_values
-from charlm.ui.corpus.texts import keep_upload, pasted_text
 from charlm.ui.services import PublicAppServices
 from tests.tiny_runs import wait_for
 from tests.ui.strangers import SOON, TRACES, Bare, at_once, file_data, stranger
@@ -170,9 +170,7 @@ def test_the_clock_tells_no_one_of_anothers_run(address: str, victim: dict[str, 
 
 
 def test_a_kept_text_is_opened_by_its_whole_fingerprint_only(tmp_path: Path) -> None:
-    from charlm.ui.corpus.texts import open_upload
-
-    key = keep_upload(pasted_text(SECRET * 10), tmp_path)
+    key = OwnTexts(tmp_path).keep(pasted_text(SECRET * 10))
     assert open_upload(key, tmp_path)
     for wrong in (key[:-1], key.upper(), f"{key}/..", f"../uploads/{key}", f"{key}\0", "*" * 64, "", None, 5, [key]):
         assert wrong == key or open_upload(wrong, tmp_path) is None  # type: ignore[arg-type]

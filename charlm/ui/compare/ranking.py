@@ -18,7 +18,7 @@ from charlm.runs.run import ACTIVE
 from charlm.training.metrics import Blocks
 from charlm.ui import formatting
 from charlm.ui.formatting import csv_text, day
-from charlm.ui.html import Cell, swatch, table
+from charlm.ui.html import FIRST_RUN, Cell, notice, swatch, table
 from charlm.ui.runs.details import came_untrained
 from charlm.ui.verdict import is_tie, names, same_text, same_tokens
 
@@ -215,6 +215,8 @@ def by_loss(runs: Sequence[Any]) -> list[Any]:
 
 def ranking_table(runs: Sequence[Any]) -> str:
     """The table under the curves, best first."""
+    if not runs:
+        return notice("Nothing to rank.", f"Each model that is chosen above gets a line. {FIRST_RUN}")
     called = dict(zip([run.run_id for run in runs], names(runs), strict=True))
     rows: list[list[Cell | str]] = []
     for run in by_loss(runs):

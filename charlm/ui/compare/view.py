@@ -15,7 +15,7 @@ from charlm.serving import GeneratedText
 from charlm.training.metrics import Blocks
 from charlm.ui import formatting
 from charlm.ui.compare.ranking import Writing, number_columns, shape
-from charlm.ui.html import Column, columns, marked_text, notice, render
+from charlm.ui.html import FIRST_RUN, Column, columns, marked_text, notice, render
 from charlm.ui.verdict import names
 
 # What of a browser's message is looked at: bytes, texts of one model, characters of one text.
@@ -125,7 +125,7 @@ class Shown:
 def resting_columns(runs: Sequence[Any], lexicons: Mapping[str, frozenset[str]]) -> str:
     """Before Generate: the last sample of each run's training, so that the page never opens empty."""
     if not runs:
-        return notice("No model chosen.", "Pick one to six in Models; those that come with the app are at its end.")
+        return notice("No model chosen.", "Pick one to six in Models. " + FIRST_RUN)
     return _columns(runs, {run.run_id: [_last_sample(run)] for run in runs}, lexicons)
 
 

@@ -13,12 +13,13 @@ from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.data.catalog import data_dir, entries
 from charlm.data.corpus import Corpus
 from charlm.data.dataset import Dataset, dataset_of, text_sizes, tokenizer_for
+from charlm.data.own_texts import open_upload
 from charlm.data.tables import KINDS
 from charlm.public.limits import Limits, check_tokens
 from charlm.runs.run import ACTIVE
 from charlm.tokenizers import IdArray, Tokenizer
 from charlm.tokenizers.characters import count_characters
-from charlm.ui.corpus.texts import open_corpus, open_upload
+from charlm.ui.corpus.texts import open_corpus
 
 if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
@@ -108,6 +109,11 @@ class Readings:
             LimitError: its tokens may not be counted here.
         """
         return self._read(value, config, (model or ModelConfig()).tokenization)
+
+    def forget(self) -> None:
+        """Read every text anew: one was deleted."""
+        self._open.cache_clear()
+        self._read.cache_clear()
 
     def _reading(self, value: str, config: CorpusConfig, model: ModelConfig) -> Reading:
         opened = self._open(value, config)

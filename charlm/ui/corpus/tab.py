@@ -10,13 +10,14 @@ import gradio as gr
 from charlm.config import LEVEL_NAMES, TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.data.catalog import DEFAULT_KEY, data_dir, find_entry
 from charlm.data.corpus import SUFFIXES, read_bytes
+from charlm.data.own_texts import Upload, open_upload, pasted_text
 from charlm.errors import CharLMError
 from charlm.public.limits import Limits, check_text_size
-from charlm.public.services import Services
+from charlm.public.services import Services, TextAccess
 from charlm.ui.corpus import texts, view
 from charlm.ui.corpus.reading import Reading, Readings, best_runs
-from charlm.ui.corpus.texts import Chosen, Upload, chosen_value, usual_column
-from charlm.ui.html import QUICK, QUIET, Shared, facts, heading, section, toast
+from charlm.ui.corpus.texts import Chosen, chosen_value, usual_column
+from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, facts, heading, section, toast
 
 # The options: how a text is cleaned and split, then what its tokens are.
 CLEANING = CorpusConfig.names()
@@ -73,6 +74,10 @@ def build_parts() -> tuple[Parts, Parts]:
     with gr.Accordion(title, open=False, elem_id="corpus-options", elem_classes="fold") as parts["fold"]:  # noqa: SIM117
         with gr.Row(elem_classes="settings"):
             options = {name: control(name) for name in CLEANING} | tokens
+    with gr.Accordion(view.own_title(()), open=False, elem_id="corpus-own-fold", elem_classes="fold") as parts[
+        "own_fold"
+    ]:
+        parts["own"] = gr.HTML("", elem_id="corpus-own", js_on_load=ACTIONS_JS, apply_default_css=False)
     parts["facts"] = _html("facts", facts([("…", name) for name in FACTS]))
     with gr.Row(elem_classes="halves", elem_id="corpus-halves"):
         with gr.Column(min_width=320):
@@ -144,7 +149,7 @@ class CorpusTab:
         """
         if value == chosen_value(chosen):
             return {self.parts["picker"]: gr.skip()}
-        return self._take(chosen, lambda: (value, *fitting(texts.open_upload(value, data_dir()), options)))
+        return self._take(chosen, lambda: (value, *fitting(open_upload(value, data_dir()), options)))
 
     def clean(self, chosen: Chosen | None, options: Options) -> Changes:
         """The same text with other options, from its raw bytes; a number field asks also when it is left."""
@@ -168,7 +173,7 @@ class CorpusTab:
 
         def uploaded() -> Wanted:
             file, most = self.services.files.uploaded(path), self.services.text_bytes
-            return bring(Upload(file.name, read_bytes(file, most), most_bytes=most), options, self.services.limits)
+            return self._bring(Upload(file.name, read_bytes(file, most), most_bytes=most), options)
 
         return self._take(chosen, uploaded)
 
@@ -183,10 +188,41 @@ class CorpusTab:
         Returns:
             The components that change.
         """
-        shown = self._take(chosen, lambda: bring(texts.pasted_text(text or ""), options, self.services.limits))
+        shown = self._take(chosen, lambda: self._bring(pasted_text(text or ""), options))
         if self.shared.corpus in shown:
             shown |= {self.parts["panel"]: gr.update(visible=False), self.parts["pasted"]: ""}
         return shown
+
+    def act(self, chosen: Chosen | None, act: str, key: str, options: Options) -> Changes:
+        """A button of the list of own texts.
+
+        Args:
+            chosen: what the browser remembers.
+            act: the button's: open, ask (before deletion), keep, or delete.
+            key: the text's.
+            options: the values of the options' components.
+
+        Returns:
+            The components that change.
+        """
+        if act == "open":
+            return self.pick(chosen, key, options)
+        if act == "delete":
+            return self.delete(chosen, key)
+        return self._own(key if act == "ask" else "")
+
+    def delete(self, chosen: Chosen | None, key: str) -> Changes:
+        """Delete an own text; the default text takes its place if it was chosen."""
+        try:
+            self.services.texts.delete(key)
+        except CharLMError as error:
+            gr.Warning(toast(error), title="The text stays")
+            return self._own()
+        self.readings.forget()
+        left = texts.without(chosen, key)
+        reading = self._former(left)
+        choice = choice_of(reading, left)
+        return {self.shared.corpus: choice, **self._shown(reading, choice)}
 
     def measure(self, chosen: Chosen | None) -> str:
         """The bars that take seconds."""
@@ -201,6 +237,9 @@ class CorpusTab:
     def train(self, chosen: Chosen | None) -> tuple[Any, Any]:
         """Hand the text to the Train tab and go there."""
         return choice_of(self._former(chosen), chosen), gr.Tabs(selected="train")
+
+    def _bring(self, upload: Upload, options: Options) -> Wanted:
+        return bring(upload, options, self.services.texts, self.services.limits)
 
     def _take(self, chosen: Chosen | None, wanted: Callable[[], Wanted]) -> Changes:
         try:
@@ -232,6 +271,14 @@ class CorpusTab:
             parts["characters"]: view.characters_html(reading),
         }
 
+    def _own(self, asking: str = "") -> Changes:
+        """The list of own texts; `asking` is the key of the one that may be deleted."""
+        kept, most = self.services.texts.list(), (self.services.texts.most_files, self.services.texts.most_bytes)
+        return {
+            self.parts["own_fold"]: gr.update(label=view.own_title(kept)),
+            self.parts["own"]: view.own_html(kept, most, self.services.limits is not None, asking),
+        }
+
     def _controls(self, reading: Reading, chosen: Chosen | None) -> Changes:
         """Picker, fold and options as they belong to `reading`; column and separator show for tables only."""
         values = reading.config.to_dict() | reading.model.to_dict()
@@ -242,7 +289,10 @@ class CorpusTab:
         for name, visible in shown.items():
             updates[name]["visible"] = visible
         return {
-            self.parts["picker"]: gr.update(choices=texts.picker_choices(chosen), value=reading.value),
+            **self._own(),
+            self.parts["picker"]: gr.update(
+                choices=texts.picker_choices(chosen, self.services.texts.list()), value=reading.value
+            ),
             self.parts["fold"]: gr.update(label=view.options_title(reading.config, reading.table)),
             **{self.options[name]: gr.update(**update) for name, update in updates.items()},
         }
@@ -251,7 +301,7 @@ class CorpusTab:
         """Every way to a text ends in the same outputs; then the fold and the slow bars follow."""
         parts, corpus = self.parts, self.shared.corpus
         outputs = [corpus, *(parts[name] for name in ("picker", "panel", "pasted", "fold")), *self.options.values()]
-        outputs += [parts[name] for name in ("head", "facts", "begins", "baselines", "characters")]
+        outputs += [parts[name] for name in ("own_fold", "own", "head", "facts", "begins", "baselines", "characters")]
         busy = {**QUIET, "show_progress": "minimal", "show_progress_on": parts["facts"]}
 
         def follow(event: Any) -> None:
@@ -274,6 +324,13 @@ class CorpusTab:
         take(parts["picker"].change, self.pick, parts["picker"])
         take(parts["upload"].upload, self.upload, parts["upload"])
         take(parts["use"].click, self.paste, parts["pasted"])
+
+        def act(given: Mapping[Any, Any], event: gr.EventData) -> Changes:
+            options = {name: given[option] for name, option in self.options.items()}
+            pressed, key = str(event._data.get("act", "")), str(event._data.get("text", ""))
+            return self.act(given[corpus], pressed, key, options)
+
+        follow(parts["own"].act(act, {corpus, *self.options.values()}, outputs, **busy))
         changed = [event for option in self.options.values() for event in _changes(option)]
         take(lambda *args, **more: gr.on(changed, *args, **more), self.clean, trigger_mode="always_last")
         parts["train"].click(self.train, corpus, [corpus, self.shared.tabs], **QUIET)
@@ -306,12 +363,13 @@ def column_choices(columns: Sequence[str]) -> list[tuple[str, str]]:
     return by_itself + [(f"{name} (by itself)", "") if name == usual else (name, name) for name in columns]
 
 
-def bring(upload: Upload, options: Options, limits: Limits | None = None) -> Wanted:
+def bring(upload: Upload, options: Options, keeper: TextAccess, limits: Limits | None = None) -> Wanted:
     """Keep an upload that can be read with the options as they are, within the limits of a public Space.
 
     Args:
         upload: the file or the pasted text.
         options: the values of the options' components.
+        keeper: of texts.
         limits: of a public Space; None elsewhere.
 
     Returns:
@@ -324,7 +382,7 @@ def bring(upload: Upload, options: Options, limits: Limits | None = None) -> Wan
         check_text_size(limits, len(upload.data))
     config, model = fitting(upload, options)
     upload.read(config)
-    return texts.keep_upload(upload, data_dir()), config, model
+    return keeper.keep(upload), config, model
 
 
 def fitting(upload: Upload | None, options: Options) -> tuple[CorpusConfig, ModelConfig]:
@@ -341,7 +399,7 @@ def fitting(upload: Upload | None, options: Options) -> tuple[CorpusConfig, Mode
 def choice_of(reading: Reading, chosen: Chosen | None) -> dict[str, Any]:
     """What the browser keeps of a text; see texts.Chosen."""
     corpus, source = reading.corpus, "" if reading.corpus.key else reading.value
-    own = {value: name for name, value in texts.own_texts(chosen)}
+    own = texts.remembered(chosen)
     if source:
         own = {source: corpus.name, **{value: name for value, name in own.items() if value != source}}
     return {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.analysis.figures import arch_colour
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES, CorpusConfig, ModelConfig
+from charlm.data.own_texts import KeptText
 from charlm.presets import PRESETS, from_options
 from charlm.tokenizers.characters import called, visible, visible_line
 from charlm.tokenizers.words import UNKNOWN
@@ -45,6 +46,34 @@ def head_html(reading: Reading) -> str:
     repairs = reading.corpus.repairs
     repaired = f"Repaired: {'; '.join(repairs)}." if repairs else "Nothing had to be repaired."
     return heading(reading.corpus.name, f"{reading.corpus.about} {repaired}".strip())
+
+
+def own_title(kept: Sequence[KeptText]) -> str:
+    """`Your texts: 3, 1.2 MB`."""
+    if not kept:
+        return "Your texts: none yet"
+    return f"Your texts: {len(kept):,}, {formatting.size(sum(one.size for one in kept))}"
+
+
+def own_html(kept: Sequence[KeptText], most: tuple[int, int], public: bool, asking: str = "") -> str:
+    """A line for each text that was uploaded or pasted, and how many may be kept for how long.
+
+    Args:
+        kept: the texts.
+        most: texts that may be kept, and bytes of all together.
+        public: whether this is a public Space, where the oldest files make room when the disk is full.
+        asking: the key of the one about which the question is put; empty: none.
+    """
+    until = "you delete it" + (", or the oldest files here must make room" if public else "")
+    bound = f"What you upload or paste stays until {until}; up to {most[0]:,} texts and {formatting.size(most[1])}."
+    while_room = ", until it must make room here" if public else ""
+    question = (
+        "Delete it for good? Runs that were trained on it keep a copy of what they read, as it was cleaned"
+        f"{while_room}; they can still be resumed and measured."
+    )
+    return render(
+        "own_texts", kept=kept, bound=bound, asking=asking, question=question, size=formatting.size, day=formatting.day
+    )
 
 
 def facts_html(reading: Reading) -> str:

@@ -130,7 +130,9 @@ def runs_heading(runs: Sequence[Any], used: int | None = None) -> str:
     }
     parts = [f"{number} {what}" for what, number in counts.items() if number]
     cost = f", {size(used)} on disk" if used is not None else ""
-    return heading(count(len(runs), "run") + cost, ", ".join(parts) + ".")
+    own = any(not run.shipped for run in runs)
+    first = "" if own else " None is yours yet: the Train tab makes the first in about a minute."
+    return heading(count(len(runs), "run") + cost, f"{', '.join(parts)}.{first}")
 
 
 def matching(runs: Sequence[Any], wanted: str) -> list[Any]:

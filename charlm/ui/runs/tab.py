@@ -233,7 +233,12 @@ class RunsTab:
             return export_file(services.files, self.find(message), name)
 
         def evaluate_known(message: str, key: str) -> str:
-            return self.evaluate(message, lambda config: catalog.load_corpus(key, config))
+            return self.evaluate(message, lambda config: open_corpus(key, config))
+
+        def offer(chosen: Chosen | None, key: str | None) -> Any:
+            choices = picker_choices(chosen, services.texts.list())
+            is_there = key in [value for _, value in choices]
+            return gr.update(choices=choices, value=key if is_there else catalog.DEFAULT_KEY)
 
         def evaluate_file(message: str, path: str) -> str:
             def read(config: Any) -> Corpus:
@@ -254,6 +259,8 @@ class RunsTab:
         inputs, button = [chosen, parts["format"]], parts["download"]
         packed = button.click(pack, inputs, parts["file"], show_progress_on=button, **busy)
         packed.success(None, js=click_js("runs-file"))  # one click writes the file and fetches it
+        corpus, causes = parts["corpus"], [self.shared.own.select, chosen.change]
+        gr.on(causes, offer, [self.shared.corpus, corpus], corpus, **QUICK)
         evaluated, busy["show_progress_on"] = parts["evaluated"], parts["evaluated"]
         parts["evaluate"].click(evaluate_known, [chosen, parts["corpus"]], evaluated, **busy)
         parts["upload"].upload(evaluate_file, [chosen, parts["upload"]], evaluated, **busy)
@@ -277,7 +284,8 @@ class RunsTab:
         def ask(message: str, chosen: Chosen | None) -> Changes:
             run = self.find(message)
             is_counted = run.model_config.is_counted
-            texts = [*([SAME_TEXT] if run.corpus and not is_counted else []), *picker_choices(chosen)]
+            others = picker_choices(chosen, self.services.texts.list())
+            texts = [*([SAME_TEXT] if run.corpus and not is_counted else []), *others]
             return {
                 parts["fork_column"]: gr.update(visible=True),
                 parts["name_row"]: gr.update(visible=False),

@@ -19,20 +19,24 @@ from charlm.ui.command_line import command_line, settings
 from charlm.ui.corpus.texts import Chosen, chosen_options, chosen_tokens, corpus_choices, open_corpus
 from charlm.ui.html import ACTIONS_JS, facts, notice, render
 
-FOLDS: dict[str, tuple[str, ...]] = {
-    "model": (
-        "hidden_size", "num_layers", "dropout", "embed_dim", "nonlinearity", "num_heads", "context", "init",
-        "tie_weights", "order",
-    ),
+# What a newcomer needs, then the rest, which is folded once more under Advanced.
+BASIC: dict[str, tuple[str, ...]] = {
+    "model": ("hidden_size", "num_layers", "dropout", "order"),
+    "training": ("steps", "batch_size", "seq_len", "learning_rate"),
+    "name": ("label", "seed"),
+}
+ADVANCED: dict[str, tuple[str, ...]] = {
+    "architecture": ("embed_dim", "tie_weights", "nonlinearity", "num_heads", "context", "init"),
     "heart": (
         "locked_dropout", "output_dropout", "input_dropout", "embed_dropout", "weight_dropout", "weight_decay",
     ),
-    "training": (
-        "steps", "epochs", "minutes", "seq_len", "batch_size", "learning_rate", "schedule", "warmup_steps", "grad_clip",
-        "weight_average", "patience", "eval_every", "softmax_samples",
+    "schedule": (
+        "epochs", "minutes", "schedule", "warmup_steps", "grad_clip", "weight_average", "patience", "eval_every",
+        "softmax_samples",
     ),
-    "name": ("label", "seed", "device", "precision", "snapshots", "record_gradient"),
+    "machine": ("device", "precision", "snapshots", "record_gradient"),
 }  # fmt: skip
+FOLDS = BASIC | ADVANCED
 NAMES = tuple(name for names in FOLDS.values() for name in names)
 LABELS = {
     "seq_len": "Sequence length",
@@ -43,6 +47,11 @@ LABELS = {
     "context": "Transformer context",
     "order": "n-gram order",
 }
+# Settings with a slider, over their whole range: one that a preset or advice fills in must fit.
+STEPS: dict[str, float] = {
+    "num_layers": 1, "order": 1, "dropout": 0.01, "input_dropout": 0.01, "embed_dropout": 0.01, "weight_dropout": 0.01,
+    "snapshots": 1,
+}  # fmt: skip
 FIRST_PRESET = next(iter(PRESETS))
 RATE_HINT = "How far one step moves the weights; empty: what suits architecture and size, as shown in grey"
 UNASKED = ("arch", "counted")  # fields that are no options of `race`
@@ -53,7 +62,7 @@ SizeOf = Callable[[str, CorpusConfig, ModelConfig], "TextSize"]  # `text_size`, 
 
 @dataclass(frozen=True)
 class Form:
-    """The form's components; `controls` are the settings' by name."""
+    """The form's components; `controls` are the settings' by name, `advanced` the fold around those of ADVANCED."""
 
     corpus: gr.Dropdown
     preset: gr.Radio
@@ -61,6 +70,7 @@ class Form:
     estimates: gr.HTML
     start: gr.Button
     folds: Mapping[str, gr.Accordion]
+    advanced: gr.Accordion
     controls: Mapping[str, Any]
 
     @property
@@ -89,6 +99,9 @@ def control(name: str, value: Any) -> Any:
     shared: dict[str, Any] = {"label": label, "info": meta["hint"], "elem_id": f"train-{name.replace('_', '-')}"}
     if name == "learning_rate":
         return gr.Number(value, placeholder="by itself", **{**shared, "info": RATE_HINT})
+    if name in STEPS:
+        shared["visible"] = name != "order"  # until an n-gram is chosen
+        return gr.Slider(meta["low"], meta["high"], value, step=STEPS[name], **shared)
     return typed_control(field, value, **shared)
 
 
@@ -185,10 +198,18 @@ def build(chosen: Chosen | None = None) -> Form:
     button = gr.Button("Train", variant="primary", elem_id="train-start")
     folds: dict[str, Any] = {}
     controls: dict[str, Any] = {}
-    for key, names in FOLDS.items():
+
+    def fold(key: str, names: Sequence[str]) -> None:
         with gr.Accordion(fold_title(key, start), open=False, elem_id=f"train-fold-{key}") as folds[key]:
-            controls |= {name: control(name, start[name]) for name in names}
-    return Form(corpus, preset, archs, estimates, button, folds, controls)
+            controls.update({name: control(name, start[name]) for name in names})
+
+    for key, names in BASIC.items():
+        fold(key, names)
+    title = f"Advanced: {sum(map(len, ADVANCED.values()))} more settings"
+    with gr.Accordion(title, open=False, elem_id="train-fold-advanced") as advanced:
+        for key, names in ADVANCED.items():
+            fold(key, names)
+    return Form(corpus, preset, archs, estimates, button, folds, advanced, controls)
 
 
 def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -> str:
@@ -210,10 +231,19 @@ def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -
     if key == "training":
         amounts = [f"{values[name]:,g} {name}" for name in BUDGETS if values[name]]
         budget = ", ".join(amount.removesuffix("s") if amount.startswith("1 ") else amount for amount in amounts)
-        return f"Training: {budget or 'no end'}, {values['batch_size']} × {values['seq_len']}, {values['schedule']}"
+        return f"Training: {budget or 'no end'}, {values['batch_size']} × {values['seq_len']}"
     if key == "heart":
         return f"Against overfitting: {_more_than_dropout(values)}"
-    return f"Name, seed and device{': ' + values['label'] if values['label'] else ''}"
+    if key == "architecture":
+        parts = [f"embedding of {values['embed_dim']}" if values["embed_dim"] else "embedding by itself"]
+        parts += ["tied weights"] if values["tie_weights"] else []
+        return f"Architecture: {', '.join(parts)}"
+    if key == "schedule":
+        clip = f"gradients clipped at {values['grad_clip']:g}" if values["grad_clip"] else "gradients not clipped"
+        return f"Schedule: {values['schedule']}, {clip}"
+    if key == "machine":
+        return f"Device and records: {values['device']}, {formatting.count(int(values['snapshots'] or 0), 'snapshot')}"
+    return f"Name and seed: {values['label'] + ', ' if values['label'] else ''}{values['seed']}"
 
 
 def _more_than_dropout(values: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from charlm.analysis.plots import By
-from charlm.architectures import ARCHS
+from charlm.architectures import ARCHS, is_counted
 from charlm.errors import CharLMError
 from charlm.files import parsed
 from charlm.presets import PRESET_HINTS, PRESETS
@@ -34,6 +34,17 @@ REFILL_JS = """(suits, preset, filled, ...values) => {
   return [JSON.stringify(suited), ...refilled];
 }""".replace("NAMES", json.dumps(NAMES))
 WAKE_JS = "() => { window.dispatchEvent(new Event('charlm:wake')); }"
+# On a phone the live part goes above the form once something trains (lab.css); the page is then scrolled to its top.
+STARTED_JS = """() => {
+  window.dispatchEvent(new Event('charlm:wake'));
+  if (!matchMedia('(max-width: 860px)').matches) return;
+  let looks = 40;
+  const look = setInterval(() => {
+    const begun = document.querySelector('#strip .job:not(.told)');
+    if (begun) document.getElementById('brand')?.scrollIntoView();
+    if (begun || !--looks) clearInterval(look);
+  }, 150);
+}"""
 KEPT_SIZES = 32  # texts whose counts are remembered
 NO_OVERLAY = ("no overlay", "")
 LATEST: dict[str, Any] = {**QUICK, "trigger_mode": "always_last"}
@@ -130,7 +141,8 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> None:
         archs = given[form.archs]
         titles = {fold: gr.update(label=train_form.fold_title(key, values, archs)) for key, fold in form.folds.items()}
         rates = train_form.suited_rates(values["hidden_size"], archs)
-        return {**titles, rate: gr.update(placeholder=rates or "by itself")}
+        counted = gr.update(visible=any(map(is_counted, archs)))
+        return {**titles, rate: gr.update(placeholder=rates or "by itself"), order: counted}
 
     def rename(archs: Sequence[str]) -> Any:
         return gr.update(value="Train" if len(archs) < 2 else "Race", interactive=bool(archs))
@@ -149,7 +161,8 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> None:
         return measure_again().when
 
     size_of = lru_cache(KEPT_SIZES)(partial(train_form.text_size, limits=limits))
-    controls, rate, opened = list(form.controls.values()), form.controls["learning_rate"], shared.own.select
+    controls, opened = list(form.controls.values()), shared.own.select
+    rate, order = form.controls["learning_rate"], form.controls["order"]
     picked: set[Any] = {shared.corpus, form.corpus, form.preset, form.archs}
     filled, suits = (gr.Textbox(visible="hidden", elem_id=f"train-{name}") for name in ("filled", "suits"))
     filled.value = json.dumps(train_form.preset_values(train_form.FIRST_PRESET))
@@ -162,7 +175,7 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> None:
     asked_for.then(None, [suits, form.preset, filled, *controls], [filled, *controls], js=REFILL_JS)
     changes = [opened, form.archs.change, *(one.change for one in controls)]
     titled = {shared.corpus, form.preset, form.archs, *controls}
-    gr.on(changes, retitle, titled, [*form.folds.values(), rate], **LATEST)
+    gr.on(changes, retitle, titled, [*form.folds.values(), rate, order], **LATEST)
     changes = [opened, measured.change, *(one.change for one in form.inputs)]
     gr.on(changes, estimate, form.inputs | {shared.corpus}, form.estimates, **LATEST)
     gr.on([opened, form.archs.change], rename, form.archs, form.start, **LATEST)
@@ -239,14 +252,21 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
         return "[]"
 
     def take(chosen: Chosen | None) -> Any:
-        return gr.update(choices=corpus_choices(chosen), value=chosen_value(chosen))
+        return gr.update(choices=corpus_choices(chosen, services.texts.list()), value=chosen_value(chosen))
+
+    def offer(chosen: Chosen | None, picked: str | None) -> Any:
+        """The texts as they are now, what was picked here left as it is."""
+        choices = corpus_choices(chosen, services.texts.list())
+        is_there = picked in [value for _, value in choices]
+        return gr.update(choices=choices, value=picked if is_there else chosen_value(chosen))
 
     started = form.start.click(
         start, form.inputs | {shared.corpus}, live.wanted, concurrency_limit=4, api_visibility="private",
         show_progress="minimal", show_progress_on=form.estimates,  # a long text's words take seconds to count
     )  # fmt: skip
-    started.success(None, js=WAKE_JS)
+    started.success(None, js=STARTED_JS)
     gr.on([shared.page.load, shared.corpus.change], take, shared.corpus, form.corpus, **LATEST)
+    shared.own.select(offer, [shared.corpus, form.corpus], form.corpus, **LATEST)
 
 
 def _wire_advice(form: Form, live: Live, watches: Watches) -> None:
@@ -258,11 +278,14 @@ def _wire_advice(form: Form, live: Live, watches: Watches) -> None:
         if run is None or advice is None:
             return gr.skip()
         gr.Info(f"The form now says: {advice.action}. Look it over, then press Train.")
-        opened = {form.folds[key]: gr.update(open=True) for key in opened_folds(advice)}
+        keys = opened_folds(advice)
+        opened = {form.folds[key]: gr.update(open=True) for key in keys}
+        if keys & train_form.ADVANCED.keys():
+            opened[form.advanced] = gr.update(open=True)
         preset = {form.preset: run.preset} if run.preset in PRESETS else {}
         return {**preset, form.archs: [run.arch], **form.show(form_values(run, advice)), **opened}
 
-    outputs = [form.preset, form.archs, *form.controls.values(), *form.folds.values()]
+    outputs = [form.preset, form.archs, *form.controls.values(), *form.folds.values(), form.advanced]
     filled = live.body.act(fill, None, outputs, **QUIET)
     filled.then(None, js="() => document.getElementById('train-form')?.scrollIntoView({ block: 'nearest' })")
 

@@ -17,7 +17,7 @@ from charlm.ui import formatting, verdict
 from charlm.ui.compare.ranking import model_name, shape
 from charlm.ui.html import Cell, Column, column, columns, heading, marked_text, render, section, swatch, table
 from charlm.ui.runs.details import origin_sentence, trouble
-from charlm.ui.train.form import FOLDS, control_values
+from charlm.ui.train.form import ADVANCED, BASIC, control_values
 from charlm.ui.verdict import loss_unit, names
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ def form_values(run: Any, advice: Advice) -> dict[str, Any]:
 
 
 def opened_folds(advice: Advice) -> set[str]:
-    """Keys of the form's folds in which something changes."""
-    return {key for key, names in FOLDS.items() if set(names) & set(advice.changes)}
+    """Keys of the form's folds in which something changes; an advanced setting that goes back to 0 needs no look."""
+    basic = {key for key, names in BASIC.items() if set(names) & set(advice.changes)}
+    return basic | {key for key, names in ADVANCED.items() if any(advice.changes.get(name) for name in names)}
 
 
 HEAD = ("Val. loss", "Train loss", "Perplexity", "Bits/char", "Grad. norm", "Chars/s", "Own time")

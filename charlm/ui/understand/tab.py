@@ -11,6 +11,8 @@ from typing import Any, cast
 import gradio as gr
 
 from charlm.architectures import ARCH_NAMES, ARCHS, is_counted
+from charlm.data.catalog import data_dir
+from charlm.data.own_texts import is_there
 from charlm.errors import CharLMError, LimitError
 from charlm.public.services import Services
 from charlm.runs.run import Run
@@ -18,15 +20,16 @@ from charlm.serving import Finding
 from charlm.serving.measurements import GYM, measured_as, module_of
 from charlm.ui import formatting
 from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
+from charlm.ui.corpus.texts import Chosen, beginning, own_choices
 from charlm.ui.formatting import csv_text, percent
-from charlm.ui.html import QUICK, QUIET, Shared, asset, heading, plot_data, render, section, toast
+from charlm.ui.html import FIRST_RUN, QUICK, QUIET, Shared, asset, heading, plot_data, render, section, toast
 from charlm.ui.services import click_js
 from charlm.ui.train.form import typed_control
 from charlm.ui.understand.outlines import FIRST, FOLDED, HISTORY, Outline
 from charlm.ui.understand.panel import Found, Panel, panel_of
 from charlm.ui.verdict import names
 
-OWN, PASTED = "held-out text", "pasted text"
+OWN, PASTED, KEPT = "held-out text", "pasted text", "your text"
 MOST_PASTED = 20_000  # characters
 TITLE = "Why they differ"
 QUESTION = "How far back each model looks, and how far back its training reaches, measured on the models themselves."
@@ -40,13 +43,15 @@ class Choice:
 
     Attributes:
         models: the picker.
-        source: OWN or PASTED.
+        source: OWN, PASTED or KEPT, which is offered where there are any.
         text: the field for a pasted one.
+        kept: the picker of texts that were uploaded or pasted in the Corpus tab.
     """
 
     models: gr.Dropdown
     source: gr.Radio
     text: gr.Textbox
+    kept: gr.Dropdown
 
 
 @dataclass(frozen=True)
@@ -110,14 +115,18 @@ def _choice(services: Services) -> Choice:
         )  # fmt: skip
         source = gr.Radio(
             [OWN, PASTED], value=OWN, label="Measured on", elem_id="understand-source", elem_classes="segmented",
-            scale=0, min_width=260,
+            scale=0, min_width=330,
         )  # fmt: skip
     text = gr.Textbox(
         label="Text", lines=4, max_lines=12, max_length=MOST_PASTED, visible=False, elem_id="understand-text",
         placeholder="Paste a text that the models have not learned from",
         html_attributes=gr.InputHTMLAttributes(spellcheck=False),
     )  # fmt: skip
-    return Choice(models, source, text)
+    kept = gr.Dropdown(
+        [], label="Your text", info=f"Its first {MOST_PASTED:,} characters are measured", visible=False,
+        elem_id="understand-kept",
+    )  # fmt: skip
+    return Choice(models, source, text, kept)
 
 
 def default_models(runs: Sequence[Any]) -> list[str]:
@@ -202,9 +211,16 @@ class Understand:
         if view.outline.name == GYM:
             return GYM, [], None, {name: given[one] for name, one in view.controls.items() if given[one] is not None}
         runs = self._runs(view, given)
-        text = (given[self.choice.text] or "") if given[self.choice.source] == PASTED else None
+        text = self._text(given)
         options = {name: given[one] for name, one in view.controls.items() if given[one] is not None}
         return view.outline.name, runs, text, options
+
+    def _text(self, given: Mapping[Any, Any]) -> str | None:
+        """What is measured; None: each model's own held-out text."""
+        source = given[self.choice.source]
+        if source == KEPT:
+            return beginning(str(given[self.choice.kept] or ""), MOST_PASTED)
+        return (given[self.choice.text] or "") if source == PASTED else None
 
     def _runs(self, view: View, given: Mapping[Any, Any]) -> Sequence[Run]:
         """The chosen models; where none has a history to look at, the included small ones stand in."""
@@ -225,7 +241,7 @@ class Understand:
         if not given[view.opened]:
             return {view.status: gr.skip()}
         if not given[self.choice.models] and view.outline.name != GYM:
-            return self._nothing(view, given, "choose the models to look into above")
+            return self._nothing(view, given, f"choose the models to look into above. {FIRST_RUN}")
         try:
             findings = self.look(view, given, begin=False)
             if begin and (again or any(not one.begun and not one.done for one in findings)):
@@ -312,15 +328,28 @@ class Understand:
             kept = [one for one in (wanted if others == before else others) or () if one in known]
             return gr.update(choices=run_choices(runs), value=kept or default_models(runs)), others or []
 
-        def reveal(source: str) -> Any:
-            return gr.update(visible=source == PASTED)
+        def reveal(source: str) -> tuple[Any, Any]:
+            return gr.update(visible=source == PASTED), gr.update(visible=source == KEPT)
+
+        def offer_texts(chosen: Chosen | None, source: str, picked: str | None) -> Changes:
+            own = [one for one in own_choices(chosen, self.services.texts.list()) if is_there(one[1], data_dir())]
+            keys = [key for _, key in own]
+            value = picked if picked in keys else next(iter(keys), None)
+            source = source if keys or source != KEPT else OWN
+            sources = [OWN, PASTED, *([KEPT] if keys else [])]
+            return {
+                choice.source: gr.update(choices=sources, value=source),
+                choice.kept: gr.update(choices=own, value=value, visible=source == KEPT),
+            }
 
         inputs = [choice.models, compared, followed]
-        opened = shared.own.select(offer, inputs, [choice.models, followed], **QUICK)
-        choice.source.input(reveal, choice.source, choice.text, **QUICK)
+        inputs_of_texts = [shared.corpus, choice.source, choice.kept]
+        texts = shared.own.select(offer_texts, inputs_of_texts, [choice.source, choice.kept], **QUICK)
+        opened = texts.then(offer, inputs, [choice.models, followed], **QUICK)
+        choice.source.input(reveal, choice.source, [choice.text, choice.kept], **QUICK)
         # Not `change`: of a dropdown with several choices it comes again and again while others listen to it, too
         # (findings/gradio-multiselect-change-calls-itself-forth.sh).
-        causes = [choice.models.input, choice.source.input, choice.text.blur]
+        causes = [choice.models.input, choice.source.input, choice.text.blur, choice.kept.input]
         for view in self.views:
             self._wire_view(view, opened, causes)
         for fold, view in folds:
@@ -339,7 +368,8 @@ class Understand:
     def _inputs(self, view: View) -> set[Any]:
         first = [control for one in self.views[: len(FIRST)] for control in one.controls.values()]
         own = {view.opened, view.drawn, *view.controls.values()}
-        return {self.choice.models, self.choice.source, self.choice.text, *first, *own}
+        choice = self.choice
+        return {choice.models, choice.source, choice.text, choice.kept, *first, *own}
 
     def _outputs(self, view: View) -> list[Any]:
         head = [self.head] if view.outline in FIRST else []

@@ -384,3 +384,8 @@ def test_unknown_words_of_a_prompt_are_named() -> None:
         [FakeRun("a")], {"a": GeneratedText("x", "y", unknown=["<b>zebra", "qua"])}, {}, writing=False
     )
     assert "Read as &lt;unk&gt;, not in its vocabulary: &lt;b&gt;zebra qua" in html
+
+
+def test_nothing_chosen_says_what_to_do_and_shows_no_empty_table() -> None:
+    for html in (resting_columns([], {}), ranking_table([])):
+        assert 'class="notice empty"' in html and "the Train tab makes the first" in html and "<table" not in html

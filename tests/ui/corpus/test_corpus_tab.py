@@ -14,13 +14,14 @@ import pytest
 
 from charlm.config import TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.data.catalog import data_dir
+from charlm.data.own_texts import Upload, open_upload
 from charlm.presets import from_options
 from charlm.public.limits import Limits
 from charlm.public.services import Services
 from charlm.ui.corpus import view as corpus_view
 from charlm.ui.corpus.reading import Readings
 from charlm.ui.corpus.tab import CLEANING, NAMES, CorpusTab, build_parts
-from charlm.ui.corpus.texts import chosen_options, chosen_tokens, chosen_value, corpus_choices, open_corpus, open_upload
+from charlm.ui.corpus.texts import chosen_options, chosen_tokens, chosen_value, corpus_choices, open_corpus, own_choices
 from charlm.ui.html import Shared
 from charlm.ui.services import Files
 from tests.patience import patience
@@ -216,7 +217,9 @@ def test_own_texts_stay_in_the_pickers(desk: CorpusTab, brought: Any) -> None:
     chosen = brought("tale.txt", STORY)[desk.shared.corpus]
     moved = desk.pick(chosen, "sherlock", DEFAULTS)[desk.shared.corpus]
     assert (moved["key"], chosen_value(moved)) == ("sherlock", "sherlock")
-    assert corpus_choices(moved)[0] == ("tale.txt", chosen_value(chosen))
+    title, value = corpus_choices(moved, desk.services.texts.list())[0]
+    assert title.startswith("tale.txt · 912 B · today ") and value == chosen_value(chosen)
+    assert corpus_choices(None, desk.services.texts.list())[0] == (title, value)  # another browser, or a new one
 
 
 CHANGES: list[dict[str, Any]] = [
@@ -391,3 +394,89 @@ def test_a_public_space_counts_no_words_of_a_long_text(desk: CorpusTab, warnings
     assert "the text has 561,676 bytes" in warnings[0] and desk.parts["facts"] not in shown
     public.clean(None, with_options(level="bpe", vocab_size=30_000))
     assert "vocab_size is 30,000" in warnings[1]
+
+
+# --- your texts ------------------------------------------------------------------------------------------------------
+
+
+def test_your_texts_say_size_and_date_and_the_bound(desk: CorpusTab, brought: Any) -> None:
+    empty = desk.show(None)
+    assert empty[desk.parts["own_fold"]]["label"] == "Your texts: none yet"
+    assert "up to 200 texts and 2.0 GB" in empty[desk.parts["own"]] and "<ul" not in empty[desk.parts["own"]]
+    brought("tale.txt", STORY)
+    shown = desk.paste(None, STORY + "the end", DEFAULTS)
+    assert shown[desk.parts["own_fold"]]["label"] == "Your texts: 2, 1.8 kB"
+    listed = shown[desk.parts["own"]]
+    assert "Pasted: A fox met a hen" in listed and '<b>tale.txt</b> <span class="grey">912 B, today' in listed
+    assert listed.count('data-act="ask"') == listed.count('data-act="open"') == 2
+
+
+def test_deletion_is_asked_for_and_says_what_stays(desk: CorpusTab, brought: Any) -> None:
+    chosen = brought("tale.txt", STORY)[desk.shared.corpus]
+    asking = desk.act(chosen, "ask", chosen["source"], DEFAULTS)[desk.parts["own"]]
+    assert "Delete it for good?" in asking and "they can still be resumed" in asking and 'data-act="delete"' in asking
+    assert "Delete it for good?" not in desk.act(chosen, "keep", "", DEFAULTS)[desk.parts["own"]]
+    assert open_upload(chosen["source"], data_dir()) is not None
+    shown = desk.act(chosen, "delete", chosen["source"], DEFAULTS)
+    assert "Sherlock Holmes" in shown[desk.parts["head"]] and shown[desk.shared.corpus]["key"] == "sherlock"
+    assert shown[desk.parts["own_fold"]]["label"] == "Your texts: none yet"
+    assert own_choices(shown[desk.shared.corpus]) == [] and not list((data_dir() / "uploads").iterdir())
+
+
+def test_a_run_trained_on_a_deleted_text_finds_its_copy(desk: CorpusTab, brought: Any) -> None:
+    from charlm.data.text_store import recall, remember
+
+    chosen = brought("tale.txt", STORY)[desk.shared.corpus]
+    remember(open_corpus(chosen["source"], CorpusConfig()))  # what `create_runs` does
+    desk.act(chosen, "delete", chosen["source"], DEFAULTS)
+    again = recall(chosen["sha256"])
+    assert again is not None and again.text == STORY.replace("\r\n", "\n")
+
+
+def test_another_text_is_deleted_and_the_chosen_one_stays(desk: CorpusTab, brought: Any) -> None:
+    other = brought("other.txt", STORY + "More.")[desk.shared.corpus]
+    chosen = brought("tale.txt", STORY, other, lowercase=True)[desk.shared.corpus]
+    shown = desk.act(chosen, "delete", other["source"], DEFAULTS)
+    assert "tale.txt" in shown[desk.parts["head"]] and "a fox met" in shown[desk.parts["begins"]]
+    kept = shown[desk.shared.corpus]
+    assert kept["source"] == chosen["source"] and [one["name"] for one in kept["own"]] == ["tale.txt"]
+
+
+def test_a_text_of_the_list_is_opened(desk: CorpusTab, brought: Any) -> None:
+    chosen = brought("tale.txt", STORY)[desk.shared.corpus]
+    shown = desk.act(None, "open", chosen["source"], DEFAULTS)
+    assert "tale.txt" in shown[desk.parts["head"]] and shown[desk.parts["picker"]]["value"] == chosen["source"]
+
+
+def test_a_damaged_text_is_a_sentence_and_the_rest_works(desk: CorpusTab, brought: Any, warnings: list[str]) -> None:
+    bad = brought("bad.txt", STORY + "bad")[desk.shared.corpus]["source"]
+    good = brought("good.txt", STORY)[desk.shared.corpus]
+    (data_dir() / "uploads" / f"{bad}.bin").write_bytes(b"something else")
+    desk.readings.forget()
+    refused = desk.act(good, "open", bad, DEFAULTS)
+    assert len(warnings) == 1 and "changed or damaged in the data folder; delete it under Your texts" in warnings[0]
+    assert refused[desk.parts["picker"]]["value"] == good["source"]
+    (data_dir() / "uploads" / f"{bad}.json").write_bytes(b"{")
+    shown = desk.show(good)
+    assert "good.txt" in shown[desk.parts["head"]] and "cannot be read; the other texts" in shown[desk.parts["own"]]
+    assert [value for _, value in own_choices(good, desk.services.texts.list())][:1] == [good["source"]]
+    assert f'data-text="{bad}"' in shown[desk.parts["own"]]
+
+
+def test_a_hostile_name_is_never_markup_in_the_list(desk: CorpusTab, brought: Any) -> None:
+    name = "<img src=x onerror=alert(1)>\"'${alert(1)}.txt"
+    key = desk.services.texts.keep(Upload(name, STORY.encode()))
+    listed = desk.act(None, "ask", key, DEFAULTS)[desk.parts["own"]]
+    assert "<img" not in listed and "&lt;img" in listed and "\"'${" not in listed
+
+
+def test_beyond_the_bound_the_text_is_refused_and_the_former_stays(
+    desk: CorpusTab, brought: Any, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = brought("tale.txt", STORY)[desk.shared.corpus]
+    monkeypatch.setattr(desk.services.texts, "most_files", 1)
+    refused = brought("more.txt", STORY + "More.", chosen)
+    assert (
+        "as many texts are kept as may be, 1;" in warnings[0]
+        and refused[desk.parts["picker"]]["value"] == chosen["source"]
+    )

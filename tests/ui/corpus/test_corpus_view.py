@@ -9,12 +9,12 @@ from charlm.analysis.baselines import Baselines
 from charlm.analysis.figures import arch_colour
 from charlm.architectures import ARCH_NAMES
 from charlm.config import CorpusConfig, ModelConfig
+from charlm.data.own_texts import OwnTexts, pasted_text
 from charlm.tokenizers.characters import called, visible, visible_line
 from charlm.training.estimate import shape_of
 from charlm.ui.corpus import view
 from charlm.ui.corpus.reading import Reading, Readings, best_runs
 from charlm.ui.corpus.tab import NAMES, bring
-from charlm.ui.corpus.texts import pasted_text
 from tests.tiny_runs import TRAINED
 from tests.ui.shown_runs import FakeRun
 
@@ -25,7 +25,7 @@ STORY = "A fox met a hen.\n\tThe hen ran home; the fox sat down & sang. " * 40
 def reading_of(text: str, **options: Any) -> Reading:
     """A text read as the tab reads a pasted one."""
     values = CorpusConfig().to_dict() | ModelConfig().to_dict() | options
-    return Readings().read(*bring(pasted_text(text), {name: values[name] for name in NAMES}))
+    return Readings().read(*bring(pasted_text(text), {name: values[name] for name in NAMES}, OwnTexts()))
 
 
 def run_on(reading: Reading, arch: str, loss: float | None, status: str = "finished", **other: Any) -> Any:

@@ -152,4 +152,4 @@ def test_the_file_has_the_formats_suffix(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     path = Path(pack_of(lambda message: Run(SHIPPED / "sherlock-rnn", True))("", "html8"))
-    assert path.name == "sherlock-rnn.html" and path.is_relative_to(tmp_path) and path.stat().st_size > 100_000
+    assert path.name == "sherlock-rnn-8bit.html" and path.is_relative_to(tmp_path) and path.stat().st_size > 100_000

@@ -33,6 +33,7 @@ def test_the_heading_counts() -> None:
     assert "6 runs" in html and "1 at work, 1 waiting, 1 yours, 3 shipped with the app (read-only)." in html
     assert "6 runs, 41.0 MB on disk" in listing.runs_heading(runs, 41_000_000)
     assert "No runs yet" in listing.runs_heading([])
+    assert "None is yours yet" not in html and "None is yours yet" in listing.runs_heading(trio(shipped=True))
 
 
 def test_the_filter_wants_every_word() -> None:

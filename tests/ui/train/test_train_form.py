@@ -104,18 +104,43 @@ def test_what_the_corpus_tab_chose_counts() -> None:
     [("model", {"num_layers": 1, "hidden_size": 64, "dropout": 0}, "Model: 1 layer of 64, dropout 0"),
      ("model", {"num_layers": 2, "hidden_size": 512, "dropout": 0.3}, "Model: 2 layers of 512, dropout 0.3"),
      ("training", {"steps": 1500, "batch_size": 8, "seq_len": 9, "schedule": "constant"},
-      "Training: 1,500 steps, 8 × 9, constant"),
+      "Training: 1,500 steps, 8 × 9"),
      ("training", {"steps": 0, "epochs": 1, "minutes": 2.5, "batch_size": 8, "seq_len": 9, "schedule": "plateau"},
-      "Training: 1 epoch, 2.5 minutes, 8 × 9, plateau"),
+      "Training: 1 epoch, 2.5 minutes, 8 × 9"),
      ("training", {"steps": 0, "epochs": 0, "minutes": 0, "batch_size": 8, "seq_len": 9, "schedule": "cosine"},
-      "Training: no end, 8 × 9, cosine"),
+      "Training: no end, 8 × 9"),
      ("heart", {}, "Against overfitting: dropout alone"),
      ("heart", {"locked_dropout": True, "weight_dropout": 0.5, "output_dropout": 0.0},
       "Against overfitting: locked dropout, output dropout 0, weight dropout 0.5"),
-     ("name", {"label": ""}, "Name, seed and device"), ("name", {"label": "<b>"}, "Name, seed and device: <b>")],
+     ("architecture", {}, "Architecture: embedding by itself"),
+     ("architecture", {"embed_dim": 64, "tie_weights": True}, "Architecture: embedding of 64, tied weights"),
+     ("schedule", {"schedule": "cosine", "grad_clip": 0.25}, "Schedule: cosine, gradients clipped at 0.25"),
+     ("schedule", {"schedule": "constant", "grad_clip": 0}, "Schedule: constant, gradients not clipped"),
+     ("machine", {"device": "cpu", "snapshots": 1}, "Device and records: cpu, 1 snapshot"),
+     ("name", {"label": "", "seed": 7}, "Name and seed: 7"),
+     ("name", {"label": "<b>", "seed": 8}, "Name and seed: <b>, 8")],
 )  # fmt: skip
 def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], title: str) -> None:
     assert fold_title(key, values(**changes)) == title
+
+
+def test_the_basic_settings_are_few_and_the_rest_is_advanced() -> None:
+    basic = [name for names in form.BASIC.values() for name in names]
+    assert len(basic) <= 10 and {"hidden_size", "num_layers", "dropout", "steps", "learning_rate"} <= set(basic)
+    assert FOLDS == form.BASIC | form.ADVANCED and not form.BASIC.keys() & form.ADVANCED.keys()
+
+
+def test_sliders_reach_over_the_whole_range() -> None:
+    sliders = {name: form.control(name, value) for name, value in preset_values("quick").items()}
+    sliders = {name: one for name, one in sliders.items() if isinstance(one, gr.Slider)}
+    assert sliders.keys() == form.STEPS.keys() >= {"num_layers", "dropout"}
+    for name, one in sliders.items():
+        meta = config_class(name).field(name).metadata
+        assert (one.minimum, one.maximum) == (meta["low"], meta["high"])
+    for preset in PRESETS:  # none is moved to the slider's next step
+        for name, one in sliders.items():
+            steps = (preset_values(preset)[name] - one.minimum) / one.step
+            assert steps == pytest.approx(round(steps))
 
 
 def test_words_from_the_corpus_tab_need_a_vector_each() -> None:
