@@ -17,7 +17,7 @@ from charlm.public.limits import Limits
 from charlm.public.services import Services
 from charlm.ui import verdict
 from charlm.ui.compare.ranking import MOST_MESSAGE, asked, run_title
-from charlm.ui.corpus.texts import Chosen, chosen_tokens, chosen_value, corpus_choices, open_corpus, own_texts
+from charlm.ui.corpus.texts import Chosen, chosen_tokens, chosen_value, corpus_choices, open_corpus, remembered
 from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, plot_data, render, swatch_css, toast
 from charlm.ui.train import form as train_form
 from charlm.ui.train import live as train_live
@@ -87,7 +87,7 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
     _wire_live(live, services, shared, watches)
     _wire_start(form, live, services, shared)
     _wire_advice(form, live, watches)
-    _wire_command(copy, form, shared)
+    _wire_command(copy, form, shared, services)
 
 
 def _live() -> Live:
@@ -290,7 +290,7 @@ def _wire_advice(form: Form, live: Live, watches: Watches) -> None:
     filled.then(None, js="() => document.getElementById('train-form')?.scrollIntoView({ block: 'nearest' })")
 
 
-def _wire_command(copy: gr.Button, form: Form, shared: Shared) -> None:
+def _wire_command(copy: gr.Button, form: Form, shared: Shared, services: Services) -> None:
     """What the form stands for on a command line."""
 
     def stands_for(given: Given) -> str:
@@ -298,7 +298,7 @@ def _wire_command(copy: gr.Button, form: Form, shared: Shared) -> None:
             config = train_form.run_config(given[form.preset], form.values(given), given[shared.corpus])
         except CharLMError as error:
             raise gr.Error(toast(error), print_exception=False) from None
-        texts = {value: title for title, value in own_texts(given[shared.corpus])}
+        texts = remembered(given[shared.corpus]) | {one.key: one.name for one in services.texts.list()}
         corpus = str(given[form.corpus] or "")
         return train_form.command(config, texts.get(corpus, corpus), given[form.archs])
 
