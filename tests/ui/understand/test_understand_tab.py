@@ -10,6 +10,7 @@ import gradio as gr
 import pytest
 
 from charlm.analysis import surprise
+from charlm.data.own_texts import pasted_text
 from charlm.errors import LimitError
 from charlm.public.services import Services
 from charlm.runs.run import Run
@@ -21,7 +22,7 @@ from charlm.ui.services import Files
 from charlm.ui.understand import tab as understand
 from charlm.ui.understand.outlines import FIRST, FOLDED
 from charlm.ui.understand.panel import panel_of
-from charlm.ui.understand.tab import OWN, PASTED, Understand, View, default_models, method_html
+from charlm.ui.understand.tab import KEPT, OWN, PASTED, Understand, View, default_models, method_html
 from tests.patience import wait_for
 from tests.tiny_runs import TEXT, trained
 
@@ -106,6 +107,16 @@ def test_the_heading_is_the_finding_of_the_first_two(tab: Understand, given: Any
     shown = seen(tab, "memory", values)
     assert "<h1" in shown[tab.head] and " of context" in shown[tab.head]
     assert 'class="found"' not in shown[view_of(tab, "memory").status]  # it is not said twice
+
+
+def test_a_kept_text_is_measured_as_if_it_were_pasted(tab: Understand, given: Any, idle: Services) -> None:
+    key, view = idle.texts.keep(pasted_text(STORY)), view_of(tab, "surprise")
+    kept = {**given("surprise", STORY), tab.choice.source: KEPT, tab.choice.kept: key}
+    assert "bits/char" in (html := seen(tab, "surprise", kept)[view.html])
+    assert seen(tab, "surprise", given("surprise", STORY))[view.html] == html
+    idle.texts.delete(key)
+    gone = tab.show(view, kept, begin=True)
+    assert "this text is no longer here" in gone[view.status] and gone[view.html] == ""
 
 
 def test_a_folded_panel_measures_nothing(tab: Understand, given: Any, idle: Services) -> None:
