@@ -62,6 +62,7 @@ class Controls:
         present: hidden; what stands in the columns, when Go on asks for it.
         how: hidden; the settings as JSON, for the next-token panel.
         next: the panel.
+        link: copies an address that opens the same comparison.
     """
 
     prompt: gr.Textbox
@@ -78,6 +79,12 @@ class Controls:
     present: gr.Textbox
     how: gr.Textbox
     next: gr.HTML
+    link: gr.Button
+
+    @property
+    def described(self) -> list[Any]:
+        """What an address says of Compare, in the order in which address.js wants it."""
+        return [self.models, self.prompt, *self.settings.values()]
 
     def config(self, given: Given) -> SampleConfig:
         """The settings among the components' values."""
@@ -172,9 +179,11 @@ def build(services: Services, runs: Sequence[Any], chosen: Sequence[Any]) -> Con
     columns = gr.HTML(
         resting_columns(chosen, {}), elem_id="compare-columns", js_on_load=asset("compare.js"), apply_default_css=False
     )
+    with gr.Row(elem_id="compare-keep", elem_classes="keep-line"):
+        link = gr.Button("Copy link", elem_id="compare-copy-link", size="sm", elem_classes="quiet", scale=0)
     panel = _next_panel(services)
     texts = prompt, filled, answered
-    return Controls(*texts, models, generate, stop, more, fold, preset, settings, columns, present, how, panel)
+    return Controls(*texts, models, generate, stop, more, fold, preset, settings, columns, present, how, panel, link)
 
 
 def _control(name: str, value: Any) -> Any:
@@ -227,6 +236,7 @@ def wire(form: Controls, services: Services) -> None:
     ]
     form.stop.click(rest, None, outputs, cancels=started, **QUICK)
     _wire_settings(form, services)
+    _wire_address(form)
 
 
 def _wire_settings(form: Controls, services: Services) -> None:
@@ -248,7 +258,27 @@ def _wire_settings(form: Controls, services: Services) -> None:
 
     changes = [control.change for control in (form.models, *controls)]
     gr.on(changes, retitle, {form.models, *controls}, [form.fold, form.how], **QUICK)
-    form.preset.input(fill, form.preset, [form.prompt, form.filled, *controls], **QUICK)
+    filled = form.preset.input(fill, form.preset, [form.prompt, form.filled, *controls], **QUICK)
+    follow(filled, form)
+
+
+def _wire_address(form: Controls) -> None:
+    """The address follows what is chosen, and Copy link copies one."""
+    chosen = [one.input for one in (form.prompt, *form.settings.values())]
+    begun = [form.prompt.submit, form.generate.click]
+    gr.on([*chosen, *begun], None, form.described, None, js=address_js("compare"), **QUICK)
+    form.link.click(None, form.described, None, js=address_js("copy"), **QUICK)
+
+
+def follow(event: Any, form: Controls) -> None:
+    """Once an event has put something else into the form, the address says so."""
+    event.then(None, form.described, None, js=address_js("compare"), **QUICK)
+
+
+def address_js(call: str) -> str:
+    """Hands all that an address says of Compare to a function of address.js."""
+    usual = json.dumps(control_values(SampleConfig()))
+    return f"(...values) => {{ window.charlmAddress.{call}({usual}, values); }}"
 
 
 def _write(form: Controls, services: Services, given: Given, drafts: Drafts) -> Iterator[Changes]:

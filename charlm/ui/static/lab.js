@@ -1,6 +1,26 @@
 // Light or dark: the visitor's choice outlives the page; ?__theme= wins until the button is pressed.
 // And where parts of the page leave their questions for strip.js, which asks the server once a tick for all of them.
 window.charlmParts = {};
+// Copies a text, and says so in the button for a moment. Without the clipboard's own interface, which a page has over
+// https and on its own machine only, as one copies what is selected.
+window.charlmCopy = async (text, button) => {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = document.body.appendChild(Object.assign(document.createElement("textarea"), { value: text }));
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  if (button) window.charlmSay(button, "Copied");
+};
+// What a button says for a moment instead of its label.
+window.charlmSay = (button, words) => {
+  button.dataset.label ??= button.textContent;
+  button.textContent = words;
+  clearTimeout(button.dataset.timer);
+  button.dataset.timer = setTimeout(() => { button.textContent = button.dataset.label; }, 1500);
+};
 (() => {
   const KEY = "charlm-theme";
   let chosen = new URL(location.href).searchParams.get("__theme");
