@@ -75,8 +75,9 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
             for title in TABS:
                 name = title.lower()
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}", elem_classes="page") as own:
+                    # First: listeners follow one another, and others wait for the server.
+                    own.select(None, js=f"() => {{ window.charlmAddress.tab('{name}'); }}", **QUICK)
                     built[name] = _tab(name, services, Shared(demo, tabs, own, *crossing), watches, built)
-                own.select(None, js=f"() => {{ window.charlmAddress.tab('{name}'); }}", **QUICK)
         status_bar.build_left(services)
     demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=AT_ONCE)
     slow_queue(demo)

@@ -258,15 +258,17 @@ def _wire_settings(form: Controls, services: Services) -> None:
 
     changes = [control.change for control in (form.models, *controls)]
     gr.on(changes, retitle, {form.models, *controls}, [form.fold, form.how], **QUICK)
-    filled = form.preset.input(fill, form.preset, [form.prompt, form.filled, *controls], **QUICK)
-    follow(filled, form)
+    form.preset.input(fill, form.preset, [form.prompt, form.filled, *controls], **QUICK)
 
 
 def _wire_address(form: Controls) -> None:
     """The address follows what is chosen, and Copy link copies one."""
-    chosen = [one.input for one in (form.prompt, *form.settings.values())]
-    begun = [form.prompt.submit, form.generate.click]
-    gr.on([*chosen, *begun], None, form.described, None, js=address_js("compare"), **QUICK)
+    changes = [one.change for one in form.settings.values()]  # they do not change by themselves
+    causes = [*changes, form.preset.input, form.prompt.submit, form.generate.click]
+    gr.on(causes, None, form.described, None, js=address_js("compare"), **QUICK)
+    # Not `input`, which does not come when something is pasted.
+    typed = [*form.described, form.filled]
+    form.prompt.change(None, typed, None, js=address_js("prompt"), **QUICK)
     form.link.click(None, form.described, None, js=address_js("copy"), **QUICK)
 
 

@@ -110,9 +110,11 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
 
     def open_with(request: gr.Request) -> form.Changes:
         wanted = linked(request.query_params, store, form.SLIDERS)
-        shown: form.Changes = {models: picker(wanted.runs or default_runs(store.list())), told: sentence(wanted)}
-        if wanted.prompt is not None:  # the page filled in something else, so it is not replaced
-            shown |= {controls.prompt: wanted.prompt, controls.filled: "" if wanted.prompt else " "}
+        ids, prompt = wanted.runs or default_runs(store.list()), wanted.prompt
+        shown: form.Changes = {models: picker(ids), told: sentence(wanted)}
+        if prompt is not None:  # it stays, unless it is the one that the page would fill in
+            is_filled = prompt == resting_prompt(found_runs(store, ids))
+            shown |= {controls.prompt: prompt, controls.filled: prompt if is_filled else f"not {prompt}"}
         if wanted.settings:
             shown |= controls.show(replace(SampleConfig(), **wanted.settings))
         return shown

@@ -23,25 +23,33 @@
     timer = setTimeout(write, PAUSE, "replaceState");
   };
 
-  // The tab; one that is not there stays unchosen.
+  // The tab. The page begins on the first one and says so, maybe before the one that was asked for can be chosen.
+  let current = here.get("tab") ?? FIRST, isOpening = here.has("tab");
   const show = (name) => {
     const tabs = [...document.querySelectorAll("#tabs [role=tab]")];
-    if (tabs.length) tabs.find((tab) => tab.dataset.tabId === name)?.click();
-    else setTimeout(show, 50, name);
+    if (!tabs.length) return setTimeout(show, 50, name);
+    const wanted = tabs.find((tab) => tab.dataset.tabId === name), shown = tabs.find((tab) => tab.ariaSelected === "true");
+    if (wanted && wanted !== shown) return wanted.click();
+    current = shown.dataset.tabId;
+    isOpening = false;
   };
   const tab = (name) => {
-    if (name === (here.get("tab") ?? FIRST)) return;
+    const isOld = isOpening || name === current;
+    if (name === current) isOpening = false;
+    if (isOld) return;
+    current = name;
     put(here, "tab", name === FIRST ? null : name);
     write("pushState");
   };
   window.addEventListener("popstate", () => {
     const name = new URLSearchParams(location.search).get("tab");
+    current = name ?? FIRST;
     put(here, "tab", name);
     said = null;
     write("replaceState");  // the form is as it is now, not as it was then
-    show(name ?? FIRST);
+    show(current);
   });
-  if (here.has("tab")) show(here.get("tab"));
+  if (isOpening) show(current);
 
   // Compare: `usual` are the settings' defaults by name, in the order of their values.
   const describe = (query, usual, [runs, prompt, ...values]) => {
@@ -56,6 +64,9 @@
   const compare = (usual, values) => {
     describe(here, usual, values);
     soon();
+  };
+  const prompt = (usual, values) => {  // one that the page filled in is not chosen
+    if (values[1] !== values.at(-1) || here.has("prompt")) compare(usual, values);
   };
   const copy = (usual, values) => {
     const query = written(describe(new URLSearchParams(), usual, values)), button = document.getElementById(COPY);
@@ -78,5 +89,5 @@
   };
   const restored = () => { isRestored = true; };
 
-  window.charlmAddress = { tab, compare, copy, understand, remembered, train, restored };
+  window.charlmAddress = { tab, compare, prompt, copy, understand, remembered, train, restored };
 })();
