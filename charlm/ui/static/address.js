@@ -23,17 +23,20 @@
     timer = setTimeout(write, PAUSE, "replaceState");
   };
 
-  // The tab. The page begins on the first one and says so, maybe before the one that was asked for can be chosen.
+  // The tab. The page begins on the first one and says so, maybe before the one that was asked for can be chosen; and
+  // gradio says several times that a tab was chosen, some of them late (6.31).
   let current = here.get("tab") ?? FIRST, isOpening = here.has("tab");
+  const tabs = () => [...document.querySelectorAll("#tabs [role=tab]")];
+  const shown = () => tabs().find((tab) => tab.ariaSelected === "true");
   const show = (name) => {
-    const tabs = [...document.querySelectorAll("#tabs [role=tab]")];
-    if (!tabs.length) return setTimeout(show, 50, name);
-    const wanted = tabs.find((tab) => tab.dataset.tabId === name), shown = tabs.find((tab) => tab.ariaSelected === "true");
-    if (wanted && wanted !== shown) return wanted.click();
-    current = shown.dataset.tabId;
+    if (!shown()) return setTimeout(show, 50, name);
+    const wanted = tabs().find((tab) => tab.dataset.tabId === name);
+    if (wanted && wanted !== shown()) return wanted.click();
+    current = shown().dataset.tabId;
     isOpening = false;
   };
   const tab = (name) => {
+    if (name !== shown()?.dataset.tabId) return;
     const isOld = isOpening || name === current;
     if (name === current) isOpening = false;
     if (isOld) return;
