@@ -14,7 +14,7 @@ from charlm.ui import api, status_bar
 from charlm.ui.compare import tab as compare_tab
 from charlm.ui.corpus import tab as corpus_tab
 from charlm.ui.gradio_patches import FONT_WEIGHTS, describe_once, page_head, slow_queue
-from charlm.ui.html import STATIC, Shared, asset
+from charlm.ui.html import QUICK, STATIC, TABS, Shared, asset
 from charlm.ui.runs import tab as runs_tab
 from charlm.ui.services import VisitorFiles
 from charlm.ui.train import tab as train_tab
@@ -26,7 +26,6 @@ AT_ONCE = 8
 # Pages whose state gradio keeps, those used last: each is most of a megabyte, and its own bound is 10,000.
 SESSIONS = 64
 THREADS = 100  # that answer events: a text being written takes one for a moment at each of its pieces
-TABS = ("Compare", "Train", "Corpus", "Runs", "Understand")
 MODE_JS = "element.addEventListener('click', () => window.charlmTheme());"
 # The theme: ink, grey and paper. What has which colour, in light and dark alike; lab.css sets the variables.
 PALETTE = {
@@ -76,6 +75,8 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
             for title in TABS:
                 name = title.lower()
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}", elem_classes="page") as own:
+                    # First: listeners follow one another, and others wait for the server.
+                    own.select(None, js=f"() => {{ window.charlmAddress.tab('{name}'); }}", **QUICK)
                     built[name] = _tab(name, services, Shared(demo, tabs, own, *crossing), watches, built)
         status_bar.build_left(services)
     demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=AT_ONCE)

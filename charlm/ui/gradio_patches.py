@@ -30,7 +30,7 @@ def slow_queue(demo: gr.Blocks) -> None:
 
 def page_head() -> str:
     """Stylesheet and scripts as head elements."""
-    script = asset("gradio_patches.js") + asset("lab.js") + asset("connection.js")
+    script = "".join(map(asset, ("gradio_patches.js", "lab.js", "connection.js", "address.js")))
     return f"<style>\n{asset('lab.css')}\n</style>\n<script>\n{script}\n</script>"
 
 

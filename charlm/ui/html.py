@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
 STATIC = Path(__file__).parent / "static"
+TABS = ("Compare", "Train", "Corpus", "Runs", "Understand")  # an address names them in lower case
 # How a page's own event is declared: no endpoint of its own; QUICK does not wait in the queue, but cannot toast either.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 QUICK: dict[str, Any] = {**QUIET, "queue": False}

@@ -69,6 +69,7 @@ class Controls:
         next: the panel.
         save: a button for each kind of file of `saving.KINDS`, and the hidden one that downloads it.
         command: hidden; what writes the same on a command line, to be copied.
+        link: copies an address that opens the same comparison.
     """
 
     prompt: gr.Textbox
@@ -88,6 +89,12 @@ class Controls:
     next: gr.HTML
     save: Mapping[str, tuple[gr.Button, gr.DownloadButton]]
     command: tuple[gr.Button, gr.Textbox]
+    link: gr.Button
+
+    @property
+    def described(self) -> list[Any]:
+        """What an address says of Compare, in the order in which address.js wants it."""
+        return [self.models, self.prompt, *self.settings.values()]
 
     def config(self, given: Given) -> SampleConfig:
         """The settings among the components' values."""
@@ -185,19 +192,20 @@ def build(services: Services, runs: Sequence[Any], chosen: Sequence[Any]) -> Con
     columns = gr.HTML(
         resting_columns(chosen, {}), elem_id="compare-columns", js_on_load=asset("compare.js"), apply_default_css=False
     )
-    save, command = _keep_buttons()
+    link, save, command = _keep_buttons()
     panel = _next_panel(services)
     return Controls(
         prompt=prompt, filled=filled, answered=answered, models=models, generate=generate, stop=stop, more=more,
         fold=fold, preset=preset, settings=settings, columns=columns, present=present, written=written, how=how,
-        next=panel, save=save, command=command,
+        next=panel, save=save, command=command, link=link,
     )  # fmt: skip
 
 
-def _keep_buttons() -> tuple[dict[str, tuple[gr.Button, gr.DownloadButton]], tuple[gr.Button, gr.Textbox]]:
-    """What takes the comparison away: files, and the command line."""
+def _keep_buttons() -> tuple[gr.Button, dict[str, tuple[gr.Button, gr.DownloadButton]], tuple[gr.Button, gr.Textbox]]:
+    """What takes the comparison away: its address, files, and the command line."""
     with gr.Row(elem_id="compare-keep", elem_classes="keep-line"):
         plain: dict[str, Any] = {"size": "sm", "elem_classes": "quiet", "scale": 0}
+        link = gr.Button("Copy link", elem_id="compare-copy-link", **plain)
         save = {
             kind: (
                 gr.Button(f"Save as {kind}", elem_id=f"compare-save-{ending}", **plain),
@@ -207,7 +215,7 @@ def _keep_buttons() -> tuple[dict[str, tuple[gr.Button, gr.DownloadButton]], tup
         }
         copy = gr.Button("Copy command", elem_id="compare-copy-command", **plain)
         line = gr.Textbox(visible="hidden", elem_id="compare-command")
-    return save, (copy, line)
+    return link, save, (copy, line)
 
 
 def _control(name: str, value: Any) -> Any:
@@ -263,6 +271,7 @@ def wire(form: Controls, services: Services) -> None:
     ]
     form.stop.click(rest, None, outputs, cancels=started, **QUICK)
     _wire_settings(form, services)
+    _wire_address(form)
     _wire_keeping(form, services)
 
 
@@ -325,6 +334,28 @@ def _wire_settings(form: Controls, services: Services) -> None:
     changes = [control.change for control in (form.models, *controls)]
     gr.on(changes, retitle, {form.models, *controls}, [form.fold, form.how], **QUICK)
     form.preset.input(fill, form.preset, [form.prompt, form.filled, *controls], **QUICK)
+
+
+def _wire_address(form: Controls) -> None:
+    """The address follows what is chosen, and Copy link copies one."""
+    changes = [one.change for one in form.settings.values()]  # they do not change by themselves
+    causes = [*changes, form.preset.input, form.prompt.submit, form.generate.click]
+    gr.on(causes, None, form.described, None, js=address_js("compare"), **QUICK)
+    # Not `input`, which does not come when something is pasted.
+    typed = [*form.described, form.filled]
+    form.prompt.change(None, typed, None, js=address_js("prompt"), **QUICK)
+    form.link.click(None, form.described, None, js=address_js("copy"), **QUICK)
+
+
+def follow(event: Any, form: Controls) -> None:
+    """Once an event has put something else into the form, the address says so."""
+    event.then(None, form.described, None, js=address_js("compare"), **QUICK)
+
+
+def address_js(call: str) -> str:
+    """Hands all that an address says of Compare to a function of address.js."""
+    usual = json.dumps(control_values(SampleConfig()))
+    return f"(...values) => {{ window.charlmAddress.{call}({usual}, values); }}"
 
 
 def _write(form: Controls, services: Services, given: Given, drafts: Drafts) -> Iterator[Changes]:

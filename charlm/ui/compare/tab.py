@@ -3,15 +3,18 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from html import escape
 from typing import Any
 
 import gradio as gr
 
+from charlm.config import SampleConfig
 from charlm.errors import CharLMError
 from charlm.public.services import Services
 from charlm.ui import verdict
 from charlm.ui.compare import form
+from charlm.ui.compare.link import linked, sentence
 from charlm.ui.compare.ranking import (
     MOST,
     asked,
@@ -99,15 +102,26 @@ def loss_plot(runs: list[Any], baselines: Any = None) -> Any:
 
 def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
     """Choosing models redraws the page's measured parts; opening it, and a job's end, renew the picker."""
-    store, serving, models = services.store, services.serving, tab.controls.models
+    store, serving, controls, models = services.store, services.serving, tab.controls, tab.controls.models
 
     def picker(wanted: Sequence[str]) -> Any:
         runs = comparable(store.list())
         known = {run.run_id for run in runs}
         return gr.update(choices=run_choices(runs), value=[one for one in wanted if one in known][:MOST])
 
-    def open_with() -> Any:
-        return picker(default_runs(store.list()))
+    def open_with(request: gr.Request) -> form.Changes:
+        wanted = linked(request.query_params, store, form.SLIDERS)
+        ids, prompt = wanted.runs or default_runs(store.list()), wanted.prompt
+        shown: form.Changes = {models: picker(ids), told: sentence(wanted)}
+        if prompt is not None:  # it stays, unless it is the one that the page would fill in
+            is_filled = prompt == resting_prompt(found_runs(store, ids))
+            shown |= {controls.prompt: prompt, controls.filled: prompt if is_filled else f"not {prompt}"}
+        if wanted.settings:
+            shown |= controls.show(replace(SampleConfig(), **wanted.settings))
+        return shown
+
+    def tell(problems: str) -> None:
+        gr.Warning(escape(problems, quote=False), title="Part of the link could not be used")
 
     def offer(ids: list[str] | None) -> Any:
         return picker(ids or [])
@@ -139,15 +153,18 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
         rest = [gr.skip()] * len(drawn) if serving.baselines.is_coming(runs) else draw(ids)
         return head(runs), *rest
 
-    controls = tab.controls
+    told = gr.Textbox(visible="hidden", elem_id="compare-told")
     prompts = [controls.filled, controls.prompt]
     shown = [tab.verdict, controls.columns, tab.ranking, controls.more, controls.answered, controls.written]
     drawn = [tab.plot, tab.fold, tab.baselines]
-    opened = shared.page.load(open_with, None, models, **QUICK)
+    opened = shared.page.load(open_with, None, [models, told, *prompts, *controls.settings.values()], **QUICK)
+    told.change(tell, told, None, **QUIET)
     handed_over = shared.compare.change(take, shared.compare, models, **QUICK)
-    for event in (opened.then, handed_over.then, models.input):
+    for event, is_chosen in ((opened.then, False), (handed_over.then, True), (models.input, True)):
         asked_for = event(show, models, shown, trigger_mode="always_last", **QUICK)
-        asked_for.then(None, [controls.answered, *prompts], prompts, js=form.PROMPT_JS)
+        filled = asked_for.then(None, [controls.answered, *prompts], prompts, js=form.PROMPT_JS)
+        if is_chosen:
+            form.follow(filled, controls)
         event(draw, models, drawn, trigger_mode="always_last", **QUICK)
     tab.verdict.refresh(look_again, models, [tab.verdict, *drawn], **QUICK)
     tab.controls.columns.refresh(offer, models, models, **QUICK)

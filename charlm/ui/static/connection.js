@@ -1,8 +1,7 @@
 // While the server cannot be reached, what needs it is disabled, so that nothing is typed or clicked in vain; texts and
 // plots can be read. Once it is back the page is as it was; a server that was started again does not know this page, so
-// it is loaded again. A page that is loaded again, by gradio as well, opens on the tab that it had.
+// it is loaded again, and address.js opens it where it was.
 (() => {
-  const KEY = "charlm-tab";
   const PLACES = ["#strip", "#tabs"], CONTROLS = ["button", "input", "select", "textarea"];
   const NEEDS = PLACES.flatMap((place) => CONTROLS.map((name) => `${place} ${name}:not(:disabled)`)).join();
   let disabled = null, focused = null;  // null: the server answers
@@ -38,19 +37,4 @@
     restore();
   };
   window.charlmConnection = { lose, find };
-
-  const tabs = () => [...document.querySelectorAll("#tabs [role=tab]")];
-  const keep = () => {
-    const chosen = tabs().find((tab) => tab.ariaSelected === "true");
-    try { if (chosen) sessionStorage.setItem(KEY, chosen.textContent.trim()); } catch { /* then it opens on the first */ }
-  };
-  const choose = (name) => {
-    const tab = tabs().find((one) => one.textContent.trim() === name);
-    if (tab) tab.click();
-    else setTimeout(choose, 50, name);
-  };
-  let name = null;
-  try { name = sessionStorage.getItem(KEY); } catch { /* it was not kept */ }
-  if (name && performance.getEntriesByType("navigation")[0]?.type === "reload") choose(name);
-  window.addEventListener("pagehide", keep);
 })();

@@ -23,10 +23,14 @@ window.charlmCopy = async (text, button) => {
     document.execCommand("copy");
     area.remove();
   }
-  if (!button) return;
-  const { textContent } = button;
-  button.textContent = "Copied";
-  setTimeout(() => { button.textContent = textContent; }, 1500);
+  if (button) window.charlmSay(button, "Copied");
+};
+// What a button says for a moment instead of its label.
+window.charlmSay = (button, words) => {
+  button.dataset.label ??= button.textContent;
+  button.textContent = words;
+  clearTimeout(button.dataset.timer);
+  button.dataset.timer = setTimeout(() => { button.textContent = button.dataset.label; }, 1500);
 };
 (() => {
   const KEY = "charlm-theme";

@@ -21,6 +21,7 @@ from charlm.ui.corpus.texts import Chosen, chosen_tokens, chosen_value, corpus_c
 from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, plot_data, render, swatch_css, toast
 from charlm.ui.train import form as train_form
 from charlm.ui.train import live as train_live
+from charlm.ui.train import memory
 from charlm.ui.train.form import NAMES, Form
 from charlm.ui.train.live import Watches
 from charlm.ui.train.view import form_values, opened_folds
@@ -82,7 +83,8 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
             copy = gr.Button("Copy command", elem_id="train-copy-command", **plain)
         with gr.Column(elem_id="train-live-side", min_width=300):
             live = _live()
-    _wire_form(form, shared, services)
+    filled = _wire_form(form, shared, services)
+    memory.wire(form, filled, shared, services)
     _wire_plot(live, services, shared, watches)
     _wire_live(live, services, shared, watches)
     _wire_start(form, live, services, shared)
@@ -117,8 +119,12 @@ def _live() -> Live:
     return Live(head, by, scale, overlay, plot, body, fold, baselines, wanted)
 
 
-def _wire_form(form: Form, shared: Shared, services: Services) -> None:
-    """Presets fill the form, as the text and the machine want them; folds and estimates follow every control."""
+def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
+    """Presets fill the form, as the text and the machine want them; folds and estimates follow every control.
+
+    Returns:
+        Hidden; as JSON, what the preset filled in.
+    """
     limits = services.limits
 
     def suited(given: Given, most: Limits | None = limits) -> dict[str, Any]:
@@ -179,6 +185,7 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> None:
     changes = [opened, measured.change, *(one.change for one in form.inputs)]
     gr.on(changes, estimate, form.inputs | {shared.corpus}, form.estimates, **LATEST)
     gr.on([opened, form.archs.change], rename, form.archs, form.start, **LATEST)
+    return filled
 
 
 def _wire_plot(live: Live, services: Services, shared: Shared, watches: Watches) -> None:
@@ -241,7 +248,7 @@ def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches)
 
 
 def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> None:
-    """Train and Race, and the corpus that the Corpus tab hands over."""
+    """Train and Race."""
 
     def start(given: Given) -> str:
         try:
@@ -250,9 +257,6 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
         except CharLMError as error:
             raise gr.Error(toast(error), title="Nothing was started", print_exception=False) from None
         return "[]"
-
-    def take(chosen: Chosen | None) -> Any:
-        return gr.update(choices=corpus_choices(chosen, services.texts.list()), value=chosen_value(chosen))
 
     def offer(chosen: Chosen | None, picked: str | None) -> Any:
         """The texts as they are now, what was picked here left as it is."""
@@ -265,7 +269,6 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
         show_progress="minimal", show_progress_on=form.estimates,  # a long text's words take seconds to count
     )  # fmt: skip
     started.success(None, js=STARTED_JS)
-    gr.on([shared.page.load, shared.corpus.change], take, shared.corpus, form.corpus, **LATEST)
     shared.own.select(offer, [shared.corpus, form.corpus], form.corpus, **LATEST)
 
 

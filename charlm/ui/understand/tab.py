@@ -19,6 +19,7 @@ from charlm.runs.run import Run
 from charlm.serving import Finding
 from charlm.serving.measurements import GYM, measured_as, module_of
 from charlm.ui import formatting
+from charlm.ui.compare.link import linked_runs
 from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
 from charlm.ui.corpus.texts import Chosen, beginning, own_choices
 from charlm.ui.formatting import csv_text, percent
@@ -34,6 +35,7 @@ MOST_PASTED = 20_000  # characters
 TITLE = "Why they differ"
 QUESTION = "How far back each model looks, and how far back its training reaches, measured on the models themselves."
 STANDS_IN = "The chosen models kept no weights along the way; here is the included small race, whose models did."
+ADDRESS_JS = "(runs, compared) => { window.charlmAddress.understand(runs, compared); }"
 Changes = dict[Any, Any]
 
 
@@ -320,12 +322,22 @@ class Understand:
 
     def wire(self, shared: Shared, compared: gr.Dropdown, folds: Sequence[tuple[gr.Accordion, View]]) -> None:
         """Choosing measures every panel that is open; opening a fold measures that one."""
-        choice, store, followed = self.choice, self.services.store, gr.State([])
+        choice, store, followed = self.choice, self.services.store, gr.State(None)
 
-        def offer(wanted: list[str] | None, others: list[str] | None, before: list[str]) -> tuple[Any, list[str]]:
+        def offer(
+            request: gr.Request, wanted: list[str] | None, others: list[str] | None, before: list[str] | None
+        ) -> tuple[Any, list[str]]:
             runs = comparable(store.list())
             known = {run.run_id for run in runs}
-            kept = [one for one in (wanted if others == before else others) or () if one in known]
+            if before is None:  # opened for the first time, perhaps by a link, of which Compare knows nothing yet
+                own, others = (
+                    linked_runs(request.query_params.get(name, ""), store)[0] or otherwise
+                    for name, otherwise in (("understand", []), ("runs", others))
+                )
+                wanted = own or others
+            elif others != before:
+                wanted = others
+            kept = [one for one in wanted or () if one in known]
             return gr.update(choices=run_choices(runs), value=kept or default_models(runs)), others or []
 
         def reveal(source: str) -> tuple[Any, Any]:
@@ -346,6 +358,8 @@ class Understand:
         inputs_of_texts = [shared.corpus, choice.source, choice.kept]
         texts = shared.own.select(offer_texts, inputs_of_texts, [choice.source, choice.kept], **QUICK)
         opened = texts.then(offer, inputs, [choice.models, followed], **QUICK)
+        for event in (opened.then, choice.models.input):
+            event(None, [choice.models, compared], None, js=ADDRESS_JS, **QUICK)
         choice.source.input(reveal, choice.source, [choice.text, choice.kept], **QUICK)
         # Not `change`: of a dropdown with several choices it comes again and again while others listen to it, too
         # (findings/gradio-multiselect-change-calls-itself-forth.sh).

@@ -1,0 +1,90 @@
+"""The form of Train outlives a reload: the browser tab remembers it (address.js); here it is checked and put back."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from charlm.architectures import ARCHS
+from charlm.presets import PRESET_HINTS, PRESETS
+from charlm.public.services import Services
+from charlm.ui.compare.ranking import asked
+from charlm.ui.corpus.texts import Chosen, chosen_value, corpus_choices
+from charlm.ui.html import QUICK, Shared
+from charlm.ui.train.form import EMPTY, NAMES, Form, config_class
+
+LATEST: dict[str, Any] = {**QUICK, "trigger_mode": "always_last"}
+KEPT = ("chosen", "corpus", "preset", "archs", "filled", *NAMES)
+KEEP_JS = f"(...values) => {{ window.charlmAddress.train({json.dumps(KEPT)}, values); }}"
+REMEMBERED_JS = "(remembered, ...others) => [window.charlmAddress.remembered(), ...others]"
+
+
+def wire(form: Form, filled: gr.Textbox, shared: Shared, services: Services) -> None:
+    """Put back what the browser tab remembers, then have it remember every change.
+
+    Args:
+        form: the form's components.
+        filled: hidden; as JSON, what the preset filled in.
+        shared: the corpus that the Corpus tab hands over, also when the page is opened.
+        services: whose texts can be picked.
+    """
+    remembered = gr.Textbox(visible="hidden", elem_id="train-remembered")
+    chosen = gr.Textbox(visible="hidden", elem_id="train-chosen")  # the value of what the Corpus tab handed over
+
+    def take(text: str, handed_over: Chosen | None) -> tuple[Any, str]:
+        choices, value = corpus_choices(handed_over, services.texts.list()), chosen_value(handed_over)
+        return gr.update(choices=choices, value=corpus_of(asked(text), value, [key for _, key in choices])), value
+
+    def restore(text: str) -> dict[Any, Any]:
+        known = asked(text)
+        shown = {form.controls[name]: value for name, value in settings_of(known).items()}
+        preset, archs = known.get("preset"), known.get("archs")
+        if isinstance(preset, str) and preset in PRESETS and is_filled(known.get("filled")):
+            hint = f"{preset}: {PRESET_HINTS[preset]}"
+            shown |= {form.preset: gr.update(value=preset, info=hint), filled: known["filled"]}
+        if isinstance(archs, list):
+            shown[form.archs] = [arch for arch in ARCHS if arch in archs]
+        return shown or {filled: gr.skip()}
+
+    causes = [shared.page.load, shared.corpus.change]
+    gr.on(causes, take, [remembered, shared.corpus], [form.corpus, chosen], js=REMEMBERED_JS, **LATEST)
+    controls = [form.preset, form.archs, filled, *form.controls.values()]
+    restored = shared.page.load(restore, remembered, controls, js=REMEMBERED_JS, **QUICK)
+    restored.then(None, js="() => { window.charlmAddress.restored(); }")
+    kept = [chosen, form.corpus, *controls]
+    gr.on([one.change for one in kept], None, kept, None, js=KEEP_JS, **LATEST)
+
+
+def corpus_of(known: Mapping[str, Any], value: str, choices: list[str]) -> str:
+    """The text to pick: another than that of the Corpus tab if it was picked beside the same one.
+
+    Args:
+        known: what the browser tab remembers.
+        value: of the text that the Corpus tab handed over.
+        choices: values of the picker.
+    """
+    picked = known.get("corpus")
+    return str(picked) if known.get("chosen") == value and picked in choices else value
+
+
+def settings_of(known: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among what is remembered whose controls can show them; a page of yesterday may say anything."""
+    return {name: known[name] for name in NAMES if name in known and _can_be_shown(name, known[name])}
+
+
+def _can_be_shown(name: str, value: Any) -> bool:
+    field = config_class(name).field(name)
+    usual: Any = field.default
+    if field.metadata["choices"]:
+        return value in field.metadata["choices"]
+    if isinstance(usual, bool | str):
+        return isinstance(value, type(usual)) and (isinstance(value, bool) or len(value) <= field.metadata["high"])
+    if name == "learning_rate" and value in EMPTY:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_filled(text: Any) -> bool:
+    """Whether it says what a preset filled into every control."""
+    return isinstance(text, str) and asked(text).keys() == set(NAMES)
