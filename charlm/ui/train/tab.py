@@ -261,8 +261,9 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
     def offer(chosen: Chosen | None, picked: str | None) -> Any:
         """The texts as they are now, what was picked here left as it is."""
         choices = corpus_choices(chosen, services.texts.list())
-        is_there = picked in [value for _, value in choices]
-        return gr.update(choices=choices, value=picked if is_there else chosen_value(chosen))
+        if picked in [value for _, value in choices]:
+            return gr.update(choices=choices)  # no value: the Corpus tab's may be on its way
+        return gr.update(choices=choices, value=chosen_value(chosen))
 
     started = form.start.click(
         start, form.inputs | {shared.corpus}, live.wanted, concurrency_limit=4, api_visibility="private",
