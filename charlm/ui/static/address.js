@@ -77,7 +77,8 @@
     window.charlmSay(button, "The prompt is too long for a link");
   };
   const understand = (runs, compared) => {  // it looks into those that are compared unless others are chosen
-    put(here, "understand", runs?.length && String(runs) !== String(compared) ? runs.join() : null);
+    const others = here.get("runs") ?? String(compared);  // a link says so before Compare shows it
+    put(here, "understand", runs?.length && String(runs) !== others ? runs.join() : null);
     soon();
   };
 
