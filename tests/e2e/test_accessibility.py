@@ -51,7 +51,8 @@ QUIET = """(quiet) => new Promise((resolve) => {
 })"""
 OPEN_FOLDS = """() => {
     const folds = '.gr-accordion > button.label-wrap:not(.open), details:not([open]) > summary';
-    const shown = [...document.querySelectorAll(folds)].filter(one => one.checkVisibility({ visibilityProperty: true }));
+    const isShown = one => one.checkVisibility({ visibilityProperty: true });
+    const shown = [...document.querySelectorAll(folds)].filter(isShown);
     shown.forEach(one => one.click());
     return shown.length;
 }"""
