@@ -65,13 +65,12 @@ def test_the_focus_goes_to_what_opened(page: Any) -> None:
     assert row.locator("button.name").inner_text() == page.locator("#runs-details h2").inner_text()
     page.locator("#runs-fork").focus()
     page.keyboard.press("Enter")
-    wait_focus(page, "#runs-fork-name input, #runs-fork-name textarea, #runs-fork-column input")
+    wait_focus(page, "#runs-fork-name :is(input, textarea)")
 
 
 def test_buttons_of_rows_name_their_run(page: Any, services: Any) -> None:
-    started(services)
-    for _ in range(2):
-        started(services)
+    for label in ("first", "second", "third"):
+        started(services, label=label)
     choose_tab(page, "Runs")
     page.locator("ol.queue li").nth(1).wait_for()
     for selector in ("#runs-list .acts button", "ol.queue .acts button"):

@@ -66,7 +66,7 @@
   document.addEventListener('focusin', ({ target }) => { wanted = heirs(target); });
   document.addEventListener('pointerdown', ({ target }) => { if (!target.closest('button')) wanted = []; });
   // What a button opens: its first field, or its heading, gets the focus as it appears.
-  const OPENED = ['#corpus-pasted textarea', '#runs-name input', '#runs-fork-name input', '#runs-details h2'];
+  const OPENED = ['#corpus-pasted textarea', '#runs-name :is(input, textarea)', '#runs-fork-name :is(input, textarea)', '#runs-details h2'];
   let open = OPENED.map(() => true);
   const place = () => {
     OPENED.forEach((selector, at) => {
