@@ -147,25 +147,31 @@ def status_bar_state(services: Services, seen: Any = None, complaint: str = "") 
     return {"values": values, "mark": now, **whole}
 
 
-def ended_sentences(services: Services, run_ids: Sequence[Any]) -> str:
-    """What became of a job's runs, for those who cannot see it; empty if none of them has ended.
+def ended_state(services: Services, run_ids: Sequence[Any]) -> dict[str, Any]:
+    """What became of a job's runs, for those who cannot see it.
 
     Args:
         services: they know the runs.
         run_ids: of the job; those of no run here are left out.
+
+    Returns:
+        `said`, sentences about those that have ended, empty if none has; and `active`, the ids of the others.
     """
     by_end: dict[str, list[Any]] = {}
+    active = []
     for run_id in run_ids:
         with contextlib.suppress(CharLMError):
             run = services.store.get(run_id)
-            if run.status not in ACTIVE:
+            if run.status in ACTIVE:
+                active.append(run.run_id)
+            else:
                 by_end.setdefault(run.status, []).append(run)
     said = [_ended(status, runs) for status, runs in by_end.items()]
     judged = [run for runs in by_end.values() for run in runs if run.best_val_loss is not None]
     if len(judged) > 1:
         best = min(judged, key=lambda run: run.best_val_loss)
         said.append(f"{best.label} has the lowest validation loss, {best.best_val_loss:.2f}.")
-    return " ".join(said)
+    return {"said": " ".join(said), "active": active}
 
 
 def _ended(status: str, runs: Sequence[Any]) -> str:
@@ -236,7 +242,7 @@ class PollEndpoint:
         if isinstance(left := asked.get("left"), dict) and self.services.limits is not None:
             answer["left"] = left_state(self.services, left)
         if isinstance(ended := asked.get("ended"), dict) and isinstance(ended.get("runs"), list):
-            answer["ended"] = {"said": ended_sentences(self.services, ended["runs"][:MOST_RUNS])}
+            answer["ended"] = ended_state(self.services, ended["runs"][:MOST_RUNS])
         return {**answer, "wait": self._wait(time.monotonic()) if live else IDLE_SECONDS}
 
     def _wait(self, now: float) -> float:

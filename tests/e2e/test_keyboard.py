@@ -112,7 +112,7 @@ def test_one_region_says_what_becomes_of_a_training(page: Any, services: Any) ->
     until(lambda: all(run.best_val_loss for run in services.store.list() if run.status == "running"))
     stop_all(page, services)
     wait_said(page, r"^Stopped and saved at step [\d,]+: .*lowest validation loss, \d")
-    started(services, steps=5, label="short")
+    started(services, steps=4000, eval_every=1000, label="short")  # the page looks every three seconds
     wait_said(page, "^Finished: short")
     choose_tab(page, "Corpus")
     with page.expect_file_chooser() as chooser:

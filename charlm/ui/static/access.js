@@ -35,7 +35,7 @@
   });
   window.charlmParts.ended = {
     ask: () => (gone.length ? { runs: gone } : null),
-    take: ({ said }) => { gone = []; if (said) say(said); },
+    take: ({ said, active }) => { gone = active; if (said) say(said); },  // some may still be writing their weights
   };
   const follow = () => {
     const racers = all('#strip .racers [title]').map((one) => [parseFloat(one.textContent), one.title]).filter(([loss]) => loss >= 0);
