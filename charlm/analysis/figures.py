@@ -37,6 +37,38 @@ def rgba(colour: str, alpha: float) -> str:
     return f"rgba({rgb(colour)},{alpha})"
 
 
+def luminance(colour: str) -> float:
+    """The relative luminance of a hex colour as WCAG defines it: 0 for black, 1 for white."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two hex colours as WCAG defines it, from 1 to 21."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def legible(colour: str, background: str, least: float) -> str:
+    """A colour, darkened on a light background or lightened on a dark one by no more than the contrast asks for.
+
+    Args:
+        colour: in hexadecimal.
+        background: in hexadecimal.
+        least: the contrast to reach.
+
+    Returns:
+        The colour itself if it has that contrast; otherwise one of its hue that has it.
+    """
+    end = 0 if luminance(background) > 0.18 else 255
+    parts = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+    shades = ("#" + "".join(f"{round(part + (end - part) * k / 100):02X}" for part in parts) for k in range(101))
+    return next(
+        (shade for shade in shades if contrast(shade, background) >= least), "#000000" if end == 0 else "#FFFFFF"
+    )
+
+
 def dashes(archs: Iterable[str]) -> list[str]:
     """The dash of each model's line: solid for the first of an architecture."""
     seen, found = Counter[str](), []

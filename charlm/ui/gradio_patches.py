@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import BlocksConfig
 
+from charlm.ui.colours import stylesheet
 from charlm.ui.html import asset
 
 FONT_WEIGHTS = (400, 700)
@@ -30,8 +31,8 @@ def slow_queue(demo: gr.Blocks) -> None:
 
 def page_head() -> str:
     """Stylesheet and scripts as head elements."""
-    script = "".join(map(asset, ("gradio_patches.js", "lab.js", "connection.js", "address.js")))
-    return f"<style>\n{asset('lab.css')}\n</style>\n<script>\n{script}\n</script>"
+    script = "".join(map(asset, ("gradio_patches.js", "lab.js", "connection.js", "address.js", "access.js")))
+    return f"<style>\n{asset('lab.css')}\n{stylesheet()}\n</style>\n<script>\n{script}\n</script>"
 
 
 class Descriptions:

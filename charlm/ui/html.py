@@ -260,20 +260,22 @@ def notice(title: str, sentence: str, kind: Literal["empty", "error", "lost"] = 
     return render("notice", title=title, sentence=sentence, kind=kind, action_html=action_html)
 
 
-def action(name: str, label: str, why: str = "", **data: str) -> str:
+def action(name: str, label: str, why: str = "", of: str = "", **data: str) -> str:
     """A text button whose click reaches Python through the element's `js_on_load`; see ACTIONS_JS.
 
     Args:
         name: of the action, which the click sends as `act`.
         label: the button's text; escaped.
         why: shown on hover; empty: nothing.
+        of: what it acts on, such as a run's name, for those who hear the button by itself; empty: that is plain.
         **data: sent along with the click, such as `run`.
 
     Returns:
         HTML.
     """
     is_sign = not any(map(str.isalpha, label))  # which cannot be read out
-    return render("action", name=name, label=label, why=why, data=data, is_sign=is_sign)
+    heard = why if is_sign else label if of else ""
+    return render("action", name=name, label=label, why=why, heard=f"{heard} {of}".strip(), data=data)
 
 
 # Sends {act, run, ...} of the clicked button to the element's "act" listener; a double click is meant once.
@@ -291,7 +293,7 @@ element.addEventListener('click', (event) => {
 def swatch_css(elem_id: str, archs: Sequence[str]) -> str:
     """A style element that draws the boxes of a CheckboxGroup as the models' swatches, in the order of its labels."""
     rules = "".join(
-        f"#{elem_id} .wrap label:nth-of-type({place}) input{{--c:{arch_colour(arch)}}}"
+        f"#{elem_id} .wrap label:nth-of-type({place}) input{{--c:var(--drawn-{arch},{arch_colour(arch)})}}"
         for place, arch in enumerate(archs, start=1)
     )
     return f"<style>{rules}</style>"

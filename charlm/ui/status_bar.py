@@ -3,6 +3,7 @@
 It also holds the page's clock: one question a tick, for all that is to be kept up to date.
 """
 
+import contextlib
 import json
 import logging
 import time
@@ -18,8 +19,9 @@ from starlette.types import Receive, Scope, Send
 from charlm.errors import CharLMError
 from charlm.public.limits import Limits
 from charlm.public.services import Services
+from charlm.runs.run import ACTIVE
 from charlm.ui import formatting
-from charlm.ui.formatting import count
+from charlm.ui.formatting import count, listed
 from charlm.ui.html import asset, render
 from charlm.ui.train import live as train_live
 from charlm.ui.train.live import Watches
@@ -35,6 +37,7 @@ LIVE_SECONDS, IDLE_SECONDS = 1.0, 3.0
 # While something is at work, all pages together ask no more often a second, as long as none waits longer than this.
 ASKS, SLOWEST_SECONDS = 3.0, 5.0
 COUNTED_SECONDS = 10.0  # what is taken into account when the pages are counted
+MOST_RUNS = 16  # of a job that is asked about
 LONGEST = 1 << 16  # bytes of a question
 
 
@@ -144,6 +147,43 @@ def status_bar_state(services: Services, seen: Any = None, complaint: str = "") 
     return {"values": values, "mark": now, **whole}
 
 
+def ended_state(services: Services, run_ids: Sequence[Any]) -> dict[str, Any]:
+    """What became of a job's runs, for those who cannot see it.
+
+    Args:
+        services: they know the runs.
+        run_ids: of the job; those of no run here are left out.
+
+    Returns:
+        `said`, sentences about those that have ended, empty if none has; and `active`, the ids of the others.
+    """
+    by_end: dict[str, list[Any]] = {}
+    active = []
+    for run_id in run_ids:
+        with contextlib.suppress(CharLMError):
+            run = services.store.get(run_id)
+            if run.status in ACTIVE:
+                active.append(run.run_id)
+            else:
+                by_end.setdefault(run.status, []).append(run)
+    said = [_ended(status, runs) for status, runs in by_end.items()]
+    judged = [run for runs in by_end.values() for run in runs if run.best_val_loss is not None]
+    if len(judged) > 1:
+        best = min(judged, key=lambda run: run.best_val_loss)
+        said.append(f"{best.label} has the lowest validation loss, {best.best_val_loss:.2f}.")
+    return {"said": " ".join(said), "active": active}
+
+
+def _ended(status: str, runs: Sequence[Any]) -> str:
+    """`Stopped and saved at step 188: gru, lstm.`"""
+    labels = listed([run.label for run in runs])
+    if status == "failed":
+        return " ".join(f"Failed: {run.label}. {run.message}" for run in runs)
+    if status == "finished":
+        return f"Finished: {labels}."
+    return f"Stopped and saved at step {formatting.whole(max(run.step for run in runs))}: {labels}."
+
+
 def _obey(jobs: Any, act: Any, run_id: str) -> None:
     """What the buttons do; any other word does nothing."""
     if act in ("pause", "resume", "stop"):
@@ -188,10 +228,10 @@ class PollEndpoint:
         self._asked: deque[tuple[float, float]] = deque()  # when, and how long that page was asked to wait
 
     async def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """What is new in the status bar and, if asked for, on the Train tab and in the line of limits.
+        """What is new in the status bar and, if asked for, on the Train tab, in the line of limits and of ended jobs.
 
         Returns:
-            `strip`, `train` and `left`, and `wait`: the seconds until the page may ask again.
+            `strip`, `train`, `left` and `ended`, and `wait`: the seconds until the page may ask again.
         """
         answer: dict[str, Any] = {"strip": status_bar_state(self.services, asked.get("strip"))}
         live = bool(self.services.jobs.queue())
@@ -201,6 +241,8 @@ class PollEndpoint:
             live = live or bool(view.active)
         if isinstance(left := asked.get("left"), dict) and self.services.limits is not None:
             answer["left"] = left_state(self.services, left)
+        if isinstance(ended := asked.get("ended"), dict) and isinstance(ended.get("runs"), list):
+            answer["ended"] = ended_state(self.services, ended["runs"][:MOST_RUNS])
         return {**answer, "wait": self._wait(time.monotonic()) if live else IDLE_SECONDS}
 
     def _wait(self, now: float) -> float:

@@ -9,6 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from charlm.errors import CheckpointError
 from charlm.jobs.service import Jobs
 from charlm.public.services import Services
 from charlm.serving import Serving
@@ -64,3 +65,34 @@ def test_what_is_no_question_is_refused(body: bytes, status: int) -> None:
 def test_a_page_behind_a_login_takes_gradios_way() -> None:
     assert client(auth={"name": "word"}).post(status_bar.PATH, json={}).status_code == 401
     assert client().get(status_bar.PATH).status_code == 405
+
+
+def ended_run(label: str, status: str, loss: float | None, **more: Any) -> SimpleNamespace:
+    return SimpleNamespace(**{"run_id": label, "label": label, "status": status, "best_val_loss": loss, **more})
+
+
+def test_what_became_of_a_job_is_told_in_words() -> None:
+    runs = {
+        run.run_id: run
+        for run in (
+            ended_run("gru", "finished", 1.5),
+            ended_run("lstm", "finished", 1.25),
+            ended_run("rnn", "stopped", 2.0, step=1188),
+            ended_run("bad", "failed", None, message="The loss is not finite."),
+            ended_run("slow", "running", 1.0),
+        )
+    }
+
+    def get(run_id: Any) -> Any:
+        if run_id not in runs:
+            raise CheckpointError("there is none")
+        return runs[run_id]
+
+    services: Any = SimpleNamespace(store=SimpleNamespace(get=get))
+    told = status_bar.ended_state(services, [*runs, "none", None])
+    assert told == {
+        "said": "Finished: gru and lstm. Stopped and saved at step 1,188: rnn. Failed: bad. The loss is not finite. "
+        "lstm has the lowest validation loss, 1.25.",
+        "active": ["slow"],
+    }
+    assert status_bar.ended_state(services, ["slow", "none"]) == {"said": "", "active": ["slow"]}

@@ -70,7 +70,9 @@ def _components(services: Services) -> CompareTab:
         with gr.Column(min_width=320):
             legend = "Bold: held-out text. Faint: training batches. Ring: the step kept."
             gr.HTML(section("How they learned", legend), apply_default_css=False)
-            plot = gr.Plot(show_label=False, container=False, elem_id="compare-plot")
+            plot = gr.Plot(
+                label="Losses of the chosen models", show_label=False, container=False, elem_id="compare-plot"
+            )
             gr.HTML(render("picture", plot="compare-plot"), apply_default_css=False)
         with gr.Column(min_width=320):
             gr.HTML(section("Ranking", "By validation loss, lower is better."), apply_default_css=False)

@@ -96,7 +96,7 @@ def _about(run: Any) -> str:
 
 def deleted_html(run: Any) -> str:
     """`Deleted gru-sherlock. Undo`."""
-    return done_html(f"Deleted {run.label}.", action("restore", "Undo", run=run.run_id))
+    return done_html(f"Deleted {run.label}.", action("restore", "Undo", of=run.label, run=run.run_id))
 
 
 def imported_html(run: Any) -> str:
@@ -196,17 +196,17 @@ def _status(run: Any, word: str) -> str:
 def _actions(run: Any) -> Iterable[str]:
     """What can be done with the run in its state, most wanted first."""
     if run.status in ACTIVE:
-        yield action("watch", "Watch", run=run.run_id)
-        yield action("stop", "Stop", run=run.run_id)
+        yield action("watch", "Watch", of=run.label, run=run.run_id)
+        yield action("stop", "Stop", of=run.label, run=run.run_id)
     elif run.status == "failed":
-        yield action("open", "Why?", run=run.run_id)
+        yield action("open", "Why?", of=run.label, run=run.run_id)
     elif run.has_learned:
-        yield action("compare", "Compare", run=run.run_id)
+        yield action("compare", "Compare", of=run.label, run=run.run_id)
     is_complete = run.status == "finished" and run.model_config.is_counted
     if run.status in RESUMABLE and not (run.shipped or run.trimmed or is_complete):
         more = resume_options(run).get("steps")
-        yield action("resume", "Resume", f"{count(more, 'step')} more" if more else "", run=run.run_id)
-    yield action("open", "⋯", "Details", run=run.run_id)
+        yield action("resume", "Resume", f"{count(more, 'step')} more" if more else "", of=run.label, run=run.run_id)
+    yield action("open", "⋯", "Details", of=run.label, run=run.run_id)
 
 
 def bring_run(services: Services, checkpoint: Path, characters: Path | None = None, **options: Any) -> Any:

@@ -110,7 +110,7 @@ def _live() -> Live:
             **bare,
         )
         overlay = gr.Dropdown([NO_OVERLAY], value="", label="Overlay", elem_id="train-overlay", **bare)
-    plot = gr.Plot(elem_id="train-plot", **bare)
+    plot = gr.Plot(label="Losses of the training", elem_id="train-plot", **bare)
     gr.HTML(render("picture", plot="train-plot"), apply_default_css=False)
     body = gr.HTML("", elem_id="train-live", js_on_load=asset("train.js"), apply_default_css=False)
     with gr.Accordion(verdict.BASELINES, open=False, elem_id="train-rungs", elem_classes="fold section-fold") as fold:

@@ -141,7 +141,9 @@ def _view(outline: Outline, opened: bool) -> View:
     """A panel's components; call where they are to stand."""
     name = f"understand-{outline.name}"
     status = gr.HTML("", elem_id=f"{name}-status", js_on_load=asset("understand.js"), apply_default_css=False)
-    plot = gr.Plot(show_label=False, container=False, elem_id=f"{name}-plot") if outline.is_plot else None
+    plot = None
+    if outline.is_plot:
+        plot = gr.Plot(label=outline.title, show_label=False, container=False, elem_id=f"{name}-plot")
     html = None
     if outline.is_markup:
         script = asset(outline.script) if outline.script else None

@@ -100,7 +100,7 @@ def test_what_a_fix_is_called(mend: dict[str, Any], said: str) -> None:
 
 def test_resume_says_on_hover_how_far_it_goes() -> None:
     html = listing.runs_table([FakeRun("a")])
-    assert 'title="3,000 steps more"' in html and 'aria-label="Details"' in html and 'aria-label="3,000' not in html
+    assert 'title="3,000 steps more"' in html and 'aria-label="Details a"' in html and 'aria-label="3,000' not in html
     assert "more" not in listing.runs_table([FakeRun("a", status="stopped")])
 
 

@@ -1,0 +1,164 @@
+// For those who use the page by keyboard or by ear: where the focus goes, what plots are called and hold, and one polite
+// live region. Gradio's own live regions say raw keys, and several of them at once; so all others are silent.
+(() => {
+  const find = (selector) => document.querySelector(selector);
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const isShown = (one) => Boolean(one?.checkVisibility({ visibilityProperty: true }));
+
+  // What is said ---------------------------------------------------------------------------------------------------
+  const LEADER_EVERY = 15000, KEPT = 4;
+  const region = Object.assign(document.createElement('div'), { id: 'said', className: 'unseen', role: 'status', ariaAtomic: 'false' });
+  const say = (text) => {
+    region.append(Object.assign(document.createElement('p'), { textContent: text }));
+    while (region.childElementCount > KEPT) region.firstChild.remove();
+  };
+  let shown = [];
+  const hush = () => {
+    for (const one of all('[role=status]:not([aria-live=off]), [role=alert]:not([aria-live=off]), output:not([aria-live=off])')) {
+      if (one !== region) one.setAttribute('aria-live', 'off');
+    }
+    const texts = all('[role=alert], .told-line, [data-testid=toast-text]').filter(isShown).map((one) => one.innerText.trim());
+    texts.filter((text) => text && !shown.includes(text)).forEach(say);
+    shown = texts;
+  };
+  // Trainings: those that begin while the page is open, what became of them, and who leads.
+  const known = new Set();
+  let working = [], gone = [], leader = '', led = 0;
+  window.addEventListener('charlm:job', ({ detail }) => {
+    const begun = detail.run_ids.filter((run) => !known.has(run));
+    gone = [...new Set([...gone, ...working.filter((run) => !detail.run_ids.includes(run))])];
+    working = detail.run_ids;
+    begun.forEach((run) => known.add(run));
+    if (begun.length) leader = '';
+    if (begun.length && !detail.first) say(`Training started: ${find('#strip .job b')?.textContent ?? ''}`);
+    if (gone.length) window.dispatchEvent(new Event('charlm:wake'));
+  });
+  window.charlmParts.ended = {
+    ask: () => (gone.length ? { runs: gone } : null),
+    take: ({ said, active }) => { gone = active; if (said) say(said); },  // some may still be writing their weights
+  };
+  const follow = () => {
+    const racers = all('#strip .racers [title]').map((one) => [parseFloat(one.textContent), one.title]).filter(([loss]) => loss >= 0);
+    const first = Math.min(...racers.map(([loss]) => loss)), names = racers.filter(([loss]) => loss === first).map(([, name]) => name);
+    if (racers.length < 2 || names.includes(leader)) return;
+    if (leader && performance.now() - led < LEADER_EVERY) return;
+    if (leader) {
+      say(`${names[0]} leads now, with a validation loss of ${first.toFixed(2)}`);
+      led = performance.now();
+    }
+    leader = names[0];
+  };
+
+  // Where the focus goes ---------------------------------------------------------------------------------------------
+  // A pressed button may vanish, or be drawn anew with the list it stands in: the focus goes to what took its place.
+  const quoted = (text) => CSS.escape(text);
+  const heirs = (one) => {
+    if (one.matches('#compare-generate, #compare-more')) return ['#compare-stop', `#${one.id}`];
+    if (one.id === 'compare-stop') return ['#compare-stop', '#compare-generate'];
+    const home = one.closest('[id]:not([id^=html-])')?.id, act = one.dataset.act;
+    if (act && home === 'strip') return [`#strip [data-act=${quoted(act)}]`, '#strip [data-act]', '#tabs [role=tab][aria-selected=true]'];
+    const run = one.dataset.run ? `[data-run="${quoted(one.dataset.run)}"]` : '';
+    if (act && home) return [`#${quoted(home)} [data-act=${quoted(act)}]${run}`];
+    if (one.role === 'radio') return [`[role=radiogroup][aria-label="${one.closest('[role=radiogroup]').ariaLabel}"] [aria-checked=true]`];
+    return [];
+  };
+  let wanted = [];
+  document.addEventListener('focusin', ({ target }) => { wanted = heirs(target); });
+  document.addEventListener('pointerdown', ({ target }) => { if (!target.closest('button')) wanted = []; });
+  // What a button opens: its first field, or its heading, gets the focus as it appears.
+  const OPENED = ['#corpus-pasted textarea', '#runs-name :is(input, textarea)', '#runs-fork-name :is(input, textarea)', '#runs-details h2'];
+  let open = OPENED.map(() => true);
+  const place = () => {
+    OPENED.forEach((selector, at) => {
+      const one = find(selector), was = open[at];
+      open[at] = isShown(one);
+      if (was || !open[at]) return;
+      if (one.matches('h2')) one.tabIndex = -1;
+      one.focus();
+    });
+    if (document.activeElement !== document.body) return;
+    const heir = wanted.map(find).find((one) => isShown(one) && !one.disabled);
+    if (heir) heir.focus();
+  };
+  document.addEventListener('keydown', (event) => {
+    const { target, key } = event, group = target.closest?.('[role=tablist], [role=radiogroup]');
+    if (!group || !target.matches('[role=tab], button[role=radio]') || event.ctrlKey || event.metaKey || event.altKey) return;
+    const ones = [...group.querySelectorAll('[role=tab], [role=radio]')].filter(isShown), at = ones.indexOf(target), many = ones.length;
+    const next = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: many - 1 }[key];
+    if (next === undefined) return;
+    event.preventDefault();
+    ones[(next + many) % many].focus();
+    ones[(next + many) % many].click();
+  });
+
+  // Plots: a name, and their values in a table ----------------------------------------------------------------------
+  const ROWS = 40;
+  const made = (name, text = '', inside = []) => {
+    const one = document.createElement(name);
+    if (text) one.textContent = text;
+    one.append(...inside);
+    return one;
+  };
+  const read = (html) => (html ?? '').replace(/<[^>]*>/g, ' ').replace(/&lt;/g, '<').replace(/&gt;/g, '>').replace(/&amp;/g, '&').trim();
+  const written = (value) => (typeof value === 'number' ? value.toLocaleString('en', { maximumSignificantDigits: 4 }) : read(String(value ?? '')));
+  const KINDS = { train: ', training', val: ', held out' };
+  const rowsOf = (graph) => {
+    const lines = graph.data.filter((one) => one.name && one.x?.length && one.y && one.hoverinfo !== 'skip' && !one.z);
+    const across = lines.some((one) => one.orientation === 'h') ? 'y' : 'x', along = across === 'x' ? 'y' : 'x';
+    // Training losses are many; they are told at the validations.
+    const judged = lines.filter((one) => one.meta?.kind === 'val');
+    const places = [...new Set((judged.length ? judged : lines).flatMap((one) => [...one[across]]))];
+    if (places.every((one) => typeof one === 'number')) places.sort((one, other) => one - other);
+    const every = Math.ceil(places.length / ROWS) || 1;
+    const kept = places.filter((_, at) => at % every === 0 || at === places.length - 1);
+    const heads = lines.map((one) => read(one.name) + (KINDS[one.meta?.kind] ?? ''));
+    const found = lines.map((one) => new Map([...one[across]].map((where, at) => [where, one[along][at]])));
+    const unit = read(graph.layout[`${across}axis`]?.title?.text) || 'At';
+    const near = (line, where) => line[along][[...line[across]].findLastIndex((one) => one <= where)];
+    const cell = (where) => (line, at) => written(found[at].get(where) ?? (line.meta?.kind === 'train' ? near(line, where) : ''));
+    return [[unit, ...heads], ...kept.map((where) => [written(where), ...lines.map(cell(where))])];
+  };
+  const fill = (values, graph, name) => {
+    const [head, ...rows] = rowsOf(graph);
+    const table = made('table', '', [
+      made('caption', name), made('thead', '', [made('tr', '', head.map((one) => Object.assign(made('th', one), { scope: 'col' })))]),
+      made('tbody', '', rows.map((row) => made('tr', '', row.map((one) => made('td', one))))),
+    ]);
+    table.className = 'grid';
+    const box = Object.assign(made('div', '', [table]), { className: 'wide-table', tabIndex: 0, role: 'region', ariaLabel: `${name}: values` });
+    values.replaceChildren(values.firstChild, box);
+  };
+  const called = (id) => window.gradio_config?.components.find((one) => one.props.elem_id === id)?.props.label;
+  const name = () => {
+    for (const graph of all('.js-plotly-plot')) {
+      const home = graph.closest('[id$=-plot]') ?? graph, title = called(home.id) ?? graph.ariaLabel ?? '';
+      if (home !== graph && graph.ariaLabel !== title) Object.assign(graph, { role: 'img', ariaLabel: title });
+      if (home.nextElementSibling?.matches('details.values') || !graph.data) continue;
+      const values = made('details', '', [made('summary', 'Values')]);
+      values.className = 'values';
+      values.addEventListener('toggle', () => {
+        const now = home.matches('.js-plotly-plot') ? home : home.querySelector('.js-plotly-plot');
+        if (values.open && now?.data) fill(values, now, called(home.id) ?? now.ariaLabel);
+      });
+      home.after(values);
+    }
+    // An empty plot of gradio's has a name and no role; a toast's head is a button with a button in it.
+    for (const one of all('.empty[aria-label]:not([role])')) one.role = 'img';
+    for (const one of all('.toast-header[role=button]')) { one.removeAttribute('role'); one.removeAttribute('tabindex'); }
+    const run = find('#runs-details [data-chosen]')?.dataset.chosen;
+    for (const row of all('#runs-list tbody tr')) {
+      const isChosen = Boolean(run) && row.querySelector('.name')?.dataset.run === run;
+      row.classList.toggle('chosen', isChosen);
+      row.ariaCurrent = isChosen ? 'true' : null;
+    }
+  };
+
+  let due = 0;
+  const later = () => { due ||= setTimeout(() => { due = 0; name(); follow(); place(); }, 150); };
+  const start = () => {
+    document.body.append(region);
+    new MutationObserver(() => { hush(); place(); later(); }).observe(document.body, { childList: true, subtree: true });
+  };
+  if (document.body) start();
+  else document.addEventListener('DOMContentLoaded', start);
+})();
