@@ -111,8 +111,8 @@ def write_long(page: Any) -> None:
 def written_beyond(page: Any, before: list[str]) -> None:
     """Wait until each text being written is longer than all of these."""
     page.wait_for_function(
-        """(least) => document.querySelector('#compare-stop')
-            && [...document.querySelectorAll('#compare-columns .text')].every(one => one.textContent.length > least)""",
+        """(least) => [...document.querySelectorAll('#compare-columns .text')].every(
+            (one) => one.querySelector('.caret') && one.textContent.length > least)""",
         arg=max(map(len, before)),
     )
 
