@@ -97,15 +97,60 @@ def test_a_prompt_is_never_markup(page: Any) -> None:
     assert page.evaluate("window.hurt") is False
 
 
-def test_stop_ends_the_writing(page: Any, services: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services.serving._worker, "_is_training", lambda: True)  # or it is done before one can stop
+def write_long(page: Any) -> None:
+    """Have long texts written, and wait until each has begun."""
     page.locator("#compare-sampling").get_by_role("button").first.click()
     length = page.locator("#compare-length input[type=number]")
     length.fill(length.get_attribute("max") or "5000")
     length.press("Tab")
     page.locator("#compare-generate").click()
+    page.locator("#compare-stop").wait_for()
+    written_beyond(page, ["x" * 40])
+
+
+def written_beyond(page: Any, before: list[str]) -> None:
+    """Wait until each text being written is longer than all of these."""
+    page.wait_for_function(
+        """(least) => [...document.querySelectorAll('#compare-columns .text')].every(
+            (one) => one.querySelector('.caret') && one.textContent.length > least)""",
+        arg=max(map(len, before)),
+    )
+
+
+def test_stop_ends_the_writing(page: Any, services: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services.serving._worker, "_is_training", lambda: True)  # or it is done before one can stop
+    write_long(page)
+    before = page.locator("#compare-columns .text").all_text_contents()
+    page.locator("#compare-stop").click()
+    page.locator("#compare-generate").wait_for(state="visible", timeout=patience(3) * SECOND)
+    assert not services.serving._worker._opened  # no model is at work
+    stayed = page.locator("#compare-columns .text").all_text_contents()
+    assert all(now.startswith(then) for now, then in zip(stayed, before, strict=True))
+    assert page.locator("#compare-columns .caret").count() == 0
+    page.locator("#compare-more").click()
+    written_beyond(page, stayed)
     page.locator("#compare-stop").click()
     page.locator("#compare-generate").wait_for(state="visible")
+    longer = page.locator("#compare-columns .text").all_text_contents()
+    assert all(now.startswith(then) for now, then in zip(longer, stayed, strict=True))
+
+
+def test_stop_leaves_other_pages_alone_and_a_closed_page_writes_no_more(
+    page: Any, browser: Any, server: str, services: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services.serving._worker, "_is_training", lambda: True)
+    visitor = browser.new_context()
+    other = visitor.new_page()
+    other.set_default_timeout(patience(60) * SECOND)
+    open_app(other, server)
+    write_long(other)
+    write_long(page)
+    page.locator("#compare-stop").click()
+    page.locator("#compare-generate").wait_for(state="visible")
+    written_beyond(other, other.locator("#compare-columns .text").all_text_contents())
+    assert services.serving._worker._opened
+    visitor.close()
+    until(lambda: not services.serving._worker._opened)
 
 
 def test_the_curves_are_drawn(page: Any) -> None:

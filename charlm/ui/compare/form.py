@@ -1,7 +1,9 @@
 """Where Compare's texts are asked for: prompt, models, settings, Generate, Go on, Stop, and the next-token panel."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -52,6 +54,47 @@ FINE = 10_000  # probabilities go to the page in so many parts
 Given = Mapping[Any, Any]  # components' values
 Changes = dict[Any, Any]  # the same, as a handler returns them
 Drafts = Callable[[list[Any], SampleConfig], Iterator[Mapping[str, GeneratedText]]]
+
+
+class Stops:
+    """Lets Stop end what is written for its page, and for no other.
+
+    Gradio's own way, `cancels`, ends the stream from outside: the page may wait forever for the end of it
+    (https://github.com/gradio-app/gradio/issues/10342), and loses what was written since the last piece. Here the
+    stream looks whether it is to stop, and ends by itself.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun: dict[str, list[threading.Event]] = {}  # by page
+
+    @contextmanager
+    def begun(self, page: str) -> Iterator[threading.Event]:
+        """What is set when the page wants no more.
+
+        Args:
+            page: its session hash; empty: nothing can stop it.
+        """
+        event = threading.Event()
+        with self._lock:
+            self._begun.setdefault(page, []).append(event)
+        try:
+            yield event
+        finally:
+            with self._lock:
+                self._begun[page].remove(event)
+                if not self._begun[page]:
+                    del self._begun[page]
+
+    def stop(self, page: str) -> None:
+        """End all that is written for a page.
+
+        Args:
+            page: its session hash.
+        """
+        with self._lock:
+            for event in self._begun.get(page, ()) if page else ():
+                event.set()
 
 
 @dataclass(frozen=True)
@@ -236,27 +279,50 @@ def _control(name: str, value: Any) -> Any:
     return gr.Number(value, precision=0, **shared)
 
 
+def until(
+    stopped: threading.Event, drafts: Iterator[Mapping[str, GeneratedText]]
+) -> Iterator[Mapping[str, GeneratedText]]:
+    """Drafts until they are to stop; then their models stop too, as they do when nobody reads on.
+
+    Args:
+        stopped: looked at after each draft.
+        drafts: closed at the end.
+    """
+    try:
+        for draft in drafts:
+            yield draft
+            if stopped.is_set():
+                return
+    finally:
+        if isinstance(drafts, Generator):
+            drafts.close()
+
+
 def wire(form: Controls, services: Services) -> None:
     """What the buttons do, and the panel."""
-    serving = services.serving
+    serving, stops = services.serving, Stops()
 
-    def generate(given: Given) -> Iterator[Changes]:
+    def write(given: Given, request: gr.Request, drafts: Drafts) -> Iterator[Changes]:
+        with stops.begun(request.session_hash or "") as stopped:
+            yield from _write(form, services, given, lambda runs, config: until(stopped, drafts(runs, config)))
+
+    def generate(given: Given, request: gr.Request) -> Iterator[Changes]:
         prompt = given[form.prompt] or ""
-        yield from _write(form, services, given, lambda runs, config: serving.compare(runs, prompt, config))
+        yield from write(given, request, lambda runs, config: serving.compare(runs, prompt, config))
 
-    def go_on(given: Given) -> Iterator[Changes]:
+    def go_on(given: Given, request: gr.Request) -> Iterator[Changes]:
         def drafts(runs: list[Any], config: SampleConfig) -> Iterator[Mapping[str, GeneratedText]]:
             present = texts_in(given[form.present], runs)
             check_room(present, config)
             return gone_on(present, present, serving.compare(runs, given[form.prompt] or "", config, present))
 
-        yield from _write(form, services, given, drafts)
+        yield from write(given, request, drafts)
 
-    def take(event: gr.EventData, given: Given) -> Iterator[Changes]:
-        yield from _write(form, services, given, lambda runs, config: _changed(serving, event._data, runs, config))
+    def take(event: gr.EventData, given: Given, request: gr.Request) -> Iterator[Changes]:
+        yield from write(given, request, lambda runs, config: _changed(serving, event._data, runs, config))
 
-    def rest() -> Changes:
-        return _buttons(form, busy=False)
+    def stop(request: gr.Request) -> None:
+        stops.stop(request.session_hash or "")
 
     inputs, outputs = (
         {form.models, *form.settings.values()},
@@ -264,12 +330,10 @@ def wire(form: Controls, services: Services) -> None:
     )
     long: dict[str, Any] = {**QUIET, "concurrency_limit": WRITING}
     asked = form.more.click(None, None, form.present, js="() => JSON.stringify(window.charlmTexts())")
-    started = [
-        gr.on([form.generate.click, form.prompt.submit], generate, inputs | {form.prompt}, outputs, **long),
-        asked.then(go_on, inputs | {form.present, form.prompt}, outputs, **long),
-        form.next.take(take, inputs, outputs, **long),
-    ]
-    form.stop.click(rest, None, outputs, cancels=started, **QUICK)
+    gr.on([form.generate.click, form.prompt.submit], generate, inputs | {form.prompt}, outputs, **long)
+    asked.then(go_on, inputs | {form.present, form.prompt}, outputs, **long)
+    form.next.take(take, inputs, outputs, **long)
+    form.stop.click(stop, None, None, **QUICK)
     _wire_settings(form, services)
     _wire_address(form)
     _wire_keeping(form, services)

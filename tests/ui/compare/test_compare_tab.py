@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,34 @@ class FakeServing:
 def streamed(runs: list[FakeRun], *steps: dict[str, GeneratedText], flush: float = 0) -> list[str]:
     """The columns at these steps."""
     return list(stream_columns(FakeServing(), runs, iter(steps), flush))
+
+
+def test_stop_reaches_all_that_one_page_writes_and_closes_it() -> None:
+    stops, closed = form.Stops(), []
+
+    def drafts() -> Iterator[dict[str, GeneratedText]]:
+        try:
+            while True:
+                yield {"a": GeneratedText("P", "text")}
+        finally:
+            closed.append(True)
+
+    with (
+        stops.begun("one") as first,
+        stops.begun("one") as second,
+        stops.begun("two") as other,
+        stops.begun("") as none,
+    ):
+        written = form.until(first, drafts())
+        assert next(written)["a"].text == "text"
+        stops.stop("nobody")
+        stops.stop("")
+        assert next(written) and not closed
+        stops.stop("one")
+        assert list(written) == [] and closed == [True]
+        assert second.is_set() and not other.is_set() and not none.is_set()
+    with stops.begun("one") as later:
+        assert not later.is_set()
 
 
 def test_the_winner_and_its_leads() -> None:
