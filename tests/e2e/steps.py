@@ -19,6 +19,11 @@ def open_app(page: Any, server: str, **query: str) -> None:
     page.get_by_role("tab", name="Compare", exact=True).wait_for()
 
 
+def toast(page: Any, said: str) -> Any:
+    """The message that says this; a screen reader's region has it, too."""
+    return page.get_by_test_id("toast-text").filter(has_text=said)
+
+
 def choose_tab(page: Any, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
 

@@ -23,6 +23,7 @@ from tests.e2e.steps import (
     set_number,
     started,
     stop_all,
+    toast,
     until,
 )
 from tests.patience import patience
@@ -499,7 +500,7 @@ def test_advice_fills_the_form_with_the_runs_settings_and_its_mend(page: Any, se
     choose_tab(page, "Train")
     page.locator("#train-advice", has_text="a learning rate of 1e-05 is too low").wait_for()
     page.locator("#train-advice").get_by_role("button", name="Learning rate 5e-05").click()
-    page.get_by_text("The form now says: Learning rate 5e-05.").wait_for()
+    toast(page, "The form now says: Learning rate 5e-05.").wait_for()
     page.wait_for_function("document.querySelector('#train-learning-rate input').value === '0.00005'")
     page.locator("#train-fold-model").get_by_role("button").first.click()
     assert page.locator("#train-hidden-size input").input_value() == "8"

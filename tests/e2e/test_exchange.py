@@ -8,7 +8,7 @@ import pytest
 
 from charlm.formats.exports import FORMATS, find_format
 from charlm.runs.store import SHIPPED
-from tests.e2e.steps import choose_tab, finished_run
+from tests.e2e.steps import choose_tab, finished_run, toast
 
 
 def open_run(page: Any, run_id: str) -> None:
@@ -54,7 +54,7 @@ def test_what_does_not_fit_is_said_and_nothing_is_downloaded(
     came: list[Any] = []
     page.on("download", lambda one: came.append(one))
     page.locator("#runs-download").click()
-    page.get_by_text("best.safetensors is missing").wait_for()
+    toast(page, "best.safetensors is missing").wait_for()
     page.locator("#runs-rename").click()  # and back from the server: longer than a press of the hidden button takes
     page.locator("#runs-name").get_by_role("textbox").wait_for()
     assert not came
@@ -73,7 +73,7 @@ def test_files_that_cannot_be_told_apart_are_refused(page: Any, services: Any, t
     for path in files:
         path.write_bytes(b"x")
     import_files(page, *files)
-    page.get_by_text("cannot be imported; choose a run's zip or a checkpoint").wait_for()
+    toast(page, "cannot be imported; choose a run's zip or a checkpoint").wait_for()
     page.locator("#runs-told p").wait_for(state="detached")
     assert len(services.store.list()) == before
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.steps import choose_tab, finished_run, open_app, set_number, started, until
+from tests.e2e.steps import choose_tab, finished_run, open_app, set_number, started, toast, until
 from tests.patience import patience
 
 
@@ -34,7 +34,7 @@ def test_what_waits_is_moved_cancelled_and_let_in(page: Any, services: Any) -> N
     assert waiting(services) == ["second"] and services.store.get(third).status == "stopped"
 
     set_number(page, "runs-at-once", 99)
-    page.get_by_text("from 1 to 16 trainings can run at once, not 99").wait_for()
+    toast(page, "from 1 to 16 trainings can run at once, not 99").wait_for()
     set_number(page, "runs-at-once", 2)
     page.locator("#strip", has_text="1 more at work").wait_for()
     page.locator("#runs-queue", has_text="Nothing waits.").wait_for()

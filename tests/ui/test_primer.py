@@ -14,7 +14,7 @@ def test_every_architecture_has_two_sentences_and_a_drawing() -> None:
     sections = re.findall(r"<section.*?</section>", markup)
     assert len(sections) == len(ARCH_NAMES) == len(MODELS)
     for arch, section in zip(ARCH_NAMES, sections, strict=True):
-        assert f"<h3>{ARCH_NAMES[arch]}</h3>" in section and len(MODELS[arch].rstrip(".").split(". ")) == 2
+        assert f"<h2>{ARCH_NAMES[arch]}</h2>" in section and len(MODELS[arch].rstrip(".").split(". ")) == 2
         assert section.count("<rect") >= 3
     assert markup.count("<dt>") == len(WORDS)
 
