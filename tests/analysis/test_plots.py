@@ -82,7 +82,7 @@ def test_a_live_figure_lets_its_axes_follow() -> None:
 def test_no_curve_and_no_point_give_an_empty_plot() -> None:
     assert not loss_figure([]).data
     empty = loss_figure([curve(rows=[])])
-    assert len(empty.data) == 3 and "without a log" in [note.text for note in empty.layout.annotations][-1]
+    assert len(empty.data) == 3 and "no training log" in [note.text for note in empty.layout.annotations][-1]
     assert not any("log" in note.text for note in loss_figure([curve()]).layout.annotations)
 
 

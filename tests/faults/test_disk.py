@@ -262,10 +262,10 @@ def test_others_in_a_race_rest_with_the_one_whose_disk_refuses(tmp_path: Path, s
     store = store_in(tmp_path)
     jobs, disk = Jobs(store), Broken(60, errno.ENOSPC)
     with disk.installed():
-        ids = jobs.start(small_corpus(), settings(**{**SHORT, "steps": 20}), ["lstm", "gru"])
+        ids = jobs.start(small_corpus(), settings(**{**SHORT, "steps": 1000}), ["lstm", "gru"])
         wait_for(lambda: all(jobs.status(run_id)["status"] == "paused" for run_id in ids))
+        disk.mend()  # before the stop, which a disk that refuses makes a failure
         jobs.stop(ids[0])
-        disk.mend()
         wait_for(lambda: jobs.status(ids[1])["status"] == "finished")
         assert jobs.status(ids[0])["status"] == "stopped"
         jobs.close(patience(30))

@@ -1,9 +1,7 @@
 """Where Compare's texts are asked for: prompt, models, settings, Generate, Go on, Stop, and the next-token panel."""
 
 import json
-import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,6 +14,7 @@ from charlm.files import parsed
 from charlm.presets import SAMPLE_PRESETS
 from charlm.public.services import Services
 from charlm.serving import GeneratedText
+from charlm.serving.stops import Stops, until
 from charlm.tokenizers.characters import called, visible_line
 from charlm.ui import primer
 from charlm.ui.api import whole_of
@@ -54,47 +53,6 @@ FINE = 10_000  # probabilities go to the page in so many parts
 Given = Mapping[Any, Any]  # components' values
 Changes = dict[Any, Any]  # the same, as a handler returns them
 Drafts = Callable[[list[Any], SampleConfig], Iterator[Mapping[str, GeneratedText]]]
-
-
-class Stops:
-    """Lets Stop end what is written for its page, and for no other.
-
-    Gradio's own way, `cancels`, ends the stream from outside: the page may wait forever for the end of it
-    (https://github.com/gradio-app/gradio/issues/10342), and loses what was written since the last piece. Here the
-    stream looks whether it is to stop, and ends by itself.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._begun: dict[str, list[threading.Event]] = {}  # by page
-
-    @contextmanager
-    def begun(self, page: str) -> Iterator[threading.Event]:
-        """What is set when the page wants no more.
-
-        Args:
-            page: its session hash; empty: nothing can stop it.
-        """
-        event = threading.Event()
-        with self._lock:
-            self._begun.setdefault(page, []).append(event)
-        try:
-            yield event
-        finally:
-            with self._lock:
-                self._begun[page].remove(event)
-                if not self._begun[page]:
-                    del self._begun[page]
-
-    def stop(self, page: str) -> None:
-        """End all that is written for a page.
-
-        Args:
-            page: its session hash.
-        """
-        with self._lock:
-            for event in self._begun.get(page, ()) if page else ():
-                event.set()
 
 
 @dataclass(frozen=True)
@@ -277,25 +235,6 @@ def _control(name: str, value: Any) -> Any:
         more = {"info": f"{shared['info']}. One a line; \\n is a line end", "elem_id": "compare-stop-before"}
         return gr.Textbox(value, lines=2, max_lines=4, **{**shared, **more})
     return gr.Number(value, precision=0, **shared)
-
-
-def until(
-    stopped: threading.Event, drafts: Iterator[Mapping[str, GeneratedText]]
-) -> Iterator[Mapping[str, GeneratedText]]:
-    """Drafts until they are to stop; then their models stop too, as they do when nobody reads on.
-
-    Args:
-        stopped: looked at after each draft.
-        drafts: closed at the end.
-    """
-    try:
-        for draft in drafts:
-            yield draft
-            if stopped.is_set():
-                return
-    finally:
-        if isinstance(drafts, Generator):
-            drafts.close()
 
 
 def wire(form: Controls, services: Services) -> None:

@@ -13,6 +13,7 @@ from charlm.config import SampleConfig
 from charlm.errors import ConfigError
 from charlm.runs.history import LossHistory
 from charlm.serving import GeneratedText
+from charlm.serving.stops import Stops, until
 from charlm.ui.compare import form, ranking
 from charlm.ui.compare.ranking import Writing, clear_best, number_columns, ranking_csv, ranking_table
 from charlm.ui.compare.view import resting_columns, resting_prompt, skipped_note, stream_columns, written_columns
@@ -36,7 +37,7 @@ def streamed(runs: list[FakeRun], *steps: dict[str, GeneratedText], flush: float
 
 
 def test_stop_reaches_all_that_one_page_writes_and_closes_it() -> None:
-    stops, closed = form.Stops(), []
+    stops, closed = Stops(), []
 
     def drafts() -> Iterator[dict[str, GeneratedText]]:
         try:
@@ -51,7 +52,7 @@ def test_stop_reaches_all_that_one_page_writes_and_closes_it() -> None:
         stops.begun("two") as other,
         stops.begun("") as none,
     ):
-        written = form.until(first, drafts())
+        written = until(first, drafts())
         assert next(written)["a"].text == "text"
         stops.stop("nobody")
         stops.stop("")

@@ -109,7 +109,7 @@ def test_every_text_is_in_the_page(found: list[Measured[History]]) -> None:
     markup = html(found)
     texts = [unescape(text) for text in re.findall(r'<span class="prompt">She </span>(.*?)</div>', markup, re.S)]
     assert texts == [moment["text"] for one in found for moment in one.result["moments"]]
-    assert markup.count('tabindex="0" role="group"') == 2 and "8 bits or more" in markup
+    assert markup.count('class="tokens" tabindex="0" role="group"') == 2 and "8 bits or more" in markup
 
 
 def test_strangers_texts_are_escaped(found: list[Measured[History]]) -> None:

@@ -40,7 +40,7 @@ def test_every_column_holds_the_text_and_its_numbers() -> None:
     many = found()
     markup = html(many)
     assert "".join(pieces_of(markup)) == 2 * TEXT
-    assert markup.count('class="col"') == 2 and markup.count('tabindex="0" role="group"') == 2
+    assert markup.count('class="col"') == 2 and markup.count('class="tokens" tabindex="0" role="group"') == 2
     assert f"{many[1].result['bits_per_character']:.2f}</b>" in markup
     bits = many[0].result["bits"]
     assert data_of(markup, "bits")[0] == [None] + [round(100 * cost) for cost in bits[1:] if cost is not None]
