@@ -55,6 +55,20 @@ def entered(store: RunStore, *archs: str, text: str = TEXT, **options: Any) -> l
     return create_runs(store, small_corpus(text), settings(**options), archs or ("lstm",))
 
 
+def stopped(store: RunStore, step: int, **options: Any) -> Run:
+    """A run that was stopped after a step."""
+    [run] = entered(store, **options)
+    control = Control()
+    [trainer] = prepare([run], small_corpus())
+
+    def look() -> None:
+        if trainer.state.step >= step:
+            control.stopped.add(run.run_id)
+
+    run_trainers([trainer], control, look)
+    return store.get(run.run_id)
+
+
 def trained(store: RunStore, *archs: str, text: str = TEXT, **options: Any) -> list[Run]:
     """Runs trained to their end, read anew from their folders."""
     runs = entered(store, *archs, text=text, **options)

@@ -20,27 +20,23 @@ from charlm.runs.gradients import FILE, MOST, GradientLog, main_curve, thinned
 from charlm.runs.resume import fork
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from tests.tiny_runs import TRAINED, assert_same_training, entered, resumed, small_corpus, spoil, trained, untimed
+from tests.tiny_runs import (
+    TRAINED,
+    assert_same_training,
+    entered,
+    resumed,
+    small_corpus,
+    spoil,
+    stopped,
+    trained,
+    untimed,
+)
 
 RECORDED: dict[str, Any] = {"record_gradient": True, "num_layers": 1}
 
 
 def steps_of(run: Run) -> list[int]:
     return [row["step"] for row in run.gradients()]
-
-
-def stopped(store: RunStore, step: int, **options: Any) -> Run:
-    """A run that was stopped after a step."""
-    [run] = entered(store, **options)
-    control = Control()
-    [trainer] = prepare([run], small_corpus())
-
-    def look() -> None:
-        if trainer.state.step >= step:
-            control.stopped.add(run.run_id)
-
-    run_trainers([trainer], control, look)
-    return store.get(run.run_id)
 
 
 # --- in a training ---------------------------------------------------------------------------------------------------

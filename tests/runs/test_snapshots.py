@@ -20,23 +20,17 @@ from charlm.runs.run import Run
 from charlm.runs.snapshots import MOST, SnapshotKeeper, planned_snapshots, snapshot_path
 from charlm.runs.store import RunStore
 from charlm.ui.compare.ranking import default_runs
-from tests.tiny_runs import TRAINED, assert_same_training, entered, resumed, small_corpus, spoil, trained, untimed
+from tests.tiny_runs import (
+    TRAINED,
+    assert_same_training,
+    resumed,
+    spoil,
+    stopped,
+    trained,
+    untimed,
+)
 
 SOON: dict[str, Any] = {"hidden_size": 4, "num_layers": 1}
-
-
-def stopped(store: RunStore, step: int, **options: Any) -> Run:
-    """A run that was stopped after a step."""
-    [run] = entered(store, **SOON, **options)
-    control = Control()
-    [trainer] = prepare([run], small_corpus())
-
-    def look() -> None:
-        if trainer.state.step >= step:
-            control.stopped.add(run.run_id)
-
-    run_trainers([trainer], control, look)
-    return store.get(run.run_id)
 
 
 def same_weights(one: Any, other: Any, off: float = 0.0) -> bool:
@@ -125,7 +119,7 @@ def test_an_ngram_keeps_none(store: RunStore) -> None:
 
 def test_what_is_stopped_and_resumed_keeps_what_the_whole_keeps(store: RunStore, single_steps: None) -> None:
     [whole] = trained(store, **SOON)
-    run = stopped(store, 5)
+    run = stopped(store, 5, **SOON)
     assert run.snapshots() == [0, 1, 2, 3]
     [run] = resumed(store, run)
     assert run.snapshots() == whole.snapshots() == [0, 1, 2, 3, 6, 12]
@@ -135,7 +129,7 @@ def test_what_is_stopped_and_resumed_keeps_what_the_whole_keeps(store: RunStore,
 
 def test_what_was_lost_with_a_killed_process_is_kept_again(store: RunStore, single_steps: None) -> None:
     [whole] = trained(store, **SOON)
-    run = stopped(store, 2)
+    run = stopped(store, 2, **SOON)
     for step in (3, 6):
         snapshot_path(run.folder, step).write_bytes(b"of steps that were not saved")
     (run.folder / "snapshots" / "9.safetensors.1.2.tmp").write_bytes(b"half")
@@ -146,7 +140,7 @@ def test_what_was_lost_with_a_killed_process_is_kept_again(store: RunStore, sing
 
 
 def test_a_run_of_before_keeps_from_where_it_goes_on(store: RunStore, single_steps: None) -> None:
-    run = stopped(store, 4, snapshots=0)
+    run = stopped(store, 4, **SOON, snapshots=0)
     train = run.train_config.to_dict()
     del train["snapshots"]
     spoil(run.folder / "run.json", train=train)

@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from charlm.analysis.figures import arch_colour, dashes
+from charlm.analysis.figures import arch_colour, dashes, spread
 from charlm.ui.formatting import whole
 
 WIDTH, HEIGHT = 760, 300
 LEFT, RIGHT, TOP, BOTTOM = 48, 130, 16, 34
 TICKS = 5  # of an axis, about
-LABEL_GAP = 15
+NAME_GAP = 16  # between two names at the line ends
 STROKES = {
     "solid": "",
     "dot": "2 3",
@@ -78,19 +78,11 @@ def drawing(curves: Sequence[Mapping[str, Any]], called: Sequence[str], archs: S
         steps, mine = curves[place]["steps"], curves[place]["losses"]
         points = " ".join(f"{x(step)},{y(loss)}" for step, loss in zip(steps, mine, strict=True))
         lines.append(Line(called[place], y(mine[-1]), arch_colour(archs[place]), STROKES[strokes[place]], points))
-    lines = _apart(lines)
+    lines.sort(key=lambda line: line.y)
+    lines = [line._replace(y=y) for line, y in zip(lines, spread([line.y for line in lines], NAME_GAP), strict=True)]
     across = [Tick(x(step), whole(step)) for step in ticks(0, last)]
     up = [Tick(y(loss), f"{loss:g}") for loss in ticks(low, high)]
     return Drawing(WIDTH, HEIGHT, LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM, lines, across, up)
-
-
-def _apart(lines: Sequence[Line]) -> list[Line]:
-    """The same, no name over another."""
-    moved, lowest = dict[Line, float](), -math.inf
-    for line in sorted(lines, key=lambda one: one.y):
-        lowest = max(line.y, lowest + LABEL_GAP)
-        moved[line] = lowest
-    return [line._replace(y=moved[line]) for line in lines]
 
 
 def ticks(low: float, high: float) -> list[float]:
