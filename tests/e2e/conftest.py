@@ -90,11 +90,14 @@ def browser(chromium_path: str) -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, server: str) -> Iterator[Any]:
-    """A fresh visitor on the opened app; an uncaught error in the page fails the test."""
-    visitor = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    """A fresh visitor on the opened app; an error in the page's scripts fails the test."""
+    visitor = browser.new_context(
+        viewport={"width": 1280, "height": 900}, accept_downloads=True, reduced_motion="reduce"
+    )
     opened = visitor.new_page()
     problems: list[str] = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("console", lambda told: problems.extend([told.text] if "js_on_load" in told.text else []))
     opened.set_default_timeout(patience(60) * SECOND)
     open_app(opened, server)
     yield opened
@@ -104,7 +107,7 @@ def page(browser: Any, server: str) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def as_found(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The next test finds the server as this one did: nothing trains, and a test's runs and texts are gone."""
+    """The next test finds the server as this one did: nothing is at work, and a test's runs and texts are gone."""
     if "services" not in request.fixturenames:
         yield
         return
@@ -118,8 +121,15 @@ def as_found(request: pytest.FixtureRequest) -> Iterator[None]:
                 services.jobs.stop_job(job["run_ids"][0])
         return job is None
 
+    def at_rest() -> bool:
+        measurements = services.serving.measurements
+        for question in measurements.at_work():
+            measurements.stop(question)
+        return not measurements.at_work()
+
     yield
     wait_for(stopped, "for the job to end")
+    wait_for(at_rest, "for the measurements to end")
     for run in services.store.list():
         if run.run_id not in before:
             services.store.delete(run)

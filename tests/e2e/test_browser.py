@@ -136,6 +136,27 @@ def test_stop_ends_the_writing(page: Any, services: Any, monkeypatch: pytest.Mon
     assert all(now.startswith(then) for now, then in zip(longer, stayed, strict=True))
 
 
+SHIFTS_JS = """() => {
+  window.shifted = 0;
+  window.watching?.disconnect();
+  const add = (one) => { window.shifted += one.hadRecentInput ? 0 : one.value; };
+  window.watching = new PerformanceObserver((list) => list.getEntries().forEach(add));
+  window.watching.observe({ type: 'layout-shift' });
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_else_moves_while_texts_are_written(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    for button in ("#compare-generate", "#compare-generate", "#compare-more"):
+        page.evaluate(SHIFTS_JS)
+        page.locator(button).click()
+        page.locator("#compare-stop").wait_for()
+        page.locator("#compare-generate").wait_for()
+        page.wait_for_timeout(300)  # what moves at the end, too
+        assert page.evaluate("window.shifted") < 0.05, button
+
+
 def test_stop_leaves_other_pages_alone_and_a_closed_page_writes_no_more(
     page: Any, browser: Any, server: str, services: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

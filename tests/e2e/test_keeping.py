@@ -40,7 +40,7 @@ def test_a_comparison_is_saved_as_it_stands(page: Any) -> None:
     set_number(page, "compare-seed", 5)
     page.locator("#compare-generate").click()
     page.locator("#compare-stop").wait_for()
-    page.locator("#compare-more").wait_for()
+    page.locator("#compare-more:enabled").wait_for()
     written = shown(page)
     set_number(page, "compare-seed", 6)  # which nothing was written with yet
     page.locator("#compare-sampling", has_text="seed 6").wait_for()

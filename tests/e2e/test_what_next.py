@@ -33,7 +33,7 @@ def written(page: Any) -> Iterator[Any]:
     until(taken)
     page.locator("#compare-prompt textarea").fill("Holmes")
     page.locator("#compare-generate").click()
-    page.locator("#compare-more").wait_for()
+    page.locator("#compare-more:enabled").wait_for()
     yield page
 
 
@@ -44,7 +44,7 @@ def texts(page: Any) -> dict[str, str]:
 
 def rest(page: Any) -> None:
     """Wait until nothing is written any more."""
-    page.locator("#compare-more").wait_for()
+    page.locator("#compare-more:enabled").wait_for()
 
 
 def open_panel(page: Any) -> Any:
@@ -67,7 +67,7 @@ def test_texts_go_on_as_if_they_had_been_longer(written: Any, services: Any) -> 
     until(lambda: texts(written) == longer(services, 2 * LENGTH))
     rest(written)
     written.locator("#compare-models").get_by_role("button").first.click()  # one model less: its last sample
-    written.locator("#compare-more").wait_for(state="detached")
+    written.locator("#compare-more:disabled").wait_for()
 
 
 def test_a_text_is_stepped_through_by_keys_that_inputs_keep(written: Any) -> None:

@@ -302,6 +302,17 @@ def test_sizes_are_compared_before_anything_is_read(tmp_path: Path) -> None:
         load_weights(path, CONFIG)
 
 
+def most_memory(read: Callable[[], Any]) -> int:
+    """The bytes that this process has in use at most, of those that it asks for while a file is refused."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError):
+            read()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def test_an_absurd_model_with_a_tiny_file_is_refused_at_once(tmp_path: Path) -> None:
     save_weights(tmp_path / "best.safetensors", build_model(CONFIG, 1))
     saved_twice(tmp_path)
@@ -313,11 +324,7 @@ def test_an_absurd_model_with_a_tiny_file_is_refused_at_once(tmp_path: Path) -> 
     ):
         with pytest.raises(CheckpointError, match=r"for this model|this model needs"):
             read()  # what torch loads at its first meta model does not count
-        tracemalloc.start()
-        with pytest.raises(CheckpointError):
-            read()
-        assert tracemalloc.get_traced_memory()[1] < 4 << 20
-        tracemalloc.stop()
+        assert min(most_memory(read) for _ in range(5)) < 4 << 20  # other threads can only add to it
 
 
 NUMBERS: list[dict[str, Any]] = [

@@ -26,10 +26,11 @@ class FakeWriter:
 
     def __init__(self, name: str = "", calls: list[tuple[str, int, int]] | None = None) -> None:
         self.name, self.calls = name, [] if calls is None else calls
-        self.allowed = threading.Event()  # once called, it waits for this
+        self.called, self.allowed = threading.Event(), threading.Event()  # once called, it waits for the second
         self.allowed.set()
 
     def decode(self, streams: Sequence[Stream], steps: int) -> list[np.ndarray]:
+        self.called.set()
         assert self.allowed.wait(patience(60))
         self.calls.append((self.name, len(streams), steps))
         return [stream.take(np.zeros(steps, np.int64)) for stream in streams]
@@ -80,6 +81,7 @@ def test_texts_of_one_model_share_a_batch_and_join_midway(writing: GenerationWor
     writer.allowed.clear()
     model = opened(writer)
     first = writing.submit(model, GeneratedText(""), SampleConfig(length=1000))
+    assert writer.called.wait(patience(60))  # it writes the first one alone
     others = [writing.submit(model, GeneratedText(""), SampleConfig(length=10)) for _ in range(3)]
     writer.allowed.set()
     assert [len(text) for text in finish(writing, first, *others)] == [1000, 10, 10, 10]

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,8 +77,13 @@ def test_it_is_measured_again_on_demand() -> None:
     assert measure_again().when >= first.when and told()["when"] == speed().when >= first.when
 
 
+def test_what_was_measured_in_a_program_that_does_nothing_else_says_so() -> None:
+    code = "from charlm.training.machine import speed; assert speed().quiet"  # this one may have threads of other tests
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert speed().quiet, "what stands in the file is known"
+
+
 def test_what_was_measured_beside_other_work_says_so() -> None:
-    assert speed().quiet
     stop, block = threading.Event(), b"x" * 10_000_000
 
     def work() -> None:

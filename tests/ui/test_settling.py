@@ -1,6 +1,8 @@
 """What was measured of the machine beside other work is measured again when the app is at rest."""
 
 import json
+import subprocess
+import sys
 
 import torch
 
@@ -16,7 +18,8 @@ def told() -> bool:
     return bool(json.loads((data_dir() / FILE).read_bytes())["quiet"])
 
 
-def test_an_app_at_rest_measures_again_what_was_disturbed() -> None:
+def main() -> None:
+    """An app at work, and then at rest."""
     assert torch.__version__  # an app that has not loaded it has nothing to settle yet
     speed()
     file = data_dir() / FILE
@@ -30,3 +33,12 @@ def test_an_app_at_rest_measures_again_what_was_disturbed() -> None:
     wait_for(lambda: app.tidy() or told())
     assert speed().quiet
     app.jobs.close(patience(30))
+
+
+def test_an_app_at_rest_measures_again_what_was_disturbed() -> None:
+    """In a program of its own, which has no threads of other tests."""
+    subprocess.run([sys.executable, "-m", "tests.ui.test_settling"], check=True, timeout=patience(240))
+
+
+if __name__ == "__main__":
+    main()

@@ -179,7 +179,7 @@ def build(services: Services, runs: Sequence[Any], chosen: Sequence[Any]) -> Con
         )  # fmt: skip
         generate = gr.Button("Generate", variant="primary", elem_id="compare-generate", scale=0, min_width=120)
         stop = gr.Button("Stop", elem_id="compare-stop", visible=False, scale=0, min_width=120)
-        more = gr.Button("Go on", elem_id="compare-more", visible=False, scale=0, min_width=90)
+        more = gr.Button("Go on", elem_id="compare-more", interactive=False, scale=0, min_width=90)
     title = settings_title(config)
     with gr.Accordion(title, open=False, elem_id="compare-sampling", elem_classes="fold") as fold:
         preset = gr.Radio(
@@ -318,7 +318,22 @@ def _wire_keeping(form: Controls, services: Services) -> None:
 
 
 def _wire_settings(form: Controls, services: Services) -> None:
-    """The fold's title, the presets, and the prompt that follows the texts."""
+    """The fold's title, and the presets."""
+    controls = list(form.settings.values())
+
+    def fill(name: str) -> Changes:
+        prompt, config = sample_preset(name)
+        return {form.prompt: prompt, form.filled: prompt, **form.show(config)}
+
+    entitle(partial(gr.on, [control.change for control in (form.models, *controls)]), form, services)
+    form.preset.input(fill, form.preset, [form.prompt, form.filled, *controls], **QUICK)
+
+
+def entitle(event: Callable[..., Any], form: Controls, services: Services) -> None:
+    """Let an event renew the fold's title, and what the next-token panel knows of the settings.
+
+    What is put into a closed fold is not heard as a `change` of its controls; what puts it there calls this itself.
+    """
     controls = list(form.settings.values())
 
     def retitle(given: Given) -> Changes:
@@ -330,13 +345,7 @@ def _wire_settings(form: Controls, services: Services) -> None:
         title = settings_title(config, "token" if levels - {"char"} else "character")
         return {form.fold: gr.update(label=title), form.how: json.dumps(config.to_dict())}
 
-    def fill(name: str) -> Changes:
-        prompt, config = sample_preset(name)
-        return {form.prompt: prompt, form.filled: prompt, **form.show(config)}
-
-    changes = [control.change for control in (form.models, *controls)]
-    gr.on(changes, retitle, {form.models, *controls}, [form.fold, form.how], **QUICK)
-    form.preset.input(fill, form.preset, [form.prompt, form.filled, *controls], **QUICK)
+    event(retitle, {form.models, *controls}, [form.fold, form.how], trigger_mode="always_last", **QUICK)
 
 
 def _wire_address(form: Controls) -> None:
@@ -376,9 +385,9 @@ def _write(form: Controls, services: Services, given: Given, drafts: Drafts) -> 
 
 
 def _buttons(form: Controls, busy: bool) -> Changes:
-    """Generate and Go on, or Stop."""
-    shown = gr.update(visible=not busy)
-    return {form.generate: shown, form.stop: gr.update(visible=busy), form.more: shown}
+    """Generate and Go on, or Stop; Go on keeps its place."""
+    switched = {form.generate: gr.update(visible=not busy), form.stop: gr.update(visible=busy)}
+    return {**switched, form.more: gr.update(interactive=not busy)}
 
 
 def _changed(

@@ -134,7 +134,7 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
     def show(ids: list[str]) -> tuple[str, str, str, Any, str, str]:
         runs = found_runs(store, ids)
         lexicons = {run.run_id: serving.lexicon(run) for run in runs}
-        prompt, more = json.dumps(resting_prompt(runs)), gr.update(visible=False)
+        prompt, more = json.dumps(resting_prompt(runs)), gr.update(interactive=False)
         return head(runs), resting_columns(runs, lexicons), ranking_table(runs), more, prompt, ""
 
     def matched(runs: list[Any]) -> str:
@@ -160,6 +160,7 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
     shown = [tab.verdict, controls.columns, tab.ranking, controls.more, controls.answered, controls.written]
     drawn = [tab.plot, tab.fold, tab.baselines]
     opened = shared.page.load(open_with, None, [models, told, *prompts, *controls.settings.values()], **QUICK)
+    form.entitle(opened.then, controls, services)
     told.change(tell, told, None, **QUIET)
     handed_over = shared.compare.change(take, shared.compare, models, **QUICK)
     for event, is_chosen in ((opened.then, False), (handed_over.then, True), (models.input, True)):

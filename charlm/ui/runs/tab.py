@@ -22,8 +22,9 @@ Changes = dict[Any, Any]  # components with what they are to show
 TEXT_TYPES = [".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".gz"]
 SAME_TEXT = ("The same text", "")
 WAKE_JS = "() => window.dispatchEvent(new CustomEvent('charlm:wake'))"
-SCROLL_JS = """() => setTimeout(
-  () => document.getElementById('%s')?.scrollIntoView({ block: 'nearest', behavior: 'smooth' }), 120)"""
+SCROLL_JS = """() => setTimeout(() => document.getElementById('%s')?.scrollIntoView({
+  block: 'nearest', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'instant' : 'smooth',
+}), 120)"""
 
 
 def build(services: Services, shared: Shared) -> None:
