@@ -30,6 +30,7 @@ hypothesis.settings.load_profile("patient")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also what takes long and finds little that is new")
+    parser.addoption("--browser", default="chromium", choices=["chromium", "firefox"], help="which opens the page")
     parser.addoption("--screenshots", default=None, metavar="DIR", help="where the browser tests leave their pictures")
     parser.addoption(
         "--kills", type=int, default=12, metavar="N", help="trainings that tests/faults/test_kill.py kills"

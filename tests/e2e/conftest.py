@@ -78,12 +78,26 @@ def chromium_path() -> str:
 
 
 @pytest.fixture(scope="session")
-def browser(chromium_path: str) -> Iterator[Any]:
-    """A headless Chromium."""
+def firefox_path() -> str:
+    """The program of a Firefox as it is, which Playwright speaks to by WebDriver BiDi; or a skip."""
+    pytest.importorskip("playwright", reason="the browser tests need playwright: pip install -r requirements-dev.txt")
+    path = shutil.which("firefox-esr") or shutil.which("firefox")
+    if path is None:
+        pytest.skip("no Firefox at hand; on Debian: apt-get install firefox-esr")
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A headless browser, the one of --browser."""
+    if request.config.getoption("--browser") == "chromium":
+        path, kind, options = request.getfixturevalue("chromium_path"), "chromium", {"args": list(CHROMIUM_ARGS)}
+    else:
+        path, kind, options = request.getfixturevalue("firefox_path"), "firefox", {"channel": "moz-firefox"}
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium_path, args=list(CHROMIUM_ARGS))
+        launched = getattr(playwright, kind).launch(executable_path=path, **options)
         yield launched
         launched.close()
 

@@ -109,9 +109,9 @@ def mulberry32(seed: int) -> Iterator[int]:
         yield mixed ^ mixed >> 14
 
 
-def expected_text(run: Run, page: Any, prompt: str, length: int, temperature: float, top_k: int, seed: int) -> str:
-    """What the page should write, from torch's logits."""
-    model, tokenizer, draws, text = rounded_model(run, source(page)), run.tokenizer(), mulberry32(seed), ""
+def expected_text(run: Run, page: str, prompt: str, length: int, temperature: float, top_k: int, seed: int) -> str:
+    """What the page with this source should write, from torch's logits."""
+    model, tokenizer, draws, text = rounded_model(run, page), run.tokenizer(), mulberry32(seed), ""
     for number in islice(draws, length):
         logits = logits_of(model, run, prompt + text)[-1].astype(np.float64) / temperature
         if top_k:
@@ -131,7 +131,7 @@ def test_a_text_is_drawn_from_the_logits_by_the_seed(settings: dict[str, Any], o
     run = shipped("gru")
     page = offline(run)
     written = page.evaluate("(wanted) => charlm.write('Holmes', wanted)", {**settings, "length": 60})
-    assert written == expected_text(run, page, "Holmes", 60, **settings)
+    assert written == expected_text(run, source(page), "Holmes", 60, **settings)
 
 
 # --- a visitor -------------------------------------------------------------------------------------------------------
