@@ -279,11 +279,12 @@ class View:
 
     @cached_property
     def body(self) -> str:
-        """The table, ranked at equal steps, and what the models write now."""
+        """The table, ranked at equal steps, and what the models write."""
         if not self.runs:
             return ""
-        title = "What they write now" if len(self.runs) > 1 else "What it writes now"
-        about = section(title, "A fresh sample at every validation. Wavy: words that are not in the corpus.")
+        title = "What they write" if len(self.runs) > 1 else "What it writes"
+        hint = "A fresh sample at every validation; the slider goes back to earlier ones."
+        about = section(title, f"{hint} Wavy: words that are not in the corpus.")
         about += sample_slider(self.stops)
         samples = columns([self._column(run) for run in self.runs])
         advised = f'<div id="train-advice">{self.advised}</div>'
