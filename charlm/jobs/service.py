@@ -13,6 +13,7 @@ from charlm.errors import CharLMError, ConfigError, JobError
 from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer, run_status
 from charlm.jobs.queue import MOST_AT_ONCE, Job, JobQueue
 from charlm.presets import RunConfig
+from charlm.runs.rates import request_rate
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import RunStore
 
@@ -189,6 +190,20 @@ class Jobs:
             job.control.stopped.add(run_id)
             if not job.started:
                 self._queue.remove_run(job, run_id, "stopped", "stopped before it began")
+        return self.status(run_id)
+
+    def change_rate(self, run_id: str, rate: float, race: bool = False) -> StatusAnswer:
+        """Change the learning rate of a run that trains, here or in another process, before its next step.
+
+        Args:
+            run_id: of the run.
+            rate: takes the place of its setting learning_rate; warm-up and schedule go on as factors of it.
+            race: also of the networks that race with it, at the same step.
+
+        Raises:
+            ConfigError, JobError, CheckpointError: see `charlm.runs.rates.request_rate`.
+        """
+        request_rate(self.store.get(run_id), rate, race)
         return self.status(run_id)
 
     def move(self, run_id: str, by: int) -> StatusAnswer:

@@ -464,6 +464,10 @@ class VisitorJobs:
             "a training cannot be paused on a public Space, where others wait; stop it, and resume it later"
         )
 
+    def change_rate(self, run_id: str, rate: float, race: bool = False) -> StatusAnswer:
+        """See `Jobs.change_rate`."""
+        return self._jobs.change_rate(self._runs.get(run_id).run_id, rate, race)
+
     def move(self, run_id: str, by: int) -> StatusAnswer:
         """Refused: the queue keeps its order."""
         self._runs.get(run_id)

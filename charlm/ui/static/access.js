@@ -103,7 +103,7 @@
   const written = (value) => (typeof value === 'number' ? value.toLocaleString('en', { maximumSignificantDigits: 4 }) : read(String(value ?? '')));
   const KINDS = { train: ', training', val: ', held out' };
   const rowsOf = (graph) => {
-    const lines = graph.data.filter((one) => one.name && one.x?.length && one.y && one.hoverinfo !== 'skip' && !one.z);
+    const lines = graph.data.filter((one) => one.name && one.x?.length && one.y && one.hoverinfo !== 'skip' && one.meta?.kind !== 'rate' && !one.z);
     const across = lines.some((one) => one.orientation === 'h') ? 'y' : 'x', along = across === 'x' ? 'y' : 'x';
     // Training losses are many; they are told at the validations.
     const judged = lines.filter((one) => one.meta?.kind === 'val');

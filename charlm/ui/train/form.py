@@ -10,7 +10,7 @@ import gradio as gr
 from charlm.architectures import ARCH_NAMES, ARCHS, RACE_ARCHS, is_counted
 from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, TrainConfig, suited_rate
 from charlm.data.dataset import Sizes, text_sizes, token_sizes, tokenizer_for
-from charlm.errors import CharLMError
+from charlm.errors import CharLMError, ConfigError
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
 from charlm.public.limits import Limits, check_new, check_tokens, fitted
 from charlm.training.autosize import is_autosized, sizes
@@ -274,6 +274,18 @@ def run_config(preset: str, values: Mapping[str, Any], chosen: Chosen | None) ->
     if level_of(preset, tokens) != "char" and not given["embed_dim"]:  # of so many tokens each needs a vector
         given = {name: value for name, value in given.items() if name not in ("embed_dim", "tie_weights")}
     return from_options({**given, **tokens, **chosen_options(chosen)}, preset)
+
+
+def typed_rate(typed: str) -> float:
+    """The learning rate that a visitor has typed for a training at work.
+
+    Raises:
+        ConfigError: it is no number.
+    """
+    try:
+        return float(typed)
+    except ValueError:
+        raise ConfigError(f"learning_rate must be a number such as 0.001, not {typed[:20]!r}") from None
 
 
 def command(config: RunConfig, corpus: str, archs: Sequence[str]) -> str:
