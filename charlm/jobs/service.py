@@ -19,6 +19,7 @@ from charlm.runs.store import RunStore
 
 log = logging.getLogger(__name__)
 
+USED_UP = "stopped and saved: no training time is left for it today; resume it tomorrow"
 # Which runs are shown to the user who asks.
 Among = Callable[[Run], bool]
 
@@ -43,12 +44,17 @@ class Jobs:
         store: where the runs are.
         at_once: how many train at the same time; each then gets less of the machine. None: `trainings_at_once`.
 
+    Attributes:
+        may_go_on: asked after each slice, with a run's id and the seconds of its own that it has taken: whether its
+            training may go on, or is stopped and saved.
+
     Raises:
         ConfigError: CHARLM_AT_ONCE is no such number.
     """
 
     def __init__(self, store: RunStore, at_once: int | None = None) -> None:
         self.store = store
+        self.may_go_on: Callable[[str, float], bool] = lambda run_id, seconds: True
         self._queue = JobQueue(self._run, at_once or trainings_at_once())
         self._unwritten_failures: dict[str, str] = {}  # why runs failed whose run.json could not be written either
         self._offered: list[str] | None = None  # ids of runs that were interrupted before this process began
@@ -321,6 +327,7 @@ class Jobs:
         def on_slice() -> None:
             job.last_slice = time.monotonic()
             self._note_failures(job)
+            self._stop_what_is_used_up(job)
             time.sleep(0)  # threads that ask for the state get a turn
 
         try:
@@ -330,6 +337,17 @@ class Jobs:
         except Exception as error:
             self._fail(job, explain(error, job.runs[0].train_config.batch_size))
         self._note_failures(job)
+
+    def _stop_what_is_used_up(self, job: Job) -> None:
+        """Stop the runs of a job that may not go on, and say why in their run.json."""
+        for trainer in job.trainers:
+            run = trainer.run
+            if trainer.ended or run.run_id in job.control.stopped:
+                continue
+            if not self.may_go_on(run.run_id, trainer.state.seconds):
+                with suppress(CharLMError):
+                    run.update(message=USED_UP)
+                job.control.stopped.add(run.run_id)
 
     def _note_failures(self, job: Job) -> None:
         """Keep the reasons that trainers could not write into their run.json."""

@@ -33,7 +33,10 @@ def test_the_learning_rate_of_a_race_at_work_is_changed(page: Any, services: Any
     button.click()
     until(lambda: services.store.get(ids[1]).learning_rate == 0.0005)
     assert services.store.get(ids[0]).learning_rate == 0.002
-    expect(rate).to_have_value("")  # of all, they differ
+    expect(head.get_by_role("option", name="GRU")).to_have_attribute("data-rate", "0.0005")
+    expect(rate).to_have_value("0.0005")
     expect(button).to_be_focused()
+    head.get_by_label("of", exact=True).select_option(label="all")
+    expect(rate).to_have_value("")  # they differ
     services.jobs.stop_job(ids[0])
     expect(button).to_have_count(0)

@@ -346,6 +346,7 @@ def estimate_html(
     archs: Sequence[str],
     values: Mapping[str, Any],
     limits: Limits | None = None,
+    left: Mapping[str, Any] | None = None,
 ) -> str:
     """Parameters, time, parameters a token, memory; or what does not fit, in a sentence.
 
@@ -357,17 +358,20 @@ def estimate_html(
         archs: the architectures to train.
         values: as in `run_config`.
         limits: of a public Space.
+        left: what the visitor may still use of them; see `Jobs.left`.
     """
     if not archs:
         return notice("No architecture chosen.", "Choose one to train it alone, or several to let them race.")
     try:
         config = run_config(preset, values, chosen)
-        return _estimate(config, archs, size_of(corpus, config.corpus, config.model.tokenization), limits)
+        return _estimate(config, archs, size_of(corpus, config.corpus, config.model.tokenization), limits, left or {})
     except CharLMError as error:
         return notice("This cannot be trained yet.", str(error), "error")
 
 
-def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: Limits | None) -> str:
+def _estimate(
+    config: RunConfig, archs: Sequence[str], size: TextSize, limits: Limits | None, left: Mapping[str, Any]
+) -> str:
     from charlm.data.dataset import cut_of, unit_of
     from charlm.training.estimate import check_memory, count_parameters, memory_bytes, training_seconds
     from charlm.training.machine import speed
@@ -382,6 +386,8 @@ def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: L
         check_new(limits, size.characters, config.train, zip(models, counts, strict=True))
     longest = 60.0 * limits.run_minutes if limits else math.inf
     measured = speed()
+    if limits is not None:  # as it is started there
+        train = replace(train, steps=train.steps or limits.steps)
     seconds = sum(min(longest, training_seconds(measured.machine, model, train, tokens)) for model in models)
     memory = sum(memory_bytes(model, train) for model in models)
     largest = max(range(len(archs)), key=lambda place: (not is_counted(archs[place]), counts[place]))
@@ -396,8 +402,34 @@ def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: L
             (formatting.size(memory), "memory at most"),
         ]
     )
+    if limits is not None and left:
+        about += uses_html(seconds, len(archs), limits, left)
     if is_counted(archs[largest]):
         return about
     pace = measured.chars_per_second(models[largest], train, size.characters / max(sum(size.tokens), 1))
     how = {"pace": formatting.whole(float(f"{pace:.2g}")), "who": who, "when": formatting.day(measured.when)}
     return about + render("pace", **how, quiet=measured.quiet, again=limits is None)
+
+
+def uses_html(seconds: float, runs: int, limits: Limits, left: Mapping[str, Any]) -> str:
+    """What a training uses of what a visitor of a public Space has left, or that it is more than that.
+
+    Args:
+        seconds: that it is expected to take, all runs together.
+        runs: that it makes.
+        limits: of the Space.
+        left: see `Jobs.left`.
+    """
+    minutes, most = float(left["minutes"]), left["runs"]
+    needed = f"{max(seconds / 60, 0.1):.1f}".removesuffix(".0")
+    uses = (
+        f"Uses about {needed} of the {minutes:g} minutes of training that you have left today, and "
+        f"{runs} of the {formatting.count(most, 'run')} that you may still keep."
+    )
+    if runs > most:
+        beyond = "That is more runs than you may keep: delete some, or choose fewer architectures."
+    elif seconds > 60 * minutes:
+        beyond = f"It ends when they are used up{', each model with an equal share' if runs > 1 else ''}."
+    else:
+        beyond = f"Of each run at most {limits.run_minutes:g} minutes." if seconds >= 60 * limits.run_minutes else ""
+    return render("hint", sentence=f"{uses} {beyond}".strip())
