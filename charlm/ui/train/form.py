@@ -58,6 +58,8 @@ UNASKED = ("arch", "counted")  # fields that are no options of `race`
 SIZED = ("hidden_size", "dropout", "steps")  # what a preset may make of its own on another machine
 EMPTY = (None, "")  # what an emptied number field holds, and a learning rate's before it is touched
 SizeOf = Callable[[str, CorpusConfig, ModelConfig], "TextSize"]  # `text_size`, or a memory of it
+# On a public Space the estimates name what is left of the visitor's limits.
+REFRESH_JS = "window.addEventListener('charlm:left', () => { if (element.offsetParent) trigger('refresh', {}); });"
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,9 @@ def build(chosen: Chosen | None = None) -> Form:
         [(ARCH_NAMES[arch], arch) for arch in ARCHS], value=list(RACE_ARCHS), label="Architectures",
         info="One trains alone; several race on the same batches", elem_id="train-archs", elem_classes="swatches",
     )  # fmt: skip
+    script = ACTIONS_JS + REFRESH_JS
     estimates = gr.HTML(
-        facts([("…", "being estimated")]), elem_id="train-estimates", js_on_load=ACTIONS_JS, apply_default_css=False
+        facts([("…", "being estimated")]), elem_id="train-estimates", js_on_load=script, apply_default_css=False
     )
     button = gr.Button("Train", variant="primary", elem_id="train-start")
     folds: dict[str, Any] = {}

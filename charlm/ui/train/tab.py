@@ -155,7 +155,8 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
 
     def estimate(given: Given) -> str:
         picked = given[shared.corpus], given[form.corpus], given[form.preset], given[form.archs]
-        return train_form.estimate_html(size_of, *picked, form.values(given), limits)
+        left = services.jobs.left() if limits is not None else None
+        return train_form.estimate_html(size_of, *picked, form.values(given), limits, left)
 
     def measure() -> str:
         from charlm.training.machine import measure_again
@@ -184,6 +185,7 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
     gr.on(changes, retitle, titled, [*form.folds.values(), rate, order], **LATEST)
     changes = [opened, measured.change, *(one.change for one in form.inputs)]
     gr.on(changes, estimate, form.inputs | {shared.corpus}, form.estimates, **LATEST)
+    form.estimates.refresh(estimate, form.inputs | {shared.corpus}, form.estimates, **LATEST)
     gr.on([opened, form.archs.change], rename, form.archs, form.start, **LATEST)
     return filled
 

@@ -142,10 +142,12 @@ class View:
     def key(self) -> str:
         """Changes when the page has to be drawn from scratch: other runs, names or rates, a beginning, an end."""
         failures = [self.states[run.run_id]["message"] for run in self._failed]
-        rates = [run.rate_changes for run in self.runs]
-        return (
-            mark([self.called, self.active, failures, [level.name for level in self.near], rates]) if self.runs else ""
-        )
+        changed = [run for run in self.runs if run.rate_changes]
+        rates = [
+            [run.rate_changes, bool(self.histories[run.run_id].rows)] for run in changed
+        ]  # no mark without a curve
+        drawn = [level.name for level in self.near]
+        return mark([self.called, self.active, failures, drawn, rates]) if self.runs else ""
 
     @cached_property
     def curves(self) -> list[Curve]:

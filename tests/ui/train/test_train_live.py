@@ -288,6 +288,15 @@ def test_the_rate_of_networks_at_work_can_be_changed(services: Services, watch: 
     assert "<form" not in watch.look_at([services.store.get(run.run_id) for run in (lstm, gru, ngram)]).head
 
 
+def test_a_change_before_the_first_row_is_marked_as_soon_as_there_is_one(services: Services, watch: Watch) -> None:
+    [run] = race(services, {}, status="running")
+    take_rate(run, 0, 0.3)
+    page = Page(watch, wanted=[run.run_id])
+    assert page.tick()["redraw"] and (run.run_id, "rate") not in page.traces
+    logged(run, {10: None}, "running")
+    assert page.tick()["redraw"] and page.traces[run.run_id, "rate"][0] == [0]
+
+
 def test_rates_that_were_changed_together_are_told_together(services: Services, watch: Watch) -> None:
     runs = race(services, {10: 2.0}, {10: 2.1}, status="running", rate_changes=[])
     for run in runs:
