@@ -28,7 +28,7 @@ def test_the_learning_rate_of_a_race_at_work_is_changed(page: Any, services: Any
     )
     expect(rate).to_be_focused()  # the head was drawn anew
     page.wait_for_function(f"() => {MARKED} === 2")
-    head.get_by_label("of", exact=True).select_option(label="GRU")
+    head.get_by_label("of which model").select_option(label="GRU")
     rate.fill("0.0005")
     button.click()
     until(lambda: services.store.get(ids[1]).learning_rate == 0.0005)
@@ -36,7 +36,7 @@ def test_the_learning_rate_of_a_race_at_work_is_changed(page: Any, services: Any
     expect(head.get_by_role("option", name="GRU")).to_have_attribute("data-rate", "0.0005")
     expect(rate).to_have_value("0.0005")
     expect(button).to_be_focused()
-    head.get_by_label("of", exact=True).select_option(label="all")
+    head.get_by_label("of which model").select_option(label="all")
     expect(rate).to_have_value("")  # they differ
     services.jobs.stop_job(ids[0])
     expect(button).to_have_count(0)

@@ -35,7 +35,12 @@
   });
   window.charlmParts.ended = {
     ask: () => (gone.length ? { runs: gone } : null),
-    take: ({ said, active }) => { gone = active; if (said) say(said); },  // some may still be writing their weights
+    take: ({ said, active }) => {  // some may still be writing their weights
+      gone = active;
+      if (!said) return;
+      say(said);
+      window.dispatchEvent(new CustomEvent('charlm:ended', { detail: said }));
+    },
   };
   const follow = () => {
     const racers = all('#strip .racers [title]').map((one) => [parseFloat(one.textContent), one.title]).filter(([loss]) => loss >= 0);

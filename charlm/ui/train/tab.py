@@ -46,6 +46,7 @@ STARTED_JS = """() => {
     if (begun || !--looks) clearInterval(look);
   }, 150);
 }"""
+NOTIFY_JS = "window.charlmNotify.show();"
 KEPT_SIZES = 32  # texts whose counts are remembered
 NO_OVERLAY = ("no overlay", "")
 LATEST: dict[str, Any] = {**QUICK, "trigger_mode": "always_last"}
@@ -81,6 +82,8 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
             form = train_form.build()
             plain: dict[str, Any] = {"size": "sm", "elem_classes": "quiet"}
             copy = gr.Button("Copy command", elem_id="train-copy-command", **plain)
+            notify: dict[str, Any] = {"js_on_load": NOTIFY_JS, "apply_default_css": False}
+            gr.HTML(render("notify"), elem_id="train-notify", **notify)
         with gr.Column(elem_id="train-live-side", min_width=300):
             live = _live()
     filled = _wire_form(form, shared, services)
