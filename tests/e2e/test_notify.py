@@ -46,8 +46,8 @@ def test_the_end_of_a_training_is_notified_to_who_looks_elsewhere(asked: Any, se
         asked.evaluate("(away) => { window.away = away; }", away)
         services.jobs.stop_job(run_id)
         until(lambda: services.jobs.current() is None)
-        asked.locator("#said p", has_text=f"away-{away}").last.wait_for(state="attached")
-        asked.wait_for_function("() => document.querySelector('#said').textContent.includes('Stopped and saved')")
+        said = asked.locator("#said p").filter(has_text=f"away-{away}").filter(has_text="Stopped and saved")
+        said.wait_for(state="attached")
         assert len(asked.evaluate("window.shown")) == told
     [[title, body]] = asked.evaluate("window.shown")
     assert title == "CharLM Lab" and "away-True" in body
