@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from charlm.errors import CheckpointError, ConfigError, JobError
+from charlm.formats.run_zip import read_zip, write_zip
 from charlm.jobs.scheduler import Control, RunTrainer, prepare, run_trainers
 from charlm.runs.rates import rate_at, request_rate, take_rate, wanted_rate
 from charlm.runs.resume import fork, reopen
@@ -212,6 +213,19 @@ def test_a_loss_that_explodes_is_blamed_on_the_rate_that_it_was_changed_to(store
     run = changed(store, "rnn", {5: 10.0}, **options)
     assert run.status == "failed" and "with learning_rate 10; try a third of it (3.3)" in run.message
     assert run.fix == {"learning_rate": 3.3}
+
+
+def test_a_zip_brings_the_changes_along_and_no_wish(store: RunStore, tmp_path: Path) -> None:
+    options = {"schedule": "constant"}
+    trainers = prepare(entered(store, "gru", **OPTIONS | options), small_corpus())
+    train_on(trainers, {10: 0.002}, 25)
+    half = store.get(trainers[0].run.run_id)
+    half.update(wanted_rate={"to": 0.5, "race": False})
+    write_zip(half, tmp_path / "half.zip")
+    made = read_zip(store, tmp_path / "half.zip")
+    assert recorded(made) == [(10, 0.01, 0.002)] and wanted_rate(made) is None
+    [run] = resumed(store, made)
+    assert_same_training(run, changed(store, "gru", {10: 0.002}, **options))
 
 
 # --- what cannot be asked for ----------------------------------------------------------------------------------------
