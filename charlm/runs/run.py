@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,8 @@ from charlm.files import LEFTOVERS, one_line, write_atomically
 from charlm.runs.gradients import FILE as GRADIENTS
 from charlm.runs.gradients import GradientLog
 from charlm.runs.history import BLOCK_LOG, HistoryReader, LossHistory, MetricsLog, blocks_of, file_mark
+from charlm.runs.samples import FILE as SAMPLES
+from charlm.runs.samples import SampleLog
 from charlm.runs.schema import MAX_LABEL, MOST_BYTES, NO_PROGRESS, progress_of, tidied
 from charlm.runs.snapshots import snapshot_leftovers, snapshot_path, snapshot_steps
 from charlm.tokenizers import Tokenizer, most_tokenizer_bytes, read_tokenizer
@@ -123,6 +125,8 @@ class Run:
     ancestry = _Stored[list[dict[str, Any]]]("ancestry", [])
     # Where it came from, if it was not trained here: format, file and what they state; empty if it was.
     imported = _Stored[dict[str, Any]]("imported", {})
+    # Changes of its learning rate while it trained, see charlm/runs/rates.py: step, from, to, time.
+    rate_changes = _Stored[list[dict[str, Any]]]("rate_changes", [])
     step = _Stored("step", 0, "progress")
     total_steps = _Stored[int | None]("total_steps", None, "progress")  # None if only minutes limit the run
     epoch = _Stored("epoch", 0.0, "progress")  # passes over the training text
@@ -136,7 +140,7 @@ class Run:
         self.shipped = shipped
         self.run_id: str = folder.name or folder.resolve().name
         self.log = MetricsLog(folder / "metrics.jsonl")
-        self.sample_log = MetricsLog(folder / "samples.jsonl")
+        self.sample_log = SampleLog(folder / SAMPLES)
         self.block_log = MetricsLog(folder / BLOCK_LOG)
         self.gradient_log = GradientLog(folder / GRADIENTS)
         self._history = HistoryReader(self.log.path)
@@ -202,6 +206,12 @@ class Run:
         return self.info.get("mend", {}) if self.info["status"] == "failed" else {}
 
     @property
+    def learning_rate(self) -> float:
+        """Before warm-up and schedule, as it is now: the setting, or what it was changed to last."""
+        changes = self.rate_changes
+        return float(changes[-1]["to"]) if changes else self.train_config.learning_rate
+
+    @property
     def trimmed(self) -> bool:
         """Whether only its best weights were kept, so that it cannot be resumed."""
         return self.info.get("trimmed") is True
@@ -264,9 +274,13 @@ class Run:
         """The texts it wrote at its validations: step, prompt, text."""
         return self.sample_log.rows()
 
-    def sample(self) -> dict[str, Any] | None:
-        """The newest of its samples."""
-        return self.sample_log.last()
+    def sample(self, step: int | None = None) -> dict[str, Any] | None:
+        """The newest of its samples; with `step`, of that step or an earlier one. None without any."""
+        return self.sample_log.last() if step is None else self.sample_log.at(step)
+
+    def sample_steps(self) -> list[int]:
+        """The steps of which there is a sample, ascending."""
+        return self.sample_log.steps()
 
     def gradients(self) -> list[dict[str, Any]]:
         """The gradient through time at its validations, where `record_gradient` was set; see charlm/runs/gradients.py.
@@ -338,6 +352,20 @@ class Run:
         Raises:
             CheckpointError: it came with the app, is gone, or cannot be written.
         """
+        self.edit(lambda info: fields, progress)
+
+    def edit(
+        self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]], progress: Mapping[str, Any] | None = None
+    ) -> None:
+        """As `update`, where what changes depends on what others have changed meanwhile.
+
+        Args:
+            change: gives the new fields of what run.json holds; nobody else writes it meanwhile.
+            progress: numbers of its progress.
+
+        Raises:
+            CheckpointError: it came with the app, is gone, or cannot be written.
+        """
         if self.shipped:
             raise CheckpointError(
                 f"{self.label} came with the app and is read-only; train a run of your own to change it"
@@ -348,7 +376,7 @@ class Run:
             with FileLock(self.folder / ".edit", timeout=PATIENCE):
                 info = read_json(path)
                 numbers = progress_of({**info["progress"], **(progress or {})})
-                info |= {**fields, "progress": numbers, "updated": now()}
+                info |= {**change(info), "progress": numbers, "updated": now()}
                 write_json(path, info)
                 self._take(tidied(info))
         except (OSError, ValueError, TypeError, KeyError) as error:  # Timeout is an OSError

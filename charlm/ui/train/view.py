@@ -3,7 +3,7 @@
 import json
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,22 @@ from charlm.runs.history import LossHistory, Row
 from charlm.runs.run import ACTIVE, Run
 from charlm.ui import formatting, verdict
 from charlm.ui.compare.ranking import model_name, shape
-from charlm.ui.html import Cell, Column, column, columns, heading, marked_text, render, section, swatch, table
-from charlm.ui.runs.details import origin_sentence, trouble
+from charlm.ui.html import (
+    MOST_STOPS,
+    Cell,
+    Column,
+    column,
+    columns,
+    few,
+    heading,
+    marked_text,
+    render,
+    sample_slider,
+    section,
+    swatch,
+    table,
+)
+from charlm.ui.runs.details import origin_sentence, rate_changes, trouble
 from charlm.ui.train.form import ADVANCED, BASIC, control_values
 from charlm.ui.verdict import loss_unit, names
 
@@ -62,6 +76,7 @@ def opened_folds(advice: Advice) -> set[str]:
 HEAD = ("Val. loss", "Train loss", "Perplexity", "Bits/char", "Grad. norm", "Chars/s", "Own time")
 TESTED = "Test perplexity"  # where a text has a test part
 PHONE_COLUMNS = (0, 1, 4, 7)
+EVERY = "all"  # what the form for the learning rate says for every network at work
 ROUNDED = 1e-5  # nats: a log has seven digits
 
 
@@ -101,6 +116,7 @@ class View:
         baselines: of the text that all of them share; None: not known yet, or they share none.
         advice: per run id, what might be tried next.
         gradients: per run id, the gradient through time as it was recorded; empty where it was not.
+        written_at: the sample of a run that it wrote at a step, or at the last validation before.
     """
 
     runs: Sequence[Run]
@@ -110,6 +126,7 @@ class View:
     baselines: "Baselines | None" = None
     advice: Mapping[str, Sequence[Advice]] = field(default_factory=dict)
     gradients: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    written_at: Callable[[Run, int], Written] = lambda run, step: Written()
 
     @cached_property
     def called(self) -> dict[str, str]:
@@ -123,9 +140,14 @@ class View:
 
     @cached_property
     def key(self) -> str:
-        """Changes when the page has to be drawn from scratch: other runs or names, a beginning, an end, a failure."""
+        """Changes when the page has to be drawn from scratch: other runs, names or rates, a beginning, an end."""
         failures = [self.states[run.run_id]["message"] for run in self._failed]
-        return mark([self.called, self.active, failures, [level.name for level in self.near]]) if self.runs else ""
+        changed = [run for run in self.runs if run.rate_changes]
+        rates = [
+            [run.rate_changes, bool(self.histories[run.run_id].rows)] for run in changed
+        ]  # no mark without a curve
+        drawn = [level.name for level in self.near]
+        return mark([self.called, self.active, failures, drawn, rates]) if self.runs else ""
 
     @cached_property
     def curves(self) -> list[Curve]:
@@ -134,7 +156,8 @@ class View:
         for run in self.runs:
             best, history = self.best(run), self.histories[run.run_id]
             step = best["step"] if best else None
-            curves.append(Curve(run.run_id, self.called[run.run_id], run.arch, history.rows, step, span=history.span))
+            called, span, rates = self.called[run.run_id], history.span, run.rate_changes
+            curves.append(Curve(run.run_id, called, run.arch, history.rows, step, span=span, rates=rates))
         return curves
 
     def best(self, run: Run) -> Row | None:
@@ -199,7 +222,7 @@ class View:
             verb = "is" if self._at_work else "was"
             parts.append(f"At equal seconds of its own {self.called[self._by_seconds[0][0]]} {verb} ahead.")
         parts += [verdict.how_sure(self.standings, self.called)] if len(self.standings.ranked) > 1 else []
-        parts += filter(None, [self.matched])
+        parts += filter(None, [self.matched, self._rates])
         states = self.states.values()
         if self._at_work:
             parts.append("Training goes on when you close this page.")
@@ -210,6 +233,38 @@ class View:
         messages = [state["message"] for state in states if state["message"] and state["status"] != "failed"]
         return " ".join([*parts, *dict.fromkeys(map(_sentence, messages))])
 
+    @property
+    def _rates(self) -> str:
+        """`Learning rate changed: LSTM and GRU 0.002 from step 501.`; empty if none was."""
+        alike: dict[str, list[str]] = {}
+        for run in self.runs:
+            alike.setdefault(rate_changes(run), []).append(self.called[run.run_id])
+        is_one = len(self.runs) == 1
+        said = [
+            changes if is_one else f"{formatting.listed(named)} {changes}"
+            for changes, named in alike.items()
+            if changes
+        ]
+        return f"Learning rate changed: {'; '.join(said)}." if said else ""
+
+    @cached_property
+    def learning(self) -> list[Run]:
+        """The networks at work, whose learning rate can be changed."""
+        return [run for run in self.runs if run.run_id in self.active and not run.model_config.is_counted]
+
+    @property
+    def _rate_form(self) -> str:
+        """Where the learning rate of the models at work is changed; empty if none is."""
+        rates = {run.run_id: f"{run.learning_rate:g}" for run in self.learning}
+        if not rates:
+            return ""
+        known = set(rates.values())
+        every = max(known) if len(known) == 1 else ""
+        choices = [(run.run_id, self.called[run.run_id], rates[run.run_id]) for run in self.learning]
+        if len(choices) > 1:
+            choices.insert(0, (EVERY, "all", every))
+        return render("rate", shown=choices[0][2], choices=choices)
+
     @cached_property
     def matched(self) -> str:
         """`LSTM matches a 6-gram.`; empty as long as nothing is known."""
@@ -219,9 +274,9 @@ class View:
 
     @cached_property
     def head(self) -> str:
-        """The finding and the line under it; what failed, why, and the fix."""
+        """The finding and the line under it; the learning rate; what failed, why, and the fix."""
         troubles = [trouble(run, f"{run.label} failed.", self.states[run.run_id]["message"]) for run in self._failed]
-        return heading(self.title, self.lead) + "".join(troubles)
+        return heading(self.title, self.lead) + self._rate_form + "".join(troubles)
 
     @cached_property
     def limits(self) -> list[str]:
@@ -263,11 +318,13 @@ class View:
 
     @cached_property
     def body(self) -> str:
-        """The table, ranked at equal steps, and what the models write now."""
+        """The table, ranked at equal steps, and what the models write."""
         if not self.runs:
             return ""
-        title = "What they write now" if len(self.runs) > 1 else "What it writes now"
-        about = section(title, "A fresh sample at every validation. Wavy: words that are not in the corpus.")
+        title = "What they write" if len(self.runs) > 1 else "What it writes"
+        hint = "A fresh sample at every validation; the slider goes back to earlier ones."
+        about = section(title, f"{hint} Wavy: words that are not in the corpus.")
+        about += sample_slider(self.stops)
         samples = columns([self._column(run) for run in self.runs])
         advised = f'<div id="train-advice">{self.advised}</div>'
         gradient = '<div id="train-gradient"></div>'  # train.js draws it
@@ -304,15 +361,26 @@ class View:
         tested = (TESTED,) if self._tested else ()
         return table((first, *HEAD, *tested, *last), lines, keep=PHONE_COLUMNS, kind="standing", id="train-table")
 
-    def sample(self, place: int) -> str:
-        """The column of what a run wrote last."""
-        return column(self._column(self.runs[place]))
+    @cached_property
+    def stops(self) -> Sequence[int]:
+        """The steps at which one of the runs wrote a sample, ascending."""
+        return few(sorted({step for run in self.runs for step in run.sample_steps()}), MOST_STOPS)
 
-    def _column(self, run: Run) -> Column:
-        newest = self.samples[run.run_id]
-        note = "Its first sample comes with the first validation." if newest.html is None else ""
-        step = f"step {formatting.whole(max(newest.step, 0))}"
-        return Column(run.run_id, run.arch, self.called[run.run_id], step, text_html=newest.html or "", note=note)
+    def written(self, run: Run, at: int | None = None) -> Written:
+        """What a run wrote last; with `at`, at that step or at its last validation before."""
+        return self.samples[run.run_id] if at is None else self.written_at(run, at)
+
+    def sample(self, place: int, at: int | None = None) -> str:
+        """The column of `written`, as HTML."""
+        return column(self._column(self.runs[place], at))
+
+    def _column(self, run: Run, at: int | None = None) -> Column:
+        shown = self.written(run, at)
+        note = "" if shown.html is not None else "Its first sample comes with the first validation."
+        if at is not None and shown.html is None:
+            note = "It had written nothing yet."
+        step = f"step {formatting.whole(max(shown.step, 0))}"
+        return Column(run.run_id, run.arch, self.called[run.run_id], step, text_html=shown.html or "", note=note)
 
     @cached_property
     def _failed(self) -> list[Run]:
