@@ -114,6 +114,10 @@ class VisitorRuns:
         """See `RunStore.rename`."""
         self._store.rename(self.get(run.run_id), label)
 
+    def annotate(self, run: Run, note: str) -> None:
+        """See `RunStore.annotate`."""
+        self._store.annotate(self.get(run.run_id), note)
+
     def delete(self, run: Run) -> None:
         """See `RunStore.delete`."""
         self._store.delete(self.get(run.run_id))
