@@ -1,5 +1,6 @@
 """Runs: every run with its actions, the queue above them, the chosen one under them, and the trash."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,24 +12,34 @@ from charlm.errors import CharLMError
 from charlm.formats.exports import FORMATS, find_format
 from charlm.public.services import FileAccess, Services
 from charlm.runs.run import MAX_LABEL
-from charlm.ui.compare.ranking import asked, request
+from charlm.ui.compare.ranking import asked, found_runs, request
 from charlm.ui.corpus.texts import Chosen, open_corpus, picker_choices
 from charlm.ui.formatting import size
-from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, section, toast
-from charlm.ui.runs import details, listing
+from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, render, section, toast
+from charlm.ui.runs import details, listing, picked
+from charlm.ui.runs.order import Order, remembered
 from charlm.ui.services import click_js
 
 Changes = dict[Any, Any]  # components with what they are to show
 TEXT_TYPES = [".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".gz"]
 SAME_TEXT = ("The same text", "")
+# The browser's tab remembers how the table stands over a reload.
+KEEP_ORDER_JS = "(order, by_race) => { window.charlmAddress.keepRuns([order, by_race]); }"
+KEPT_ORDER_JS = "(order, by_race) => window.charlmAddress.keptRuns() ?? [order, by_race]"
 WAKE_JS = "() => window.dispatchEvent(new CustomEvent('charlm:wake'))"
 SCROLL_JS = """() => setTimeout(
   () => document.getElementById('%s')?.scrollIntoView({ block: 'nearest', behavior: 'smooth' }), 120)"""
 
 
-def build(services: Services, shared: Shared) -> None:
-    """The tab's components and their wiring; call inside its gr.Tab."""
-    tab = RunsTab(services, shared)
+def build(services: Services, shared: Shared, compared: gr.Dropdown) -> None:
+    """The tab's components and their wiring; call inside its gr.Tab.
+
+    Args:
+        services: what the page works with.
+        shared: components of other tabs.
+        compared: the models that are chosen in Compare.
+    """
+    tab = RunsTab(services, shared, compared)
     tab.wire_listing()
     tab.wire_actions()
     tab.wire_panel()
@@ -72,22 +83,31 @@ class RunsTab:
     visitor's hand, and the click go to another run.
     """
 
-    def __init__(self, services: Services, shared: Shared) -> None:
-        self.services, self.shared, self.disk = services, shared, listing.Disk()
+    def __init__(self, services: Services, shared: Shared, compared: gr.Dropdown) -> None:
+        self.services, self.shared, self.compared, self.disk = services, shared, compared, listing.Disk()
         self.store, self.jobs = services.store, services.jobs
         parts = {**_listing(services), **_panel(), **_trash(services)}
         self.parts: dict[str, Any] = parts
         self.listed = [parts[name] for name in ("head", "queue_row", "queue", "table")]
         self.trashed = [parts["trash"], parts["trashed"]]
+        self.asked = [parts[name] for name in ("filter", "order", "by_race")]  # what `now` is called with
 
-    def now(self, wanted: str = "") -> Changes:
-        """Everything but the trash, as it is now; `wanted` is the filter."""
+    def now(self, wanted: str = "", order: str = "", by_race: bool = False) -> Changes:
+        """Everything but the trash, as it is now.
+
+        Args:
+            wanted: the filter.
+            order: see `Order.read`.
+            by_race: see `listing.runs_table`.
+        """
         runs, parts = self.store.list(), self.parts
         return {
             parts["head"]: listing.runs_heading(runs, self.disk.used(runs)),
             parts["queue_row"]: gr.update(visible=listing.is_shown(self.jobs)),
             parts["queue"]: listing.queue_html(self.jobs),
-            parts["table"]: listing.runs_table(runs, wanted, listing.words(self.jobs)),
+            parts["table"]: listing.runs_table(
+                runs, wanted, listing.words(self.jobs), Order.read(order), by_race is True
+            ),
         }
 
     def trash_now(self, asking: bool = False) -> Changes:
@@ -113,18 +133,18 @@ class RunsTab:
         return attempt(lambda: self.store.get(asked(message).get("run", "")))
 
     def wire_listing(self) -> None:
-        """Filter, refresh, what is new when the tab is opened, how many train at once, and the import."""
-        parts, wanted = self.parts, self.parts["filter"]
+        """Filter, order, refresh, what is new when the tab is opened, how many train at once, and the import."""
+        parts, wanted, by_race, asked_for = self.parts, self.parts["filter"], self.parts["by_race"], self.asked
 
-        def opened(wanted: str) -> Changes:
-            return {**self.now(wanted), **self.trash_now(), parts["done"]: "", parts["at_once"]: self.jobs.at_once}
+        def opened(*table: Any) -> Changes:
+            return {**self.now(*table), **self.trash_now(), parts["done"]: "", parts["at_once"]: self.jobs.at_once}
 
-        def set_at_once(number: float | None, wanted: str) -> Changes:
+        def set_at_once(number: float | None, *table: Any) -> Changes:
             if number is not None:  # emptied to type another one
                 attempt(lambda: self.jobs.set_at_once(number))
-            return self.now(wanted)
+            return self.now(*table)
 
-        def bring(files: list[str] | None) -> Iterator[Changes]:
+        def bring(files: list[str] | None, _: str, *table: Any) -> Iterator[Changes]:
             yield self.done("Reading…")
             try:
                 paths = [self.services.files.uploaded(path) for path in files or []]
@@ -133,32 +153,68 @@ class RunsTab:
                 gr.Warning(toast(error), title="Nothing was imported")
                 yield {parts["done"]: ""}
                 return
-            yield {**self.open_run(run.run_id), wanted: "", parts["done"]: listing.imported_html(run), **self.now()}
+            yield {**self.open_run(run.run_id), wanted: "", parts["done"]: listing.imported_html(run),
+                   **self.now("", *table)}  # fmt: skip
 
         everything = [*self.listed, *self.trashed, parts["done"], parts["at_once"]]
-        self.shared.own.select(opened, wanted, everything, **QUICK)
-        parts["table"].refresh(self.now, wanted, self.listed, **QUICK)
-        wanted.input(self.now, wanted, self.listed, trigger_mode="always_last", **QUICK)
+        self.shared.own.select(opened, asked_for, everything, **QUICK)
+        parts["table"].refresh(self.now, asked_for, self.listed, **QUICK)
+        gr.on([wanted.input, by_race.input], self.now, asked_for, self.listed, trigger_mode="always_last", **QUICK)
         typed = [parts["at_once"].blur, parts["at_once"].submit]  # to type 12 is to type 1 first
-        numbered = gr.on(typed, set_at_once, [parts["at_once"], wanted], self.listed, **QUIET)
+        numbered = gr.on(typed, set_at_once, [parts["at_once"], *asked_for], self.listed, **QUIET)
         numbered.then(None, js=WAKE_JS)
         outputs = [parts["done"], parts["chosen"], wanted, *self.listed]
-        parts["import"].upload(bring, parts["import"], outputs, concurrency_limit=2, **QUIET)
+        parts["import"].upload(bring, [parts["import"], *asked_for], outputs, concurrency_limit=2, **QUIET)
+        order = [parts["order"], by_race]
+        gr.on([one.change for one in order], None, order, None, js=KEEP_ORDER_JS, **QUICK)
+        self.shared.page.load(None, order, order, js=KEPT_ORDER_JS, **QUICK)
 
     def wire_actions(self) -> None:
-        """The text actions of table, details, queue and trash."""
+        """The text actions of table, details, queue and trash, and those on several runs."""
         parts, shared = self.parts, self.shared
-        actions = self.actions()
+        actions, several = self.actions(), self.several()
 
-        def act(wanted: str, event: gr.EventData) -> Changes:
-            name, run_id = str(event._data.get("act", "")), str(event._data.get("run", ""))
-            changes = attempt(lambda: actions[name](run_id)) if name in actions else None
-            return {**self.now(wanted), **(changes if isinstance(changes, Mapping) else {})}
+        def act(wanted: str, order: str, by_race: bool, present: list[str] | None, event: gr.EventData) -> Changes:
+            said = event._data if isinstance(event._data, Mapping) else {}
+            name, run_id, changes = str(said.get("act", "")), str(said.get("run", "")), None
+            if name == "sort":
+                order = json.dumps(remembered(Order.read(order).clicked(str(said.get("by", "")))))
+                changes = {parts["order"]: order}
+            elif name in several and "runs" in said:
+                ids = picked.picked_ids(said["runs"])
+                changes = attempt(lambda: several[name](ids, [one for one in present or () if isinstance(one, str)]))
+            elif name in actions:
+                changes = attempt(lambda: actions[name](run_id))
+            return {**self.now(wanted, order, by_race), **(changes if isinstance(changes, Mapping) else {})}
 
         crossing = [parts["chosen"], shared.compare, shared.watch, shared.tabs]
-        outputs = [*self.listed, *self.trashed, parts["done"], *crossing]
-        for name in ("table", "queue", "done", "details", "trashed"):
-            parts[name].act(act, parts["filter"], outputs, **QUIET).then(None, js=WAKE_JS)
+        outputs = [*self.listed, *self.trashed, parts["done"], parts["order"], *crossing]
+        for name in ("table", "picked", "queue", "done", "details", "trashed"):
+            parts[name].act(act, [*self.asked, self.compared], outputs, **QUIET).then(None, js=WAKE_JS)
+
+    def several(self) -> dict[str, Callable[[list[str], list[str]], Changes]]:
+        """What is done with the ids of several runs, beside those that are chosen in Compare; and what changes then."""
+        store, shared = self.store, self.shared
+
+        def compare(ids: list[str], present: list[str]) -> Changes:
+            kept = [run.run_id for run in found_runs(store, present)]
+            wanted = picked.to_compare(picked.found(store, ids), kept)
+            return {shared.compare: request(runs=wanted), shared.tabs: gr.Tabs(selected="compare")}
+
+        def delete(ids: list[str], _: list[str]) -> Changes:
+            _, said = picked.delete(store, picked.found(store, ids))
+            return {**self.open_run(""), self.parts["done"]: said, **self.trash_now()}
+
+        def restore(ids: list[str], _: list[str]) -> Changes:
+            labels = [store.restore(run_id).label for run_id in ids]
+            return {**self.done(f"Restored {picked.names(labels)}."), **self.trash_now()}
+
+        return {
+            "compare-more": compare,
+            "compare-only": lambda ids, _: compare(ids, []),
+            "delete-all": delete,
+            "restore": restore,
+        }
 
     def actions(self) -> dict[str, Callable[[str], Any]]:
         """What each text action does with a run's id, and what else changes then; what it did shows in the listing."""
@@ -218,16 +274,16 @@ class RunsTab:
             shows = {parts["name_row"]: gr.update(visible=True), parts["fork_column"]: gr.update(visible=False)}
             return {**shows, parts["name"]: self.find(message).label}
 
-        def save(message: str, label: str, wanted: str) -> Changes:
+        def save(message: str, label: str, *table: Any) -> Changes:
             run = self.find(message)
             attempt(lambda: self.store.rename(run, label.strip()))
-            return {**self.open_run(run.run_id), **self.now(wanted)}
+            return {**self.open_run(run.run_id), **self.now(*table)}
 
-        def delete(message: str, wanted: str) -> Changes:
+        def delete(message: str, *table: Any) -> Changes:
             run = self.find(message)
             attempt(lambda: self.store.delete(run))
             done = {parts["done"]: listing.deleted_html(run)}
-            return {**self.open_run(""), **done, **self.now(wanted), **self.trash_now()}
+            return {**self.open_run(""), **done, **self.now(*table), **self.trash_now()}
 
         def pack(message: str, name: str) -> str:
             return export_file(services.files, self.find(message), name)
@@ -250,10 +306,10 @@ class RunsTab:
         chosen.change(opened, chosen, outputs, **QUICK).then(None, js=SCROLL_JS % "runs-details")
         outputs = [parts["name_row"], parts["fork_column"], parts["name"]]
         parts["rename"].click(ask_name, chosen, outputs, **QUICK)
-        inputs = [chosen, parts["name"], parts["filter"]]
+        inputs = [chosen, parts["name"], *self.asked]
         gr.on([parts["save"].click, parts["name"].submit], save, inputs, [chosen, *self.listed], **QUIET)
         outputs = [chosen, parts["done"], *self.listed, *self.trashed]
-        deleted = parts["delete"].click(delete, [chosen, parts["filter"]], outputs, **QUIET)
+        deleted = parts["delete"].click(delete, [chosen, *self.asked], outputs, **QUIET)
         deleted.then(None, js=SCROLL_JS % "runs-told")
         busy: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private", "concurrency_limit": 2}
         inputs, button = [chosen, parts["format"]], parts["download"]
@@ -341,6 +397,10 @@ def _listing(services: Services) -> dict[str, Any]:
             jobs.at_once, label="How many train at once", info="Each then gets less of the machine.", precision=0,
             elem_id="runs-at-once", scale=0, min_width=230, visible=services.limits is None,
         )  # fmt: skip
+    with gr.Row(elem_id="runs-table-line"):
+        parts["by_race"] = gr.Checkbox(label="Group by race", container=False, elem_id="runs-by-race", scale=0)
+        parts["picked"] = _html("picked", render("picked"), js_on_load=ACTIONS_JS)
+    parts["order"] = gr.Textbox(visible="hidden", elem_id="runs-order")
     parts["table"] = _html("table", js_on_load=ACTIONS_JS + asset("runs.js"))
     parts["done"] = _html("told", js_on_load=ACTIONS_JS)
     return parts
