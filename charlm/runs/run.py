@@ -18,6 +18,8 @@ from charlm.files import LEFTOVERS, one_line, write_atomically
 from charlm.runs.gradients import FILE as GRADIENTS
 from charlm.runs.gradients import GradientLog
 from charlm.runs.history import BLOCK_LOG, HistoryReader, LossHistory, MetricsLog, blocks_of, file_mark
+from charlm.runs.samples import FILE as SAMPLES
+from charlm.runs.samples import SampleLog
 from charlm.runs.schema import MAX_LABEL, MAX_NOTE, MOST_BYTES, NO_PROGRESS, clean_note, progress_of, tidied
 from charlm.runs.snapshots import snapshot_leftovers, snapshot_path, snapshot_steps
 from charlm.tokenizers import Tokenizer, most_tokenizer_bytes, read_tokenizer
@@ -140,7 +142,7 @@ class Run:
         self.shipped = shipped
         self.run_id: str = folder.name or folder.resolve().name
         self.log = MetricsLog(folder / "metrics.jsonl")
-        self.sample_log = MetricsLog(folder / "samples.jsonl")
+        self.sample_log = SampleLog(folder / SAMPLES)
         self.block_log = MetricsLog(folder / BLOCK_LOG)
         self.gradient_log = GradientLog(folder / GRADIENTS)
         self._history = HistoryReader(self.log.path)
@@ -268,9 +270,13 @@ class Run:
         """The texts it wrote at its validations: step, prompt, text."""
         return self.sample_log.rows()
 
-    def sample(self) -> dict[str, Any] | None:
-        """The newest of its samples."""
-        return self.sample_log.last()
+    def sample(self, step: int | None = None) -> dict[str, Any] | None:
+        """The newest of its samples; with `step`, of that step or an earlier one. None without any."""
+        return self.sample_log.last() if step is None else self.sample_log.at(step)
+
+    def sample_steps(self) -> list[int]:
+        """The steps of which there is a sample, ascending."""
+        return self.sample_log.steps()
 
     def gradients(self) -> list[dict[str, Any]]:
         """The gradient through time at its validations, where `record_gradient` was set; see charlm/runs/gradients.py.

@@ -189,6 +189,29 @@ def columns(many: Sequence[Column]) -> str:
     return render("columns", columns=many)
 
 
+MOST_STOPS = 200  # of a slider
+
+
+def few(rows: Sequence[Any], most: int) -> Sequence[Any]:
+    """At most `most` of the rows, evenly taken; the last one stays."""
+    count = len(rows)
+    return rows if count <= most else [rows[(place + 1) * count // most - 1] for place in range(most)]
+
+
+def sample_slider(steps: Sequence[int], of: str = "") -> str:
+    """A slider over the validations whose samples can be shown, at the newest; hidden while there is no choice.
+
+    samples.js moves it. When the visitor does, the element sends `charlm:sample`, which bubbles; its `detail` is the
+    step, or null at the newest, which the slider then follows as `charlmSamples.add(slider, steps)` adds more.
+
+    Args:
+        steps: ascending; of more than MOST_STOPS, so many are offered.
+        of: whose samples they are, for those who hear the slider by itself.
+    """
+    newest = f"step {steps[-1] if steps else 0:,}, the newest"
+    return render("sample_slider", steps=list(few(steps, MOST_STOPS)), newest=newest, of=of)
+
+
 def exact(text: str) -> str:
     """Text escaped so that a page can read it off again: a browser makes other line ends its own."""
     return escape(text).replace("\r", "&#13;")

@@ -6,11 +6,14 @@ const PATIENCE = 5000;  // ms that a drawing which has been asked for may take
 const SHARE = 0.04;  // of the page's time may go into drawing; but new points come at least every SLOWEST ms
 const SLOWEST = 2000;
 let text = '', marks = [], moved = null, heard = 0, drawn = 0, took = 0, asked = { key: '', at: -PATIENCE }, zoom = null;
+let chosen = null;  // the step whose samples a reader looks at; null: the newest
 const plot = () => document.querySelector('#train-plot .js-plotly-plot');
 const wanted = () => {
   const field = document.querySelector('#train-wanted textarea, #train-wanted input');
   try { return JSON.parse(field.value || '[]'); } catch { return []; }
 };
+const slider = () => element.querySelector('.sample-slider');
+const shown = () => [...element.querySelectorAll('.cols > .col')].map((one) => one.dataset.run).join();
 const put = (place, value) => { if (place && place.textContent !== value) place.textContent = value; };
 const tell = (detail) => window.dispatchEvent(new CustomEvent('charlm:head', { detail }));
 
@@ -89,6 +92,7 @@ const fill = (state) => {
     cells.forEach((value, cell) => put(line.cells[cell + 1].querySelector('b') || line.cells[cell + 1], value));
     if (table.tBodies[0].rows[at] !== line) table.tBodies[0].insertBefore(line, table.tBodies[0].rows[at]);
   });
+  if (state.stops && slider()) window.charlmSamples.add(slider(), state.stops);
   for (const place in state.samples || {}) element.querySelectorAll('.cols > .col')[place].outerHTML = state.samples[place];
 };
 const take = (state) => {
@@ -97,7 +101,11 @@ const take = (state) => {
     text = state.text;
     moved = null;
     element.querySelectorAll('#train-gradient [role=img]').forEach((curves) => Plotly.purge(curves));
+    const before = shown();
     element.innerHTML = state.body;
+    // The same models once more, with their newest samples: those of the step that was chosen are asked for again.
+    if (chosen !== null && before && shown() === before && slider()) window.charlmSamples.go(slider(), chosen);
+    else chosen = null;
   }
   tell(state);
   const advised = element.querySelector('#train-advice');
@@ -127,11 +135,17 @@ const ask = () => {
   if (meta.log) question.log = true;
   const ids = wanted();
   if (ids.length) question.wanted = ids;
+  if (slider()) question.stop = window.charlmSamples.last(slider());
+  if (chosen !== null) question.at = chosen;
   return question;
 };
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');
   if (button) trigger('act', { ...button.dataset });
+});
+element.addEventListener('charlm:sample', (event) => {
+  chosen = event.detail;
+  wake();
 });
 window.charlmParts.train = { ask, take };
 const wake = () => window.dispatchEvent(new Event('charlm:wake'));

@@ -12,9 +12,11 @@ from charlm.analysis.advice import Advice, advise, training_of
 from charlm.analysis.plots import By, Curve, end_places, loss_plot, scaled
 from charlm.architectures import ARCH_NAMES
 from charlm.errors import CharLMError
+from charlm.files import is_count
 from charlm.public.services import Services
 from charlm.runs.history import LossHistory, Row
 from charlm.runs.run import Run
+from charlm.ui.html import few
 from charlm.ui.train.view import View, Written, mark, written
 from charlm.ui.verdict import loss_unit, same_tokens
 
@@ -61,7 +63,8 @@ class Watch:
         self.services, self.fresh = services, fresh
         self._open: dict[str, Run] = {}
         self._advice: dict[str, tuple[Any, list[Advice]]] = {}  # by run id: when it was thought over, and what was said
-        self._written: dict[str, tuple[Any, Written]] = {}  # by run id: the sample and what the page shows of it
+        # By run id and step, None for the newest: the sample and what the page shows of it.
+        self._written: dict[tuple[str, int | None], tuple[Any, Written]] = {}
         self._listed: tuple[Any, float, list[Run]] = (None, 0.0, [])
         self._views: dict[Any, tuple[float, asyncio.Task[View] | None]] = {}
 
@@ -87,7 +90,8 @@ class Watch:
         samples = {run.run_id: self._sample(run) for run in runs}
         advice = {run.run_id: self._advise(run, states[run.run_id], histories[run.run_id]) for run in runs}
         gradients = {run.run_id: run.gradients() for run in runs}
-        return View(runs, states, histories, samples, self.services.serving.baselines.of(runs), advice, gradients)
+        baselines = self.services.serving.baselines.of(runs)
+        return View(runs, states, histories, samples, baselines, advice, gradients, self._sample)
 
     def _advise(self, run: Run, state: Mapping[str, Any], history: LossHistory) -> list[Advice]:
         """Advice on a run; it is the same until a validation has passed, or the run's state is another."""
@@ -152,12 +156,13 @@ class Watch:
     def _queue(self) -> Any:
         return tuple(map(tuple, self.services.jobs.queue()))
 
-    def _sample(self, run: Run) -> Written:
-        sample = run.sample()
-        known = self._written.get(run.run_id)
-        if known is None or known[0] is not sample:
+    def _sample(self, run: Run, step: int | None = None) -> Written:
+        """The newest sample of a run, or that of a step or an earlier one."""
+        sample = run.sample(step)
+        known = self._written.get((run.run_id, step))
+        if known is None or known[0] != sample:
             lexicon = self.services.serving.lexicon(run) if sample else frozenset()
-            known = self._written[run.run_id] = sample, written(sample, lexicon)
+            known = self._written[run.run_id, step] = sample, written(sample, lexicon)
             _forget_first(self._written)
         return known[1]
 
@@ -216,7 +221,8 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
         view: what there is to show.
         asked: `key`, `since`, `by` and `log` of the plot as it stands, without `since` if points can wait; `text`, the
             key of head and body if it is another, and `seen`, the marks of the finding, of the line under it, of the
-            advice, of samples, and of gradients that are recorded.
+            advice, of samples, and of gradients that are recorded; `at`, the step whose samples are wanted instead of
+            the newest, and `stop`, the last step that the slider over them offers.
 
     Returns:
         `redraw`: the plot shows what it should not: other runs, or steps that a resumed run takes again; or a run began
@@ -224,8 +230,8 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
         in the order of the plot's meta, [x, loss, ..] of training (each x as what it is more than the one before), the
         same of validation, then of the ring if there is a validation, the newest step; and `ends`, the places of the
         names. `head` and `body` with their `text` key: HTML of what is new to the page;
-        else `title`, `lead`, `advice` and `samples` {place: HTML}, as far as they changed. `gradient`, when a recorded
-        curve has moved: see `Moving`. `limits` and `rows`: the table.
+        else `title`, `lead`, `advice` and `samples` {place: HTML}, as far as they changed, and `stops`, the steps that
+        the slider lacks. `gradient`, when a recorded curve has moved: see `Moving`. `limits` and `rows`: the table.
     """
     new = _texts(view, asked)
     if not view.runs:
@@ -268,12 +274,6 @@ def _additions(view: View, run: Run, since: float, by: By, most: int) -> list[An
     ]
 
 
-def few(rows: Sequence[Any], most: int) -> Sequence[Any]:
-    """At most `most` of the rows, evenly taken; the last one stays."""
-    count = len(rows)
-    return rows if count <= most else [rows[(place + 1) * count // most - 1] for place in range(most)]
-
-
 def _flat(rows: Sequence[Row], loss: str, by: By) -> list[float]:
     """[x, loss, ..], each x as what it is more than the one before."""
     flat, before = [], 0.0
@@ -292,13 +292,18 @@ def _ends(view: View, log: bool) -> list[list[float] | None]:
 def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Head, table and samples, whole or what changed in them."""
     texts = {"title": view.title, "lead": view.lead, "advice": view.advised}
-    marks = [*map(mark, texts.values()), *(view.samples[run.run_id].step for run in view.runs)]
+    at = asked["at"] if is_count(asked.get("at")) else None
+    marks = [*map(mark, texts.values()), *(view.written(run, at).step for run in view.runs)]
     marks += [view.gradient_mark] if view.gradient_mark else []
     seen = asked.get("seen")
     new: dict[str, Any] = {"limits": view.limits, "rows": view.rows} if view.runs else {}
     if asked.get("text", asked.get("key")) != view.key or not isinstance(seen, list) or len(seen) != len(marks):
         moved = {"gradient": view.gradient} if view.gradient else {}
+        newest = [*marks[: len(texts)], *(view.samples[run.run_id].step for run in view.runs)]
+        marks[: len(newest)] = newest
         return {**new, "text": view.key, "seen": marks, "head": view.head, "body": view.body, **moved}
+    if is_count(asked.get("stop")) and (stops := [step for step in view.stops if step > asked["stop"]]):
+        new["stops"] = stops
     if seen == marks:
         return new
     changed = [before != now for before, now in zip(seen, marks, strict=True)]
@@ -306,7 +311,7 @@ def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     if view.gradient_mark and changed[-1]:
         told["gradient"] = view.gradient
     of_samples = changed[len(texts) : len(texts) + len(view.runs)]
-    samples = {str(place): view.sample(place) for place, is_new in enumerate(of_samples) if is_new}
+    samples = {str(place): view.sample(place, at) for place, is_new in enumerate(of_samples) if is_new}
     return {**new, **told, "seen": marks, "samples": samples}
 
 

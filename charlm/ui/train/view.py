@@ -3,7 +3,7 @@
 import json
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,21 @@ from charlm.runs.history import LossHistory, Row
 from charlm.runs.run import ACTIVE, Run
 from charlm.ui import formatting, verdict
 from charlm.ui.compare.ranking import model_name, shape
-from charlm.ui.html import Cell, Column, column, columns, heading, marked_text, render, section, swatch, table
+from charlm.ui.html import (
+    MOST_STOPS,
+    Cell,
+    Column,
+    column,
+    columns,
+    few,
+    heading,
+    marked_text,
+    render,
+    sample_slider,
+    section,
+    swatch,
+    table,
+)
 from charlm.ui.runs.details import origin_sentence, trouble
 from charlm.ui.train.form import ADVANCED, BASIC, control_values
 from charlm.ui.verdict import loss_unit, names
@@ -101,6 +115,7 @@ class View:
         baselines: of the text that all of them share; None: not known yet, or they share none.
         advice: per run id, what might be tried next.
         gradients: per run id, the gradient through time as it was recorded; empty where it was not.
+        written_at: the sample of a run that it wrote at a step, or at the last validation before.
     """
 
     runs: Sequence[Run]
@@ -110,6 +125,7 @@ class View:
     baselines: "Baselines | None" = None
     advice: Mapping[str, Sequence[Advice]] = field(default_factory=dict)
     gradients: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    written_at: Callable[[Run, int], Written] = lambda run, step: Written()
 
     @cached_property
     def called(self) -> dict[str, str]:
@@ -263,11 +279,13 @@ class View:
 
     @cached_property
     def body(self) -> str:
-        """The table, ranked at equal steps, and what the models write now."""
+        """The table, ranked at equal steps, and what the models write."""
         if not self.runs:
             return ""
-        title = "What they write now" if len(self.runs) > 1 else "What it writes now"
-        about = section(title, "A fresh sample at every validation. Wavy: words that are not in the corpus.")
+        title = "What they write" if len(self.runs) > 1 else "What it writes"
+        hint = "A fresh sample at every validation; the slider goes back to earlier ones."
+        about = section(title, f"{hint} Wavy: words that are not in the corpus.")
+        about += sample_slider(self.stops)
         samples = columns([self._column(run) for run in self.runs])
         advised = f'<div id="train-advice">{self.advised}</div>'
         gradient = '<div id="train-gradient"></div>'  # train.js draws it
@@ -304,15 +322,26 @@ class View:
         tested = (TESTED,) if self._tested else ()
         return table((first, *HEAD, *tested, *last), lines, keep=PHONE_COLUMNS, kind="standing", id="train-table")
 
-    def sample(self, place: int) -> str:
-        """The column of what a run wrote last."""
-        return column(self._column(self.runs[place]))
+    @cached_property
+    def stops(self) -> Sequence[int]:
+        """The steps at which one of the runs wrote a sample, ascending."""
+        return few(sorted({step for run in self.runs for step in run.sample_steps()}), MOST_STOPS)
 
-    def _column(self, run: Run) -> Column:
-        newest = self.samples[run.run_id]
-        note = "Its first sample comes with the first validation." if newest.html is None else ""
-        step = f"step {formatting.whole(max(newest.step, 0))}"
-        return Column(run.run_id, run.arch, self.called[run.run_id], step, text_html=newest.html or "", note=note)
+    def written(self, run: Run, at: int | None = None) -> Written:
+        """What a run wrote last; with `at`, at that step or at its last validation before."""
+        return self.samples[run.run_id] if at is None else self.written_at(run, at)
+
+    def sample(self, place: int, at: int | None = None) -> str:
+        """The column of `written`, as HTML."""
+        return column(self._column(self.runs[place], at))
+
+    def _column(self, run: Run, at: int | None = None) -> Column:
+        shown = self.written(run, at)
+        note = "" if shown.html is not None else "Its first sample comes with the first validation."
+        if at is not None and shown.html is None:
+            note = "It had written nothing yet."
+        step = f"step {formatting.whole(max(shown.step, 0))}"
+        return Column(run.run_id, run.arch, self.called[run.run_id], step, text_html=shown.html or "", note=note)
 
     @cached_property
     def _failed(self) -> list[Run]:

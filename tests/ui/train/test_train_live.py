@@ -254,6 +254,73 @@ def test_what_has_been_seen_is_not_sent_again(services: Services, watch: Watch) 
     assert set(page.tick()) == {"limits", "rows"}
 
 
+# --- samples of earlier validations ----------------------------------------------------------------------------------
+
+
+def asked_at(view: View, step: int | None, seen: Any, stop: int = 99) -> dict[str, Any]:
+    at = {} if step is None else {"at": step}
+    told: dict[str, Any] = live.answer(view, {"key": view.key, "seen": seen, "stop": stop, **at})
+    return told
+
+
+def test_the_samples_of_an_earlier_step_are_those_of_the_last_validation_before(
+    services: Services, watch: Watch
+) -> None:
+    lstm, gru = race(services, {10: 2.0, 20: 1.9, 30: 1.8}, {20: 2.1}, status="running")
+    for step in (10, 20, 30):
+        sample(lstm, step, f"cat {step} <b>")
+    sample(gru, 20, "hen 20")
+    view = watch.look_at([lstm, gru])
+    assert list(view.stops) == [10, 20, 30] and 'data-steps="[10, 20, 30]"' in view.body and "cat 30" in view.body
+    seen = live.answer(view, {})["seen"]
+    assert "samples" not in asked_at(view, None, seen) and "stops" not in asked_at(view, None, seen)
+    early = asked_at(view, 10, seen)
+    assert "cat 10 &lt;" in early["samples"]["0"] and "step 10" in early["samples"]["0"]
+    assert "It had written nothing yet." in early["samples"]["1"] and "hen" not in early["samples"]["1"]
+    assert "samples" not in asked_at(view, 10, early["seen"])
+    between = asked_at(view, 25, early["seen"])["samples"]
+    assert "cat 20" in between["0"] and "hen 20" in between["1"]
+    back = asked_at(view, None, early["seen"])["samples"]
+    assert "cat 30" in back["0"] and "hen 20" in back["1"]
+    assert asked_at(view, None, seen, stop=10)["stops"] == [20, 30]
+
+
+def test_a_slider_that_was_moved_stays_where_it_is_as_validations_pass(services: Services, watch: Watch) -> None:
+    [run] = race(services, {10: 2.0}, status="running")
+    sample(run, 10, "one")
+    seen = live.answer(watch.look_at([run]), {})["seen"]
+    told = asked_at(watch.look_at([run]), 10, seen, stop=10)
+    assert not {"samples", "stops"} & told.keys()
+    sample(run, 20, "two")
+    told = asked_at(watch.look_at([run]), 10, seen, stop=10)
+    assert told["stops"] == [20] and "samples" not in told
+    whole = live.answer(watch.look_at([run]), {"at": 10})  # a page that draws all anew gets the newest first
+    assert "two" in whole["body"] and asked_at(watch.look_at([run]), 10, whole["seen"])["samples"].keys() == {"0"}
+
+
+@pytest.mark.parametrize("at", [-1, 1.5, "10", None, [10], True, {"a": 1}])
+def test_an_odd_step_counts_as_none(at: Any, services: Services, watch: Watch) -> None:
+    [run] = race(services, {10: 2.0}, status="running")
+    sample(run, 10, "one")
+    view = watch.look_at([run])
+    whole = live.answer(view, {"at": at, "stop": at})
+    told = live.answer(view, {"key": view.key, "seen": whole["seen"], "at": at, "stop": at})
+    assert "one" in whole["body"] and not {"samples", "stops"} & told.keys()
+
+
+def test_a_slider_has_a_bounded_number_of_stops(services: Services, watch: Watch) -> None:
+    [run] = race(services, {10: 2.0}, status="running")
+    run.sample_log.write({"step": step, "prompt": "", "text": "x"} for step in range(1, 700))
+    stops = watch.look_at([run]).stops
+    assert len(stops) == 200 and stops[-1] == 699 and list(stops) == sorted(set(stops))
+
+
+def test_one_sample_is_no_choice(services: Services, watch: Watch) -> None:
+    [run] = race(services, {10: 2.0}, status="running")
+    sample(run, 10, "one")
+    assert 'class="sample-slider" data-steps="[10]" hidden' in watch.look_at([run]).body
+
+
 def gradient_row(step: int, half_life: int | None, fall: float) -> dict[str, Any]:
     return {"step": step, "half_life": half_life, "h0": [round(0.5 - fall * lag, 2) for lag in range(64)]}
 
