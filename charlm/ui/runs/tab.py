@@ -9,16 +9,19 @@ import gradio as gr
 from charlm.data import catalog
 from charlm.data.corpus import Corpus, read_corpus_file
 from charlm.errors import CharLMError
+from charlm.files import is_count
 from charlm.formats.exports import FORMATS, find_format
 from charlm.public.services import FileAccess, Services
-from charlm.runs.run import MAX_LABEL
+from charlm.runs.run import MAX_LABEL, MAX_NOTE, clean_note
 from charlm.ui.compare.ranking import asked, found_runs, request
+from charlm.ui.compare.tab import LEGEND, loss_plot
 from charlm.ui.corpus.texts import Chosen, open_corpus, picker_choices
 from charlm.ui.formatting import size
 from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, render, section, toast
 from charlm.ui.runs import details, listing, picked
 from charlm.ui.runs.order import Order, remembered
 from charlm.ui.services import click_js
+from charlm.ui.train.view import written
 
 Changes = dict[Any, Any]  # components with what they are to show
 TEXT_TYPES = [".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".gz"]
@@ -86,7 +89,7 @@ class RunsTab:
     def __init__(self, services: Services, shared: Shared, compared: gr.Dropdown) -> None:
         self.services, self.shared, self.compared, self.disk = services, shared, compared, listing.Disk()
         self.store, self.jobs = services.store, services.jobs
-        parts = {**_listing(services), **_panel(), **_trash(services)}
+        parts = {**_listing(services), **_panel(services), **_trash(services)}
         self.parts: dict[str, Any] = parts
         self.listed = [parts[name] for name in ("head", "queue_row", "queue", "table")]
         self.trashed = [parts["trash"], parts["trashed"]]
@@ -258,17 +261,33 @@ class RunsTab:
     def wire_panel(self) -> None:
         """The chosen run: its details, its name, its end, its export, its loss on another text."""
         parts, chosen, services = self.parts, self.parts["chosen"], self.services
-        shown = ("panel", "details", "rename", "delete", "fork", "evaluated", "name_row", "fork_column")
+        shown = ("panel", "details", "rename", "delete", "fork", "evaluated", "name_row", "fork_column", "note")
+        past = ("past", "plot", "samples")
 
         def opened(message: str) -> Changes:
             if not asked(message).get("run"):
-                return {parts["panel"]: gr.update(visible=False), parts["details"]: ""}
+                hidden = gr.update(visible=False)
+                return {parts["panel"]: hidden, parts["past"]: hidden, parts["details"]: ""}
             run = self.find(message)
             known = {other.run_id for other in self.store.list()} if run.ancestry else ()
             own, closed = gr.update(visible=not run.shipped), gr.update(visible=False)
             forkable = gr.update(visible=details.is_forkable(run))
-            values = gr.update(visible=True), details.details(run, known), own, own, forkable, "", closed, closed
-            return {parts[name]: value for name, value in zip(shown, values, strict=True)}
+            note = gr.update(value=run.note, visible=not run.shipped)
+            values = gr.update(visible=True), details.details(run, known), own, own, forkable, "", closed, closed, note
+            steps, is_logged = run.sample_steps(), bool(run.history().rows)
+            drawn = (
+                gr.update(visible=is_logged or bool(steps)),
+                loss_plot([run]) if is_logged else None,
+                details.samples(run, steps, sample_html(services, run)),
+            )
+            return {parts[name]: value for name, value in zip((*shown, *past), (*values, *drawn), strict=True)}
+
+        def annotate(message: str, note: str, *table: Any) -> Changes:
+            run = self.find(message)
+            if run.shipped or clean_note(note or "") == run.note:
+                return {parts["done"]: gr.skip()}
+            attempt(lambda: self.store.annotate(run, note or ""))
+            return {**self.done(f"The note of {run.label} is {'kept' if run.note else 'removed'}."), **self.now(*table)}
 
         def ask_name(message: str) -> Changes:
             shows = {parts["name_row"]: gr.update(visible=True), parts["fork_column"]: gr.update(visible=False)}
@@ -302,7 +321,9 @@ class RunsTab:
 
             return self.evaluate(message, read)
 
-        outputs = [parts[name] for name in shown]
+        outputs = [parts[name] for name in (*shown, *past)]
+        inputs = [chosen, parts["note"], *self.asked]
+        parts["note"].blur(annotate, inputs, [parts["done"], *self.listed], **QUIET)
         chosen.change(opened, chosen, outputs, **QUICK).then(None, js=SCROLL_JS % "runs-details")
         outputs = [parts["name_row"], parts["fork_column"], parts["name"]]
         parts["rename"].click(ask_name, chosen, outputs, **QUICK)
@@ -406,12 +427,36 @@ def _listing(services: Services) -> dict[str, Any]:
     return parts
 
 
-def _panel() -> dict[str, Any]:
-    """The chosen run's details, and beside them what can be done with it; `chosen` is a message with its id."""
+def sample_html(services: Services, run: Any, step: int | None = None) -> str:
+    """What a run wrote last; with `step`, at that step or at its last validation before. As HTML."""
+    found = run.sample(step)
+    shown = written(found, services.serving.lexicon(run) if found else frozenset())
+    return details.sample(run, shown.step, shown.html)
+
+
+def _panel(services: Services) -> dict[str, Any]:
+    """The chosen run's details, and beside them what can be done with it; `chosen` is a message with its id.
+
+    Under both, how it learned and what it wrote along the way.
+    """
+
+    def sample_at(asked: Any = None) -> str:
+        said = asked if isinstance(asked, Mapping) else {}
+        step = said.get("step")
+        try:
+            run = services.store.get(str(said.get("run", "")))
+            return sample_html(services, run, step if is_count(step) else None)
+        except CharLMError:  # deleted meanwhile
+            return ""
+
     parts: dict[str, Any] = {"chosen": gr.Textbox(visible="hidden", elem_id="runs-chosen")}
     with gr.Row(visible=False, elem_id="runs-panel", elem_classes="halves") as parts["panel"]:
         with gr.Column(min_width=320):
             parts["details"] = _html("details", js_on_load=ACTIONS_JS)
+            parts["note"] = gr.Textbox(
+                label="Note", info="Kept as you leave the field; the filter finds it.", lines=2, max_lines=8,
+                max_length=MAX_NOTE, elem_id="runs-note",
+            )  # fmt: skip
         with gr.Column(min_width=320, elem_classes="tight"):
             hint = "Characters it does not know are skipped, words read as unknown."
             gr.HTML(section("Evaluate on another corpus", hint), apply_default_css=False)
@@ -449,6 +494,16 @@ def _panel() -> dict[str, Any]:
                 parts["download"] = _button("Download", "download", scale=0, min_width=90)
             # Pressed by the page itself once the file is there.
             parts["file"] = gr.DownloadButton("Run", visible="hidden", elem_id="runs-file")
+    with gr.Row(visible=False, elem_id="runs-past", elem_classes="halves") as parts["past"]:
+        with gr.Column(min_width=320):
+            gr.HTML(section("How it learned", LEGEND), apply_default_css=False)
+            parts["plot"] = gr.Plot(
+                label="Losses of the chosen run", show_label=False, container=False, elem_id="runs-plot"
+            )
+            gr.HTML(render("picture", plot="runs-plot"), apply_default_css=False)
+        with gr.Column(min_width=320):
+            script = asset("runs_samples.js")
+            parts["samples"] = _html("samples", js_on_load=script, server_functions=[sample_at])
     return parts
 
 
