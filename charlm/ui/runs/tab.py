@@ -19,6 +19,7 @@ from charlm.ui.corpus.texts import Chosen, open_corpus, picker_choices
 from charlm.ui.formatting import size
 from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, render, section, toast
 from charlm.ui.runs import details, listing, picked
+from charlm.ui.runs.belongings import belongings_html, delete_all
 from charlm.ui.runs.order import Order, remembered
 from charlm.ui.services import click_js
 from charlm.ui.train.view import written
@@ -47,6 +48,8 @@ def build(services: Services, shared: Shared, compared: gr.Dropdown) -> None:
     tab.wire_actions()
     tab.wire_panel()
     tab.wire_fork()
+    if services.limits is not None:
+        tab.wire_belongings()
 
 
 def attempt(work: Callable[[], Any], title: str = "That did not work") -> Any:
@@ -386,6 +389,29 @@ class RunsTab:
         outputs = [parts["fork_column"], shared.watch, shared.tabs]
         parts["start"].click(start, [parts["chosen"], *fields], outputs, **QUIET).then(None, js=WAKE_JS)
 
+    def wire_belongings(self) -> None:
+        """A visitor of a public Space deletes all that is theirs, after a question."""
+        parts, services = self.parts, self.services
+
+        def act(wanted: str, order: str, by_race: bool, event: gr.EventData) -> Iterator[Changes]:
+            name = str(event._data.get("act", "")) if isinstance(event._data, Mapping) else ""
+            if name != "delete-mine":
+                yield {parts["mine"]: belongings_html(services, asking=name == "ask-mine")}
+                return
+            yield self.done("Stopping and deleting…")
+            try:
+                said = f"All that was yours is gone: {delete_all(services)}."
+            except CharLMError as error:
+                gr.Warning(toast(error), title="Not all of it was deleted")
+                said = ""
+            told = self.done(said) if said else {parts["done"]: ""}
+            shown = {**self.now(wanted, order, by_race), **self.trash_now(), **self.open_run(""), **told}
+            yield {parts["mine"]: belongings_html(services), **shown}
+
+        outputs = [parts["mine"], parts["done"], parts["chosen"], *self.listed, *self.trashed]
+        acted = parts["mine"].act(act, self.asked, outputs, concurrency_limit=2, **QUIET)
+        acted.then(None, js=SCROLL_JS % "runs-told").then(None, js=WAKE_JS)
+
 
 def _nothing(_: Any) -> None:
     """What was done shows in the listing."""
@@ -508,9 +534,12 @@ def _panel(services: Services) -> dict[str, Any]:
 
 
 def _trash(services: Services) -> dict[str, Any]:
-    """The fold with the deleted runs."""
+    """The fold with the deleted runs; on a public Space also that with all of a visitor's."""
     runs, parts = services.store.trashed(), dict[str, Any]()
     title = listing.trash_title(runs)
     with gr.Accordion(title, open=False, visible=bool(runs), elem_id="runs-trash") as parts["trash"]:
         parts["trashed"] = _html("trashed", listing.trash_html(runs), js_on_load=ACTIONS_JS)
+    if services.limits is not None:
+        with gr.Accordion("All that is yours", open=False, elem_id="runs-mine-fold"):
+            parts["mine"] = _html("mine", render("belongings", asking=False, amount=""), js_on_load=ACTIONS_JS)
     return parts
