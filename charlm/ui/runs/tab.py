@@ -165,7 +165,7 @@ class RunsTab:
         everything = [*self.listed, *self.trashed, parts["done"], parts["at_once"]]
         self.shared.own.select(opened, asked_for, everything, **QUICK)
         parts["table"].refresh(self.now, asked_for, self.listed, **QUICK)
-        gr.on([wanted.input, by_race.input], self.now, asked_for, self.listed, trigger_mode="always_last", **QUICK)
+        gr.on([wanted.change, by_race.input], self.now, asked_for, self.listed, trigger_mode="always_last", **QUICK)
         typed = [parts["at_once"].blur, parts["at_once"].submit]  # to type 12 is to type 1 first
         numbered = gr.on(typed, set_at_once, [parts["at_once"], *asked_for], self.listed, **QUIET)
         numbered.then(None, js=WAKE_JS)
