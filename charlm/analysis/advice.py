@@ -65,6 +65,7 @@ class Training:
         unseen: how many distinct characters of the held-out part the training part does not have.
         ended: whether it has ended.
         total_steps: after which it ends; None: only minutes limit it.
+        rate: the learning rate as it is now, where it was changed on the way; None: as it was set.
     """
 
     model: ModelConfig
@@ -76,6 +77,12 @@ class Training:
     unseen: int = 0
     ended: bool = False
     total_steps: int | None = None
+    rate: float | None = None
+
+    @property
+    def newest_rate(self) -> float:
+        """The learning rate as it is now, before warm-up and schedule."""
+        return self.train.learning_rate if self.rate is None else self.rate
 
     @cached_property
     def validations(self) -> list[Row]:
@@ -143,7 +150,7 @@ def training_of(run: Run, rows: Sequence[Row], status: str, total_steps: int | N
         run.model_config, run.train_config, rows, run.num_parameters,
         int(known.get("train_tokens") or known.get("train_chars") or 0),
         int(known.get("val_tokens") or known.get("val_chars") or 0),
-        int(known.get("val_unseen") or 0), status not in ACTIVE, total_steps,
+        int(known.get("val_unseen") or 0), status not in ACTIVE, total_steps, run.learning_rate,
     )  # fmt: skip
 
 
@@ -164,7 +171,7 @@ def _of_rate(training: Training) -> Iterator[Advice]:
     """The loss rose far above guessing or lost what it gained, or most gradients are clipped; or it hardly moved."""
     rate, start, steps = training.train.learning_rate, training.start, training.first_steps
     losses, first = _numbers("train_loss", training.rows), training.first_losses
-    (lowest, newest), lower = _smooth_ends(losses), _rate(rate / 3)
+    (lowest, newest), lower, last = _smooth_ends(losses), _rate(rate / 3), training.newest_rate
     is_warm = training.rows[-1]["step"] >= steps - FIRST // 2
     if is_warm and max(first, default=0.0) > WORSE * start:
         yield Advice(
@@ -175,8 +182,8 @@ def _of_rate(training: Training) -> Iterator[Advice]:
     if is_warm and newest > lowest + FORGOTTEN:
         yield Advice(
             "rate too high",
-            f"The training loss had come down to {lowest:.2f} and is back at {newest:.2f}: a learning rate of {rate:g} "
-            "is too high.", *lower, 9.0,
+            f"The training loss had come down to {lowest:.2f} and is back at {newest:.2f}: a learning rate of {last:g} "
+            "is too high.", *_rate(last / 3), 9.0,
         )  # fmt: skip
     share, median = _share_clipped(training)
     if is_warm and share > LONG and newest < LEARNT * start:  # at first gradients are long, whatever the rate
@@ -276,7 +283,7 @@ def _of_progress(training: Training) -> Iterator[Advice]:
             "plateau",
             f"The validation loss has not moved from {training.best['val_loss']:.3f} since step {second[0]['step']:,}, "
             f"with {1 - done:.0%} of the training still to come: stop it, or go on with a lower learning rate.",
-            *_rate(training.train.learning_rate / 3), 4.5,
+            *_rate(training.newest_rate / 3), 4.5,
         )  # fmt: skip
     if not training.ended or len(known) < 4 or known[-1] is not training.best:
         return

@@ -15,6 +15,7 @@ from charlm.analysis.figures import (
     BASELINE_COLOUR,
     CLEAR,
     DASHES,
+    FONT,
     HEIGHT,
     arch_colour,
     axis_title,
@@ -51,6 +52,7 @@ class Curve:
         best_step: the step whose weights are kept; None draws no ring.
         faded: an earlier run laid under the others.
         span: lowest and highest loss and highest validation loss, if they are known; NaN where there is none.
+        rates: changes of the learning rate, in the order of steps: step, from, to; each is marked on the curve.
     """
 
     key: str
@@ -60,6 +62,7 @@ class Curve:
     best_step: int | None = None
     faded: bool = False
     span: tuple[float, float, float] | None = None
+    rates: Rows = ()
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,8 @@ def loss_plot(
     if not live and not any(curve.rows for curve in curves):
         layout["annotations"].append(note("empty", "no training log", 0.5, 0.5, yref="paper"))
     layout["annotations"] += _level_labels(levels, log)
-    return {"data": [trace for curve, dash in _dashed(curves) for trace in _traces(curve, dash, by)], "layout": layout}
+    traces = [trace for curve, dash in _dashed(curves) for trace in _traces(curve, dash, by)]
+    return {"data": [*traces, *_rate_marks(curves, by)], "layout": layout}
 
 
 def near(curves: Sequence[Curve], uniform: float | None, levels: Sequence[Level]) -> list[Level]:
@@ -296,6 +300,35 @@ def _traces(curve: Curve, dash: str, by: By) -> list[dict[str, Any]]:
         }
         for kind, (rows, style) in shown.items()
     ]  # fmt: skip
+
+
+def _rate_marks(curves: Sequence[Curve], by: By) -> list[dict[str, Any]]:
+    """Triangles on the training curves where learning rates were changed; where several were alike, one is labelled."""
+    traces, labelled = [], set[tuple[float, str]]()
+    for curve in curves:
+        known = [row for row in curve.rows if _finite(row.get("train_loss"))]
+        xs, ys, texts, told = list[float](), list[float](), list[str](), list[str]()
+        for change in curve.rates if known else ():
+            row = next((row for row in known if row["step"] >= change["step"]), known[-1])
+            xs.append(change["step"] if by == "step" else row[by])
+            ys.append(row["train_loss"])
+            label = f"{change['to']:g}"
+            texts.append("" if (xs[-1], label) in labelled else label)
+            labelled.add((xs[-1], label))
+            told.append(_rate_change(change))
+        style = {"size": 9, "symbol": "triangle-down", "color": arch_colour(curve.arch)}
+        if xs:
+            traces.append({
+                "type": "scatter", "x": xs, "y": ys, "text": texts, "customdata": told, "mode": "markers+text",
+                "textposition": "top center", "textfont": {"size": 11, "color": FONT},
+                "hovertemplate": "%{customdata}", "marker": style, "cliponaxis": False, "name": plain(curve.name),
+                "meta": {"run": curve.key, "kind": "rate"}, "showlegend": False,
+            })  # fmt: skip
+    return traces
+
+
+def _rate_change(change: Row) -> str:
+    return f"learning rate {change['from']:g} → {change['to']:g}<br>after step {change['step']:,}"
 
 
 def _dashed(curves: Sequence[Curve]) -> list[tuple[Curve, str]]:

@@ -24,6 +24,7 @@ COMMANDS = {
     "resume": ("train.resume", "Train a run on from where it ended; steps, epochs and minutes are what to add."),
     "fork": ("train.fork", "A new run that goes on from what another one has learned, with other settings."),
     "retry": ("train.retry", "A failed run's settings once more, with the fix for its failure."),
+    "rate": ("runs.rate", "Change the learning rate of a run while it trains, here or in another process."),
     "evaluate": ("inspect.evaluate", "Score a run on its held-out text, or on another text."),
     "generate": (
         "generate.generate",

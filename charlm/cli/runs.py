@@ -1,28 +1,36 @@
 """runs list, show, rename, note, delete, restore, trim; corpora."""
 
+import dataclasses
 import sys
+import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from charlm.cli import COMMANDS
-from charlm.cli.options import Json, RunsDir, RunToken, RunTokens, readable
+from charlm.cli.options import Json, RunsDir, RunToken, RunTokens, readable, value_of
 from charlm.cli.report import print_answer, print_json, print_table, result_of
-from charlm.config import LEVEL_NAMES
+from charlm.config import LEVEL_NAMES, TrainConfig
 from charlm.data import catalog
 from charlm.errors import ConfigError
+from charlm.runs.rates import request_rate
+from charlm.runs.run import ACTIVE
 from charlm.runs.store import Run, RunStore
 
 # What JSON and `runs show` name as a run's attributes are named, in the order in which it stands there.
 RUN_FACTS = (
     "total_steps", "epoch", "message", "note", "num_parameters", "created", "shipped", "group", "preset", "folder",
-    "size_bytes", "trimmed", "mend", "ancestry", "imported",
+    "size_bytes", "trimmed", "mend", "ancestry", "imported", "rate_changes",
 )  # fmt: skip
+[RATE_FIELD] = [field for field in dataclasses.fields(TrainConfig) if field.name == "learning_rate"]
 runs_app = typer.Typer(help=COMMANDS["runs"][1], no_args_is_help=False, add_completion=False)
 Label = Annotated[str, typer.Argument(metavar="LABEL", help="The new name.")]
 Note = Annotated[str, typer.Argument(metavar="TEXT", help="What to remember of it; '' removes the note.")]
 TrashedId = Annotated[str, typer.Argument(metavar="ID", help="The run's whole id, as `runs trash` lists it.")]
+Rate = Annotated[str, typer.Argument(metavar="RATE", help="The new learning rate, before warm-up and schedule.")]
+WholeRace = Annotated[bool, typer.Option("--race", help="Of all networks that race with it, at the same step.")]
+TAKEN_SECONDS = 5.0  # that a training may take until it has changed its rate, before the command no longer waits
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -141,6 +149,24 @@ def trim(runs: RunTokens, runs_dir: RunsDir = None, json: Json = False) -> None:
 def print_freed(number: int, json: bool) -> None:
     """Say how many bytes are free now."""
     print_answer({"freed_bytes": number}, f"{number / 1e6:,.1f} MB freed", json)
+
+
+def rate(run: RunToken, rate: Rate, race: WholeRace = False, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Change the learning rate of a run that trains in any process, and say from which step on."""
+    store = RunStore(runs_dir)
+    found, wanted = store.find(run), value_of(RATE_FIELD, readable(rate))
+    before = found.rate_changes
+    request_rate(found, wanted, race)
+    end = time.monotonic() + TAKEN_SECONDS
+    while found.info.get("wanted_rate") and found.status in ACTIVE and time.monotonic() < end:
+        time.sleep(0.05)
+        found.refresh()
+    changed = found.rate_changes[-1:] if found.rate_changes != before else []
+    step = changed[0]["step"] if changed else None
+    when = "with its next step" if found.info.get("wanted_rate") else "as before"
+    when = when if step is None else f"from step {step + 1:,} on"
+    answer = {"run_id": found.run_id, "label": found.label, "learning_rate": wanted, "step": step}
+    print_answer(answer, f"{found.label}: learning rate {wanted:g} {when}", json)
 
 
 def facts_of(run: Run) -> dict[str, Any]:

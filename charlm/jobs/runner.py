@@ -16,7 +16,7 @@ from charlm.analysis import gradient
 from charlm.config import SampleConfig
 from charlm.data.corpus import usual_beginning
 from charlm.data.dataset import Dataset
-from charlm.errors import Halted, JobError, MeasurementError
+from charlm.errors import CheckpointError, Halted, JobError, MeasurementError
 from charlm.generation import generate
 from charlm.jobs import Control, RunStatus, run_status
 from charlm.models import LanguageModel, build_model
@@ -32,6 +32,7 @@ from charlm.runs.checkpoint import (
     weights_about,
 )
 from charlm.runs.history import block_row
+from charlm.runs.rates import Wanted, take_rate, wanted_rate
 from charlm.runs.run import Run
 from charlm.runs.snapshots import SnapshotKeeper
 from charlm.training.device import device_for
@@ -80,6 +81,7 @@ class RunTrainer:
         self.prompt = self._sample_prompt()
         self.best_val_loss, self.best_step = math.inf, 0  # of all validations; the state's are the schedule's own
         self.model, self.state = self._restore() if resume else self._start()
+        self._follow_rates()
         self.total = planned_steps(run.model_config, config, dataset.steps_per_epoch)
         wanted = 0 if run.model_config.is_counted else config.snapshots
         size = snapshot_bytes(run.model_config) if wanted else 0
@@ -143,6 +145,25 @@ class RunTrainer:
             self._record_gradient()
         about = {"status": "running", "message": "; ".join(self.dataset.notes), "mend": {}, "device": self.device}
         self._write(partial(self.run.update, {"total_steps": self.total}, **about))
+
+    def _follow_rates(self) -> None:
+        """Make the changes of the learning rate that run.json has recorded, those yet to come included."""
+        self.state.rate_changes = [(one["step"], one["to"]) for one in self.run.rate_changes]
+
+    def wanted_rate(self) -> Wanted | None:
+        """The learning rate that was asked for, here or in another process, since the last one was taken."""
+        with suppress(CheckpointError):  # what is wrong with run.json is said where it is written
+            self.run.refresh()
+        return None if self.ended else wanted_rate(self.run)
+
+    def change_rate(self, rate: float, wanted: Wanted | None = None) -> None:
+        """Change the learning rate from the next step on; it is recorded first.
+
+        Args:
+            rate: takes the place of the setting.
+            wanted: what of this run asked for it; None: another run that it races with did.
+        """
+        self._write(partial(take_rate, self.run, self.state.step, rate, wanted), self._follow_rates)
 
     def advance(self, goal: int, control: Control) -> None:
         """Train up to step `goal`; less far if the run ends or `control` asks for something."""

@@ -58,6 +58,10 @@ def _rounds(trainers: Sequence[RunTrainer], control: Control) -> Iterator[None]:
     """Let the trainers take turns until all have ended; yield after each slice. After a round all have equal steps."""
     steps = 1
     while active := [trainer for trainer in trainers if not trainer.ended]:
+        _change_rates(active)
+        if any(trainer.trouble for trainer in active):
+            yield  # the disk does not take the change
+            continue
         goal = min(trainer.state.step for trainer in active) + steps
         for trainer in active:
             while not trainer.ended and trainer.state.step < goal:  # a pause may cut a slice short
@@ -65,6 +69,18 @@ def _rounds(trainers: Sequence[RunTrainer], control: Control) -> Iterator[None]:
                 yield
         slowest = max(trainer.slowest for trainer in active)
         steps = max(1, min(100, int(SLICE_SECONDS / slowest))) if slowest else 1
+
+
+def _change_rates(trainers: Sequence[RunTrainer]) -> None:
+    """Change the learning rates that were asked for; of a whole race at the same step."""
+    for trainer in trainers:
+        if not (wanted := trainer.wanted_rate()):
+            continue
+        if wanted["race"]:
+            for other in trainers:
+                if other is not trainer and not other.run.model_config.is_counted:
+                    _attempt(other, partial(other.change_rate, wanted["to"]))
+        _attempt(trainer, partial(trainer.change_rate, wanted["to"], wanted))
 
 
 def _wait(trainers: Sequence[RunTrainer], control: Control, on_slice: Callable[[], None]) -> None:

@@ -13,11 +13,13 @@ from charlm.errors import CharLMError, ConfigError, JobError
 from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer, run_status
 from charlm.jobs.queue import MOST_AT_ONCE, Job, JobQueue
 from charlm.presets import RunConfig
+from charlm.runs.rates import request_rate
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import RunStore
 
 log = logging.getLogger(__name__)
 
+USED_UP = "stopped and saved: no training time is left for it today; resume it tomorrow"
 # Which runs are shown to the user who asks.
 Among = Callable[[Run], bool]
 
@@ -42,12 +44,17 @@ class Jobs:
         store: where the runs are.
         at_once: how many train at the same time; each then gets less of the machine. None: `trainings_at_once`.
 
+    Attributes:
+        may_go_on: asked after each slice, with a run's id and the seconds of its own that it has taken: whether its
+            training may go on, or is stopped and saved.
+
     Raises:
         ConfigError: CHARLM_AT_ONCE is no such number.
     """
 
     def __init__(self, store: RunStore, at_once: int | None = None) -> None:
         self.store = store
+        self.may_go_on: Callable[[str, float], bool] = lambda run_id, seconds: True
         self._queue = JobQueue(self._run, at_once or trainings_at_once())
         self._unwritten_failures: dict[str, str] = {}  # why runs failed whose run.json could not be written either
         self._offered: list[str] | None = None  # ids of runs that were interrupted before this process began
@@ -191,6 +198,20 @@ class Jobs:
                 self._queue.remove_run(job, run_id, "stopped", "stopped before it began")
         return self.status(run_id)
 
+    def change_rate(self, run_id: str, rate: float, race: bool = False) -> StatusAnswer:
+        """Change the learning rate of a run that trains, here or in another process, before its next step.
+
+        Args:
+            run_id: of the run.
+            rate: takes the place of its setting learning_rate; warm-up and schedule go on as factors of it.
+            race: also of the networks that race with it, at the same step.
+
+        Raises:
+            ConfigError, JobError, CheckpointError: see `charlm.runs.rates.request_rate`.
+        """
+        request_rate(self.store.get(run_id), rate, race)
+        return self.status(run_id)
+
     def move(self, run_id: str, by: int) -> StatusAnswer:
         """Move a waiting job by so many places in the queue, towards its front if negative, as far as there is room.
 
@@ -306,6 +327,7 @@ class Jobs:
         def on_slice() -> None:
             job.last_slice = time.monotonic()
             self._note_failures(job)
+            self._stop_what_is_used_up(job)
             time.sleep(0)  # threads that ask for the state get a turn
 
         try:
@@ -315,6 +337,17 @@ class Jobs:
         except Exception as error:
             self._fail(job, explain(error, job.runs[0].train_config.batch_size))
         self._note_failures(job)
+
+    def _stop_what_is_used_up(self, job: Job) -> None:
+        """Stop the runs of a job that may not go on, and say why in their run.json."""
+        for trainer in job.trainers:
+            run = trainer.run
+            if trainer.ended or run.run_id in job.control.stopped:
+                continue
+            if not self.may_go_on(run.run_id, trainer.state.seconds):
+                with suppress(CharLMError):
+                    run.update(message=USED_UP)
+                job.control.stopped.add(run.run_id)
 
     def _note_failures(self, job: Job) -> None:
         """Keep the reasons that trainers could not write into their run.json."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from charlm.config import TrainConfig
+from charlm.config import ModelConfig, TrainConfig
 from charlm.data.corpus import Corpus
 from charlm.errors import JobError, LimitError
 from charlm.presets import BUDGETS, RunConfig
@@ -21,6 +21,8 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 MOST_KEYS = 100_000  # visitors and addresses that are remembered
 TINY = 1e-6  # seconds
 LEAST_SECONDS = 10.0  # with less left of the day, no training is started
+GROWTH = 30.0  # seconds that a training gets at once which takes longer than was expected
+MARGIN = 1.25  # times what a training is expected to take are reserved for it
 NEW = ""  # what a training is called before it has an id
 EVALUATION = "evaluation"  # what is reserved for scoring is called so
 
@@ -74,6 +76,7 @@ class Reservation:
         seconds: reserved; once settled, those it took.
         base: what the run had taken before.
         time: when it was made, by the quotas' clock.
+        most: up to which it may grow, see `Quotas.may_go_on`.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Reservation:
     base: float
     time: float
     settled: bool = False
+    most: float = 0.0
 
 
 class Quotas:
@@ -96,6 +100,7 @@ class Quotas:
         self._lock = threading.Lock()
         self._windows = {action: Window(seconds, clock) for action, (seconds, _, _) in ACTIONS.items()}
         self._reservations: dict[str, list[Reservation]] = {}
+        self._growing: dict[str, tuple[Visitor, Reservation]] = {}  # by run id: of trainings at work or waiting
 
     def take(self, action: Action, visitor: Visitor, many: int = 1) -> None:
         """Count so many actions.
@@ -160,6 +165,40 @@ class Quotas:
                 self._reservations.setdefault(bucket, []).append(reservation)
         return reservation
 
+    def follow(self, visitor: Visitor, reservation: Reservation, run_id: str, most: float) -> None:
+        """Give a training's reservation its name, and let it grow while the training is at work.
+
+        Args:
+            visitor: whose it is.
+            reservation: made when the run had no id yet.
+            run_id: of the run.
+            most: seconds up to which it may grow.
+        """
+        with self._lock:
+            reservation.name, reservation.most = run_id, most
+            self._growing[run_id] = visitor, reservation
+            while len(self._growing) > MOST_KEYS:
+                del self._growing[next(iter(self._growing))]
+
+    def may_go_on(self, run_id: str, seconds: float) -> bool:
+        """Whether a training that has taken so many seconds in all may go on.
+
+        Its reservation grows by GROWTH seconds at a time where it took longer than was expected, as long as something
+        is left of the visitor's day and of the internet address's. Beyond its `most` the run's own budget ends it.
+
+        Args:
+            run_id: of the run; one of which nothing is reserved may.
+            seconds: those that it took before the reservation included.
+        """
+        with self._lock:
+            visitor, one = self._growing.get(run_id, (None, None))
+            if visitor is None or one is None or one.settled:
+                return True
+            over = seconds - one.base - one.seconds
+            if over > 0 and one.seconds < one.most:
+                one.seconds += min(max(GROWTH, over), one.most - one.seconds, self._seconds_left(visitor))
+            return seconds - one.base <= one.seconds + TINY or one.seconds >= one.most - TINY
+
     def settle(self, visitor: Visitor, name: str, seconds: float) -> None:
         """Count what an ended training or scoring took, fewer seconds or more than were reserved.
 
@@ -172,6 +211,7 @@ class Quotas:
             for reservation in self._reservations.get(visitor.key, ()):
                 if reservation.name == name and not reservation.settled:
                     reservation.seconds, reservation.settled = max(0.0, seconds - reservation.base), True
+                    self._growing.pop(name, None)
 
     def reservations(self, visitor: Visitor) -> list[Reservation]:
         """The visitor's own of today."""
@@ -204,6 +244,14 @@ class Quotas:
         while len(self._reservations) > MOST_KEYS:
             del self._reservations[next(iter(self._reservations))]
         return min(left)
+
+
+def _needed(model: ModelConfig, train: TrainConfig, tokens: int) -> float:
+    """Seconds that a training is expected to take on this machine, with a margin."""
+    from charlm.training.estimate import training_seconds
+    from charlm.training.machine import speed  # torch takes seconds: not before it is needed
+
+    return MARGIN * training_seconds(speed().machine, model, train, tokens)
 
 
 class TrainingQuota:
@@ -319,27 +367,57 @@ class TrainingQuota:
         self._quotas.check_seconds(visitor, LEAST_SECONDS * trainings)
         return seconds
 
+    def needs(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[float]:
+        """Seconds that new trainings will need, each with a margin for a machine that is busy.
+
+        Args:
+            corpus: the text; `check_new` has passed.
+            config: settings of all runs.
+            archs: names of the architectures.
+
+        Raises:
+            CorpusError, ConfigError: they cannot be trained on it.
+        """
+        from charlm.data.dataset import corpus_cut, tokenizer_for
+
+        tokenizer = tokenizer_for(corpus, config.model, config.corpus)
+        cut, _ = corpus_cut(corpus, tokenizer, config.train, config.corpus)
+        train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
+        models = [config.model.resolve_for(arch, tokenizer.vocab_size, cut.train, cut.seq_len) for arch in archs]
+        return [_needed(model, train, cut.train) for model in models]
+
+    def needs_more(self, run: Run, budget: Mapping[str, Any]) -> float:
+        """The same of a run that is resumed or forked, with the steps and epochs that are added."""
+        train = replace(run.train_config, **{**dict.fromkeys(BUDGETS, 0), **budget})
+        return _needed(run.model_config, train, int(run.corpus.get("train_tokens") or 0))
+
     @contextmanager
     def reserved(
-        self, visitor: Visitor, seconds: float, many: int = 1, base: float = 0.0
-    ) -> Iterator[list[Reservation]]:
+        self, visitor: Visitor, needs: Sequence[float], most: float
+    ) -> Iterator[Callable[[Mapping[str, float]], None]]:
         """Reserve seconds for trainings before they are started; they are free again if that fails.
 
         Args:
             visitor: whose they are.
-            seconds: for each.
-            many: trainings.
-            base: seconds that a resumed run has taken before.
+            needs: seconds that each is expected to need.
+            most: seconds that each may take; up to there its reservation grows on the way.
 
         Yields:
-            A reservation for each, to be given the run's id as its name.
+            Takes what was started, in the order of `needs`: by run id, the seconds that it had taken before.
         """
-        for _ in range(many):
+        for _ in needs:
             self._quotas.take("start", visitor)
         try:
-            yield [self._quotas.reserve(visitor, NEW, seconds, base) for _ in range(many)]
+            made = [self._quotas.reserve(visitor, NEW, min(max(LEAST_SECONDS, one), most)) for one in needs]
+
+            def follow(runs: Mapping[str, float]) -> None:
+                for reservation, (run_id, base) in zip(made, runs.items(), strict=True):
+                    reservation.base = base
+                    self._quotas.follow(visitor, reservation, run_id, most)
+
+            yield follow
         except BaseException:
-            self._quotas.settle(visitor, NEW, base)
+            self._quotas.settle(visitor, NEW, 0.0)
             raise
 
     def settle(self, visitor: Visitor) -> None:

@@ -415,6 +415,7 @@ class VisitorJobs:
         self._jobs, self._runs, self._who, self._limits = jobs, runs, who, quotas.limits
         self._quota = TrainingQuota(quotas, partial(runs.own, deleted=True))
         self._starting = threading.RLock()  # two requests at once count as two
+        jobs.may_go_on = quotas.may_go_on
 
     def start(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[str]:
         """See `Jobs.start`; what the settings leave open ends with the visitor's minutes.
@@ -430,10 +431,10 @@ class VisitorJobs:
             minutes = self._quota.share(visitor, len(archs)) / MINUTE
             minutes = min(config.train.minutes or minutes, minutes)
             train = replace(config.train, minutes=minutes, steps=config.train.steps or self._limits.steps)
-            with self._quota.reserved(visitor, minutes * MINUTE, len(archs)) as reservations:
+            needs = self._quota.needs(corpus, replace(config, train=train), archs)
+            with self._quota.reserved(visitor, needs, minutes * MINUTE) as follow:
                 ids = self._jobs.start(corpus, replace(config, train=train), archs)
-                for reservation, run_id in zip(reservations, ids, strict=True):
-                    reservation.name = run_id
+                follow(dict.fromkeys(ids, 0.0))
         return ids
 
     def resume(self, run_id: str, options: Mapping[str, Any] | None = None) -> StatusAnswer:
@@ -447,9 +448,9 @@ class VisitorJobs:
             steps = max(0, run.train_config.steps - run.step)
             budget = self._quota.budget(run, options, steps, self._quota.steps_left(run))
             seconds = self._quota.seconds(visitor, run, options)
-            with self._quota.reserved(visitor, seconds, base=run.seconds) as [reservation]:
+            with self._quota.reserved(visitor, [self._quota.needs_more(run, budget)], seconds) as follow:
                 state = self._jobs.resume(run_id, {**options, **budget, "minutes": seconds / MINUTE})
-                reservation.name = run_id
+                follow({run_id: run.seconds})
         return state
 
     def fork(self, run_id: str, options: Mapping[str, Any] | None = None, corpus: Corpus | None = None) -> StatusAnswer:
@@ -461,10 +462,9 @@ class VisitorJobs:
             usual, most = max(0, parent.train_config.steps - parent.step) or max(1, parent.step), self._limits.steps
             budget = self._quota.budget(parent, options, min(usual, most), most)
             seconds = self._quota.seconds(visitor, None, options)
-            with self._quota.reserved(visitor, seconds) as [reservation]:
+            with self._quota.reserved(visitor, [self._quota.needs_more(parent, budget)], seconds) as follow:
                 state = self._jobs.fork(run_id, {**options, **budget, "minutes": seconds / MINUTE}, corpus)
-                reservation.base = self._runs.get(state["run_id"]).seconds
-                reservation.name = state["run_id"]
+                follow({state["run_id"]: self._runs.get(state["run_id"]).seconds})
         return state
 
     def retry(self, run_id: str) -> StatusAnswer:
@@ -480,9 +480,10 @@ class VisitorJobs:
             self._quota.check_run(failed)
             self._check_room(1)
             self._quota.settle(visitor)
-            with self._quota.reserved(visitor, config.minutes * MINUTE) as [reservation]:
+            need = self._quota.needs_more(failed, {"steps": config.steps, "epochs": config.epochs})
+            with self._quota.reserved(visitor, [need], config.minutes * MINUTE) as follow:
                 state = self._jobs.retry(run_id)
-                reservation.name = state["run_id"]
+                follow({state["run_id"]: 0.0})
         return state
 
     def _check_room(self, new_runs: int) -> None:
@@ -497,6 +498,10 @@ class VisitorJobs:
         raise LimitError(
             "a training cannot be paused on a public Space, where others wait; stop it, and resume it later"
         )
+
+    def change_rate(self, run_id: str, rate: float, race: bool = False) -> StatusAnswer:
+        """See `Jobs.change_rate`."""
+        return self._jobs.change_rate(self._runs.get(run_id).run_id, rate, race)
 
     def move(self, run_id: str, by: int) -> StatusAnswer:
         """Refused: the queue keeps its order."""

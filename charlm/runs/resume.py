@@ -18,6 +18,7 @@ from charlm.models.ngram import NGramModel
 from charlm.presets import BUDGETS, FORKABLE, RESUMABLE, RunConfig
 from charlm.runs.checkpoint import check_place, has_training, load_training, save_training, weights_about
 from charlm.runs.create import create_runs
+from charlm.runs.rates import rate_at
 from charlm.runs.run import ACTIVE, MAX_LABEL, Run
 from charlm.runs.store import RunStore
 from charlm.training.estimate import check_memory
@@ -29,7 +30,8 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
 
     Args:
         run: stopped, interrupted, failed or finished.
-        options: steps, epochs or minutes to add, and other settings of RESUMABLE to change.
+        options: steps, epochs or minutes to add, and other settings of RESUMABLE to change. Another learning_rate is
+            recorded as a change at the step that it goes on from, see charlm/runs/rates.py.
         corpus: its text, if that is given again; it must be the very same.
 
     Raises:
@@ -49,17 +51,27 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
     if run.status == "finished" and not any(options.get(name) for name in BUDGETS):
         raise JobError(f"{run.label} has finished its {run.step:,} steps; say how many more, for example steps 500")
     corpus = text_of(run, corpus)
-    config = replace(run.train_config, **extended(_done(run), options))
+    changed = extended(_done(run), options)
+    wanted = _new_rate(run, changed.pop("learning_rate", None))
+    config = replace(run.train_config, **changed)
     cut = _cut(run, corpus, config)
     check_memory(run.model_config, replace(config, batch_size=cut.batch_size, seq_len=cut.seq_len))
     run.hold()
     try:
-        run.update(status="queued", message="", mend={}, left_alone=False, train=config.to_dict())
+        run.update(status="queued", message="", mend={}, left_alone=False, train=config.to_dict(), **wanted)
     except CheckpointError:
         run.release()
         raise
     run.train_config = config
     return corpus
+
+
+def _new_rate(run: Run, rate: float | None) -> dict[str, Any]:
+    """What run.json then holds for a run that is to go on with another learning rate; 0: the one that suits it."""
+    if rate is None or run.model_config.is_counted:
+        return {}
+    config = replace(run.train_config, learning_rate=rate).resolve(run.model_config)
+    return {"wanted_rate": {"to": config.learning_rate, "race": False}}
 
 
 def _cut(run: Run, corpus: Corpus, config: TrainConfig) -> Cut:
@@ -295,7 +307,8 @@ def _settings(parent: Run, state: TrainState, options: Mapping[str, Any]) -> dic
     if not budget and (parent.train_config.steps or math.inf) <= state.step:
         budget = {"steps": max(1, state.step)}
     done = {"steps": state.step, "epochs": parent.epoch if state.step else 0.0, "minutes": state.seconds / 60.0}
-    changed = {name: value for name, value in options.items() if name not in BUDGETS}
+    changed: dict[str, Any] = {"learning_rate": rate_at(parent, state.step)}
+    changed |= {name: value for name, value in options.items() if name not in BUDGETS}
     changed |= extended(done, budget)
     return changed | {"label": _label(parent, str(options.get("label") or ""), "fork")}
 

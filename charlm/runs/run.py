@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,6 +129,8 @@ class Run:
     ancestry = _Stored[list[dict[str, Any]]]("ancestry", [])
     # Where it came from, if it was not trained here: format, file and what they state; empty if it was.
     imported = _Stored[dict[str, Any]]("imported", {})
+    # Changes of its learning rate while it trained, see charlm/runs/rates.py: step, from, to, time.
+    rate_changes = _Stored[list[dict[str, Any]]]("rate_changes", [])
     step = _Stored("step", 0, "progress")
     total_steps = _Stored[int | None]("total_steps", None, "progress")  # None if only minutes limit the run
     epoch = _Stored("epoch", 0.0, "progress")  # passes over the training text
@@ -206,6 +208,12 @@ class Run:
     def fix(self) -> dict[str, Any]:
         """The settings with which a failed run would probably not have failed; empty if none is known."""
         return self.info.get("mend", {}) if self.info["status"] == "failed" else {}
+
+    @property
+    def learning_rate(self) -> float:
+        """Before warm-up and schedule, as it is now: the setting, or what it was changed to last."""
+        changes = self.rate_changes
+        return float(changes[-1]["to"]) if changes else self.train_config.learning_rate
 
     @property
     def trimmed(self) -> bool:
@@ -348,6 +356,20 @@ class Run:
         Raises:
             CheckpointError: it came with the app, is gone, or cannot be written.
         """
+        self.edit(lambda info: fields, progress)
+
+    def edit(
+        self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]], progress: Mapping[str, Any] | None = None
+    ) -> None:
+        """As `update`, where what changes depends on what others have changed meanwhile.
+
+        Args:
+            change: gives the new fields of what run.json holds; nobody else writes it meanwhile.
+            progress: numbers of its progress.
+
+        Raises:
+            CheckpointError: it came with the app, is gone, or cannot be written.
+        """
         if self.shipped:
             raise CheckpointError(
                 f"{self.label} came with the app and is read-only; train a run of your own to change it"
@@ -358,7 +380,7 @@ class Run:
             with FileLock(self.folder / ".edit", timeout=PATIENCE):
                 info = read_json(path)
                 numbers = progress_of({**info["progress"], **(progress or {})})
-                info |= {**fields, "progress": numbers, "updated": now()}
+                info |= {**change(info), "progress": numbers, "updated": now()}
                 write_json(path, info)
                 self._take(tidied(info))
         except (OSError, ValueError, TypeError, KeyError) as error:  # Timeout is an OSError

@@ -35,6 +35,8 @@ CORPUS_COUNTS = (
     "val_unknown", "val_unseen",
 )  # fmt: skip
 MOST_ANCESTORS = 100
+MOST_RATES = 100  # changes of the learning rate
+HIGHEST_RATE: float = TrainConfig.__dataclass_fields__["learning_rate"].metadata["high"]
 MOST_NAMES = 40  # of versions, fixes and the like
 
 
@@ -54,7 +56,10 @@ def tidied(info: Mapping[str, Any]) -> dict[str, Any]:
     found["num_parameters"] = info.get("num_parameters", 0)
     if not is_count(found["num_parameters"]):
         raise ValueError(f"num_parameters is {_brief(found['num_parameters'])}, not a count")
-    odd_ends = {"ancestry": _ancestry, "mend": _mend, "versions": _facts, "imported": _facts, "note": clean_note}
+    odd_ends = {
+        "ancestry": _ancestry, "mend": _mend, "versions": _facts, "imported": _facts, "rate_changes": _rate_changes,
+        "wanted_rate": _wanted_rate, "note": clean_note,
+    }  # fmt: skip
     return found | {name: tidy(found[name]) for name, tidy in odd_ends.items() if name in found}
 
 
@@ -127,6 +132,28 @@ def _mend(value: Any) -> dict[str, Any]:
     given = value if isinstance(value, Mapping) else {}
     known = {name: given[name] for name in (*ModelConfig.names(), *TrainConfig.names()) if name in given}
     return {name: one for name, one in known.items() if is_number(one) or one_line(one, 40)}
+
+
+def _rate_changes(value: Any) -> list[dict[str, Any]]:
+    """Changes of the learning rate, in the order of their steps; what is none is left out."""
+    changes, last = list[dict[str, Any]](), -1
+    for one in value[:MOST_RATES] if isinstance(value, list) else ():
+        if not isinstance(one, Mapping) or not (is_count(one.get("step")) and one["step"] > last):
+            continue
+        if _is_rate(one.get("from")) and _is_rate(one.get("to")):
+            last = one["step"]
+            changes.append({**{name: one[name] for name in ("step", "from", "to")}, "time": _time(one.get("time"))})
+    return changes
+
+
+def _wanted_rate(value: Any) -> dict[str, Any]:
+    """A learning rate that was asked for; empty without one."""
+    is_one = isinstance(value, Mapping) and _is_rate(value.get("to"))
+    return {"to": value["to"], "race": value.get("race") is True} if is_one else {}
+
+
+def _is_rate(value: Any) -> bool:
+    return is_number(value, 0) and 0 < value <= HIGHEST_RATE
 
 
 def _facts(value: Any) -> dict[str, Any]:

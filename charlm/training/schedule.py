@@ -1,6 +1,7 @@
 """How long a training is and how large its steps are: the budget, the validations, the learning rate."""
 
 import math
+from collections.abc import Sequence
 
 from charlm.config import ModelConfig, TrainConfig
 
@@ -54,8 +55,25 @@ def budget_used(config: TrainConfig, steps_per_epoch: int, step: int, seconds: f
     return min(1.0, max(shares))
 
 
-def learning_rate(config: TrainConfig, step: int, used: float, plateau_scale: float = 1.0) -> float:
-    """The learning rate of the next step: a linear warm-up, then the schedule.
+# Changes of a learning rate on the way, in the order of steps: from the step after so many on, so much.
+RateChanges = Sequence[tuple[int, float]]
+
+
+def base_rate(initial: float, step: int, changes: RateChanges) -> float:
+    """The learning rate of the next step, before warm-up and schedule.
+
+    Args:
+        initial: that the training began with.
+        step: steps taken.
+        changes: on the way.
+    """
+    return next((rate for after, rate in reversed(changes) if after <= step), initial)
+
+
+def learning_rate(
+    config: TrainConfig, step: int, used: float, plateau_scale: float = 1.0, changes: RateChanges = ()
+) -> float:
+    """The learning rate of the next step: a linear warm-up, then the schedule; both are factors of `base_rate`.
 
     Args:
         config: learning_rate (resolved, not 0), warmup_steps, schedule.
@@ -63,8 +81,9 @@ def learning_rate(config: TrainConfig, step: int, used: float, plateau_scale: fl
         used: share of the budget that is used up, 0 to 1.
         plateau_scale: what the plateau schedule has made of it: halved after every PLATEAU_PATIENCE validations
             without a better loss.
+        changes: of the learning rate, on the way.
     """
-    rate = config.learning_rate
+    rate = base_rate(config.learning_rate, step, changes)
     if step < config.warmup_steps:
         rate *= (step + 1) / (config.warmup_steps + 1)
     if config.schedule == "linear":

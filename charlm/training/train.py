@@ -23,7 +23,14 @@ from charlm.training.data_parallel import DataParallelStep
 from charlm.training.device import choose
 from charlm.training.evaluate import Evaluation, evaluate
 from charlm.training.metrics import Metrics
-from charlm.training.schedule import PLATEAU_PATIENCE, budget_used, evaluation_interval, learning_rate
+from charlm.training.schedule import (
+    PLATEAU_PATIENCE,
+    RateChanges,
+    base_rate,
+    budget_used,
+    evaluation_interval,
+    learning_rate,
+)
 
 # A running average keeps at most (1 + step) / (WARMING + step) of itself: the first weights are soon out of it.
 WARMING = 10
@@ -42,6 +49,7 @@ class TrainState:
     best_step: int = 0
     evals_since_best: int = 0
     rate_scale: float = 1.0  # what the plateau schedule has made of the learning rate
+    rate_changes: RateChanges = ()  # made by hand; not saved: who resumes a training brings them along
     seconds: float = 0.0  # the training's own time, validation included
     validated_step: int = 0
     held_out: Evaluation | None = None  # of the newest validation; not saved
@@ -152,7 +160,7 @@ def train(
         while used < 1.0:
             for inputs, targets in dataset.batches(state.epoch, state.batch):
                 began = time.perf_counter()
-                rate = learning_rate(config, state.step, used, state.rate_scale)
+                rate = learning_rate(config, state.step, used, state.rate_scale, state.rate_changes)
                 loss, norm = _step(parallel, (inputs, targets), config, state, rate)
                 taken = time.perf_counter() - began
                 latest = inputs.size * dataset.chars_per_token / taken
@@ -286,7 +294,8 @@ def validate(
     """
     scores = _evaluate(model, dataset.val_ids, state, halted)
     if not math.isfinite(scores.nats_per_token):
-        rate = state.optimizer.defaults["lr"] if state.optimizer is not None else 0.0
+        initial = state.optimizer.defaults["lr"] if state.optimizer is not None else 0.0
+        rate = base_rate(initial, state.step - 1, state.rate_changes)
         raise _diverged("validation loss", scores.nats_per_token, state.step, rate)
     state.add_validation(scores.nats_per_token)
     state.held_out = scores
@@ -305,7 +314,7 @@ def _step(
     norm = clip_grad_norm_(parameters, config.grad_clip or math.inf).item()
     if not (math.isfinite(loss) and math.isfinite(norm)):
         what, wrong = ("gradient norm", norm) if math.isfinite(loss) else ("loss", loss)
-        raise _diverged(what, wrong, state.step + 1, config.learning_rate)
+        raise _diverged(what, wrong, state.step + 1, base_rate(config.learning_rate, state.step, state.rate_changes))
     state.optimizer.step()
     if state.average is not None:
         _average(state.average, parallel.model, min(config.weight_average, (1 + state.step) / (WARMING + state.step)))

@@ -196,6 +196,12 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         """End a run after its present step and keep its trained weights."""
         return dict(jobs.stop(run_id))
 
+    def rate(run_id: str, learning_rate: float, race: bool = False) -> dict[str, Any]:
+        """Change the learning rate of a run that trains before its next step; race: of all that race with it."""
+        if not isinstance(race, bool):
+            raise ConfigError(f"race must be true or false, not {str(race)[:20]!r}")
+        return dict(jobs.change_rate(run_id, learning_rate, race))
+
     def resume(run_id: str, options: Options = None) -> dict[str, Any]:
         """Continue a run; options may add steps, epochs or minutes."""
         return dict(jobs.resume(run_id, options_of(options)))
@@ -221,7 +227,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         """Move a waiting job by so many places; negative: towards the front of the queue."""
         return dict(jobs.move(run_id, whole_of(by, "by")))
 
-    return [train, race, status, pause, stop, resume, fork, retry, queue, move]
+    return [train, race, status, pause, stop, resume, fork, retry, queue, rate, move]
 
 
 def _writing(services: Services) -> list[Callable[..., Any]]:

@@ -31,7 +31,7 @@ def slow_queue(demo: gr.Blocks) -> None:
 
 def page_head() -> str:
     """Stylesheet and scripts as head elements."""
-    scripts = ("gradio_patches.js", "lab.js", "connection.js", "address.js", "access.js", "samples.js")
+    scripts = ("gradio_patches.js", "lab.js", "connection.js", "address.js", "access.js", "samples.js", "notify.js")
     script = "".join(map(asset, scripts))
     return f"<style>\n{asset('lab.css')}\n{stylesheet()}\n</style>\n<script>\n{script}\n</script>"
 

@@ -164,3 +164,18 @@ def test_levels_are_lines_with_names_where_they_leave_the_curves_room() -> None:
     logarithmic = loss_figure([curve()], levels=levels, log=True)
     note = next(note for note in logarithmic.layout.annotations if note.name == "xz")
     assert note.y == pytest.approx(math.log10(low)) and logarithmic.layout.shapes[1].y0 == low
+
+
+def test_a_change_of_the_learning_rate_is_marked_on_the_training_curve() -> None:
+    changes = [{"step": step, "from": old, "to": new} for step, old, new in ((0, 0.01, 0.02), (25, 0.02, 5e-4))]
+    changed = curve(rates=[*changes, {"step": 99, "from": 5e-4, "to": 1e-5}])
+    marks = by_kind(loss_figure([changed, curve("gru", "b", "GRU")]))["rate"]
+    assert list(marks.x) == [0, 25, 99] and list(marks.text) == ["0.02", "0.0005", "1e-05"]
+    known = rows()
+    assert list(marks.y) == [known[0]["train_loss"], known[24]["train_loss"], known[-1]["train_loss"]]
+    assert marks.customdata[1] == "learning rate 0.02 → 0.0005<br>after step 25" and marks.meta["run"] == "a"
+    twice = loss_figure([changed, curve("gru", "b", "GRU", rates=changes)]).data[-2:]
+    assert [list(one.text) for one in twice] == [["0.02", "0.0005", "1e-05"], ["", ""]]
+    by_seconds = by_kind(loss_figure([changed], by="seconds"))["rate"]
+    assert list(by_seconds.x) == [0.1, 2.5, 4.0]
+    assert "rate" not in by_kind(loss_figure([curve(rows=[], rates=changes)]))

@@ -165,3 +165,68 @@ def test_a_crowd_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch, quota
         quotas.reserve(Visitor(f"{place}"), "run", 1.0)
         quotas.seconds_left(Visitor(f"{place}"))
     assert len(quotas._windows["text"]._times) <= 10 and len(quotas._reservations) <= 11
+
+
+# --- trainings that take what they need -------------------------------------------------------------------------------
+
+
+def at_work(quotas: Quotas, seconds: float, most: float = 300.0, run_id: str = "run", who: Visitor = ANN) -> None:
+    quotas.follow(who, quotas.reserve(who, "", seconds), run_id, most)
+
+
+def test_a_training_that_takes_longer_than_expected_gets_more_as_long_as_there_is_some(quotas: Quotas) -> None:
+    at_work(quotas, 20.0)
+    assert quotas.may_go_on("run", 19.0) and quotas.seconds_left(ANN) == 880
+    assert quotas.may_go_on("run", 20.5) and quotas.seconds_left(ANN) == 850
+    assert quotas.may_go_on("run", 51.0) and quotas.seconds_left(ANN) == 820
+    assert quotas.may_go_on("run", 200.0) and quotas.seconds_left(ANN) == 700  # a step that took long
+    assert quotas.may_go_on("run", 299.0) and quotas.seconds_left(ANN) == 601
+    assert quotas.may_go_on("run", 320.0) and quotas.seconds_left(ANN) == 600  # its most: its own budget ends it
+    quotas.settle(ANN, "run", 310.0)
+    assert quotas.seconds_left(ANN) == 590 and quotas.may_go_on("run", 1e9)
+
+
+def test_a_training_ends_when_nothing_is_left_of_the_day(quotas: Quotas) -> None:
+    at_work(quotas, 20.0)
+    quotas.reserve(ANN, "others", 870.0)
+    assert quotas.may_go_on("run", 29.9) and quotas.seconds_left(ANN) == 0
+    assert not quotas.may_go_on("run", 30.1) and quotas.seconds_left(ANN) == 0
+    quotas.settle(ANN, "others", 100.0)
+    assert quotas.may_go_on("run", 30.1)  # what others gave back
+    assert quotas.seconds_left(ANN) == 740
+
+
+def test_a_training_ends_when_nothing_is_left_of_the_addresss(quotas: Quotas) -> None:
+    crowd = [Visitor(f"{place}", "198.51.100.7") for place in range(9)]
+    at_work(quotas, 20.0, who=crowd[0])
+    for visitor in crowd[1:8]:
+        quotas.reserve(visitor, "all", 900.0)
+    quotas.reserve(crowd[8], "all", quotas.seconds_left(crowd[8]))
+    assert quotas.may_go_on("run", 20.0) and not quotas.may_go_on("run", 20.1)
+
+
+def test_what_a_resumed_training_took_before_does_not_count_again(quotas: Quotas) -> None:
+    reservation = quotas.reserve(ANN, "", 50.0)
+    reservation.base = 1000.0
+    quotas.follow(ANN, reservation, "run", 50.0)
+    assert quotas.may_go_on("run", 1050.0) and quotas.seconds_left(ANN) == 850
+    assert quotas.may_go_on("unknown", 1e6)
+
+
+def test_trainings_of_a_crowd_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch, quotas: Quotas) -> None:
+    monkeypatch.setattr("charlm.public.quotas.MOST_KEYS", 10)
+    for place in range(50):
+        at_work(quotas, 1.0, run_id=f"{place}", who=Visitor(f"{place}"))
+    assert len(quotas._growing) <= 10
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 200)), max_size=40))
+def test_reservations_never_exceed_the_day(steps: list[tuple[int, float]]) -> None:
+    quotas, taken = Quotas(Limits(), Clock()), [0.0] * 4
+    for place in range(4):
+        at_work(quotas, 20.0, most=400.0, run_id=f"{place}")
+    for place, more in steps:
+        if quotas.may_go_on(f"{place}", taken[place] + more):
+            taken[place] += more
+        assert sum(one.seconds for one in quotas.reservations(ANN)) <= 900 + 1e-6
+        assert all(one.seconds <= 400 + 1e-6 for one in quotas.reservations(ANN))

@@ -79,6 +79,88 @@ def test_a_day_has_so_many_minutes(place: Callable[..., Place]) -> None:
         begin(lab.jobs, "rnn")
 
 
+def minutes(lab: Place) -> tuple[float, float]:
+    left = lab.jobs.left()
+    return left["minutes"], left["set_aside"]
+
+
+def test_a_race_reserves_what_it_will_need_so_that_a_second_one_can_be_started(place: Callable[..., Place]) -> None:
+    lab = place(runs=6)
+    first = begin(lab.jobs, "lstm", "gru", "rnn", **LONG | {"batch_size": 4})
+    left, reserved = minutes(lab)
+    assert 0 < reserved < 5 and left == pytest.approx(15 - reserved, abs=0.15)
+    assert lab.store.get(first[0]).train_config.minutes == 5.0  # its limit is as wide as ever
+    second = begin(lab.jobs, "lstm", "gru", "rnn", **LONG | {"batch_size": 4})
+    assert minutes(lab)[1] == pytest.approx(2 * reserved, abs=0.15) and len({*first, *second}) == 6
+
+
+def test_short_trainings_reserve_little_and_give_it_back(place: Callable[..., Place]) -> None:
+    lab = place()
+    [run_id] = begin(lab.jobs, "rnn", steps=4)
+    assert sum(one.seconds for one in lab.jobs._quota._quotas.reservations(ANNA)) <= 10.0
+    wait_for(lambda: lab.store.get(run_id).status == "finished")
+    assert lab.jobs.left()["set_aside"] == 0.0 and lab.jobs.left()["minutes"] >= 14.8
+    lab.jobs.resume(run_id, {"steps": 4})
+    wait_for(lambda: lab.store.get(run_id).step == 8)
+    wait_for(lambda: lab.store.get(run_id).status == "finished")
+    fork = lab.jobs.fork(run_id, {"steps": 4})["run_id"]
+    wait_for(lambda: lab.store.get(fork).status == "finished")
+    assert lab.jobs.left()["set_aside"] == 0.0 and lab.jobs.left()["minutes"] >= 14.5
+
+
+def test_an_estimate_that_was_too_low_ends_with_the_day(
+    place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.public.quotas.GROWTH", 0.2)
+    monkeypatch.setattr("charlm.public.quotas.LEAST_SECONDS", 0.5)
+    lab = place(day_minutes=0.05)  # three seconds
+    monkeypatch.setattr(lab.jobs._quota, "needs", lambda *_: [0.1])
+    [run_id] = begin(lab.jobs, "rnn", **LONG | {"eval_every": 2000})
+    quotas = lab.jobs._quota._quotas
+    quotas.reserve(ANNA, "other things", 1.5)
+    seen = list[float]()
+
+    def ended() -> bool:
+        seen.append(sum(one.seconds for one in quotas.reservations(ANNA) if not one.settled))
+        return lab.store.get(run_id).status == "stopped"
+
+    wait_for(ended)
+    run = lab.store.get(run_id)
+    assert max(seen) <= 3.0 + 1e-6 and run.seconds > 0.5 and run.step < 2000
+    assert run.message == "stopped and saved: no training time is left for it today; resume it tomorrow"
+    with pytest.raises(LimitError, match="come back tomorrow"):
+        lab.jobs.resume(run_id)
+
+
+def test_an_estimate_that_was_too_low_grows_into_what_is_left(
+    place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.public.quotas.GROWTH", 0.2)
+    monkeypatch.setattr("charlm.public.quotas.LEAST_SECONDS", 0.1)
+    lab = place()
+    monkeypatch.setattr(lab.jobs._quota, "needs", lambda *_: [0.0])
+    [run_id] = begin(lab.jobs, "rnn", steps=150, eval_every=50, batch_size=64, seq_len=60)
+    wait_for(lambda: lab.store.get(run_id).status == "finished")
+    run = lab.store.get(run_id)
+    assert run.step == 150 and run.seconds > 0.1
+    [reservation] = lab.jobs._quota._quotas.reservations(ANNA)
+    assert lab.jobs.left()["set_aside"] == 0.0 and reservation.seconds == pytest.approx(run.seconds)
+
+
+def test_a_training_that_cannot_begin_reserves_nothing(
+    place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = place()
+
+    def refuse(*_: Any) -> None:
+        raise CheckpointError("the runs' folder cannot be written")
+
+    monkeypatch.setattr(lab.everybody, "start", refuse)
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        begin(lab.jobs, "rnn")
+    assert minutes(lab) == (15.0, 0.0)
+
+
 def test_so_many_write_at_once(place: Callable[..., Place]) -> None:
     lab = place(together_writing=1)
     [run] = trained(lab.store, "rnn")

@@ -49,7 +49,12 @@ class FakeRun:
     imported: dict[str, Any] = field(default_factory=dict)
     level: str = "char"
     blocks: Blocks = ()
+    rate_changes: list[dict[str, Any]] = field(default_factory=list)
     bits_per_char = Run.bits_per_char
+
+    @property
+    def learning_rate(self) -> float:
+        return float(self.rate_changes[-1]["to"]) if self.rate_changes else self.train_config.learning_rate
 
     @property
     def has_learned(self) -> bool:

@@ -44,7 +44,7 @@ def test_a_visitor_meets_shipped_and_own_runs_only(visit: Any, pets: Any, idle: 
     unknown = refused(other, "20260101-000000-gru-0123456789", -1, api_name="/status")
     for name, *rest in (
         ("/status", -1), ("/stop",), ("/pause",), ("/resume", {"steps": 5}), ("/fork", {}), ("/retry",), ("/move", -1),
-        ("/evaluate", "", {}),
+        ("/evaluate", "", {}), ("/rate", 0.1, False), ("/rate", 0.1, True),
     ):  # fmt: skip
         said = refused(other, run_id, *rest, api_name=name)
         assert said == unknown.replace("20260101-000000-gru-0123456789", run_id), name
@@ -64,6 +64,21 @@ def test_the_queue_shows_ones_own_trainings(visit: Any, pets: Any, idle: None) -
     assert job["run_ids"] == [second["run_id"]] and job["position"] == 1
     assert "cannot be paused" in refused(one, first, api_name="/pause")
     assert "keeps its order" in refused(other, second["run_id"], -1, api_name="/move")
+
+
+def test_the_rate_of_ones_own_training_is_changed(visit: Any, pets: Any, idle: None) -> None:
+    one = visit()
+    run_id = one.predict("", pets, "rnn", LONG, api_name="/train")["run_id"]
+    assert one.predict(run_id, 0.001, False, api_name="/rate")["run_id"] == run_id
+
+    def newest() -> float:
+        rows = one.predict(run_id, -1, api_name="/status")["metrics"]
+        return rows[-1]["learning_rate"] if rows else 1.0
+
+    wait_for(lambda: newest() <= 0.001)
+    assert "learning_rate 11.0 is outside" in refused(one, run_id, 11, False, api_name="/rate")
+    [shipped] = [run for run in sorted(SHIPPED)][:1]
+    assert "is not at work" in refused(one, shipped, 0.1, False, api_name="/rate")
 
 
 # What is asked for beyond a limit, by the limit's name: endpoint and inputs.

@@ -17,6 +17,7 @@ SHORT_NAMES = {
 SAVED = "Resume from what was saved"
 FORK_TIP = "A fork is a new run that goes on from what another one has learned, with other settings."
 WRITTEN = "A sample at every validation. Wavy: words that are not in the corpus."
+MOST_CHANGES = 4  # of the learning rate that a sentence has room for
 MOST_CHARACTERS = 200_000  # of an evaluation, which happens while the visitor waits
 
 
@@ -182,6 +183,8 @@ def training_sentence(run: Any) -> str:
     budget += [f"{train.minutes:g} minutes"] if train.minutes else []
     clip = f"clip {train.grad_clip:g}" if train.grad_clip else "no clip"
     rate = f"learning rate {train.learning_rate:g} {train.schedule}"
+    changes = rate_changes(run)
+    rate += f" ({changes})" if changes else ""
     return f"{' or '.join(budget)}, batch {train.batch_size} × {train.seq_len}, {rate}, {clip}, seed {train.seed}"
 
 
@@ -208,6 +211,13 @@ def sample(run: Any, step: int, text_html: str | None) -> str:
     if text_html is None:
         return notice("No samples.", "It was trained elsewhere, or has not come to its first validation.")
     return columns([Column(run.run_id, run.arch, run.label, f"step {whole(step)}", text_html=text_html)])
+
+
+def rate_changes(run: Any) -> str:
+    """`0.002 from step 501, 0.0005 from step 801`, the newest MOST_CHANGES of them; empty without any."""
+    changes = [f"{one['to']:g} from step {whole(one['step'] + 1)}" for one in run.rate_changes]
+    earlier = ["…"] if len(changes) > MOST_CHANGES else []
+    return ", ".join([*earlier, *changes[-MOST_CHANGES:]])
 
 
 def evaluation(run: Any, name: str, text: str, measured: Mapping[str, Any]) -> str:

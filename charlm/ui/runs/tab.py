@@ -371,7 +371,7 @@ class RunsTab:
                 parts["name_row"]: gr.update(visible=False),
                 parts["fork_hint"]: details.fork_hint(run),
                 parts["text"]: gr.update(choices=texts, value=texts[0][1]),
-                parts["rate"]: gr.update(value=run.train_config.learning_rate, visible=not is_counted),
+                parts["rate"]: gr.update(value=run.learning_rate, visible=not is_counted),
                 parts["steps"]: gr.update(value=details.fork_steps(run), visible=not is_counted),
                 parts["fork_name"]: details.fork_name(run),
             }

@@ -35,7 +35,12 @@
   });
   window.charlmParts.ended = {
     ask: () => (gone.length ? { runs: gone } : null),
-    take: ({ said, active }) => { gone = active; if (said) say(said); },  // some may still be writing their weights
+    take: ({ said, active }) => {  // some may still be writing their weights
+      gone = active;
+      if (!said) return;
+      say(said);
+      window.dispatchEvent(new CustomEvent('charlm:ended', { detail: said }));
+    },
   };
   const follow = () => {
     const racers = all('#strip .racers [title]').map((one) => [parseFloat(one.textContent), one.title]).filter(([loss]) => loss >= 0);
@@ -107,7 +112,7 @@
   const written = (value) => (typeof value === 'number' ? value.toLocaleString('en', { maximumSignificantDigits: 4 }) : read(String(value ?? '')));
   const KINDS = { train: ', training', val: ', held out' };
   const rowsOf = (graph) => {
-    const lines = graph.data.filter((one) => one.name && one.x?.length && one.y && one.hoverinfo !== 'skip' && !one.z);
+    const lines = graph.data.filter((one) => one.name && one.x?.length && one.y && one.hoverinfo !== 'skip' && one.meta?.kind !== 'rate' && !one.z);
     const across = lines.some((one) => one.orientation === 'h') ? 'y' : 'x', along = across === 'x' ? 'y' : 'x';
     // Training losses are many; they are told at the validations.
     const judged = lines.filter((one) => one.meta?.kind === 'val');

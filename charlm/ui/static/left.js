@@ -8,7 +8,9 @@ window.charlmParts.left = {
   },
   take: (told) => {
     seen = told.mark;
-    if (told.html !== undefined) element.innerHTML = told.html;
+    if (told.html === undefined) return;
+    element.innerHTML = told.html;
+    window.dispatchEvent(new Event('charlm:left'));
   },
 };
 window.addEventListener('charlm:job', () => { asked = 0; });

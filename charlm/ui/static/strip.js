@@ -1,8 +1,9 @@
 // The page's clock: one question a tick for all that is to be kept up to date. Parts of the page that want to know more
 // put {ask, take} into window.charlmParts: `ask()` gives a question or null, `take(answer)` gets what came of it.
 // Others hear `charlm:job` when a job begins, changes its state or ends, and may send `charlm:wake` to have it asked at
-// once. A hidden page asks nothing.
+// once. A hidden page asks nothing, unless it is to notify of a training's end.
 const LONGEST = 20000;  // ms without an answer after which the connection counts as lost
+const HIDDEN = 5;  // seconds until a hidden page asks again
 let timer = 0, seen = null, state = null, busy = false, again = false;
 const parts = () => Object.entries(window.charlmParts);
 const span = (name, text) => Object.assign(document.createElement('span'), { className: name, textContent: text });
@@ -72,14 +73,15 @@ const exchange = async (call) => {
     await window.charlmConnection.find();
     show(told.strip);
     for (const [name, part] of parts()) if (told[name]) part.take(told[name]);
-    wait = told.wait;
+    wait = isHidden() ? Math.max(told.wait, HIDDEN) : told.wait;
   } catch { lost(); }
   busy = false;
   timer = setTimeout(poll, again ? 0 : 1000 * wait);
   again = false;
 };
+const isHidden = () => document.visibilityState !== 'visible';
 function poll() {
-  if (document.visibilityState === 'visible') exchange(question);
+  if (!isHidden() || window.charlmNotify.isOn()) exchange(question);
 }
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');

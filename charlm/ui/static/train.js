@@ -43,7 +43,7 @@ const extend = (graph, state) => {
   const draw = (index, x, y) => { indices.push(index); xs.push(x); ys.push(y); };
   graph.data.forEach((trace, index) => {
     const place = meta.runs.indexOf(trace.meta.run), kind = trace.meta.kind;
-    if (place < 0) return;
+    if (place < 0 || kind === 'rate') return;
     const [train, val, best] = state.points[place];
     const [x, y] = unpacked(kind === 'train' ? train : kind === 'val' ? val : best);
     if (kind === 'best' && val.length) draw(index, x, y);

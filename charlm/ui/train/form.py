@@ -10,7 +10,7 @@ import gradio as gr
 from charlm.architectures import ARCH_NAMES, ARCHS, RACE_ARCHS, is_counted
 from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, TrainConfig, suited_rate
 from charlm.data.dataset import Sizes, text_sizes, token_sizes, tokenizer_for
-from charlm.errors import CharLMError
+from charlm.errors import CharLMError, ConfigError
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
 from charlm.public.limits import Limits, check_new, check_tokens, fitted
 from charlm.training.autosize import is_autosized, sizes
@@ -58,6 +58,8 @@ UNASKED = ("arch", "counted")  # fields that are no options of `race`
 SIZED = ("hidden_size", "dropout", "steps")  # what a preset may make of its own on another machine
 EMPTY = (None, "")  # what an emptied number field holds, and a learning rate's before it is touched
 SizeOf = Callable[[str, CorpusConfig, ModelConfig], "TextSize"]  # `text_size`, or a memory of it
+# On a public Space the estimates name what is left of the visitor's limits.
+REFRESH_JS = "window.addEventListener('charlm:left', () => { if (element.offsetParent) trigger('refresh', {}); });"
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,9 @@ def build(chosen: Chosen | None = None) -> Form:
         [(ARCH_NAMES[arch], arch) for arch in ARCHS], value=list(RACE_ARCHS), label="Architectures",
         info="One trains alone; several race on the same batches", elem_id="train-archs", elem_classes="swatches",
     )  # fmt: skip
+    script = ACTIONS_JS + REFRESH_JS
     estimates = gr.HTML(
-        facts([("…", "being estimated")]), elem_id="train-estimates", js_on_load=ACTIONS_JS, apply_default_css=False
+        facts([("…", "being estimated")]), elem_id="train-estimates", js_on_load=script, apply_default_css=False
     )
     button = gr.Button("Train", variant="primary", elem_id="train-start")
     folds: dict[str, Any] = {}
@@ -276,6 +279,18 @@ def run_config(preset: str, values: Mapping[str, Any], chosen: Chosen | None) ->
     return from_options({**given, **tokens, **chosen_options(chosen)}, preset)
 
 
+def typed_rate(typed: str) -> float:
+    """The learning rate that a visitor has typed for a training at work.
+
+    Raises:
+        ConfigError: it is no number.
+    """
+    try:
+        return float(typed)
+    except ValueError:
+        raise ConfigError(f"learning_rate must be a number such as 0.001, not {typed[:20]!r}") from None
+
+
 def command(config: RunConfig, corpus: str, archs: Sequence[str]) -> str:
     """What trains the same on a command line.
 
@@ -334,6 +349,7 @@ def estimate_html(
     archs: Sequence[str],
     values: Mapping[str, Any],
     limits: Limits | None = None,
+    left: Mapping[str, Any] | None = None,
 ) -> str:
     """Parameters, time, parameters a token, memory; or what does not fit, in a sentence.
 
@@ -345,17 +361,20 @@ def estimate_html(
         archs: the architectures to train.
         values: as in `run_config`.
         limits: of a public Space.
+        left: what the visitor may still use of them; see `Jobs.left`.
     """
     if not archs:
         return notice("No architecture chosen.", "Choose one to train it alone, or several to let them race.")
     try:
         config = run_config(preset, values, chosen)
-        return _estimate(config, archs, size_of(corpus, config.corpus, config.model.tokenization), limits)
+        return _estimate(config, archs, size_of(corpus, config.corpus, config.model.tokenization), limits, left or {})
     except CharLMError as error:
         return notice("This cannot be trained yet.", str(error), "error")
 
 
-def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: Limits | None) -> str:
+def _estimate(
+    config: RunConfig, archs: Sequence[str], size: TextSize, limits: Limits | None, left: Mapping[str, Any]
+) -> str:
     from charlm.data.dataset import cut_of, unit_of
     from charlm.training.estimate import check_memory, count_parameters, memory_bytes, training_seconds
     from charlm.training.machine import speed
@@ -370,6 +389,8 @@ def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: L
         check_new(limits, size.characters, config.train, zip(models, counts, strict=True))
     longest = 60.0 * limits.run_minutes if limits else math.inf
     measured = speed()
+    if limits is not None:  # as it is started there
+        train = replace(train, steps=train.steps or limits.steps)
     seconds = sum(min(longest, training_seconds(measured.machine, model, train, tokens)) for model in models)
     memory = sum(memory_bytes(model, train) for model in models)
     largest = max(range(len(archs)), key=lambda place: (not is_counted(archs[place]), counts[place]))
@@ -384,8 +405,34 @@ def _estimate(config: RunConfig, archs: Sequence[str], size: TextSize, limits: L
             (formatting.size(memory), "memory at most"),
         ]
     )
+    if limits is not None and left:
+        about += uses_html(seconds, len(archs), limits, left)
     if is_counted(archs[largest]):
         return about
     pace = measured.chars_per_second(models[largest], train, size.characters / max(sum(size.tokens), 1))
     how = {"pace": formatting.whole(float(f"{pace:.2g}")), "who": who, "when": formatting.day(measured.when)}
     return about + render("pace", **how, quiet=measured.quiet, again=limits is None)
+
+
+def uses_html(seconds: float, runs: int, limits: Limits, left: Mapping[str, Any]) -> str:
+    """What a training uses of what a visitor of a public Space has left, or that it is more than that.
+
+    Args:
+        seconds: that it is expected to take, all runs together.
+        runs: that it makes.
+        limits: of the Space.
+        left: see `Jobs.left`.
+    """
+    minutes, most = float(left["minutes"]), left["runs"]
+    needed = f"{max(seconds / 60, 0.1):.1f}".removesuffix(".0")
+    uses = (
+        f"Uses about {needed} of the {minutes:g} minutes of training that you have left today, and "
+        f"{runs} of the {formatting.count(most, 'run')} that you may still keep."
+    )
+    if runs > most:
+        beyond = "That is more runs than you may keep: delete some, or choose fewer architectures."
+    elif seconds > 60 * minutes:
+        beyond = f"It ends when they are used up{', each model with an equal share' if runs > 1 else ''}."
+    else:
+        beyond = f"Of each run at most {limits.run_minutes:g} minutes." if seconds >= 60 * limits.run_minutes else ""
+    return render("hint", sentence=f"{uses} {beyond}".strip())

@@ -24,7 +24,7 @@ from charlm.ui.train import live as train_live
 from charlm.ui.train import memory
 from charlm.ui.train.form import NAMES, Form
 from charlm.ui.train.live import Watches
-from charlm.ui.train.view import form_values, opened_folds
+from charlm.ui.train.view import EVERY, form_values, opened_folds
 
 # What suits another text goes into the controls that stand as they were filled; what was changed by hand stays, also
 # what was changed while the server thought. An answer to a preset that is no longer picked changes nothing.
@@ -46,6 +46,7 @@ STARTED_JS = """() => {
     if (begun || !--looks) clearInterval(look);
   }, 150);
 }"""
+NOTIFY_JS = "window.charlmNotify.show();"
 KEPT_SIZES = 32  # texts whose counts are remembered
 NO_OVERLAY = ("no overlay", "")
 LATEST: dict[str, Any] = {**QUICK, "trigger_mode": "always_last"}
@@ -81,6 +82,8 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
             form = train_form.build()
             plain: dict[str, Any] = {"size": "sm", "elem_classes": "quiet"}
             copy = gr.Button("Copy command", elem_id="train-copy-command", **plain)
+            notify: dict[str, Any] = {"js_on_load": NOTIFY_JS, "apply_default_css": False}
+            gr.HTML(render("notify"), elem_id="train-notify", **notify)
         with gr.Column(elem_id="train-live-side", min_width=300):
             live = _live()
     filled = _wire_form(form, shared, services)
@@ -155,7 +158,8 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
 
     def estimate(given: Given) -> str:
         picked = given[shared.corpus], given[form.corpus], given[form.preset], given[form.archs]
-        return train_form.estimate_html(size_of, *picked, form.values(given), limits)
+        left = services.jobs.left() if limits is not None else None
+        return train_form.estimate_html(size_of, *picked, form.values(given), limits, left)
 
     def measure() -> str:
         from charlm.training.machine import measure_again
@@ -184,6 +188,7 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
     gr.on(changes, retitle, titled, [*form.folds.values(), rate, order], **LATEST)
     changes = [opened, measured.change, *(one.change for one in form.inputs)]
     gr.on(changes, estimate, form.inputs | {shared.corpus}, form.estimates, **LATEST)
+    form.estimates.refresh(estimate, form.inputs | {shared.corpus}, form.estimates, **LATEST)
     gr.on([opened, form.archs.change], rename, form.archs, form.start, **LATEST)
     return filled
 
@@ -226,14 +231,23 @@ def _wire_plot(live: Live, services: Services, shared: Shared, watches: Watches)
 
 
 def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches) -> None:
-    """Another run is shown when a tab asks for it, and a failed one is resumed or tried again."""
+    """Another run is shown when a tab asks for it, a failed one is resumed or tried again, a rate is changed."""
 
     def follow(message: str) -> str:
         return json.dumps([str(asked(message).get("run", ""))])
 
-    def continue_failed(event: gr.EventData) -> Any:
+    def change_rate(wanted: str, typed: str, run_id: str) -> Any:
+        rate, race, shown = train_form.typed_rate(typed), run_id == EVERY, watches.own()
+        learning = shown.look(train_live.wanted_ids({"wanted": _ids(wanted)})).learning if race else []
+        services.jobs.change_rate(learning[0].run_id if learning else run_id, rate, race)
+        gr.Info(f"Learning rate {rate:g} from the next step on.")
+        return gr.skip()
+
+    def obey(event: gr.EventData, wanted: str) -> Any:
         act, run_id = event._data.get("act"), str(event._data.get("run", ""))
         try:
+            if act == "rate":
+                return change_rate(wanted, str(event._data.get("rate", "")), run_id)
             state = services.jobs.retry(run_id) if act == "retry" else services.jobs.resume(run_id)
         except CharLMError as error:
             raise gr.Error(toast(error), title="That did not work", print_exception=False) from None
@@ -244,7 +258,7 @@ def _wire_live(live: Live, services: Services, shared: Shared, watches: Watches)
 
     shared.own.select(None, js=WAKE_JS)
     shared.watch.change(follow, shared.watch, live.wanted, **QUICK)
-    live.head.act(continue_failed, None, live.wanted, **QUIET).then(None, js=WAKE_JS)
+    live.head.act(obey, live.wanted, live.wanted, **QUIET).then(None, js=WAKE_JS)
 
 
 def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> None:

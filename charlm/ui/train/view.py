@@ -30,7 +30,7 @@ from charlm.ui.html import (
     swatch,
     table,
 )
-from charlm.ui.runs.details import origin_sentence, trouble
+from charlm.ui.runs.details import origin_sentence, rate_changes, trouble
 from charlm.ui.train.form import ADVANCED, BASIC, control_values
 from charlm.ui.verdict import loss_unit, names
 
@@ -76,6 +76,7 @@ def opened_folds(advice: Advice) -> set[str]:
 HEAD = ("Val. loss", "Train loss", "Perplexity", "Bits/char", "Grad. norm", "Chars/s", "Own time")
 TESTED = "Test perplexity"  # where a text has a test part
 PHONE_COLUMNS = (0, 1, 4, 7)
+EVERY = "all"  # what the form for the learning rate says for every network at work
 ROUNDED = 1e-5  # nats: a log has seven digits
 
 
@@ -139,9 +140,14 @@ class View:
 
     @cached_property
     def key(self) -> str:
-        """Changes when the page has to be drawn from scratch: other runs or names, a beginning, an end, a failure."""
+        """Changes when the page has to be drawn from scratch: other runs, names or rates, a beginning, an end."""
         failures = [self.states[run.run_id]["message"] for run in self._failed]
-        return mark([self.called, self.active, failures, [level.name for level in self.near]]) if self.runs else ""
+        changed = [run for run in self.runs if run.rate_changes]
+        rates = [
+            [run.rate_changes, bool(self.histories[run.run_id].rows)] for run in changed
+        ]  # no mark without a curve
+        drawn = [level.name for level in self.near]
+        return mark([self.called, self.active, failures, drawn, rates]) if self.runs else ""
 
     @cached_property
     def curves(self) -> list[Curve]:
@@ -150,7 +156,8 @@ class View:
         for run in self.runs:
             best, history = self.best(run), self.histories[run.run_id]
             step = best["step"] if best else None
-            curves.append(Curve(run.run_id, self.called[run.run_id], run.arch, history.rows, step, span=history.span))
+            called, span, rates = self.called[run.run_id], history.span, run.rate_changes
+            curves.append(Curve(run.run_id, called, run.arch, history.rows, step, span=span, rates=rates))
         return curves
 
     def best(self, run: Run) -> Row | None:
@@ -215,7 +222,7 @@ class View:
             verb = "is" if self._at_work else "was"
             parts.append(f"At equal seconds of its own {self.called[self._by_seconds[0][0]]} {verb} ahead.")
         parts += [verdict.how_sure(self.standings, self.called)] if len(self.standings.ranked) > 1 else []
-        parts += filter(None, [self.matched])
+        parts += filter(None, [self.matched, self._rates])
         states = self.states.values()
         if self._at_work:
             parts.append("Training goes on when you close this page.")
@@ -226,6 +233,38 @@ class View:
         messages = [state["message"] for state in states if state["message"] and state["status"] != "failed"]
         return " ".join([*parts, *dict.fromkeys(map(_sentence, messages))])
 
+    @property
+    def _rates(self) -> str:
+        """`Learning rate changed: LSTM and GRU 0.002 from step 501.`; empty if none was."""
+        alike: dict[str, list[str]] = {}
+        for run in self.runs:
+            alike.setdefault(rate_changes(run), []).append(self.called[run.run_id])
+        is_one = len(self.runs) == 1
+        said = [
+            changes if is_one else f"{formatting.listed(named)} {changes}"
+            for changes, named in alike.items()
+            if changes
+        ]
+        return f"Learning rate changed: {'; '.join(said)}." if said else ""
+
+    @cached_property
+    def learning(self) -> list[Run]:
+        """The networks at work, whose learning rate can be changed."""
+        return [run for run in self.runs if run.run_id in self.active and not run.model_config.is_counted]
+
+    @property
+    def _rate_form(self) -> str:
+        """Where the learning rate of the models at work is changed; empty if none is."""
+        rates = {run.run_id: f"{run.learning_rate:g}" for run in self.learning}
+        if not rates:
+            return ""
+        known = set(rates.values())
+        every = max(known) if len(known) == 1 else ""
+        choices = [(run.run_id, self.called[run.run_id], rates[run.run_id]) for run in self.learning]
+        if len(choices) > 1:
+            choices.insert(0, (EVERY, "all", every))
+        return render("rate", shown=choices[0][2], choices=choices)
+
     @cached_property
     def matched(self) -> str:
         """`LSTM matches a 6-gram.`; empty as long as nothing is known."""
@@ -235,9 +274,9 @@ class View:
 
     @cached_property
     def head(self) -> str:
-        """The finding and the line under it; what failed, why, and the fix."""
+        """The finding and the line under it; the learning rate; what failed, why, and the fix."""
         troubles = [trouble(run, f"{run.label} failed.", self.states[run.run_id]["message"]) for run in self._failed]
-        return heading(self.title, self.lead) + "".join(troubles)
+        return heading(self.title, self.lead) + self._rate_form + "".join(troubles)
 
     @cached_property
     def limits(self) -> list[str]:

@@ -173,9 +173,39 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
         text: str = TEXT, archs: Any = ("lstm",), preset: str = "quick", chosen: Any = None, **changes: Any
     ) -> str:
         monkeypatch.setattr(form, "open_corpus", lambda _, config: corpus_from_text(text, "<i>", config))
-        return form.estimate_html(form.text_size, chosen, "any", preset, archs, values(preset, **changes))
+        public = changes.pop("limits", None), changes.pop("left", None)
+        return form.estimate_html(form.text_size, chosen, "any", preset, archs, values(preset, **changes), *public)
 
     return estimate
+
+
+LEFT = {"texts": 10, "minutes": 12.5, "set_aside": 0.0, "runs": 3}
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds", "archs", "said"),
+    [({}, 70.0, 2, "Uses about 1.2 of the 12.5 minutes of training that you have left today, and 2 of the 3 runs that "
+                   "you may still keep.</p>"),
+     ({}, 2.0, 1, "Uses about 0.1 of the 12.5 minutes"), ({}, 300.0, 1, "Of each run at most 5 minutes.</p>"),
+     ({"minutes": 2}, 130.0, 1, "about 2.2 of the 2 minutes of training that you have left today, and 1 of the 3 runs "
+                                "that you may still keep. It ends when they are used up.</p>"),
+     ({"minutes": 2.0}, 130.0, 3, "It ends when they are used up, each model with an equal share.</p>"),
+     ({"runs": 1}, 60.0, 3, "and 3 of the 1 run that you may still keep. That is more runs than you may keep: delete "
+                            "some, or choose fewer architectures.</p>"),
+     ({"runs": 0}, 60.0, 1, "1 of the 0 runs")],
+)  # fmt: skip
+def test_a_public_space_says_beforehand_what_a_training_uses(
+    left: dict[str, Any], seconds: float, archs: int, said: str
+) -> None:
+    assert said in form.uses_html(seconds, archs, Limits(), LEFT | left)
+
+
+def test_what_a_training_uses_is_said_on_a_public_space_only(estimated: Any) -> None:
+    assert "Uses about" not in estimated()
+    html = estimated(archs=["lstm", "gru"], limits=Limits(), left=LEFT)
+    assert "of the 12.5 minutes" in html and "2 of the 3 runs" in html
+    endless = estimated(limits=Limits(), left=LEFT, steps=0, minutes=0, epochs=50)
+    assert "Uses about" in endless
 
 
 def test_the_estimate_says_how_fast_the_machine_was_when(estimated: Any) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import json
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,16 @@ import pytest
 
 from charlm import files
 from charlm.analysis.baselines import Baselines
+from charlm.errors import ConfigError
 from charlm.jobs.service import Jobs
 from charlm.public.services import Services
+from charlm.runs.rates import take_rate
 from charlm.runs.run import Run
 from charlm.serving import Serving
 from charlm.ui import status_bar
 from charlm.ui.services import Files
 from charlm.ui.train import live
+from charlm.ui.train.form import typed_rate
 from charlm.ui.train.live import Watch
 from charlm.ui.train.view import View
 from tests.tiny_runs import entered, store_in
@@ -252,6 +257,62 @@ def test_what_has_been_seen_is_not_sent_again(services: Services, watch: Watch) 
     assert set(told) == {"limits", "rows", "seen", "lead", "samples"} and told["samples"] == {}
     assert "The batch was made smaller." in told["lead"]
     assert set(page.tick()) == {"limits", "rows"}
+
+
+# --- the learning rate ------------------------------------------------------------------------------------------------
+
+
+def options_in(head: str) -> list[tuple[str, str]]:
+    return re.findall(r'<option value="([^"]*)" data-rate="([^"]*)">', head)
+
+
+def test_the_rate_of_networks_at_work_can_be_changed(services: Services, watch: Watch) -> None:
+    lstm, gru, ngram = entered(services.store, "lstm", "gru", "ngram", learning_rate=0.01)
+    for run in (lstm, gru, ngram):
+        logged(run, {10: 2.0}, "running")
+    view = watch.look_at([lstm, gru, ngram])
+    key = view.key
+    assert options_in(view.head) == [("all", "0.01"), (lstm.run_id, "0.01"), (gru.run_id, "0.01")]
+    assert 'value="0.01" placeholder' in view.head
+    take_rate(lstm, 10, 0.002)
+    changed = watch.look_at([lstm, gru, ngram])
+    assert changed.key != key and "Learning rate changed: LSTM 0.002 from step 11." in changed.lead
+    assert options_in(changed.head) == [("all", ""), (lstm.run_id, "0.002"), (gru.run_id, "0.01")]
+    assert 'value="" placeholder="they differ"' in changed.head
+    marks = [trace for trace in live.figure(changed)["data"] if trace["meta"]["kind"] == "rate"]
+    assert [(trace["meta"]["run"], trace["x"], trace["text"]) for trace in marks] == [(lstm.run_id, [10], ["0.002"])]
+    logged(gru, {20: 1.9})
+    one = watch.look_at([services.store.get(run.run_id) for run in (lstm, gru)])
+    assert options_in(one.head) == [] and f'type="hidden" name="run" value="{lstm.run_id}"' in one.head
+    logged(lstm, {20: 1.9})
+    assert "<form" not in watch.look_at([services.store.get(run.run_id) for run in (lstm, gru, ngram)]).head
+
+
+def test_a_change_before_the_first_row_is_marked_as_soon_as_there_is_one(services: Services, watch: Watch) -> None:
+    [run] = race(services, {}, status="running")
+    take_rate(run, 0, 0.3)
+    page = Page(watch, wanted=[run.run_id])
+    assert page.tick()["redraw"] and (run.run_id, "rate") not in page.traces
+    logged(run, {10: None}, "running")
+    assert page.tick()["redraw"] and page.traces[run.run_id, "rate"][0] == [0]
+
+
+def test_rates_that_were_changed_together_are_told_together(services: Services, watch: Watch) -> None:
+    runs = race(services, {10: 2.0}, {10: 2.1}, status="running", rate_changes=[])
+    for run in runs:
+        run.train_config = replace(run.train_config, learning_rate=0.01)
+        for step in range(6):
+            take_rate(run, step, 0.02 + step / 100)
+    lead = watch.look_at(runs).lead
+    assert "Learning rate changed: LSTM and GRU …, 0.04 from step 3, 0.05 from step 4," in lead
+    assert "Learning rate changed: …, 0.04" in watch.look_at(runs[:1]).lead
+
+
+@pytest.mark.parametrize("typed", ["", "fast", "0,1", "<b>", "1e", "0x1"])
+def test_what_is_typed_and_is_no_rate(typed: str) -> None:
+    with pytest.raises(ConfigError, match="learning_rate must be a number such as"):
+        typed_rate(typed)
+    assert typed_rate(" 1e-3 ") == 0.001
 
 
 # --- samples of earlier validations ----------------------------------------------------------------------------------
