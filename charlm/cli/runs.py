@@ -1,4 +1,4 @@
-"""runs list, show, rename, delete, restore, trim; corpora."""
+"""runs list, show, rename, note, delete, restore, trim; corpora."""
 
 import dataclasses
 import sys
@@ -20,12 +20,13 @@ from charlm.runs.store import Run, RunStore
 
 # What JSON and `runs show` name as a run's attributes are named, in the order in which it stands there.
 RUN_FACTS = (
-    "total_steps", "epoch", "message", "num_parameters", "created", "shipped", "group", "preset", "folder",
+    "total_steps", "epoch", "message", "note", "num_parameters", "created", "shipped", "group", "preset", "folder",
     "size_bytes", "trimmed", "mend", "ancestry", "imported", "rate_changes",
 )  # fmt: skip
 [RATE_FIELD] = [field for field in dataclasses.fields(TrainConfig) if field.name == "learning_rate"]
 runs_app = typer.Typer(help=COMMANDS["runs"][1], no_args_is_help=False, add_completion=False)
 Label = Annotated[str, typer.Argument(metavar="LABEL", help="The new name.")]
+Note = Annotated[str, typer.Argument(metavar="TEXT", help="What to remember of it; '' removes the note.")]
 TrashedId = Annotated[str, typer.Argument(metavar="ID", help="The run's whole id, as `runs trash` lists it.")]
 Rate = Annotated[str, typer.Argument(metavar="RATE", help="The new learning rate, before warm-up and schedule.")]
 WholeRace = Annotated[bool, typer.Option("--race", help="Of all networks that race with it, at the same step.")]
@@ -35,7 +36,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 @runs_app.callback(invoke_without_command=True)
 def runs_alone(context: typer.Context) -> None:
-    """List, show, rename, trim, delete and restore runs; alone, it lists them."""
+    """List, show, rename, annotate, trim, delete and restore runs; alone, it lists them."""
     if context.invoked_subcommand is None:
         list_runs()
 
@@ -80,6 +81,16 @@ def rename(run: RunToken, label: Label, runs_dir: RunsDir = None, json: Json = F
     found = store.find(run)
     store.rename(found, readable(label))
     print_answer({"run_id": found.run_id, "label": found.label}, f"{found.run_id} is now {found.label!r}", json)
+
+
+@runs_app.command("note", help="Write a note about a run; `runs show` and the Runs tab show it.")
+def annotate(run: RunToken, text: Note, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Write a note about a run."""
+    store = RunStore(runs_dir)
+    found = store.find(run)
+    store.annotate(found, readable(text))
+    said = f"the note of {found.label} ({found.run_id}) is {'written' if found.note else 'removed'}"
+    print_answer({"run_id": found.run_id, "note": found.note}, said, json)
 
 
 @runs_app.command("delete", help="Move runs to the trash; asks first.")

@@ -52,6 +52,21 @@ def sweep_texts(data_dir: Path | None = None) -> None:
                     leftover.unlink(missing_ok=True)
 
 
+def forget(sha256: str, data_dir: Path | None = None) -> None:
+    """Remove the text stored under this fingerprint, which no run is to need any longer.
+
+    Raises:
+        CorpusError: it cannot be removed, or that is no fingerprint.
+    """
+    folder = folder_or_default(data_dir) / "texts"
+    path = folder / f"{_checked(sha256)}.txt"
+    try:
+        for file in (path, path.with_suffix(".json")):
+            file.unlink(missing_ok=True)
+    except OSError as error:
+        raise CorpusError(f"the text in {folder} cannot be removed: {error.strerror or error}") from error
+
+
 def is_changed(sha256: str, data_dir: Path | None = None) -> bool:
     """Whether the text stored under this fingerprint has another content now."""
     path = folder_or_default(data_dir) / "texts" / f"{sha256}.txt"

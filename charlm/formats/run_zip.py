@@ -203,7 +203,7 @@ MOST_UNPACKED = 1 << 30
 MOST_ROWS = 100_000  # lines of a log; of recorded gradients, MOST_GRADIENTS
 MOST_SAMPLE = 10_000  # characters of a sample
 # Fields of an uploaded run.json that are kept, once they are tidied.
-KEPT = ("label", "preset", "group", "ancestry", "message", "corpus", "progress", "device", "rate_changes")
+KEPT = ("label", "note", "preset", "group", "ancestry", "message", "corpus", "progress", "device", "rate_changes")
 CONFIGS: Mapping[str, type[Config]] = {"model": ModelConfig, "train": TrainConfig, "corpus_config": CorpusConfig}
 ENDINGS = {**dict.fromkeys(ACTIVE, "interrupted"), "failed": "stopped"}  # what a status there means here
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from charlm.config import ModelConfig, SampleConfig
 from charlm.data.corpus import Corpus
 from charlm.data.own_texts import KeptText, OwnTexts, Upload
-from charlm.errors import CheckpointError, LimitError
+from charlm.data.text_store import forget
+from charlm.errors import CheckpointError, JobError, LimitError
 from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer
 from charlm.jobs.service import Jobs
 from charlm.presets import RunConfig
@@ -114,6 +115,10 @@ class VisitorRuns:
         """See `RunStore.rename`."""
         self._store.rename(self.get(run.run_id), label)
 
+    def annotate(self, run: Run, note: str) -> None:
+        """See `RunStore.annotate`."""
+        self._store.annotate(self.get(run.run_id), note)
+
     def delete(self, run: Run) -> None:
         """See `RunStore.delete`."""
         self._store.delete(self.get(run.run_id))
@@ -140,6 +145,24 @@ class VisitorRuns:
     def empty_trash(self) -> int:
         """See `RunStore.empty_trash`."""
         return self._store.empty_trash(self.trashed())
+
+    def delete_all(self) -> int:
+        """Remove all runs of the visitor for good, those in the trash too, and texts that no other run is about.
+
+        Returns:
+            How many runs.
+
+        Raises:
+            CharLMError: one is at work, or cannot be removed.
+        """
+        for run in self.own():
+            self._store.delete(run)
+        gone = [run for run in self._store.trashed() if self.owns(run)]
+        self._store.empty_trash(gone)
+        left = {run.corpus.get("sha256") for run in [*self._store.list(), *self._store.trashed()]}
+        for sha256 in {str(run.corpus.get("sha256") or "") for run in gone} - left - {""}:
+            forget(sha256)
+        return len(gone)
 
 
 class VisitorTexts:
@@ -330,6 +353,17 @@ class VisitorServing:
             if isinstance(question, Question):
                 self._serving.measurements.stop(question)
 
+    def stop_all(self) -> bool:
+        """End what is measured for the visitor, each after its present step; returns whether all of it has ended."""
+        measurements, key = self._serving.measurements, someone(self._who).key
+        for question in measurements.at_work(key):
+            measurements.stop(question)
+        return not measurements.at_work(key)
+
+    def forget_all(self) -> None:
+        """Forget what was measured for the visitor, when none of it is at work; see `Measurements.forget`."""
+        self._serving.measurements.forget(someone(self._who).key)
+
     @contextmanager
     def _turn(self, visitor: Visitor) -> Iterator[None]:
         """Scoring, one text at a time; few visitors may wait for it, and none twice."""
@@ -490,6 +524,14 @@ class VisitorJobs:
     def stop_job(self, run_id: str) -> None:
         """See `Jobs.stop_job`."""
         self._jobs.stop_job(self._runs.get(run_id).run_id)
+
+    def stop_all(self) -> bool:
+        """Stop all trainings of the visitor, each after its present step; returns whether all of them have ended."""
+        for run in self._runs.own():
+            if run.status in ACTIVE:
+                with suppress(JobError):  # it has ended by itself meanwhile
+                    self._jobs.stop(run.run_id)
+        return not any(run.status in ACTIVE for run in self._runs.own())
 
     def interrupted(self) -> list[Run]:
         """See `Jobs.interrupted`."""

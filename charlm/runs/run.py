@@ -20,7 +20,7 @@ from charlm.runs.gradients import GradientLog
 from charlm.runs.history import BLOCK_LOG, HistoryReader, LossHistory, MetricsLog, blocks_of, file_mark
 from charlm.runs.samples import FILE as SAMPLES
 from charlm.runs.samples import SampleLog
-from charlm.runs.schema import MAX_LABEL, MOST_BYTES, NO_PROGRESS, progress_of, tidied
+from charlm.runs.schema import MAX_LABEL, MAX_NOTE, MOST_BYTES, NO_PROGRESS, clean_note, progress_of, tidied
 from charlm.runs.snapshots import snapshot_leftovers, snapshot_path, snapshot_steps
 from charlm.tokenizers import Tokenizer, most_tokenizer_bytes, read_tokenizer
 from charlm.training.metrics import Blocks
@@ -28,7 +28,10 @@ from charlm.training.metrics import Blocks
 if TYPE_CHECKING:
     from charlm.models import LanguageModel
 
-__all__ = ["ACTIVE", "MAX_LABEL", "NO_PROGRESS", "SPARE", "Run", "clean_label", "now", "read_json", "run_lock"]
+__all__ = [
+    "ACTIVE", "MAX_LABEL", "MAX_NOTE", "NO_PROGRESS", "SPARE", "Run", "clean_label", "clean_note", "now", "read_json",
+    "run_lock",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -118,6 +121,7 @@ class Run:
 
     message = _Stored("message", "")  # why it failed, or what was adapted
     preset = _Stored("preset", "")  # that it started from
+    note = _Stored("note", "")  # what its user wrote about it; forks have none of it
     group = _Stored("group", "")  # the race it took part in
     owner = _Stored("owner", "")  # the key of the visitor it belongs to; empty where all belongs to one user
     created = _Stored("created", "")  # ISO 8601, UTC

@@ -9,6 +9,7 @@ from charlm.files import is_count, is_number, one_line
 
 MOST_BYTES = 1 << 20
 MAX_LABEL = 80
+MAX_NOTE = 2_000
 STATUSES = ("queued", "running", "paused", "stopped", "finished", "failed", "interrupted")
 # What a new run.json holds of a training that has not started.
 NO_PROGRESS: dict[str, Any] = {
@@ -57,9 +58,18 @@ def tidied(info: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"num_parameters is {_brief(found['num_parameters'])}, not a count")
     odd_ends = {
         "ancestry": _ancestry, "mend": _mend, "versions": _facts, "imported": _facts, "rate_changes": _rate_changes,
-        "wanted_rate": _wanted_rate,
+        "wanted_rate": _wanted_rate, "note": clean_note,
     }  # fmt: skip
     return found | {name: tidy(found[name]) for name, tidy in odd_ends.items() if name in found}
+
+
+def clean_note(value: Any) -> str:
+    """A note as lines of printable characters, at most MAX_NOTE together; empty if it is not a text."""
+    if not isinstance(value, str):
+        return ""
+    lines = value[: 8 * MAX_NOTE].splitlines()
+    shown = ["".join(char if char.isprintable() else " " for char in line).rstrip() for line in lines]
+    return "\n".join(shown).strip()[:MAX_NOTE].rstrip()
 
 
 def progress_of(values: Any) -> dict[str, Any]:

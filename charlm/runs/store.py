@@ -19,10 +19,12 @@ from charlm.files import sync_folder, write_atomically
 from charlm.runs.run import (
     ACTIVE,
     MAX_LABEL,
+    MAX_NOTE,
     NO_PROGRESS,
     SPARE,
     Run,
     clean_label,
+    clean_note,
     folder_bytes,
     leftovers_in,
     now,
@@ -184,6 +186,17 @@ class RunStore:
         if not 1 <= len(label) <= MAX_LABEL:
             raise ConfigError(f"a label has 1 to {MAX_LABEL} characters; this one has {len(label)}")
         run.update(label=label)
+
+    def annotate(self, run: Run, note: str) -> None:
+        """Write about a run what is to be remembered of it, up to MAX_NOTE characters; an empty note removes it.
+
+        Raises:
+            ConfigError: it is longer.
+            CheckpointError: the run came with the app, is gone, or cannot be written.
+        """
+        if len(note) > MAX_NOTE:
+            raise ConfigError(f"a note has up to {MAX_NOTE:,} characters; this one has {len(note):,}")
+        run.update(note=clean_note(note))
 
     def discard(self, run: Run) -> None:
         """Remove a run that this process has just made."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 import threading
 import time
 from collections import OrderedDict
@@ -306,6 +307,22 @@ class Measurements:
         """What was begun for a visitor and has not ended."""
         with self._lock:
             return [task.question for task in self._tasks.values() if task.question.owner == owner]
+
+    def forget(self, owner: str) -> None:
+        """Forget what a visitor has measured; nothing of theirs is at work.
+
+        Raises:
+            MeasurementError: a result cannot be removed.
+        """
+        with self._lock:
+            for identity in [one for one in self._ended if one[0] == owner]:
+                del self._ended[identity]
+        folder = data_dir() / FOLDER / owner
+        try:
+            if owner and folder.is_dir():
+                shutil.rmtree(folder)
+        except OSError as error:
+            raise MeasurementError(f"the measurements cannot be removed: {error.strerror or error}") from error
 
     def measured(self, question: Question, tell: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
         """The result of a question, from disk or measured now, in this thread.

@@ -141,7 +141,9 @@ def _tab(name: str, services: Services, shared: Shared, watches: Watches, built:
         return train_tab.build(services, shared, watches)
     if name == "understand":
         return understand_tab.build(services, shared, built["compare"].controls.models)
-    builders = {"compare": compare_tab, "corpus": corpus_tab, "runs": runs_tab}
+    if name == "runs":
+        return runs_tab.build(services, shared, built["compare"].controls.models)
+    builders = {"compare": compare_tab, "corpus": corpus_tab}
     return builders[name].build(services, shared)
 
 

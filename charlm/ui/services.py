@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,15 @@ class VisitorFiles(Files):
         if visitor is None or not is_path(path):
             return False
         return visitor.key in self._owners.get(str(Path(path).resolve()), ())
+
+    def delete_all(self, visitor: Visitor) -> None:
+        """Remove the files of this visitor that nobody else has."""
+        for path, owners in list(self._owners.items()):
+            owners.discard(visitor.key)
+            if not owners:
+                self._owners.pop(path, None)
+                with suppress(OSError):  # the cache has cleared itself, or will
+                    Path(path).unlink(missing_ok=True)
 
     def uploaded(self, given: Any) -> Path:
         """As for one user, and it is the visitor's own."""

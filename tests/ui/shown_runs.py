@@ -32,6 +32,7 @@ class FakeRun:
     num_parameters: int = 284238
     seed: int = 7
     message: str = ""
+    note: str = ""
     size_bytes: int = 1_500_000
     best_step: int = 2900
     chars_per_second: float = 98100.0

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ SECRET = "zebra-crossing"  # stands in all that belongs to the victim
 ACTS = (
     "open", "watch", "stop", "compare", "resume", "retry", "mend", "trim", "restore", "empty", "emptied", "undo",
     "earlier", "later", "cancel", "delete", "dismiss", "refresh", "<img src=x>",
+    "sort", "compare-more", "compare-only", "delete-all", "ask-mine", "keep-mine", "delete-mine",
 )  # fmt: skip
 IDS = (
     "../x",
@@ -116,8 +118,8 @@ def test_no_button_of_anothers_run_works(
     assert len(listeners) >= 4
     for index in listeners:
         guest = stranger(address)
-        for act in ACTS:
-            event = {"act": act, "run": victim["deleted" if act == "restore" else "kept"]}
+        for act, several in product(ACTS, ({}, {"runs": json.dumps([victim["deleted"], victim["kept"]])})):
+            event = {"act": act, "run": victim["deleted" if act == "restore" else "kept"], **several}
             inputs = [None] * len(public_demo.fns[index].inputs)
             assert_quiet(ask(guest, index, inputs, event), victim, event)
     assert unchanged(lab, victim)

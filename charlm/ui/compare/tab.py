@@ -30,6 +30,7 @@ from charlm.ui.html import QUICK, QUIET, Shared, heading, plot_data, render, sec
 from charlm.ui.services import click_js
 from charlm.ui.verdict import names
 
+LEGEND = "Bold: held-out text. Faint: training batches. Ring: the step kept."
 # What a text costs without a network may be on its way; then it is asked for again in a moment, until it is there.
 WAITING_JS = """
 const ask = () => { if (element.isConnected && element.querySelector('[data-waiting]')) trigger('refresh', {}); };
@@ -68,8 +69,7 @@ def _components(services: Services) -> CompareTab:
     controls = form.build(services, runs, chosen)
     with gr.Row(elem_classes="halves"):
         with gr.Column(min_width=320):
-            legend = "Bold: held-out text. Faint: training batches. Ring: the step kept."
-            gr.HTML(section("How they learned", legend), apply_default_css=False)
+            gr.HTML(section("How they learned", LEGEND), apply_default_css=False)
             plot = gr.Plot(
                 label="Losses of the chosen models", show_label=False, container=False, elem_id="compare-plot"
             )

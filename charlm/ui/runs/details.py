@@ -1,6 +1,6 @@
 """The chosen run in words: what it is, how it was trained, why it failed, how it does on another text; as HTML."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -9,13 +9,14 @@ from charlm.config import LEVEL_NAMES, ModelConfig
 from charlm.runs.run import ACTIVE, MAX_LABEL
 from charlm.ui import formatting
 from charlm.ui.formatting import MISSING, bits, count, size, whole
-from charlm.ui.html import action, notice, render, section
+from charlm.ui.html import Column, action, columns, notice, render, sample_slider, section
 
 SHORT_NAMES = {
     "learning_rate": "learning rate", "batch_size": "batch", "hidden_size": "hidden size", "seq_len": "sequence",
 }  # fmt: skip
 SAVED = "Resume from what was saved"
 FORK_TIP = "A fork is a new run that goes on from what another one has learned, with other settings."
+WRITTEN = "A sample at every validation. Wavy: words that are not in the corpus."
 MOST_CHANGES = 4  # of the learning rate that a sentence has room for
 MOST_CHARACTERS = 200_000  # of an evaluation, which happens while the visitor waits
 
@@ -185,6 +186,31 @@ def training_sentence(run: Any) -> str:
     changes = rate_changes(run)
     rate += f" ({changes})" if changes else ""
     return f"{' or '.join(budget)}, batch {train.batch_size} × {train.seq_len}, {rate}, {clip}, seed {train.seed}"
+
+
+def samples(run: Any, steps: Sequence[int], sample_html: str) -> str:
+    """What it wrote along the way: a slider, and the text that it stands at.
+
+    Args:
+        run: which.
+        steps: at which it wrote one.
+        sample_html: the newest; see `sample`.
+    """
+    head_html = section("What it wrote", WRITTEN) + sample_slider(steps, run.label)
+    return render("run_samples", run_id=run.run_id, head_html=head_html, sample_html=sample_html)
+
+
+def sample(run: Any, step: int, text_html: str | None) -> str:
+    """One of these texts.
+
+    Args:
+        run: which.
+        step: at which it wrote it.
+        text_html: the text; None: there is none.
+    """
+    if text_html is None:
+        return notice("No samples.", "It was trained elsewhere, or has not come to its first validation.")
+    return columns([Column(run.run_id, run.arch, run.label, f"step {whole(step)}", text_html=text_html)])
 
 
 def rate_changes(run: Any) -> str:

@@ -1,24 +1,27 @@
 """What the Runs tab lists, as HTML: the runs and their actions, the queue above them, the trash; and what comes in."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, cast
 
+from markupsafe import Markup
+
 from charlm.architectures import ARCH_NAMES
-from charlm.config import LEVEL_NAMES
 from charlm.errors import ConfigError
+from charlm.files import one_line
 from charlm.public import VisitorRuns
 from charlm.public.services import Services
 from charlm.runs.run import ACTIVE
 from charlm.runs.store import RunStore
 from charlm.ui import formatting
 from charlm.ui.formatting import count, listed, ordinal, size
-from charlm.ui.html import Cell, action, heading, notice, render, section, table
+from charlm.ui.html import TERMS, action, heading, notice, render, section
 from charlm.ui.runs.details import came_untrained, origin_line, origin_sentence, resume_options
+from charlm.ui.runs.order import COLUMNS, Order, arranged, model, status_word
 
-HEAD = ("Run", "Corpus", "Status", "Best val. loss", "Bits/char", "Steps", "Time", "Started", "")
-PHONE_COLUMNS = (0, 3, 8)  # what can be done shows the status
+SHOWN_NOTE = 90  # characters of a note in the table
 RESUMABLE = ("stopped", "interrupted", "finished")
 # What the browser's file picker offers, on a public Space the first one only; what is read is known by its content.
 TYPES = [".zip", ".net", ".pt", ".pth", ".safetensors", ".json", ".txt"]
@@ -136,54 +139,72 @@ def runs_heading(runs: Sequence[Any], used: int | None = None) -> str:
 
 
 def matching(runs: Sequence[Any], wanted: str) -> list[Any]:
-    """Runs whose label, id, corpus, architecture, status or origin contains every word of `wanted`."""
+    """Runs whose label, id, corpus, architecture, status, origin or note contains every word of `wanted`."""
     words = (wanted or "").lower().split()
     return [run for run in runs if all(word in _haystack(run) for word in words)]
 
 
 def _haystack(run: Any) -> str:
     corpus = run.corpus.get("name", "")
-    parts = (run.label, run.run_id, corpus, run.arch, status_word(run), run.status, origin_sentence(run))
+    facts = (run.label, run.run_id, corpus, run.arch, model(run), status_word(run), run.status)
+    parts = (*facts, origin_sentence(run), run.note)
     return " ".join(map(str, parts)).lower()
 
 
-def status_word(run: Any) -> str:
-    """The status as the table shows it."""
-    return "shipped" if run.shipped else "imported" if came_untrained(run) else str(run.status)
-
-
-def runs_table(runs: Sequence[Any], wanted: str = "", words: Mapping[str, str] | None = None) -> str:
+def runs_table(
+    runs: Sequence[Any],
+    wanted: str = "",
+    words: Mapping[str, str] | None = None,
+    order: Order | None = None,
+    by_race: bool = False,
+) -> str:
     """The table of the runs that match, or what to do when there are none.
 
     Args:
         runs: all of them.
         wanted: the filter.
         words: what their jobs say of those at work and in the queue, by run id.
+        order: by which column, and in which direction; None: the newest first.
+        by_race: those of a race stand together under a heading.
     """
-    shown = matching(runs, wanted)
+    shown, order = matching(runs, wanted), order or Order()
     if not runs:
         return notice("Nothing has been trained here yet.", "The Train tab makes the first run in about a minute.")
     if not shown:
         return notice("No run matches.", f"Nothing here is called {wanted!r}; clear the filter to see all.")
-    rows = [_row(run, (words or {}).get(run.run_id, "")) for run in shown]
-    return table(HEAD, rows, keep=PHONE_COLUMNS, kind="runs", id="runs-list")
+    return render(
+        "runs",
+        known_json=json.dumps([run.run_id for run in runs]),
+        columns=COLUMNS,
+        order=order,
+        tips=TERMS,
+        groups=arranged(shown, order, by_race),
+        cells=lambda run: _cells(run, (words or {}).get(run.run_id, "")),
+        actions=lambda run: Markup("".join(_actions(run))),
+    )
 
 
-def _row(run: Any, word: str) -> list[Cell | str]:
-    arch = ARCH_NAMES.get(run.arch, run.arch)
-    arch = arch if run.level == "char" else f"{arch} on {LEVEL_NAMES[run.level]}"
-    started = "now" if run.status == "running" else formatting.day(run.created)
+def _cells(run: Any, word: str) -> list[str]:
+    """A row's cells in the order of COLUMNS; Markup is trusted, all else text."""
+    untrained, started = came_untrained(run), "now" if run.status == "running" else formatting.day(run.created)
     return [
-        Cell(html=render("run_name", run=run, arch=arch, origin_html=origin_line(run))),
+        Markup(render("run_name", run=run, origin_html=origin_line(run), note=note_line(run))),
+        model(run),
         str(run.corpus.get("name", formatting.MISSING)),
-        Cell(html=_status(run, word)),
-        Cell(formatting.nats(run.best_val_loss), strong=True),
+        Markup(_status(run, word)),
+        Markup(f"<b>{formatting.nats(run.best_val_loss)}</b>"),
         formatting.bits(run.bits_per_char(run.best_val_loss)),
-        formatting.MISSING if came_untrained(run) else formatting.whole(run.step),
-        formatting.MISSING if came_untrained(run) else formatting.duration(run.seconds),
-        Cell(html=f'<span class="grey">{escape(formatting.MISSING if run.shipped else started)}</span>'),
-        Cell(html=f'<span class="acts">{"".join(_actions(run))}</span>'),
+        formatting.whole(run.num_parameters),
+        formatting.MISSING if untrained else formatting.whole(run.step),
+        formatting.MISSING if untrained else formatting.duration(run.seconds),
+        Markup('<span class="grey">{}</span>').format(formatting.MISSING if run.shipped else started),
     ]
+
+
+def note_line(run: Any) -> str:
+    """The note's beginning in one line; empty without one."""
+    line = one_line(run.note, SHOWN_NOTE + 1)
+    return line if len(line) <= SHOWN_NOTE else f"{line[:SHOWN_NOTE].rstrip()}…"
 
 
 def _status(run: Any, word: str) -> str:

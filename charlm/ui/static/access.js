@@ -63,7 +63,11 @@
     const home = one.closest('[id]:not([id^=html-])')?.id, act = one.dataset.act;
     if (act && home === 'strip') return [`#strip [data-act=${quoted(act)}]`, '#strip [data-act]', '#tabs [role=tab][aria-selected=true]'];
     const run = one.dataset.run ? `[data-run="${quoted(one.dataset.run)}"]` : '';
-    if (act && home) return [`#${quoted(home)} [data-act=${quoted(act)}]${run}`];
+    const by = one.dataset.by ? `[data-by="${quoted(one.dataset.by)}"]` : '';
+    if (home === 'runs-picked') return ['#runs-by-race input'];
+    // A question takes the place of the button that asked for it.
+    if (act && home) return [`#${quoted(home)} [data-act=${quoted(act)}]${run}${by}`, `#${quoted(home)} .foot [data-act]`];
+    if (one.dataset.pick) return [`#runs-list [data-pick="${quoted(one.dataset.pick)}"]`];
     if (one.role === 'radio') return [`[role=radiogroup][aria-label="${one.closest('[role=radiogroup]').ariaLabel}"] [aria-checked=true]`];
     return [];
   };

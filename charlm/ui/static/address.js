@@ -93,5 +93,17 @@
   };
   const restored = () => { isRestored = true; };
 
-  window.charlmAddress = { tab, compare, prompt, copy, understand, remembered, train, restored };
+  // Runs: how its table stands.
+  const RUNS = "charlm-runs";
+  let isRunsRestored = false;
+  const keepRuns = (values) => { if (isRunsRestored) try { sessionStorage.setItem(RUNS, JSON.stringify(values)); } catch { /* as above */ } };
+  const keptRuns = () => {
+    isRunsRestored = true;
+    try {
+      const [order, byRace] = JSON.parse(sessionStorage.getItem(RUNS));
+      return [String(order), byRace === true];
+    } catch { return null; }
+  };
+
+  window.charlmAddress = { tab, compare, prompt, copy, understand, remembered, train, restored, keepRuns, keptRuns };
 })();
