@@ -39,7 +39,7 @@ def test_a_comparison_is_saved_as_it_stands(page: Any) -> None:
     page.locator("#compare-sampling button").first.click()
     set_number(page, "compare-seed", 5)
     page.locator("#compare-generate").click()
-    page.locator("#compare-stop").wait_for()
+    until(lambda: shown(page).keys() == texts.keys() and all(shown(page)[run] != texts[run] for run in texts))
     page.locator("#compare-more:enabled").wait_for()
     written = shown(page)
     set_number(page, "compare-seed", 6)  # which nothing was written with yet
