@@ -13,7 +13,7 @@ from charlm.training.estimate import free_memory
 ORDER = 8  # bytes of context, the most
 MEGABYTES = (256, 128, 64)  # of memory: the first of which half the free memory has room
 MIN_ROWS = 3
-ROW_BYTES = 10_000_000  # of training text are read for the rows together, which takes some two seconds
+ROW_BYTES = 6_000_000  # of training text are read for the rows together, which takes one to four seconds
 NO_PACKAGE = "PPMd is left out: the package pyppmd is missing; pip install pyppmd brings it"
 
 _one_at_a_time = threading.Lock()  # so that its memory is taken once

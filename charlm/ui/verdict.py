@@ -301,7 +301,7 @@ def ppmd_note(baselines: "Baselines", models: Sequence[tuple[str, float]]) -> st
         if named[0] == named[1]:
             sentences.append(f"Either way it beats {named[0]}.")
         else:
-            sentences.append(f"Adapting, it beats {named[0]}; frozen, {named[1]}.")
+            sentences.append(f"Adapting, it beats {named[0]}; frozen, it beats {named[1]}.")
     if ppmd.is_short_of_memory:
         sentences.append(f"It had only {ppmd.megabytes} MB of memory here.")
     return " ".join(sentences)
