@@ -1,10 +1,12 @@
 """How far apart two losses on one held-out text are, and how much of that may be the text's doing."""
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
+from charlm.analysis import student
 from charlm.training.metrics import Blocks
 
 
@@ -100,8 +102,7 @@ def _error(residuals: np.ndarray) -> float:
     return math.sqrt(float(np.square(residuals).sum()) * count / (count - 1)) if count > 1 else math.nan
 
 
+@lru_cache(1_000)
 def quantile(freedom: int) -> float:
-    """Student's t at 97.5 %, within 2 % of the tables from 3 degrees of freedom on; infinite below 1."""
-    if freedom < 1:
-        return math.inf
-    return {1: 12.71, 2: 4.30}.get(freedom, 1.96 + 2.4 / freedom + 3.0 / freedom**2)
+    """Student's t at 97.5 %; infinite below 1 degree of freedom."""
+    return student.quantile(0.975, freedom)

@@ -93,6 +93,28 @@ def annotate(run: RunToken, text: Note, runs_dir: RunsDir = None, json: Json = F
     print_answer({"run_id": found.run_id, "note": found.note}, said, json)
 
 
+@runs_app.command("compare", help="Whether the difference of architectures is luck: name several seeds of each.")
+def compare_seeds(runs: RunTokens, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Print a table of means over seeds, and what may be claimed."""
+    from charlm.experiments.comparison import compare
+
+    store = RunStore(runs_dir)
+    found = compare([store.find(token) for token in runs])
+    if json:
+        print_json(found.to_dict())
+        return
+    rows = [
+        {"model": group.name, "mean": mean, "deviation": deviation, "±": margin, "seeds": seeds}
+        for group in found.groups
+        for mean, deviation, margin, seeds in [group.losses]
+    ]
+    print_table(rows)
+    for sentence in found.sentences():
+        print(sentence)
+    if found.left_out:
+        print(f"left out, as not every model has their seed: {', '.join(found.left_out)}")
+
+
 @runs_app.command("delete", help="Move runs to the trash; asks first.")
 def delete(runs: RunTokens, yes: Yes = False, runs_dir: RunsDir = None, json: Json = False) -> None:
     """Move runs to the trash."""

@@ -1,0 +1,1 @@
+"""Experiments: trainings that together answer a question."""

@@ -1,0 +1,115 @@
+"""Runs with several seeds: how they are grouped and paired, what is said of them, and what is refused."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charlm.analysis.seeds import seed_difference
+from charlm.errors import ConfigError
+from charlm.experiments.comparison import Comparison, compare
+from charlm.runs.run import Run
+from charlm.runs.store import RunStore
+from tests.tiny_runs import TEXT, store_in, trained
+
+LONG = TEXT * 40  # several blocks of it are held out
+SEEDS = (1, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    """A GRU that has learned something, an RNN that has hardly begun, three seeds each, and some that do not pair."""
+    store = store_in(tmp_path_factory.mktemp("lab"))
+    for seed in SEEDS:
+        trained(store, "gru", text=LONG, seed=seed, label=f"gru-{seed}", steps=60, eval_every=30)
+        trained(store, "rnn", text=LONG, seed=seed, label=f"rnn-{seed}", steps=2, eval_every=1)
+    trained(store, "gru", text=LONG, seed=4, label="gru-4", steps=60, eval_every=30)
+    trained(store, "gru", text=LONG, seed=1, label="gru-again", steps=60, eval_every=30)
+    trained(store, "gru", text=LONG, seed=1, label="gru-wide", steps=4, hidden_size=12)
+    trained(store, "rnn", text=LONG[: len(LONG) // 2], seed=2, label="rnn-short", steps=2, eval_every=1)
+    return store
+
+
+def named(lab: RunStore, *labels: str) -> list[Run]:
+    return [lab.find(label) for label in labels]
+
+
+def all_of(lab: RunStore, *archs: str) -> list[Run]:
+    return named(lab, *(f"{arch}-{seed}" for arch in archs for seed in SEEDS))
+
+
+@pytest.fixture(scope="module")
+def found(lab: RunStore) -> Comparison:
+    return compare(all_of(lab, "rnn", "gru"))
+
+
+def test_the_better_architecture_stands_first_and_its_lead_is_claimed(found: Comparison, lab: RunStore) -> None:
+    best, other = found.groups
+    assert (best.name, other.name) == ("GRU", "RNN") and list(best.runs) == list(other.runs) == list(SEEDS)
+    losses = [run.best_val_loss or 0.0 for run in all_of(lab, "gru")]
+    assert best.losses.mean == pytest.approx(sum(losses) / 3)
+    difference, is_claimed = found.differences["GRU", "RNN"]
+    assert is_claimed and difference.mean == pytest.approx(other.losses.mean - best.losses.mean, abs=1e-3)
+    assert difference == seed_difference(best.blocks, other.blocks)
+    said = found.sentences()
+    assert said[0] == f"GRU beats RNN by {difference.mean:.3f} ± {difference.margin:.3f} nats per token."
+    assert said[1].startswith(f"3 seeds each, paired; {len(best.blocks[0])} blocks of text.")
+
+
+def test_seeds_that_not_all_have_are_left_out(lab: RunStore) -> None:
+    found = compare([*all_of(lab, "gru", "rnn"), *named(lab, "gru-4")])
+    assert found.left_out == ["gru-4"] and list(found.groups[0].runs) == list(SEEDS)
+
+
+def test_what_is_not_found_says_what_it_would_take(lab: RunStore) -> None:
+    store, runs = lab, all_of(lab, "gru")
+    for seed in SEEDS:
+        trained(store, "gru", text=LONG, seed=seed, label=f"twin-{seed}", steps=60, eval_every=30, patience=9)
+    twins = named(store, *(f"twin-{seed}" for seed in SEEDS))
+    found = compare([*runs, *twins])
+    assert {group.name for group in found.groups} == {"GRU, 2 layers of 8, gru-1", "GRU, 2 layers of 8, twin-1"}
+    assert "No difference found" in found.sentences()[0] and "0.000 ± 0.000" in found.sentences()[0]
+
+
+def test_json_has_the_numbers_that_are_said(found: Comparison) -> None:
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    [difference] = told["differences"]
+    assert told["seeds"] == [1, 2, 3] and [one["name"] for one in told["groups"]] == ["GRU", "RNN"]
+    assert f"{difference['difference']:.3f} ± {difference['margin']:.3f}" in told["sentences"][0]
+    assert difference["claimed"] and 0 <= difference["chance"] < 0.05 and math.isfinite(difference["freedom"])
+
+
+@pytest.mark.parametrize(
+    "labels, problem",
+    [(["gru-1", "gru-2", "gru-3"], "differ in nothing but their seeds"),
+     (["gru-1", "gru-again", "rnn-1"], "gru-1 and gru-again have the same settings and seed 1"),
+     (["gru-1", "rnn-2"], "have 0 of their seeds in common, and 2 are needed"),
+     (["gru-1", "gru-2", "rnn-1", "rnn-short"], "not validated on the same tokens of one text"),
+     (["gru-1", "gru-2", "rnn-1", "rnn-2", "gru-wide"], "have 1 of their seeds in common")],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_refused(lab: RunStore, labels: list[str], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        compare(named(lab, *labels))
+
+
+def test_a_run_without_losses_by_block_is_named(lab: RunStore, tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    runs = [run for seed in (1, 2) for run in trained(store, "gru", "rnn", text=LONG, seed=seed, steps=2)]
+    (runs[3].folder / "val_blocks.jsonl").unlink()
+    with pytest.raises(ConfigError, match=f"{runs[3].label} has no losses by block"):
+        compare([store.get(run.run_id) for run in runs])
+
+
+def test_the_command_prints_the_table_and_the_claims(lab: RunStore, found: Comparison, capsys: Any) -> None:
+    from charlm.cli import main
+
+    labels = [f"{arch}-{seed}" for arch in ("rnn", "gru") for seed in SEEDS]
+    assert main(["runs", "compare", *labels, "gru-4", "--runs-dir", str(lab.root)]) == 0
+    out = capsys.readouterr().out
+    assert found.sentences()[0] in out.replace("\n", " ") and "left out" in out and "gru-4" in out
+    assert main(["runs", "compare", *labels, "--json", "--runs-dir", str(lab.root)]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == found.to_dict()
+    assert main(["runs", "compare", "gru-1", "--runs-dir", str(lab.root)]) == 2
+    assert "name runs of another architecture" in capsys.readouterr().err
