@@ -41,6 +41,7 @@ WITH_THREADS = (
     "charlm/training/data_parallel.py",
     "charlm/training/metrics.py",
     "charlm/runs/history.py",
+    "charlm/analysis/ppmd.py",  # locks, so that its memory is taken once
     "charlm/jobs/queue.py",
     "charlm/serving/",
     "charlm/public/",

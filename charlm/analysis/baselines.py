@@ -4,13 +4,14 @@ import lzma
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
-from charlm.data.dataset import validation_rows
-from charlm.errors import CorpusError
+from charlm.analysis.ppmd import Ppmd, ppmd_costs
+from charlm.data.dataset import validation_row_count, validation_rows
+from charlm.errors import CorpusError, MeasurementError
 from charlm.files import is_number
 from charlm.models.kneser_ney import EMPTY, MAX_ORDER, UNSEEN, grams, level_of
 from charlm.tokenizers import IdArray
@@ -117,6 +118,8 @@ class Baselines:
         orders: of the n-grams of order 1, 2, ..; at least one.
         tokens_per_char: of the held-out text, 1 where a token is a character.
         whole: whether all of the training text was counted.
+        ppmd: the same under PPMd; None: it could not be measured, or is not yet.
+        ppmd_missing: why not, a sentence without its full stop.
     """
 
     uniform: float
@@ -125,6 +128,8 @@ class Baselines:
     orders: tuple[float, ...]
     tokens_per_char: float
     whole: bool
+    ppmd: Ppmd | None = None
+    ppmd_missing: str = ""
 
     @property
     def best(self) -> int:
@@ -150,14 +155,42 @@ class Baselines:
         Raises:
             ValueError: it is something else.
         """
-        if not isinstance(value, Mapping) or value.keys() != cls.__dataclass_fields__.keys():
+        if not isinstance(value, Mapping):
+            raise ValueError("these are no baselines")
+        value = {**BEFORE_PPMD, **value}
+        if value.keys() != cls.__dataclass_fields__.keys():
             raise ValueError("these are no baselines")
         orders, numbers = value["orders"], [value[name] for name in ("uniform", "gzip", "xz", "tokens_per_char")]
         if not isinstance(orders, list) or not 1 <= len(orders) <= MAX_ORDER or not isinstance(value["whole"], bool):
             raise ValueError("these are no baselines")
         if not all(is_number(number, 0) for number in (*orders, *numbers)):
             raise ValueError("these baselines are no numbers")
-        return cls(**{**value, "orders": tuple(orders)})
+        if not value["tokens_per_char"] or not isinstance(value["ppmd_missing"], str):
+            raise ValueError("these are no baselines")
+        ppmd = None if value["ppmd"] is None else Ppmd.from_dict(value["ppmd"])
+        return cls(**{**value, "orders": tuple(orders), "ppmd": ppmd})
+
+
+BEFORE_PPMD = {"ppmd": None, "ppmd_missing": ""}  # what files of before do not have
+
+
+def with_ppmd(found: Baselines, texts: tuple[str, str]) -> Baselines:
+    """Baselines completed by what the text costs PPMd, or by why that cannot be measured here; takes seconds.
+
+    As for the other compressors, of a large corpus only the last 1,200,000 characters of the training part and the
+    first 200,000 of the held-out part are used.
+
+    Args:
+        found: of this text.
+        texts: the training and the held-out part.
+    """
+    train, held_out = texts[0][-COMPRESSED_FITTED:], texts[1][:COMPRESSED_SCORED]
+    rows = validation_row_count(round(len(held_out) * found.tokens_per_char))
+    try:
+        costs = ppmd_costs(train, held_out, rows)
+    except MeasurementError as error:
+        return replace(found, ppmd=None, ppmd_missing=str(error))
+    return replace(found, ppmd=costs.scaled(LN2 / found.tokens_per_char), ppmd_missing="")
 
 
 def measure(ids: tuple[IdArray, IdArray], texts: tuple[str, str], vocab_size: int, fitted: int = FITTED) -> Baselines:
@@ -175,5 +208,8 @@ def measure(ids: tuple[IdArray, IdArray], texts: tuple[str, str], vocab_size: in
     orders = ngram_losses(*ids, vocab_size, fitted=fitted)
     per_char = len(ids[1]) / max(1, len(texts[1]))
     costs = {name: bits * LN2 / per_char for name, bits in compression_costs(*texts).items()}
-    whole = len(ids[0]) <= fitted
-    return Baselines(math.log(vocab_size), **costs, orders=tuple(orders), tokens_per_char=per_char, whole=whole)
+    found = Baselines(
+        uniform=math.log(vocab_size), gzip=costs["gzip"], xz=costs["xz"],
+        orders=tuple(orders), tokens_per_char=per_char, whole=len(ids[0]) <= fitted,
+    )  # fmt: skip
+    return with_ppmd(found, texts)

@@ -120,6 +120,8 @@ def show_baselines(runs: Sequence[Run], json: bool) -> None:
     for place, (group, baselines) in enumerate(measured):
         print("\n" * (place > 0) + str(group[0].corpus.get("name", "")))
         print_table(_rows(group, baselines))
+        if baselines.ppmd_missing:
+            print(f"{baselines.ppmd_missing}.")
 
 
 def _facts(run: Run, baselines: Any) -> dict[str, Any]:
@@ -136,7 +138,9 @@ def _facts(run: Run, baselines: Any) -> dict[str, Any]:
 
 def _rows(runs: Sequence[Run], baselines: Any) -> list[Mapping[str, Any]]:
     """A line for every baseline, the runs among them, from the worst to the best."""
-    rows = [("uniform", baselines.uniform, 0), ("gzip", baselines.gzip, 0), ("xz", baselines.xz, 0)]
+    rows = [("uniform", baselines.uniform, 0), ("xz", baselines.xz, 0)]
+    if baselines.ppmd:
+        rows += [("ppmd, adapting", baselines.ppmd.adapting, 0), ("ppmd, frozen", baselines.ppmd.frozen, 0)]
     rows += [(f"{order}-gram", loss, 0) for order, loss in enumerate(baselines.orders, 1)]
     scored = [(run.label, run.best_val_loss) for run in runs if run.best_val_loss is not None]
     rows += [(label, loss, baselines.matched_order(loss)) for label, loss in scored]

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from charlm import files
 from charlm.data.catalog import data_dir
-from charlm.errors import CorpusError
+from charlm.errors import CharLMError, CorpusError
 from charlm.files import open_plain, write_atomically
 from charlm.runs.run import Run
 
 if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
+    from charlm.tokenizers import Tokenizer
 
 log = logging.getLogger(__name__)
 Key = TypeVar("Key")
@@ -147,9 +148,13 @@ class NgramBaselines:
         from charlm.analysis.baselines import Baselines
 
         try:
-            return Baselines.from_dict(files.read(path, MOST_BYTES))
+            known = Baselines.from_dict(files.read(path, MOST_BYTES))
         except (OSError, ValueError):
             found = measure_run(run, self.fitted)
+        else:
+            found = known if known.ppmd else complete(run, known, self.fitted)
+            if found.ppmd == known.ppmd:
+                return found
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, json.dumps(found.to_dict()).encode())
@@ -175,17 +180,47 @@ def measure_run(run: Run, fitted: int = 0) -> "Baselines":
         CheckpointError: its tokenizer is damaged.
     """
     from charlm.analysis.baselines import FITTED, measure
-    from charlm.data.dataset import ids_of, text_sizes
+    from charlm.data.dataset import ids_of
+
+    fitted = fitted or FITTED
+    text, tokenizer, (first, train, end) = _parts(run, fitted)
+    bounds = (first, train), (train, end)
+    counted, held_out = (ids_of(text, tokenizer, data_dir(), start=begin, end=stop) for begin, stop in bounds)
+    found = measure((counted, held_out), (text[first:train], text[train:end]), tokenizer.vocab_size, fitted)
+    return replace(found, whole=found.whole and not first)
+
+
+def complete(run: Run, known: "Baselines", fitted: int = 0) -> "Baselines":
+    """Baselines of before PPMd was one of them, or without it, with what it costs or why that is still not known.
+
+    Args:
+        run: names the text they were measured on.
+        known: the baselines.
+        fitted: as for `measure_run`.
+    """
+    from charlm.analysis.baselines import FITTED, with_ppmd
+    from charlm.analysis.ppmd import check_available
+
+    try:
+        check_available()  # else there is no need to read the text
+        text, _, (first, train, end) = _parts(run, fitted or FITTED)
+    except CharLMError as error:
+        return replace(known, ppmd_missing=str(error))
+    return with_ppmd(known, (text[first:train], text[train:end]))
+
+
+def _parts(run: Run, fitted: int) -> tuple[str, "Tokenizer", tuple[int, int, int]]:
+    """A run's text and tokenizer, and where in it the counted part begins and ends, and the held-out part ends.
+
+    Raises:
+        CorpusError, CheckpointError: see `measure_run`.
+    """
+    from charlm.data.dataset import text_sizes
     from charlm.runs.resume import text_of
 
     corpus, tokenizer = text_of(run), run.tokenizer()
     train, val, _ = text_sizes(corpus, run.corpus_config, tokenizer)
     if not val:
         raise CorpusError(f"nothing is held out of the text of {run.label} to measure n-gram baselines on")
-    fitted = fitted or FITTED
     first = max(0, train - fitted * MOST_CHARACTERS[tokenizer.level])  # what lies before would not be counted
-    ends = ((first, train), (train, train + val))
-    counted, held_out = (ids_of(corpus.text, tokenizer, data_dir(), start=start, end=end) for start, end in ends)
-    texts = corpus.text[first:train], corpus.text[train : train + val]
-    found = measure((counted, held_out), texts, tokenizer.vocab_size, fitted)
-    return replace(found, whole=found.whole and not first)
+    return corpus.text, tokenizer, (first, train, train + val)

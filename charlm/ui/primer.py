@@ -34,7 +34,8 @@ WORDS = {
     "Nat, bit": "Units of surprise: a bit is the answer to one yes-or-no question, a nat is 1.44 bits.",
     "Seed": "Where random numbers begin: the same seed gives the same initial weights, or the same text.",
     "Grad. norm": "How long the gradient of a step was; it is cut at the gradient clip.",
-    "xz": "A file compressor; what it needs for each character is a loss that takes no training.",
+    "PPMd, xz": "File compressors; what one needs for each character is a loss that takes no training. PPMd, of about "
+    "2001, is the better one.",
     "Ring": "In a plot, the validation whose weights are kept.",
     "Bold": "In a plot, losses on held-out text. In a table, the best by more than chance.",
     "Wavy": "Under a word: it does not occur in the corpus.",

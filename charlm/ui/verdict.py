@@ -229,10 +229,11 @@ def _uniform_bits(run: Any) -> float | None:
 
 
 def levels(baselines: "Baselines | None") -> list[Level]:
-    """The lines a loss plot gets: the best n-gram and xz."""
+    """The lines a loss plot gets: the best n-gram, and PPMd read as the models are; xz where that is not known."""
     if baselines is None:
         return []
-    return [Level("best n-gram", min(baselines.orders)), Level("xz", baselines.xz)]
+    compressor = Level("PPMd", baselines.ppmd.frozen) if baselines.ppmd else Level("xz", baselines.xz)
+    return [Level("best n-gram", min(baselines.orders)), compressor]
 
 
 def networks(runs: Sequence[Any], called: Sequence[str]) -> list[tuple[str, float]]:
@@ -269,6 +270,43 @@ def matched_orders(baselines: "Baselines | None", models: Sequence[tuple[str, fl
     return " ".join(sentences)
 
 
+def compressors(baselines: "Baselines") -> list[tuple[str, float]]:
+    """The compressors that are shown, with what a token costs them in nats."""
+    found = [("xz", baselines.xz)]
+    if baselines.ppmd:
+        found += [("PPMd, adapting", baselines.ppmd.adapting), ("PPMd, frozen", baselines.ppmd.frozen)]
+    return found
+
+
+def ppmd_note(baselines: "Baselines", models: Sequence[tuple[str, float]]) -> str:
+    """What PPMd costs while it adapts and frozen, and which models it beats; or why that is not known.
+
+    Args:
+        baselines: of the models' text.
+        models: names with losses, bits per character.
+    """
+    ppmd = baselines.ppmd
+    if ppmd is None:
+        return f"{baselines.ppmd_missing}." if baselines.ppmd_missing else ""
+    adapting, frozen = baselines.bits(ppmd.adapting), baselines.bits(ppmd.frozen)
+    part = f" ({ppmd.rows} of its {ppmd.all_rows} rows)" if ppmd.rows < ppmd.all_rows else ""
+    sentences = [
+        f"PPMd, a compressor of about 2001, needs {bits(adapting)} bits per character while it goes on learning from "
+        f"the held-out text (adapting), and {bits(frozen)} where each row of it{part} starts from the training text "
+        "alone, as models are validated (frozen)."
+    ]
+    if models:
+        ways = [[name for name, cost in models if cost > level + TIE] for level in (adapting, frozen)]
+        named = [listed(beaten) if beaten else "none of the models" for beaten in ways]
+        if named[0] == named[1]:
+            sentences.append(f"Either way it beats {named[0]}.")
+        else:
+            sentences.append(f"Adapting, it beats {named[0]}; frozen, it beats {named[1]}.")
+    if ppmd.is_short_of_memory:
+        sentences.append(f"It had only {ppmd.megabytes} MB of memory here.")
+    return " ".join(sentences)
+
+
 def baselines_title(matched: str) -> str:
     """The fold's title, with what `matched_orders` says if that is known."""
     return f"{BASELINES}: {matched.rstrip('.')}" if matched else BASELINES
@@ -288,7 +326,7 @@ def baselines_html(baselines: "Baselines | None", coming: bool, runs: Sequence[A
     if baselines is None:
         why = "Models that read one text in the same way share baselines, if it is still here and some of it held out."
         return notice("No baselines.", why)
-    rows = [("Uniform", baselines.uniform, ""), ("gzip", baselines.gzip, ""), ("xz", baselines.xz, "")]
+    rows = [(name, loss, "") for name, loss in (("Uniform", baselines.uniform), *compressors(baselines))]
     rows += [(f"{order}-gram", loss, "") for order, loss in enumerate(baselines.orders, 1)]
     named = [(name, run) for run, name in zip(runs, called, strict=True) if run.best_val_loss is not None]
     rows += [(name, run.best_val_loss, arch_colour(run.arch)) for name, run in named]
@@ -296,4 +334,6 @@ def baselines_html(baselines: "Baselines | None", coming: bool, runs: Sequence[A
     drawn.sort(key=lambda row: -round(row[1], 2))  # of equals the lower order first
     part = "" if baselines.whole else " Of this long text only the last part was counted."
     unit = "characters" if baselines.tokens_per_char == 1.0 else "tokens"
-    return f'<p class="hint">{escape(HINT.format(unit=unit) + part)}</p>{bars(drawn)}'
+    models = [(name, baselines.bits(loss)) for name, loss in networks(runs, called)]
+    told = [HINT.format(unit=unit) + part, ppmd_note(baselines, models)]
+    return "".join(f'<p class="hint">{escape(one)}</p>' for one in told if one) + bars(drawn)

@@ -1,6 +1,8 @@
 """The n-gram ladder: each rung is the n-gram's own validation loss; and where a loss stands on it."""
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.analysis.baselines import Baselines, matched_order, measure, ngram_losses
+from charlm.analysis.ppmd import Ppmd
 from charlm.config import CorpusConfig, ModelConfig
 from charlm.data import catalog
 from charlm.errors import CorpusError
@@ -63,13 +66,27 @@ def test_a_loss_is_worth_what_it_keeps_up_with(loss: float, order: int) -> None:
 def test_baselines_come_back_and_nothing_else_does() -> None:
     assert Baselines.from_dict(KNOWN.to_dict()) == KNOWN and KNOWN.best == 2
     assert KNOWN.bits(2.0) == pytest.approx(1 / math.log(2))
+    costs = Ppmd(adapting=1.8, frozen=1.9, rows=2, all_rows=2, megabytes=256)
+    for known in (replace(KNOWN, ppmd=costs), replace(KNOWN, ppmd_missing="why")):
+        assert Baselines.from_dict(json.loads(json.dumps(known.to_dict()))) == known
     whole = KNOWN.to_dict()
     odd: list[object] = [None, [], {}, {**whole, "more": 1}, {**whole, "orders": []}, {**whole, "orders": [1] * 13}]
     odd += [{**whole, "orders": ["1"]}, {**whole, "xz": -1}, {**whole, "xz": float("nan")}, {**whole, "whole": 1}]
     odd += [{**whole, "uniform": None}, {**whole, "orders": "123"}, {**whole, "gzip": True}]
+    odd += [{**whole, "ppmd": 1.5}, {**whole, "ppmd": {}}, {**whole, "ppmd_missing": None}]
+    odd += [{**whole, "tokens_per_char": 0}]
     for value in odd:
         with pytest.raises(ValueError, match="these"):
             Baselines.from_dict(value)
+
+
+def test_the_keys_stay_and_those_of_before_ppmd_are_enough() -> None:
+    before = ["uniform", "gzip", "xz", "orders", "tokens_per_char", "whole"]
+    assert list(KNOWN.to_dict()) == [*before, "ppmd", "ppmd_missing"]
+    assert Baselines.from_dict({name: KNOWN.to_dict()[name] for name in before}) == KNOWN
+    for name in before:
+        with pytest.raises(ValueError, match="these"):
+            Baselines.from_dict({other: value for other, value in KNOWN.to_dict().items() if other != name})
 
 
 def test_sherlock_costs_what_english_does() -> None:
@@ -81,3 +98,4 @@ def test_sherlock_costs_what_english_does() -> None:
     bits = [found.bits(loss) for loss in found.orders]
     assert 4.3 < bits[0] < 4.6 and bits[0] > bits[1] > bits[2] > bits[3] > bits[4] and bits[3] < 2.5
     assert found.bits(found.xz) < found.bits(found.gzip) < bits[0]
+    assert found.ppmd and min(bits) - 0.3 < found.bits(found.ppmd.adapting) < found.bits(found.ppmd.frozen) < min(bits)

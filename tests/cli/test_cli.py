@@ -243,7 +243,10 @@ def test_inspect_shows_the_ladder_that_a_run_stands_on(run_id: str, capsys: pyte
     assert facts["run_id"] == run_id and len(facts["ladder"]["orders"]) == 12 and 0 <= facts["worth"] <= 12
     assert main(["inspect", "ladder", run_id]) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("uniform", "12-gram", "xz"))
+    assert all(name in shown for name in ("uniform", "12-gram", "xz", "ppmd, adapting", "ppmd, frozen"))
+    assert "gzip" not in shown
+    assert {"uniform", "gzip", "xz", "orders", "tokens_per_char", "whole", "ppmd"} <= set(facts["ladder"])
+    assert set(facts["ladder"]["ppmd"]) == {"adapting", "frozen", "rows", "all_rows", "megabytes"}
     assert "No such command 'nothing'" in refusal(capsys, "inspect", "nothing", run_id)
 
 

@@ -196,7 +196,7 @@ def test_the_ngram_ladder_comes_by_itself(page: Any) -> None:
     page.locator("#compare-rungs", has_text="better than every n-gram").get_by_role("button").first.click()
     bars = page.locator("#compare-ladder .bars > div")
     bars.first.wait_for()
-    assert bars.count() == 18 and any("12-gram" in text for text in bars.all_inner_texts())
+    assert bars.count() == 19 and any("12-gram" in text for text in bars.all_inner_texts())
     choose_tab(page, "Train")
     page.locator("#train-rungs").get_by_role("button").first.click()
     page.locator("#train-ladder .bars > div").first.wait_for()

@@ -17,6 +17,7 @@ import torch
 
 from charlm import files
 from charlm.analysis.baselines import Baselines
+from charlm.analysis.ppmd import Ppmd
 from charlm.cli.runs import facts_of, row_of
 from charlm.config import CorpusConfig, ModelConfig
 from charlm.data.corpus import read_corpus, table_columns
@@ -207,7 +208,8 @@ def _read_ngram(store: RunStore, path: Path) -> Run:
 
 
 def _ladders(_: Ground) -> Files:
-    known = Baselines(uniform=4.0, gzip=3.0, xz=2.0, orders=(3.5, 2.5, 1.5), tokens_per_char=1.0, whole=True)
+    ppmd = Ppmd(adapting=1.4, frozen=1.5, rows=2, all_rows=3, megabytes=256)
+    known = Baselines(4.0, 3.0, 2.0, orders=(3.5, 2.5, 1.5), tokens_per_char=1.0, whole=True, ppmd=ppmd)
     return {"ladder.json": json.dumps(known.to_dict()).encode()}
 
 

@@ -1,10 +1,14 @@
 """What the texts of runs cost without a network: measured once, beside everything else, and kept."""
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from charlm.analysis.baselines import Baselines
+from charlm.analysis.ppmd import NO_PACKAGE
 from charlm.data.catalog import data_dir
 from charlm.errors import CorpusError
 from charlm.runs.run import Run
@@ -36,6 +40,40 @@ def test_a_damaged_file_is_measured_anew(content: str, run: Run) -> None:
     [kept] = (data_dir() / "ladders").iterdir()
     kept.write_text(content)
     assert NgramBaselines().measured(run) == found and json.loads(kept.read_text()) == found.to_dict()
+
+
+def without_ppmd(found: Baselines) -> str:
+    """The file of a program of before."""
+    return json.dumps({name: value for name, value in found.to_dict().items() if not name.startswith("ppmd")})
+
+
+def test_a_file_of_before_ppmd_is_completed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = NgramBaselines().measured(run)
+    assert found.ppmd and found.to_dict()["gzip"] > 0
+    [kept] = (data_dir() / "ladders").iterdir()
+    kept.write_text(without_ppmd(found))
+    monkeypatch.setattr("charlm.serving.baselines.measure_run", lambda *_: pytest.fail("counted twice"))
+    assert NgramBaselines().measured(run) == found and json.loads(kept.read_text()) == found.to_dict()
+
+
+def test_what_cannot_be_completed_stays_as_it_was(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = NgramBaselines().measured(run)
+    [kept] = (data_dir() / "ladders").iterdir()
+    before = without_ppmd(found)
+    kept.write_text(before)
+    with monkeypatch.context() as missing:
+        missing.setitem(sys.modules, "pyppmd", None)
+        assert NgramBaselines().measured(run) == replace(found, ppmd=None, ppmd_missing=NO_PACKAGE)
+        kept.write_text("")
+        assert NgramBaselines().measured(run) == replace(found, ppmd=None, ppmd_missing=NO_PACKAGE)
+        assert json.loads(kept.read_text())["ppmd_missing"] == NO_PACKAGE
+    assert NgramBaselines().measured(run) == found  # the package is there
+    kept.write_text(before)
+    for text in (data_dir() / "texts").iterdir():
+        text.unlink()
+    again = NgramBaselines().measured(run)
+    assert again.orders == found.orders and again.ppmd is None and "no longer here" in again.ppmd_missing
+    assert kept.read_text() == before
 
 
 def test_an_ngram_stands_on_its_rung(store: RunStore, run: Run) -> None:

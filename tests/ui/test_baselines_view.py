@@ -1,6 +1,7 @@
 """The n-gram baselines in words, lines and bars."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 
 from charlm.analysis.baselines import Baselines
 from charlm.analysis.figures import arch_colour
+from charlm.analysis.ppmd import Ppmd
 from charlm.runs.history import LossHistory
-from charlm.ui.verdict import baselines_html, levels, matched_orders, networks, verdict
+from charlm.ui.verdict import baselines_html, levels, matched_orders, networks, ppmd_note, verdict
 
 KNOWN = Baselines(uniform=4.0, gzip=2.9, xz=1.5, orders=(3.0, 2.0, 1.0, 1.1), tokens_per_char=1.0, whole=True)
+WITH_PPMD = replace(KNOWN, ppmd=Ppmd(adapting=1.1, frozen=1.2, rows=9, all_rows=9, megabytes=256))
 
 
 def run(arch: str, loss: float | None, **other: Any) -> Any:
@@ -56,9 +59,10 @@ def test_ngrams_are_not_told_what_they_are_worth() -> None:
 
 def test_the_bars_are_in_order_and_escaped() -> None:
     shown = baselines_html(KNOWN, False, [run("lstm", 1.7), run("rnn", None)], ["<b>", "RNN"])
-    names = ("Uniform", "1-gram", "gzip", "2-gram", "&lt;b&gt;", "xz", "4-gram", "3-gram<")
+    names = ("Uniform", "1-gram", "2-gram", "&lt;b&gt;", "xz", "4-gram", "3-gram<")
     places = [shown.rindex(name) for name in names]
     assert places == sorted(places) and arch_colour("lstm") in shown and "<b>" not in shown.replace("<b>", "", 9)
+    assert "gzip" not in shown and "PPMd" not in shown
     assert "RNN" not in shown and "n − 1 characters" in shown and "last part" not in shown
     part = Baselines(4.0, 2.9, 1.5, (3.0,), 0.2, False)
     told = baselines_html(part, False, [], [])
@@ -70,6 +74,36 @@ def test_without_a_ladder_it_says_so() -> None:
     assert "No baselines." in baselines_html(None, False, [], [])
     assert levels(None) == []
     assert [(one.name, one.value) for one in levels(KNOWN)] == [("best n-gram", 1.0), ("xz", 1.5)]
+    assert [(one.name, one.value) for one in levels(WITH_PPMD)] == [("best n-gram", 1.0), ("PPMd", 1.2)]
+
+
+def test_ppmd_is_among_the_bars_and_told_both_ways() -> None:
+    runs = [run("lstm", 1.15), run("rnn", 1.7), run("ngram", 1.9)]
+    shown = baselines_html(WITH_PPMD, False, runs, ["LSTM", "RNN", "n-gram"])
+    places = [shown.rindex(f">{name}<") for name in ("RNN", "xz", "PPMd, frozen", "LSTM", "PPMd, adapting", "3-gram")]
+    assert places == sorted(places)
+    assert "needs 1.59 bits per character" in shown and "and 1.73 where" in shown
+    assert "Adapting, it beats LSTM and RNN; frozen, it beats RNN." in shown
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [([], "(frozen)."), ([("LSTM", 1.0)], "Either way it beats none of the models."),
+     ([("LSTM", 1.734)], "Adapting, it beats LSTM; frozen, it beats none of the models."),
+     ([("LSTM", 1.8), ("GRU", 1.9)], "Either way it beats LSTM and GRU.")],
+)  # fmt: skip
+def test_which_models_ppmd_beats(models: list[tuple[str, float]], said: str) -> None:
+    assert ppmd_note(WITH_PPMD, models).endswith(said)
+
+
+def test_what_ppmd_had_to_do_without_is_said() -> None:
+    part = replace(KNOWN, ppmd=Ppmd(1.1, 1.2, rows=8, all_rows=33, megabytes=64))
+    assert "row of it (8 of its 33 rows)" in ppmd_note(part, []) and "only 64 MB" in ppmd_note(part, [])
+    assert "rows)" not in ppmd_note(WITH_PPMD, []) and "MB" not in ppmd_note(WITH_PPMD, [])
+    missing = replace(KNOWN, ppmd_missing="PPMd is left out: why")
+    assert ppmd_note(missing, []) == "PPMd is left out: why." and ppmd_note(KNOWN, []) == ""
+    assert [one.name for one in levels(missing)] == ["best n-gram", "xz"]
+    assert "PPMd is left out: why." in baselines_html(missing, False, [], [])
 
 
 def test_the_verdict_says_what_they_are_worth_and_that_counting_is_no_training() -> None:

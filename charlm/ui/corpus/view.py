@@ -18,7 +18,7 @@ from charlm.ui import formatting
 from charlm.ui.corpus.reading import Reading
 from charlm.ui.formatting import whole
 from charlm.ui.html import Cell, bars, facts, heading, notice, render, section, table
-from charlm.ui.verdict import flattery
+from charlm.ui.verdict import compressors, flattery, names, ppmd_note
 
 if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
@@ -139,8 +139,12 @@ def baselines_html(reading: Reading, baselines: "Baselines | None", runs: Sequen
     rows += [_run_bar(run) for run in runs]
     rows.sort(key=lambda row: -row[1])
     under = "Bits per character on the held-out part. A model is worth training when its bar is shorter."
-    note = flattery(runs) if runs else "No model has been trained on this text yet."
-    return section(BASELINES_TITLE, under) + bars(rows) + (f'<p class="hint">{escape(note)}</p>' if note else "")
+    networks = [run for run in runs if not run.model_config.is_counted]
+    known = [(name, run.bits_per_char(run.best_val_loss)) for name, run in zip(names(networks), networks, strict=True)]
+    notes = [ppmd_note(baselines, [(name, cost) for name, cost in known if cost is not None])]
+    notes += [flattery(runs) if runs else "No model has been trained on this text yet."]
+    told = "".join(f'<p class="hint">{escape(note)}</p>' for note in notes if note)
+    return section(BASELINES_TITLE, under) + bars(rows) + told
 
 
 def _losses(baselines: "Baselines") -> list[tuple[str, float]]:
@@ -148,7 +152,7 @@ def _losses(baselines: "Baselines") -> list[tuple[str, float]]:
     orders = sorted({1, min(4, baselines.best), baselines.best})
     grams = [(f"{order}-gram: {GRAMS.get(order, 'the best one')}", baselines.orders[order - 1]) for order in orders]
     uniform = ("Uniform: every character equally likely", baselines.uniform)
-    return [uniform, ("gzip", baselines.gzip), ("xz", baselines.xz), *grams]
+    return [uniform, *compressors(baselines), *grams]
 
 
 def _run_bar(run: Any) -> tuple[str, float, str, str]:

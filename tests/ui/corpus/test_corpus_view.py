@@ -1,12 +1,14 @@
 """The Corpus tab's HTML: bars of runs, characters made visible, layers that add up."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from charlm.analysis.baselines import Baselines
 from charlm.analysis.figures import arch_colour
+from charlm.analysis.ppmd import Ppmd
 from charlm.architectures import ARCH_NAMES
 from charlm.config import CorpusConfig, ModelConfig
 from charlm.data.own_texts import OwnTexts, pasted_text
@@ -51,9 +53,22 @@ def test_the_best_run_of_each_architecture_on_the_same_split_gets_a_bar() -> Non
     best = best_runs(reading, runs)
     assert best == [runs[1]]
     shown = view.baselines_html(reading, COSTS, best)
-    bars = ("Uniform", "gzip", "1-gram: letter frequencies", "LSTM, best run here", "xz", "3-gram: the best one")
+    bars = ("Uniform", "1-gram: letter frequencies", "LSTM, best run here", "xz", "3-gram: the best one")
     assert sorted(bars, key=shown.index) == list(bars)
-    assert arch_colour("lstm") in shown and "0.72" in shown
+    assert arch_colour("lstm") in shown and "0.72" in shown and "gzip" not in shown and "PPMd" not in shown
+
+
+def test_ppmd_has_two_bars_and_says_which_runs_it_beats() -> None:
+    reading = reading_of(STORY)
+    runs = [run_on(reading, "lstm", 0.5), run_on(reading, "rnn", 0.7), run_on(reading, "ngram", 0.9)]
+    ppmd = Ppmd(adapting=0.45, frozen=0.55, rows=3, all_rows=3, megabytes=256)
+    shown = view.baselines_html(reading, replace(COSTS, ppmd=ppmd), best_runs(reading, runs))
+    bars = ("Uniform", "RNN, best run", "PPMd, frozen", "LSTM, best run", "PPMd, adapting", "xz")
+    assert sorted(bars, key=shown.index) == list(bars)
+    assert "0.65 bits" in shown and "0.79 where" in shown
+    assert "Adapting, it beats LSTM and RNN; frozen, it beats RNN." in shown
+    missing = replace(COSTS, ppmd_missing="PPMd is left out: <why>")
+    assert "PPMd is left out: &lt;why&gt;." in view.baselines_html(reading, missing, [])
 
 
 def test_without_a_run_the_bars_say_so() -> None:
