@@ -12,13 +12,14 @@
       disabled.push(control);
     }
   };
-  const observer = new MutationObserver(disable);  // what comes late brings controls of its own
+  // What comes late brings controls of its own, and what was on its way may enable some again.
+  const observer = new MutationObserver(disable), watched = { childList: true, subtree: true, attributeFilter: ["disabled"] };
   const lose = () => {
     if (disabled) return;
     disabled = [];
     document.body.classList.add("lost");
     disable();
-    observer.observe(document.body, { childList: true, subtree: true });
+    observer.observe(document.body, watched);
   };
   const restore = () => {
     observer.disconnect();
