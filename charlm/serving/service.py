@@ -5,11 +5,13 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charlm.analysis.duel import check_same_tokens
 from charlm.config import SampleConfig
 from charlm.data.corpus import lexicon
 from charlm.errors import CharLMError, ConfigError, CorpusError
@@ -112,9 +114,11 @@ class Serving:
             starts: by run id, texts to be continued for another length, instead of new ones after the prompt.
 
         Raises:
-            ConfigError: no run, more than 6, or one twice.
+            ConfigError: no run, more than 6, or one twice; or a duel of models with different tokens.
         """
         check_compared(runs)
+        if config.duel:
+            check_duel(runs)
         new = [GeneratedText(prompt, sample=at) for at in range(config.samples)]
         texts: dict[str, GeneratedText] = {}
         requests: dict[str, list[GenerationRequest]] = {}
@@ -321,6 +325,16 @@ def check_compared(runs: Sequence[Run]) -> None:
     check_number(len(runs))
     if len({run.run_id for run in runs}) < len(runs):
         raise ConfigError("the same model is chosen twice; choose each once")
+
+
+def check_duel(runs: Sequence[Run]) -> None:
+    """Refuse a duel of runs with different tokens; a run that cannot be read says so itself."""
+    tokenizers: dict[str, Tokenizer] = {}
+    for run in runs:
+        with suppress(CharLMError):
+            same_label = run.label in tokenizers
+            tokenizers[f"{run.label} ({run.run_id})" if same_label else run.label] = run.tokenizer()
+    check_same_tokens(tokenizers)
 
 
 def check_number(compared: int) -> None:
