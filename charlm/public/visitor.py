@@ -309,7 +309,7 @@ class VisitorServing:
                     if progress.result is None and time.monotonic() - began > most:
                         raise LimitError(
                             f"it takes longer than the {most:.0f} seconds that this public Space gives {len(runs)} "
-                            f"models; choose fewer or smaller ones, or {ELSEWHERE}"
+                            f"model{'s' * (len(runs) > 1)}; choose fewer or smaller ones, or {ELSEWHERE}"
                         )
             finally:
                 self._quotas.settle(visitor, EVALUATION, time.monotonic() - began)
