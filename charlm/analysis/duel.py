@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import NamedTuple
 
+from charlm.analysis.measurement import listed
 from charlm.errors import ConfigError
 from charlm.tokenizers import Tokenizer
 
@@ -42,7 +43,7 @@ def check_same_tokens(tokenizers: Mapping[str, Tokenizer]) -> None:
     differing = [name for name, one in tokenizers.items() if not same_tokens(tokenizers[first], one)]
     if differing:
         raise ConfigError(
-            f"a duel needs models with the same tokens in the same order, and {_listed(differing)} "
+            f"a duel needs models with the same tokens in the same order, and {listed(differing)} "
             f"{'differs' if len(differing) == 1 else 'differ'} from {first}; choose models that were trained on the "
             "same text with the same tokens, or switch duel off"
         )
@@ -105,11 +106,6 @@ def _part(places: Sequence[int | None], ending: str, writing: bool) -> str:
     known = [place for place in places if place is not None]
     if not known:
         return f"agree{ending} so far" if writing else "wrote the same"
-    after = _listed([f"{place:,}" for place in known])
+    after = listed([f"{place:,}" for place in known])
     never = f", and not in {len(places) - len(known)} of {len(places)} samples" if len(known) < len(places) else ""
     return f"part{ending} after {after} {'character' if known == [1] else 'characters'}{never}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
