@@ -185,10 +185,10 @@ def finding(found: Cross) -> str:
             continue
         best = min(others, key=lambda writer: others[writer])
         if own < others[best]:
-            told.append(f"{names[reader]} pays {own:.2f} for it and {others[best]:.2f} or more for another's")
+            told.append(f"{names[reader]} pays {own:.2f} for its own and {others[best]:.2f} or more for another's")
         else:
             all_own = False
-            told.append(f"{names[reader]} pays {own:.2f} for it and {others[best]:.2f} for that of {names[best]}")
+            told.append(f"{names[reader]} pays {own:.2f} for its own and {others[best]:.2f} for that of {names[best]}")
     if told:
         who = "Every" if all_own else "Not every"
         said = f"{who} model finds its own text cheapest, in bits per character: {'; '.join(told)}."

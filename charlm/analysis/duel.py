@@ -106,6 +106,8 @@ def _part(places: Sequence[int | None], ending: str, writing: bool) -> str:
     known = [place for place in places if place is not None]
     if not known:
         return f"agree{ending} so far" if writing else "wrote the same"
+    if not any(places) and len(known) == len(places):
+        return f"part{ending} at once"
     after = listed([f"{place:,}" for place in known])
     never = f", and not in {len(places) - len(known)} of {len(places)} samples" if len(known) < len(places) else ""
     return f"part{ending} after {after} {'character' if known == [1] else 'characters'}{never}"

@@ -137,12 +137,13 @@ def matrix(*rows: list[float | None], held: list[float | None] | None = None) ->
 
 def test_the_sentence_has_the_numbers_of_the_matrix() -> None:
     assert finding(matrix([1.2, 1.5], [1.4, 1.3], held=[1.7, 1.8])) == (
-        "Every model finds its own text cheapest, in bits per character: LSTM pays 1.20 for it and 1.40 or more for "
-        "another's; GRU pays 1.30 for it and 1.50 or more for another's. Held-out text costs LSTM 1.70 and GRU 1.80."
+        "Every model finds its own text cheapest, in bits per character: LSTM pays 1.20 for its own and 1.40 or more "
+        "for another's; GRU pays 1.30 for its own and 1.50 or more for another's. "
+        "Held-out text costs LSTM 1.70 and GRU 1.80."
     )
     assert finding(matrix([1.2, 1.1], [1.4, 1.3])) == (
-        "Not every model finds its own text cheapest, in bits per character: LSTM pays 1.20 for it and 1.40 or more "
-        "for another's; GRU pays 1.30 for it and 1.10 for that of LSTM."
+        "Not every model finds its own text cheapest, in bits per character: LSTM pays 1.20 for its own and 1.40 or "
+        "more for another's; GRU pays 1.30 for its own and 1.10 for that of LSTM."
     )
     assert finding(matrix([1.25], held=[1.75])) == (
         "Its own text costs LSTM 1.25 bits per character. Held-out text costs LSTM 1.75."

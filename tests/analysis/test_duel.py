@@ -45,7 +45,7 @@ def test_each_column_parts_from_the_first_one() -> None:
     [
         ([["abcde", "abxde"]], "LSTM and GRU part after 2 characters."),
         ([["abcde", "axcde"]], "LSTM and GRU part after 1 character."),
-        ([["abcde", "xbcde"]], "LSTM and GRU part after 0 characters."),
+        ([["abcde", "xbcde"]], "LSTM and GRU part at once."),
         ([["abc", "abc"]], "LSTM and GRU wrote the same."),
         ([["abc", "abd"], ["xyz", "abc"]], "LSTM and GRU part after 2 and 0 characters."),
         (
@@ -70,7 +70,7 @@ def test_what_is_not_done_agrees_so_far_and_what_failed_is_left_out() -> None:
     writing, done = Written("abc", done=False), Written("abcd")
     assert duel_sentence(["A", "B"], [[writing, done]]) == "A and B agree so far."
     assert duel_sentence(["A", "B", "C"], [[writing, done, Written("x", False)]]) == (
-        "Against A: B agrees so far; C parts after 0 characters."
+        "Against A: B agrees so far; C parts at once."
     )
     failed = Written("", failed=True)
     assert duel_sentence(["A", "B", "C"], [[failed, done, Written("abx")]]) == "B and C part after 2 characters."

@@ -41,7 +41,8 @@ def test_a_duel_says_where_the_texts_part(book: str, capsys: pytest.CaptureFixtu
     assert [column["parts_after"] for column in columns] == [columns[0]["samples"][0]["parts_after"]] * 2
     assert main(list(words)) == 0
     shown = capsys.readouterr().out
-    assert f"one and two part after {columns[0]['parts_after']} character" in shown.splitlines()[-1]
+    place = columns[0]["parts_after"]
+    assert f"one and two part {f'after {place} character' if place else 'at once'}" in shown.splitlines()[-1]
     assert "parts_after" not in answer(capsys, *words[:-1])[0]
     words_run = trained(book, capsys, "words", "--level", "word")
     assert main(["compare", one, words_run, "--duel"]) == 2
