@@ -325,6 +325,7 @@ class SampleConfig(Config):
     samples: int = setting(1, "Texts generated at once, the second with seed + 1 and so on", 1, 8)
     allow_unk: bool = setting(False, "Let a word-level model generate <unk>")
     seed: int = setting(7, "Random seed; the same seed and settings give the same text", 0, 2**31 - 1)
+    duel: bool = setting(False, "Mark where texts part that models of the same tokens draw with the same numbers")
 
     def __post_init__(self) -> None:
         super().__post_init__()

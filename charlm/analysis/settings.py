@@ -126,6 +126,15 @@ class HistorySettings(Config):
 
 
 @dataclass(frozen=True)
+class CrossSettings(Config):
+    """How many texts every model writes and reads, and how long they are."""
+
+    samples: int = setting(20, "Texts that each model writes, and passages of held-out text", 20, 64, "texts")
+    length: int = setting(300, "Length of each of them", 50, 1000, "characters")
+    seed: int = setting(7, "Random seed of the first text, the second with seed + 1 and so on", 0, 2**31 - 100)
+
+
+@dataclass(frozen=True)
 class GymSettings(Config):
     """What is learned, by which architectures, and how long."""
 
@@ -169,5 +178,6 @@ SETTINGS: dict[str, type[Config]] = {
     "dynamics": DynamicsSettings,
     "copies": CopiesSettings,
     "history": HistorySettings,
+    "cross": CrossSettings,
     "gym": GymSettings,
 }

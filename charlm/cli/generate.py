@@ -1,8 +1,10 @@
 """generate and compare: text out of trained runs."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
+from charlm.analysis.duel import Written, duel_sentence, partings
 from charlm.cli.options import Json, Prompt, RunsDir, RunToken, RunTokens, takes
 from charlm.cli.report import note, print_json
 from charlm.config import SampleConfig
@@ -64,14 +66,18 @@ def compare(
         drafts |= state
     if drafts and all(draft.error for draft in drafts.values()):
         raise CheckpointError("; ".join(dict.fromkeys(draft.error for draft in drafts.values())))
+    texts = [[Written(one.text, one.done, bool(one.error)) for one in drafts[run.run_id].samples] for run in found]
     if json:
-        print_json([column(run, drafts[run.run_id], config) for run in found])
+        columns = [column(run, drafts[run.run_id], config) for run in found]
+        print_json(with_partings(columns, texts, config) if config.duel else columns)
         return
     for run in found:
         note_skipped(run.label, drafts[run.run_id])
         bits = run.bits_per_char(run.best_val_loss)
         headline = run.label if bits is None else f"{run.label} · {bits:.2f} bits per character"
         print(f"== {headline}\n{all_samples(drafts[run.run_id])}\n")
+    if config.duel and (said := duel_sentence([run.label for run in found], list(zip(*texts, strict=False)))):
+        print(said)
 
 
 def column(run: Run, draft: GeneratedText, config: SampleConfig) -> dict[str, Any]:
@@ -85,6 +91,25 @@ def column(run: Run, draft: GeneratedText, config: SampleConfig) -> dict[str, An
     about = {"run_id": run.run_id, "label": run.label, "arch": run.arch, "best_val_loss": run.best_val_loss}
     more = {"samples": samples({}, draft, config)} if config.samples > 1 else {}
     return {**about, **facts_of(draft), **more}
+
+
+def with_partings(
+    columns: list[dict[str, Any]], texts: Sequence[Sequence[Written]], config: SampleConfig
+) -> list[dict[str, Any]]:
+    """The columns of a duel for JSON, each text with `parts_after`: the characters before it parts, null if never.
+
+    Args:
+        columns: of each run.
+        texts: of each run, its samples.
+        config: how they were sampled.
+    """
+    for at, sample in enumerate(zip(*texts, strict=False)):
+        for one, place in zip(columns, partings(sample), strict=True):
+            if at == 0:
+                one["parts_after"] = place
+            if config.samples > 1:
+                one["samples"][at]["parts_after"] = place
+    return columns
 
 
 def samples(about: dict[str, Any], draft: GeneratedText, config: SampleConfig) -> list[dict[str, Any]]:

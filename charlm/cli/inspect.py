@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from charlm.analysis.settings import SETTINGS
+from charlm.analysis.settings import SETTINGS, CrossSettings
 from charlm.cli.options import Json, RunsDir, RunToken, RunTokens, open_corpus, takes
 from charlm.cli.report import cell, counted, note, print_answer, print_json, print_table
 from charlm.config import CorpusConfig
-from charlm.errors import CharLMError, ConfigError
+from charlm.errors import CharLMError, ConfigError, MeasurementError
 from charlm.runs.store import Run, RunStore
 from charlm.serving import NgramBaselines, Serving
 from charlm.serving.measurements import MEASUREMENTS, Measurements, ask, measured_as, module_of
@@ -43,6 +43,34 @@ def ladder(runs: RunTokens, runs_dir: RunsDir = None, json: Json = False) -> Non
     """Print the n-gram baselines of some runs."""
     store = RunStore(runs_dir)
     show_baselines([store.find(token) for token in runs], json)
+
+
+@inspect_app.command("cross", help="What the text of each model costs the others, and held-out text each of them.")
+@takes(CrossSettings)
+def cross(options: dict[str, Any], runs: RunTokens, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Print the cross-perplexity of some runs, in bits per character.
+
+    Args:
+        options: the settings of CrossSettings that were given, by name.
+    """
+    from charlm.analysis.cross import finding, table
+
+    store = RunStore(runs_dir)
+    found = list({run.run_id: run for run in map(store.find, runs)}.values())
+    given = [run.label for run in found]
+    labels = [label if given.count(label) == 1 else run.run_id for label, run in zip(given, found, strict=True)]
+    result = None
+    with counted("cross-perplexity") as tell:
+        for progress in Serving(store).cross(found, options, labels):
+            tell(progress.share)
+            result = progress.result or result
+    if result is None:
+        raise MeasurementError("cross-perplexity ended without a result")
+    if json:
+        print_json(result)
+        return
+    print(f"{finding(result)}\n")
+    print_table(table(result))
 
 
 def measuring(name: str) -> Callable[..., None]:

@@ -18,6 +18,8 @@ from charlm.runs.run import Run
 from charlm.serving import Finding, GeneratedText, NgramBaselines, Starts
 
 if TYPE_CHECKING:
+    from charlm.analysis.cross import Cross
+    from charlm.analysis.measurement import Progress
     from charlm.analysis.next_tokens import Outlook
 
 
@@ -101,6 +103,11 @@ class ServingAccess(Protocol):
         self, name: str, runs: Sequence[Run], text: str | None = None, options: Mapping[str, Any] | None = None
     ) -> None:
         """See `Serving.stop_inspecting`."""
+
+    def cross(
+        self, runs: Sequence[Run], options: Mapping[str, Any] | None = None, called: Sequence[str] = ()
+    ) -> "Iterator[Progress[Cross]]":
+        """See `Serving.cross`."""
 
     def lexicon(self, run: Run) -> frozenset[str]: ...
 

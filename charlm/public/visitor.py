@@ -30,6 +30,8 @@ from charlm.serving.service import check_compared
 from charlm.serving.texts import own_text
 
 if TYPE_CHECKING:
+    from charlm.analysis.cross import Cross
+    from charlm.analysis.measurement import Progress
     from charlm.analysis.next_tokens import Outlook
 
 EVALUATION_SECONDS = 60.0  # reserved for scoring a text; what it took is what counts
@@ -285,6 +287,30 @@ class VisitorServing:
             began = time.monotonic()
             try:
                 return self._serving.evaluate(run, text, split)
+            finally:
+                self._quotas.settle(visitor, EVALUATION, time.monotonic() - began)
+
+    def cross(
+        self, runs: Sequence[Run], options: Mapping[str, Any] | None = None, called: Sequence[str] = ()
+    ) -> "Iterator[Progress[Cross]]":
+        """See `Serving.cross`; one at a time, of so many seconds a run, which count as training.
+
+        Raises:
+            LimitError: it takes too long, the day's minutes are used up, or another visitor's text is being scored.
+        """
+        visitor, most = someone(self._who), float(self._limits.measurement_seconds) * len(runs)
+        check_compared(runs)
+        with self._turn(visitor):
+            self._quotas.reserve(visitor, EVALUATION, most)
+            began = time.monotonic()
+            try:
+                for progress in self._serving.cross(runs, options, called):
+                    yield progress
+                    if progress.result is None and time.monotonic() - began > most:
+                        raise LimitError(
+                            f"it takes longer than the {most:.0f} seconds that this public Space gives {len(runs)} "
+                            f"model{'s' * (len(runs) > 1)}; choose fewer or smaller ones, or {ELSEWHERE}"
+                        )
             finally:
                 self._quotas.settle(visitor, EVALUATION, time.monotonic() - began)
 

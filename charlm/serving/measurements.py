@@ -162,8 +162,8 @@ def settings_class(name: str) -> type[Config]:
     Raises:
         ConfigError: there is no such measurement.
     """
-    if name not in SETTINGS:
-        raise ConfigError(f"{name[:40]!r} is not one of: {', '.join(SETTINGS)}")
+    if name not in (*MEASUREMENTS, GYM):
+        raise ConfigError(f"{name[:40]!r} is not one of: {', '.join((*MEASUREMENTS, GYM))}")
     return SETTINGS[name]
 
 

@@ -2,14 +2,18 @@
 
 import logging
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charlm.analysis.duel import check_same_tokens
+from charlm.analysis.settings import CrossSettings
 from charlm.config import SampleConfig
 from charlm.data.corpus import lexicon
 from charlm.errors import CharLMError, ConfigError, CorpusError
@@ -17,12 +21,14 @@ from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving.baselines import NgramBaselines, keep
 from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel, Starts
-from charlm.serving.measurements import GYM, Finding, Measurements, Question, ask_all
+from charlm.serving.measurements import GYM, REST, Finding, Measurements, Question, ask_all
 from charlm.serving.texts import own_text, part_of, whole_text
 from charlm.tokenizers import Tokenizer
 from charlm.tokenizers.base import without_halves
 
 if TYPE_CHECKING:
+    from charlm.analysis.cross import Cross
+    from charlm.analysis.measurement import Progress
     from charlm.analysis.next_tokens import Outlook
     from charlm.models import LanguageModel
 
@@ -112,9 +118,11 @@ class Serving:
             starts: by run id, texts to be continued for another length, instead of new ones after the prompt.
 
         Raises:
-            ConfigError: no run, more than 6, or one twice.
+            ConfigError: no run, more than 6, or one twice; or a duel of models with different tokens.
         """
         check_compared(runs)
+        if config.duel:
+            check_duel(runs)
         new = [GeneratedText(prompt, sample=at) for at in range(config.samples)]
         texts: dict[str, GeneratedText] = {}
         requests: dict[str, list[GenerationRequest]] = {}
@@ -286,6 +294,39 @@ class Serving:
             if isinstance(question, Question):
                 self.measurements.stop(question)
 
+    def cross(
+        self, runs: Sequence[Run], options: Mapping[str, Any] | None = None, called: Sequence[str] = ()
+    ) -> "Iterator[Progress[Cross]]":
+        """What the text of each model costs the others, and what held-out text costs each; see `analysis.cross`.
+
+        Args:
+            runs: up to 6; their best weights are used.
+            options: settings of the measurement, by name.
+            called: the models' names; empty: their labels.
+
+        Yields:
+            The share of the work that is done; the matrix with the last one.
+
+        Raises:
+            CheckpointError: a run has no weights.
+            ConfigError: no run, more than 6, one twice, or a setting is out of range.
+            MeasurementError: a model's numbers are not finite.
+        """
+        check_compared(runs)
+        settings = CrossSettings.from_dict(options or {})
+        from charlm.analysis.cross import Participant, measure
+
+        models = [
+            Participant(run.run_id, name, run.load_model().eval(), run.tokenizer())
+            for run, name in zip(runs, called or [run.label for run in runs], strict=True)
+        ]
+        began = time.monotonic()
+        for progress in measure(models, held_out_texts(runs), settings):
+            if self._is_training():
+                time.sleep(min(REST, time.monotonic() - began))
+            yield progress
+            began = time.monotonic()
+
     def warm_up(self) -> None:
         """Load torch and the shipped models, so that the first click answers at once."""
         for run in self.store.list():
@@ -316,11 +357,40 @@ def _changed_at(path: Path) -> int:
         return 0
 
 
+def held_out_texts(runs: Sequence[Run]) -> dict[str, str]:
+    """The held-out texts of these runs that are at hand, each once, by what to call them."""
+    found: dict[tuple[Any, ...], tuple[str, str]] = {}
+    for run in runs:
+        key = run.corpus.get("sha256", ""), run.corpus_config, run.held_out
+        if key not in found:
+            with suppress(CorpusError):
+                text = part_of(whole_text(run), "val", run.corpus_config, run.held_out)
+                found[key] = str(run.corpus.get("name") or run.label), text
+    if len(found) == 1:
+        [(_, text)] = found.values()
+        return {"Held-out text": text}
+    texts: dict[str, str] = {}
+    for name, text in found.values():
+        called = f"Held-out text of {name}"
+        texts[f"{called} ({len(texts) + 1})" if called in texts else called] = text
+    return texts
+
+
 def check_compared(runs: Sequence[Run]) -> None:
     """Refuse a comparison of none, of too many, or of the same run twice."""
     check_number(len(runs))
     if len({run.run_id for run in runs}) < len(runs):
         raise ConfigError("the same model is chosen twice; choose each once")
+
+
+def check_duel(runs: Sequence[Run]) -> None:
+    """Refuse a duel of runs with different tokens; a run that cannot be read says so itself."""
+    tokenizers: dict[str, Tokenizer] = {}
+    for run in runs:
+        with suppress(CharLMError):
+            same_label = run.label in tokenizers
+            tokenizers[f"{run.label} ({run.run_id})" if same_label else run.label] = run.tokenizer()
+    check_same_tokens(tokenizers)
 
 
 def check_number(compared: int) -> None:

@@ -290,7 +290,19 @@ def _measuring(services: Services) -> list[Callable[..., Any]]:
         """
         yield from (found[0] for found in _looked_at(services, GYM, [], None, options_of(options)))
 
-    return [*(endpoint(name, about) for name, about in MEASUREMENTS.items()), gym]
+    def cross(run_ids: list[str], options: Options = None) -> Iterator[dict[str, Any]]:
+        """What the text of each model costs the others, and what held-out text costs each, in bits per character.
+
+        `share` is what is done of the work; then the matrix comes: `readers`, their `names`, and `rows` with `writer`
+        (a run id; empty: held-out text), `name`, `texts`, `characters` and `bits`, one for each reader, null where the
+        text has characters or words that it does not know. Options: samples, length, seed.
+        """
+        ids, given = texts_of(run_ids, "run_ids"), options_of(options)
+        check_number(len(ids))
+        for progress in services.serving.cross([services.store.get(run_id) for run_id in ids], given):
+            yield dict(progress.result) if progress.result else {"share": progress.share}
+
+    return [*(endpoint(name, about) for name, about in MEASUREMENTS.items()), gym, cross]
 
 
 def _looked_at(

@@ -217,7 +217,13 @@ def exact(text: str) -> str:
     return escape(text).replace("\r", "&#13;")
 
 
-def marked_text(prompt: str, text: str, spans: Sequence[tuple[int, int]] = (), writing: bool = False) -> str:
+# An empty element, so that what a page reads off as the text stays the text.
+PARTS_HERE = '<i class="parts" role="img" aria-label="Parts here" title="Parts here"></i>'
+
+
+def marked_text(
+    prompt: str, text: str, spans: Sequence[tuple[int, int]] = (), writing: bool = False, parts_at: int | None = None
+) -> str:
     """A model's text: the prompt grey, some words with a wavy underline, a caret while it writes.
 
     Args:
@@ -225,16 +231,23 @@ def marked_text(prompt: str, text: str, spans: Sequence[tuple[int, int]] = (), w
         text: what it has written.
         spans: (start, end) in `text` of the words to underline, in order.
         writing: whether more is to come.
+        parts_at: the character in `text` before which a mark stands; None: there is no mark.
 
     Returns:
         HTML in which both texts are escaped.
     """
+
+    def piece(start: int, end: int) -> str:
+        if parts_at is None or not start <= parts_at < end:
+            return exact(text[start:end])
+        return exact(text[start:parts_at]) + PARTS_HERE + exact(text[parts_at:end])
+
     parts = [f'<span class="prompt">{exact(prompt)}</span>'] if prompt else []
     at = 0
     for start, end in spans:
-        parts += [exact(text[at:start]), f"<u>{exact(text[start:end])}</u>"]
+        parts += [piece(at, start), f"<u>{piece(start, end)}</u>"]
         at = end
-    parts.append(exact(text[at:]))
+    parts += [piece(at, len(text)), PARTS_HERE if parts_at == len(text) else ""]
     return "".join(parts) + ('<i class="caret"></i>' if writing else "")
 
 

@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -285,6 +286,35 @@ def test_a_measurement_of_several_models_begins_whole_or_not_at_all(place: Calla
     lab.serving.inspect("surprise", runs[:2])
     assert all(one.result for one in measured(lab, "surprise", runs[:2]))
     wait_for(lambda: 0 < taken(lab, ANNA) < 50)
+
+
+def test_cross_perplexity_costs_a_visitor_what_it_took(place: Callable[..., Place]) -> None:
+    lab = place(measurement_seconds=50)
+    runs = trained(lab.store, "gru", "ngram", steps=2)
+    steps = lab.serving.cross(runs, {"length": 50})
+    assert next(steps).result is None and taken(lab, ANNA) == 100
+    with pytest.raises(LimitError, match="another text is being scored just now"):
+        next(lab.serving.cross(runs))
+    assert list(steps)[-1].result is not None and 0 < taken(lab, ANNA) < 100
+    lab.serving._quotas.reserve(ANNA, "all the rest", lab.serving._quotas.seconds_left(ANNA))
+    with pytest.raises(LimitError, match=r"0 s of today's"):
+        next(lab.serving.cross(runs))
+
+
+def test_cross_perplexity_that_takes_too_long_ends(
+    place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = place(measurement_seconds=1)
+    [run] = trained(lab.store, "gru", steps=2)
+
+    def slow(*given: Any) -> Iterator[Any]:
+        time.sleep(1.1)
+        yield Progress(0.1)
+
+    monkeypatch.setattr(lab.serving._serving, "cross", slow)
+    with pytest.raises(LimitError, match="longer than the 1 seconds that this public Space gives 1 model"):
+        list(lab.serving.cross([run]))
+    assert 1 <= taken(lab, ANNA) < 5
 
 
 def test_where_too_many_wait_those_begun_end_again(

@@ -28,7 +28,7 @@ from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
 NAMES = (
     "corpora", "runs", "evaluate", "limits", "train", "race", "status", "pause", "stop", "resume", "fork", "retry",
     "queue", "rate", "move", "generate", "compare", "next_tokens", "export", "import_run",
-    "memory", "gradient", "surprise", "neurons", "dynamics", "copies", "history", "gym",
+    "memory", "gradient", "surprise", "neurons", "dynamics", "copies", "history", "gym", "cross",
 )  # fmt: skip
 # What stands after the first input of a raw call that leaves it out.
 REST: dict[str, tuple[Any, ...]] = {
@@ -333,6 +333,23 @@ def test_a_measurement_that_nobody_makes_any_longer_ends_its_call() -> None:
 def run_id(services: Services, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A finished run in the server's store."""
     return trained(services.store, **{**SMALL, "steps": 1})[0].run_id
+
+
+def test_models_duel_and_read_each_other(client: Client, services: Services) -> None:
+    ids = [run.run_id for run in trained(services.store, "lstm", "gru", steps=4)]
+    usual = list(client.submit(ids, "The ", 20, {}, api_name="/compare"))[-1]
+    assert list(client.submit(ids, "The ", 20, {"duel": True}, api_name="/compare"))[-1] == usual
+    [words] = trained(services.store, "rnn", steps=2, level="word", label="<b>words</b>")
+    with pytest.raises(AppError, match="words</b> differs from"):
+        client.predict([*ids, words.run_id], "The ", 20, {"duel": True}, api_name="/compare")
+    *coming, found = client.submit([*ids, words.run_id], {"length": 50}, api_name="/cross")
+    assert coming and all(0 < one["share"] < 1 for one in coming)
+    assert found["readers"] == [*ids, words.run_id] and len(found["rows"]) == 4
+    assert found["rows"][0]["bits"][0] > 0 and found["rows"][0]["bits"][2] is None
+    with pytest.raises(AppError, match="did you mean samples"):
+        client.predict(ids, {"sample": 30}, api_name="/cross")
+    with pytest.raises(AppError, match="choose 1 to 6 models"):
+        client.predict([], None, api_name="/cross")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ SLIDERS: dict[str, tuple[float, float, float]] = {
     "beams": (1, 8, 1),
     "samples": (1, 8, 1),
 }
-SWITCHES = ("greedy", "allow_unk")
+SWITCHES = ("greedy", "duel", "allow_unk")
 NAMES = (*(name for name in SampleConfig.names() if name not in SWITCHES), *SWITCHES)  # so that rows are of one height
 LABELS = {"top_k": "Top-k", "top_p": "Top-p", "min_p": "Min-p", "stop": "Stop before", "allow_unk": "Unknown words"}
 SHOWN_STOP = 16  # characters of a stop string in the title
@@ -115,6 +115,7 @@ def settings_title(config: SampleConfig, unit: str = "character") -> str:
     parts += [f"{stops[0]} and {more} more" if more > 0 else stops[0]] if stops else []
     parts += [f"{config.samples} samples"] if config.samples > 1 else []
     parts += ["unknown words allowed"] if config.allow_unk else []
+    parts += ["duel"] if config.duel else []
     return " · ".join(parts if config.greedy or config.beams > 1 else [*parts, f"seed {config.seed}"])
 
 
@@ -377,7 +378,7 @@ def _write(form: Controls, services: Services, given: Given, drafts: Drafts) -> 
         if not runs:
             raise gr.Error("Choose at least one model.", print_exception=False)
         yield {**_buttons(form, busy=True), form.written: json.dumps(config.to_dict())}
-        for html in stream_columns(services.serving, runs, drafts(runs, config)):
+        for html in stream_columns(services.serving, runs, drafts(runs, config), duel=config.duel):
             yield {form.columns: html}
     except CharLMError as error:
         gr.Warning(toast(error), title="Nothing was written")

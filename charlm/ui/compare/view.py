@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from charlm.analysis.duel import Written, duel_sentence, partings
 from charlm.architectures import ARCH_NAMES
 from charlm.config import SampleConfig
 from charlm.data.corpus import unknown_words
@@ -111,6 +112,7 @@ class Shown:
         turns: of the text; see GeneratedText.
         writing: more is to come.
         error: why there is no text.
+        parts_at: characters of the text before it parts from the first column's, in a duel; None: it does not.
     """
 
     prompt: str = ""
@@ -120,6 +122,7 @@ class Shown:
     turns: Blocks = ()
     writing: bool = False
     error: str = ""
+    parts_at: int | None = None
 
 
 def resting_columns(runs: Sequence[Any], lexicons: Mapping[str, frozenset[str]]) -> str:
@@ -136,7 +139,11 @@ def resting_prompt(runs: Sequence[Any]) -> str | None:
 
 
 def written_columns(
-    runs: Sequence[Any], drafts: Mapping[str, GeneratedText], lexicons: Mapping[str, frozenset[str]], writing: bool
+    runs: Sequence[Any],
+    drafts: Mapping[str, GeneratedText],
+    lexicons: Mapping[str, frozenset[str]],
+    writing: bool,
+    duel: bool = False,
 ) -> str:
     """The columns for the drafts so far.
 
@@ -145,16 +152,32 @@ def written_columns(
         drafts: what their models have written, by run id.
         lexicons: the words of their corpora, by run id; other words are underlined.
         writing: whether a caret shows where a model is not done.
+        duel: whether it is marked where the texts part, and said under the columns.
 
     Returns:
         HTML.
     """
     texts = {run_id: [_shown(one, writing) for one in draft.samples] for run_id, draft in drafts.items()}
-    return _columns(runs, texts, lexicons)
+    if not duel:
+        return _columns(runs, texts, lexicons)
+    present = [run for run in runs if run.run_id in drafts]
+    said = ""
+    if len(present) > 1:
+        told = [[Written(one.text, one.done, bool(one.error)) for one in drafts[run.run_id].samples] for run in present]
+        samples = list(zip(*told, strict=False))
+        for place, sample in enumerate(samples):
+            for run, at in zip(present, partings(sample), strict=True):
+                texts[run.run_id][place] = replace(texts[run.run_id][place], parts_at=at)
+        said = duel_sentence([name for run, name in zip(runs, names(runs), strict=True) if run in present], samples)
+    return _columns(runs, texts, lexicons) + render("duel", said=said)
 
 
 def stream_columns(
-    serving: Any, runs: Sequence[Any], drafts: Iterator[Mapping[str, GeneratedText]], flush: float = FLUSH_SECONDS
+    serving: Any,
+    runs: Sequence[Any],
+    drafts: Iterator[Mapping[str, GeneratedText]],
+    flush: float = FLUSH_SECONDS,
+    duel: bool = False,
 ) -> Iterator[str]:
     """All columns, about every `flush` seconds; more rarely when drawing long texts takes long itself.
 
@@ -163,6 +186,7 @@ def stream_columns(
         runs: a column for each.
         drafts: what their models write, as it grows.
         flush: seconds.
+        duel: see `written_columns`.
     """
     lexicons = {run.run_id: serving.lexicon(run) for run in runs}
     state: Mapping[str, GeneratedText] = {}
@@ -171,9 +195,9 @@ def stream_columns(
         now = time.monotonic()
         if now < due:
             continue
-        yield written_columns(runs, state, lexicons, writing=True)
+        yield written_columns(runs, state, lexicons, True, duel)
         due = now + max(flush, 6 * (time.monotonic() - now))
-    yield written_columns(runs, state, lexicons, writing=False)
+    yield written_columns(runs, state, lexicons, False, duel)
 
 
 def _shown(draft: GeneratedText, writing: bool) -> Shown:
@@ -245,9 +269,9 @@ def _marked(one: Shown, lexicon: frozenset[str]) -> tuple[str, tuple[int, int]]:
     if one.error:
         return notice("This model could not write.", one.error, "error"), (0, 0)
     if not lexicon or not one.text.strip():
-        return marked_text(one.prompt, one.text, (), one.writing), (0, 0)
+        return marked_text(one.prompt, one.text, (), one.writing, one.parts_at), (0, 0)
     partial = PARTIAL_WORD.search(one.prompt)
     prefix = partial.group() if partial and one.text[:1].isalpha() else ""
     found, words = unknown_words(prefix + one.text, lexicon, ended=not one.writing)
     spans = [(max(start - len(prefix), 0), end - len(prefix)) for start, end in found]
-    return marked_text(one.prompt, one.text, spans, one.writing), (len(spans), words)
+    return marked_text(one.prompt, one.text, spans, one.writing, one.parts_at), (len(spans), words)

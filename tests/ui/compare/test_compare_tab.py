@@ -91,7 +91,7 @@ def test_a_lead_is_judged_by_what_the_blocks_of_the_text_say() -> None:
     gru = FakeRun("b", "gru", 1.43, blocks=blocks(1.4, 1.3, 1.7, 1.6, 1.15))
     title, sentence = verdict([lstm, gru])
     assert title == "LSTM and GRU tie at 2.02 bits per character."
-    assert "GRU by 0.043 ± 0.650 (" in sentence
+    assert "GRU by 0.043 ± 0.657 (" in sentence
 
 
 def test_a_stopped_race_is_compared_at_a_step_that_all_have_reached() -> None:

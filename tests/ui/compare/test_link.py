@@ -34,6 +34,7 @@ def test_every_part_can_be_had(shipped: RunStore) -> None:
     found = asked(shipped, runs="sherlock-gru,sherlock-lstm,sherlock-gru", prompt="", tab="train", **query)
     assert found == Linked(["sherlock-gru", "sherlock-lstm"], "", wanted, [])
     assert asked(shipped, greedy="true", beams="1").settings == {"greedy": True, "beams": 1}
+    assert asked(shipped, duel="true").settings == {"duel": True}
 
 
 def test_what_the_page_writes_is_what_it_reads(shipped: RunStore) -> None:

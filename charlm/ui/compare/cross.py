@@ -1,0 +1,112 @@
+"""Cross-perplexity in Compare: a fold with a button, and the matrix of what each text costs each model."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from charlm.errors import CharLMError
+from charlm.public.services import Services
+from charlm.serving.stops import Stops
+from charlm.ui.compare.ranking import found_runs
+from charlm.ui.html import QUICK, QUIET, render
+from charlm.ui.verdict import names
+
+TITLE = "Cross-perplexity"
+ABOUT = (
+    "What each model's text costs the others, and what held-out text costs each, in bits per character: 20 texts of "
+    "300 characters, drawn at temperature 1 without filters. Bold: the lowest of its row. Framed: a model reads its "
+    "own text. Empty: the text has characters or words that the reader does not know."
+)
+
+
+@dataclass(frozen=True)
+class CrossFold:
+    """The components of the fold."""
+
+    measure: gr.Button
+    stop: gr.Button
+    matrix: gr.HTML
+
+
+def build() -> CrossFold:
+    """The fold; call inside the tab."""
+    with gr.Accordion(TITLE, open=False, elem_id="compare-cross-fold", elem_classes="fold section-fold"):
+        gr.HTML(render("hint", sentence=ABOUT), apply_default_css=False)
+        with gr.Row(elem_classes="keep-line"):
+            plain: dict[str, Any] = {"size": "sm", "elem_classes": "quiet", "scale": 0}
+            measure = gr.Button("Measure", elem_id="compare-cross-measure", **plain)
+            stop = gr.Button("Stop", elem_id="compare-cross-stop", visible=False, **plain)
+        matrix = gr.HTML("", elem_id="compare-cross", apply_default_css=False)
+    return CrossFold(measure, stop, matrix)
+
+
+def wire(fold: CrossFold, models: gr.Dropdown, services: Services) -> None:
+    """What the buttons do; another choice of models takes the matrix away.
+
+    Args:
+        fold: see `build`.
+        models: the picker.
+        services: for the models.
+    """
+    stops = Stops()
+
+    def measure(ids: list[str], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        yield {**_buttons(fold, busy=True), fold.matrix: matrix(None, 0.0)}
+        last = ""
+        try:
+            runs = found_runs(services.store, ids)
+            with stops.begun(request.session_hash or "") as stopped:
+                for progress in services.serving.cross(runs, {}, names(runs)):
+                    last = matrix(progress.result, progress.share)
+                    yield {fold.matrix: last}
+                    if stopped.is_set():
+                        last = last if progress.result else ""
+                        break
+        except CharLMError as error:
+            last = matrix(None, 1.0, str(error))
+        yield {**_buttons(fold, busy=False), fold.matrix: last}
+
+    def stop(request: gr.Request) -> None:
+        stops.stop(request.session_hash or "")
+
+    shown = [fold.measure, fold.stop, fold.matrix]
+    fold.measure.click(measure, models, shown, concurrency_limit=4, **QUIET)
+    fold.stop.click(stop, None, None, **QUICK)
+    models.change(lambda: "", None, fold.matrix, **QUICK)
+
+
+def _buttons(fold: CrossFold, busy: bool) -> dict[Any, Any]:
+    return {fold.measure: gr.update(visible=not busy), fold.stop: gr.update(visible=busy)}
+
+
+def matrix(found: Any, share: float, error: str = "") -> str:
+    """The matrix as a table, or how far it is, or why there is none.
+
+    Args:
+        found: a `charlm.analysis.cross.Cross`; None: it is not measured yet.
+        share: of the work that is done.
+        error: why there is none.
+    """
+    if found is None:
+        return render("cross", sentence="", error=error, busy=not error, share=share, names=[], rows=[])
+    from charlm.analysis.cross import finding
+
+    rows = [(row["name"], _cells(row, found["readers"])) for row in found["rows"]]
+    return render("cross", sentence=finding(found), error="", busy=False, share=1.0, names=found["names"], rows=rows)
+
+
+def _cells(row: Any, readers: Sequence[str]) -> list[dict[str, Any]]:
+    """A row's numbers as they are shown."""
+    from charlm.analysis.cross import best_readers
+
+    best = best_readers(row)
+    return [
+        {
+            "shown": "" if cost is None else f"{cost:.2f}",
+            "own": cost is not None and reader == row["writer"],
+            "best": place in best,
+        }
+        for place, (reader, cost) in enumerate(zip(readers, row["bits"], strict=True))
+    ]

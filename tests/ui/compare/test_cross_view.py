@@ -1,0 +1,40 @@
+"""The matrix of cross-perplexity: its numbers, what is said without colour, and strangers' names."""
+
+import re
+
+from charlm.analysis.cross import Cross, Row
+from charlm.ui.compare.cross import matrix
+
+
+def found(*names: str) -> Cross:
+    rows = [
+        Row(writer=f"run-{place}", name=name, texts=20, characters=6000, bits=[1.5, None if place else 1.75])
+        for place, name in enumerate(names)
+    ]
+    rows.append(Row(writer="", name="Held-out text", texts=20, characters=6000, bits=[1.9, 1.8]))
+    return Cross(readers=[f"run-{place}" for place in range(len(names))], names=list(names), rows=rows)
+
+
+def test_the_cells_are_a_table_that_reads_without_colour() -> None:
+    html = matrix(found("LSTM", "GRU"), 1.0)
+    assert "<caption" in html and html.count('scope="col"') == 3 and html.count('scope="row"') == 3
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", html, re.S)
+    shown = [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in cells]
+    assert shown == [
+        "1.50 the lowest of its row its own text", "1.75",
+        "1.50", "unknown to this model",
+        "1.90", "1.80 the lowest of its row",
+    ]  # fmt: skip
+    assert html.count("<b>") == 2 and html.count('class="own"') == 1
+    assert "1.50" in html.split("<table")[0]  # the sentence has a number of the table
+
+
+def test_names_are_text() -> None:
+    html = matrix(found("<img src=x onerror=alert(1)>", "b & c"), 1.0)
+    assert "<img" not in html and "&lt;img src=x" in html and "b &amp; c reads" in html
+
+
+def test_it_says_how_far_it_is_or_why_not() -> None:
+    assert "--w:25.0%" in matrix(None, 0.25) and 'role="status"' in matrix(None, 0.25)
+    refused = matrix(None, 1.0, "no <b>")
+    assert 'role="alert"' in refused and "no &lt;b&gt;" in refused and "Measuring" not in refused
