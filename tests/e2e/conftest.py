@@ -105,6 +105,8 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.fixture
 def page(browser: Any, server: str) -> Iterator[Any]:
     """A fresh visitor on the opened app; an error in the page's scripts fails the test."""
+    from playwright.sync_api import expect
+
     visitor = browser.new_context(
         viewport={"width": 1280, "height": 900}, accept_downloads=True, reduced_motion="reduce"
     )
@@ -113,6 +115,7 @@ def page(browser: Any, server: str) -> Iterator[Any]:
     opened.on("pageerror", lambda error: problems.append(str(error)))
     opened.on("console", lambda told: problems.extend([told.text] if "js_on_load" in told.text else []))
     opened.set_default_timeout(patience(60) * SECOND)
+    expect.set_options(timeout=patience(60) * SECOND)
     open_app(opened, server)
     yield opened
     visitor.close()
