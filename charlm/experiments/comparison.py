@@ -32,7 +32,7 @@ class Group:
         """Of the lowest validation losses, in nats per token."""
         return mean_of([run.best_val_loss or 0.0 for run in self.runs.values()])
 
-    @property
+    @cached_property
     def blocks(self) -> list[Blocks]:
         """For each seed, the losses by block of the validation whose weights the run keeps."""
         return [run.val_blocks(run.best_step) for run in self.runs.values()]

@@ -32,7 +32,7 @@ from charlm.runs.checkpoint import (
     weights_about,
 )
 from charlm.runs.history import block_row
-from charlm.runs.rates import Wanted, take_rate, wanted_rate
+from charlm.runs.rates import Wanted, changes_of, take_rate, wanted_rate
 from charlm.runs.run import Run
 from charlm.runs.snapshots import SnapshotKeeper
 from charlm.training.device import device_for
@@ -148,7 +148,7 @@ class RunTrainer:
 
     def _follow_rates(self) -> None:
         """Make the changes of the learning rate that run.json has recorded, those yet to come included."""
-        self.state.rate_changes = [(one["step"], one["to"]) for one in self.run.rate_changes]
+        self.state.rate_changes = changes_of(self.run)
 
     def wanted_rate(self) -> Wanted | None:
         """The learning rate that was asked for, here or in another process, since the last one was taken."""

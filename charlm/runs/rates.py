@@ -13,6 +13,7 @@ from charlm.config import TrainConfig
 from charlm.errors import ConfigError, JobError
 from charlm.runs.run import ACTIVE, Run, now
 from charlm.runs.schema import MOST_RATES
+from charlm.training.schedule import RateChanges, base_rate
 
 Wanted = Mapping[str, Any]
 
@@ -83,7 +84,11 @@ def take_rate(run: Run, step: int, rate: float, wanted: Wanted | None = None) ->
     run.edit(change)
 
 
+def changes_of(run: Run) -> RateChanges:
+    """The changes that run.json has recorded, those yet to come included."""
+    return [(one["step"], float(one["to"])) for one in run.rate_changes]
+
+
 def rate_at(run: Run, step: int) -> float:
     """The learning rate, before warm-up and schedule, of the step after so many."""
-    changed = (float(one["to"]) for one in reversed(run.rate_changes) if one["step"] <= step)
-    return next(changed, run.train_config.learning_rate)
+    return base_rate(run.train_config.learning_rate, step, changes_of(run))

@@ -1,27 +1,11 @@
 """`compare --duel` and `inspect cross` on real, tiny trainings."""
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from charlm.cli import main
+from tests.cli.test_cli import TINY, answer, book
 
-TINY = ("--hidden-size", "8", "--num-layers", "1", "--steps", "4", "--seq-len", "10", "--batch-size", "2")
-TEXT = "the cat sat on the mat; the dog lay in the fog. " * 20
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> str:
-    path = tmp_path / "book.txt"
-    path.write_text(TEXT, encoding="utf-8")
-    return str(path)
-
-
-def answer(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
-    assert main([*words, "--json"]) == 0
-    return json.loads(capsys.readouterr().out.splitlines()[-1], parse_constant=pytest.fail)
+__all__ = ["book"]  # a fixture
 
 
 def trained(book: str, capsys: pytest.CaptureFixture[str], label: str, *more: str) -> str:

@@ -67,24 +67,25 @@ def server(services: Any, chromium_path: str) -> Iterator[str]:
     demo.close()
 
 
+def program(package: str, other: str) -> str:
+    """A browser's program by either name, the first being Debian's package; or a skip that says how to get it."""
+    pytest.importorskip("playwright", reason="the browser tests need playwright: pip install -r requirements-dev.txt")
+    path = shutil.which(package) or shutil.which(other)
+    if path is None:
+        pytest.skip(f"no {package} at hand; on Debian: apt-get install {package}")
+    return path
+
+
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
-    """The browser's program, or a skip that says how to get one."""
-    pytest.importorskip("playwright", reason="the browser tests need playwright: pip install -r requirements-dev.txt")
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("no chromium at hand; on Debian: apt-get install chromium")
-    return path
+    """Chromium's program, or a skip."""
+    return program("chromium", "chromium-browser")
 
 
 @pytest.fixture(scope="session")
 def firefox_path() -> str:
     """The program of a Firefox as it is, which Playwright speaks to by WebDriver BiDi; or a skip."""
-    pytest.importorskip("playwright", reason="the browser tests need playwright: pip install -r requirements-dev.txt")
-    path = shutil.which("firefox-esr") or shutil.which("firefox")
-    if path is None:
-        pytest.skip("no Firefox at hand; on Debian: apt-get install firefox-esr")
-    return path
+    return program("firefox-esr", "firefox")
 
 
 @pytest.fixture(scope="session")

@@ -333,7 +333,7 @@ def _wire_settings(form: Controls, services: Services) -> None:
 def entitle(event: Callable[..., Any], form: Controls, services: Services) -> None:
     """Let an event renew the fold's title, and what the next-token panel knows of the settings.
 
-    What is put into a closed fold is not heard as a `change` of its controls; what puts it there calls this itself.
+    The controls' own `change` does that where one is moved. What sets several at once calls it when all of them stand.
     """
     controls = list(form.settings.values())
 
