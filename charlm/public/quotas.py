@@ -282,7 +282,7 @@ class TrainingQuota:
         from charlm.data.dataset import tokenizer_for
         from charlm.training.estimate import count_parameters  # torch takes seconds: not before it is needed
 
-        limits.refuse_above(config.race.seeds, self._limits.seeds, "seeds is {}", "choose fewer")
+        limits.check_race(self._limits, config.race)
         limits.check_text_size(self._limits, limits.utf8_size(corpus.text))  # before its words are counted
         limits.check_tokens(self._limits, corpus.text, config.model)
         vocab_size = tokenizer_for(corpus, config.model, config.corpus).vocab_size

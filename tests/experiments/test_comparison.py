@@ -63,7 +63,7 @@ def test_the_better_architecture_stands_first_and_its_lead_is_claimed(found: Com
     said = found.sentences()
     assert said[0] == f"GRU beats RNN by {difference.mean:.3f} ± {difference.margin:.3f} nats per token."
     assert said[1] == (
-        "3 seeds each, paired; equal layers (1,183 to 1,903 parameters); different budgets (2 to 60 steps); "
+        "3 seeds each, paired; equal layers (547 to 1,299 parameters); different budgets (2 to 60 steps); "
         f"{len(best.blocks[0])} blocks of text. {CHOSEN_ON}"
     )
 

@@ -12,7 +12,7 @@ from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, RaceCo
 from charlm.data.dataset import Sizes, text_sizes, token_sizes, tokenizer_for
 from charlm.errors import CharLMError, ConfigError
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
-from charlm.public.limits import Limits, check_new, check_tokens, fitted
+from charlm.public.limits import Limits, check_new, check_race, check_tokens, fitted
 from charlm.training.autosize import is_autosized, sizes
 from charlm.ui import formatting
 from charlm.ui.command_line import command_line, settings
@@ -399,6 +399,7 @@ def _estimate(
     models, tokens = [one.model for one in trainings[: len(archs)]], cut.train
     counts = [count_parameters(model) for model in models]
     if limits is not None:
+        check_race(limits, config.race)
         for one in trainings:
             check_new(limits, size.characters, one.train, zip(models, counts, strict=True))
     longest = 60.0 * limits.run_minutes if limits else math.inf

@@ -23,12 +23,12 @@ FINAL = "The claim is judged once the race is over; until then every look is one
 
 def of_first_seed(runs: Sequence[Run]) -> list[Run]:
     """Of each training of a race that was repeated with other seeds, the first; all others as they are."""
-    lowest: dict[Any, Run] = {}
-    for run in runs:
+    first: dict[Any, Run] = {}
+    for run in sorted(runs, key=lambda run: run.train_config.seed):
         key = (run.group, run.arch) if run.group and run.train_config.random_start else run.run_id
-        if key not in lowest or run.train_config.seed < lowest[key].train_config.seed:
-            lowest[key] = run
-    return [run for run in runs if run in lowest.values()]
+        first.setdefault(key, run)
+    kept = {run.run_id for run in first.values()}
+    return [run for run in runs if run.run_id in kept]
 
 
 @dataclass(frozen=True)

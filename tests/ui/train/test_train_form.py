@@ -200,6 +200,26 @@ def test_a_public_space_says_beforehand_what_a_training_uses(
     assert said in form.uses_html(seconds, archs, Limits(), LEFT | left)
 
 
+def test_a_race_says_what_is_made_equal(estimated: Any) -> None:
+    long = TEXT * 400
+    assert "units, " not in estimated(long, ["lstm", "rnn"], "balanced", seeds=3)
+    html = estimated(long, ["ngram", "lstm", "rnn"], match="parameters", steps=1200, hidden_size=128)
+    said = re.search(r"LSTM 128 units, 1,200 steps; RNN (\d+) units \(([+-]\d\.\d) % parameters\), 1,200 steps\.", html)
+    assert said and int(said[1]) > 200
+    html = estimated(long, ["gru", "rnn"], budget="flops", steps=300, hidden_size=128)
+    assert re.search(r"GRU 128 units, 300 steps; RNN 128 units \([+-]\d+\.\d % parameters\), \d{3} steps\.", html)
+    assert "0 steps" not in estimated(long, ["gru", "rnn"], match="parameters", minutes=2, steps=0)
+
+
+def test_seeds_take_as_many_times_as_long(estimated: Any) -> None:
+    once, thrice = (estimated(TEXT * 40, ["gru"], seeds=seeds, steps=100_000, limits=None) for seeds in (1, 3))
+    once_s, thrice_s = (re.search(r"(\d+(?:\.\d)?) (min|s|h)", html) for html in (once, thrice))
+    assert once_s and thrice_s and once_s[0] != thrice_s[0]
+    said = estimated(archs=["gru", "rnn"], seeds=2, limits=Limits(), left=LEFT | {"runs": 12})
+    assert "4 of the 12 runs" in said
+    assert "seeds is 4, more than the 3" in estimated(archs=["gru"], seeds=4, limits=Limits(), left=LEFT)
+
+
 def test_what_a_training_uses_is_said_on_a_public_space_only(estimated: Any) -> None:
     assert "Uses about" not in estimated()
     html = estimated(archs=["lstm", "gru"], limits=Limits(), left=LEFT)
