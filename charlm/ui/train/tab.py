@@ -27,12 +27,13 @@ from charlm.ui.train.live import Watches
 from charlm.ui.train.view import EVERY, form_values, opened_folds
 
 # What suits another text goes into the controls that stand as they were filled; what was changed by hand stays, also
-# what was changed while the server thought. An answer to a preset that is no longer picked changes nothing.
+# what was changed while the server thought. An answer to a preset that is no longer picked changes nothing. A control
+# whose output is undefined is left alone by gradio: its own value, read a moment ago, might undo what was typed since.
 REFILL_JS = """(suits, preset, filled, ...values) => {
   const { preset: asked, values: suited } = JSON.parse(suits || '{}'), before = JSON.parse(filled);
-  if (asked !== preset) return [filled, ...values];
-  const refilled = NAMES.map((name, place) => (values[place] ?? '') === before[name] ? suited[name] : values[place]);
-  return [JSON.stringify(suited), ...refilled];
+  if (asked !== preset) return [];
+  const isToChange = (name, place) => (values[place] ?? '') === before[name] && suited[name] !== before[name];
+  return [JSON.stringify(suited), ...NAMES.map((name, place) => (isToChange(name, place) ? suited[name] : undefined))];
 }""".replace("NAMES", json.dumps(NAMES))
 WAKE_JS = "() => { window.dispatchEvent(new Event('charlm:wake')); }"
 # On a phone the live part goes above the form once something trains (lab.css); the page is then scrolled to its top.
