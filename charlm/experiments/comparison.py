@@ -146,21 +146,19 @@ def compare(runs: Sequence[Run]) -> Comparison:
     Raises:
         ConfigError: they do not make up two groups, or see there.
     """
-    found = grouped(runs)
-    if len(found.groups) < 2:
-        raise ConfigError("these runs differ in nothing but their seeds; name runs of another architecture, too")
-    return found
+    return grouped(runs, 2)
 
 
-def grouped(runs: Sequence[Run]) -> Comparison:
+def grouped(runs: Sequence[Run], least: int = 1) -> Comparison:
     """Group runs by what they were trained with besides their seed, and pair the groups by seed.
 
     Args:
         runs: finished or stopped ones, on one text.
+        least: how many groups there must be.
 
     Raises:
-        ConfigError: they have not two seeds or more in common, or their losses are of different text or tokens, or
-            are not known by block.
+        ConfigError: there are fewer groups, they have not two seeds or more in common, or their losses are of different
+            text or tokens, or are not known by block.
     """
     groups: dict[tuple[Any, ...], dict[int, Run]] = {}
     counted: dict[tuple[Any, ...], Run] = {}
@@ -174,6 +172,8 @@ def grouped(runs: Sequence[Run]) -> Comparison:
         if (other := found.setdefault(run.train_config.seed, run)) is not run:
             seed = run.train_config.seed
             raise ConfigError(f"{other.label} and {run.label} have the same settings and seed {seed}; leave one out")
+    if len(groups) + len(counted) < least:
+        raise ConfigError("these runs differ in nothing but their seeds; name runs of another architecture, too")
     if len({(run.corpus.get("sha256"), run.corpus.get("val_chars"), run.level) for run in runs}) > 1:
         raise ConfigError("these runs were not validated on the same tokens of one text")
     common = sorted(set.intersection(*(set(found) for found in groups.values()))) if groups else []

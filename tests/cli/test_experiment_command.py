@@ -14,7 +14,7 @@ from tests.cli.test_cli import book as book
 from tests.tiny_runs import TEXT, assert_same_training, entered, small_corpus, trained
 
 LONG = TEXT * 40
-SETTINGS: dict[str, Any] = {"text": LONG, "seeds": 2, "steps": 40, "eval_every": 10, "dropout": 0.2}
+SETTINGS: dict[str, Any] = {"text": LONG, "seeds": 2, "steps": 300, "eval_every": 60, "dropout": 0.2}
 
 
 @pytest.fixture
@@ -77,9 +77,9 @@ def test_a_race_that_was_cut_off_goes_on_as_one(tmp_path: Path, capsys: pytest.C
         assert_same_training(store.get(half.run_id), whole)
         assert store.get(half.run_id).test_log.rows() == whole.test_log.rows()
     assert main(["resume", halves[0].run_id, "--race", "--steps", "5", "--runs-dir", str(store.root)]) == 0
-    assert {store.get(run.run_id).step for run in halves} == {45}
+    assert {store.get(run.run_id).step for run in halves} == {305}
     capsys.readouterr()
-    assert "has finished its 45 steps" in refusal(
+    assert "has finished its 305 steps" in refusal(
         capsys, "resume", halves[0].run_id, "--race", "--runs-dir", str(store.root)
     )
 

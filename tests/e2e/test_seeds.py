@@ -18,9 +18,12 @@ def choose(page: Any, elem_id: str, option: str) -> None:
 def test_the_form_makes_sizes_equal_and_says_so(page: Any) -> None:
     choose_tab(page, "Train")
     fill_form(page, seeds=2)
+    expect(page.locator("#train-fold-name > button")).to_contain_text(", 2 seeds")
+    unfold(page, "train-fold-advanced")
+    unfold(page, "train-fold-race")
     choose(page, "train-match", "parameters")
     fold, estimates = page.locator("#train-fold-race > button"), page.locator("#train-estimates")
-    expect(fold).to_contain_text("Race: 2 seeds, equal parameters, equal tokens")
+    expect(fold).to_contain_text("Race: equal parameters, equal tokens")
     expect(estimates).to_contain_text("% parameters)")
     choose(page, "train-budget", "flops")
     expect(fold).to_contain_text("equal flops")

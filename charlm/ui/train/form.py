@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 BASIC: dict[str, tuple[str, ...]] = {
     "model": ("hidden_size", "num_layers", "dropout", "order"),
     "training": ("steps", "batch_size", "seq_len", "learning_rate"),
-    "race": ("seeds", "match", "budget"),
-    "name": ("label", "seed"),
+    "name": ("label", "seed", "seeds"),
 }
 ADVANCED: dict[str, tuple[str, ...]] = {
     "architecture": ("embed_dim", "tie_weights", "nonlinearity", "num_heads", "context", "init"),
@@ -38,6 +37,7 @@ ADVANCED: dict[str, tuple[str, ...]] = {
         "epochs", "minutes", "schedule", "warmup_steps", "grad_clip", "weight_average", "patience", "eval_every",
         "random_start", "softmax_samples",
     ),
+    "race": ("match", "budget"),
     "machine": ("device", "precision", "snapshots", "record_gradient"),
 }  # fmt: skip
 FOLDS = BASIC | ADVANCED
@@ -240,8 +240,7 @@ def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -
         budget = ", ".join(amount.removesuffix("s") if amount.startswith("1 ") else amount for amount in amounts)
         return f"Training: {budget or 'no end'}, {values['batch_size']} × {values['seq_len']}"
     if key == "race":
-        seeds = formatting.count(int(values["seeds"] or 1), "seed")
-        return f"Race: {seeds}, equal {values['match']}, equal {values['budget']}"
+        return f"Race: equal {values['match']}, equal {values['budget']}"
     if key == "heart":
         return f"Against overfitting: {_more_than_dropout(values)}"
     if key == "architecture":
@@ -253,7 +252,8 @@ def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -
         return f"Schedule: {values['schedule']}, {clip}"
     if key == "machine":
         return f"Device and records: {values['device']}, {formatting.count(int(values['snapshots'] or 0), 'snapshot')}"
-    return f"Name and seed: {values['label'] + ', ' if values['label'] else ''}{values['seed']}"
+    seeds = f", {values['seeds']} seeds" if (values["seeds"] or 1) > 1 else ""
+    return f"Name and seed: {values['label'] + ', ' if values['label'] else ''}{values['seed']}{seeds}"
 
 
 def _more_than_dropout(values: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.analysis.advice import MOST, Advice
 from charlm.analysis.plots import Curve, Level, common_limit, loss_range, near, ranked
 from charlm.analysis.standing import Contender, Standings, standings
+from charlm.config import RaceConfig
 from charlm.runs.history import LossHistory, Row
 from charlm.runs.run import ACTIVE, Run
 from charlm.ui import formatting, verdict
@@ -64,7 +65,8 @@ def advice_html(advised: Sequence[Advised], called: Mapping[str, str]) -> str:
 
 def form_values(run: Any, advice: Advice) -> dict[str, Any]:
     """What the form's controls show for the run's settings with the advice's changes; the name is left open."""
-    settings = run.model_config.to_dict() | run.train_config.to_dict() | dict(advice.changes) | {"label": ""}
+    settings = RaceConfig().to_dict() | run.model_config.to_dict() | run.train_config.to_dict()
+    settings |= {**advice.changes, "label": ""}
     return control_values(settings)
 
 

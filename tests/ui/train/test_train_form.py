@@ -37,7 +37,7 @@ def configured(preset: str = "quick", chosen: Any = None, **changes: Any) -> Any
 def test_every_setting_of_a_training_has_its_control() -> None:
     # tokens are the Corpus tab's
     left_out = {"arch", "level", "words", "min_count", "vocab_size", "beta1", "beta2", "counted"}
-    fields = {*config_class("hidden_size").names(), *config_class("steps").names()}
+    fields = {name for one in ("hidden_size", "steps", "seeds") for name in config_class(one).names()}
     assert fields - left_out == set(NAMES) and len(NAMES) == len(set(NAMES))
 
 
@@ -117,7 +117,8 @@ def test_what_the_corpus_tab_chose_counts() -> None:
      ("schedule", {"schedule": "cosine", "grad_clip": 0.25}, "Schedule: cosine, gradients clipped at 0.25"),
      ("schedule", {"schedule": "constant", "grad_clip": 0}, "Schedule: constant, gradients not clipped"),
      ("machine", {"device": "cpu", "snapshots": 1}, "Device and records: cpu, 1 snapshot"),
-     ("name", {"label": "", "seed": 7}, "Name and seed: 7"),
+     ("race", {"match": "parameters", "budget": "flops"}, "Race: equal parameters, equal flops"),
+     ("name", {"label": "", "seed": 7}, "Name and seed: 7"), ("name", {"seeds": 5}, "Name and seed: 7, 5 seeds"),
      ("name", {"label": "<b>", "seed": 8}, "Name and seed: <b>, 8")],
 )  # fmt: skip
 def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], title: str) -> None:
@@ -126,7 +127,7 @@ def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], titl
 
 def test_the_basic_settings_are_few_and_the_rest_is_advanced() -> None:
     basic = [name for names in form.BASIC.values() for name in names]
-    assert len(basic) <= 10 and {"hidden_size", "num_layers", "dropout", "steps", "learning_rate"} <= set(basic)
+    assert len(basic) <= 11 and {"hidden_size", "num_layers", "dropout", "steps", "learning_rate"} <= set(basic)
     assert FOLDS == form.BASIC | form.ADVANCED and not form.BASIC.keys() & form.ADVANCED.keys()
 
 
