@@ -28,7 +28,7 @@ from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
 NAMES = (
     "corpora", "runs", "evaluate", "limits", "train", "race", "status", "pause", "stop", "resume", "fork", "retry",
     "queue", "rate", "move", "generate", "compare", "next_tokens", "export", "import_run",
-    "memory", "gradient", "surprise", "neurons", "dynamics", "copies", "history", "gym", "cross",
+    "memory", "gradient", "surprise", "neurons", "dynamics", "copies", "history", "gym", "cross", "seeds",
 )  # fmt: skip
 # What stands after the first input of a raw call that leaves it out.
 REST: dict[str, tuple[Any, ...]] = {

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charlm.analysis.plots import By
 from charlm.analysis.seed_plot import SeedCurves, seed_plot
@@ -12,8 +12,10 @@ from charlm.experiments.comparison import Comparison, Group, grouped
 from charlm.runs.run import Run
 from charlm.ui.formatting import MISSING, listed, nats, whole
 from charlm.ui.html import Cell, section, swatch, table
-from charlm.ui.train.gradient import Moving
 from charlm.ui.verdict import loss_unit
+
+if TYPE_CHECKING:
+    from charlm.ui.train.gradient import Moving
 
 TITLE = "All seeds"
 HEAD = ("", "Parameters", "Mean", "Std. deviation", "95 % interval", "Behind the best", "Seeds")
@@ -64,7 +66,7 @@ class Seeds:
         rest = said[1:] if len(self.found.groups) > 1 else said
         return " ".join(rest if self.is_over else [*rest, FINAL])
 
-    def moving(self) -> Moving | None:
+    def moving(self) -> "Moving | None":
         """The section: a title, a plot, and the table under it."""
         if self.found is None:
             return None
