@@ -7,6 +7,8 @@ from charlm.analysis.figures import HEIGHT, arch_colour, plain, rgba
 from charlm.analysis.plots import By, Curve, Rows, loss_plot
 from charlm.analysis.seeds import mean_of
 
+PAD = 0.03  # of the losses shown, under the lowest interval at the end
+
 
 class SeedCurves(NamedTuple):
     """One architecture's trainings.
@@ -54,6 +56,9 @@ def seed_plot(
     kept = [trace for trace in plot["data"] if trace["meta"]["kind"] == "val"]
     for trace in kept:
         trace["hovertemplate"] = trace["hovertemplate"].replace("held out", "mean over seeds")
+    ends = [rows[-1]["val_loss"] - (rows[-1]["margin"] or 0.0) for rows in means if rows]
+    low, high = plot["layout"]["yaxis"]["range"]
+    plot["layout"]["yaxis"]["range"] = [min([low, *(end - PAD * (high - end) for end in ends)]), high]
     under = [part for one, rows in zip(groups, means, strict=True) for part in _band(one, rows, by)]
     faint = [_single(one, rows, by) for one in groups if len(one.curves) > 1 for rows in one.curves]
     return {**plot, "data": [*under, *faint, *kept]}

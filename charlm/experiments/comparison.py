@@ -95,7 +95,8 @@ class Comparison:
             said = [f"{best.name}: {mean:.3f} ± {margin:.3f} nats per token, {deviation:.3f} between seeds."]
         seeds, blocks = len(best.runs), len(best.blocks[0])
         ground = TESTED if best.is_tested else CHOSEN_ON
-        how = "; ".join([f"{seeds} seeds each, paired", *self.equal, f"{blocks} blocks of text"])
+        of_text = f"{blocks} block{'s' if blocks > 1 else ''} of text"
+        how = "; ".join([f"{seeds} seeds each, paired", *self.equal, of_text])
         return [*said, f"{how}. {ground}"]
 
     @cached_property
@@ -239,9 +240,14 @@ def _names(groups: Sequence[Mapping[int, Run]]) -> list[str]:
 
 def _claim(better: str, worse: str, found: SeedDifference, is_claimed: bool) -> str:
     """`LSTM beats GRU by 0.041 ± 0.012 nats per token.`, or what would be needed to say so."""
+    if not math.isfinite(found.margin):
+        return (
+            f"{better} is {found.mean:.3f} nats per token below {worse}; how much of that is chance cannot be said of "
+            f"{found.blocks} block{'s' if found.blocks > 1 else ''} of held-out text: hold out more."
+        )
     number = f"{found.mean:.3f} ± {found.margin:.3f} nats per token"
     if is_claimed:
         return f"{better} beats {worse} by {number}."
     needed = found.seeds_for(LEAST)
-    wanted = "a longer validation text would be needed" if needed is None else f"{needed} seeds would be needed"
+    wanted = "a longer held-out text would be needed" if needed is None else f"{needed} seeds would be needed"
     return f"No difference found between {better} and {worse}: {number}; {wanted} to show one of {LEAST:g}."

@@ -40,4 +40,5 @@ def test_band_single_curves_and_mean_lie_over_each_other(by: str, xs: list[float
     assert list(low["x"]) == list(high["x"]) == list(mean["x"]) == xs and high["fill"] == "tonexty"
     assert all(below < middle < above for below, middle, above in zip(low["y"], mean["y"], high["y"], strict=True))
     assert all(math.isfinite(value) for trace in plot["data"] for value in trace["y"])
+    assert plot["layout"]["yaxis"]["range"][0] < low["y"][-1]  # the last interval is in sight
     assert "<b>GRU</b>" in [note["text"] for note in plot["layout"]["annotations"]]

@@ -102,6 +102,14 @@ def test_without_all_test_losses_validation_counts(race: RunStore, tmp_path: Pat
     assert compare(store.list()).to_dict()["measured_on"] == "validation"
 
 
+def test_a_single_block_of_text_says_nothing_of_chance(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    trained(store, "gru", "rnn", seeds=2, steps=4)
+    found = compare(store.list())
+    assert len(found.groups[0].blocks[0]) == 1 and "cannot be said of 1 block of held-out text" in found.sentences()[0]
+    assert "nan" not in " ".join(found.sentences()) and found.rows()[1]["± behind"] is None
+
+
 def test_one_architecture_has_a_mean_and_no_rival(lab: RunStore) -> None:
     found = grouped(all_of(lab, "gru"))
     mean, deviation, margin, seeds = found.groups[0].losses

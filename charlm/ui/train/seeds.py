@@ -87,7 +87,8 @@ class Seeds:
         for group in self.found.groups:
             mean, deviation, margin, seeds = group.losses
             behind, is_claimed = self.found.differences.get((best.name, group.name), (None, False))
-            gap = f"{behind.mean:.3f} ± {behind.margin:.3f}" if behind else MISSING
+            gap = f"{behind.mean:.3f}" if behind else MISSING
+            gap += f" ± {behind.margin:.3f}" if behind and math.isfinite(behind.margin) else ""
             lines.append(
                 [
                     Cell(html=swatch(group.first.arch) + group.name), whole(group.first.num_parameters),
