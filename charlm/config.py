@@ -27,8 +27,8 @@ from charlm.files import is_utf8
 
 __all__ = [  # with the names of architectures.py
     "ARCHITECTURES", "ARCHS", "ARCH_NAMES", "LEVELS", "LEVEL_NAMES", "LONGEST_STOP", "RACE_ARCHS", "TOKEN_SETTINGS",
-    "Architecture", "Config", "CorpusConfig", "ModelConfig", "RunConfig", "SampleConfig", "TrainConfig", "escape",
-    "escape_lines", "is_counted", "reject_unknown", "setting", "suited_rate", "unescape", "unescape_lines",
+    "Architecture", "Config", "CorpusConfig", "ModelConfig", "RaceConfig", "RunConfig", "SampleConfig", "TrainConfig",
+    "escape", "escape_lines", "is_counted", "reject_unknown", "setting", "suited_rate", "unescape", "unescape_lines",
 ]  # fmt: skip
 
 LEVEL_NAMES = {"char": "characters", "word": "words", "bpe": "subwords"}  # what the tokens of a level are called
@@ -240,6 +240,11 @@ class ModelConfig(Config):
             return f"order {self.order}"
         return f"{self.num_layers} layer{'' if self.num_layers == 1 else 's'} of {self.hidden_size}"
 
+    def of_width(self, hidden_size: int) -> Self:
+        """These settings with other layers; a tied embedding is as long."""
+        embed_dim = hidden_size if self.tie_weights else self.embed_dim
+        return dataclasses.replace(self, hidden_size=hidden_size, embed_dim=embed_dim)
+
     def resolve_for(self, arch: str, vocab_size: int, train_tokens: int, seq_len: int) -> Self:
         """These settings with the sizes that follow from one architecture and a text.
 
@@ -286,6 +291,7 @@ class TrainConfig(Config):
     snapshots: int = setting(12, "Weights kept along the way, in 16 bits, to look back at; 0: none", 0, 24, "snapshots")
     record_gradient: bool = setting(False, "Record the gradient through time at each validation")
     seed: int = setting(7, "Random seed; the same seed and settings give the same run", 0, 2**31 - 1)
+    random_start: bool = setting(False, "Begin each pass at a place of the text that the seed draws, not at its start")
     device: str = setting("auto", "Device; auto: the GPU if there is one", choices=("auto", "cpu", "cuda"))
     precision: str = setting(
         "auto", "Precision of products; auto: bfloat16 where that is fast", choices=("auto", "float32", "bfloat16")
@@ -363,11 +369,30 @@ class CorpusConfig(Config):
 
 
 @dataclass(frozen=True)
+class RaceConfig(Config):
+    """How often each architecture of a race is trained, and what is the same for all of them."""
+
+    seeds: int = setting(1, "Trainings of each architecture, with the seed and those after it", 1, 10, "seeds")
+    match: str = setting(
+        "width", "What has the same size in all: each layer (width), or the model", choices=("width", "parameters")
+    )
+    budget: str = setting(
+        "tokens",
+        "What all get as much of as the first: tokens (the same steps), seconds, or flops (multiply-adds)",
+        choices=("tokens", "seconds", "flops"),
+    )
+
+    def trainings(self, archs: Iterable[str]) -> int:
+        """How many trainings a race of these architectures is; an n-gram has no seeds."""
+        return sum(1 if is_counted(arch) else self.seeds for arch in archs)
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """All settings of a training.
 
     Attributes:
-        model, train, corpus: the checked settings.
+        model, train, corpus, race: the checked settings.
         preset: the one they began from.
         given: names of the settings that are not the preset's.
     """
@@ -377,6 +402,7 @@ class RunConfig:
     corpus: CorpusConfig
     preset: str = "quick"
     given: frozenset[str] = frozenset()
+    race: RaceConfig = RaceConfig()
 
 
 _ESCAPES = {"\n": r"\n", "\t": r"\t", "\r": r"\r", "\\": r"\\"}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from charlm.config import CorpusConfig, ModelConfig, TrainConfig, reject_unknown
+from charlm.config import CorpusConfig, ModelConfig, RaceConfig, TrainConfig, reject_unknown
 from charlm.config import RunConfig as RunConfig  # importable from here, too
 from charlm.errors import ConfigError
 
@@ -36,14 +36,14 @@ def level_settings(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def option_names() -> tuple[str, ...]:
     """The names of all settings that `from_options` takes."""
-    return (*ModelConfig.names(), *TrainConfig.names(), *CorpusConfig.names())
+    return (*ModelConfig.names(), *TrainConfig.names(), *CorpusConfig.names(), *RaceConfig.names())
 
 
 def from_options(options: Mapping[str, Any], preset: str = "quick") -> RunConfig:
     """A preset with the user's options over it.
 
     Args:
-        options: fields of ModelConfig, TrainConfig and CorpusConfig, by name; may also name a `preset`.
+        options: fields of ModelConfig, TrainConfig, CorpusConfig and RaceConfig, by name; may also name a `preset`.
         preset: the preset, unless the options name one.
 
     Raises:
@@ -60,4 +60,4 @@ def from_options(options: Mapping[str, Any], preset: str = "quick") -> RunConfig
     values = {**PRESETS[preset], **budgets, **given}
     values = {**level_settings(values), **values}
     parts = ModelConfig.pick(values), TrainConfig.pick(values), CorpusConfig.pick(values)
-    return RunConfig(*parts, preset, frozenset(given))
+    return RunConfig(*parts, preset, frozenset(given), RaceConfig.pick(values))

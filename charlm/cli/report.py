@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from charlm.files import finite
+
 if TYPE_CHECKING:
+    from charlm.experiments.comparison import Comparison
     from charlm.jobs import RunStatus
     from charlm.jobs.runner import RunTrainer
     from charlm.runs.run import Run
@@ -35,17 +38,6 @@ def counted(what: str) -> Iterator[Callable[[float], None]]:
 def print_json(value: Any) -> None:
     """One line of JSON; what is no finite number becomes null, for JSON has no word for it."""
     print(json.dumps(finite(value), ensure_ascii=False, default=str), flush=True)
-
-
-def finite(value: Any) -> Any:
-    """`value` with null for NaN and infinities, however deep they sit."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return value
 
 
 def print_answer(value: Any, text: str, as_json: bool) -> None:
@@ -77,6 +69,15 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(*(cell(value) for value in row.values()))
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     Console(width=width, markup=False, highlight=False, emoji=False).print(table)
+
+
+def print_comparison(found: "Comparison") -> None:
+    """What the seeds of several architectures show, as a table and in sentences."""
+    print_table(found.rows())
+    for sentence in found.sentences():
+        print(sentence)
+    if found.left_out:
+        print(f"left out, as not every model has their seed: {', '.join(found.left_out)}")
 
 
 def cell(value: Any) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from charlm.cli import COMMANDS
 from charlm.cli.options import Json, RunsDir, RunToken, RunTokens, readable, value_of
-from charlm.cli.report import print_answer, print_json, print_table, result_of
+from charlm.cli.report import print_answer, print_comparison, print_json, print_table, result_of
 from charlm.config import LEVEL_NAMES, TrainConfig
 from charlm.data import catalog
 from charlm.errors import ConfigError
@@ -93,26 +93,17 @@ def annotate(run: RunToken, text: Note, runs_dir: RunsDir = None, json: Json = F
     print_answer({"run_id": found.run_id, "note": found.note}, said, json)
 
 
-@runs_app.command("compare", help="Whether the difference of architectures is luck: name several seeds of each.")
+@runs_app.command("compare", help="Whether a difference is luck: name several seeds of each model, or a run of a race.")
 def compare_seeds(runs: RunTokens, runs_dir: RunsDir = None, json: Json = False) -> None:
     """Print a table of means over seeds, and what may be claimed."""
-    from charlm.experiments.comparison import compare
+    from charlm.experiments.comparison import compare, with_race
 
     store = RunStore(runs_dir)
-    found = compare([store.find(token) for token in runs])
+    found = compare(with_race([store.find(token) for token in runs], store.list()))
     if json:
         print_json(found.to_dict())
-        return
-    rows = [
-        {"model": group.name, "mean": mean, "deviation": deviation, "±": margin, "seeds": seeds}
-        for group in found.groups
-        for mean, deviation, margin, seeds in [group.losses]
-    ]
-    print_table(rows)
-    for sentence in found.sentences():
-        print(sentence)
-    if found.left_out:
-        print(f"left out, as not every model has their seed: {', '.join(found.left_out)}")
+    else:
+        print_comparison(found)
 
 
 @runs_app.command("delete", help="Move runs to the trash; asks first.")

@@ -8,6 +8,7 @@ import math
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,8 +17,17 @@ from charlm.analysis.advice import advise, training_of
 from charlm.architectures import RACE_ARCHS
 from charlm.cli import end, on_signals
 from charlm.cli.options import CorpusToken, Json, RunsDir, RunToken, open_corpus, takes
-from charlm.cli.report import Progress, note, print_json, print_result, print_rows, print_table, result_of
-from charlm.config import CorpusConfig, ModelConfig, TrainConfig
+from charlm.cli.report import (
+    Progress,
+    note,
+    print_comparison,
+    print_json,
+    print_result,
+    print_rows,
+    print_table,
+    result_of,
+)  # fmt: skip
+from charlm.config import CorpusConfig, ModelConfig, RaceConfig, TrainConfig
 from charlm.data.corpus import Corpus
 from charlm.errors import CharLMError, ConfigError, JobError
 from charlm.presets import FORKABLE, PRESET_HINTS, RESUMABLE, RunConfig, from_options
@@ -29,11 +39,14 @@ if TYPE_CHECKING:
     from charlm.jobs.tutorials import Tutorial
 
 RACERS = ",".join(RACE_ARCHS)
+EXPERIMENT = {"seeds": 5, "match": "parameters"}  # settings of an experiment that are not a race's
 PRESETS = "; ".join(f"{name}: {hint}" for name, hint in PRESET_HINTS.items()) + "."
 Preset = Annotated[str, typer.Option("--preset", help=PRESETS)]
 Archs = Annotated[str, typer.Option("--archs", metavar="A,B,..", help="Architectures that run against each other.")]
 SAME_TEXT = "Its text, where that is no longer kept; checked by sha256."
 SameText = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=SAME_TEXT)]
+WHOLE = "Go on with all runs of its race that were cut off, as a race."
+WholeRace = Annotated[bool, typer.Option("--race", help=WHOLE)]
 NEXT_TEXT = "Another text to go on with, beginning from the best weights."
 NextText = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=NEXT_TEXT)]
 TUTORIALS = "grimm, anna, wikitext-2 or tiny; empty: say what they are."
@@ -58,24 +71,61 @@ def train(
     return show_end(train_all(corpus, config, [config.model.arch], runs_dir), json)
 
 
-@takes(ModelConfig, TrainConfig, CorpusConfig, skip=("arch", "counted"))
+@takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def race(
     corpus: CorpusToken, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
     runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
-    """Train several architectures on the same batches and print their ranking.
+    """Train several architectures on the same batches and print their ranking, or what their seeds show.
 
     Args:
-        options: as for `train`, without the architecture.
+        options: as for `train`, without the architecture; and those of RaceConfig.
     """
+    return race_all(corpus, options, archs, preset, runs_dir, json)
+
+
+@takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
+def experiment(
+    corpus: CorpusToken, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
+    runs_dir: RunsDir = None, json: Json = False,
+) -> int:  # fmt: skip
+    """A race of several seeds and equal parameters, unless told otherwise.
+
+    Args:
+        options: as for `race`.
+    """
+    return race_all(corpus, {**EXPERIMENT, **options}, archs, preset, runs_dir, json)
+
+
+def race_all(
+    corpus: str, options: Mapping[str, Any], archs: str, preset: str, runs_dir: Path | None, json: bool
+) -> int:
+    """Train a race, and print what came of it; returns the exit code. See `race`."""
     chosen = [ModelConfig(arch=name.strip()).arch for name in archs.split(",") if name.strip()]
     if not chosen:
         raise ConfigError(f"archs {archs!r} names no architecture; choose among {RACERS}")
-    runs = train_all(corpus, from_options(options, preset), chosen, runs_dir)
+    return show_race(train_all(corpus, from_options(options, preset), chosen, runs_dir), json)
+
+
+def show_race(runs: Sequence[Run], json: bool) -> int:
+    """Print the ranking of a race, and what may be claimed if it has several seeds; returns the exit code."""
+    results = [result_of(run) for run in runs]
+    seeds = {run.train_config.seed for run in runs}
+    if len(seeds) < 2:
+        print_json(results) if json else print_table(ranking(runs))
+        return exit_code(runs)
+    from charlm.experiments.comparison import compare
+
+    try:
+        found = compare([run for run in runs if run.status != "failed"])
+    except ConfigError as error:  # a single architecture, or too little was trained
+        print_json({"runs": results}) if json else print_table(ranking(runs))
+        note(f"{error}")
+        return exit_code(runs)
     if json:
-        print_json([result_of(run) for run in runs])
+        print_json({"runs": results, **found.to_dict()})
     else:
-        print_table(ranking(runs))
+        print_comparison(found)
     return exit_code(runs)
 
 
@@ -117,17 +167,43 @@ def ranking(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 @takes(TrainConfig, only=RESUMABLE)
 def resume(
-    run: RunToken, options: dict[str, Any], corpus: SameText = "", runs_dir: RunsDir = None, json: Json = False
-) -> int:
+    run: RunToken, options: dict[str, Any], corpus: SameText = "", whole: WholeRace = False, runs_dir: RunsDir = None,
+    json: Json = False,
+) -> int:  # fmt: skip
     """Continue the training of a run and print its result.
 
     Args:
         options: the settings of RESUMABLE that were given, by name.
     """
-    found, given = find_run(RunStore(runs_dir), run, options, corpus)
+    store = RunStore(runs_dir)
+    found, given = find_run(store, run, options, corpus)
+    if whole and found.group:
+        return resume_race(store, found, options, given, json)
     from charlm.runs.resume import reopen
 
     return show_end(work([found], reopen(found, options, given), resume=True), json)
+
+
+def resume_race(store: RunStore, run: Run, options: Mapping[str, Any], given: Corpus | None, json: bool) -> int:
+    """Continue the runs of a race that were cut off; without any, all that can take the options. Prints the ranking.
+
+    Args:
+        store: where they are.
+        run: one of them.
+        options: settings of RESUMABLE.
+        given: their text, if it was named.
+
+    Raises:
+        CharLMError: why one of them cannot be continued; then none is.
+    """
+    from charlm.runs.resume import reopen_all
+
+    everyone = sorted((one for one in store.list() if one.group == run.group), key=lambda one: one.run_id)
+    networks = [one for one in everyone if not one.model_config.is_counted]
+    chosen = [one for one in everyone if one.status == "interrupted"] or networks
+    corpus = reopen_all(chosen, options, given)
+    done = {one.run_id: one for one in work(chosen, corpus, resume=True)}
+    return show_race([done.get(one.run_id, one) for one in everyone], json)
 
 
 @takes(TrainConfig, only=FORKABLE)

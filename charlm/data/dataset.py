@@ -2,6 +2,7 @@
 
 import itertools
 import mmap
+import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -236,11 +237,16 @@ class Dataset(Cut):
             counts += np.bincount(self.train_ids[start : start + COUNTED], minlength=vocab_size)
         return counts
 
-    def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[IdArray, IdArray]]:
+    def batches(self, epoch: int, start: int = 0, seed: int | None = None) -> Iterator[tuple[IdArray, IdArray]]:
         """The batches of an epoch, counted from 0, from batch `start` on.
 
         Row r of a batch continues where row r of the batch before ended. What does not divide evenly is left out at
         the end in even epochs and at the beginning in odd ones, so that every token is trained on.
+
+        Args:
+            epoch, start: the first batch.
+            seed: draws the place of the text at which the epoch begins; it goes on at the beginning after the end.
+                None: the beginning.
 
         Yields:
             Inputs, and targets one token later, (B, T) each.
@@ -248,10 +254,26 @@ class Dataset(Cut):
         row = self.steps_per_epoch * self.seq_len
         used = self.batch_size * row
         offset = (len(self.train_ids) - 1 - used) * (epoch % 2)
+        if seed is not None:
+            yield from self._wrapped_batches(offset + place_of(seed, len(self.train_ids) - 1), start)
+            return
         inputs = self.train_ids[offset : offset + used].reshape(self.batch_size, row)
         targets = self.train_ids[offset + 1 : offset + 1 + used].reshape(self.batch_size, row)
         for first in range(start * self.seq_len, row, self.seq_len):
             yield inputs[:, first : first + self.seq_len], targets[:, first : first + self.seq_len]
+
+    def _wrapped_batches(self, offset: int, start: int) -> Iterator[tuple[IdArray, IdArray]]:
+        """The same from another place on; every target still is the token after its input."""
+        row, pairs = self.steps_per_epoch * self.seq_len, len(self.train_ids) - 1
+        rows = offset + np.arange(self.batch_size)[:, None] * row  # (B, 1)
+        for first in range(start * self.seq_len, row, self.seq_len):
+            places = (rows + np.arange(first, first + self.seq_len)) % pairs  # (B, T)
+            yield self.train_ids[places], self.train_ids[places + 1]
+
+
+def place_of(seed: int, places: int) -> int:
+    """The place of a text, of so many, that a seed draws; the same for every architecture."""
+    return random.Random(seed).randrange(places)
 
 
 def validation_row_count(tokens: int) -> int:

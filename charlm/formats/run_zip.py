@@ -21,7 +21,7 @@ from charlm.runs.gradients import COLUMNS as GRADIENT_COLUMNS
 from charlm.runs.gradients import FILE as GRADIENTS
 from charlm.runs.gradients import MOST as MOST_GRADIENTS
 from charlm.runs.gradients import GradientLog
-from charlm.runs.history import BLOCK_LOG, BLOCKS, MOST_LINE, TEXTS, MetricsLog, parsed_row
+from charlm.runs.history import BLOCK_LOG, BLOCKS, MOST_LINE, TEST_LOG, TEXTS, MetricsLog, parsed_row
 from charlm.runs.run import ACTIVE, Run, now
 from charlm.runs.schema import MOST_BYTES as MOST_DESCRIPTION
 from charlm.runs.schema import tidied
@@ -189,6 +189,7 @@ LOGS = {
     "metrics.jsonl": ("step", *MEASURES),
     "samples.jsonl": ("step", *TEXTS),
     BLOCK_LOG: ("step", *BLOCKS),
+    TEST_LOG: ("step", *BLOCKS),
     GRADIENTS: GRADIENT_COLUMNS,
 }
 BEST, LAST, NEWEST = "best.safetensors", "last.safetensors", "resume.safetensors"

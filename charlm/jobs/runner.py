@@ -15,7 +15,7 @@ import torch
 from charlm.analysis import gradient
 from charlm.config import SampleConfig
 from charlm.data.corpus import usual_beginning
-from charlm.data.dataset import Dataset
+from charlm.data.dataset import MIN_HELD_OUT, Dataset, validation_row_count
 from charlm.errors import CheckpointError, Halted, JobError, MeasurementError
 from charlm.generation import generate
 from charlm.jobs import Control, RunStatus, run_status
@@ -35,7 +35,8 @@ from charlm.runs.history import block_row
 from charlm.runs.rates import Wanted, changes_of, take_rate, wanted_rate
 from charlm.runs.run import Run
 from charlm.runs.snapshots import SnapshotKeeper
-from charlm.training.device import device_for
+from charlm.training.device import choose, device_for
+from charlm.training.evaluate import evaluate
 from charlm.training.metrics import Metrics
 from charlm.training.schedule import evaluation_interval, planned_steps
 from charlm.training.train import TrainState, train, validate
@@ -306,7 +307,21 @@ class RunTrainer:
             self._keep_snapshot()
         if self.state.step:
             self._writes.append(self.save)
+        self._write()
+        if status in ("finished", "stopped"):
+            self._score_test_part()
         self._write(lambda: self.run.update(self.progress(), status=status), self._end)
+
+    def _score_test_part(self) -> None:
+        """Score the test part with the weights that are kept, which were chosen without it."""
+        ids = self.dataset.test_ids
+        if len(ids) < MIN_HELD_OUT or not (self.run.folder / "best.safetensors").is_file():
+            return
+        model = self.run.load_model().to(self.device)
+        threads = choose(model.config, validation_row_count(len(ids))).threads
+        with suppress(Halted):  # then its losses by block stay unknown
+            scores = evaluate(model, ids, threads=threads, halted=lambda: self._control.interrupted)
+            self._writes.append(partial(self.run.test_log.write, [block_row(self.best_step, scores.blocks)]))
 
     def release(self) -> None:
         """End without a last update: the run counts as interrupted, and resumes from its last save."""

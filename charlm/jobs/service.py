@@ -101,18 +101,9 @@ class Jobs:
 
     def _reopen(self, runs: Sequence[Run], options: Mapping[str, Any]) -> None:
         """Queue ended runs of one text again, all or none."""
-        from charlm.runs.resume import reopen
+        from charlm.runs.resume import reopen_all
 
-        held: list[Run] = []
-        try:
-            for run in runs:
-                corpus = reopen(run, options)
-                held.append(run)
-        except CharLMError:
-            for run in held:
-                run.update(status="interrupted")
-                run.release()
-            raise
+        corpus = reopen_all(runs, options)
         for run in runs:
             self._unwritten_failures.pop(run.run_id, None)
         self._queue.add(Job(list(runs), corpus, resume=True))

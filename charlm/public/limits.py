@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from charlm.architectures import ARCH_NAMES
-from charlm.config import ModelConfig, SampleConfig, TrainConfig
+from charlm.config import ModelConfig, RaceConfig, SampleConfig, TrainConfig
 from charlm.errors import ConfigError, LimitError
 
 ELSEWHERE = "run CharLM Lab on your own machine, or in a Space of your own with CHARLM_PUBLIC=0"
@@ -51,7 +51,8 @@ class Limits:
     steps: int = limit(2_000, "steps of a run", "steps")
     run_minutes: float = limit(5.0, "training time of a run", "minutes")
     day_minutes: float = limit(15.0, "training and scoring within 24 hours", "minutes")
-    runs: int = limit(3, "runs that are kept", "runs")
+    seeds: int = limit(3, "trainings of an architecture in a race, with a seed each", "seeds")
+    runs: int = limit(12, "runs that are kept", "runs")
     texts: int = limit(10, "uploaded and pasted texts that are kept", "texts")
     corpus_bytes: int = limit(2_000_000, "a text, as UTF-8", "bytes")
     checkpoint_bytes: int = limit(15_000_000, "a run that is brought along", "bytes")
@@ -160,6 +161,15 @@ def check_training(limits: Limits, train: TrainConfig) -> None:
     refuse_above(tokens, limits.tokens_a_step, "batch_size times seq_len is {}", "choose smaller ones")
     refuse_above(train.steps, limits.steps, "steps is {}", "choose fewer")
     refuse_above(train.minutes, limits.run_minutes, "minutes is {}", "choose fewer")
+
+
+def check_race(limits: Limits, race: RaceConfig) -> None:
+    """Refuse more trainings of an architecture than a visitor may have.
+
+    Raises:
+        LimitError: see `refuse_above`.
+    """
+    refuse_above(race.seeds, limits.seeds, "seeds is {}", "choose fewer")
 
 
 def check_text_size(limits: Limits, size: int) -> None:

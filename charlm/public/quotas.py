@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from charlm.config import ModelConfig, TrainConfig
 from charlm.data.corpus import Corpus
@@ -16,6 +16,9 @@ from charlm.public import limits
 from charlm.public.limits import ELSEWHERE, Limits, Visitor
 from charlm.runs.run import ACTIVE, Run
 from charlm.serving.texts import own_text
+
+if TYPE_CHECKING:
+    from charlm.training.racers import Racer
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 MOST_KEYS = 100_000  # visitors and addresses that are remembered
@@ -279,6 +282,7 @@ class TrainingQuota:
         from charlm.data.dataset import tokenizer_for
         from charlm.training.estimate import count_parameters  # torch takes seconds: not before it is needed
 
+        limits.check_race(self._limits, config.race)
         limits.check_text_size(self._limits, limits.utf8_size(corpus.text))  # before its words are counted
         limits.check_tokens(self._limits, corpus.text, config.model)
         vocab_size = tokenizer_for(corpus, config.model, config.corpus).vocab_size
@@ -367,6 +371,13 @@ class TrainingQuota:
         self._quotas.check_seconds(visitor, LEAST_SECONDS * trainings)
         return seconds
 
+    def with_own_minutes(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> RunConfig:
+        """Settings that name the minutes of a race by equal seconds, which are else reckoned where it is started."""
+        if config.race.budget != "seconds" or config.train.minutes:
+            return config
+        minutes = max(racer.train.minutes for racer, _ in self._racers(corpus, config, archs))
+        return replace(config, train=replace(config.train, minutes=minutes, steps=0, epochs=0.0))
+
     def needs(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> list[float]:
         """Seconds that new trainings will need, each with a margin for a machine that is busy.
 
@@ -377,14 +388,26 @@ class TrainingQuota:
 
         Raises:
             CorpusError, ConfigError: they cannot be trained on it.
+            LimitError: what the race matches makes a model or a training too large.
         """
+        from charlm.training.estimate import count_parameters
+
+        needed = []
+        for (model, train), tokens in self._racers(corpus, config, archs):
+            limits.check_model(self._limits, model, count_parameters(model))
+            limits.check_training(self._limits, train)
+            needed.append(_needed(model, train, tokens))
+        return needed
+
+    def _racers(self, corpus: Corpus, config: RunConfig, archs: Sequence[str]) -> "list[tuple[Racer, int]]":
+        """The trainings of a race, with batches as the text allows them, and the tokens that each reads."""
         from charlm.data.dataset import corpus_cut, tokenizer_for
+        from charlm.training.racers import racers
 
         tokenizer = tokenizer_for(corpus, config.model, config.corpus)
         cut, _ = corpus_cut(corpus, tokenizer, config.train, config.corpus)
-        train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
-        models = [config.model.resolve_for(arch, tokenizer.vocab_size, cut.train, cut.seq_len) for arch in archs]
-        return [_needed(model, train, cut.train) for model in models]
+        found = racers(config, archs, tokenizer.vocab_size, cut)
+        return [(racer.fitted(cut), cut.train) for racer in found]
 
     def needs_more(self, run: Run, budget: Mapping[str, Any]) -> float:
         """The same of a run that is resumed or forked, with the steps and epochs that are added."""

@@ -451,12 +451,16 @@ class VisitorJobs:
         """
         visitor = someone(self._who)
         self._runs.check_room(len(archs))  # first: a list of a million names is not worth a look
+        trainings = config.race.trainings(archs)
+        self._runs.check_room(trainings)
         self._quota.check_new(corpus, config, archs)
+        config = self._quota.with_own_minutes(corpus, config, archs)
         with self._starting:
-            self._check_room(len(archs))
-            minutes = self._quota.share(visitor, len(archs)) / MINUTE
+            self._check_room(trainings)
+            minutes = self._quota.share(visitor, trainings) / MINUTE
             minutes = min(config.train.minutes or minutes, minutes)
-            train = replace(config.train, minutes=minutes, steps=config.train.steps or self._limits.steps)
+            steps = config.train.steps or (0 if config.race.budget == "seconds" else self._limits.steps)
+            train = replace(config.train, minutes=minutes, steps=steps)
             needs = self._quota.needs(corpus, replace(config, train=train), archs)
             with self._quota.reserved(visitor, needs, minutes * MINUTE) as follow:
                 ids = self._jobs.start(corpus, replace(config, train=train), archs)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from charlm.config import LEVEL_NAMES, ModelConfig
+from charlm.config import LEVEL_NAMES, CorpusConfig, ModelConfig
 from charlm.data.catalog import data_dir
 from charlm.data.corpus import Corpus
 from charlm.data.dataset import Cut, Sizes, check_vocabulary, corpus_cut, tokenizer_for
@@ -18,9 +18,11 @@ from charlm.runs.store import RunStore
 from charlm.tokenizers import Tokenizer
 from charlm.training.device import device_for
 from charlm.training.estimate import check_memory, count_parameters
+from charlm.training.racers import racers
 
 # Characters of a text up to which it is searched for what occurs late.
 MOST_LOOKED_AT = 1 << 23
+MOST_HELD_OUT = 0.5  # of a text that is given a test part
 
 
 def create_runs(
@@ -31,7 +33,7 @@ def create_runs(
     ancestry: Sequence[Mapping[str, Any]] = (),
     tokenizer: Tokenizer | None = None,
 ) -> list[Run]:
-    """Make the run folders of a training, one for each architecture, after checking that it can work.
+    """Make the run folders of a training, one for each architecture and seed, after checking that it can work.
 
     Args:
         store: where they go.
@@ -47,6 +49,8 @@ def create_runs(
     if not archs or any(arch in archs[:place] for place, arch in enumerate(archs)):
         raise ConfigError(f"choose one or more different architectures, not {', '.join(map(str, archs)) or 'none'}")
     device_for(config.train.device)
+    if config.race.seeds > 1 and not corpus.held_out and "test_fraction" not in config.given:
+        config = replace(config, corpus=with_test_part(config.corpus))
     if tokenizer is None:
         tokenizer = tokenizer_for(corpus, config.model, config.corpus)
     else:
@@ -57,17 +61,19 @@ def create_runs(
             f"counted {config.model.counted:,} does not fit: an n-gram of this text counts {cut.train:,} tokens; leave "
             "it 0"
         )
-    models = [config.model.resolve_for(arch, tokenizer.vocab_size, cut.train, cut.seq_len) for arch in archs]
-    fitted = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
-    for model in models:
-        check_memory(model, fitted, trainers=len(models))
+    trainings = racers(config, archs, tokenizer.vocab_size, cut)
+    for one in trainings:
+        check_memory(*one.fitted(cut), trainers=len(trainings))
     remember(corpus, data_dir())
-    group = secrets.token_hex(5) if len(archs) > 1 else ""
+    group = secrets.token_hex(5) if len(trainings) > 1 else ""
     facts = corpus_facts(corpus, tokenizer, cut, sizes)
     runs: list[Run] = []
     try:
-        for model in models:
-            about = describe(config, model, _label(corpus, config, model, group)) | facts
+        for model, train in trainings:
+            label = _label(corpus, config, model, bool(group))
+            if config.race.seeds > 1:
+                label = _ending(label, f"seed-{train.seed}")
+            about = describe(replace(config, train=train), model, label) | facts
             about |= {"group": group, "ancestry": list(ancestry), "message": "; ".join(cut.notes)}
             runs.append(store.create(about, tokenizer))
     except CheckpointError:
@@ -75,6 +81,12 @@ def create_runs(
             store.discard(run)
         raise
     return runs
+
+
+def with_test_part(cleaning: CorpusConfig) -> CorpusConfig:
+    """The settings with a test part as large as the validation part: claims need text that nothing was chosen on."""
+    share = cleaning.val_fraction
+    return replace(cleaning, test_fraction=share) if 2 * share <= MOST_HELD_OUT else cleaning
 
 
 def describe(config: RunConfig, model: ModelConfig, label: str) -> dict[str, Any]:
@@ -131,11 +143,16 @@ def unseen(text: str, tokenizer: Tokenizer, start: int, end: int) -> int:
     return sum(start <= text.find(sign) < end for sign in tokenizer.decode(range(tokenizer.vocab_size)))
 
 
-def _label(corpus: Corpus, config: RunConfig, model: ModelConfig, group: str) -> str:
+def _label(corpus: Corpus, config: RunConfig, model: ModelConfig, is_race: bool) -> str:
     """The label that was wanted, in a race with the architecture; else made from architecture and text."""
     label = clean_label(config.train.label)
     if not label:
         slug = re.sub(r"\W+", "-", corpus.name.rsplit(".", 1)[0]).strip("-").lower()
         level = "" if model.level == "char" else f"{LEVEL_NAMES[model.level]}-"
         return f"{model.arch}-{level}{corpus.key or slug}"
-    return f"{label[: MAX_LABEL - 1 - len(model.arch)]}-{model.arch}" if group else label
+    return _ending(label, model.arch) if is_race else label
+
+
+def _ending(label: str, end: str) -> str:
+    """A label that ends so, cut to its maximum before that."""
+    return f"{label[: MAX_LABEL - 1 - len(end)]}-{end}"

@@ -17,6 +17,7 @@ BLOCK = 1 << 16  # bytes read at once from a log's end
 MOST_LINE = 1 << 20
 TEXTS = ("prompt", "text")  # columns of samples
 BLOCK_LOG = "val_blocks.jsonl"
+TEST_LOG = "test_blocks.jsonl"  # one row: of the test part, by the weights that are kept
 BLOCKS = ("losses", "tokens")  # its columns: the mean loss in nats per token, and the tokens, of each block
 
 Row = Mapping[str, Any]
@@ -130,7 +131,7 @@ def _is_plain(row: dict[str, Any]) -> bool:
 
 
 def block_row(step: int, blocks: Blocks) -> dict[str, Any]:
-    """The losses by block of a validation, as a row of BLOCK_LOG."""
+    """The losses by block of a validation, as a row of BLOCK_LOG or TEST_LOG."""
     losses = [float(f"{loss / tokens:.6g}") for loss, tokens in blocks]
     return {"step": step, "losses": losses, "tokens": [tokens for _, tokens in blocks]}
 

@@ -1,7 +1,7 @@
 """Runs that continue: resumed from their own saved state, forked from another run's, or retried after a failure."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -11,7 +11,7 @@ from charlm.data.catalog import data_dir
 from charlm.data.corpus import Corpus, drop_unknown
 from charlm.data.dataset import Cut, character_sizes, corpus_cut, cut_of
 from charlm.data.text_store import is_changed, recall, remember
-from charlm.errors import CheckpointError, CorpusError, JobError
+from charlm.errors import CharLMError, CheckpointError, CorpusError, JobError
 from charlm.files import write_atomically
 from charlm.models import LanguageModel, build_model
 from charlm.models.ngram import NGramModel
@@ -63,6 +63,22 @@ def reopen(run: Run, options: Mapping[str, Any], corpus: Corpus | None = None) -
         run.release()
         raise
     run.train_config = config
+    return corpus
+
+
+def reopen_all(runs: Sequence[Run], options: Mapping[str, Any], corpus: Corpus | None = None) -> Corpus:
+    """The same for runs of one text, one or more: all of them or none."""
+    held = list[Run]()
+    try:
+        for run in runs:
+            corpus = reopen(run, options, corpus)
+            held.append(run)
+    except CharLMError:
+        for run in held:
+            run.update(status="interrupted")
+            run.release()
+        raise
+    assert corpus is not None
     return corpus
 
 

@@ -17,7 +17,7 @@ from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.files import LEFTOVERS, one_line, write_atomically
 from charlm.runs.gradients import FILE as GRADIENTS
 from charlm.runs.gradients import GradientLog
-from charlm.runs.history import BLOCK_LOG, HistoryReader, LossHistory, MetricsLog, blocks_of, file_mark
+from charlm.runs.history import BLOCK_LOG, TEST_LOG, HistoryReader, LossHistory, MetricsLog, blocks_of, file_mark
 from charlm.runs.samples import FILE as SAMPLES
 from charlm.runs.samples import SampleLog
 from charlm.runs.schema import MAX_LABEL, MAX_NOTE, MOST_BYTES, NO_PROGRESS, clean_note, progress_of, tidied
@@ -146,6 +146,7 @@ class Run:
         self.log = MetricsLog(folder / "metrics.jsonl")
         self.sample_log = SampleLog(folder / SAMPLES)
         self.block_log = MetricsLog(folder / BLOCK_LOG)
+        self.test_log = MetricsLog(folder / TEST_LOG)
         self.gradient_log = GradientLog(folder / GRADIENTS)
         self._history = HistoryReader(self.log.path)
         self._lock = lock or run_lock(folder)
@@ -273,6 +274,10 @@ class Run:
     def val_blocks(self, step: int) -> Blocks:
         """The losses by block of the held-out text, of a validation that was the best so far; empty: not known."""
         return next((blocks_of(row) for row in self.block_log.rows(since=step - 1) if row["step"] == step), ())
+
+    def test_blocks(self) -> Blocks:
+        """The losses by block of the test part, by the weights that are kept; empty: not known, or there is none."""
+        return next((blocks_of(row) for row in self.test_log.rows() if row["step"] == self.best_step), ())
 
     def samples(self) -> list[dict[str, Any]]:
         """The texts it wrote at its validations: step, prompt, text."""

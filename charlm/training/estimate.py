@@ -1,11 +1,12 @@
 """What a training will take before it is started: parameters, memory, time. Formulas, checked against real runs."""
 
+import math
 from bisect import bisect_left
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
+from charlm.architectures import ARCHITECTURES
 from charlm.config import ModelConfig, TrainConfig
 from charlm.data.dataset import MAX_ROWS
 from charlm.errors import ConfigError
@@ -34,20 +35,22 @@ def count_parameters(config: ModelConfig) -> int:
     return shape_of(config).num_parameters
 
 
-def size_for(config: ModelConfig, parameters: int) -> int:
+def size_for(config: ModelConfig, parameters: int, step: int = WIDTH_STEP) -> int:
     """The hidden_size with which a model of `config` has about so many parameters.
 
     Args:
-        config: arch, vocab_size and the rest; an embedding of its own keeps its length.
+        config: arch, vocab_size and the rest; an embedding of its own keeps its length, unless it is tied.
         parameters: wanted.
+        step: sizes are multiples of it.
 
     Returns:
-        A multiple of WIDTH_STEP, 4096 at most.
+        A multiple of `step`, and of what a Transformer's heads need, 4096 at most.
     """
-    sizes = range(WIDTH_STEP, 4097, WIDTH_STEP)
+    step = math.lcm(step, 2 * config.num_heads) if ARCHITECTURES[config.arch].attends else step
+    sizes = range(step, 4097, step)
 
     def count(size: int) -> int:
-        return count_parameters(replace(config, hidden_size=size))
+        return count_parameters(config.of_width(size))
 
     above = min(bisect_left(sizes, parameters, key=count), len(sizes) - 1)
     near = sizes[max(0, above - 1) : above + 1]

@@ -156,9 +156,10 @@ def train(
     if state.pending_validation is not None:
         yield _with_validation(model, dataset, state, speed, halted)
         used = _used(config, dataset, state)
+    seed = config.seed if config.random_start else None
     with DataParallelStep(model, device.threads) as parallel:
         while used < 1.0:
-            for inputs, targets in dataset.batches(state.epoch, state.batch):
+            for inputs, targets in dataset.batches(state.epoch, state.batch, seed):
                 began = time.perf_counter()
                 rate = learning_rate(config, state.step, used, state.rate_scale, state.rate_changes)
                 loss, norm = _step(parallel, (inputs, targets), config, state, rate)

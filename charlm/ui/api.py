@@ -14,10 +14,11 @@ import gradio as gr
 from gradio.data_classes import FileData
 from gradio.events import api
 
-from charlm.config import CorpusConfig, SampleConfig, reject_unknown
+from charlm.config import CorpusConfig, RaceConfig, SampleConfig, reject_unknown
 from charlm.data.catalog import entries, is_at_hand, load_corpus
 from charlm.data.corpus import Corpus, read_bytes, read_corpus
 from charlm.errors import CharLMError, ConfigError, CorpusError, MeasurementError
+from charlm.experiments.comparison import compare, with_race
 from charlm.formats.exports import find_format
 from charlm.presets import from_options
 from charlm.public.services import Services
@@ -176,12 +177,18 @@ def _training(services: Services) -> list[Callable[..., Any]]:
 
     def train(corpus: str = "", file: Upload = None, arch: str = "lstm", options: Options = None) -> dict[str, Any]:
         """Queue a training: run_id, status, position in the queue. Corpus is a catalog key, or file an upload."""
-        return begin(corpus, file, [arch], options)[0]
+        given = options_of(options)
+        if wanted := sorted(set(given) & set(RaceConfig.names())):
+            raise ConfigError(f"{wanted[0]} is a setting of a race: call /race, which takes one architecture, too")
+        return begin(corpus, file, [arch], given)[0]
 
     def race(
         corpus: str = "", file: Upload = None, archs: list[str] | None = None, options: Options = None
     ) -> list[dict[str, Any]]:
-        """Queue a race of several architectures on the same batches: a list of what /train returns."""
+        """Queue a race of several architectures on the same batches: a list of what /train returns.
+
+        Options seeds, match and budget: how often each is trained, and what is the same for all.
+        """
         return begin(corpus, file, texts_of(archs, "archs") or ["lstm", "gru", "rnn"], options)
 
     def status(run_id: str, since_step: int = -1) -> dict[str, Any]:
@@ -302,7 +309,15 @@ def _measuring(services: Services) -> list[Callable[..., Any]]:
         for progress in services.serving.cross([services.store.get(run_id) for run_id in ids], given):
             yield dict(progress.result) if progress.result else {"share": progress.share}
 
-    return [*(endpoint(name, about) for name, about in MEASUREMENTS.items()), gym, cross]
+    def seeds(run_ids: list[str]) -> dict[str, Any]:
+        """Whether the difference of architectures is luck, by runs that differ in their seeds; of one, its whole race.
+
+        Groups with mean and interval, differences of every pair, and sentences that say what may be claimed.
+        """
+        chosen = [services.store.get(run_id) for run_id in texts_of(run_ids, "run_ids")]
+        return compare(with_race(chosen, services.store.list())).to_dict()
+
+    return [*(endpoint(name, about) for name, about in MEASUREMENTS.items()), gym, cross, seeds]
 
 
 def _looked_at(

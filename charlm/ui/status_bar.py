@@ -103,7 +103,13 @@ def _total(steps: int | None) -> str:
 
 
 def _measured(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [trainer for trainer in job.get("runs", ()) if trainer.get("best_val_loss") is not None]
+    """The best training of each architecture, of those that have been validated."""
+    best: dict[str, Mapping[str, Any]] = {}
+    for trainer in job.get("runs", ()):
+        loss, arch = trainer.get("best_val_loss"), trainer["arch"]
+        if loss is not None and (arch not in best or loss < best[arch]["best_val_loss"]):
+            best[arch] = trainer
+    return list(best.values())
 
 
 def _time_left(job: Mapping[str, Any]) -> str:

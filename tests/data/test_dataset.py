@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.config import ModelConfig, TrainConfig
-from charlm.data.dataset import Cut, Dataset, ids_of, split_sizes, validation_rows
+from charlm.data.dataset import Cut, Dataset, ids_of, place_of, split_sizes, validation_rows
 from charlm.errors import CorpusError
 from charlm.models import build_model
 from charlm.tokenizers import CharTokenizer, fit_tokenizer
@@ -69,6 +69,27 @@ def test_batches_start_in_the_middle_of_an_epoch() -> None:
     rest = list(data.batches(1, start=3))
     assert len(rest) == len(whole) - 3
     assert np.array_equal(rest[0][0], whole[3][0])
+
+
+@given(st.integers(40, 3000), st.integers(1, 8), st.integers(1, 40), st.integers(0, 3), st.integers(0, 2**31 - 1))
+def test_a_seed_begins_elsewhere_and_wraps_around(tokens: int, batch: int, seq: int, epoch: int, seed: int) -> None:
+    data = Dataset(numbered(tokens), batch, seq)
+    found = list(data.batches(epoch, seed=seed))
+    assert all(np.array_equal(targets, inputs + 1) for inputs, targets in found)
+    read = np.concatenate([inputs for inputs, _ in found], axis=1).ravel()  # (B, T) row after row
+    pairs = len(data.train_ids) - 1
+    assert len(set(read)) == len(read) == data.steps_per_epoch * data.batch_size * data.seq_len
+    assert set(np.diff(read)) <= {1, 1 - pairs}  # the end of the text is followed by its beginning
+    usual = np.concatenate([inputs for inputs, _ in data.batches(epoch)], axis=1)
+    assert (read[0] - usual[0, 0]) % pairs == place_of(seed, pairs)
+    rest = list(data.batches(epoch, 1, seed))
+    assert np.array_equal([inputs for inputs, _ in rest], [inputs for inputs, _ in found[1:]])
+
+
+def test_seeds_begin_at_different_places() -> None:
+    places = [place_of(seed, 1000) for seed in range(200)]
+    assert places[:3] == [place_of(seed, 1000) for seed in range(3)] and len(set(places)) > 150
+    assert 400 < float(np.mean(places)) < 600 and min(places) < 50 and max(places) > 950
 
 
 def test_a_batch_too_large_is_made_smaller_and_said() -> None:

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from charlm.analysis.seeds import seed_difference
+from charlm.data.dataset import dataset_of
 from charlm.errors import ConfigError
-from charlm.experiments.comparison import Comparison, compare
+from charlm.experiments.comparison import CHOSEN_ON, Comparison, compare, grouped, with_race
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from tests.tiny_runs import TEXT, store_in, trained
+from charlm.tokenizers import IdArray
+from charlm.training.evaluate import evaluate
+from tests.tiny_runs import TEXT, small_corpus, store_in, trained
 
 LONG = TEXT * 40  # several blocks of it are held out
 SEEDS = (1, 2, 3)
@@ -30,6 +33,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     trained(store, "gru", text=LONG, seed=1, label="gru-wide", steps=4, hidden_size=12)
     trained(store, "rnn", text=LONG[: len(LONG) // 2], seed=2, label="rnn-short", steps=2, eval_every=1)
     return store
+
+
+def ids_of_test(run: Run) -> IdArray:
+    return dataset_of(run.tokenizer(), small_corpus(LONG), run.train_config, run.corpus_config).test_ids
 
 
 def named(lab: RunStore, *labels: str) -> list[Run]:
@@ -55,7 +62,60 @@ def test_the_better_architecture_stands_first_and_its_lead_is_claimed(found: Com
     assert difference == seed_difference(best.blocks, other.blocks)
     said = found.sentences()
     assert said[0] == f"GRU beats RNN by {difference.mean:.3f} ± {difference.margin:.3f} nats per token."
-    assert said[1].startswith(f"3 seeds each, paired; {len(best.blocks[0])} blocks of text.")
+    assert said[1] == (
+        "3 seeds each, paired; equal layers (547 to 1,299 parameters); different budgets (2 to 60 steps); "
+        f"{len(best.blocks[0])} blocks of text. {CHOSEN_ON}"
+    )
+
+
+@pytest.fixture(scope="module")
+def race(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    """A race of two seeds: GRU and n-gram, of equal steps."""
+    store = store_in(tmp_path_factory.mktemp("race"))
+    trained(store, "gru", "rnn", "ngram", text=LONG, seeds=2, steps=8, order=2, match="parameters")
+    return store
+
+
+def test_a_race_is_judged_by_its_test_part(race: RunStore) -> None:
+    runs = race.list()
+    found = compare(with_race([race.find("gru-pets-seed-8")], runs))
+    assert {group.name for group in found.groups} == {"GRU", "RNN", "n-gram"} and list(found.groups[0].runs) == [7, 8]
+    assert found.to_dict()["measured_on"] == "test" and found.sentences()[-1].endswith("on which nothing was chosen.")
+    assert found.equal == ["1,299 to 1,459 parameters", "equal steps"]  # the nearest widths of so small a model
+    for group in found.groups:
+        assert group.blocks == [run.test_blocks() for run in group.runs.values()]
+        for run in group.runs.values():
+            scores = evaluate(run.load_model(), ids_of_test(run))
+            assert sum(loss for loss, _ in run.test_blocks()) / (scores.tokens) == pytest.approx(scores.nats_per_token)
+
+
+def test_an_ngram_is_one_run_for_all_seeds(race: RunStore) -> None:
+    [group] = [one for one in compare(race.list()).groups if one.name == "n-gram"]
+    assert len(group.run_ids) == 1 and group.losses.seeds == 1 and math.isnan(group.losses.deviation)
+    assert len(group.blocks) == 2 and group.blocks[0] == group.blocks[1]
+
+
+def test_without_all_test_losses_validation_counts(race: RunStore, tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    trained(store, "gru", "rnn", text=LONG, seeds=2, steps=4)
+    (store.find("gru-pets-seed-8").folder / "test_blocks.jsonl").unlink()
+    assert compare(store.list()).to_dict()["measured_on"] == "validation"
+
+
+def test_a_single_block_of_text_says_nothing_of_chance(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    trained(store, "gru", "rnn", seeds=2, steps=4)
+    found = compare(store.list())
+    assert len(found.groups[0].blocks[0]) == 1 and "cannot be said of 1 block of held-out text" in found.sentences()[0]
+    assert "nan" not in " ".join(found.sentences()) and found.rows()[1]["± behind"] is None
+
+
+def test_one_architecture_has_a_mean_and_no_rival(lab: RunStore) -> None:
+    found = grouped(all_of(lab, "gru"))
+    mean, deviation, margin, seeds = found.groups[0].losses
+    assert seeds == 3 and found.sentences()[0] == (
+        f"GRU: {mean:.3f} ± {margin:.3f} nats per token, {deviation:.3f} between seeds."
+    )
 
 
 def test_seeds_that_not_all_have_are_left_out(lab: RunStore) -> None:

@@ -42,7 +42,7 @@ def test_only_named_members_leave_the_machine(tmp_path: Path) -> None:
 @pytest.fixture
 def run(store: RunStore) -> Run:
     """A trained run that is read anew from its folder."""
-    return trained(store, label="mine", record_gradient=True)[0]
+    return trained(store, label="mine", record_gradient=True, test_fraction=0.1)[0]
 
 
 @pytest.fixture

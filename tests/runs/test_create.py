@@ -50,6 +50,24 @@ def test_labels(label: str, labels: list[str], store: RunStore) -> None:
     assert [run.label for run in runs][: len(labels)] == labels
 
 
+def test_seeds_make_runs_of_one_group_with_a_test_part(store: RunStore) -> None:
+    runs = entered(store, "lstm", "ngram", seeds=2, seed=3, label="")
+    assert [run.label for run in runs] == ["lstm-pets-seed-3", "ngram-pets-seed-3", "lstm-pets-seed-4"]
+    assert len({run.group for run in runs}) == 1 and {run.corpus_config.test_fraction for run in runs} == {0.1}
+    assert [run.train_config.seed for run in runs] == [3, 3, 4] and all(run.train_config.random_start for run in runs)
+    assert entered(store, seeds=2, test_fraction=0.0)[0].corpus_config.test_fraction == 0.0
+    assert entered(store, seeds=2, val_fraction=0.3)[0].corpus_config.test_fraction == 0.0
+    [one] = entered(store)
+    assert not one.train_config.random_start and one.corpus_config.test_fraction == 0.0
+
+
+def test_seeds_differ_from_the_first_batch_on_and_architectures_do_not(store: RunStore) -> None:
+    runs = entered(store, "lstm", "gru", seeds=2)
+    trainers = prepare(runs, small_corpus())
+    first = [next(one.dataset.batches(0, seed=one.run.train_config.seed))[0].tolist() for one in trainers]
+    assert first[0] == first[1] != first[2] == first[3]
+
+
 @pytest.mark.parametrize("archs", [[], ["lstm", "lstm"], ["perceptron"], [5], [["lstm"]], [None], [{}]])
 def test_architectures_that_are_none_are_refused_before_a_folder_is_made(archs: Any, store: RunStore) -> None:
     with pytest.raises(ConfigError):

@@ -28,7 +28,7 @@ from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
 NAMES = (
     "corpora", "runs", "evaluate", "limits", "train", "race", "status", "pause", "stop", "resume", "fork", "retry",
     "queue", "rate", "move", "generate", "compare", "next_tokens", "export", "import_run",
-    "memory", "gradient", "surprise", "neurons", "dynamics", "copies", "history", "gym", "cross",
+    "memory", "gradient", "surprise", "neurons", "dynamics", "copies", "history", "gym", "cross", "seeds",
 )  # fmt: skip
 # What stands after the first input of a raw call that leaves it out.
 REST: dict[str, tuple[Any, ...]] = {
@@ -280,6 +280,27 @@ def test_wrong_corpora(corpus: Any, address: str) -> None:
 @pytest.mark.parametrize("archs", ["lstm", [5], [None], ["lstm", "lstm"], {"a": 1}, ["lstm", "nope"]])
 def test_wrong_racers(archs: Any, address: str) -> None:
     refusal(address, "race", "sherlock", None, archs, SOON)
+
+
+def test_a_race_of_seeds_says_what_may_be_claimed(client: Client, tmp_path: Path) -> None:
+    book = tmp_path / "long.txt"
+    book.write_text(TEXT * 40, encoding="utf-8")
+    options = {**SOON, "seeds": 2, "match": "parameters"}
+    runs = client.predict("", handle_file(str(book)), ["gru", "rnn"], options, api_name="/race")
+    assert len(runs) == 4
+    for run in runs:
+        until(client, run["run_id"], "finished")
+    found = client.predict([runs[0]["run_id"]], api_name="/seeds")
+    assert found["seeds"] == [7, 8] and found["measured_on"] == "test" and len(found["differences"]) == 1
+    assert client.predict([run["run_id"] for run in runs], api_name="/seeds") == found
+
+
+def test_what_belongs_to_a_race_is_no_option_of_one_training(address: str) -> None:
+    assert "seeds is a setting of a race: call /race" in refusal(
+        address, "train", "sherlock", None, "gru", {"seeds": 2}
+    )
+    assert "seeds 99 is outside 1 to 10" in refusal(address, "race", "sherlock", None, ["gru"], {"seeds": 99})
+    assert "run_ids must be a list of text" in refusal(address, "seeds", "x")
 
 
 @pytest.mark.parametrize("name", ["status", "pause", "stop", "resume", "evaluate", "generate", "export", "next_tokens"])

@@ -54,6 +54,29 @@ def test_a_visitor_meets_shipped_and_own_runs_only(visit: Any, pets: Any, idle: 
     assert one.predict(run_id, "The", 5, {}, api_name="/generate").startswith("The")
 
 
+def test_a_visitor_has_three_seeds(visit: Any, pets: Any, idle: None) -> None:
+    one, other = visit(), visit()
+    options = {**SOON, "seeds": 3}
+    runs = one.predict("", pets, ["gru", "rnn"], options, api_name="/race")
+    assert len(runs) == 6
+    assert "seeds is 4, more than the 3" in refused(one, "", pets, ["gru"], {**SOON, "seeds": 4}, api_name="/race")
+    for run in runs:
+        finished(one, run["run_id"])
+    assert one.predict([runs[0]["run_id"]], api_name="/seeds")["seeds"] == [7, 8, 9]
+    assert "there is no run" in refused(other, [runs[0]["run_id"]], api_name="/seeds")
+    assert "are wanted; delete some" in refused(one, "", pets, ["gru", "rnn", "lstm"], options, api_name="/race")
+
+
+def test_equal_seconds_are_those_that_the_first_needs(visit: Any, pets: Any, idle: None) -> None:
+    one = visit()
+    runs = one.predict("", pets, ["gru", "rnn"], {**SOON, "budget": "seconds"}, api_name="/race")
+    for run in runs:
+        finished(one, run["run_id"])
+    assert all(one.predict(run["run_id"], -1, api_name="/status")["seconds"] < 5 for run in runs)
+    said = refused(one, "", pets, ["lstm", "rnn"], {**SOON, "steps": 2000, "budget": "flops"}, api_name="/race")
+    assert "more than the 2,000 of this public Space" in said
+
+
 def test_the_queue_shows_ones_own_trainings(visit: Any, pets: Any, idle: None) -> None:
     one, other = visit(), visit()
     first = one.predict("", pets, "rnn", LONG, api_name="/train")["run_id"]
@@ -93,7 +116,8 @@ FORGED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "length": ("/generate", ("sherlock-rnn", "", 1001, {})),
     "prompt": ("/generate", ("sherlock-rnn", "x" * 2001, 10, {})),
     "corpus_bytes": ("/evaluate", ("sherlock-rnn", "x" * 2_000_001, {})),
-    "runs": ("/race", ("", None, ["lstm", "gru", "rnn"], SOON)),
+    "runs": ("/race", ("", None, ["lstm", "gru", "rnn", "transformer", "mingru"], {**SOON, "seeds": 3})),
+    "seeds": ("/race", ("", None, ["rnn"], {**SOON, "seeds": 4})),
 }
 
 
@@ -102,8 +126,6 @@ def test_a_forged_call_beyond_a_limit_is_refused(name: str, visit: Any, pets: An
     client, (endpoint, given) = visit(), FORGED[name]
     if endpoint in ("/train", "/race"):
         given = ("", pets, *given[2:])
-    if name == "runs":
-        client.predict("", pets, "rnn", SOON, api_name="/train")
     said = refused(client, *given, api_name=endpoint)
     assert "CHARLM_PUBLIC=0" in said, said
     assert f"{getattr(Limits(), name):,}" in said, said
@@ -151,18 +173,21 @@ def test_one_measurement_at_a_time_which_costs_its_seconds(visit: Any, pets: Any
 
 def test_minutes_of_the_day_are_counted(visit: Any, pets: Any, lab: PublicAppServices, idle: None) -> None:
     client = visit()
-    assert client.predict(api_name="/limits")["left"] == {"texts": 10, "minutes": 15, "set_aside": 0, "runs": 3}
+    assert client.predict(api_name="/limits")["left"] == {"texts": 10, "minutes": 15, "set_aside": 0, "runs": 12}
     ids = [run["run_id"] for run in client.predict("", pets, ["lstm", "gru", "rnn"], SOON, api_name="/race")]
     for run_id in ids:
         finished(client, run_id)
     left = client.predict(api_name="/limits")["left"]
     used = sum(lab.store.get(run_id).seconds for run_id in ids) / 60
-    assert left["runs"] == 0 and left["minutes"] == pytest.approx(15 - used, abs=0.06)
+    assert left["runs"] == 9 and left["minutes"] == pytest.approx(15 - used, abs=0.06)
     client.predict(ids[0], {"steps": 5}, api_name="/resume")
     finished(client, ids[0])
     assert lab.store.get(ids[0]).step == SOON["steps"] + 5
     assert "steps" in refused(client, ids[0], {"steps": 2000}, api_name="/resume")
     assert "minutes" in refused(client, ids[0], {"minutes": 6}, api_name="/resume")
+    for archs, seeds in ((["gru", "rnn"], 3), (["gru", "rnn", "lstm"], 1)):
+        for run in client.predict("", pets, archs, {**SOON, "seeds": seeds}, api_name="/race"):
+            finished(client, run["run_id"])
     assert "runs" in refused(client, "sherlock-rnn", {"steps": 5}, api_name="/fork")
 
 

@@ -5,7 +5,7 @@ const AWAY = 10000;  // ms without an answer after which it is drawn anew, too
 const PATIENCE = 5000;  // ms that a drawing which has been asked for may take
 const SHARE = 0.04;  // of the page's time may go into drawing; but new points come at least every SLOWEST ms
 const SLOWEST = 2000;
-let text = '', marks = [], moved = null, heard = 0, drawn = 0, took = 0, asked = { key: '', at: -PATIENCE }, zoom = null;
+let text = '', marks = [], moved = {}, heard = 0, drawn = 0, took = 0, asked = { key: '', at: -PATIENCE }, zoom = null;
 let chosen = null;  // the step whose samples a reader looks at; null: the newest
 const plot = () => document.querySelector('#train-plot .js-plotly-plot');
 const wanted = () => {
@@ -68,16 +68,19 @@ const empty = (graph) => {
   const none = gone.map(() => []);
   if (gone.length) Plotly.update(graph, { x: none, y: none }, { annotations: names }, gone);
 };
-// A recorded gradient has moved: its sentence, and its curves in the plot that stands already. `moved` waits for Plotly.
+// Curves beside the losses have moved: their sentence, and the plot that stands already. `moved` waits for Plotly.
+const MOVING = ['seeds', 'gradient'];
 const move = () => {
-  const place = element.querySelector('#train-gradient');
-  if (!place || moved === null || !window.Plotly?.react) return;
-  if (!place.firstChild) place.innerHTML = '<div></div><div role="img"></div>';
-  const [said, curves] = place.children;
-  said.innerHTML = moved.html;
-  curves.setAttribute('aria-label', moved.alt);
-  Plotly.react(curves, moved.figure.data, moved.figure.layout, { displaylogo: false, responsive: true });
-  moved = null;
+  for (const name of MOVING) {
+    const place = element.querySelector(`#train-${name}`), part = moved[name];
+    if (!place || !part || !window.Plotly?.react) continue;
+    if (!place.firstChild) place.innerHTML = '<div></div><div role="img"></div>';
+    const [said, curves] = place.children;
+    said.innerHTML = part.html;
+    curves.setAttribute('aria-label', part.alt);
+    Plotly.react(curves, part.figure.data, part.figure.layout, { displaylogo: false, responsive: true });
+    delete moved[name];
+  }
 };
 const fill = (state) => {
   const table = element.querySelector('#train-table');
@@ -99,8 +102,8 @@ const take = (state) => {
   heard = Date.now();
   if (state.body !== undefined) {
     text = state.text;
-    moved = null;
-    element.querySelectorAll('#train-gradient [role=img]').forEach((curves) => Plotly.purge(curves));
+    moved = {};
+    element.querySelectorAll('#train-seeds [role=img], #train-gradient [role=img]').forEach((curves) => Plotly.purge(curves));
     const before = shown();
     element.innerHTML = state.body;
     // The same models once more, with their newest samples: those of the step that was chosen are asked for again.
@@ -112,7 +115,7 @@ const take = (state) => {
   if (state.advice !== undefined && advised) advised.innerHTML = state.advice;
   if (state.seen) marks = state.seen;
   if (state.rows) fill(state);
-  if (state.gradient) moved = state.gradient;
+  for (const name of MOVING) if (state[name]) moved[name] = state[name];
   move();
   const graph = plot();
   if (state.body !== undefined && graph?.layout && window.Plotly) empty(graph);

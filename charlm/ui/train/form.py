@@ -3,27 +3,30 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from charlm.architectures import ARCH_NAMES, ARCHS, RACE_ARCHS, is_counted
-from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, TrainConfig, suited_rate
+from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, RaceConfig, TrainConfig, suited_rate
 from charlm.data.dataset import Sizes, text_sizes, token_sizes, tokenizer_for
 from charlm.errors import CharLMError, ConfigError
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
-from charlm.public.limits import Limits, check_new, check_tokens, fitted
+from charlm.public.limits import Limits, check_new, check_race, check_tokens, fitted
 from charlm.training.autosize import is_autosized, sizes
 from charlm.ui import formatting
 from charlm.ui.command_line import command_line, settings
 from charlm.ui.corpus.texts import Chosen, chosen_options, chosen_tokens, corpus_choices, open_corpus
 from charlm.ui.html import ACTIONS_JS, facts, notice, render
 
+if TYPE_CHECKING:
+    from charlm.training.racers import Racer
+
 # What a newcomer needs, then the rest, which is folded once more under Advanced.
 BASIC: dict[str, tuple[str, ...]] = {
     "model": ("hidden_size", "num_layers", "dropout", "order"),
     "training": ("steps", "batch_size", "seq_len", "learning_rate"),
-    "name": ("label", "seed"),
+    "name": ("label", "seed", "seeds"),
 }
 ADVANCED: dict[str, tuple[str, ...]] = {
     "architecture": ("embed_dim", "tie_weights", "nonlinearity", "num_heads", "context", "init"),
@@ -32,8 +35,9 @@ ADVANCED: dict[str, tuple[str, ...]] = {
     ),
     "schedule": (
         "epochs", "minutes", "schedule", "warmup_steps", "grad_clip", "weight_average", "patience", "eval_every",
-        "softmax_samples",
+        "random_start", "softmax_samples",
     ),
+    "race": ("match", "budget"),
     "machine": ("device", "precision", "snapshots", "record_gradient"),
 }  # fmt: skip
 FOLDS = BASIC | ADVANCED
@@ -91,7 +95,7 @@ class Form:
 
 def config_class(name: str) -> type[Config]:
     """Which config a setting belongs to."""
-    return ModelConfig if name in ModelConfig.names() else TrainConfig
+    return next(config for config in (ModelConfig, TrainConfig, RaceConfig) if name in config.names())
 
 
 def control(name: str, value: Any) -> Any:
@@ -154,7 +158,7 @@ def preset_values(
         archs: that are to be trained.
     """
     config = from_options({}, preset)
-    values = config.model.to_dict() | config.train.to_dict()
+    values = config.model.to_dict() | config.train.to_dict() | config.race.to_dict()
     if tokens and is_autosized(preset, config.model):
         from charlm.training.machine import this_machine
 
@@ -235,6 +239,8 @@ def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -
         amounts = [f"{values[name]:,g} {name}" for name in BUDGETS if values[name]]
         budget = ", ".join(amount.removesuffix("s") if amount.startswith("1 ") else amount for amount in amounts)
         return f"Training: {budget or 'no end'}, {values['batch_size']} × {values['seq_len']}"
+    if key == "race":
+        return f"Race: equal {values['match']}, equal {values['budget']}"
     if key == "heart":
         return f"Against overfitting: {_more_than_dropout(values)}"
     if key == "architecture":
@@ -246,7 +252,8 @@ def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -
         return f"Schedule: {values['schedule']}, {clip}"
     if key == "machine":
         return f"Device and records: {values['device']}, {formatting.count(int(values['snapshots'] or 0), 'snapshot')}"
-    return f"Name and seed: {values['label'] + ', ' if values['label'] else ''}{values['seed']}"
+    seeds = f", {values['seeds']} seeds" if (values["seeds"] or 1) > 1 else ""
+    return f"Name and seed: {values['label'] + ', ' if values['label'] else ''}{values['seed']}{seeds}"
 
 
 def _more_than_dropout(values: Mapping[str, Any]) -> str:
@@ -300,7 +307,10 @@ def command(config: RunConfig, corpus: str, archs: Sequence[str]) -> str:
         archs: that train or race.
     """
     usual, decided = from_options({}, config.preset), SIZED if is_autosized(config.preset, config.model) else ()
-    pairs = ((config.model, usual.model), (config.train, usual.train), (config.corpus, usual.corpus))
+    pairs = (
+        (config.model, usual.model), (config.train, usual.train), (config.corpus, usual.corpus),
+        (config.race, usual.race),
+    )  # fmt: skip
     options = [word for mine, theirs in pairs for word in settings(mine, theirs, UNASKED, decided)]
     named = ["--archs", ",".join(archs), "--preset", config.preset]
     return command_line("race", [corpus], [*named, *options])
@@ -378,21 +388,24 @@ def _estimate(
     from charlm.data.dataset import cut_of, unit_of
     from charlm.training.estimate import check_memory, count_parameters, memory_bytes, training_seconds
     from charlm.training.machine import speed
+    from charlm.training.racers import racers
 
     cut = cut_of(size.tokens, config.train, config.corpus, config.model.level)
-    train = replace(config.train, batch_size=cut.batch_size, seq_len=cut.seq_len)
-    models = [config.model.resolve_for(arch, size.distinct, cut.train, cut.seq_len) for arch in archs]
-    for model in models:
-        check_memory(model, train, trainers=len(models))
-    counts, tokens = [count_parameters(model) for model in models], cut.train
+    if limits is not None and config.race.budget != "seconds":  # as it is started there
+        config = replace(config, train=replace(config.train, steps=config.train.steps or limits.steps))
+    trainings = [one.fitted(cut) for one in racers(config, archs, size.distinct, cut)]
+    for one in trainings:
+        check_memory(*one, trainers=len(trainings))
+    models, tokens = [one.model for one in trainings[: len(archs)]], cut.train
+    counts = [count_parameters(model) for model in models]
     if limits is not None:
-        check_new(limits, size.characters, config.train, zip(models, counts, strict=True))
+        check_race(limits, config.race)
+        for one in trainings:
+            check_new(limits, size.characters, one.train, zip(models, counts, strict=True))
     longest = 60.0 * limits.run_minutes if limits else math.inf
     measured = speed()
-    if limits is not None:  # as it is started there
-        train = replace(train, steps=train.steps or limits.steps)
-    seconds = sum(min(longest, training_seconds(measured.machine, model, train, tokens)) for model in models)
-    memory = sum(memory_bytes(model, train) for model in models)
+    seconds = sum(min(longest, training_seconds(measured.machine, *one, tokens)) for one in trainings)
+    memory = sum(memory_bytes(*one) for one in trainings)
     largest = max(range(len(archs)), key=lambda place: (not is_counted(archs[place]), counts[place]))
     who, most = f", {ARCH_NAMES[archs[largest]]}", counts[largest]
     what = "tokens to count" if is_counted(archs[largest]) else "parameters"
@@ -406,12 +419,32 @@ def _estimate(
         ]
     )
     if limits is not None and left:
-        about += uses_html(seconds, len(archs), limits, left)
+        about += uses_html(seconds, len(trainings), limits, left)
+    if config.race.match == "parameters" or config.race.budget == "flops":
+        about += render("hint", sentence=matched_sentence(trainings[: len(archs)], counts))
     if is_counted(archs[largest]):
         return about
-    pace = measured.chars_per_second(models[largest], train, size.characters / max(sum(size.tokens), 1))
+    pace = measured.chars_per_second(*trainings[largest], size.characters / max(sum(size.tokens), 1))
     how = {"pace": formatting.whole(float(f"{pace:.2g}")), "who": who, "when": formatting.day(measured.when)}
     return about + render("pace", **how, quiet=measured.quiet, again=limits is None)
+
+
+def matched_sentence(trainings: "Sequence[Racer]", counts: Sequence[int]) -> str:
+    """`LSTM 128 units, 1,200 steps; RNN 256 units (+1.2 % parameters), 1,200 steps.`
+
+    Args:
+        trainings: of one seed.
+        counts: the parameters of each.
+    """
+    said, first = [], next((at for at, one in enumerate(trainings) if not one.model.is_counted), 0)
+    for (model, train), count in zip(trainings, counts, strict=True):
+        if model.is_counted:
+            continue
+        off = 100.0 * (count / counts[first] - 1.0)
+        width = f"{ARCH_NAMES[model.arch]} {model.hidden_size:,} units"
+        width += f" ({off:+.1f} % parameters)" if count != counts[first] else ""
+        said.append(f"{width}, {train.steps:,} steps" if train.steps else width)
+    return f"{'; '.join(said)}." if said else ""
 
 
 def uses_html(seconds: float, runs: int, limits: Limits, left: Mapping[str, Any]) -> str:

@@ -15,8 +15,9 @@ from charlm.errors import CharLMError
 from charlm.files import is_count
 from charlm.public.services import Services
 from charlm.runs.history import LossHistory, Row
-from charlm.runs.run import Run
+from charlm.runs.run import ACTIVE, Run
 from charlm.ui.html import few
+from charlm.ui.train.seeds import Seeds, of_first_seed, seeds_of
 from charlm.ui.train.view import View, Written, mark, written
 from charlm.ui.verdict import loss_unit, same_tokens
 
@@ -65,6 +66,7 @@ class Watch:
         self._advice: dict[str, tuple[Any, list[Advice]]] = {}  # by run id: when it was thought over, and what was said
         # By run id and step, None for the newest: the sample and what the page shows of it.
         self._written: dict[tuple[str, int | None], tuple[Any, Written]] = {}
+        self._of_seeds: dict[Any, tuple[Any, Seeds]] = {}  # by the ids of a race: how far it was, and what was said
         self._listed: tuple[Any, float, list[Run]] = (None, 0.0, [])
         self._views: dict[Any, tuple[float, asyncio.Task[View] | None]] = {}
 
@@ -84,14 +86,28 @@ class Watch:
         return self.look_at(self.shown(wanted))
 
     def look_at(self, runs: Sequence[Run]) -> View:
-        """What there is to say of these runs now."""
+        """What there is to say of these runs now; of a race of several seeds, of the first and of all together."""
+        race, runs = runs, of_first_seed(runs)
         states = {run.run_id: self.services.jobs.state(run) for run in runs}  # first: what follows is not older
         histories = {run.run_id: run.history() for run in runs}
         samples = {run.run_id: self._sample(run) for run in runs}
         advice = {run.run_id: self._advise(run, states[run.run_id], histories[run.run_id]) for run in runs}
         gradients = {run.run_id: run.gradients() for run in runs}
         baselines = self.services.serving.baselines.of(runs)
-        return View(runs, states, histories, samples, baselines, advice, gradients, self._sample)
+        seeds = self._seeds(race) if len(race) > len(runs) else None
+        return View(runs, states, histories, samples, baselines, advice, gradients, self._sample, seeds)
+
+    def _seeds(self, race: Sequence[Run]) -> Seeds:
+        """What all seeds show; it is the same until one of them is validated or ends."""
+        lows = {run.run_id: [row for row in run.history().rows if row["val_loss"] is not None] for run in race}
+        is_over = all(self.services.jobs.state(run)["status"] not in ACTIVE for run in race)
+        key = tuple(run.run_id for run in race)
+        asked = is_over, [(run.best_step, len(lows[run.run_id])) for run in race]
+        known = self._of_seeds.get(key)
+        if known is None or known[0] != asked:
+            known = self._of_seeds[key] = asked, seeds_of(race, lows, is_over)
+            _forget_first(self._of_seeds, ASKED)
+        return known[1]
 
     def _advise(self, run: Run, state: Mapping[str, Any], history: LossHistory) -> list[Advice]:
         """Advice on a run; it is the same until a validation has passed, or the run's state is another."""
@@ -231,7 +247,8 @@ def answer(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
         same of validation, then of the ring if there is a validation, the newest step; and `ends`, the places of the
         names. `head` and `body` with their `text` key: HTML of what is new to the page;
         else `title`, `lead`, `advice` and `samples` {place: HTML}, as far as they changed, and `stops`, the steps that
-        the slider lacks. `gradient`, when a recorded curve has moved: see `Moving`. `limits` and `rows`: the table.
+        the slider lacks. `seeds` and `gradient`, when a curve of theirs has moved: see `Moving`. `limits` and `rows`:
+        the table.
     """
     new = _texts(view, asked)
     if not view.runs:
@@ -294,11 +311,12 @@ def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     texts = {"title": view.title, "lead": view.lead, "advice": view.advised}
     at = asked["at"] if is_count(asked.get("at")) else None
     marks = [*map(mark, texts.values()), *(view.written(run, at).step for run in view.runs)]
-    marks += [view.gradient_mark] if view.gradient_mark else []
+    moving = view.moving
+    marks += [of_part for of_part, _ in moving.values()]
     seen = asked.get("seen")
     new: dict[str, Any] = {"limits": view.limits, "rows": view.rows} if view.runs else {}
     if asked.get("text", asked.get("key")) != view.key or not isinstance(seen, list) or len(seen) != len(marks):
-        moved = {"gradient": view.gradient} if view.gradient else {}
+        moved = {name: part for name, (_, part) in moving.items() if part}
         newest = [*marks[: len(texts)], *(view.samples[run.run_id].step for run in view.runs)]
         marks[: len(newest)] = newest
         return {**new, "text": view.key, "seen": marks, "head": view.head, "body": view.body, **moved}
@@ -308,8 +326,9 @@ def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
         return new
     changed = [before != now for before, now in zip(seen, marks, strict=True)]
     told: dict[str, Any] = {name: text for (name, text), is_new in zip(texts.items(), changed, strict=False) if is_new}
-    if view.gradient_mark and changed[-1]:
-        told["gradient"] = view.gradient
+    for (name, (_, part)), is_new in zip(moving.items(), changed[-len(moving) :], strict=False):
+        if is_new:
+            told[name] = part
     of_samples = changed[len(texts) : len(texts) + len(view.runs)]
     samples = {str(place): view.sample(place, at) for place, is_new in enumerate(of_samples) if is_new}
     return {**new, **told, "seen": marks, "samples": samples}

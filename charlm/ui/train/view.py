@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.analysis.advice import MOST, Advice
 from charlm.analysis.plots import Curve, Level, common_limit, loss_range, near, ranked
 from charlm.analysis.standing import Contender, Standings, standings
+from charlm.config import RaceConfig
 from charlm.runs.history import LossHistory, Row
 from charlm.runs.run import ACTIVE, Run
 from charlm.ui import formatting, verdict
@@ -37,6 +38,7 @@ from charlm.ui.verdict import loss_unit, names
 if TYPE_CHECKING:
     from charlm.analysis.baselines import Baselines
     from charlm.ui.train.gradient import Moving
+    from charlm.ui.train.seeds import Seeds
 
 Advised = tuple[Any, Advice]  # a run and a piece of advice on it
 
@@ -63,7 +65,8 @@ def advice_html(advised: Sequence[Advised], called: Mapping[str, str]) -> str:
 
 def form_values(run: Any, advice: Advice) -> dict[str, Any]:
     """What the form's controls show for the run's settings with the advice's changes; the name is left open."""
-    settings = run.model_config.to_dict() | run.train_config.to_dict() | dict(advice.changes) | {"label": ""}
+    settings = RaceConfig().to_dict() | run.model_config.to_dict() | run.train_config.to_dict()
+    settings |= {**advice.changes, "label": ""}
     return control_values(settings)
 
 
@@ -117,6 +120,7 @@ class View:
         advice: per run id, what might be tried next.
         gradients: per run id, the gradient through time as it was recorded; empty where it was not.
         written_at: the sample of a run that it wrote at a step, or at the last validation before.
+        seeds: what all seeds of the race show, whose first seed `runs` are of; None: it has but one.
     """
 
     runs: Sequence[Run]
@@ -127,6 +131,7 @@ class View:
     advice: Mapping[str, Sequence[Advice]] = field(default_factory=dict)
     gradients: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     written_at: Callable[[Run, int], Written] = lambda run, step: Written()
+    seeds: "Seeds | None" = None
 
     @cached_property
     def called(self) -> dict[str, str]:
@@ -194,6 +199,8 @@ class View:
         """`GRU leads, 0.023 bits per character ahead of LSTM at step 1,125 of 3,000.`, for runs that share a text."""
         if not self.runs:
             return "Nothing has been trained yet."
+        if self.seeds is not None and self.seeds.title:
+            return self.seeds.title
         ranked = self.standings.ranked
         if not ranked:
             waiting = f"{formatting.listed(list(self.called.values()))}: the first validation is on its way"
@@ -221,7 +228,10 @@ class View:
         if len(self._by_seconds) > 1:
             verb = "is" if self._at_work else "was"
             parts.append(f"At equal seconds of its own {self.called[self._by_seconds[0][0]]} {verb} ahead.")
-        parts += [verdict.how_sure(self.standings, self.called)] if len(self.standings.ranked) > 1 else []
+        if self.seeds is not None:
+            parts.append(self.seeds.lead)
+        elif len(self.standings.ranked) > 1:
+            parts.append(verdict.how_sure(self.standings, self.called))
         parts += filter(None, [self.matched, self._rates])
         states = self.states.values()
         if self._at_work:
@@ -327,8 +337,11 @@ class View:
         about += sample_slider(self.stops)
         samples = columns([self._column(run) for run in self.runs])
         advised = f'<div id="train-advice">{self.advised}</div>'
-        gradient = '<div id="train-gradient"></div>'  # train.js draws it
-        return f'{self._table()}{gradient}{advised}<div class="writes">{about}<div class="swipe">{samples}</div></div>'
+        gradient, seeds = '<div id="train-gradient"></div>', '<div id="train-seeds"></div>'  # train.js draws them
+        if self.seeds is not None:
+            seeds += section(f"Seed {self.runs[0].train_config.seed}", "The first one, as it trains.")
+        writes = f'<div class="writes">{about}<div class="swipe">{samples}</div></div>'
+        return f"{seeds}{self._table()}{gradient}{advised}{writes}"
 
     @cached_property
     def gradient(self) -> "Moving | None":
@@ -339,6 +352,24 @@ class View:
         from charlm.ui.train.gradient import moving  # torch takes seconds: not before it is needed
 
         return moving([one for one in recorded if one[2]])
+
+    @property
+    def moving(self) -> dict[str, "tuple[str, Moving | None]"]:
+        """The parts that train.js draws into the body, by name: what changes when one has moved, and the part."""
+        parts = {"seeds": (self.seeds_mark, self.all_seeds), "gradient": (self.gradient_mark, self.gradient)}
+        return {name: part for name, part in parts.items() if part[0]}
+
+    @cached_property
+    def all_seeds(self) -> "Moving | None":
+        """The means over seeds."""
+        return self.seeds.moving() if self.seeds else None
+
+    @property
+    def seeds_mark(self) -> str:
+        """Changes when a seed has been validated or has ended; empty without several of them."""
+        if self.seeds is None or self.seeds.found is None:
+            return ""
+        return mark([self.seeds.is_over, {run_id: len(rows) for run_id, rows in self.seeds.curves.items()}])
 
     @property
     def gradient_mark(self) -> str:

@@ -37,7 +37,7 @@ def configured(preset: str = "quick", chosen: Any = None, **changes: Any) -> Any
 def test_every_setting_of_a_training_has_its_control() -> None:
     # tokens are the Corpus tab's
     left_out = {"arch", "level", "words", "min_count", "vocab_size", "beta1", "beta2", "counted"}
-    fields = {*config_class("hidden_size").names(), *config_class("steps").names()}
+    fields = {name for one in ("hidden_size", "steps", "seeds") for name in config_class(one).names()}
     assert fields - left_out == set(NAMES) and len(NAMES) == len(set(NAMES))
 
 
@@ -117,7 +117,8 @@ def test_what_the_corpus_tab_chose_counts() -> None:
      ("schedule", {"schedule": "cosine", "grad_clip": 0.25}, "Schedule: cosine, gradients clipped at 0.25"),
      ("schedule", {"schedule": "constant", "grad_clip": 0}, "Schedule: constant, gradients not clipped"),
      ("machine", {"device": "cpu", "snapshots": 1}, "Device and records: cpu, 1 snapshot"),
-     ("name", {"label": "", "seed": 7}, "Name and seed: 7"),
+     ("race", {"match": "parameters", "budget": "flops"}, "Race: equal parameters, equal flops"),
+     ("name", {"label": "", "seed": 7}, "Name and seed: 7"), ("name", {"seeds": 5}, "Name and seed: 7, 5 seeds"),
      ("name", {"label": "<b>", "seed": 8}, "Name and seed: <b>, 8")],
 )  # fmt: skip
 def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], title: str) -> None:
@@ -126,7 +127,7 @@ def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], titl
 
 def test_the_basic_settings_are_few_and_the_rest_is_advanced() -> None:
     basic = [name for names in form.BASIC.values() for name in names]
-    assert len(basic) <= 10 and {"hidden_size", "num_layers", "dropout", "steps", "learning_rate"} <= set(basic)
+    assert len(basic) <= 11 and {"hidden_size", "num_layers", "dropout", "steps", "learning_rate"} <= set(basic)
     assert FOLDS == form.BASIC | form.ADVANCED and not form.BASIC.keys() & form.ADVANCED.keys()
 
 
@@ -198,6 +199,26 @@ def test_a_public_space_says_beforehand_what_a_training_uses(
     left: dict[str, Any], seconds: float, archs: int, said: str
 ) -> None:
     assert said in form.uses_html(seconds, archs, Limits(), LEFT | left)
+
+
+def test_a_race_says_what_is_made_equal(estimated: Any) -> None:
+    long = TEXT * 400
+    assert "units, " not in estimated(long, ["lstm", "rnn"], "balanced", seeds=3)
+    html = estimated(long, ["ngram", "lstm", "rnn"], match="parameters", steps=1200, hidden_size=128)
+    said = re.search(r"LSTM 128 units, 1,200 steps; RNN (\d+) units \(([+-]\d\.\d) % parameters\), 1,200 steps\.", html)
+    assert said and int(said[1]) > 200
+    html = estimated(long, ["gru", "rnn"], budget="flops", steps=300, hidden_size=128)
+    assert re.search(r"GRU 128 units, 300 steps; RNN 128 units \([+-]\d+\.\d % parameters\), \d{3} steps\.", html)
+    assert "0 steps" not in estimated(long, ["gru", "rnn"], match="parameters", minutes=2, steps=0)
+
+
+def test_seeds_take_as_many_times_as_long(estimated: Any) -> None:
+    once, thrice = (estimated(TEXT * 40, ["gru"], seeds=seeds, steps=100_000, limits=None) for seeds in (1, 3))
+    once_s, thrice_s = (re.search(r"(\d+(?:\.\d)?) (min|s|h)", html) for html in (once, thrice))
+    assert once_s and thrice_s and once_s[0] != thrice_s[0]
+    said = estimated(archs=["gru", "rnn"], seeds=2, limits=Limits(), left=LEFT | {"runs": 12})
+    assert "4 of the 12 runs" in said
+    assert "seeds is 4, more than the 3" in estimated(archs=["gru"], seeds=4, limits=Limits(), left=LEFT)
 
 
 def test_what_a_training_uses_is_said_on_a_public_space_only(estimated: Any) -> None:
