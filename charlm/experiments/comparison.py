@@ -141,6 +141,22 @@ def with_race(runs: Sequence[Run], known: Sequence[Run]) -> Sequence[Run]:
     return [run for run in known if run.group == group and run.shipped == runs[0].shipped and run.best_val_loss]
 
 
+def with_other_seeds(runs: Sequence[Run], known: Sequence[Run]) -> Comparison | None:
+    """What the other seeds of races say of runs that took part in them; None where one of them has no other seeds.
+
+    Args:
+        runs: to be compared.
+        known: all runs that there are.
+    """
+    kinds = {(run.group, _settings(run)) for run in runs if run.group and run.train_config.random_start}
+    if len(kinds) < max(2, len(runs)):
+        return None
+    try:
+        return compare([run for run in known if (run.group, _settings(run)) in kinds])
+    except ConfigError:
+        return None
+
+
 def compare(runs: Sequence[Run]) -> Comparison:
     """`grouped`, of two groups or more.
 

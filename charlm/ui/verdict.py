@@ -54,12 +54,13 @@ def loss_unit(runs: Sequence[Any]) -> tuple[str, list[float]]:
     return "bits per character", [run.bits_per_char(1.0) or math.nan for run in runs]
 
 
-def verdict(runs: Sequence[Any], matched: str = "") -> tuple[str, str]:
+def verdict(runs: Sequence[Any], matched: str = "", seeds: str = "") -> tuple[str, str]:
     """The Compare tab's heading and the line under it, from what was measured in training.
 
     Args:
         runs: those compared.
         matched: what `matched_orders` says of them, if the baselines are known.
+        seeds: what other seeds of them show; empty: they have none.
     """
     if not runs:
         return "Which model writes best?", "Choose one to six models below, then press Generate."
@@ -72,7 +73,7 @@ def verdict(runs: Sequence[Any], matched: str = "") -> tuple[str, str]:
     validated = [one.run for one in found.ranked]
     if not same_text(validated):
         return _not_fair(found, called)
-    reasons = [_ground(validated), how_sure(found, called), matched, _fairness(validated), flattery(validated)]
+    reasons = [_ground(validated), how_sure(found, called, seeds), matched, _fairness(validated), flattery(validated)]
     return winner(found, called), " ".join(reasons).replace("  ", " ").strip()
 
 
@@ -157,8 +158,8 @@ def _ground(runs: Sequence[Any]) -> str:
     return f"Measured on {whole(corpus.get('val_chars'))} held-out characters of {corpus.get('name') or MISSING}."
 
 
-def how_sure(found: Standings, called: Called) -> str:
-    """How far the gaps are beyond what the held-out text does by chance, and what else may turn them."""
+def how_sure(found: Standings, called: Called, seeds: str = "") -> str:
+    """How far the gaps are beyond what the held-out text does by chance, and what else may turn them: other seeds."""
     others = [(gap, called[one.run.run_id]) for gap, one in zip(found.behind[1:], found.ranked[1:], strict=True)]
     known = [(gap, name) for gap, name in others if gap.is_known]
     sentences = []
@@ -169,7 +170,9 @@ def how_sure(found: Standings, called: Called) -> str:
         sentences.append(f"Behind {first}: {gaps} (95 % intervals over {blocks} blocks of that text{pairs}).")
     if unknown := [name for gap, name in others if not gap.is_known]:
         sentences.append(f"How much of the lead over {listed(unknown)} is chance is not known.")
-    if any(not one.run.model_config.is_counted for one in found.ranked):
+    if seeds:
+        sentences.append(f"With the other seeds of their race: {seeds}")
+    elif any(not one.run.model_config.is_counted for one in found.ranked):
         sentences.append("One seed each: another may turn a small lead.")
     return " ".join(sentences)
 

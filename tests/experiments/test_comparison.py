@@ -10,11 +10,12 @@ import pytest
 from charlm.analysis.seeds import seed_difference
 from charlm.data.dataset import dataset_of
 from charlm.errors import ConfigError
-from charlm.experiments.comparison import CHOSEN_ON, Comparison, compare, grouped, with_race
+from charlm.experiments.comparison import CHOSEN_ON, Comparison, compare, grouped, with_other_seeds, with_race
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.tokenizers import IdArray
 from charlm.training.evaluate import evaluate
+from charlm.ui.verdict import verdict
 from tests.tiny_runs import TEXT, small_corpus, store_in, trained
 
 LONG = TEXT * 40  # several blocks of it are held out
@@ -87,6 +88,17 @@ def test_a_race_is_judged_by_its_test_part(race: RunStore) -> None:
         for run in group.runs.values():
             scores = evaluate(run.load_model(), ids_of_test(run))
             assert sum(loss for loss, _ in run.test_blocks()) / (scores.tokens) == pytest.approx(scores.nats_per_token)
+
+
+def test_runs_of_a_race_are_judged_with_their_other_seeds(race: RunStore, lab: RunStore) -> None:
+    runs = race.list()
+    found = with_other_seeds([race.find("gru-pets-seed-8"), race.find("rnn-pets-seed-7")], runs)
+    assert found is not None and {group.name for group in found.groups} == {"GRU", "RNN"}
+    assert found.differences == compare([run for run in runs if run.arch != "ngram"]).differences
+    _, lead = verdict([race.find("gru-pets-seed-8"), race.find("rnn-pets-seed-7")], "", found.sentences()[0])
+    assert f"With the other seeds of their race: {found.sentences()[0]}" in lead and "One seed each" not in lead
+    assert with_other_seeds([race.find("gru-pets-seed-8")], runs) is None
+    assert with_other_seeds(named(lab, "gru-1", "rnn-1"), lab.list()) is None
 
 
 def test_an_ngram_is_one_run_for_all_seeds(race: RunStore) -> None:

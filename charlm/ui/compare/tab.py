@@ -11,6 +11,7 @@ import gradio as gr
 
 from charlm.config import SampleConfig
 from charlm.errors import CharLMError
+from charlm.experiments.comparison import with_other_seeds
 from charlm.public.services import Services
 from charlm.ui import verdict
 from charlm.ui.compare import cross, form
@@ -142,8 +143,12 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
     def matched(runs: list[Any]) -> str:
         return verdict.matched_orders(serving.baselines.of(runs), verdict.networks(runs, names(runs)))
 
+    def by_seeds(runs: list[Any]) -> str:
+        found = with_other_seeds(runs, store.list()) if any(run.train_config.random_start for run in runs) else None
+        return " ".join(found.sentences()) if found else ""
+
     def head(runs: list[Any]) -> str:
-        finding = heading(*verdict.verdict(runs, matched(runs)))
+        finding = heading(*verdict.verdict(runs, matched(runs), by_seeds(runs)))
         return finding + (f'<i data-waiting="{time.time_ns()}"></i>' if serving.baselines.is_coming(runs) else "")
 
     def draw(ids: list[str]) -> tuple[Any, ...]:
