@@ -23,8 +23,8 @@ from charlm.presets import from_options
 from charlm.public.services import Services
 from charlm.runs.run import Run
 from charlm.serving import Finding, GeneratedText
+from charlm.serving.compared import check_number
 from charlm.serving.measurements import GYM, MEASUREMENTS
-from charlm.serving.service import check_number
 from charlm.training.autosize import autosize
 from charlm.ui.runs.listing import bring_run
 
