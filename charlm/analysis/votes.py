@@ -9,14 +9,16 @@ stood on one ballot, so that authors can be compared who did not always meet the
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypedDict, get_args
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 
 from charlm.analysis.difference import wilson
+from charlm.errors import MeasurementError
+from charlm.files import csv_text
 
 Kind = Literal["best", "human"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+QUESTIONS: dict[Kind, str] = {"best": "Which is best?", "human": "Which did a human write?"}
 HUMAN = ""  # in place of a run id: the text is a passage that a human wrote
 HUMAN_NAME = "the human"
 
@@ -225,7 +227,22 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def table(tallies: Mapping[str, Mapping[str, Tally]]) -> list[dict[str, Any]]:
+def votes_csv(tallies: Mapping[str, Mapping[Kind, Tally]]) -> str:
+    """All rows of several tallies as CSV.
+
+    Args:
+        tallies: see `table`.
+
+    Raises:
+        MeasurementError: there are no votes.
+    """
+    rows = table(tallies)
+    if not rows:
+        raise MeasurementError("there are no votes yet; choose a text of a blind vote first")
+    return csv_text([list(rows[0]), *(list(row.values()) for row in rows)])
+
+
+def table(tallies: Mapping[str, Mapping[Kind, Tally]]) -> list[dict[str, Any]]:
     """All rows of several tallies, each with `votes_of` and `kind` before it.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict
 from filelock import FileLock
 
 from charlm.analysis.measurement import Progress
-from charlm.analysis.votes import HUMAN, KINDS, Candidate, Kind, Tally, Vote, tally
+from charlm.analysis.votes import HUMAN, QUESTIONS, Candidate, Kind, Tally, Vote, tally
 from charlm.config import SampleConfig
 from charlm.errors import CheckpointError, ConfigError, CorpusError
 from charlm.files import append, is_of_type, one_line, open_plain, parsed, write_atomically
@@ -48,7 +48,7 @@ class _Line(TypedDict):
     Attributes:
         time: ISO 8601, UTC.
         visitor: a digest of whose it is; empty where everything belongs to one user.
-        kind: of KINDS.
+        kind: of QUESTIONS.
         texts: who wrote the texts of the ballot.
         chosen: which of them, from 0 on.
         part: of the corpus that the human's passage is from.
@@ -165,7 +165,7 @@ def _parsed(data: bytes) -> _Line | None:
         line = parsed(data, MOST_LINE, most_depth=3)
     except ValueError:
         return None
-    if not is_of_type(line, _Line) or line["kind"] not in KINDS:
+    if not is_of_type(line, _Line) or line["kind"] not in QUESTIONS:
         return None
     authors = [Author(run_id=one["run_id"], label=one["label"], arch=one["arch"]) for one in line["texts"]]
     ids = [one["run_id"] for one in authors]
@@ -247,9 +247,9 @@ class Votes:
             CheckpointError: the vote cannot be kept; the ballot still waits.
             ConfigError: no such ballot of this visitor waits, or it has no such text; or no such kind.
         """
-        asked = next((one for one in KINDS if one == kind), None)
+        asked = next((one for one in QUESTIONS if one == kind), None)
         if asked is None:
-            raise ConfigError(f"kind {kind[:40]!r} is not one of: {', '.join(KINDS)}")
+            raise ConfigError(f"kind {kind[:40]!r} is not one of: {', '.join(QUESTIONS)}")
         taken = self._open.take(ballot, place, visitor)
         authors = [Author(run_id=one.run_id, label=one.label, arch=one.arch) for one in taken.authors]
         try:
@@ -283,4 +283,4 @@ class Votes:
 def counted(lines: Sequence[_Line]) -> dict[Kind, Tally]:
     """The tally of each kind."""
     votes = [_vote(line) for line in lines]
-    return {kind: tally(votes, kind) for kind in KINDS}
+    return {kind: tally(votes, kind) for kind in QUESTIONS}
