@@ -104,6 +104,10 @@ class Tally(TypedDict):
     rows: list[Row]
 
 
+Whose = Literal["own", "together"]  # votes: the visitor's of a public Space; all that may be shown
+Tallies = Mapping[Whose, Mapping[Kind, Tally]]
+
+
 def tally(votes: Sequence[Vote], kind: Kind) -> Tally:
     """Count the votes of one kind.
 
@@ -227,11 +231,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def votes_csv(tallies: Mapping[str, Mapping[Kind, Tally]]) -> str:
+def votes_csv(tallies: Tallies) -> str:
     """All rows of several tallies as CSV.
-
-    Args:
-        tallies: see `table`.
 
     Raises:
         MeasurementError: there are no votes.
@@ -242,12 +243,8 @@ def votes_csv(tallies: Mapping[str, Mapping[Kind, Tally]]) -> str:
     return csv_text([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
-def table(tallies: Mapping[str, Mapping[Kind, Tally]]) -> list[dict[str, Any]]:
-    """All rows of several tallies, each with `votes_of` and `kind` before it.
-
-    Args:
-        tallies: by whose votes they are, then by kind.
-    """
+def table(tallies: Tallies) -> list[dict[str, Any]]:
+    """All rows of several tallies, each with `votes_of` and `kind` before it."""
     return [
         {"votes_of": whose, "kind": kind, **row}
         for whose, kinds in tallies.items()

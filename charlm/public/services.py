@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from charlm.analysis.votes import Tallies
 from charlm.config import SampleConfig
 from charlm.data.corpus import MAX_BYTES, Corpus
 from charlm.data.own_texts import KeptText, OwnTexts, Upload
@@ -16,7 +17,7 @@ from charlm.public.limits import Limits
 from charlm.public.quotas import Quotas
 from charlm.runs.run import Run
 from charlm.serving import Finding, GeneratedText, NgramBaselines, Starts
-from charlm.serving.votes import Answer, Tallies
+from charlm.serving.votes import Answer
 
 if TYPE_CHECKING:
     from charlm.analysis.cross import Cross

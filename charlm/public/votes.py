@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from charlm.analysis.measurement import Progress
+from charlm.analysis.votes import Tallies
 from charlm.config import SampleConfig
 from charlm.errors import LimitError
 from charlm.public.identity import Who, someone
 from charlm.public.limits import ELSEWHERE, Limits
 from charlm.runs.run import Run
 from charlm.serving.ballots import Ballot
-from charlm.serving.votes import Answer, Tallies, Votes, counted
+from charlm.serving.votes import Answer, Votes, counted
 
 
 class VisitorVotes:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from filelock import FileLock
 
 from charlm.analysis.measurement import Progress
-from charlm.analysis.votes import HUMAN, QUESTIONS, Candidate, Kind, Tally, Vote, tally
+from charlm.analysis.votes import HUMAN, QUESTIONS, Candidate, Kind, Tallies, Tally, Vote, tally
 from charlm.config import SampleConfig
 from charlm.errors import CheckpointError, ConfigError, CorpusError
 from charlm.files import append, is_of_type, one_line, open_plain, parsed, write_atomically
@@ -29,8 +29,6 @@ MOST_ID = 200  # characters of a run's id
 PATIENCE = 10.0  # seconds to wait for another process that writes votes
 LARGEST_SEED = 2**31 - 1
 
-Whose = Literal["own", "together"]
-Tallies = dict[Whose, dict[Kind, Tally]]  # by whose votes are counted, and by what was asked
 Write = Callable[[Sequence[Run], str, SampleConfig], Iterator[Mapping[str, GeneratedText]]]
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import gradio as gr
 
 from charlm.analysis.figures import arch_colour
-from charlm.analysis.votes import HUMAN, HUMAN_NAME, QUESTIONS, Row, Tally, finding, votes_csv
+from charlm.analysis.votes import HUMAN, HUMAN_NAME, QUESTIONS, Row, Tallies, Tally, Whose, finding, votes_csv
 from charlm.errors import CharLMError, ConfigError
 from charlm.public.services import Services, VoteAccess
 from charlm.serving.ballots import Ballot
 from charlm.serving.stops import Stops
-from charlm.serving.votes import Answer, Author, Tallies, Whose
+from charlm.serving.votes import Answer, Author
 from charlm.ui.compare.form import WRITING, Changes, Controls, Given
 from charlm.ui.compare.ranking import found_runs
 from charlm.ui.formatting import count, listed
@@ -194,8 +194,8 @@ def _called(author: Author) -> str:
 
 def _about(part: str, corpus: str, length: int) -> str:
     return (
-        f"All continue the same words of {corpus}, from its {part} part, with {count(length, 'character')}. One of the "
-        "texts is how the book itself goes on."
+        f"All continue the same words of {corpus}, from its {part} part, with {count(length, 'character')}. One of them "
+        "is how the text itself goes on."
     )
 
 

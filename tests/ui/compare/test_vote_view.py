@@ -2,10 +2,10 @@
 
 import re
 
-from charlm.analysis.votes import HUMAN, Candidate, Vote, tally
+from charlm.analysis.votes import HUMAN, Candidate, Tallies, Vote, tally
 from charlm.architectures import ARCHITECTURES
 from charlm.serving.ballots import Ballot
-from charlm.serving.votes import Answer, Author, Tallies
+from charlm.serving.votes import Answer, Author
 from charlm.ui.compare.vote import answer_html, ballot_html, name_of, tallies_html
 
 AUTHORS = (Candidate("run-1", "my <b>LSTM</b>", "lstm"), Candidate(HUMAN), Candidate("run-2", "my GRU", "gru"))
