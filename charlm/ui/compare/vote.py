@@ -193,10 +193,8 @@ def _called(author: Author) -> str:
 
 
 def _about(part: str, corpus: str, length: int) -> str:
-    return (
-        f"All continue the same words of {corpus}, from its {part} part, with {count(length, 'character')}. One of them "
-        "is how the text itself goes on."
-    )
+    size = count(length, "character")
+    return f"All continue the same words of {corpus}, from its {part} part, with {size}. One is how it really goes on."
 
 
 def _said(answer: Answer) -> str:
