@@ -198,11 +198,11 @@ def _strengths_with_intervals(
         return []
     kinds, kind_of = np.unique(ballots, axis=0, return_inverse=True)
     order = {visitor: place for place, visitor in enumerate(dict.fromkeys(visitors))}
-    groups = [order[visitor] for visitor in visitors] if len(order) > 1 else list(range(votes))
-    size = max(groups) + 1
+    groups = np.array([order[visitor] for visitor in visitors]) if len(order) > 1 else np.arange(votes)
+    size = int(groups.max()) + 1
     counts, wins = np.zeros((size, len(kinds))), np.zeros((size, authors))
     np.add.at(counts, (groups, kind_of.reshape(-1)), 1.0)
-    np.add.at(wins, (groups, list(winners)), 1.0)
+    np.add.at(wins, (groups, np.array(winners)), 1.0)
     strengths = fit(kinds, counts.sum(axis=0), wins.sum(axis=0)).tolist()
     if size < FEWEST:
         return [(one, None, None) for one in strengths]

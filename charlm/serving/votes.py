@@ -165,15 +165,21 @@ def _parsed(data: bytes) -> _Line | None:
         return None
     if not is_of_type(line, _Line) or line["kind"] not in QUESTIONS:
         return None
-    authors = [Author(run_id=one["run_id"], label=one["label"], arch=one["arch"]) for one in line["texts"]]
+    authors = [_author(one) for one in line["texts"]]
     ids = [one["run_id"] for one in authors]
     if HUMAN not in ids or len(set(ids)) < len(ids) or not 0 <= line["chosen"] < len(ids) or len(ids) < 2:
         return None
-    for one in authors:
-        one["label"], one["run_id"] = one_line(one["label"], MAX_LABEL), one_line(one["run_id"], MOST_ID)
-        one["arch"] = one_line(one["arch"], MAX_LABEL)
-    kept: _Line = {**line, "texts": authors}
-    return kept
+    kept: _Line = line
+    return {**kept, "texts": authors}
+
+
+def _author(one: Author) -> Author:
+    """An author as a line of a page can have them."""
+    return Author(
+        run_id=one_line(one["run_id"], MOST_ID),
+        label=one_line(one["label"], MAX_LABEL),
+        arch=one_line(one["arch"], MAX_LABEL),
+    )
 
 
 def _vote(line: _Line) -> Vote:

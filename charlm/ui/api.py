@@ -307,7 +307,7 @@ def _voting(services: Services) -> list[Callable[..., Any]]:
         shown, the share with Wilson's interval, the share that chance would have, and the strength of Plackett and
         Luce's model.
         """
-        return dict(services.serving.votes.tallies())
+        return {whose: dict(kinds) for whose, kinds in services.serving.votes.tallies().items()}
 
     return [ballot, vote, votes]
 

@@ -80,7 +80,8 @@ def test_a_vote_is_answered_with_the_authors_and_counted(store: RunStore, runs: 
 
 
 def test_a_model_that_cannot_write_is_named(store: RunStore, runs: list[Run]) -> None:
-    (runs[0].folder / "best.safetensors").write_bytes(b"damaged")
+    for path in runs[0].folder.glob("*.safetensors"):
+        path.write_bytes(b"damaged")
     with pytest.raises(CorpusError, match=f"{runs[0].label} could not write: "):
         made(Serving(store).votes, runs)
     with pytest.raises(ConfigError, match="choose 1 to 6 models"):

@@ -9,7 +9,7 @@ from charlm.serving.votes import Answer, Author
 from charlm.ui.compare.vote import answer_html, ballot_html, name_of, tallies_html
 
 AUTHORS = (Candidate("run-1", "my <b>LSTM</b>", "lstm"), Candidate(HUMAN), Candidate("run-2", "my GRU", "gru"))
-TEXTS = ("upon a <i>time</i>", "upon a hill & so", "upon a fox\r\nand")
+TEXTS = ("upon a <i>time</i>", "upon a hill & so..", "upon a fox\r\nand so")
 BALLOT = Ballot("the-id", "Once ", TEXTS, AUTHORS, "validation", "<tales>.txt")
 COLOURS = [about.colour for about in ARCHITECTURES.values()]
 
@@ -27,9 +27,9 @@ def test_before_the_vote_nothing_tells_who_wrote_a_text() -> None:
     html = ballot_html(BALLOT)
     for word in ("run-1", "run-2", "LSTM", "GRU", "lstm", "gru", "human", "swatch", *COLOURS):
         assert word not in html, word
-    sections = re.findall(r"<section.*?</section>", html)
+    sections = re.findall(r"<section.*?</section>", html, re.S)
     assert len(sections) == 3
-    bare = [re.sub(r'<div class="text">.*?</div>|Text [ABC]|data-place="\d"', "", one) for one in sections]
+    bare = [re.sub(r'<div class="text">.*?</div>|Text [ABC]|data-place="\d"', "", one, flags=re.S) for one in sections]
     assert len(set(bare)) == 1  # they differ by letter, place and text only
 
 
@@ -40,7 +40,7 @@ def test_every_text_has_a_button_that_says_which() -> None:
         assert button == f"Choose {name_of(place)}" and f'aria-label="{name_of(place)}"' in html
     assert html.count('data-act="vote"') == html.count('data-ballot="the-id"') == 3 and 'data-act="other"' in html
     assert "&lt;i&gt;time&lt;/i&gt;" in html and "hill &amp; so" in html and "&#13;" in html and "&lt;tales&gt;" in html
-    assert "from its validation part, with 16 characters" in html and html.count('class="prompt">Once </span>') == 3
+    assert "from its validation part, with 18 characters" in html and html.count('class="prompt">Once </span>') == 3
 
 
 def test_after_it_every_author_is_named_in_their_colour() -> None:
