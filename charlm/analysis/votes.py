@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 import numpy as np
 
 from charlm.analysis.difference import wilson
+from charlm.analysis.measurement import capital
 from charlm.errors import MeasurementError
 from charlm.files import csv_text
 
@@ -25,7 +26,7 @@ HUMAN_NAME = "the human"
 PRIOR = 0.5  # votes that every text is given beforehand, on ballots with all of them
 RESAMPLES, SEED = 1000, 7
 FEWEST = 10  # visitors, or votes of one visitor, from which on an interval is told
-MOST_STEPS, TOLERANCE = 10_000, 1e-9
+MOST_STEPS, TOLERANCE = 10_000, 1e-8
 
 
 class Candidate(NamedTuple):
@@ -149,7 +150,7 @@ def _names(authors: Mapping[str, Candidate]) -> dict[str, str]:
     }
 
 
-def fit(ballots: np.ndarray, counts: np.ndarray, wins: np.ndarray) -> np.ndarray:
+def fit(ballots: np.ndarray, counts: np.ndarray, wins: np.ndarray, prior: np.ndarray | float = PRIOR) -> np.ndarray:
     """The most probable strengths of authors, given first choices.
 
     By the MM algorithm of Hunter (2004, "MM algorithms for generalized Bradley-Terry models", section 5): each step
@@ -162,17 +163,18 @@ def fit(ballots: np.ndarray, counts: np.ndarray, wins: np.ndarray) -> np.ndarray
         ballots: which authors stand on each kind of ballot, (B, K), bool.
         counts: votes on each kind of ballot, (..., B).
         wins: votes for each author, (..., K).
+        prior: choices of each author beforehand, (..., K) or one number.
 
     Returns:
         Strengths that sum to 1, (..., K).
     """
-    on, authors = ballots.astype(np.float64), ballots.shape[1]
-    strengths = np.full(wins.shape, 1.0 / max(1, authors))
+    on, prior = ballots.astype(np.float64), np.broadcast_to(prior, wins.shape)
+    strengths = np.full(wins.shape, 1.0 / ballots.shape[1])
     for _ in range(MOST_STEPS):
-        expected = (counts / (strengths @ on.T)) @ on + PRIOR * authors
-        better = (wins + PRIOR) / expected
+        expected = (counts / (strengths @ on.T)) @ on + prior.sum(axis=-1, keepdims=True)
+        better = (wins + prior) / expected
         better /= better.sum(axis=-1, keepdims=True)
-        change = np.abs(better / strengths - 1.0).max(initial=0.0)
+        change = np.abs(better - strengths).max()
         strengths = better
         if change < TOLERANCE:
             break
@@ -182,11 +184,13 @@ def fit(ballots: np.ndarray, counts: np.ndarray, wins: np.ndarray) -> np.ndarray
 def _strengths_with_intervals(
     ballots: np.ndarray, winners: Sequence[int], visitors: Sequence[str]
 ) -> list[tuple[float, float | None, float | None]]:
-    """Strengths with percentile intervals of a bootstrap over visitors.
+    """Strengths with percentile intervals of a Bayesian bootstrap over visitors (Rubin 1981, "The Bayesian bootstrap").
 
-    Votes of one visitor are alike, so whole visitors are drawn, with all their votes (Davison and Hinkley 1997,
-    "Bootstrap Methods and their Application", sections 3.8 and 5.3). Where all votes are of one visitor the votes are
-    drawn, and the interval is about this visitor only.
+    Votes of one visitor are alike, so each visitor gets a random weight, with all their votes, from an exponential
+    distribution; the choices of the prior get theirs from gamma distributions with the same mean. So an author who was
+    never chosen has an interval, too: where each visitor votes once and all meet, strengths are then drawn from a
+    Dirichlet distribution with the parameters (choices + PRIOR). Where all votes are of one visitor the votes are
+    weighted, and the interval is about this visitor only.
 
     Args:
         ballots: who stood on the ballot of each vote, (N, K), bool.
@@ -206,8 +210,9 @@ def _strengths_with_intervals(
     strengths = fit(kinds, counts.sum(axis=0), wins.sum(axis=0)).tolist()
     if size < FEWEST:
         return [(one, None, None) for one in strengths]
-    drawn = np.random.default_rng(SEED).multinomial(size, np.full(size, 1.0 / size), RESAMPLES).astype(np.float64)
-    low, high = np.quantile(fit(kinds, drawn @ counts, drawn @ wins), [0.025, 0.975], axis=0)
+    random = np.random.default_rng(SEED)
+    weights, prior = random.exponential(size=(RESAMPLES, size)), random.gamma(PRIOR, size=(RESAMPLES, authors))
+    low, high = np.quantile(fit(kinds, weights @ counts, weights @ wins, prior), [0.025, 0.975], axis=0)
     return list(zip(strengths, low.tolist(), high.tolist(), strict=True))
 
 
@@ -217,7 +222,7 @@ def finding(found: Tally) -> str:
         return ""
     is_human = found["kind"] == "human"
     row = next(row for row in found["rows"] if not is_human or row["run_id"] == HUMAN)
-    done = "The human's passage was recognised in" if is_human else f"{row['name']} was chosen as the best in"
+    done = "The human's passage was recognised in" if is_human else f"{capital(row['name'])} was chosen as the best in"
     if row["low"] > row["chance"]:
         judged = "more often than by chance"
     else:

@@ -106,6 +106,15 @@ def width(row: Row) -> float:
     return row["strength_high"] - row["strength_low"]
 
 
+def test_of_votes_that_are_all_alike_the_interval_is_still_one() -> None:
+    """Ten visitors choose A: strengths are drawn from a Dirichlet distribution, whose margins are beta."""
+    rows = rows_of([cast("a", "a", "b", HUMAN, visitor=f"v{place}") for place in range(10)])
+    for run_id, chosen in (("a", 10), ("b", 0), (HUMAN, 0)):
+        expected = stats.beta(chosen + PRIOR, 10 - chosen + 2 * PRIOR).interval(0.95)
+        found = rows[run_id]["strength_low"], rows[run_id]["strength_high"]
+        assert found == pytest.approx(expected, abs=0.03)
+
+
 def test_a_visitor_who_votes_ten_times_alike_counts_as_one() -> None:
     """Of 20 visitors 12 always take A: the interval is that of 20 votes, not of 200."""
     once = [cast("a" if visitor < 12 else "b", "a", "b", visitor=f"v{visitor}") for visitor in range(20)]
