@@ -127,6 +127,8 @@ class VoteLog:
         Raises:
             CheckpointError: the file cannot be written.
         """
+        if not self.path.exists():
+            return 0
         with self._writing():
             lines = self.lines()
             kept = [] if visitor is None else [line for line in lines if line["visitor"] != visitor]
