@@ -138,6 +138,17 @@ def test_the_tables_are_saved_and_votes_deleted_after_a_question(
     until(lambda: services.serving.votes.tallies()["together"]["best"]["votes"] == 0)
 
 
+def test_stop_ends_what_is_written(page: Any, server: str, services: Any) -> None:
+    open_app(page, server, runs="sherlock-lstm,sherlock-gru,sherlock-rnn", length="4000")
+    expect(page.locator("#compare-columns .col")).to_have_count(3)
+    unfold(page, "compare-vote-fold")
+    button(page, "Show texts").click()
+    page.locator("#compare-vote-stop").click()
+    expect(button(page, "Show texts")).to_be_visible()
+    expect(page.locator("#compare-vote-stop")).to_have_count(0)
+    expect(page.locator(f"{BALLOT} section")).to_have_count(0)
+
+
 def test_models_of_different_texts_are_refused_in_a_sentence(page: Any, server: str, services: Any) -> None:
     runs = [*trained(services.store, "ngram", text=BOOK), *trained(services.store, "ngram", text=BOOK + "More.\n")]
     open_app(page, server, runs=",".join(run.run_id for run in runs), length="40")
