@@ -147,6 +147,7 @@ def test_stop_ends_what_is_written(page: Any, server: str, services: Any) -> Non
     expect(button(page, "Show texts")).to_be_visible()
     expect(page.locator("#compare-vote-stop")).to_have_count(0)
     expect(page.locator(f"{BALLOT} section")).to_have_count(0)
+    expect(page.locator(VOTES)).to_contain_text("No votes yet.")
 
 
 def test_models_of_different_texts_are_refused_in_a_sentence(page: Any, server: str, services: Any) -> None:

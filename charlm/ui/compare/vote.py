@@ -98,7 +98,7 @@ def wire(fold: VoteFold, controls: Controls, services: Services) -> None:
                     yield {fold.ballot: ballot_html(share=progress.share, busy=True)}
         except CharLMError as error:
             html = ballot_html(error=str(error))
-        yield {fold.ballot: html, fold.stop: gr.update(visible=False)}
+        yield {fold.ballot: html, fold.tallies: show(html), fold.stop: gr.update(visible=False)}
 
     def vote(votes: VoteAccess, order: Mapping[str, Any], kind: str) -> Changes:
         place, ballot = str(order.get("place", "")), str(order.get("ballot", ""))[:MOST_ID]
@@ -111,7 +111,7 @@ def wire(fold: VoteFold, controls: Controls, services: Services) -> None:
             return {fold.ballot: ballot_html(error=str(error))}
 
     def show(ballot: str | None) -> str:
-        """What the votes say, unless texts wait for a vote."""
+        """What the votes say, unless texts wait for one."""
         return "" if 'data-act="vote"' in (ballot or "") else tallies_html(services.serving.votes.tallies())
 
     def reset(event: gr.EventData) -> str:
