@@ -39,6 +39,7 @@ COMMANDS = {
         "inspect.inspect_app",
         "Measure why runs differ: memory, gradients, surprise, neurons, and which n-gram they are worth.",
     ),
+    "votes": ("votes.votes", "What blind votes say of the models: shares, strengths and their intervals."),
     "gym": ("gym.gym", "Let architectures learn a synthetic memory task over growing delays."),
     "bench": (
         "bench.bench",

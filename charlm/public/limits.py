@@ -54,6 +54,7 @@ class Limits:
     seeds: int = limit(3, "trainings of an architecture in a race, with a seed each", "seeds")
     runs: int = limit(12, "runs that are kept", "runs")
     texts: int = limit(10, "uploaded and pasted texts that are kept", "texts")
+    votes: int = limit(500, "blind votes that are kept", "votes")
     corpus_bytes: int = limit(2_000_000, "a text, as UTF-8", "bytes")
     checkpoint_bytes: int = limit(15_000_000, "a run that is brought along", "bytes")
     length: int = limit(1_000, "a generated text", "tokens")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from charlm.analysis.votes import Tallies
 from charlm.config import SampleConfig
 from charlm.data.corpus import MAX_BYTES, Corpus
 from charlm.data.own_texts import KeptText, OwnTexts, Upload
@@ -16,11 +17,13 @@ from charlm.public.limits import Limits
 from charlm.public.quotas import Quotas
 from charlm.runs.run import Run
 from charlm.serving import Finding, GeneratedText, NgramBaselines, Starts
+from charlm.serving.votes import Answer
 
 if TYPE_CHECKING:
     from charlm.analysis.cross import Cross
     from charlm.analysis.measurement import Progress
     from charlm.analysis.next_tokens import Outlook
+    from charlm.serving.ballots import Ballot
 
 
 class RunAccess(Protocol):
@@ -110,6 +113,21 @@ class ServingAccess(Protocol):
         """See `Serving.cross`."""
 
     def lexicon(self, run: Run) -> frozenset[str]: ...
+    @property
+    def votes(self) -> "VoteAccess": ...
+
+
+class VoteAccess(Protocol):
+    """Blind votes: `charlm.serving.votes.Votes`, which documents every method, or as one visitor may take part."""
+
+    def ballot(
+        self, runs: Sequence[Run], config: SampleConfig, seed: int | None = None
+    ) -> "Iterator[Progress[Ballot]]":
+        """See `Votes.ballot`."""
+
+    def vote(self, ballot: str, place: int, kind: str) -> Answer: ...
+    def tallies(self) -> Tallies: ...
+    def reset(self) -> int: ...
 
 
 class FileAccess(Protocol):

@@ -22,12 +22,14 @@ from charlm.public import limits
 from charlm.public.identity import Who, someone
 from charlm.public.limits import ELSEWHERE, Limits, Visitor
 from charlm.public.quotas import EVALUATION, MINUTE, Quotas, TrainingQuota
+from charlm.public.votes import VisitorVotes
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import RunStore, no_run
 from charlm.serving import Finding, GeneratedText, NgramBaselines, Serving, Starts
+from charlm.serving.compared import check_compared
 from charlm.serving.measurements import GYM, Question, ask_all
-from charlm.serving.service import check_compared
 from charlm.serving.texts import own_text
+from charlm.serving.votes import Votes
 
 if TYPE_CHECKING:
     from charlm.analysis.cross import Cross
@@ -235,6 +237,7 @@ class VisitorServing:
         self._serving, self._who, self._quotas, self._limits = serving, who, quotas, quotas.limits
         self.baselines: NgramBaselines = serving.baselines
         self.lexicon, self.with_token = serving.lexicon, serving.with_token  # cost little, and say nothing of others
+        self.votes = VisitorVotes(Votes(serving.store, self.compare), who, quotas.limits)
         self._lock = threading.Lock()
         self._generating = 0  # texts in progress, of all visitors
         self._measuring = threading.Lock()

@@ -8,21 +8,23 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.analysis.duel import check_same_tokens
 from charlm.analysis.settings import CrossSettings
 from charlm.config import SampleConfig
 from charlm.data.corpus import lexicon
-from charlm.errors import CharLMError, ConfigError, CorpusError
+from charlm.errors import CharLMError, CorpusError
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.serving.baselines import NgramBaselines, keep
 from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel, Starts
+from charlm.serving.compared import check_compared, check_duel
 from charlm.serving.measurements import GYM, REST, Finding, Measurements, Question, ask_all
 from charlm.serving.texts import own_text, part_of, whole_text
+from charlm.serving.votes import Votes
 from charlm.tokenizers import Tokenizer
 from charlm.tokenizers.base import without_halves
 
@@ -45,7 +47,6 @@ BEGIN_SECONDS = 2.0
 # Models and lexicons kept in memory.
 WARM = 12
 READ_BACK = 64_000  # characters of what stands before a text whose next tokens are asked for
-MAX_COMPARED = 6
 
 
 class Serving:
@@ -73,6 +74,11 @@ class Serving:
         self._finalizer = weakref.finalize(self, self._worker.close)  # at the interpreter's exit, too
         self._models: OrderedDict[tuple[str, int], OpenedModel] = OrderedDict()
         self._lexicons: OrderedDict[str, frozenset[str]] = OrderedDict()
+
+    @cached_property
+    def votes(self) -> Votes:
+        """Blind votes on what the models write."""
+        return Votes(self.store, self.compare)
 
     def open(self, run: Run) -> "tuple[LanguageModel, Tokenizer]":
         """The run's best model and its tokenizer; opened again when a running training has improved it.
@@ -374,29 +380,6 @@ def held_out_texts(runs: Sequence[Run]) -> dict[str, str]:
         called = f"Held-out text of {name}"
         texts[f"{called} ({len(texts) + 1})" if called in texts else called] = text
     return texts
-
-
-def check_compared(runs: Sequence[Run]) -> None:
-    """Refuse a comparison of none, of too many, or of the same run twice."""
-    check_number(len(runs))
-    if len({run.run_id for run in runs}) < len(runs):
-        raise ConfigError("the same model is chosen twice; choose each once")
-
-
-def check_duel(runs: Sequence[Run]) -> None:
-    """Refuse a duel of runs with different tokens; a run that cannot be read says so itself."""
-    tokenizers: dict[str, Tokenizer] = {}
-    for run in runs:
-        with suppress(CharLMError):
-            same_label = run.label in tokenizers
-            tokenizers[f"{run.label} ({run.run_id})" if same_label else run.label] = run.tokenizer()
-    check_same_tokens(tokenizers)
-
-
-def check_number(compared: int) -> None:
-    """Refuse a comparison of none or of too many."""
-    if not 1 <= compared <= MAX_COMPARED:
-        raise ConfigError(f"choose 1 to {MAX_COMPARED} models to compare, not {compared}")
 
 
 def readable(tokenizer: Tokenizer, start: GeneratedText) -> GeneratedText:

@@ -14,6 +14,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 from gradio.events import api
 
+from charlm.analysis.votes import QUESTIONS
 from charlm.config import CorpusConfig, RaceConfig, SampleConfig, reject_unknown
 from charlm.data.catalog import entries, is_at_hand, load_corpus
 from charlm.data.corpus import Corpus, read_bytes, read_corpus
@@ -24,8 +25,8 @@ from charlm.presets import from_options
 from charlm.public.services import Services
 from charlm.runs.run import Run
 from charlm.serving import Finding, GeneratedText
+from charlm.serving.compared import check_number
 from charlm.serving.measurements import GYM, MEASUREMENTS
-from charlm.serving.service import check_number
 from charlm.training.autosize import autosize
 from charlm.ui.runs.listing import bring_run
 
@@ -107,7 +108,7 @@ def build(services: Services) -> None:
     """Declare the endpoints; call inside the page's Blocks, where no component stands."""
     for endpoint in (*_listing(services), *_training(services), *_exchange(services)):
         api(_in_a_sentence(endpoint), api_name=endpoint.__name__, concurrency_limit=AT_ONCE)
-    for endpoint in (*_writing(services), *_measuring(services)):
+    for endpoint in (*_writing(services), *_measuring(services), *_voting(services)):
         api(_in_a_sentence(endpoint), api_name=endpoint.__name__, concurrency_limit=WRITING)
 
 
@@ -272,6 +273,50 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
         return [{"token": one.shown, "probability": one.chance, "raw": one.raw} for one in place.likeliest]
 
     return [generate, compare, next_tokens]
+
+
+def _voting(services: Services) -> list[Callable[..., Any]]:
+    def ballot(run_ids: list[str], options: Options = None) -> dict[str, Any]:
+        """Texts by several models and one by a human, in random order and without names, to be voted on with /vote.
+
+        All continue `prompt`, which is from held-out text of the models' corpus, with the same number of characters.
+        `ballot` is an id, good for one vote within an hour; `questions` are what can be asked, by the `kind` of vote.
+        Options: those of /generate, as far as one sample of each model has them; a seed decides the passage and the
+        texts, not their order.
+        """
+        ids, given = texts_of(run_ids, "run_ids"), options_of(options)
+        check_number(len(ids))
+        config = SampleConfig.from_dict(given)
+        found = [services.store.get(run_id) for run_id in ids]
+        seed = config.seed if "seed" in given else None
+        [made] = [one.result for one in services.serving.votes.ballot(found, config, seed) if one.result]
+        return {
+            "ballot": made.ballot,
+            "questions": dict(QUESTIONS),
+            "prompt": made.prompt,
+            "texts": list(made.texts),
+            "part": made.part,
+            "corpus": made.corpus,
+        }
+
+    def vote(ballot: str, place: int, kind: str = "best") -> dict[str, Any]:
+        """Choose a text of a ballot by its place, from 0 on, and learn who wrote each: `authors` and `human`, a place.
+
+        Kind: best (which text is best) or human (which one a human wrote).
+        """
+        chosen = whole_of(place, "place")
+        return dict(services.serving.votes.vote(text_of(ballot, "ballot"), chosen, text_of(kind, "kind")))
+
+    def votes() -> dict[str, Any]:
+        """What all votes say, under `together`; on a public Space the visitor's under `own`, too.
+
+        Of each kind: votes, visitors, and for each author how often their texts were chosen of how often they were
+        shown, the share with Wilson's interval, the share that chance would have, and the strength of Plackett and
+        Luce's model.
+        """
+        return {whose: dict(kinds) for whose, kinds in services.serving.votes.tallies().items()}
+
+    return [ballot, vote, votes]
 
 
 def _measuring(services: Services) -> list[Callable[..., Any]]:

@@ -46,6 +46,11 @@ TERMS = {
     "bits/char": _BITS,
     "Grad. norm": "How long the last gradient was; it is cut at the gradient clip.",
     "Chars/s": "Characters read a second while training.",
+    "Chance": "The share that choosing at random would have on the same ballots.",
+    "Strength": (
+        "The probability of being chosen if all stood on one ballot (the model of Plackett and Luce; with two texts, "
+        "of Bradley and Terry)."
+    ),
     "Own time": "Seconds this model itself has computed, without the others' turns.",
     "Trained": "Time this model itself computed, without the others' turns.",
 }

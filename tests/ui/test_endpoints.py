@@ -29,6 +29,7 @@ NAMES = (
     "corpora", "runs", "evaluate", "limits", "train", "race", "status", "pause", "stop", "resume", "fork", "retry",
     "queue", "rate", "move", "generate", "compare", "next_tokens", "export", "import_run",
     "memory", "gradient", "surprise", "neurons", "dynamics", "copies", "history", "gym", "cross", "seeds",
+    "ballot", "vote", "votes",
 )  # fmt: skip
 # What stands after the first input of a raw call that leaves it out.
 REST: dict[str, tuple[Any, ...]] = {
@@ -371,6 +372,40 @@ def test_models_duel_and_read_each_other(client: Client, services: Services) -> 
         client.predict(ids, {"sample": 30}, api_name="/cross")
     with pytest.raises(AppError, match="choose 1 to 6 models"):
         client.predict([], None, api_name="/cross")
+
+
+def test_texts_are_voted_on_blindly(client: Client, services: Services, address: str) -> None:
+    runs = trained(services.store, "lstm", "ngram", text=TEXT * 20, steps=4)
+    ids = [run.run_id for run in runs]
+    ballot = client.predict(ids, {"length": 50, "seed": 3}, api_name="/ballot")
+    assert set(ballot) == {"ballot", "questions", "prompt", "texts", "part", "corpus"} and len(ballot["texts"]) == 3
+    assert {len(text) for text in ballot["texts"]} == {50} and set(ballot["questions"]) == {"best", "human"}
+    assert not any(word in json.dumps(ballot) for run in runs for word in (run.run_id, run.label, run.arch))
+    assert sum(ballot["prompt"] + text in TEXT * 20 for text in ballot["texts"]) >= 1
+    again = client.predict(ids, {"length": 50, "seed": 3}, api_name="/ballot")
+    assert sorted(again["texts"]) == sorted(ballot["texts"]) and again["ballot"] != ballot["ballot"]
+    assert sorted(client.predict(ids, {"length": 50}, api_name="/ballot")["texts"]) != sorted(ballot["texts"])
+    assert "place 3 is outside 0 to 2" in refusal(address, "vote", ballot["ballot"], 3, "human")
+    assert "kind 'worst' is not one of" in refusal(address, "vote", ballot["ballot"], 1, "worst")
+    answer = client.predict(ballot["ballot"], 1, "human", api_name="/vote")
+    assert answer["chosen"] == 1 and {one["run_id"] for one in answer["authors"]} == {"", *ids}
+    assert ballot["prompt"] + ballot["texts"][answer["human"]] in TEXT * 20
+    assert "waits for a vote" in refusal(address, "vote", ballot["ballot"], 1, "human")
+    votes = client.predict(api_name="/votes")
+    assert list(votes) == ["together"] and votes["together"]["human"]["votes"] == 1
+    assert votes["together"]["best"]["votes"] == 0 and len(votes["together"]["human"]["rows"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [("ballot", [[], None], "choose 1 to 6"), ("ballot", ["x", None], "list of text"),
+     ("ballot", [["x"], None], "there is no run"), ("ballot", [["x"], {"heat": 1}], "unknown setting"),
+     ("vote", [5, 0, "best"], "ballot must be text"),
+     ("vote", ["x", "a", "best"], "place must be a whole number"), ("vote", ["x", 0, 5], "kind must be text"),
+     ("vote", ["x" * 5000, 0, "best"], "waits for a vote")],
+)  # fmt: skip
+def test_wrong_votes(name: str, data: list[Any], said: str, address: str) -> None:
+    assert said in refusal(address, name, *data)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ ACTS = (
     "open", "watch", "stop", "compare", "resume", "retry", "mend", "trim", "restore", "empty", "emptied", "undo",
     "earlier", "later", "cancel", "delete", "dismiss", "refresh", "<img src=x>",
     "sort", "compare-more", "compare-only", "delete-all", "ask-mine", "keep-mine", "delete-mine",
+    "begin", "other", "vote", "ask-votes", "keep-votes", "delete-votes",
 )  # fmt: skip
 IDS = (
     "../x",

@@ -14,7 +14,7 @@ from charlm.errors import CharLMError
 from charlm.experiments.comparison import with_other_seeds
 from charlm.public.services import Services
 from charlm.ui import verdict
-from charlm.ui.compare import cross, form
+from charlm.ui.compare import cross, form, vote
 from charlm.ui.compare.link import linked, sentence
 from charlm.ui.compare.ranking import (
     MOST,
@@ -52,6 +52,7 @@ class CompareTab:
     csv: gr.Button
     csv_file: gr.DownloadButton
     cross: cross.CrossFold
+    vote: vote.VoteFold
 
 
 def build(services: Services, shared: Shared) -> CompareTab:
@@ -61,6 +62,7 @@ def build(services: Services, shared: Shared) -> CompareTab:
     form.wire(tab.controls, services)
     _wire_csv(tab, services)
     cross.wire(tab.cross, tab.controls.models, services)
+    vote.wire(tab.vote, tab.controls, services)
     return tab
 
 
@@ -84,7 +86,7 @@ def _components(services: Services) -> CompareTab:
             csv_file = gr.DownloadButton("CSV", visible="hidden", elem_id="compare-csv-file")
     with gr.Accordion(verdict.BASELINES, open=False, elem_id="compare-rungs", elem_classes="fold section-fold") as fold:
         baselines = gr.HTML("", elem_id="compare-ladder", apply_default_css=False)
-    return CompareTab(head, controls, plot, ranking, fold, baselines, csv, csv_file, cross.build())
+    return CompareTab(head, controls, plot, ranking, fold, baselines, csv, csv_file, cross.build(), vote.build())
 
 
 def loss_plot(runs: list[Any], baselines: Any = None) -> Any:

@@ -35,7 +35,7 @@ def belongings_html(services: Services, asking: bool = False) -> str:
 
 
 def delete_all(services: Services, wait: float = WAIT) -> str:
-    """Stop the visitor's trainings and measurements and remove runs, texts, measurements and files for good.
+    """Stop the visitor's trainings and measurements and remove runs, texts, measurements, votes and files for good.
 
     Args:
         services: of a public Space, with a visitor who asks.
@@ -65,6 +65,7 @@ def delete_all(services: Services, wait: float = WAIT) -> str:
     said = belongings(services)
     jobs.left()  # what the trainings did not take of the day's minutes comes back before they are gone
     serving.forget_all()
+    serving.votes.reset()
     runs.delete_all()
     texts.delete_all()
     files.delete_all(visitor)

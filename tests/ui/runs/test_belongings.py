@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from charlm.config import SampleConfig
 from charlm.data.catalog import data_dir
 from charlm.data.own_texts import open_upload, pasted_text
 from charlm.data.text_store import recall
@@ -45,7 +46,7 @@ def finished(space: PublicAppServices, text: str, label: str = "") -> str:
 
 
 def leave_traces(space: PublicAppServices, text: str) -> dict[str, Any]:
-    """A finished run, one in the trash, a kept text, a file, and a measurement of an included run."""
+    """A finished run, one in the trash, a kept text, a file, and of an included run a measurement and a vote."""
     services = space.services
     ids = [finished(space, text, label) for label in ("kept", "deleted")]
     services.store.delete(services.store.get(ids[1]))
@@ -55,13 +56,16 @@ def leave_traces(space: PublicAppServices, text: str) -> dict[str, Any]:
     services.serving.inspect("surprise", [shipped], text)
     wait_for(lambda: services.serving.inspect("surprise", [shipped], text, begin=False)[0].done, "for the measurement")
     assert list((data_dir() / "measured").glob("*/surprise-*.json"))
+    ballot = list(services.serving.votes.ballot([shipped], SampleConfig(length=20)))[-1].result
+    assert ballot and services.serving.votes.vote(ballot.ballot, 0, "best")["chosen"] == 0
     return {"ids": ids, "key": key, "file": Path(file), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def everything(folders: list[Path]) -> dict[Path, bytes]:
     """All files in some folders, but for locks."""
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    return {path: path.read_bytes() for path in files if path.name not in (".lock", ".edit", "texts.lock")}
+    locks = (".lock", ".edit", ".votes.lock", "texts.lock")
+    return {path: path.read_bytes() for path in files if path.name not in locks}
 
 
 def test_all_of_one_visitor_goes_and_all_of_another_stays(space: PublicAppServices, tmp_path: Path) -> None:
@@ -81,6 +85,7 @@ def test_all_of_one_visitor_goes_and_all_of_another_stays(space: PublicAppServic
         assert delete_all(space.services, patience(60)) == "4 runs, 1 text"
         assert belongings(space.services) == "0 runs, 0 texts"
         assert delete_all(space.services) == "0 runs, 0 texts"
+        assert space.services.serving.votes.tallies()["own"]["best"]["votes"] == 0
     for run_id in (*hers["ids"], alike, busy):
         assert not (space.store.root / run_id).exists() and not (space.store.trash / run_id).exists()
     assert open_upload(hers["key"], data_dir()) is None and recall(hers["sha256"]) is None
@@ -90,6 +95,7 @@ def test_all_of_one_visitor_goes_and_all_of_another_stays(space: PublicAppServic
     assert recall(hashlib.sha256(shared.encode()).hexdigest()) is not None
     with as_visitor(BORIS):
         assert belongings(space.services) == "3 runs, 1 text" and his["file"].is_file()
+        assert space.services.serving.votes.tallies()["own"]["best"]["votes"] == 1
 
 
 def test_who_cannot_be_told_from_others_deletes_nothing(space: PublicAppServices) -> None:
