@@ -78,6 +78,8 @@ class Seeds:
         ]
         figure = seed_plot(drawn, by=by, unit=loss_unit(runs)[0])
         hint = "Bold: the mean over seeds; band: its 95 % interval; faint: single seeds. Above: the first seed."
+        if groups[0].is_tested:
+            hint += " The curves are of the validation part, the table is of the test part."
         return {"html": section(TITLE, hint) + self._table(), "figure": figure, "alt": alt(groups)}
 
     def _table(self) -> str:
