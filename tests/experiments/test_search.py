@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from charlm.data.dataset import Cut, cut_of, dataset_of, tokenizer_for
+from charlm.data.dataset import Cut, cut_of
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.experiments import search as module
 from charlm.experiments.search import (
@@ -77,7 +77,7 @@ def test_the_base_lies_in_the_space_and_all_of_the_space_is_valid(arch: str, wid
     for size in range(widths.low, widths.high + 1, widths.step):
         other = with_settings(base, settings_of(base) | {"hidden_size": size, "batch_size": batches.high})
         assert (other.model.hidden_size, other.train.batch_size) == (size, batches.high)  # a valid config
-    assert 0.5 * width <= widths.low < width < widths.high <= 2 * width
+    assert 0.5 * width <= widths.low <= width < widths.high <= 2 * width
     assert width < 64 or arch == "transformer" or widths.step == 16
     rate: Any = space["learning_rate"]
     assert rate.log and rate.low == pytest.approx(base.train.learning_rate / 6)
@@ -224,37 +224,26 @@ def test_hopeless_trials_end_early(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert ended[4].loss == 2.9 and ended[5].loss == 1.0  # at the second look
 
 
-def test_a_trial_that_diverges_says_so_and_is_never_the_best(tmp_path: Path) -> None:
+def test_a_trial_that_diverges_says_so_and_is_never_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = begun(tmp_path)
     run_until(found, 1)
-    study = found._studies["gru"]
-    study.enqueue_trial({**found.trials("gru")[0].settings, "learning_rate": 9.9})
-    dataset = dataset_of(
-        tokenizer_for(small_corpus(LONG), settings().model, found.cleaning),
-        small_corpus(LONG),
-        found.bases["gru"].train,
-        found.cleaning,
-    )
-    dataset.val_ids = dataset.val_ids[:30]
 
     def broken(*_: Any) -> Any:
+        yield 1, 0.01
         raise JobError("the loss became nan at step 3")
-        yield
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "looks", broken)
-        found._try("gru", tokenizer_for(small_corpus(LONG), settings().model, found.cleaning).vocab_size, dataset, bool)
-    bad = found.trials("gru")[-1]
-    assert (bad.state, bad.loss, bad.message) == ("diverged", None, "the loss became nan at step 3")
+    monkeypatch.setattr(module, "looks", broken)
+    [bad] = run_until(found, 1)
+    assert (bad.state, bad.loss, bad.message) == ("diverged", 0.01, "the loss became nan at step 3")
     best = found.best("gru")
-    assert best and best.number == 0
+    assert best and best.number == 0 and not found.is_done
 
 
 def test_a_base_that_does_not_work_is_an_error(tmp_path: Path) -> None:
-    found = begun(tmp_path, learning_rate=10.0, grad_clip=0.0, init="torch", arch="rnn", nonlinearity="relu")
+    found = begun(tmp_path, ["rnn"], learning_rate=10.0, grad_clip=0.0, warmup_steps=0, nonlinearity="relu")
     with pytest.raises(JobError, match="try a third of it"):
-        Search(found.folder).run(found.text())
-    assert {trial.state for trial in found.trials("gru")} <= {"failed"}
+        found.run(found.text())
+    assert [(trial.state, trial.loss) for trial in found.trials("rnn")] == [("failed", None)]
 
 
 @pytest.mark.parametrize("level", ["word", "bpe"])
@@ -310,7 +299,7 @@ def test_bad_input_is_refused_before_a_folder_is_made(
 def test_a_search_that_is_not_there_or_damaged_says_so(tmp_path: Path) -> None:
     root = store_in(tmp_path).root
     for name in ("none", "../runs", "", "a" * 300):
-        with pytest.raises(CheckpointError, match="there is no search .*none yet"):
+        with pytest.raises(CheckpointError, match=r"there is no search .*none yet"):
             Search.find(root, name)
     found = begun(tmp_path)
     with pytest.raises(CheckpointError, match=f"there are {found.search_id}"):
