@@ -345,6 +345,7 @@ class Search:
         corpus: Corpus,
         halted: Callable[[], bool] = lambda: False,
         on_trial: Callable[[str, Trial], None] = lambda arch, trial: None,
+        rest: Callable[[], None] = lambda: None,
     ) -> None:
         """Try settings until every architecture has had its minutes, the one that had least first.
 
@@ -352,6 +353,7 @@ class Search:
             corpus: from `text`.
             halted: asked at every step: whether to end; the trial at work then counts as failed.
             on_trial: called with every trial that has ended.
+            rest: called before every step; it may wait, which costs the trial nothing.
 
         Raises:
             JobError: another process has it at work.
@@ -369,7 +371,7 @@ class Search:
                 if arch not in warmed:
                     warm_up(*_ready(base, tokenizer.vocab_size, dataset))
                     warmed.add(arch)
-                number = self._try(arch, tokenizer.vocab_size, dataset, halted)
+                number = self._try(arch, tokenizer.vocab_size, dataset, halted, rest)
                 on_trial(arch, next(trial for trial in self.trials(arch) if trial.number == number))
 
     @contextmanager
@@ -386,7 +388,9 @@ class Search:
         except Timeout:
             raise JobError(f"search {self.search_id} is at work already; stop it there first") from None
 
-    def _try(self, arch: str, vocab_size: int, dataset: Dataset, halted: Callable[[], bool]) -> int:
+    def _try(
+        self, arch: str, vocab_size: int, dataset: Dataset, halted: Callable[[], bool], rest: Callable[[], None]
+    ) -> int:
         """One trial, from its proposal to its end; returns its number."""
         study, base = self._studies[arch], self.bases[arch]
         known = self.trials(arch)
@@ -402,7 +406,7 @@ class Search:
         try:
             ready, batches = _ready(racer, vocab_size, dataset)
             model, train_state = begin(ready, batches)
-            for look, loss in looks(model, train_state, batches, ready.train, halted):
+            for look, loss in looks(model, train_state, batches, ready.train, halted, rest):
                 trial.set_user_attr("seconds", train_state.seconds)
                 trial.report(loss, look)
                 if look < LOOKS and racer != base and trial.should_prune():
@@ -549,7 +553,12 @@ def begin(racer: Racer, dataset: Dataset) -> tuple[LanguageModel, TrainState]:
 
 
 def looks(
-    model: LanguageModel, state: TrainState, dataset: Dataset, config: TrainConfig, halted: Callable[[], bool]
+    model: LanguageModel,
+    state: TrainState,
+    dataset: Dataset,
+    config: TrainConfig,
+    halted: Callable[[], bool],
+    rest: Callable[[], None],
 ) -> Iterator[tuple[int, float]]:
     """A trial: its validations, LOOKS of them at equal shares of its time, so that trials can be compared.
 
@@ -558,6 +567,7 @@ def looks(
         dataset: the text in its batches.
         config: its training; `minutes` alone limits it.
         halted: asked at every step: whether to break it off.
+        rest: see `Search.run`.
 
     Yields:
         The number of the validation, from 1, and the lowest loss so far, in nats per token; LOOKS comes last. One is
@@ -569,6 +579,7 @@ def looks(
     """
     budget, seen = 60.0 * config.minutes, 0
     for _ in train(model, dataset, replace(config, eval_every=NEVER), state, halted):
+        rest()
         if halted():
             raise Halted
         look = int(LOOKS * state.seconds / budget)
