@@ -5,6 +5,8 @@ from typing import Any
 from playwright.sync_api import expect
 
 from tests.e2e.steps import choose_tab, open_app, started, toast, until
+from tests.e2e.test_accessibility import AXE, SMALL
+from tests.e2e.test_accessibility import axe as axe
 
 
 def opened(page: Any) -> Any:
@@ -14,7 +16,7 @@ def opened(page: Any) -> Any:
     return page.locator("#train-search")
 
 
-def test_settings_are_found_and_fill_the_form(page: Any, server: str, services: Any) -> None:
+def test_settings_are_found_and_fill_the_form(page: Any, server: str, services: Any, axe: str) -> None:
     body = opened(page)
     expect(body).to_contain_text("No search yet.")
     for arch in ("LSTM", "RNN"):
@@ -35,6 +37,11 @@ def test_settings_are_found_and_fill_the_form(page: Any, server: str, services: 
     until(lambda: not services.searches.is_running)
     expect(start).to_be_visible()
     expect(body).to_contain_text("with fresh seeds before anything is claimed.")
+    page.evaluate(axe)
+    assert not page.evaluate(AXE) and not page.evaluate(SMALL)
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 1280, "height": 900})
     best = services.searches.look().result["archs"][0]["best"]
     body.get_by_role("button", name="Use these settings").click()
     for name in ("hidden-size", "learning-rate", "batch-size"):
