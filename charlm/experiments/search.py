@@ -48,9 +48,9 @@ from charlm.training.train import TrainState, train, validate
 
 FOLDER = "searches"  # beside the runs
 SHARES = 10  # trials that run to their end within an architecture's minutes
-LOOKS = 5  # validations of a trial, the last one at its end
+LOOKS = (0.4, 0.6)  # shares of its time after which a trial is validated and may end early; and at its end
+WHOLE_TIME = 100  # per cent, which a trial that was trained to its end has had
 STARTUP = 4  # trials with the base and settings drawn at random, before any is proposed from what came of others
-FIRST_PRUNED = 2  # the validation from which on a trial may end early: losses before it say little
 WHOLE = 0.9  # a trial begins if so much of its time is left
 MOST_TRIALS = 200  # of an architecture, however soon they end
 FEWEST = 6  # finished trials from which on importances are told
@@ -278,7 +278,7 @@ class Search:
     def _studies(self) -> dict[str, Study]:
         """Optuna's studies by architecture, as far as they have begun; reading them writes nothing."""
         path = str(self.folder / "journal.log")
-        pruner = MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=FIRST_PRUNED)
+        pruner = MedianPruner(n_startup_trials=STARTUP)
         try:
             storage = JournalStorage(JournalFileBackend(path, JournalFileOpenLock(path)))
             begun = [one.study_name for one in storage.get_all_studies() if one.study_name in self.archs]
@@ -406,10 +406,10 @@ class Search:
         try:
             ready, batches = _ready(racer, vocab_size, dataset)
             model, train_state = begin(ready, batches)
-            for look, loss in looks(model, train_state, batches, ready.train, halted, rest):
+            for percent, loss in looks(model, train_state, batches, ready.train, halted, rest):
                 trial.set_user_attr("seconds", train_state.seconds)
-                trial.report(loss, look)
-                if look < LOOKS and racer != base and trial.should_prune():
+                trial.report(loss, percent)
+                if percent < WHOLE_TIME and racer != base and trial.should_prune():
                     result = TrialState.PRUNED
                     break
             else:
@@ -560,7 +560,7 @@ def looks(
     halted: Callable[[], bool],
     rest: Callable[[], None],
 ) -> Iterator[tuple[int, float]]:
-    """A trial: its validations, LOOKS of them at equal shares of its time, so that trials can be compared.
+    """A trial: its validations at the same shares of its time in all, so that they can be compared.
 
     Args:
         model, state: from `begin`.
@@ -570,24 +570,23 @@ def looks(
         rest: see `Search.run`.
 
     Yields:
-        The number of the validation, from 1, and the lowest loss so far, in nats per token; LOOKS comes last. One is
-        left out where validating takes longer than its share.
+        How much of its time is over, in per cent, as LOOKS says, and the lowest loss so far, in nats per token;
+        WHOLE_TIME comes last. A look is left out where the validation before it took until then.
 
     Raises:
         Halted: `halted` said so.
         JobError: it diverged.
     """
-    budget, seen = 60.0 * config.minutes, 0
+    budget, coming = 60.0 * config.minutes, list(LOOKS)
     for _ in train(model, dataset, replace(config, eval_every=NEVER), state, halted):
         rest()
         if halted():
             raise Halted
-        look = int(LOOKS * state.seconds / budget)
-        if seen < look < LOOKS and state.validated_step < state.step:
+        if coming and state.seconds >= coming[0] * budget and state.validated_step < state.step:
             validate(model, dataset, state, halted)
-            seen = look
-            yield look, state.best_val_loss
-    yield LOOKS, state.best_val_loss
+            yield round(WHOLE_TIME * coming[0]), state.best_val_loss
+            coming = [share for share in coming if state.seconds < share * budget]
+    yield WHOLE_TIME, state.best_val_loss
 
 
 def warm_up(racer: Racer, dataset: Dataset) -> None:

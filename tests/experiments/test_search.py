@@ -17,7 +17,6 @@ from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.experiments import search as module
 from charlm.experiments.search import (
     FEWEST,
-    LOOKS,
     SCHEDULES,
     SEARCHED,
     Search,
@@ -213,15 +212,15 @@ def test_a_killed_search_goes_on_and_its_trial_counts_as_failed(tmp_path: Path) 
 
 
 def test_hopeless_trials_end_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter([*[[2.0, 1.8, 1.6, 1.4, 1.2]] * 4, [3.0, 2.9, 2.8, 2.7, 2.6], [1.9, 1.7, 1.5, 1.3, 1.0]])
+    losses = iter([*[[2.0, 1.8, 1.2]] * 4, [1.9, 1.85, 1.1], [2.1, 1.0, 0.9], [1.9, 1.7, 1.0]])
 
     def told(*_: Any) -> Any:
-        yield from enumerate(next(losses), 1)
+        yield from zip((40, 60, 100), next(losses), strict=True)
 
     monkeypatch.setattr(module, "looks", told)
-    ended = run_until(begun(tmp_path), 6)
-    assert [trial.state for trial in ended] == [*["finished"] * 4, "pruned", "finished"]
-    assert ended[4].loss == 2.9 and ended[5].loss == 1.0  # at the second look
+    ended = run_until(begun(tmp_path), 7)
+    assert [trial.state for trial in ended] == [*["finished"] * 4, "pruned", "pruned", "finished"]
+    assert [trial.loss for trial in ended[4:]] == [1.85, 2.1, 1.0]  # at the second look, at the first, never
 
 
 def test_a_trial_that_diverges_says_so_and_is_never_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +228,7 @@ def test_a_trial_that_diverges_says_so_and_is_never_the_best(tmp_path: Path, mon
     run_until(found, 1)
 
     def broken(*_: Any) -> Any:
-        yield 1, 0.01
+        yield 40, 0.01
         raise JobError("the loss became nan at step 3")
 
     monkeypatch.setattr(module, "looks", broken)
@@ -341,4 +340,4 @@ def test_a_preset_is_sized_for_each_architecture(tmp_path: Path) -> None:
     found = Search.create(store_in(tmp_path).root, small_corpus(LONG), config, ["lstm", "rnn"], MINUTES)
     lstm, rnn = (found.bases[arch] for arch in ("lstm", "rnn"))
     assert lstm.train.learning_rate > rnn.train.learning_rate > 0 and lstm.train.minutes == MINUTES / 10
-    assert lstm.model.dropout >= rnn.model.dropout and LOOKS == 5
+    assert lstm.model.dropout >= rnn.model.dropout
