@@ -1,4 +1,4 @@
-"""search: find good settings for one or several architectures, and train the winners anew."""
+"""search: find good settings for one or several architectures, and train the winners again."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -28,7 +28,9 @@ TEXT = "A file, - for standard input, or a name that `corpora` lists; with --res
 Text = Annotated[str, typer.Argument(metavar="CORPUS", help=TEXT)]
 Archs = Annotated[str, typer.Option("--archs", metavar="A,B,..", help="Architectures; each gets the same minutes.")]
 ResumeId = Annotated[str, typer.Option("--resume", metavar="ID", help="Go on with a search that was cut off.")]
-CONFIRM = "Train the winners and the settings they began from anew, with 3 fresh seeds, and print what may be claimed."
+CONFIRM = (
+    "Train the winners, and the settings they began from, again with 3 fresh seeds, and print what may be claimed."
+)
 Confirm = Annotated[bool, typer.Option("--confirm", help=CONFIRM)]
 
 
@@ -91,7 +93,7 @@ def reopen(store: RunStore, search_id: str, token: str, options: dict[str, Any])
     """
     if options:
         given = ", ".join(f"--{name.replace('_', '-')}" for name in options)
-        raise ConfigError(f"search {search_id} goes on with its own settings; leave out {given}, or search anew")
+        raise ConfigError(f"search {search_id} goes on with its own settings; leave out {given}, or begin a new one")
     from charlm.experiments.search import Search
 
     found = Search.find(store.root, search_id)

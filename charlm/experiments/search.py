@@ -1,7 +1,7 @@
 """Find good settings: each architecture gets the same minutes of short trainings, and Optuna proposes what to try.
 
 A search is a folder, `searches/ID` beside the runs: search.json says what is searched, Optuna's journal.log has the
-trials. Whatever ends the process, the search goes on from there with the seconds that are left.
+trials. Whatever ends the process, the search goes on from there with the remaining seconds.
 """
 
 import json
@@ -54,7 +54,7 @@ STARTUP = 4  # trials with the base and settings drawn at random, before any is 
 WHOLE = 0.9  # a trial begins if so much of its time is left
 MOST_TRIALS = 200  # of an architecture, however soon they end
 FEWEST = 6  # finished trials from which on importances are told
-FRESH_SEEDS = 3  # of a winner trained anew
+FRESH_SEEDS = 3  # of a winner that is trained again
 NEVER = 100_000_000  # steps: validations come by time
 MOST_BYTES = 1 << 20  # of search.json
 WIDTH_STEP = 16  # hidden sizes are so many units apart, of narrow models fewer
@@ -270,7 +270,7 @@ class Search:
             what = f"{given.name} is not it" if given else "it is no longer kept here"
             raise CorpusError(
                 f"search {self.search_id} is about {self.name}, sha256 {self.sha256[:12]}.., and {what}; name that "
-                "very text, or search anew"
+                "very text, or begin a new search"
             )
         return replace(corpus, held_out=self.held_out)
 
@@ -285,7 +285,7 @@ class Search:
             return {arch: optuna.load_study(storage=storage, study_name=arch, pruner=pruner) for arch in begun}
         except Exception as error:  # a damaged journal may raise anything
             raise CheckpointError(
-                f"journal.log of search {self.search_id} cannot be read ({type(error).__name__}); search anew"
+                f"journal.log of search {self.search_id} cannot be read ({type(error).__name__}); begin a new one"
             ) from error
 
     def _begin_studies(self) -> None:
@@ -319,7 +319,7 @@ class Search:
         return sum(trial.seconds for trial in self.trials(arch))
 
     def is_over(self, arch: str) -> bool:
-        """Whether what is left is too little for another trial."""
+        """Whether the remaining time is too little for another trial."""
         left = 60.0 * self.minutes - self.seconds(arch)
         return left < WHOLE * self.trial_seconds or len(self.trials(arch)) >= MOST_TRIALS
 
@@ -459,7 +459,7 @@ class Search:
 
     @property
     def confirm_command(self) -> str:
-        """What trains the winners anew with fresh seeds."""
+        """What trains the winners again, with fresh seeds."""
         return f"python -m charlm search --resume {self.search_id} --confirm"
 
     def sentences(self) -> list[str]:
@@ -476,7 +476,7 @@ class Search:
         return [
             *said,
             f"These losses chose the settings, with one seed and {self.trial_seconds:g} seconds a trial: train the "
-            "winners anew with fresh seeds before anything is claimed.",
+            "winners again with fresh seeds before anything is claimed.",
         ]  # fmt: skip
 
     def _gain(self, arch: str, best: Trial) -> str:

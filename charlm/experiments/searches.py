@@ -60,7 +60,7 @@ class Searches:
         return self._thread is not None and self._thread.is_alive()
 
     def begin(self, corpus: Corpus, config: RunConfig, archs: Sequence[str], minutes: float) -> None:
-        """Search anew; see `Search.create`.
+        """Begin a new search; see `Search.create`.
 
         Raises:
             JobError: a training or another search is at work.

@@ -252,7 +252,7 @@ def test_words_and_subwords_are_searched_too(tmp_path: Path, level: str) -> None
     assert trial.state == "finished" and found.bases["gru"].model.tie_weights
 
 
-def test_winners_are_trained_anew_with_seeds_that_no_trial_had(tmp_path: Path) -> None:
+def test_winners_are_trained_again_with_seeds_that_no_trial_had(tmp_path: Path) -> None:
     found, store = begun(tmp_path, ("gru", "rnn")), store_in(tmp_path)
     found.run(found.text())
     runs = found.confirm(store, found.text(), seeds=2)
