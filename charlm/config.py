@@ -27,8 +27,9 @@ from charlm.files import is_utf8
 
 __all__ = [  # with the names of architectures.py
     "ARCHITECTURES", "ARCHS", "ARCH_NAMES", "LEVELS", "LEVEL_NAMES", "LONGEST_STOP", "RACE_ARCHS", "TOKEN_SETTINGS",
-    "Architecture", "Config", "CorpusConfig", "ModelConfig", "RaceConfig", "RunConfig", "SampleConfig", "TrainConfig",
-    "escape", "escape_lines", "is_counted", "reject_unknown", "setting", "suited_rate", "unescape", "unescape_lines",
+    "Architecture", "Config", "CorpusConfig", "ModelConfig", "RaceConfig", "RunConfig", "SampleConfig", "SearchConfig",
+    "TrainConfig", "escape", "escape_lines", "is_counted", "reject_unknown", "setting", "suited_rate", "unescape",
+    "unescape_lines",
 ]  # fmt: skip
 
 LEVEL_NAMES = {"char": "characters", "word": "words", "bpe": "subwords"}  # what the tokens of a level are called
@@ -385,6 +386,15 @@ class RaceConfig(Config):
     def trainings(self, archs: Iterable[str]) -> int:
         """How many trainings a race of these architectures is; an n-gram has no seeds."""
         return sum(1 if is_counted(arch) else self.seeds for arch in archs)
+
+
+@dataclass(frozen=True)
+class SearchConfig(Config):
+    """How long good settings are searched for."""
+
+    minutes: float = setting(
+        10.0, "Training time for each architecture; a trial takes a tenth of it", 0.05, 10_000.0, "minutes"
+    )
 
 
 @dataclass(frozen=True)

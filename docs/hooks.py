@@ -21,7 +21,7 @@ import charlm  # noqa: E402
 import charlm.__main__  # noqa: E402  # adds the command that serves the page
 from charlm.analysis.settings import SETTINGS as MEASUREMENTS  # noqa: E402
 from charlm.cli import COMMANDS, load_command  # noqa: E402
-from charlm.config import Config, CorpusConfig, ModelConfig, RaceConfig, SampleConfig, TrainConfig  # noqa: E402
+from charlm.config import Config, CorpusConfig, ModelConfig, RaceConfig, SampleConfig, SearchConfig, TrainConfig  # noqa: E402
 from charlm.data.catalog import load_corpus  # noqa: E402
 from charlm.data.dataset import Dataset  # noqa: E402
 from charlm.models import build_model  # noqa: E402
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 CONFIGS: tuple[type[Config], ...] = (
-    ModelConfig, TrainConfig, RaceConfig, SampleConfig, CorpusConfig, *MEASUREMENTS.values()
+    ModelConfig, TrainConfig, RaceConfig, SearchConfig, SampleConfig, CorpusConfig, *MEASUREMENTS.values()
 )  # fmt: skip
 # Where the command line's options are described that stand for a field of a config class.
 SETTINGS_PAGE = "settings.md"

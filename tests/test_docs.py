@@ -16,7 +16,7 @@ import pytest
 
 from charlm.analysis.settings import SETTINGS as MEASUREMENTS
 from charlm.cli import main
-from charlm.config import CorpusConfig, ModelConfig, RaceConfig, SampleConfig, TrainConfig
+from charlm.config import CorpusConfig, ModelConfig, RaceConfig, SampleConfig, SearchConfig, TrainConfig
 from charlm.data.catalog import load_corpus
 from charlm.public.limits import Limits
 from tests.conftest import ROOT
@@ -163,7 +163,7 @@ def test_every_mark_of_a_page_is_generated(hooks: ModuleType) -> None:
 
 def test_every_setting_is_listed_with_its_hint(hooks: ModuleType) -> None:
     page = hooks.settings()
-    for cls in (ModelConfig, TrainConfig, RaceConfig, SampleConfig, CorpusConfig, *MEASUREMENTS.values()):
+    for cls in (ModelConfig, TrainConfig, RaceConfig, SearchConfig, SampleConfig, CorpusConfig, *MEASUREMENTS.values()):
         for name in cls.names():
             row = f'<a id="{cls.__name__}.{name}"></a>`{name}` | '
             assert row in page and hooks.plain(cls.field(name).metadata["hint"]) in page

@@ -44,6 +44,7 @@ WITH_THREADS = (
     "charlm/analysis/ppmd.py",  # locks, so that its memory is taken once
     "charlm/jobs/queue.py",
     "charlm/serving/",
+    "charlm/experiments/searches.py",
     "charlm/public/",
 )
 THREADS = {"threading", "_thread", "concurrent", "multiprocessing", "queue"}

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": ("train.train", "Train one model on a text."),
     "race": ("train.race", "Train several architectures in turn on the same batches."),
     "experiment": ("train.experiment", "A race of equal parameters and five seeds: is the difference luck?"),
+    "search": ("search.search", "Find good settings: short trials within some minutes for each architecture."),
     "resume": ("train.resume", "Train a run on from where it ended; steps, epochs and minutes are what to add."),
     "fork": ("train.fork", "A new run that goes on from what another one has learned, with other settings."),
     "retry": ("train.retry", "A failed run's settings once more, with the fix for its failure."),

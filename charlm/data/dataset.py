@@ -1,11 +1,13 @@
 """A corpus as token ids: the split into train, validation and test, and batches that continue where the last ended."""
 
+import copy
 import itertools
 import mmap
 import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -229,6 +231,14 @@ class Dataset(Cut):
         self.train_ids, val_ids, self.test_ids = parts
         self.val_ids = val_ids if self.val else self.train_ids
         self.chars_per_token = characters[0] / self.train if characters else 1.0
+
+    def with_batches(self, batch_size: int, seq_len: int) -> Self:
+        """The same ids cut into other batches, which are reduced as for `Cut`; without notes."""
+        other = copy.copy(self)
+        other.notes = []
+        other._fit_batches(batch_size, seq_len, "tokens")
+        other.notes = []
+        return other
 
     def counts(self, vocab_size: int) -> IdArray:
         """How often each token occurs in the training part, (V,); counted in blocks, as numpy widens what it counts."""

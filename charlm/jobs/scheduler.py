@@ -23,7 +23,7 @@ PAUSE_SECONDS = 0.05
 
 
 def prepare(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[RunTrainer]:
-    """Trainers for runs of one text and the same settings, over one set of ids; the text itself is not kept.
+    """Trainers for runs of one text and its tokens, over one set of ids; the text itself is not kept.
 
     Args:
         runs: held by this process.
@@ -32,7 +32,9 @@ def prepare(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[R
     """
     first = runs[0]
     dataset = dataset_of(first.tokenizer(), corpus, first.train_config, first.corpus_config)
-    return [RunTrainer(run, dataset, resume) for run in runs]
+    batches = {(one.train_config.batch_size, one.train_config.seq_len) for one in runs}
+    datasets = {size: dataset if len(batches) == 1 else dataset.with_batches(*size) for size in batches}
+    return [RunTrainer(run, datasets[run.train_config.batch_size, run.train_config.seq_len], resume) for run in runs]
 
 
 def run_trainers(trainers: Sequence[RunTrainer], control: Control, on_slice: Callable[[], None] = lambda: None) -> None:

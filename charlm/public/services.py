@@ -9,6 +9,7 @@ from charlm.analysis.votes import Tallies
 from charlm.config import SampleConfig
 from charlm.data.corpus import MAX_BYTES, Corpus
 from charlm.data.own_texts import KeptText, OwnTexts, Upload
+from charlm.experiments.searches import Searches
 from charlm.formats.exports import Format
 from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer
 from charlm.presets import RunConfig
@@ -167,6 +168,7 @@ class Services:
         who: returns the visitor who asks; None where everything belongs to one user.
         quotas: what each visitor of a public Space has used; None elsewhere.
         texts: what was uploaded and pasted.
+        searches: for good settings; None on a public Space, where nobody may take the machine for so long.
     """
 
     store: RunAccess
@@ -176,6 +178,7 @@ class Services:
     who: Who = nobody
     quotas: Quotas | None = None
     texts: TextAccess = field(default_factory=OwnTexts)
+    searches: Searches | None = None
 
     @property
     def limits(self) -> Limits | None:

@@ -15,10 +15,10 @@ from gradio.data_classes import FileData
 from gradio.events import api
 
 from charlm.analysis.votes import QUESTIONS
-from charlm.config import CorpusConfig, RaceConfig, SampleConfig, reject_unknown
+from charlm.config import CorpusConfig, RaceConfig, SampleConfig, SearchConfig, reject_unknown
 from charlm.data.catalog import entries, is_at_hand, load_corpus
 from charlm.data.corpus import Corpus, read_bytes, read_corpus
-from charlm.errors import CharLMError, ConfigError, CorpusError, MeasurementError
+from charlm.errors import CharLMError, ConfigError, CorpusError, LimitError, MeasurementError
 from charlm.experiments.comparison import compare, with_race
 from charlm.formats.exports import find_format
 from charlm.presets import from_options
@@ -29,6 +29,7 @@ from charlm.serving.compared import check_number
 from charlm.serving.measurements import GYM, MEASUREMENTS
 from charlm.training.autosize import autosize
 from charlm.ui.runs.listing import bring_run
+from charlm.ui.train.search import REFUSED
 
 AT_ONCE = 8  # calls of one endpoint served at the same time
 WRITING = 64  # texts
@@ -235,7 +236,34 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         """Move a waiting job by so many places; negative: towards the front of the queue."""
         return dict(jobs.move(run_id, whole_of(by, "by")))
 
-    return [train, race, status, pause, stop, resume, fork, retry, queue, rate, move]
+    def search(
+        action: str = "look", corpus: str = "", file: Upload = None, archs: list[str] | None = None,
+        options: Options = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Find good settings: action begin, with a text; look how far the newest search is; stop or resume it.
+
+        Options minutes: of training for each architecture; the others are what the search begins from.
+        """
+        if services.searches is None:
+            raise LimitError(REFUSED)
+        if action == "begin":
+            given = options_of(options)
+            minutes = SearchConfig.pick(given).minutes
+            config = from_options({name: value for name, value in given.items() if name != "minutes"})
+            text, chosen = corpus_of(services, corpus, file, config.corpus), texts_of(archs, "archs") or ["lstm"]
+            services.searches.begin(text, config, chosen, minutes)
+        elif action == "resume":
+            services.searches.go_on()
+        elif action == "stop":
+            services.searches.stop()
+        elif action != "look":
+            raise ConfigError(f"action must be begin, look, stop or resume, not {str(action)[:40]!r}")
+        found = services.searches.look()
+        if found is None:
+            return {}
+        return {**found.result, "running": found.running, "resting": found.resting, "error": found.error}
+
+    return [train, race, status, pause, stop, resume, fork, retry, queue, rate, move, search]
 
 
 def _writing(services: Services) -> list[Callable[..., Any]]:

@@ -41,5 +41,7 @@ def main() -> int:
         if time.monotonic() - tidied > TIDY_EVERY:
             served.tidy()
             tidied = time.monotonic()
+    if served.searches is not None:
+        served.searches.close()
     served.jobs.close()
     return EXITS[signal.Signals(came[0])]

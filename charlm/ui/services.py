@@ -16,6 +16,7 @@ from charlm.data.catalog import data_dir
 from charlm.data.own_texts import OwnTexts
 from charlm.data.text_store import sweep_texts
 from charlm.errors import CorpusError
+from charlm.experiments.searches import Searches
 from charlm.files import file_name
 from charlm.formats.exports import Format
 from charlm.jobs.service import Jobs
@@ -189,9 +190,14 @@ class AppServices:
     def __init__(self) -> None:
         self.store = RunStore()
         self.jobs = Jobs(self.store)
-        self.serving = Serving(self.store, self.jobs.is_training)
-        self.services = Services(self.store, self.jobs, self.serving, Files())
+        self.searches: Searches | None = Searches(self.store.root, self.jobs.is_training)
+        self.serving = Serving(self.store, self._is_training)
+        self.services = Services(self.store, self.jobs, self.serving, Files(), searches=self.searches)
         self._measurements = MOST_MEASUREMENTS
+
+    def _is_training(self) -> bool:
+        """Whether a training or a search takes its share of the machine just now."""
+        return self.jobs.is_training() or (self.searches is not None and self.searches.is_running)
 
     def begin(self) -> None:
         """Before the first page: clear what killed servers left, and see what they were at."""
@@ -203,7 +209,7 @@ class AppServices:
     def tidy(self) -> None:
         """From time to time: give free memory back, and measure again what was measured beside other work."""
         give_back()
-        if self._measurements and "torch" in sys.modules and not self.jobs.queue():
+        if self._measurements and "torch" in sys.modules and not (self.jobs.queue() or self._is_training()):
             from charlm.training.machine import measure_again, speed
 
             self._measurements = 0 if speed().quiet or measure_again().quiet else self._measurements - 1
@@ -214,6 +220,7 @@ class PublicAppServices(AppServices):
 
     def __init__(self, limits: Limits | None = None) -> None:
         limits = limits or Limits()
+        self.searches = None
         self.store = RunStore(owner=owner)
         self.jobs = Jobs(self.store, limits.together_trainings)
         self.serving = Serving(self.store, self.jobs.is_training, limits.ladder_tokens)

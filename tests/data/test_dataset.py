@@ -235,3 +235,13 @@ def test_tokens_are_counted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = np.random.default_rng(0).integers(0, 5, 1000).astype(np.uint8)
     data = Dataset(ids, 2, 5)
     assert data.counts(6).tolist() == [int((ids[:900] == token).sum()) for token in range(6)]
+
+
+def test_the_same_ids_are_cut_into_other_batches() -> None:
+    data, fresh = Dataset(numbered(1000), 2, 10), Dataset(numbered(1000), 7, 20)
+    other = data.with_batches(7, 20)
+    assert other.train_ids is data.train_ids and (data.batch_size, data.seq_len) == (2, 10)
+    assert other.steps_per_epoch == fresh.steps_per_epoch
+    for mine, theirs in zip(other.batches(1), fresh.batches(1), strict=True):
+        assert all(np.array_equal(one, two) for one, two in zip(mine, theirs, strict=True))
+    assert data.with_batches(5000, 10).batch_size == 89 and not data.notes  # as many rows as 899 targets have

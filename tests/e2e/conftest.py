@@ -41,6 +41,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def services(places: Path) -> Iterator[Any]:
     """Runs, jobs and models of the session, as app.py makes them."""
+    from charlm.experiments.searches import Searches
     from charlm.jobs.service import Jobs
     from charlm.public.services import Services
     from charlm.runs.store import RunStore
@@ -49,9 +50,11 @@ def services(places: Path) -> Iterator[Any]:
 
     store = RunStore()
     jobs = Jobs(store)
-    made = Services(store, jobs, Serving(store, jobs.is_training), Files())
+    searches = Searches(store.root, jobs.is_training)
+    made = Services(store, jobs, Serving(store, jobs.is_training), Files(), searches=searches)
     made.serving.warm_up()  # on a new machine the loops are compiled first; no page is to wait for that
     yield made
+    searches.close(patience(30))
     made.jobs.close(patience(30))
 
 
@@ -146,6 +149,7 @@ def as_found(request: pytest.FixtureRequest) -> Iterator[None]:
         return not measurements.at_work()
 
     yield
+    services.searches.close(patience(30))
     wait_for(stopped, "for the job to end")
     wait_for(at_rest, "for the measurements to end")
     for run in services.store.list():

@@ -424,3 +424,14 @@ def test_a_model_that_cannot_write_a_sample_trains_on(store: RunStore, monkeypat
     monkeypatch.setattr(runner, "generate", speechless)
     [run] = trained(store)
     assert run.status == "finished" and {sample["text"] for sample in run.samples()} == {"ab"}
+
+
+def test_runs_of_other_batches_train_side_by_side_on_one_set_of_ids(store: RunStore) -> None:
+    runs = [*entered(store, "rnn", seed=1), *entered(store, "rnn", seed=1, batch_size=8)]
+    trainers = prepare(runs, small_corpus())
+    first, second = (trainer.dataset for trainer in trainers)
+    assert (first.batch_size, second.batch_size) == (4, 8) and first.train_ids is second.train_ids
+    run_trainers(trainers, Control())
+    assert [(run.status, run.step) for run in map(Run, (run.folder for run in runs))] == [("finished", 12)] * 2
+    [alone] = trained(store, "rnn", seed=1, batch_size=8)
+    assert_same_training(Run(runs[1].folder), alone)

@@ -26,6 +26,7 @@ from tests.patience import patience
 from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
 
 NAMES = (
+    "search",
     "corpora", "runs", "evaluate", "limits", "train", "race", "status", "pause", "stop", "resume", "fork", "retry",
     "queue", "rate", "move", "generate", "compare", "next_tokens", "export", "import_run",
     "memory", "gradient", "surprise", "neurons", "dynamics", "copies", "history", "gym", "cross", "seeds",

@@ -21,7 +21,7 @@ from charlm.ui.corpus.texts import Chosen, chosen_tokens, chosen_value, corpus_c
 from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, plot_data, render, swatch_css, toast
 from charlm.ui.train import form as train_form
 from charlm.ui.train import live as train_live
-from charlm.ui.train import memory
+from charlm.ui.train import memory, search
 from charlm.ui.train.form import NAMES, Form
 from charlm.ui.train.live import Watches
 from charlm.ui.train.view import EVERY, form_values, opened_folds
@@ -87,6 +87,7 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
             gr.HTML(render("notify"), elem_id="train-notify", **notify)
         with gr.Column(elem_id="train-live-side", min_width=300):
             live = _live()
+            found = search.build()
     filled = _wire_form(form, shared, services)
     memory.wire(form, filled, shared, services)
     _wire_plot(live, services, shared, watches)
@@ -94,6 +95,7 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
     _wire_start(form, live, services, shared)
     _wire_advice(form, live, watches)
     _wire_command(copy, form, shared, services)
+    search.wire(found, form, shared, services)
 
 
 def _live() -> Live:
@@ -167,8 +169,10 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
 
         if limits is not None:
             raise gr.Error("The machine of a public Space is measured by those who run it.", print_exception=False)
-        if services.jobs.queue():
-            raise gr.Error("A training is at work; stop it, or measure when it has ended.", print_exception=False)
+        if services.jobs.queue() or (services.searches is not None and services.searches.is_running):
+            raise gr.Error(
+                "A training or a search is at work; stop it, or measure when it has ended.", print_exception=False
+            )
         return measure_again().when
 
     size_of = lru_cache(KEPT_SIZES)(partial(train_form.text_size, limits=limits))
