@@ -119,7 +119,7 @@ def typed(settings: Mapping[str, Any]) -> str:
 
 def print_search(found: "Search") -> None:
     """Print the best trials of each architecture, and in sentences what was found and what to do next."""
-    from charlm.experiments.search import settings_of
+    from charlm.experiments.trials import settings_of
 
     for arch in found.archs:
         ranked = sorted(found.trials(arch), key=lambda one: (one.state != "finished", one.loss or 1e9))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from charlm.cli import main
-from charlm.experiments.search import SEARCHED, Search
+from charlm.experiments.search import Search
+from charlm.experiments.trials import SEARCHED
 from tests.cli.test_cli import answer, refusal
 from tests.conftest import ROOT
 from tests.patience import patience

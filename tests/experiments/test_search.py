@@ -15,17 +15,8 @@ import pytest
 from charlm.data.dataset import Cut, cut_of
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.experiments import search as module
-from charlm.experiments.search import (
-    FEWEST,
-    SCHEDULES,
-    SEARCHED,
-    Search,
-    Trial,
-    mend_journal,
-    settings_of,
-    space_of,
-    with_settings,
-)
+from charlm.experiments.search import FEWEST, Search, Trial, mend_journal
+from charlm.experiments.trials import SCHEDULES, SEARCHED, settings_of, space_of, with_settings
 from charlm.presets import RunConfig, from_options
 from charlm.runs.store import RunStore
 from charlm.training.racers import Racer

@@ -121,7 +121,7 @@ def test_the_button_fills_the_form_with_what_was_found(parts: tuple[search.Searc
 
 
 def test_every_setting_that_is_searched_has_a_control_in_a_fold_that_is_opened() -> None:
-    from charlm.experiments.search import SEARCHED
+    from charlm.experiments.trials import SEARCHED
 
     opened = [name for key in search.FOLDS for name in train_form.FOLDS[key]]
     assert set(SEARCHED) == set(SETTINGS) <= set(opened)
