@@ -82,7 +82,7 @@ def test_a_race_is_judged_by_its_test_part(race: RunStore) -> None:
     found = compare(with_race([race.find("gru-pets-seed-8")], runs))
     assert {group.name for group in found.groups} == {"GRU", "RNN", "n-gram"} and list(found.groups[0].runs) == [7, 8]
     assert found.to_dict()["measured_on"] == "test" and found.sentences()[-1].endswith("on which nothing was chosen.")
-    assert found.equal == ["1,299 to 1,459 parameters", "equal steps"]  # the nearest widths of so small a model
+    assert found.equal == ["nearly equal parameters (1,299 to 1,459)", "equal steps"]
     for group in found.groups:
         assert group.blocks == [run.test_blocks() for run in group.runs.values()]
         for run in group.runs.values():
