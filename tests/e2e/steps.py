@@ -28,9 +28,18 @@ def choose_tab(page: Any, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
 
 
+def fill_number(field: Any, value: str) -> None:
+    """What a number field holds from now on."""
+    if field.page.context.browser.browser_type.name == "firefox":  # where fill() adds to what it holds
+        field.press("ControlOrMeta+A")
+        field.press_sequentially(value)
+    else:
+        field.fill(value)
+
+
 def set_number(page: Any, elem_id: str, value: float) -> None:
     field = page.locator(f"#{elem_id} input[type=number]")
-    field.fill(str(value))
+    fill_number(field, str(value))
     field.press("Tab")
 
 
@@ -48,6 +57,18 @@ def fill_form(page: Any, **numbers: float) -> None:
         for fold in (*(["advanced"] if key in ADVANCED else []), key):
             unfold(page, f"train-fold-{fold}")
         set_number(page, f"train-{name.replace('_', '-')}", value)
+
+
+def pasted(page: Any) -> str:
+    """What is in the clipboard: pasted into a page of its own, which every browser allows without being asked."""
+    other = page.context.new_page()
+    other.set_content("<textarea></textarea>")
+    field = other.get_by_role("textbox")
+    field.click()
+    field.press("ControlOrMeta+V")
+    text = field.input_value()
+    other.close()
+    return str(text)
 
 
 def until(true: Callable[[], bool]) -> None:

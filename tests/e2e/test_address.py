@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from tests.e2e.payloads import LISTEN_JS, PAYLOADS, PROBE_JS, TRACES_JS
-from tests.e2e.steps import SECOND, choose_tab, open_app, set_number, until
+from tests.e2e.steps import SECOND, choose_tab, open_app, pasted, set_number, until
 from tests.patience import patience
 
 CHOSEN = "#compare-columns .col"
@@ -120,10 +120,9 @@ def test_a_link_opens_the_same_comparison_and_writes_the_same_texts(visitors: An
     texts = written(first)
     assert all(text.startswith("The dog ") for text in texts)
 
-    first.context.grant_permissions(["clipboard-read", "clipboard-write"])
     first.locator("#compare-copy-link", has_text="Copy link").click()
     first.locator("#compare-copy-link", has_text="Copied").wait_for()
-    link = first.evaluate("navigator.clipboard.readText()")
+    link = pasted(first)
     assert parse_qs(urlsplit(link).query) == {name: [str(value)] for name, value in asked.items()}
     second.goto(link)
     until(lambda: prompt(second).input_value() == "The dog " and len(compared(second)) == 2)
@@ -136,12 +135,11 @@ def test_a_link_opens_the_same_comparison_and_writes_the_same_texts(visitors: An
 
 def test_a_copied_link_names_what_the_page_chose_by_itself(page: Any) -> None:
     page.locator(CHOSEN).nth(2).wait_for()
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     until(lambda: prompt(page).input_value() != "")
     for _ in range(2):
         page.locator("#compare-copy-link").click()
         page.locator("#compare-copy-link", has_text="Copied").wait_for()
-    link = parse_qs(urlsplit(page.evaluate("navigator.clipboard.readText()")).query)
+    link = parse_qs(urlsplit(pasted(page)).query)
     assert link == {"runs": [",".join(compared(page))], "prompt": [prompt(page).input_value()], "seed": ["7"]}
     page.locator("#compare-copy-link", has_text="Copy link").wait_for()
     assert not query(page)

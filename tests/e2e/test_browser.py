@@ -18,6 +18,7 @@ from tests.e2e.steps import (
     STORY,
     choose_tab,
     fill_form,
+    fill_number,
     finished_run,
     open_app,
     set_number,
@@ -102,7 +103,7 @@ def write_long(page: Any) -> None:
     """Have long texts written, and wait until each has begun."""
     page.locator("#compare-sampling").get_by_role("button").first.click()
     length = page.locator("#compare-length input[type=number]")
-    length.fill(length.get_attribute("max") or "5000")
+    fill_number(length, length.get_attribute("max") or "5000")
     length.press("Tab")
     page.locator("#compare-generate").click()
     page.locator("#compare-stop").wait_for()

@@ -8,7 +8,7 @@ import pytest
 
 from charlm.formats.exports import FORMATS, find_format
 from charlm.runs.store import SHIPPED
-from tests.e2e.steps import choose_tab, finished_run, toast
+from tests.e2e.steps import choose_tab, fill_number, finished_run, toast
 
 
 def open_run(page: Any, run_id: str) -> None:
@@ -112,7 +112,7 @@ def test_a_checkpoint_from_elsewhere_is_trained_further(page: Any, services: Any
     page.wait_for_function("document.querySelector('#compare-columns .text').textContent.length > 300")
     choose_tab(page, "Runs")
     page.locator("#runs-fork").click()
-    page.locator("#runs-fork-steps input").fill("1")
+    fill_number(page.locator("#runs-fork-steps input"), "1")
     page.locator("#runs-fork-start").click()
     page.locator("#train-head", has_text="A fork of holmes").wait_for()
     page.locator("#strip .job").wait_for(state="detached")

@@ -4,7 +4,7 @@ from typing import Any
 
 from playwright.sync_api import expect
 
-from tests.e2e.steps import choose_tab, open_app, started, toast, until
+from tests.e2e.steps import choose_tab, fill_number, open_app, started, toast, until
 from tests.e2e.test_accessibility import AXE, SMALL
 from tests.e2e.test_accessibility import axe as axe
 
@@ -22,12 +22,12 @@ def test_settings_are_found_and_fill_the_form(page: Any, server: str, services: 
     for arch in ("LSTM", "RNN"):
         page.locator("#train-archs").get_by_label(arch, exact=True).uncheck()
     page.locator("#train-fold-model > button").click()
-    page.locator("#train-hidden-size input").fill("32")
+    fill_number(page.locator("#train-hidden-size input"), "32")
     minutes, start = page.locator("#train-search-minutes input"), page.locator("#train-search-start")
-    minutes.fill("0")
+    fill_number(minutes, "0")
     start.click()
     toast(page, "minutes 0.0 is outside 0.05 to 10,000").wait_for()
-    minutes.fill("0.4")
+    fill_number(minutes, "0.4")
     start.click()
     expect(body.locator("td", has_text="base")).to_be_visible()
     expect(body).to_contain_text("On Sherlock Holmes: at work")
@@ -54,7 +54,7 @@ def test_settings_are_found_and_fill_the_form(page: Any, server: str, services: 
 def test_it_is_stopped_goes_on_and_does_not_begin_beside_a_training(page: Any, services: Any) -> None:
     body = opened(page)
     minutes, start = page.locator("#train-search-minutes input"), page.locator("#train-search-start")
-    minutes.fill("5")
+    fill_number(minutes, "5")
     start.click()
     expect(body).to_contain_text("at work, about")
     page.locator("#train-search-stop").click()

@@ -4,20 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.e2e.steps import choose_tab, set_number, until
+from tests.e2e.steps import choose_tab, pasted, set_number, until
 
 SHIPPED = ["sherlock-lstm", "sherlock-gru", "sherlock-rnn"]
-CLIPBOARD = "navigator.clipboard.readText()"
-
-
-@pytest.fixture
-def copying(page: Any) -> Any:
-    """The page with its texts at rest, which may use the clipboard."""
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.locator("#compare-plot .main-svg").first.wait_for()  # drawn after the columns
-    return page
 
 
 def saved(page: Any, button: Any) -> Path:
@@ -62,17 +51,18 @@ def test_a_comparison_is_saved_as_it_stands(page: Any) -> None:
     assert text.strip()[:100] in other.locator("pre").first.inner_text() and not asked
 
 
-def test_texts_and_commands_are_copied(copying: Any) -> None:
-    copying.locator("#compare-columns .col").first.get_by_role("button", name="Copy").click()
-    [[prompt, text]] = shown(copying)[SHIPPED[0]]
-    until(lambda: copying.evaluate(CLIPBOARD) == prompt + text)
-    copying.locator("#compare-copy-command").click()
-    until(lambda: copying.evaluate(CLIPBOARD).startswith(f"python -m charlm compare {' '.join(SHIPPED)} --prompt"))
-    choose_tab(copying, "Train")
-    copying.locator("#train-estimates", has_text="parameters").wait_for()
-    copying.locator("#train-copy-command").click()
+def test_texts_and_commands_are_copied(page: Any) -> None:
+    page.locator("#compare-plot .main-svg").first.wait_for()  # drawn after the columns
+    page.locator("#compare-columns .col").first.get_by_role("button", name="Copy").click()
+    [[prompt, text]] = shown(page)[SHIPPED[0]]
+    until(lambda: pasted(page) == prompt + text)
+    page.locator("#compare-copy-command").click()
+    until(lambda: pasted(page).startswith(f"python -m charlm compare {' '.join(SHIPPED)} --prompt"))
+    choose_tab(page, "Train")
+    page.locator("#train-estimates", has_text="parameters").wait_for()
+    page.locator("#train-copy-command").click()
     trains = "python -m charlm race sherlock --archs lstm,gru,rnn --preset quick"
-    until(lambda: copying.evaluate(CLIPBOARD).startswith(trains))
+    until(lambda: pasted(page).startswith(trains))
 
 
 def test_plots_are_saved_as_pictures(page: Any) -> None:

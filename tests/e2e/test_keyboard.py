@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.steps import choose_tab, started, stop_all, until
+from tests.e2e.steps import choose_tab, fill_number, started, stop_all, until
 
 NAMES = "(buttons) => buttons.map(one => one.ariaLabel ?? one.innerText)"
 
@@ -29,7 +29,7 @@ def test_the_focus_goes_to_stop_and_back(page: Any, services: Any, monkeypatch: 
     monkeypatch.setattr(services.serving._worker, "_is_training", lambda: True)  # or it is done before one can stop
     page.locator("#compare-sampling").get_by_role("button").first.click()
     length = page.locator("#compare-length input[type=number]")
-    length.fill(length.get_attribute("max") or "5000")
+    fill_number(length, length.get_attribute("max") or "5000")
     length.press("Tab")
     page.locator("#compare-generate").focus()
     page.keyboard.press("Enter")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.steps import choose_tab, finished_run, open_app, set_number, started, toast, until
+from tests.e2e.steps import choose_tab, fill_number, finished_run, open_app, set_number, started, toast, until
 from tests.patience import patience
 
 
@@ -48,8 +48,8 @@ def test_a_fork_knows_where_it_comes_from(page: Any, services: Any) -> None:
     row_of(page, parent).locator("button.name").click()
     page.locator("#runs-fork").click()
     assert page.locator("#runs-fork-rate input").input_value() == "0.024"  # what suits it
-    page.locator("#runs-fork-rate input").fill("0.002")
-    page.locator("#runs-fork-steps input").fill("7")
+    fill_number(page.locator("#runs-fork-rate input"), "0.002")
+    fill_number(page.locator("#runs-fork-steps input"), "7")
     page.locator("#runs-fork-name").get_by_role("textbox").fill("child")
     page.locator("#runs-fork-start").click()
     page.locator("#train-head", has_text="A fork of <i>parent</i> at step 5.").wait_for()
