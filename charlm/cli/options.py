@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charlm.config import Config, CorpusConfig, unescape
+from charlm.config import Config, CorpusConfig, ModelConfig, unescape
 from charlm.data import catalog
 from charlm.data.corpus import Corpus, read_corpus, read_corpus_file
 from charlm.errors import ConfigError, CorpusError
@@ -114,6 +114,15 @@ def takes(*classes: type[Config], only: tuple[str, ...] = (), skip: tuple[str, .
         return run
 
     return decorate
+
+
+def named_archs(archs: str) -> list[str]:
+    """The architectures in a list such as `lstm, gru`.
+
+    Raises:
+        ConfigError: one is none.
+    """
+    return [ModelConfig(arch=name.strip()).arch for name in archs.split(",") if name.strip()]
 
 
 def open_corpus(token: str, config: CorpusConfig) -> Corpus:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.architectures import ARCH_NAMES
-from charlm.cli.options import Json, RunsDir, open_corpus, takes
+from charlm.cli.options import Json, RunsDir, named_archs, open_corpus, takes
 from charlm.cli.report import note, print_json, print_table
 from charlm.cli.train import Preset, show_race, stops_between_steps, work
 from charlm.config import CorpusConfig, ModelConfig, SearchConfig, TrainConfig
@@ -73,7 +73,7 @@ def begin(store: RunStore, token: str, options: dict[str, Any], archs: str, pres
     Raises:
         ConfigError, CorpusError: a setting or the text is not usable.
     """
-    chosen = [ModelConfig(arch=name.strip()).arch for name in archs.split(",") if name.strip()]
+    chosen = named_archs(archs)
     if not token:
         raise ConfigError("name the text to search on, or with --resume the search to go on with")
     minutes = SearchConfig.pick(options).minutes

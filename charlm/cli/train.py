@@ -16,7 +16,7 @@ import typer
 from charlm.analysis.advice import advise, training_of
 from charlm.architectures import RACE_ARCHS
 from charlm.cli import end, on_signals
-from charlm.cli.options import CorpusToken, Json, RunsDir, RunToken, open_corpus, takes
+from charlm.cli.options import CorpusToken, Json, RunsDir, RunToken, named_archs, open_corpus, takes
 from charlm.cli.report import (
     Progress,
     note,
@@ -101,7 +101,7 @@ def race_all(
     corpus: str, options: Mapping[str, Any], archs: str, preset: str, runs_dir: Path | None, json: bool
 ) -> int:
     """Train a race, and print what came of it; returns the exit code. See `race`."""
-    chosen = [ModelConfig(arch=name.strip()).arch for name in archs.split(",") if name.strip()]
+    chosen = named_archs(archs)
     if not chosen:
         raise ConfigError(f"archs {archs!r} names no architecture; choose among {RACERS}")
     return show_race(train_all(corpus, from_options(options, preset), chosen, runs_dir), json)

@@ -151,8 +151,7 @@ class Search:
                 f"an n-gram is counted, not trained: there is nothing to search for; leave {counted[0]} out"
             )
         device_for(config.train.device)
-        if not corpus.held_out and "test_fraction" not in config.given:
-            config = replace(config, corpus=with_test_part(config.corpus))
+        config = with_test_part(config, corpus)
         tokenizer = tokenizer_for(corpus, config.model, config.corpus)
         bases = dict[str, Racer]()
         for arch in archs:

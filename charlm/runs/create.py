@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from charlm.config import LEVEL_NAMES, CorpusConfig, ModelConfig
+from charlm.config import LEVEL_NAMES, ModelConfig
 from charlm.data.catalog import data_dir
 from charlm.data.corpus import Corpus
 from charlm.data.dataset import Cut, Sizes, check_vocabulary, corpus_cut, tokenizer_for
@@ -49,8 +49,8 @@ def create_runs(
     if not archs or any(arch in archs[:place] for place, arch in enumerate(archs)):
         raise ConfigError(f"choose one or more different architectures, not {', '.join(map(str, archs)) or 'none'}")
     device_for(config.train.device)
-    if config.race.seeds > 1 and not corpus.held_out and "test_fraction" not in config.given:
-        config = replace(config, corpus=with_test_part(config.corpus))
+    if config.race.seeds > 1:
+        config = with_test_part(config, corpus)
     if tokenizer is None:
         tokenizer = tokenizer_for(corpus, config.model, config.corpus)
     else:
@@ -83,10 +83,15 @@ def create_runs(
     return runs
 
 
-def with_test_part(cleaning: CorpusConfig) -> CorpusConfig:
-    """The settings with a test part as large as the validation part: claims need text that nothing was chosen on."""
-    share = cleaning.val_fraction
-    return replace(cleaning, test_fraction=share) if 2 * share <= MOST_HELD_OUT else cleaning
+def with_test_part(config: RunConfig, corpus: Corpus) -> RunConfig:
+    """Settings with a test part as large as the validation part: claims need text that nothing was chosen on.
+
+    Unchanged where settings or text say what is held out, or where that would be too much.
+    """
+    share = config.corpus.val_fraction
+    if corpus.held_out or "test_fraction" in config.given or 2 * share > MOST_HELD_OUT:
+        return config
+    return replace(config, corpus=replace(config.corpus, test_fraction=share))
 
 
 def describe(config: RunConfig, model: ModelConfig, label: str) -> dict[str, Any]:

@@ -400,8 +400,8 @@ def _estimate(
     counts = [count_parameters(model) for model in models]
     if limits is not None:
         check_race(limits, config.race)
-        for one in trainings:
-            check_new(limits, size.characters, one.train, zip(models, counts, strict=True))
+        for one, parameters in zip(trainings, counts, strict=False):  # of the first seed; the others are alike
+            check_new(limits, size.characters, one.train, [(one.model, parameters)])
     longest = 60.0 * limits.run_minutes if limits else math.inf
     measured = speed()
     seconds = sum(min(longest, training_seconds(measured.machine, *one, tokens)) for one in trainings)

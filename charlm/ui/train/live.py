@@ -312,11 +312,11 @@ def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
     at = asked["at"] if is_count(asked.get("at")) else None
     marks = [*map(mark, texts.values()), *(view.written(run, at).step for run in view.runs)]
     moving = view.moving
-    marks += [of_part for of_part, _ in moving.values()]
+    marks += moving.values()
     seen = asked.get("seen")
     new: dict[str, Any] = {"limits": view.limits, "rows": view.rows} if view.runs else {}
     if asked.get("text", asked.get("key")) != view.key or not isinstance(seen, list) or len(seen) != len(marks):
-        moved = {name: part for name, (_, part) in moving.items() if part}
+        moved = {name: part for name in moving if (part := view.moved(name))}
         newest = [*marks[: len(texts)], *(view.samples[run.run_id].step for run in view.runs)]
         marks[: len(newest)] = newest
         return {**new, "text": view.key, "seen": marks, "head": view.head, "body": view.body, **moved}
@@ -326,9 +326,7 @@ def _texts(view: View, asked: Mapping[str, Any]) -> dict[str, Any]:
         return new
     changed = [before != now for before, now in zip(seen, marks, strict=True)]
     told: dict[str, Any] = {name: text for (name, text), is_new in zip(texts.items(), changed, strict=False) if is_new}
-    for (name, (_, part)), is_new in zip(moving.items(), changed[-len(moving) :], strict=False):
-        if is_new:
-            told[name] = part
+    told |= {name: view.moved(name) for name, is_new in zip(moving, changed[-len(moving) :], strict=False) if is_new}
     of_samples = changed[len(texts) : len(texts) + len(view.runs)]
     samples = {str(place): view.sample(place, at) for place, is_new in enumerate(of_samples) if is_new}
     return {**new, **told, "seen": marks, "samples": samples}

@@ -89,12 +89,12 @@ class Seeds:
         for group in self.found.groups:
             mean, deviation, margin, seeds = group.losses
             behind, is_claimed = self.found.differences.get((best.name, group.name), (None, False))
-            gap = f"{behind.mean:.3f}" if behind else MISSING
+            gap = nats(behind.mean if behind else None)
             gap += f" ± {behind.margin:.3f}" if behind and math.isfinite(behind.margin) else ""
             lines.append(
                 [
                     Cell(html=swatch(group.first.arch) + group.name), whole(group.first.num_parameters),
-                    Cell(nats(mean), strong=True), _number(deviation), _interval(mean, margin),
+                    Cell(nats(mean), strong=True), nats(deviation), _interval(mean, margin),
                     Cell(gap, strong=is_claimed), str(seeds),
                 ]
             )  # fmt: skip
@@ -120,10 +120,6 @@ def seeds_of(runs: Sequence[Run], curves: Mapping[str, Sequence[Mapping[str, Any
     except ConfigError as error:
         known = any(run.best_val_loss is not None for run in runs)
         return Seeds(None, curves, is_over, f"{str(error)[:1].upper()}{str(error)[1:]}." if known else "")
-
-
-def _number(value: float) -> str:
-    return MISSING if math.isnan(value) else f"{value:.3f}"
 
 
 def _interval(mean: float, margin: float) -> str:

@@ -354,14 +354,15 @@ class View:
         return moving([one for one in recorded if one[2]])
 
     @property
-    def moving(self) -> dict[str, "tuple[str, Moving | None]"]:
-        """The parts that train.js draws into the body, by name: what changes when one has moved, and the part."""
-        parts = {"seeds": (self.seeds_mark, self.all_seeds), "gradient": (self.gradient_mark, self.gradient)}
-        return {name: part for name, part in parts.items() if part[0]}
+    def moving(self) -> dict[str, str]:
+        """The parts that train.js draws into the body, by name, with what changes when one has moved."""
+        marks = {"seeds": self.seeds_mark, "gradient": self.gradient_mark}
+        return {name: mark for name, mark in marks.items() if mark}
 
-    @cached_property
-    def all_seeds(self) -> "Moving | None":
-        """The means over seeds."""
+    def moved(self, name: str) -> "Moving | None":
+        """A part of `moving` as it is now."""
+        if name == "gradient":
+            return self.gradient
         return self.seeds.moving() if self.seeds else None
 
     @property
