@@ -440,7 +440,7 @@ class Search:
         """How the best trial compares to the settings that the search began from."""
         trials, base = self.trials(arch), self.base_loss(arch)
         early = sum(trial.state == "pruned" for trial in trials)
-        counted = f"{len(trials)} trials{f', {early} of them ended early' if early else ''}"
+        counted = f"{len(trials)} trial{'s' * (len(trials) != 1)}{f', {early} of them ended early' if early else ''}"
         if best.is_base or base is None or best.loss is None:
             return f"{ARCH_NAMES[arch]}: nothing better was found than the settings it began from ({counted})."
         return f"{ARCH_NAMES[arch]}: {base - best.loss:.3f} below the settings it began from ({base:.3f}; {counted})."
