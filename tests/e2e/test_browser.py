@@ -71,13 +71,8 @@ def test_the_prompt_follows_the_texts_and_what_was_typed_stays(page: Any, servic
 
     def choose_only(name: str, run_id: str) -> None:
         field, chosen = page.locator("#compare-models input"), page.locator("#compare-models [title^=Remove]")
-
-        def none_is_left() -> bool:  # what the page chooses as it opens may come in between
-            if chosen.count():
-                chosen.last.click()
-            return bool(chosen.count() == 0)
-
-        until(none_is_left)
+        while chosen.count():
+            chosen.last.click()
         field.fill(name)
         page.get_by_role("option", name=name).first.click()
         page.locator(f"#compare-columns .col[data-run='{run_id}']").wait_for()
