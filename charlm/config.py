@@ -36,6 +36,7 @@ LEVEL_NAMES = {"char": "characters", "word": "words", "bpe": "subwords"}  # what
 LEVELS = tuple(LEVEL_NAMES)
 TOKEN_SETTINGS = ("level", "words", "min_count", "vocab_size")  # which decide what the tokens of a text are
 WORD_RULES = ("lower", "cased", "spaces")  # how a text is split into words
+LEAST_TEMPERATURE = 0.01  # but for 0
 LONGEST_STOP = 80  # characters of a stop string
 
 
@@ -288,7 +289,13 @@ class TrainConfig(Config):
     )
     softmax_samples: int = setting(0, "Sampled softmax: tokens drawn per step; 0: full softmax", 0, 1_000_000, "tokens")
     patience: int = setting(0, "Validations without a lower loss before stopping; 0: never", 0, 100_000, "evaluations")
-    eval_every: int = setting(0, "Steps between validations; 0: automatic", 0, 100_000_000, "steps")
+    eval_every: int = setting(
+        0,
+        "Steps between validations; 0: about a dozen in all, which take at most a quarter of the time",
+        0,
+        100_000_000,
+        "steps",
+    )
     snapshots: int = setting(12, "Weights kept along the way, in 16 bits, to look back at; 0: none", 0, 24, "snapshots")
     record_gradient: bool = setting(False, "Record the gradient through time at each validation")
     seed: int = setting(7, "Random seed; the same seed and settings give the same run", 0, 2**31 - 1)
@@ -321,7 +328,7 @@ class SampleConfig(Config):
     """How text is sampled from a model; charlm/generation/sampling.py says in which order the settings act."""
 
     length: int = setting(500, "Tokens to generate: characters, words or subwords", 1, 100_000, "tokens")
-    temperature: float = setting(0.8, "Below 1: more predictable; above 1: more varied", 0.01, 10.0)
+    temperature: float = setting(0.8, "Below 1: more predictable; above 1: more varied; 0: greedy", 0.0, 10.0)
     top_k: int = setting(0, "Sample from this many most likely tokens only; 0: from all", 0, 1_000_000)
     top_p: float = setting(1.0, "Sample from the most likely tokens that together reach this share; 1: all", 0.01, 1.0)
     min_p: float = setting(0.0, "Exclude tokens less likely than this share of the most likely one; 0: none", 0.0, 1.0)
@@ -336,6 +343,12 @@ class SampleConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if 0.0 < self.temperature < LEAST_TEMPERATURE:
+            raise ConfigError(
+                f"temperature {self.temperature:g} is below {LEAST_TEMPERATURE}; 0 takes the most likely token"
+            )
+        if self.temperature == 0.0:
+            object.__setattr__(self, "greedy", True)
         if self.samples > 1 and (self.greedy or self.beams > 1):
             how = f"beams {self.beams} give" if self.beams > 1 else "greedy gives"
             raise ConfigError(f"{how} the same text every time, and samples is {self.samples}; ask for 1 sample")

@@ -32,6 +32,10 @@ from charlm.training.schedule import (
     learning_rate,
 )
 
+# Where the interval of validations is not set, one is left out, but never the last, as soon as they have taken so many
+# seconds and would take more than this share of the training's own time.
+FREE_SECONDS, VALIDATION_SHARE = 10.0, 0.25
+
 # A running average keeps at most (1 + step) / (WARMING + step) of itself: the first weights are soon out of it.
 WARMING = 10
 
@@ -52,6 +56,8 @@ class TrainState:
     rate_changes: RateChanges = ()  # made by hand; not saved: who resumes a training brings them along
     seconds: float = 0.0  # the training's own time, validation included
     validated_step: int = 0
+    validating: float = 0.0  # seconds of all validations since the training began or was resumed; not saved
+    last_validating: float = 0.0  # of the newest one; not saved
     held_out: Evaluation | None = None  # of the newest validation; not saved
     pending_validation: tuple[float, float, float] | None = None  # loss, norm and rate of a step yet to be validated
     average: LanguageModel | None = None  # with the running average of the weights, where that is wanted
@@ -123,6 +129,8 @@ def train(
 ) -> Iterator[Metrics]:
     """Train, one Metrics a step; `val_loss` is set at every validation and at the end.
 
+    Validations whose interval is not set take a bounded share of the time (VALIDATION_SHARE): some are left out.
+
     Where a validation ends an epoch and the text has a test part, `test_loss` is set, too.
 
     Between two steps `state` and `model` are consistent: save them then, or stop iterating for good.
@@ -168,7 +176,7 @@ def train(
                 speed = latest if speed == 0.0 else 0.9 * speed + 0.1 * latest
                 _advance(state, dataset, loss, taken)
                 used = _progress(config, dataset, state)
-                if state.step % interval == 0 or used >= 1.0:
+                if used >= 1.0 or (state.step % interval == 0 and (config.eval_every or _may_validate(state))):
                     state.pending_validation = loss, norm, rate
                     yield _with_validation(model, dataset, state, speed, halted)
                     used = max(used, _used(config, dataset, state))
@@ -244,6 +252,12 @@ def _used(config: TrainConfig, dataset: Dataset, state: TrainState) -> float:
     return 1.0 if tired else _progress(config, dataset, state)
 
 
+def _may_validate(state: TrainState) -> bool:
+    """Whether one more validation on the way takes no more than its share."""
+    seconds = state.validating + state.last_validating
+    return seconds <= max(FREE_SECONDS, VALIDATION_SHARE * (state.seconds + state.last_validating))
+
+
 def _with_validation(
     model: LanguageModel, dataset: Dataset, state: TrainState, speed: float, halted: Callable[[], bool]
 ) -> Metrics:
@@ -275,7 +289,9 @@ def _evaluate(model: LanguageModel, ids: IdArray, state: TrainState, halted: Cal
     model.zero_grad()  # the last step's gradients would but take room
     threads = choose(model.config, validation_row_count(len(ids))).threads
     scores = evaluate(state.learned(model), ids, threads=threads, halted=halted)
-    state.seconds += time.perf_counter() - began
+    state.last_validating = time.perf_counter() - began
+    state.validating += state.last_validating
+    state.seconds += state.last_validating
     return scores
 
 

@@ -133,6 +133,21 @@ def test_validation_interval() -> None:
     assert evaluation_interval(replace(CONFIG, eval_every=0, steps=0, minutes=1.0), 5000) == 200
 
 
+def test_validations_take_no_more_than_their_share_unless_their_interval_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each is as slow here as if the held-out text were long: 20 steps once took 244 s, 9 of them for training."""
+    data, vocab = dataset()
+    monkeypatch.setattr("charlm.training.train.FREE_SECONDS", 0.0)
+    monkeypatch.setattr("charlm.training.train.VALIDATION_SHARE", 1e-9)
+    for every, validated in ((0, [1, 20]), (5, [5, 10, 15, 20])):
+        rows = list(train(model_of(vocab), data, replace(CONFIG, steps=20, eval_every=every)))
+        assert [row.step for row in rows if row.val_loss is not None] == validated
+    monkeypatch.setattr("charlm.training.train.FREE_SECONDS", 1e9)
+    rows = list(train(model_of(vocab), data, replace(CONFIG, steps=20, eval_every=0)))
+    assert [row.step for row in rows if row.val_loss is not None] == list(range(1, 21))
+
+
 def test_schedules() -> None:
     _, vocab = dataset()
     state = TrainState.start(model_of(vocab), CONFIG)
