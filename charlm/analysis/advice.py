@@ -263,8 +263,8 @@ def _of_text(training: Training) -> Iterator[Advice]:
         yield Advice(
             "held out",
             f"The validation loss of {training.val_loss:.3f} is uncertain by ±{error:.3f} (one standard error): "
-            f"{training.val_tokens:,} held-out tokens are too few to tell smaller differences; hold out more in the "
-            "Corpus tab.", weight=3.5,
+            f"{training.val_tokens:,} held-out tokens are too few to tell smaller differences; hold out more "
+            "(val_fraction).", weight=3.5,
         )  # fmt: skip
     if training.unseen:
         yield Advice(

@@ -109,8 +109,8 @@ def measure(subject: Subject, settings: Settings) -> Generator[Progress[Copies],
     """
     if not subject.training_text:
         raise MeasurementError(
-            "the text that this model learned from is not at hand, so that its copies cannot be found; load that text "
-            "again in the Corpus tab, or train or fork a run on a text of your own"
+            "the text that this model learned from is not at hand, so that its copies cannot be found; give that text "
+            "again (in the Corpus tab, or by resume --corpus), or train or fork a run on a text of your own"
         )
     is_pasted = settings.source == "pasted"
     human = _pasted(subject) if is_pasted else _held_out(subject, settings)

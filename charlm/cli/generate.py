@@ -30,20 +30,22 @@ def generate(
     found = store.find(run)
     written: GeneratedText | None = None
     for draft in Serving(store).generate(found, prompt, config):
+        if written is None:
+            note_respelled(found.label, draft)
         if not json and config.samples == 1:
             sys.stdout.write(draft.prompt + draft.text if written is None else draft.text[len(written.text) :])
             sys.stdout.flush()
         written = draft
     if written is None:
         return
-    note_skipped(found.label, written)
+    if not json and config.samples == 1 and sys.stdout.isatty():
+        print()  # what is said or typed next begins a line
+    note_error(found.label, written)
     if json:
         about = {"run_id": found.run_id, "label": found.label}
         print_json(samples(about, written, config) if config.samples > 1 else {**about, **facts_of(written)})
     elif config.samples > 1:
         print(all_samples(written))
-    elif sys.stdout.isatty():
-        print()
 
 
 @takes(SampleConfig)
@@ -72,7 +74,8 @@ def compare(
         print_json(with_partings(columns, texts, config) if config.duel else columns)
         return
     for run in found:
-        note_skipped(run.label, drafts[run.run_id])
+        note_error(run.label, drafts[run.run_id])
+        note_respelled(run.label, drafts[run.run_id])
         bits = run.bits_per_char(run.best_val_loss)
         headline = run.label if bits is None else f"{run.label} · {bits:.2f} bits per character"
         print(f"== {headline}\n{all_samples(drafts[run.run_id])}\n")
@@ -128,6 +131,7 @@ def facts_of(draft: GeneratedText) -> dict[str, Any]:
     return {
         "prompt": draft.prompt,
         "text": draft.text,
+        "replaced": dict(draft.replaced),
         "skipped": list(draft.skipped),
         "unknown": list(draft.unknown),
         "chars_per_second": draft.chars_per_second,
@@ -140,10 +144,16 @@ def all_samples(draft: GeneratedText) -> str:
     return f"\n\n{RULE}\n\n".join(one.prompt + one.text for one in draft.samples)
 
 
-def note_skipped(label: str, draft: GeneratedText) -> None:
-    """Name the parts of the prompt that the model does not know, or why it wrote nothing; stdout is for text alone."""
+def note_error(label: str, draft: GeneratedText) -> None:
+    """Say why the model wrote nothing more; stdout is for text alone."""
     if draft.error:
         note(f"{label} could not write: {draft.error}")
+
+
+def note_respelled(label: str, draft: GeneratedText) -> None:
+    """Name the parts of the prompt that the model knows in another spelling, or not at all."""
+    if draft.replaced:
+        note(f"{label} reads: {', '.join(f'{typed!r} as {spelled!r}' for typed, spelled in draft.replaced.items())}")
     if draft.skipped:
         note(f"{label} does not know and skipped: {' '.join(map(repr, draft.skipped))}")
     if draft.unknown:

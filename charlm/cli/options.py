@@ -27,7 +27,17 @@ RunTokens = Annotated[
 CorpusToken = Annotated[
     str, typer.Argument(metavar="CORPUS", help="A file, - for standard input, or a name that `corpora` lists.")
 ]
-Prompt = Annotated[str, typer.Option("--prompt", help="What the text begins with.")]
+
+
+def _prompt(typed: str) -> str:
+    """A prompt of the command line, in which `\\n` is a line end."""
+    return unescape(readable(typed))
+
+
+Prompt = Annotated[
+    str,
+    typer.Option("--prompt", help="What the text begins with; \\n is a line end.", metavar="TEXT", parser=_prompt),
+]
 
 
 def hint_of(field: dataclasses.Field[Any]) -> str:
@@ -66,7 +76,7 @@ def value_of(field: dataclasses.Field[Any], given: Any) -> Any:
     if isinstance(field.default, bool):
         return given
     if isinstance(field.default, str):
-        return readable(given)
+        return _prompt(given) if field.name == "prompt" else readable(given)
     if isinstance(field.default, tuple):
         return [unescape(readable(word)) for word in given]
     try:

@@ -104,12 +104,13 @@ def result_of(run: "Run") -> dict[str, Any]:
 
 
 def print_result(run: "Run") -> None:
-    """A finished training in two lines: its result, and the command to try next."""
+    """A training that has ended in two lines: its result and, unless it failed, the command to try next."""
     best = "no validation yet"
     if run.best_val_loss is not None:
         best = f"validation loss {run.best_val_loss:.3f}{bits_of(run, run.best_val_loss)} at step {run.best_step:,}"
     print(f"{run.label}: {best}; {run.step:,} steps in {run.seconds:.1f} s")
-    print(f"python -m charlm generate {run.run_id}")
+    if run.status != "failed":
+        print(f"python -m charlm generate {run.run_id}")
 
 
 def bits_of(run: "Run", loss: float) -> str:

@@ -143,7 +143,7 @@ def text_of(run: Run, given: Corpus | None = None) -> Corpus:
     if corpus is None:
         raise CorpusError(
             f"the text of {run.label} ({name}) is no longer here, and resuming needs the very same; "
-            "load it again in the Corpus tab, or train a new run"
+            "give it again (--corpus, or the Corpus tab), or train a new run"
         )
     return replace(corpus, held_out=run.held_out)
 

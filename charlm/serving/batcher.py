@@ -47,6 +47,7 @@ class GeneratedText:
         prompt: what stands before it; of a text in progress, what the model knows of that.
         text: what is generated, or stands there to be continued.
         sample: which of several texts it is, from 0 on; its seed follows from it.
+        replaced: what of the prompt was spelled otherwise, as the model knows it, and how.
         skipped: the characters of the prompt that the model does not know.
         unknown: the words of the prompt that are not in its vocabulary; it reads each as `<unk>`.
         before: how the text began, if it is continued.
@@ -61,6 +62,7 @@ class GeneratedText:
     prompt: str
     text: str = ""
     sample: int = 0
+    replaced: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     before: str = ""

@@ -383,7 +383,9 @@ def held_out_texts(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def readable(tokenizer: Tokenizer, start: GeneratedText) -> GeneratedText:
-    """A text that is about to be generated, with what the tokenizer does not know of its prompt said or left out."""
+    """A text that is about to be generated; what the tokenizer does not know of its prompt is respelled or left out."""
+    spelled, replaced = tokenizer.spell(start.prompt)
+    start = replace(start, prompt=spelled, replaced=replaced)
     unknown = tokenizer.unknown(start.prompt)
     if tokenizer.level != "char":
         return replace(start, prompt=without_halves(start.prompt), unknown=unknown)

@@ -97,9 +97,13 @@ class Tokenizer(ABC):
         """
         return sum(len(block) for block in self.encode_blocks(text, start=start, end=end))
 
+    def spell(self, prompt: str) -> tuple[str, dict[str, str]]:
+        """A prompt as people type it, spelled with what the vocabulary has, and what was replaced by what."""
+        return prompt, {}
+
     def read(self, prompt: str) -> IdArray:
-        """The ids of a prompt as people type it: what has no id is left out, or gets `unk_id`."""
-        return self.encode(prompt, skip_unknown=True)
+        """The ids of a prompt, respelled by `spell`: what still has no id is left out, or gets `unk_id`."""
+        return self.encode(self.spell(prompt)[0], skip_unknown=True)
 
     @abstractmethod
     def unknown(self, text: str) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from charlm.errors import CheckpointError, CorpusError
 from charlm.files import is_utf8
 from charlm.tokenizers.base import IdArray, Tokenizer, id_type
+from charlm.tokenizers.prompts import respelled
 
 # Characters at a time, so that what is computed of them stays in the processor's cache, however long the text is.
 _BLOCK = 1 << 16
@@ -149,6 +150,11 @@ class CharTokenizer(Tokenizer):
             places = np.flatnonzero(self._lookup(block) == self.vocab_size)
             found.update(dict.fromkeys(map(block.__getitem__, places)))
         return list(found)
+
+    def spell(self, prompt: str) -> tuple[str, dict[str, str]]:
+        """See Tokenizer."""
+        known = set(self.tokens)
+        return (prompt, {}) if known.issuperset(prompt) else respelled(prompt, known.issuperset)
 
     def speller(self, before: str = "") -> CharSpeller:
         """See Tokenizer."""

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from charlm.errors import CheckpointError, ConfigError
 from charlm.tokenizers.base import HuggingTokenizer, IdArray, blocks, package
+from charlm.tokenizers.prompts import respelled_words
 
 UNKNOWN, LINE_END = "<unk>", "<eos>"
 LINE_ENDS = ("\n", LINE_END)
@@ -100,6 +101,26 @@ class Joiner:
             self._begins = False
 
 
+class Spacer:
+    """Joins words to text as they stood between blanks: one space between two, none beside a line end."""
+
+    def __init__(self) -> None:
+        self._no_space = True  # after the text so far
+
+    def take(self, word: str) -> str:
+        """The word as it is written in the text, with the space before it."""
+        if word in LINE_ENDS:
+            self._no_space = True
+            return "\n"
+        space = "" if self._no_space else " "
+        self._no_space = False
+        return space + word
+
+    def rest(self, before: str) -> None:
+        """Continue after `before`, whose words were all taken: white space at its end is that of the next word."""
+        self._no_space = self._no_space or before[-1:].isspace()
+
+
 LETTER = r"[\p{L}\p{M}\p{N}]"
 CLITIC = rf"['’](?i:s|t|re|ve|ll|d|m)(?!{LETTER})"
 # Within a word: an apostrophe that begins no clitic, a hyphen, a full stop; between digits also a comma or a colon.
@@ -114,7 +135,8 @@ class WordTokenizer(HuggingTokenizer):
     Args:
         tokens: the distinct words in the order of their ids; the first is `<unk>`.
         rule: how a text is split: `lower` and `cased` separate words, signs and line endings, the first after
-            conversion to lower case; `spaces` splits at white space, with `<eos>` for a line ending.
+            conversion to lower case; `spaces` splits at white space, with `<eos>` for a line ending. Its words come
+            back with one space between them, but for WikiText's, known by its joints, which are written as people do.
     """
 
     level = "word"
@@ -173,7 +195,12 @@ class WordTokenizer(HuggingTokenizer):
 
     def read(self, prompt: str) -> IdArray:
         """See Tokenizer and `typed`."""
+        prompt, _ = self.spell(prompt)
         return self.encode(" ".join(self.typed(prompt))) if self.rule == "spaces" else self.encode(prompt)
+
+    def spell(self, prompt: str) -> tuple[str, dict[str, str]]:
+        """See Tokenizer."""
+        return respelled_words(prompt, self.unknown)
 
     def unknown(self, text: str) -> list[str]:
         """See Tokenizer and `typed`."""
@@ -181,7 +208,8 @@ class WordTokenizer(HuggingTokenizer):
 
     def speller(self, before: str = "") -> "WordSpeller":
         """See Tokenizer."""
-        joiner = Joiner(capitals=self.rule == "lower")
+        is_exact = self.rule == "spaces" and self._known.isdisjoint(JOINTS)
+        joiner = Spacer() if is_exact else Joiner(capitals=self.rule == "lower")
         for word in self.words(before):
             joiner.take(word)
         joiner.rest(before)
@@ -196,7 +224,7 @@ class WordSpeller:
         joiner: has taken the text so far.
     """
 
-    def __init__(self, tokens: Sequence[str], joiner: Joiner) -> None:
+    def __init__(self, tokens: Sequence[str], joiner: Joiner | Spacer) -> None:
         self._tokens, self._joiner = tokens, joiner
 
     def take(self, chosen: int) -> str:

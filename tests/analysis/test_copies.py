@@ -228,7 +228,7 @@ def test_the_table_has_a_row_for_each_curve_and_n() -> None:
 
 
 def test_without_the_training_text_it_says_what_to_do() -> None:
-    with pytest.raises(MeasurementError, match=r"not at hand.*load that text again"):
+    with pytest.raises(MeasurementError, match=r"not at hand.*give that text again"):
         next(iter(measure(subject(training=""), QUICK)))
 
 

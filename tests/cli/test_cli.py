@@ -320,6 +320,17 @@ def test_generate_names_what_it_skipped(run_id: str, capsys: pytest.CaptureFixtu
     assert out.startswith("th cat") and "é" in err and "X" in err
 
 
+def test_a_prompt_is_read_as_the_model_knows_it(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", run_id, "--prompt", r"The\ncat", "--length", "5"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("the cat") and r"reads: 'T' as 't', '\n' as ' '" in err  # it has seen no line end
+    said = answer(capsys, "generate", run_id, "--prompt", "A cat", "--length", "5", "--temperature", "0")
+    assert said["prompt"] == "a cat" and said["replaced"] == {"A": "a"}
+    assert said["text"] == answer(capsys, "generate", run_id, "--prompt", "a cat", "--length", "5", "--greedy")["text"]
+    assert main(["generate", run_id, "--temperature", "0.001"]) == 2
+    assert "temperature 0.001 is below 0.01; 0 takes the most likely token" in capsys.readouterr().err
+
+
 def test_generate_needs_no_prompt(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     said = answer(capsys, "generate", run_id, "--length", "12", "--greedy")
     assert said["prompt"] == "" and len(said["text"]) == 12 and said["run_id"] == run_id
@@ -472,7 +483,7 @@ def test_corpora_names_what_train_takes(capsys: pytest.CaptureFixture[str]) -> N
         (["resume", "nobody"], "nobody"),
         (["evaluate", "nobody"], "nobody"),
         (["generate", "nobody"], "nobody"),
-        (["generate", "x", "--temperature", "0"], "temperature"),
+        (["generate", "x", "--temperature", "-1"], "temperature"),
         (["generate", "x", "--length", "-3"], "length"),
         (["generate", "x", "--stop", "x" * 81], "stop"),
         (["generate", "x", "--beams", "2", "--samples", "2"], "ask for 1 sample"),
@@ -541,7 +552,8 @@ def test_a_training_that_fails_by_itself_exits_1(
 
     monkeypatch.setattr("charlm.jobs.runner.train", diverge)
     assert main(["train", book, *TINY, "--label", "wild"]) == 1
-    assert "wild failed: the loss became nan" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "wild failed: the loss became nan" in err and "charlm generate" not in out
     assert answer(capsys, "runs", "show", "wild")["status"] == "failed"
 
 

@@ -110,6 +110,16 @@ def test_a_story_is_put_together_again() -> None:
     assert tokenizer.decode(tokenizer.encode(STORY)) == STORY
 
 
+def test_what_stood_between_blanks_comes_back_with_them() -> None:
+    tune = "K: Cmaj\n:| > | |: f =c' :| | (3 2 2 e , ! )\nA B :| c\n"
+    tokenizer = WordTokenizer.fit(tune, "spaces")
+    written = tokenizer.decode(tokenizer.encode(tune))
+    assert written == tune
+    assert tokenizer.unknown(written) == []
+    [bar] = tokenizer.encode(":|")
+    assert tokenizer.speller("A").take(bar) == " :|" and tokenizer.speller("A ").take(bar) == ":|"
+
+
 def test_wikitext_is_made_readable() -> None:
     text = " = The \" Old \" King = \n \n She was 3 @,@ 000 , wasn 't he ? The king 's role @-@ play ( 1 @.@ 5 ) \n"
     tokenizer = WordTokenizer.fit(text, "spaces")
@@ -127,7 +137,7 @@ def test_a_text_goes_on_after_its_prompt() -> None:
 
 def test_a_prompt_is_read_as_people_type_it() -> None:
     tokenizer = WordTokenizer.fit("the king , he said .\nking's", "spaces")
-    assert tokenizer.decode(tokenizer.read("the king, he said.\n king's")) == "the king, he said.\nking's"
+    assert tokenizer.decode(tokenizer.read("the king, he said.\n king's")) == "the king , he said .\nking's"
     assert (tokenizer.encode("the king,") == tokenizer.unk_id).tolist() == [False, True]
 
 

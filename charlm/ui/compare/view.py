@@ -201,7 +201,8 @@ def stream_columns(
 
 
 def _shown(draft: GeneratedText, writing: bool) -> Shown:
-    note = skipped_note(draft.skipped) or unknown_note(draft.unknown)
+    notes = replaced_note(draft.replaced), skipped_note(draft.skipped), unknown_note(draft.unknown)
+    note = ". ".join(filter(None, notes))
     speed = draft.chars_per_second or None
     return Shown(draft.prompt, draft.text, note, speed, draft.turns, writing and not draft.done, draft.error)
 
@@ -219,6 +220,11 @@ def _last_sample(run: Any) -> Shown:
     return Shown(str(newest.get("prompt", "")), newest.get("text", ""), note)
 
 
+def replaced_note(replaced: Mapping[str, str]) -> str:
+    """What of the prompt this model reads otherwise, as it knows it."""
+    return ", ".join(f"{_sign(typed)} read as {_sign(spelled)}" for typed, spelled in replaced.items())
+
+
 def skipped_note(skipped: Sequence[str]) -> str:
     """Which prompt characters this model never saw."""
     return f"Skipped, never seen in its corpus: {_named(skipped)}" if skipped else ""
@@ -230,10 +236,13 @@ def unknown_note(unknown: Sequence[str]) -> str:
 
 
 def _named(unseen: Sequence[str]) -> str:
-    visible = {" ": "space", "\n": "line end", "\t": "tab"}
     distinct = list(dict.fromkeys(unseen))
     more = f" and {len(distinct) - 12} more" if len(distinct) > 12 else ""
-    return " ".join(visible.get(one, one) for one in distinct[:12]) + more
+    return " ".join(map(_sign, distinct[:12])) + more
+
+
+def _sign(typed: str) -> str:
+    return {" ": "space", "\n": "line end", "\r\n": "line end", "\t": "tab"}.get(typed, typed)
 
 
 def _columns(runs: Sequence[Any], texts: Mapping[str, Sequence[Shown]], lexicons: Mapping[str, frozenset[str]]) -> str:
