@@ -365,6 +365,11 @@ class CorpusConfig(Config):
 
     column: str = setting("", "Column of a table that holds the text; empty: text or Text", high=200)
     separator: str = setting("blank line", "Separator between the rows of a table", choices=("blank line", "space"))
+    items: str = setting(
+        "none",
+        "A list of items, learned one by one in an order drawn by chance: one a line, between blank lines, one a row",
+        choices=("none", "line", "blank", "record"),
+    )
     lf: bool = setting(True, "Convert all line endings to LF")
     drop_newlines: bool = setting(False, "Remove line endings")
     nfc: bool = setting(False, "Normalise to Unicode NFC: one code point for e + accent")
@@ -380,6 +385,11 @@ class CorpusConfig(Config):
                 f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave too little "
                 "to train on; keep their sum at 0.95 or less"
             )
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the text is a list of items."""
+        return self.items != "none"
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,10 @@ def measure(
     Raises:
         MeasurementError: a model wrote nothing, or its numbers grew beyond all bounds.
     """
+    if lists := [one.name for one in models if one.tokenizer.border is not None]:
+        raise MeasurementError(
+            f"{lists[0]} learned a list, each item from nothing, and reads no text that goes on; leave it out"
+        )
     batches = -(-settings.samples // AT_ONCE)
     work = len(models) * batches + len(models) * (len(models) + len(held_out))
     done, sources = 0, list[tuple[str, str, list[str]]]()

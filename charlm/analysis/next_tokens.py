@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -104,7 +105,9 @@ def next_tokens(
     cut = max(0, len(whole) - most)
     start = max(0, cut + 1 - len(before))
     banned, places = banned_id(tokenizer, config), []
-    for place, logits in enumerate(_logits(model, whole[cut:]), cut + 1):
+    borders = whole[cut + 1 :] == (-1 if tokenizer.border is None else tokenizer.border)
+    items = np.split(whole[cut:], np.flatnonzero(borders) + 1)  # each begins from nothing
+    for place, logits in enumerate(chain.from_iterable(_logits(model, item) for item in items), cut + 1):
         if place >= len(before) + start:
             how = config, whole[max(0, place - REMEMBERED) : place].tolist(), banned
             choice = penalized_logits(logits, *how), probabilities(logits, *how)

@@ -32,6 +32,7 @@ COMMANDS = {
         "generate.generate",
         "Write on from a prompt; prints prompt and text, nothing else; several samples with a line between them.",
     ),
+    "items": ("items.items", "Different items by a model of a list, and how many are new, unique and valid."),
     "compare": ("generate.compare", "The same prompt to several runs."),
     "import": ("exchange.import_run", "Make a run of a file: a run's zip, or weights that another program saved."),
     "export": ("exchange.export", "Write a run as a zip, for plain torch, for a notebook, as ONNX or as a page."),

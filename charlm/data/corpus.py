@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from charlm.config import CorpusConfig
 from charlm.data import tables
 from charlm.data.decoding import clean, decode, join_rows, join_surrogates
+from charlm.data.items import listed, looks_like_a_list
 from charlm.errors import CorpusError
 from charlm.files import one_line
 
@@ -80,7 +81,9 @@ def read_corpus(data: bytes, name: str, config: CorpusConfig, most_bytes: int = 
         text = ["".join(pieces)]
         del pieces
         notes, config = notes + more, replace(config, drop_newlines=False, strip_gutenberg=False)
-    return _finished(name, *clean(text.pop(), config), notes)
+    elif config.items == "record":
+        raise CorpusError(f"{name} is no table, which alone has records; take items line or blank")
+    return _finished(name, *clean(text.pop(), config), notes, config)
 
 
 def read_corpus_file(path: Path, config: CorpusConfig, most_bytes: int = MAX_BYTES) -> Corpus:
@@ -109,7 +112,7 @@ def corpus_from_text(text: str, name: str, config: CorpusConfig) -> Corpus:
         CorpusError: fewer than two distinct characters.
     """
     name = "".join(char for char in name if char.isprintable()).strip() or "text"
-    return _finished(name, *clean(text.removeprefix("\ufeff"), config), [])
+    return _finished(name, *clean(text.removeprefix("\ufeff"), config), [], config)
 
 
 def table_columns(data: bytes, name: str, most_bytes: int = MAX_BYTES) -> list[str]:
@@ -170,7 +173,13 @@ def _rows_joined(text: list[str], kind: str, name: str, config: CorpusConfig) ->
     return pieces, [*column.notes(), *dropped]
 
 
-def _finished(name: str, text: str, cleaned: list[str], notes: list[str]) -> Corpus:
+def _finished(name: str, text: str, cleaned: list[str], notes: list[str], config: CorpusConfig) -> Corpus:
+    held_out = None
+    if config.is_list and text.strip():
+        found = listed(text, config.items, config.val_fraction, config.test_fraction, name)
+        text, held_out, cleaned = found.text, found.held_out, [*cleaned, *found.notes]
+    elif (lines := looks_like_a_list(text)) and not config.is_list:
+        notes = [*notes, f"this looks like a list of {lines:,} items, one a line: take items line, which shuffles them"]
     try:
         digest = text_sha256(text)
     except UnicodeEncodeError:
@@ -178,7 +187,7 @@ def _finished(name: str, text: str, cleaned: list[str], notes: list[str]) -> Cor
         digest = text_sha256(text)
         cleaned = [*cleaned, "lone surrogates (half characters) replaced"]
     _refuse_trivial(text, name)
-    return Corpus(name, text, digest, tuple(notes + cleaned))
+    return Corpus(name, text, digest, tuple(notes + cleaned), held_out=held_out)
 
 
 def _refuse_trivial(text: str, name: str) -> None:

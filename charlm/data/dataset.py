@@ -212,6 +212,8 @@ class Dataset(Cut):
         CorpusError: see `Cut`.
     """
 
+    border: int | None = None  # what separates the items of a list; None: the text is no list
+
     def __init__(
         self,
         ids: IdArray | Parts,
@@ -246,6 +248,10 @@ class Dataset(Cut):
         for start in range(0, len(self.train_ids), COUNTED):
             counts += np.bincount(self.train_ids[start : start + COUNTED], minlength=vocab_size)
         return counts
+
+    def begins(self, epoch: int, batch: int, seed: int | None = None) -> bool:
+        """Whether the rows of a batch go on from nothing: the hidden state before it is zero."""
+        return batch == 0
 
     def batches(self, epoch: int, start: int = 0, seed: int | None = None) -> Iterator[tuple[IdArray, IdArray]]:
         """The batches of an epoch, counted from 0, from batch `start` on.
@@ -363,6 +369,10 @@ def dataset_of(tokenizer: Tokenizer, corpus: Corpus, train: TrainConfig, cleanin
         CorpusError: see `ids_of`.
     """
     sizes, folder = text_sizes(corpus, cleaning, tokenizer), data_dir()
+    if cleaning.is_list:
+        from charlm.data.item_batches import items_dataset
+
+        return items_dataset(ids_of(corpus.text, tokenizer, folder), sizes, tokenizer, train, cleaning)
     if tokenizer.level == "char":  # one array: characters are the same wherever a text is cut
         ids = ids_of(corpus.text, tokenizer, folder)
         first, second, third = (ids[start:end] for start, end in _bounds(sizes))
@@ -384,6 +394,10 @@ def tokenizer_for(corpus: Corpus, model: ModelConfig, cleaning: CorpusConfig) ->
     Raises:
         ConfigError: a setting leaves no vocabulary, or does not fit this text.
     """
+    if cleaning.is_list and model.level != "char":
+        raise ConfigError(
+            f"items are learned by characters, and level is {model.level!r}; set level to char, or items to none"
+        )
     tokenizer = fit_tokenizer(corpus.text, model, character_sizes(len(corpus.text), cleaning, corpus.held_out)[0])
     if model.level == "char":
         check_vocabulary(tokenizer, model)
@@ -411,4 +425,6 @@ def corpus_cut(corpus: Corpus, tokenizer: Tokenizer, train: TrainConfig, cleanin
         CorpusError: see `Cut`.
     """
     sizes = text_sizes(corpus, cleaning, tokenizer)
+    if cleaning.is_list:
+        return dataset_of(tokenizer, corpus, train, cleaning), sizes
     return cut_of(token_sizes(corpus, sizes, tokenizer), train, cleaning, tokenizer.level), sizes

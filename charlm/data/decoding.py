@@ -242,7 +242,7 @@ def join_rows(rows: Iterable[str], config: CorpusConfig) -> tuple[list[str], lis
     Returns:
         The pieces, and what was changed, a short sentence each.
     """
-    separator = " " if config.separator == "space" else "\n\n"
+    separator = "\x1e" if config.items == "record" else " " if config.separator == "space" else "\n\n"
     pieces: list[str] = []
     waiting: list[str] = []
     ends = size = 0

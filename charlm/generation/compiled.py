@@ -264,6 +264,11 @@ def decode(
                 token = sample_token(params, b, logits[b, :size].astype(np.float64), recent[b], draws[b, t])
             written[b, t] = token
             ids[b] = max(token, 0)
+            if token == params.border[b] and token >= 0:  # the next item begins from nothing
+                for s in range(state.shape[0]):
+                    for layer in range(state.shape[1]):
+                        for j in range(state.shape[3]):
+                            state[s, layer, b, j] = 0.0
 
 
 class CompiledRNN:

@@ -68,7 +68,8 @@ class CompiledDecoder(Decoder):
             given[row, :count] = stream.unread[1 : count + 1]
             draws[row, count:] = stream.rng.random(steps - count)
             recent[row, REMEMBERED - len(stream.recent) :] = stream.recent
-        params = SamplingParams.of([stream.config for stream in streams], [stream.banned for stream in streams])
+        configs, banned = [stream.config for stream in streams], [stream.banned for stream in streams]
+        params = SamplingParams.of(configs, banned, [stream.tokenizer.border for stream in streams])
         ids, start = np.array([stream.unread[0] for stream in streams]), self.initial_state()[:, :, 0]
         states = np.stack([start if stream.state is None else stream.state for stream in streams], axis=2)
         written, state = self._model.decode(params, ids, given, draws, states, recent)
@@ -118,6 +119,8 @@ class TorchDecoder(Decoder):
                 for stream, row in zip(batch, logits, strict=True):
                     written[stream].append(_chosen(row, stream))
                     stream.unread = np.array([max(written[stream][-1], 0)])
+                    if written[stream][-1] == stream.tokenizer.border:  # the next item begins from nothing
+                        stream.state = None
         return [stream.take(np.array(ids, np.int64)) for stream, ids in written.items()]
 
     def _step(self, batch: Sequence[Stream], ids: Ids) -> Logits:

@@ -33,6 +33,7 @@ class SamplingParams(NamedTuple):
         min_p: float64.
         penalty: float64, of repetitions; 1: none.
         banned: int64, the id that is never chosen, or NO_TOKEN.
+        border: int64, the id that is read from the zero state, or NO_TOKEN.
     """
 
     temperature: Array
@@ -41,10 +42,14 @@ class SamplingParams(NamedTuple):
     min_p: Array
     penalty: Array
     banned: Array
+    border: Array
 
     @classmethod
-    def of(cls, configs: Sequence[SampleConfig], banned: Sequence[int | None]) -> "SamplingParams":
-        """The settings of each row, and the id that is never chosen in it."""
+    def of(
+        cls, configs: Sequence[SampleConfig], banned: Sequence[int | None], borders: Sequence[int | None] = ()
+    ) -> "SamplingParams":
+        """The settings of each row, the id that is never chosen in it, and that of a border between items."""
+        borders = borders or [None] * len(configs)
         return cls(
             np.array([0.0 if config.greedy else config.temperature for config in configs]),
             np.array([config.top_k for config in configs], np.int64),
@@ -52,6 +57,7 @@ class SamplingParams(NamedTuple):
             np.array([config.min_p for config in configs]),
             np.array([config.repetition_penalty for config in configs]),
             np.array([NO_TOKEN if one is None else one for one in banned], np.int64),
+            np.array([NO_TOKEN if one is None else one for one in borders], np.int64),
         )
 
 

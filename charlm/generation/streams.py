@@ -62,7 +62,9 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def first_id(tokenizer: Tokenizer) -> int:
-    """The id that is read for an empty prompt: a line end, else a space, else the first known token."""
+    """The id that is read for an empty prompt: a list's border, else a line end, a space, or the first known token."""
+    if tokenizer.border is not None:
+        return tokenizer.border
     for blank in ("\n", " "):
         ids = tokenizer.encode(blank, skip_unknown=True)
         if len(ids) and ids[0] != tokenizer.unk_id:
@@ -71,9 +73,20 @@ def first_id(tokenizer: Tokenizer) -> int:
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str) -> Ids:
-    """The ids that a model reads of a prompt, at least one; characters without an id are skipped."""
+    """The ids that a model reads of a prompt, at least one; characters without an id are skipped.
+
+    Of a list only the last item counts, after its border.
+    """
     ids = tokenizer.read(prompt).astype(np.int64)
+    if tokenizer.border is not None:
+        return last_item(np.concatenate([[tokenizer.border], ids]), tokenizer)
     return ids if len(ids) else np.array([first_id(tokenizer)])
+
+
+def last_item(ids: Ids, tokenizer: Tokenizer) -> Ids:
+    """The ids from the last border on; all of them where there is none."""
+    borders = np.flatnonzero(ids == tokenizer.border).tolist() if tokenizer.border is not None else []
+    return ids[borders[-1] :] if borders else ids
 
 
 def text_ids(tokenizer: Tokenizer, prompt: str, text: str) -> tuple[Ids, Ids]:
@@ -87,6 +100,8 @@ def text_ids(tokenizer: Tokenizer, prompt: str, text: str) -> tuple[Ids, Ids]:
         prompt: may be empty, then one id stands for it; see `first_id`.
         text: written after the prompt; may be empty.
     """
+    if tokenizer.border is not None:
+        return prompt_ids(tokenizer, prompt), tokenizer.read(text).astype(np.int64)
     before, whole = prompt_ids(tokenizer, prompt), tokenizer.read(prompt + text).astype(np.int64)
     if np.array_equal(whole[: len(before)], before) and len(tokenizer.read(prompt)):
         return before, whole[len(before) :]
@@ -145,8 +160,11 @@ class Stream:
         bits = np.random.PCG64(config.seed if seed is None else seed)
         bits.advance(len(ids))  # a number was drawn for each of them
         rng, speller = np.random.Generator(bits), tokenizer.speller(prompt + written)
-        unread, banned = np.concatenate([before, ids]), banned_id(tokenizer, config)
-        return cls(tokenizer, unread, config, rng, config.length, speller, banned, StopFilter(config.stop))
+        unread, banned = last_item(np.concatenate([before, ids]), tokenizer), banned_id(tokenizer, config)
+        stops = config.stop
+        if config.beams > 1 and tokenizer.border is not None:  # the likeliest item, not several
+            stops = *stops, tokenizer.tokens[tokenizer.border]
+        return cls(tokenizer, unread, config, rng, config.length, speller, banned, StopFilter(stops))
 
     @property
     def done(self) -> bool:

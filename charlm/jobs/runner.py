@@ -87,7 +87,8 @@ class RunTrainer:
         wanted = 0 if run.model_config.is_counted else config.snapshots
         size = snapshot_bytes(run.model_config) if wanted else 0
         self._snapshots = SnapshotKeeper(run.folder, wanted, size, self.state.step, self.total)
-        self._records_gradient = config.record_gradient and not run.model_config.is_counted
+        is_stream = not run.model_config.is_counted and dataset.border is None
+        self._records_gradient = config.record_gradient and is_stream
         self._has_warned, self._recording = False, 0.0  # that a record failed; seconds that all records took
         self.latest: Metrics | None = None
         self.ended, self.trouble, self.failure, self.slowest = False, "", "", 0.0
@@ -102,6 +103,8 @@ class RunTrainer:
         if sample := self.run.sample():
             return str(sample.get("prompt", ""))
         ids = self.dataset.train_ids
+        if self.dataset.border is not None:
+            return ""  # of a list: items from their beginnings
         prompt = usual_beginning(self.tokenizer.decode(ids[:READ_FOR_PROMPT].tolist()))
         return prompt if prompt and not self.tokenizer.unknown(prompt) else self.tokenizer.decode(ids[:1].tolist())
 
@@ -320,7 +323,8 @@ class RunTrainer:
         model = self.run.load_model().to(self.device)
         threads = choose(model.config, validation_row_count(len(ids))).threads
         with suppress(Halted):  # then its losses by block stay unknown
-            scores = evaluate(model, ids, threads=threads, halted=lambda: self._control.interrupted)
+            border = self.dataset.border
+            scores = evaluate(model, ids, threads=threads, halted=lambda: self._control.interrupted, border=border)
             self._writes.append(partial(self.run.test_log.write, [block_row(self.best_step, scores.blocks)]))
 
     def release(self) -> None:

@@ -92,7 +92,7 @@ def _new_rate(run: Run, rate: float | None) -> dict[str, Any]:
 
 def _cut(run: Run, corpus: Corpus, config: TrainConfig) -> Cut:
     """How a run's text is cut; characters are counted without its tokenizer."""
-    if run.level == "char":
+    if run.level == "char" and not run.corpus_config.is_list:
         sizes = character_sizes(len(corpus.text), run.corpus_config, corpus.held_out)
         return cut_of(sizes, config, run.corpus_config)
     return corpus_cut(corpus, run.tokenizer(), config, run.corpus_config)[0]

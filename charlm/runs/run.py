@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from charlm import files
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
+from charlm.data.items import border_of
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.files import LEFTOVERS, one_line, write_atomically
 from charlm.runs.gradients import FILE as GRADIENTS
@@ -307,7 +308,12 @@ class Run:
             CheckpointError: tokenizer.json is damaged, or of another model.
         """
         most = most_tokenizer_bytes(self.model_config.vocab_size, self.model_config.level)
-        return read_tokenizer(read_json(self.folder / "tokenizer.json", most), self.model_config)
+        tokenizer = read_tokenizer(read_json(self.folder / "tokenizer.json", most), self.model_config)
+        if self.corpus_config.is_list:
+            tokenizer.border = next(
+                iter(tokenizer.encode(border_of(self.corpus_config.items), skip_unknown=True)), None
+            )
+        return tokenizer
 
     def load_model(self, which: str = "best") -> "LanguageModel":
         """Its model with the `best` or `last` weights, ready to generate; the last ones if the best are damaged.

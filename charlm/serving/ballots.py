@@ -100,6 +100,10 @@ def held_out_passage(runs: Sequence[Run], length: int, seed: int) -> Passage:
         CorpusError: their text is no longer here.
     """
     check_same_text(runs)
+    if runs[0].corpus_config.is_list:
+        raise ConfigError(
+            f"{runs[0].label} learned a list of items, and a vote needs passages of a text; choose others"
+        )
     text = own_text(runs[0])
     if not text:
         raise CorpusError(

@@ -37,6 +37,7 @@ MEASUREMENTS = {
     "copies": "What of a text stands verbatim in the training text.",
     "history": "What a model had learned at each of the steps that its run kept.",
 }
+OF_LISTS = ("copies",)  # that make sense for a model of separate items
 GYM = "gym"  # has no run: its models are its own
 FOLDER = "measured"  # beside a run's own files; of the included runs in the data folder
 MOST_BYTES = 1 << 24  # of a result on disk
@@ -391,6 +392,11 @@ def steps_of(question: Question) -> Iterator[Progress[Any]]:
     Raises:
         CharLMError: it cannot be made.
     """
+    if question.run and question.run.corpus_config.is_list and question.name not in OF_LISTS:
+        raise MeasurementError(
+            f"{question.run.label} learned a list, each item from nothing, and {question.name} needs a text that goes "
+            "on; choose a model of such a text"
+        )
     subject = [subject_of(question.run, question.text)] if question.run else []
     steps: Iterator[Progress[Any]] = module_of(question.name).measure(*subject, question.settings)
     return steps

@@ -23,7 +23,7 @@ from charlm.serving.baselines import NgramBaselines, keep
 from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel, Starts
 from charlm.serving.compared import check_compared, check_duel
 from charlm.serving.measurements import GYM, REST, Finding, Measurements, Question, ask_all
-from charlm.serving.texts import own_text, part_of, whole_text
+from charlm.serving.texts import own_text, part_of, training_text, whole_text
 from charlm.serving.votes import Votes
 from charlm.tokenizers import Tokenizer
 from charlm.tokenizers.base import without_halves
@@ -31,6 +31,7 @@ from charlm.tokenizers.base import without_halves
 if TYPE_CHECKING:
     from charlm.analysis.cross import Cross
     from charlm.analysis.measurement import Progress
+    from charlm.analysis.new_items import NewItems
     from charlm.analysis.next_tokens import Outlook
     from charlm.models import LanguageModel
 
@@ -227,6 +228,26 @@ class Serving:
         text, left = with_token(self.open(run)[1], start.prompt, start.text, place, token)
         return replace(start, text=text), left
 
+    def items(
+        self, run: Run, count: int, prompt: str = "", config: SampleConfig | None = None, check: str = ""
+    ) -> "NewItems":
+        """Different items by a model of a list; see `charlm.analysis.new_items.write_items`.
+
+        Args:
+            run: its best weights are used.
+            count: how many.
+            prompt: what each begins with.
+            config: how they are sampled.
+            check: see `charlm.analysis.new_items.checker`.
+        """
+        from charlm.analysis.new_items import checker, write_items
+
+        model, tokenizer = self.open(run)
+        is_valid, known = checker(check), None
+        if tokenizer.border is not None and (text := training_text(run)):
+            known = frozenset(text.split(tokenizer.tokens[tokenizer.border]))
+        return write_items(model, tokenizer, count, prompt, config, known, is_valid)
+
     def evaluate(
         self, run: Run, text: str | None = None, split: str = "", held_out: tuple[int, int] | None = None
     ) -> dict[str, Any]:
@@ -250,12 +271,15 @@ class Serving:
         model, tokenizer = self.open(run)
         ids = tokenizer.encode(text, skip_unknown=True)
         skipped = len(text) - len(ids) if tokenizer.level == "char" else 0
-        result = evaluate(model, ids, len(text) - skipped)
+        result = evaluate(model, ids, len(text) - skipped, border=tokenizer.border)
+        items = int((ids == tokenizer.border).sum()) if tokenizer.border is not None else 0
+        per_item = {"items": items, "nats_per_item": result.nats_per_token * result.tokens / items} if items else {}
         return {
             "nats_per_token": result.nats_per_token,
             "bits_per_char": result.bits_per_char,
             "perplexity": result.perplexity,
             "tokens": result.tokens,
+            **per_item,
             "skipped": skipped,
             "unknown": int((ids == tokenizer.unk_id).sum()) if tokenizer.unk_id is not None else 0,
             "split": split,

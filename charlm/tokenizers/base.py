@@ -42,11 +42,13 @@ class Tokenizer(ABC):
         level: char, word or bpe.
         tokens: the tokens as they are shown, in the order of their ids.
         unk_id: the id of what is not in the vocabulary; None if there is no such id.
+        border: the id between the items of a list, which is read from the zero state; None: its texts are no lists.
     """
 
     level: ClassVar[str]
     tokens: list[str]
     unk_id: int | None = None
+    border: int | None = None
 
     @property
     def vocab_size(self) -> int:

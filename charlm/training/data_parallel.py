@@ -39,17 +39,18 @@ class DataParallelStep:
 
         Args:
             inputs: ids (B, T).
-            targets: ids (B, T), one later.
+            targets: ids (B, T), one later; those of -1 do not count.
             hidden: the state before; None is the zero state.
 
         Returns:
             The loss in nats per token, and the state after the batch, detached.
         """
         state = self.model.initial_state(len(inputs)) if hidden is None else hidden
+        tokens = int((targets >= 0).sum())
         self._clear()
         if self._pool is None or len(inputs) < self.count:
             part = inputs, targets, state
-            loss, end, grads = _backpropagate(self.model, part, self._parameters, inputs.numel())
+            loss, end, grads = _backpropagate(self.model, part, self._parameters, tokens)
             self._set([grads])
             return loss, end
         factors = self.model.shared_matrices(inputs.shape[1], -(-len(inputs) // self.count))
@@ -60,7 +61,7 @@ class DataParallelStep:
             replica.generator.manual_seed(int(torch.randint(2**62, (), generator=self.model.generator)))
         states = zip(*(part.chunk(self.count, dim=1) for part in state), strict=True)  # (L, B / count, H)
         parts = list(zip(inputs.chunk(self.count), targets.chunk(self.count), states, strict=True))
-        work = partial(_backpropagate, parameters=self._parameters, tokens=inputs.numel())
+        work = partial(_backpropagate, parameters=self._parameters, tokens=tokens)
         losses, ends, grads_of = zip(*self._pool.map(work, self._replicas, parts), strict=True)
         self._set(grads_of)
         return math.fsum(losses), tuple(torch.cat(each, dim=1) for each in zip(*ends, strict=True))

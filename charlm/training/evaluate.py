@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from charlm.data.dataset import validation_row_count, validation_rows
+from charlm.data.item_batches import evaluated_items
 from charlm.errors import CorpusError, Halted
 from charlm.models import LanguageModel, State
 from charlm.models.kernels.cross_entropy import are_many
@@ -22,7 +23,7 @@ from charlm.training.metrics import Blocks
 CHUNK = 250
 # A text's losses are summed by blocks: contiguous, of so many chunks or more (the last of a row may be short) where a
 # row has them, at most so many.
-BLOCK_CHUNKS, MOST_BLOCKS = 5, 128
+BLOCK_CHUNKS, MOST_BLOCKS, LEAST_BLOCK = 5, 128, 1_000
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def evaluate(
     characters: int | None = None,
     threads: int = 1,
     halted: Callable[[], bool] = lambda: False,
+    border: int | None = None,
 ) -> Evaluation:
     """Mean loss over a whole text, dropout off.
 
@@ -75,6 +77,8 @@ def evaluate(
             so its share of them does not count.
         threads: how many share the rows.
         halted: asked between pieces; whether to break off.
+        border: the id between the items of a list: each is read after a border from the zero state, and the border
+            after it predicted, so that all ids are; None: the text is no list.
 
     Raises:
         CorpusError: nothing to predict.
@@ -89,10 +93,13 @@ def evaluate(
     if are_many(model.config.vocab_size):
         rows = validation_row_count(len(ids))
         scorer.eval_precision = model.precision or choose(model.config, rows, device.type).dtype
-    states: Sequence[State | None] = [None] * threads
+    nothing: Sequence[State | None] = [None] * threads
+    states = nothing
     sums, counts = list[Tensor](), list[Tensor]()  # (R,) of each chunk
     with team(threads) as share_out:
-        for piece in validation_rows(ids, CHUNK):
+        pieces = ((False, *piece) for piece in validation_rows(ids, CHUNK))
+        for begins, *piece in pieces if border is None else evaluated_items(ids, border, CHUNK):
+            states = nothing if begins else states
             if halted():
                 model.train(was_training)
                 raise Halted
@@ -102,6 +109,10 @@ def evaluate(
             sums.append(torch.cat(losses))
             counts.append((torch.cat(targets) >= 0).sum(1))
     model.train(was_training)
+    if border is not None:
+        items = tuple((part.sum().item(), int(count.sum())) for part, count in zip(sums, counts, strict=True))
+        blocks = _merged(items)
+        return Evaluation(math.fsum(loss for loss, _ in blocks) / len(ids), len(ids), characters or len(ids), blocks)
     blocks, tokens = _blocks(torch.stack(sums, 1), torch.stack(counts, 1)), len(ids) - 1
     predicted = tokens if characters is None else characters * tokens / len(ids)
     return Evaluation(math.fsum(loss for loss, _ in blocks) / tokens, tokens, predicted, blocks)
@@ -115,6 +126,21 @@ def _blocks(sums: Tensor, counts: Tensor) -> Blocks:
     losses, tokens = zip(*((loss.sum(1), count.sum(1)) for loss, count in parts), strict=True)
     of_all = zip(torch.stack(losses, 1).flatten().tolist(), torch.stack(tokens, 1).flatten().tolist(), strict=True)
     return tuple((loss, count) for loss, count in of_all if count)
+
+
+def _merged(pieces: Blocks) -> Blocks:
+    """Neighbouring pieces as blocks of LEAST_BLOCK tokens or more, at most MOST_BLOCKS."""
+    least = max(LEAST_BLOCK, sum(count for _, count in pieces) / MOST_BLOCKS)
+    blocks, loss, tokens = list[tuple[float, float]](), 0.0, 0.0
+    for more, count in pieces:
+        loss, tokens = loss + more, tokens + count
+        if tokens >= least:
+            blocks.append((loss, tokens))
+            loss, tokens = 0.0, 0.0
+    if tokens and blocks:
+        last_loss, last_tokens = blocks.pop()
+        loss, tokens = loss + last_loss, tokens + last_tokens
+    return (*blocks, (loss, tokens)) if tokens else tuple(blocks)
 
 
 def standard_error(blocks: Blocks) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
@@ -170,9 +171,11 @@ def train(
             for inputs, targets in dataset.batches(state.epoch, state.batch, seed):
                 began = time.perf_counter()
                 rate = learning_rate(config, state.step, used, state.rate_scale, state.rate_changes)
+                if dataset.begins(state.epoch, state.batch, seed):
+                    state.hidden = None
                 loss, norm = _step(parallel, (inputs, targets), config, state, rate)
                 taken = time.perf_counter() - began
-                latest = inputs.size * dataset.chars_per_token / taken
+                latest = np.count_nonzero(targets >= 0) * dataset.chars_per_token / taken
                 speed = latest if speed == 0.0 else 0.9 * speed + 0.1 * latest
                 _advance(state, dataset, loss, taken)
                 used = _progress(config, dataset, state)
@@ -226,7 +229,11 @@ def _without_rate(metrics: Metrics) -> Metrics:
 
 def _tokens_in(steps: int, dataset: Dataset) -> int:
     """How much of the training text so many steps of counting are; the last one takes the rest."""
-    return dataset.train if steps >= dataset.steps_per_epoch else steps * dataset.batch_size * dataset.seq_len
+    if steps >= dataset.steps_per_epoch:
+        return dataset.train
+    if dataset.border is not None:  # of a list batches differ in size
+        return steps * dataset.train // dataset.steps_per_epoch
+    return steps * dataset.batch_size * dataset.seq_len
 
 
 def _advance(state: TrainState, dataset: Dataset, loss: float, seconds: float, steps: int = 1) -> None:
@@ -265,7 +272,7 @@ def _with_validation(
     assert state.pending_validation is not None
     test_loss = None
     if state.batch == 0 and len(dataset.test_ids) >= MIN_HELD_OUT:  # an epoch has ended
-        test_loss = _evaluate(model, dataset.test_ids, state, halted).nats_per_token
+        test_loss = _evaluate(model, dataset, dataset.test_ids, state, halted).nats_per_token
     held_out = validate(model, dataset, state, halted)
     loss, norm, rate = state.pending_validation
     state.pending_validation = None
@@ -283,12 +290,14 @@ def _with_validation(
     )
 
 
-def _evaluate(model: LanguageModel, ids: IdArray, state: TrainState, halted: Callable[[], bool]) -> Evaluation:
+def _evaluate(
+    model: LanguageModel, dataset: Dataset, ids: IdArray, state: TrainState, halted: Callable[[], bool]
+) -> Evaluation:
     """A held-out text scored; the time counts as the training's own."""
     began = time.perf_counter()
     model.zero_grad()  # the last step's gradients would but take room
     threads = choose(model.config, validation_row_count(len(ids))).threads
-    scores = evaluate(state.learned(model), ids, threads=threads, halted=halted)
+    scores = evaluate(state.learned(model), ids, threads=threads, halted=halted, border=dataset.border)
     state.last_validating = time.perf_counter() - began
     state.validating += state.last_validating
     state.seconds += state.last_validating
@@ -309,7 +318,7 @@ def validate(
     Raises:
         Halted: `halted` said so; `state` has noted nothing.
     """
-    scores = _evaluate(model, dataset.val_ids, state, halted)
+    scores = _evaluate(model, dataset, dataset.val_ids, state, halted)
     if not math.isfinite(scores.nats_per_token):
         initial = state.optimizer.defaults["lr"] if state.optimizer is not None else 0.0
         rate = base_rate(initial, state.step - 1, state.rate_changes)

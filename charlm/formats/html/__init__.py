@@ -168,6 +168,7 @@ def _described(run: Run, weights: Sequence[Packed]) -> dict[str, Any]:
         "tokens": tokenizer.tokens,
         "signs": {place: [sign, called(token)] for place, (token, sign) in signs if sign != token},
         "first": first_id(tokenizer),
+        **({} if tokenizer.border is None else {"border": tokenizer.border}),
         "tensors": [{"name": one.name, "shape": one.shape, "kind": one.kind} for one in weights],
     }
 

@@ -160,6 +160,7 @@ class Model {
   constructor(about, view) {
     this.tokens = about.tokens;
     this.first = about.first; // stands before an empty text, unseen
+    this.border = about.border; // stands between the items of a list, and before each; undefined: there are none
     this.ids = new Map(about.tokens.map((token, id) => [token, id]));
     this.weights = tensorsOf(about.tensors, view);
     this.net = new ({ transformer: Transformer, mingru: MinGRU }[about.arch] || Recurrent)(about, this.weights);
@@ -176,7 +177,8 @@ class Model {
       if (this.ids.has(character)) ids.push(this.ids.get(character));
       else unknown.add(character);
     }
-    return { ids: ids.length ? ids : [this.first], unknown: [...unknown] };
+    const begun = this.border === undefined ? ids : [this.border, ...ids];
+    return { ids: begun.length ? begun : [this.first], unknown: [...unknown] };
   }
 
   /** Read one character: changes `state`, returns a logit for each token. */

@@ -79,6 +79,7 @@ class Writer {
   }
 
   readOne(id) {
+    if (id === this.model.border) this.state = this.model.start(); // each item of a list begins from nothing
     this.logits = this.model.step(this.state, id);
     this.read.push(id);
   }

@@ -105,6 +105,9 @@ def control(name: str) -> Any:
     if name == "level":
         levels = [(words.capitalize(), level) for level, words in LEVEL_NAMES.items()]
         return gr.Radio(levels, value=default, elem_classes="segmented", **shared)
+    if name == "items":
+        kinds = [(words, kind) for kind, words in view.ITEMS.items()]
+        return gr.Radio(kinds, value=default, elem_classes="segmented", **shared)
     if meta["choices"]:
         return gr.Radio(list(meta["choices"]), value=default, visible=False, elem_classes="segmented", **shared)
     if type(default) is int:

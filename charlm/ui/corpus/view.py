@@ -37,6 +37,7 @@ BETWEEN = {"char": "", "word": "·", "bpe": "|"}  # what parts the tokens of a r
 FIRST = 2000  # characters that hold the first tokens
 ROWS = 3  # of the batch
 LAYER_HEAD = ("Layer", "In", "Out", "Parameters")
+ITEMS = {"none": "No list", "line": "One a line", "blank": "Between blank lines", "record": "One a row"}
 # What a model's parts are called, where it is not a layer of its architecture.
 NAMED = {"embed": "embedding", "widen": "widening", "fc": "linear"}
 
@@ -183,6 +184,7 @@ def options_title(config: CorpusConfig, table: bool = False) -> str:
     if table:
         parts += [f"column {config.column}"] if config.column else []
         parts.append(f"rows joined by a {config.separator}")
+    parts += [f"a list: {ITEMS[config.items].lower()}"] if config.is_list else []
     ends = "taken out" if config.drop_newlines else "LF" if config.lf else "as they are"
     parts += [f"line ends {ends}", f"case {'lowered' if config.lowercase else 'kept'}"]
     parts += ["Unicode NFC"] if config.nfc else []
@@ -201,6 +203,7 @@ def model_html(reading: Reading) -> str:
     ids = reading.tokenizer.encode(reading.corpus.text[:FIRST]).tolist()[: CELLS[level]]
     inputs, targets = next(data.batches(0))  # (B, T) each
     height, width = inputs.shape
+    pairs = list(zip(inputs[:ROWS], targets[:ROWS], strict=True))  # of a list's items some end early
     part = (
         f"The first {min(WIDE[level], width)} of {width} {LEVEL_NAMES[level]} of {min(ROWS, height)} of "
         f"{formatting.count(height, 'row')}."
@@ -214,7 +217,7 @@ def model_html(reading: Reading) -> str:
         unit=unit,
         ids=[(visible(tokens[one]) if len(tokens[one]) == 1 else visible_line(tokens[one]), one) for one in ids],
         batch_html=section("A batch", f"Targets are the inputs, one {unit} later. {part}"),
-        rows=[(row(ins), row(outs)) for ins, outs in zip(inputs[:ROWS].tolist(), targets[:ROWS].tolist(), strict=True)],
+        rows=[(row(ins[outs >= 0].tolist()), row(outs[outs >= 0].tolist())) for ins, outs in pairs],
         layers_html=_layers_html(reading, model),
         model=model,
         layers=formatting.count(model.num_layers, "layer"),

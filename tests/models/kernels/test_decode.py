@@ -32,7 +32,7 @@ def built(arch: str = "lstm", nonlinearity: str = "tanh", **shape: int) -> Langu
 
 
 def drawn(rows: int, temperature: float, top_k: int = 0, penalty: float = 1.0) -> SamplingParams:
-    numbers = (temperature, top_k, 1.0, 0.0, penalty, NO_TOKEN)
+    numbers = (temperature, top_k, 1.0, 0.0, penalty, NO_TOKEN, NO_TOKEN)
     return SamplingParams(*(np.full(rows, number) for number in numbers))
 
 

@@ -1,0 +1,94 @@
+"""Lists of items, such as names, molecules or tunes: what an item is, their order, and how they are split.
+
+The text of a list is its items in an order drawn by chance, a border after each. The border is start and end in one, as
+in makemore (Karpathy 2022): a model reads it first, with the zero state, and writes it last.
+"""
+
+import hashlib
+import itertools
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from charlm.errors import CorpusError
+
+LINE_BORDER, BORDER = "\n", "\x1e"  # of items of one line, and of others: ASCII's record separator
+FEWEST = 10  # items, of a list
+BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
+# A text of so many lines is taken for a list if they are so short at their median and hardly one reads like prose.
+LISTED, SHORT, PROSE = 200, 60, 0.05
+
+
+@dataclass(frozen=True)
+class Items:
+    """A text as a list.
+
+    Attributes:
+        text: the items in their new order, each followed by the border.
+        held_out: characters of the validation and the test part at its end.
+        notes: what was found, a short sentence each.
+    """
+
+    text: str
+    held_out: tuple[int, int]
+    notes: list[str]
+
+
+def border_of(items: str) -> str:
+    """The border of items of a kind; empty where a text is no list."""
+    return "" if items == "none" else LINE_BORDER if items == "line" else BORDER
+
+
+def listed(text: str, kind: str, val_fraction: float, test_fraction: float, name: str) -> Items:
+    """A text as a list of items.
+
+    The order follows from the items' own SHA-256: by chance, the same every time, equal ones beside each other. So they
+    stay on one side of the split, which is made between items.
+
+    Args:
+        text: cleaned.
+        kind: line, blank (items stand between blank lines), record (between BORDERs).
+        val_fraction, test_fraction: shares of the characters to hold out.
+        name: of the text, for messages.
+
+    Raises:
+        CorpusError: too few items.
+    """
+    pieces = text.split("\n") if kind == "line" else BLANK_LINE.split(text) if kind == "blank" else text.split(BORDER)
+    items = [item for piece in pieces if (item := piece.rstrip() if kind == "line" else piece.strip())]
+    distinct = len(set(items))
+    if distinct < FEWEST:
+        where = {"line": "one a line", "blank": "between blank lines", "record": "one a row"}[kind]
+        raise CorpusError(f"{name} has {distinct} different items, {where}; a list needs {FEWEST}")
+    items.sort(key=lambda item: hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest())
+    border, notes = border_of(kind), [f"read as {len(items):,} items, in an order drawn by chance"]
+    if more := len(items) - distinct:
+        often, times = Counter(items).most_common(1)[0]
+        notes.append(
+            f"{more:,} of them repeat another ({often[:40]!r} is there {times:,} times), on one side of the split"
+        )
+    ends = list(itertools.accumulate(len(item) + 1 for item in items))
+    first = _border_before(items, ends, ends[-1] * (1.0 - val_fraction - test_fraction))
+    second = max(first, _border_before(items, ends, ends[-1] * (1.0 - test_fraction)))
+    return Items(border.join(items) + border, (second - first, ends[-1] - second), notes)
+
+
+def _border_before(items: list[str], ends: list[int], place: float) -> int:
+    """The last border between two different items that is not beyond a place, in characters."""
+    found = 0
+    for item, after, end in zip(items, [*items[1:], ""], ends, strict=True):
+        if end > place + 0.5:
+            break
+        found = end if item != after else found
+    return found
+
+
+def looks_like_a_list(text: str) -> int:
+    """How many items a text has if each of its lines looks like one, else 0."""
+    lines = [line for line in text[: 1 << 20].split("\n") if line.strip()]
+    if len(lines) < LISTED:
+        return 0
+    lengths = sorted(map(len, lines))
+    prose = sum(line.rstrip()[-1:] in ".,;:!?\"'”’-" or (line[:1].islower() and " " in line) for line in lines)
+    is_list = lengths[len(lines) // 2] <= SHORT and lengths[int(0.98 * len(lines))] <= 2 * SHORT
+    return text.count("\n") if is_list and prose <= PROSE * len(lines) else 0
