@@ -37,11 +37,9 @@ WAITING_JS = """
 const ask = () => { if (element.isConnected && element.querySelector('[data-waiting]')) trigger('refresh', {}); };
 setInterval(ask, 1500);
 """
-# The models that the page opens with, unless others have been chosen since it was asked for.
-FIRST_JS = """(opened, models) => {
-  const { built, first } = JSON.parse(opened);
-  return String(models) === String(built) ? first : models;
-}"""
+# What was chosen before the models came that the page opens with; an update of the choices alone would empty the picker.
+CHOSEN_JS = "(models) => { window.charlmChosen = models; }"
+FIRST_JS = "(models) => [window.charlmChosen ?? models]"
 
 
 @dataclass(frozen=True)
@@ -121,12 +119,10 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
         known = {run.run_id for run in runs}
         return gr.update(choices=run_choices(runs), value=[one for one in wanted if one in known][:MOST])
 
-    def open_with(built: list[str], request: gr.Request) -> form.Changes:
+    def open_with(request: gr.Request) -> form.Changes:
         wanted = linked(request.query_params, store, form.SLIDERS)
         ids, prompt = wanted.runs or default_runs(store.list()), wanted.prompt
-        offered = picker(ids)
-        choice = json.dumps({"built": built, "first": offered.pop("value")})
-        shown: form.Changes = {models: offered, first: choice, told: sentence(wanted)}
+        shown: form.Changes = {models: picker(ids), told: sentence(wanted)}
         if prompt is not None:  # it stays, unless it is the one that the page would fill in
             is_filled = prompt == resting_prompt(found_runs(store, ids))
             shown |= {controls.prompt: prompt, controls.filled: prompt if is_filled else f"not {prompt}"}
@@ -138,10 +134,7 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
         gr.Warning(escape(problems, quote=False), title="Part of the link could not be used")
 
     def offer(ids: list[str] | None) -> Any:
-        offered = picker(ids or [])
-        if offered["value"] == ids:
-            del offered["value"]  # what was chosen meanwhile stays
-        return offered
+        return picker(ids or [])
 
     def take(message: str) -> Any:
         return picker(asked(message).get("runs", []))
@@ -175,13 +168,12 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
         return head(runs), *rest
 
     told = gr.Textbox(visible="hidden", elem_id="compare-told")
-    first = gr.Textbox(visible="hidden", elem_id="compare-first")
     prompts = [controls.filled, controls.prompt]
     shown = [tab.verdict, controls.columns, tab.ranking, controls.more, controls.answered, controls.written]
     drawn = [tab.plot, tab.fold, tab.baselines]
-    answers = [models, first, told, *prompts, *controls.settings.values()]
-    opened = shared.page.load(open_with, models, answers, **QUICK)
-    opened = opened.then(None, [first, models], models, js=FIRST_JS)
+    models.input(None, models, js=CHOSEN_JS)
+    opened = shared.page.load(open_with, None, [models, told, *prompts, *controls.settings.values()], **QUICK)
+    opened = opened.then(None, models, models, js=FIRST_JS)
     form.entitle(opened.then, controls, services)
     told.change(tell, told, None, **QUIET)
     handed_over = shared.compare.change(take, shared.compare, models, **QUICK)
