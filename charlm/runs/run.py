@@ -310,9 +310,8 @@ class Run:
         most = most_tokenizer_bytes(self.model_config.vocab_size, self.model_config.level)
         tokenizer = read_tokenizer(read_json(self.folder / "tokenizer.json", most), self.model_config)
         if self.corpus_config.is_list:
-            tokenizer.border = next(
-                iter(tokenizer.encode(border_of(self.corpus_config.items), skip_unknown=True)), None
-            )
+            border = tokenizer.encode(border_of(self.corpus_config.items), skip_unknown=True)
+            tokenizer.border = int(border[0]) if len(border) else None
         return tokenizer
 
     def load_model(self, which: str = "best") -> "LanguageModel":

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from charlm.data.corpus import corpus_from_text
 from charlm.formats.exports import find_format
+from charlm.jobs.scheduler import Control, prepare, run_trainers
+from charlm.runs.create import create_runs
 from charlm.runs.run import Run
 from charlm.runs.store import SHIPPED
 from tests.e2e.steps import SECOND, until
 from tests.formats.pages import ODD_TOKENS, logits_of, random_run, rounded_model
 from tests.patience import patience
-from tests.tiny_runs import spoil
+from tests.tiny_runs import settings, spoil, store_in
 
 HURT = "<img src=x onerror='window.hurt=1'>"
 HOSTILE = [
@@ -204,6 +207,25 @@ def test_an_empty_prompt_begins_like_the_library(offline: Any) -> None:
     page.locator("#bars button").first.wait_for()
     assert text_of(page) == ""
     assert page.evaluate("charlm.logits('')") == page.evaluate("charlm.logits('\\n')")
+
+
+@pytest.mark.parametrize("arch", ["lstm", "transformer"])
+def test_each_item_of_a_list_begins_from_nothing(arch: str, offline: Any, tmp_path: Path) -> None:
+    import torch
+
+    config = settings(items="line", steps=20)
+    items = [f"{one}{two}{three}" for one in "abcd" for two in "efg" for three in "hijk"]
+    corpus = corpus_from_text("\n".join(items), "list", config.corpus)
+    [run] = create_runs(store_in(tmp_path), corpus, config, [arch])
+    run_trainers(prepare([run], corpus), Control())
+    page = offline(run)
+    text = page.evaluate("charlm.write('', { length: 60, temperature: 0.5 })")
+    first, second, *_ = text.split("\n")
+    alone, after = (page.evaluate("(text) => charlm.logits(text)", one) for one in (second, f"{first}\n{second}"))
+    assert len(text) == 60 and alone[1:] == after[len(first) + 2 :] and alone == after[len(first) + 1 :]
+    tokenizer, model = run.tokenizer(), run.load_model()
+    ids = torch.tensor([[tokenizer.border, *tokenizer.encode(second).tolist()]])
+    np.testing.assert_allclose(alone, model(ids)[0][0].detach().numpy(), atol=2e-2)  # 16-bit weights
 
 
 def test_numbers_beyond_all_bounds_are_said(offline: Any, tmp_path: Path) -> None:

@@ -157,8 +157,11 @@ begin();
 window.charlm = {
   /** A list of logits, one for each token, after every character of `text` that the model knows. */
   logits(text) {
-    const state = model.start();
-    return model.encode(text).ids.map((id) => Array.from(model.step(state, id)));
+    let state = model.start();
+    return model.encode(text).ids.map((id) => {
+      if (id === model.border) state = model.start();
+      return Array.from(model.step(state, id));
+    });
   },
   /** The text after `text`: settings are length, temperature, top_k and seed, the page's own where left out. */
   write(text, wanted = {}) {

@@ -37,7 +37,7 @@ WAITING_JS = """
 const ask = () => { if (element.isConnected && element.querySelector('[data-waiting]')) trigger('refresh', {}); };
 setInterval(ask, 1500);
 """
-# What was chosen before the models came that the page opens with; an update of the choices alone would empty the picker.
+# What is chosen before the models come that the page opens with, stays.
 CHOSEN_JS = "(models) => { window.charlmChosen = models; }"
 FIRST_JS = "(models) => [window.charlmChosen ?? models]"
 
