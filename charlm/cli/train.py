@@ -16,6 +16,7 @@ import typer
 from charlm.analysis.advice import advise, training_of
 from charlm.architectures import RACE_ARCHS
 from charlm.cli import end, on_signals
+from charlm.cli.distributed import check_sharing, processes
 from charlm.cli.options import CorpusToken, Json, RunsDir, RunToken, named_archs, open_corpus, takes
 from charlm.cli.report import (
     Progress,
@@ -142,9 +143,12 @@ def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any
         The runs as they are on disk afterwards.
     """
     corpus = open_corpus(token, config.corpus)
+    config = autosize(config, corpus, archs)
+    for arch in archs:
+        check_sharing(arch, config.train.batch_size)
     from charlm.runs.create import create_runs
 
-    return work(create_runs(RunStore(runs_dir), corpus, autosize(config, corpus, archs), archs), corpus)
+    return work(create_runs(RunStore(runs_dir), corpus, config, archs), corpus)
 
 
 def ranking(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -177,7 +181,7 @@ def resume(
     """
     store = RunStore(runs_dir)
     found, given = find_run(store, run, options, corpus)
-    if whole and found.group:
+    if whole and found.group and not processes():
         return resume_race(store, found, options, given, json)
     from charlm.runs.resume import reopen
 
@@ -242,6 +246,7 @@ def find_run(store: RunStore, token: str, options: Mapping[str, Any], corpus: st
     """
     TrainConfig.from_dict({**options, "steps": options.get("steps") or 1})
     found = store.find(token)
+    check_sharing(found.arch, found.train_config.batch_size)
     return found, open_corpus(corpus, found.corpus_config) if corpus else None
 
 
@@ -309,7 +314,7 @@ def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[Run]
     control = Control()
     remarks = () if resume else [*corpus.repairs, *([runs[0].message] if runs[0].message else [])]
     with stops_between_steps(control), released(runs):
-        trainers = prepare(runs, corpus, resume)
+        trainers = prepare(runs, corpus, resume, processes())
         with contextlib.closing(Progress(trainers, remarks)) as progress:
             run_trainers(trainers, control, progress.show)
     return [Run(run.folder) for run in runs]

@@ -11,6 +11,7 @@ from charlm.errors import CharLMError, Halted, JobError
 from charlm.jobs import Control
 from charlm.jobs.runner import RunTrainer
 from charlm.runs.run import Run
+from charlm.training.distributed import Processes
 
 __all__ = ["Control", "RunTrainer", "prepare", "run_trainers"]
 
@@ -22,19 +23,25 @@ SLICE_SECONDS = 0.3
 PAUSE_SECONDS = 0.05
 
 
-def prepare(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[RunTrainer]:
+def prepare(
+    runs: Sequence[Run], corpus: Corpus, resume: bool = False, processes: Processes | None = None
+) -> list[RunTrainer]:
     """Trainers for runs of one text and its tokens, over one set of ids; the text itself is not kept.
 
     Args:
         runs: held by this process.
         corpus: the text, as cleaned when the runs were made.
         resume: continue from the runs' saved states.
+        processes: share the training of a single run; None: this one trains alone.
     """
     first = runs[0]
     dataset = dataset_of(first.tokenizer(), corpus, first.train_config, first.corpus_config)
     batches = {(one.train_config.batch_size, one.train_config.seq_len) for one in runs}
     datasets = {size: dataset if len(batches) == 1 else dataset.with_batches(*size) for size in batches}
-    return [RunTrainer(run, datasets[run.train_config.batch_size, run.train_config.seq_len], resume) for run in runs]
+    return [
+        RunTrainer(run, datasets[run.train_config.batch_size, run.train_config.seq_len], resume, processes)
+        for run in runs
+    ]
 
 
 def run_trainers(trainers: Sequence[RunTrainer], control: Control, on_slice: Callable[[], None] = lambda: None) -> None:
