@@ -59,8 +59,8 @@ def run_together(words: Sequence[str], invoke: Callable[[list[str]], int]) -> in
         if not is_first:
             return 2
         raise ConfigError(
-            f"torchrun shares out the training of one model ({', '.join(SHARED)}), not {words[0][:40]!r}; leave torchrun "
-            "away"
+            f"torchrun shares out the training of one model ({', '.join(SHARED)}), not {words[0][:40]!r}; "
+            "leave torchrun away"
         )
     from charlm.training.distributed import Processes
 

@@ -1,9 +1,9 @@
 """One training in several processes, on one machine or many, as torchrun starts them.
 
-Process 0 is the training: it alone reads the text, steps, validates, decides and writes the run. Before each step it gives
-every process the weights and its rows of the batch; each computes the gradients of its own rows, and their mean is formed
-in process 0. A row's hidden state stays in the process that has the row, and is collected when the training is saved.
-So the others need neither the text nor the run, and a saved run can be resumed by any number of processes.
+Process 0 is the training: it alone reads the text, steps, validates, decides and writes the run. Before each step it
+gives every process the weights and its rows of the batch; each computes the gradients of its own rows, and process 0
+forms their mean. A row's hidden state stays in the process that has the row, and is collected for every save. So the
+others need neither the text nor the run, and any number of processes can resume what was saved.
 """
 
 import os
@@ -26,7 +26,7 @@ from charlm.training.device import choose, device_for
 
 # What process 0 orders: compute the gradients of a batch (from the zero state), take or give hidden states, end.
 STEP, FIRST_STEP, TAKE_STATE, GIVE_STATE, END = range(5)
-# How long the others wait for an order (process 0 may validate, or wait for its disk); and everyone for what all work on.
+# How long the others wait for an order: process 0 may validate, or wait for its disk. And all for what all work on.
 ORDER_WAIT, STEP_WAIT = timedelta(days=7), timedelta(minutes=30)
 
 
@@ -82,8 +82,8 @@ class Processes:
             self._is_lost = True
             reason = str(error).strip().splitlines()[-1][:200] if str(error).strip() else type(error).__name__
             raise JobError(
-                f"another process of this training has ended or cannot be reached ({reason}); resume the run: it goes on "
-                "from what was saved last"
+                f"another process of this training has ended or cannot be reached ({reason}); resume the run: it goes "
+                "on from what was saved last"
             ) from None
 
     # --- process 0 ---------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class Processes:
         *grads, mean = total.split([*(parameter.numel() for parameter in parameters), 1])
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = grad.view_as(parameter)
-        return mean.item()
+        return float(mean)
 
     def _order(self, what: int) -> None:
         with self._together():

@@ -143,7 +143,8 @@ def train(
             see `Processes.gather`. None: this one alone.
 
     Raises:
-        JobError: another process is lost; or the loss or the gradient stopped being a finite number; the model keeps its last finite weights.
+        JobError: the loss or the gradient stopped being a finite number; the model keeps its last finite weights. Or
+            another process is lost.
         Halted: a validation was broken off.
     """
     config = config.resolve(model.config)

@@ -1,4 +1,4 @@
-"""One training in two real processes of this machine: the numbers of one, whatever ends a process, and resumed by others."""
+"""One training in two real processes: the numbers of one, a process that is killed, and what others then resume."""
 
 import json
 import os
@@ -72,18 +72,17 @@ def runs(tmp_path: Path) -> RunStore:
     return RunStore(tmp_path / "runs", tmp_path / "shipped")
 
 
-def assert_nearly_same(one: Run, other: Run) -> None:
-    """Equal up to the order of sums: the losses to five digits, and what is resumed from."""
+def assert_nearly_same(one: Run, other: Run, within: float) -> None:
+    """Equal up to the order of sums: what the log says and what is resumed from."""
     for mine, theirs in zip(untimed(one.metrics()), untimed(other.metrics()), strict=True):
-        assert mine == pytest.approx(theirs, rel=5e-5), (mine, theirs)
-    mine, theirs = (load_file(run.folder / "resume.safetensors") for run in (one, other))
-    assert mine.keys() == theirs.keys()
-    for name in mine:
-        assert name == "generator" or torch.allclose(
-            mine[name].double(), theirs[name].double(), rtol=1e-3, atol=1e-4
-        ), name
-    numbers = state_numbers(one)
-    assert numbers == pytest.approx(state_numbers(other), rel=1e-4)
+        assert [name for name in mine if mine[name] is None] == [name for name in theirs if theirs[name] is None]
+        numbers = ({name: row[name] for name in row if row[name] is not None} for row in (mine, theirs))
+        assert next(numbers) == pytest.approx(next(numbers), rel=within)
+    kept, expected = (load_file(run.folder / "resume.safetensors") for run in (one, other))
+    assert kept.keys() == expected.keys()
+    for name in kept.keys() - {"generator"}:
+        assert torch.allclose(kept[name].double(), expected[name].double(), rtol=1e-3, atol=1e-4), name
+    assert state_numbers(one) == pytest.approx(state_numbers(other), rel=1e-4)
 
 
 @pytest.mark.parametrize("arch", ["lstm", "transformer"])
@@ -95,7 +94,8 @@ def test_two_processes_come_to_the_losses_of_one(arch: str, book: str, runs: Run
     assert main([*words]) == 0
     [alone, shared] = runs.list()
     assert json.loads(out)["run_id"] == shared.run_id and shared.status == "finished"
-    assert_nearly_same(shared, alone)
+    assert_nearly_same(shared, alone, 1e-3)
+    assert shared.best_val_loss == pytest.approx(alone.best_val_loss, rel=1e-6)
     assert shared.samples()[0]["prompt"] == alone.samples()[0]["prompt"]
 
 
@@ -108,30 +108,31 @@ def test_what_ends_a_process_ends_all_and_the_run_is_resumed_by_any_number(arch:
     [whole] = trained(runs, arch, **LONG)
     run = stopped(runs, 20, arch=arch, **LONG)  # by one process
     with Pair("resume", run.run_id) as pair:
-        wait_for(lambda: beyond(runs, run, 60), 120)
+        wait_for(lambda: beyond(runs, run, run.step + 60), seconds=120)
         pair.ranks[0].send_signal(signal.SIGTERM)
         pair.ranks[1].send_signal(signal.SIGTERM)  # torchrun passes it on to all
         (code, _, _), (other_code, *other) = pair.ends()
     assert (code, other_code, other) == (143, 0, ["", ""])
     saved = runs.get(run.run_id)
-    assert saved.status == "interrupted" and 60 < saved.step < 3000
+    assert saved.status == "interrupted" and run.step + 60 < saved.step < 3000
     with Pair("resume", run.run_id) as pair:
-        wait_for(lambda: beyond(runs, run, saved.step + 60), 120)
+        wait_for(lambda: beyond(runs, saved, saved.step + 60), seconds=120)
         os.kill(pair.ranks[1].pid, signal.SIGKILL)
         (code, out, err), (other_code, *_) = pair.ends()
-    assert (code, out, other_code) == (1, "", -signal.SIGKILL)
+    assert (code, other_code) == (1, -signal.SIGKILL) and run.run_id in out
     last = err.splitlines()[-1]
     assert "another process of this training has ended" in last and "resume the run" in last, err
     assert "Traceback" not in err
     assert runs.get(run.run_id).status == "failed"
     [end] = resumed(runs, run)  # by one process again
-    assert_nearly_same(end, whole)
+    assert_nearly_same(end, whole, 1e-3)
+    assert end.best_val_loss == pytest.approx(whole.best_val_loss, rel=1e-4)
 
 
 def test_the_others_say_that_the_first_is_gone(runs: RunStore) -> None:
     run = stopped(runs, 20, **LONG)
     with Pair("resume", run.run_id) as pair:
-        wait_for(lambda: beyond(runs, run, 60), 120)
+        wait_for(lambda: beyond(runs, run, run.step + 60), seconds=120)
         pair.ranks[0].kill()
         _, (code, out, err) = pair.ends()
     assert (code, out) == (1, "") and len(err.splitlines()) == 1
