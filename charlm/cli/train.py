@@ -8,6 +8,7 @@ import math
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ from charlm.cli import end, on_signals
 from charlm.cli.distributed import check_sharing, processes
 from charlm.cli.options import CorpusToken, Json, RunsDir, RunToken, named_archs, open_corpus, takes
 from charlm.cli.report import (
+    GatheredProgress,
     Progress,
     note,
     print_comparison,
@@ -46,6 +48,8 @@ Preset = Annotated[str, typer.Option("--preset", help=PRESETS)]
 Archs = Annotated[str, typer.Option("--archs", metavar="A,B,..", help="Architectures that run against each other.")]
 SAME_TEXT = "Its text, where that is no longer kept; checked by sha256."
 SameText = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=SAME_TEXT)]
+RAY = "HOST:PORT of a Ray cluster, or auto: train on its nodes, each training in one slot."
+Ray = Annotated[str, typer.Option("--ray", metavar="ADDRESS", help=RAY)]
 EARLY = "Stop after 30, 50 or 70 % of the seeds if the best is told apart from all others, at an adjusted level."
 EarlyStop = Annotated[bool, typer.Option("--early-stop", help=EARLY)]
 WHOLE = "Go on with all runs of its race that were cut off, as a race."
@@ -77,44 +81,40 @@ def train(
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def race(
     corpus: CorpusToken, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
-    early_stop: EarlyStop = False, runs_dir: RunsDir = None, json: Json = False,
+    early_stop: EarlyStop = False, ray: Ray = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Train several architectures on the same batches and print their ranking, or what their seeds show.
 
     Args:
         options: as for `train`, without the architecture; and those of RaceConfig.
     """
-    return race_all(corpus, options, archs, preset, early_stop, runs_dir, json)
+    return race_all(corpus, options, archs, preset, early_stop, ray, runs_dir, json)
 
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def experiment(
     corpus: CorpusToken, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
-    early_stop: EarlyStop = False, runs_dir: RunsDir = None, json: Json = False,
+    early_stop: EarlyStop = False, ray: Ray = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """A race of several seeds and equal parameters, unless told otherwise.
 
     Args:
         options: as for `race`.
     """
-    return race_all(corpus, {**EXPERIMENT, **options}, archs, preset, early_stop, runs_dir, json)
+    return race_all(corpus, {**EXPERIMENT, **options}, archs, preset, early_stop, ray, runs_dir, json)
 
 
 def race_all(
-    corpus: str,
-    options: Mapping[str, Any],
-    archs: str,
-    preset: str,
-    early_stop: bool,
-    runs_dir: Path | None,
+    corpus: str, options: Mapping[str, Any], archs: str, preset: str, early_stop: bool, ray: str, runs_dir: Path | None,
     json: bool,
-) -> int:
+) -> int:  # fmt: skip
     """Train a race, and print what came of it; returns the exit code. See `race`."""
     chosen = named_archs(archs)
     if not chosen:
         raise ConfigError(f"archs {archs!r} names no architecture; choose among {RACERS}")
     config = from_options(options, preset)
-    return show_race(train_all(corpus, config, chosen, runs_dir, looks_of(config, chosen) if early_stop else ()), json)
+    looks = looks_of(config, chosen) if early_stop else ()
+    return show_race(train_all(corpus, config, chosen, runs_dir, looks, ray), json)
 
 
 def looks_of(config: RunConfig, archs: Sequence[str]) -> list[int]:
@@ -155,7 +155,7 @@ def show_race(runs: Sequence[Run], json: bool) -> int:
 
 
 def train_all(
-    token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any, looks: Sequence[int] = ()
+    token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any, looks: Sequence[int] = (), ray: str = ""
 ) -> list[Run]:
     """Read a text and train new runs on it.
 
@@ -165,10 +165,15 @@ def train_all(
         archs: distinct names of architectures.
         runs_dir: folder of the runs; None: the default one.
         looks: seeds after which to stop if the best is told apart from all others; empty: train all.
+        ray: address of a cluster to train on; empty: in this process.
 
     Returns:
         The runs as they are on disk afterwards.
     """
+    if ray:
+        from charlm.jobs.cluster import check_cluster
+
+        check_cluster(ray)
     corpus = open_corpus(token, config.corpus)
     config = autosize(config, corpus, archs)
     for arch in archs:
@@ -177,7 +182,8 @@ def train_all(
 
     store = RunStore(runs_dir)
     runs = create_runs(store, corpus, config, archs, looks=looks)
-    return work_by_looks(store, runs, lambda part: work(part, corpus)) if looks else work(runs, corpus)
+    train = partial(work, corpus=corpus, ray=ray)
+    return work_by_looks(store, runs, train) if looks else train(runs)
 
 
 def work_by_looks(store: RunStore, runs: Sequence[Run], train: Callable[[Sequence[Run]], Any]) -> list[Run]:
@@ -232,24 +238,30 @@ def ranking(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 @takes(TrainConfig, only=RESUMABLE)
 def resume(
-    run: RunToken, options: dict[str, Any], corpus: SameText = "", whole: WholeRace = False, runs_dir: RunsDir = None,
-    json: Json = False,
+    run: RunToken, options: dict[str, Any], corpus: SameText = "", whole: WholeRace = False, ray: Ray = "",
+    runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Continue the training of a run and print its result.
 
     Args:
         options: the settings of RESUMABLE that were given, by name.
     """
+    if ray:
+        from charlm.jobs.cluster import check_cluster
+
+        check_cluster(ray)
     store = RunStore(runs_dir)
     found, given = find_run(store, run, options, corpus)
     if whole and found.group and not processes():
-        return resume_race(store, found, options, given, json)
+        return resume_race(store, found, options, given, ray, json)
     from charlm.runs.resume import reopen
 
-    return show_end(work([found], reopen(found, options, given), resume=True), json)
+    return show_end(work([found], reopen(found, options, given), True, ray), json)
 
 
-def resume_race(store: RunStore, run: Run, options: Mapping[str, Any], given: Corpus | None, json: bool) -> int:
+def resume_race(
+    store: RunStore, run: Run, options: Mapping[str, Any], given: Corpus | None, ray: str, json: bool
+) -> int:
     """Continue the runs of a race that were cut off; without any, all that can take the options. Prints the ranking.
 
     Args:
@@ -257,6 +269,7 @@ def resume_race(store: RunStore, run: Run, options: Mapping[str, Any], given: Co
         run: one of them.
         options: settings of RESUMABLE.
         given: their text, if it was named.
+        ray: address of a cluster to train on; empty: in this process.
 
     Raises:
         CharLMError: why one of them cannot be continued; then none is.
@@ -268,12 +281,10 @@ def resume_race(store: RunStore, run: Run, options: Mapping[str, Any], given: Co
     cut_off = [one for one in everyone if one.status == "interrupted"]
     chosen = cut_off or networks
     if run.looks and cut_off:
-        by_looks = work_by_looks(
-            store, everyone, lambda part: work(part, reopen_all(part, options, given), resume=True)
-        )
+        by_looks = work_by_looks(store, everyone, lambda part: work(part, reopen_all(part, options, given), True, ray))
         return show_race(by_looks, json)
     corpus = reopen_all(chosen, options, given)
-    done = {one.run_id: one for one in work(chosen, corpus, resume=True)}
+    done = {one.run_id: one for one in work(chosen, corpus, True, ray)}
     return show_race([done.get(one.run_id, one) for one in everyone], json)
 
 
@@ -362,13 +373,14 @@ def exit_code(runs: Sequence[Run]) -> int:
     return 1 if failed else 0
 
 
-def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[Run]:
+def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False, ray: str = "") -> list[Run]:
     """Train the runs to their end, with progress on stderr.
 
     Args:
         runs: held by this process, as `create_runs` and `reopen` leave them.
         corpus: their text.
         resume: continue from their checkpoints.
+        ray: address of a cluster to train on; empty: in this process.
 
     Returns:
         The runs as they are on disk afterwards.
@@ -381,6 +393,11 @@ def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[Run]
     control = Control()
     remarks = () if resume else [*corpus.repairs, *([runs[0].message] if runs[0].message else [])]
     with stops_between_steps(control), released(runs):
+        if ray:
+            from charlm.jobs.cluster import train_on_cluster
+
+            train_on_cluster(runs, corpus, ray, control, resume, GatheredProgress(runs).show)
+            return [Run(run.folder) for run in runs]
         trainers = prepare(runs, corpus, resume, processes())
         with contextlib.closing(Progress(trainers, remarks)) as progress:
             run_trainers(trainers, control, progress.show)

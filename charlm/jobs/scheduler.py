@@ -13,7 +13,7 @@ from charlm.jobs.runner import RunTrainer
 from charlm.runs.run import Run
 from charlm.training.distributed import Processes
 
-__all__ = ["Control", "RunTrainer", "prepare", "run_trainers"]
+__all__ = ["Control", "RunTrainer", "prepare", "run_trainers", "slices"]
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +52,21 @@ def run_trainers(trainers: Sequence[RunTrainer], control: Control, on_slice: Cal
         control: looked at between steps.
         on_slice: called after each slice and, again and again, while the race is paused or waits for the disk.
     """
+    for _ in slices(trainers, control):
+        on_slice()
+
+
+def slices(trainers: Sequence[RunTrainer], control: Control) -> Iterator[None]:
+    """As `run_trainers`, for who has something to do after each slice: then it yields."""
     for trainer in trainers:
         _attempt(trainer, trainer.open)
     if control.interrupted:
         _end(trainers, "interrupted")
-    _wait(trainers, control, on_slice)
+    yield from _wait(trainers, control)
     for _ in _rounds(trainers, control):
-        on_slice()
+        yield
         _obey(trainers, control)
-        _wait(trainers, control, on_slice)
+        yield from _wait(trainers, control)
 
 
 def _rounds(trainers: Sequence[RunTrainer], control: Control) -> Iterator[None]:
@@ -92,14 +98,14 @@ def _change_rates(trainers: Sequence[RunTrainer]) -> None:
         _attempt(trainer, partial(trainer.change_rate, wanted["to"], wanted))
 
 
-def _wait(trainers: Sequence[RunTrainer], control: Control, on_slice: Callable[[], None]) -> None:
-    """Wait while the race is paused, or the disk does not take what has to be written."""
+def _wait(trainers: Sequence[RunTrainer], control: Control) -> Iterator[None]:
+    """Wait while the race is paused, or the disk does not take what has to be written; yield again and again."""
     while active := [trainer for trainer in trainers if not trainer.ended]:
         waiting = [trainer for trainer in active if trainer.trouble]
         if not (control.paused or waiting):
             return
         time.sleep(PAUSE_SECONDS)
-        on_slice()
+        yield
         _obey(active, control)
         for trainer in waiting:
             if trainer.trouble and not trainer.ended:

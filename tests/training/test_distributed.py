@@ -18,10 +18,11 @@ from charlm.cli import distributed, main
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from tests.patience import patience, wait_for
-from tests.tiny_runs import TEXT, resumed, state_numbers, stopped, trained, untimed
+from tests.tiny_runs import TEXT, resumed, state_numbers, stopped, trained
 
 ROOT = Path(__file__).resolve().parents[2]
-LONG: dict[str, Any] = {"steps": 3000, "eval_every": 1000, "dropout": 0.0}
+# Slow enough that other orders of sums do not grow apart.
+LONG: dict[str, Any] = {"steps": 3000, "eval_every": 1000, "dropout": 0.0, "learning_rate": 1e-4}
 SMALL = ("--hidden-size", "8", "--seq-len", "10", "--batch-size", "4", "--steps", "12", "--eval-every", "4")
 
 
@@ -72,17 +73,22 @@ def runs(tmp_path: Path) -> RunStore:
     return RunStore(tmp_path / "runs", tmp_path / "shipped")
 
 
-def assert_nearly_same(one: Run, other: Run, within: float) -> None:
-    """Equal up to the order of sums: what the log says and what is resumed from."""
-    for mine, theirs in zip(untimed(one.metrics()), untimed(other.metrics()), strict=True):
-        assert [name for name in mine if mine[name] is None] == [name for name in theirs if theirs[name] is None]
-        numbers = ({name: row[name] for name in row if row[name] is not None} for row in (mine, theirs))
-        assert next(numbers) == pytest.approx(next(numbers), rel=within)
+def assert_nearly_same(one: Run, other: Run) -> None:
+    """Equal up to the order of sums: the losses to five digits, and what is resumed from as far as Adam lets it be."""
+    for mine, theirs in zip(scheduled(one), scheduled(other), strict=True):
+        assert mine == pytest.approx(theirs, rel=2e-5)
     kept, expected = (load_file(run.folder / "resume.safetensors") for run in (one, other))
     assert kept.keys() == expected.keys()
     for name in kept.keys() - {"generator"}:
-        assert torch.allclose(kept[name].double(), expected[name].double(), rtol=1e-3, atol=1e-4), name
-    assert state_numbers(one) == pytest.approx(state_numbers(other), rel=1e-4)
+        assert torch.allclose(kept[name].double(), expected[name].double(), rtol=1e-2, atol=1e-3), name
+    places, others = ({name: state_numbers(run)[name] for name in ("step", "epoch", "batch")} for run in (one, other))
+    assert places == others
+
+
+def scheduled(run: Run) -> list[tuple[int, float, float]]:
+    """Step, training and validation loss of the validations that are due."""
+    every = run.train_config.eval_every
+    return [(row["step"], row["train_loss"], row["val_loss"]) for row in run.metrics() if row["step"] % every == 0]
 
 
 @pytest.mark.parametrize("arch", ["lstm", "transformer"])
@@ -94,8 +100,7 @@ def test_two_processes_come_to_the_losses_of_one(arch: str, book: str, runs: Run
     assert main([*words]) == 0
     [alone, shared] = runs.list()
     assert json.loads(out)["run_id"] == shared.run_id and shared.status == "finished"
-    assert_nearly_same(shared, alone, 1e-3)
-    assert shared.best_val_loss == pytest.approx(alone.best_val_loss, rel=1e-6)
+    assert_nearly_same(shared, alone)
     assert shared.samples()[0]["prompt"] == alone.samples()[0]["prompt"]
 
 
@@ -125,8 +130,7 @@ def test_what_ends_a_process_ends_all_and_the_run_is_resumed_by_any_number(arch:
     assert "Traceback" not in err
     assert runs.get(run.run_id).status == "failed"
     [end] = resumed(runs, run)  # by one process again
-    assert_nearly_same(end, whole, 1e-3)
-    assert end.best_val_loss == pytest.approx(whole.best_val_loss, rel=1e-4)
+    assert_nearly_same(end, whole)
 
 
 def test_the_others_say_that_the_first_is_gone(runs: RunStore) -> None:
