@@ -128,8 +128,8 @@ def check_cluster(address: str) -> None:
 def _no_cluster(address: str, error: Exception) -> JobError:
     reason = str(error).strip().partition("\n")[0][:200]
     return JobError(
-        f"there is no Ray cluster at {address} ({reason}); start one with `ray start --head`, and make this machine part "
-        "of it with `ray start --address`"
+        f"there is no Ray cluster at {address} ({reason}); start one with `ray start --head`, and run this on a machine of "
+        "it"
     )
 
 
@@ -210,9 +210,7 @@ def train_on_cluster(
                         run.update(status="failed", message=_lost_for_good(error))
                         run.release()
                         continue
-                    say(
-                        f"{run.label}: its node was lost; begun again elsewhere from its last save, up to step {run.step:,}"
-                    )
+                    say(f"{run.label}: its node was lost; begun again elsewhere from its last save")
                     streams[begin(run, True)] = run
         for stream in streams:
             ray.cancel(stream, force=True)

@@ -53,7 +53,7 @@ def test_only_what_has_changed_is_sent(tmp_path: Path) -> None:
     assert cluster.changed_files(tmp_path, seen) == {"metrics.jsonl": b"1\n"}
 
 
-@pytest.mark.parametrize("name", ["../else", "/tmp/else", "a/../../else"])
+@pytest.mark.parametrize("name", ["../else", "/etc/else", "a/../../else"])
 def test_no_file_outside_the_run_is_written(name: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no file of a run"):
         cluster.put_files(tmp_path / "run", {name: b"x"})
