@@ -128,8 +128,7 @@ def check_cluster(address: str) -> None:
 def _no_cluster(address: str, error: Exception) -> JobError:
     reason = str(error).strip().partition("\n")[0][:200]
     return JobError(
-        f"there is no Ray cluster at {address} ({reason}); start one with `ray start --head`, and run this on a machine of "
-        "it"
+        f"there is no Ray cluster at {address} ({reason}); start one with `ray start --head`, and run this within it"
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from charlm.cli import main
 from charlm.errors import CheckpointError
 from charlm.jobs import Control, cluster
 from charlm.runs.run import Run
@@ -113,7 +112,6 @@ def test_a_race_on_two_nodes_is_the_race_here(
     runs = RunStore(tmp_path / "runs", tmp_path / "shipped")
     for mine, theirs in zip(here["runs"], there["runs"], strict=True):
         assert_same(runs.get(mine["run_id"]), runs.get(theirs["run_id"]))
-    assert main([*words, "--ray", nodes.address, "--learning-rate", "10000", "--grad-clip", "0"]) in (0, 1)
 
 
 @pytest.mark.slow
