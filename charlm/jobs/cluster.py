@@ -6,11 +6,12 @@ another one, from what was gathered last.
 
 import json
 import os
+import signal
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -143,12 +144,15 @@ def connected(address: str) -> Iterator[Any]:
         ConfigError, JobError: see `check_cluster`; or this machine is not part of the cluster.
     """
     check_cluster(address)
+    handler = signal.getsignal(signal.SIGTERM)
     import ray
 
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as error:
         raise _no_cluster(address, error) from None
+    with suppress(ValueError):  # outside the main thread, where ray sets none
+        signal.signal(signal.SIGTERM, handler)
     try:
         yield ray
     finally:

@@ -109,6 +109,7 @@ class Processes:
             config: its settings.
             batch_size, seq_len: as the text allows them.
         """
+        check_gpus(model.device.type)
         sampler = model.sampler if isinstance(model, NeuralModel) else None
         settings = model.config.to_dict(), config.to_dict()
         self._share(Setup(*settings, self.rows_of(batch_size), seq_len, sampler))
@@ -214,7 +215,8 @@ class Processes:
         if setup is None:
             return
         config, rows = TrainConfig.from_dict(setup.train), setup.rows
-        model = build_model(ModelConfig.from_dict(setup.model)).to(device_for(config.device)).train()
+        check_gpus(kind := device_for(config.device))
+        model = build_model(ModelConfig.from_dict(setup.model)).to(kind).train()
         device = choose(model.config, rows, model.device.type, config.precision)
         torch.set_num_threads(1)  # rows are shared out as a whole
         model.precision = device.dtype
@@ -274,6 +276,23 @@ class DistributedStep(DataParallelStep):
         own = self._processes.share_out(self.model, torch.stack((inputs, targets)), hidden is None)
         loss, end = super().gradients(own[0], own[1], hidden)
         return self._processes.mean(self.model, loss), end
+
+
+def check_gpus(kind: str) -> None:
+    """Refuse more processes on this machine than it has GPUs, where they are to compute on those.
+
+    Args:
+        kind: cpu or cuda.
+
+    Raises:
+        ConfigError: there are more.
+    """
+    count, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+    if kind == "cuda" and count > gpus:
+        raise ConfigError(
+            f"{count} processes on a machine with {gpus} GPU{'s' if gpus != 1 else ''}: start as many as there are "
+            f"(--nproc-per-node {gpus}), or train with --device cpu"
+        )
 
 
 def _flat(model: LanguageModel) -> Tensor:

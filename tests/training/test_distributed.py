@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from charlm.cli import distributed, main
+from charlm.errors import ConfigError
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
+from charlm.training.distributed import check_gpus
 from tests.patience import patience, wait_for
 from tests.tiny_runs import TEXT, resumed, state_numbers, stopped, trained
 
@@ -190,6 +192,16 @@ def test_other_commands_are_not_shared(
     assert "torchrun shares out the training of one model" in capsys.readouterr().err
     one_of_two.setenv("RANK", "1")
     assert main([command, "x"]) == 2 and capsys.readouterr() == ("", "")
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_gpus("cpu")
+    with pytest.raises(ConfigError, match=r"4 processes on a machine with 2 GPUs.*--nproc-per-node 2"):
+        check_gpus("cuda")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    check_gpus("cuda")
 
 
 def test_help_is_printed_once(one_of_two: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
