@@ -5,8 +5,11 @@ Blocks of one page run in order, in one process and one folder. `<!-- not run: R
 """
 
 import importlib.util
+import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +23,7 @@ from charlm.config import CorpusConfig, ModelConfig, RaceConfig, SampleConfig, S
 from charlm.data.catalog import load_corpus
 from charlm.public.limits import Limits
 from tests.conftest import ROOT
+from tests.patience import patience
 
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 BLOCK = re.compile(
@@ -92,8 +96,19 @@ def test_the_blocks_of_a_page_run(page: Path, desk: Path) -> None:
         for line in block.body.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words:
+                if words[0] == "torchrun":
+                    run_torchrun([*words[1:], *block.more])
+                    continue
                 assert words[:3] == PROGRAM, f"only python -m charlm is run: {line}"
                 assert main([*words[3:], *block.more]) == 0, line
+
+
+def run_torchrun(words: list[str]) -> None:
+    """Start processes as torchrun does, on the local interface."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", *words]
+    told = {**os.environ, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
+    started = subprocess.run(command, capture_output=True, text=True, env=told, timeout=patience(240))
+    assert started.returncode == 0, started.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

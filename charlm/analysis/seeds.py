@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charlm.analysis.student import quantile, two_sided
+from charlm.analysis.student import cdf, quantile, two_sided
 from charlm.errors import ConfigError
 from charlm.training.metrics import Blocks
 
@@ -24,6 +24,9 @@ LEVEL = 0.05  # of a false claim
 CAUTION = 1.25
 POWER = 0.8  # with which a difference that is there is to be found
 MOST_SEEDS = 1_000  # said to be needed; beyond, the text is what lacks
+# After these shares of its seeds an experiment that may stop early is looked at, and not before so many: with two, the
+# variances are hardly known.
+LOOKS, FIRST_LOOK = (0.3, 0.5, 0.7, 1.0), 3
 
 
 class Mean(NamedTuple):
@@ -58,7 +61,7 @@ class SeedDifference:
 
     Attributes:
         mean: second minus first, in the unit of the losses.
-        margin: half of its 95 % interval; NaN: not known.
+        margin: half of its interval, of 95 % unless another level was asked for; NaN: not known.
         freedom: degrees of freedom of that interval.
         chance: the probability of a difference as large if there were none (two-sided); NaN: not known.
         seeds: pairs of trainings.
@@ -104,7 +107,10 @@ class SeedDifference:
 
 
 def seed_difference(
-    first: Sequence[Blocks], second: Sequence[Blocks], per: tuple[float, float] = (1.0, 1.0)
+    first: Sequence[Blocks],
+    second: Sequence[Blocks],
+    per: tuple[float, float] = (1.0, 1.0),
+    level: float = LEVEL,
 ) -> SeedDifference:
     """The second architecture's mean loss minus the first's; the runs in the same place had the same seed.
 
@@ -115,6 +121,7 @@ def seed_difference(
     Args:
         first, second: for each seed, summed loss and tokens of each block, of one text.
         per: what a nat per token of each is in the unit wanted.
+        level: what the interval may miss: 0.05 for one of 95 %.
 
     Raises:
         ConfigError: the seeds or the blocks do not pair.
@@ -137,7 +144,7 @@ def seed_difference(
     variances = max(0.0, (by_seed - rest) / blocks), max(0.0, (by_block - rest) / seeds), rest
     error = math.sqrt(max(by_seed + by_block - rest, by_seed, by_block) / (seeds * blocks))
     freedom = _freedom(by_seed, by_block, seeds, blocks)
-    margin = quantile(1 - LEVEL / 2, freedom) * error
+    margin = quantile(1 - level / 2, freedom) * error
     chance = two_sided(mean / error, freedom) if error else float(mean == 0)
     return SeedDifference(mean, margin, freedom, chance, seeds, blocks, *variances)
 
@@ -163,6 +170,40 @@ def _freedom(by_seed: float, by_block: float, seeds: int, blocks: int) -> float:
     return float(1.0 / (share**CAUTION / (seeds - 1) + (1.0 - share) ** CAUTION / (blocks - 1)))
 
 
+def looks_at(seeds: int) -> list[int]:
+    """After how many of so many seeds an experiment that may stop early is looked at; the last is all.
+
+    Raises:
+        ConfigError: they are too few to look at twice.
+    """
+    if seeds <= FIRST_LOOK:
+        raise ConfigError(f"early stopping needs {FIRST_LOOK + 1} seeds or more, not {seeds}; give --seeds 10, say")
+    return sorted({max(FIRST_LOOK, math.ceil(share * seeds)) for share in LOOKS})
+
+
+def spent(share: float) -> float:
+    """How much of LEVEL may be spent by the time that a share of the seeds, above 0 to 1, is trained.
+
+    The spending function of Lan and DeMets (1983) that is like O'Brien and Fleming's boundary: little at first, so that
+    the last look still has most of it.
+    """
+    return 2.0 * cdf(quantile(LEVEL / 2, math.inf) / math.sqrt(share), math.inf)
+
+
+def level_at(look: int, looks: Sequence[int]) -> float:
+    """The level of the claims at a look: what the spending function adds since the look before.
+
+    Looks at one text share its luck, nobody knows how much of it. So their levels add up to LEVEL, as Bonferroni's do:
+    that holds whatever they share, and boundaries that count on independent increments would gain little.
+
+    Args:
+        look: one of `looks`.
+        looks: seeds after which the experiment is looked at, ascending, fixed beforehand.
+    """
+    place = looks.index(look)
+    return spent(look / looks[-1]) - (spent(looks[place - 1] / looks[-1]) if place else 0.0)
+
+
 def holm(chances: Sequence[float]) -> list[float]:
     """Probabilities of several comparisons, raised so that at most one in twenty families holds a false claim.
 
@@ -177,7 +218,7 @@ def holm(chances: Sequence[float]) -> list[float]:
 
 
 def compare_all(
-    losses: Mapping[str, Sequence[Blocks]], per: Mapping[str, float] | None = None
+    losses: Mapping[str, Sequence[Blocks]], per: Mapping[str, float] | None = None, level: float = LEVEL
 ) -> dict[tuple[str, str], tuple[SeedDifference, bool]]:
     """Every pair of architectures: the difference, and whether it may be claimed.
 
@@ -187,6 +228,7 @@ def compare_all(
     Args:
         losses: by name, for each seed the blocks of its loss; the seeds in the same order.
         per: by name, what a nat per token is in the unit wanted.
+        level: the probability of a false claim that is accepted, and what the intervals may miss.
 
     Returns:
         By pair of names, in the order of `losses`: the second's loss minus the first's.
@@ -196,6 +238,6 @@ def compare_all(
     """
     pairs = list(combinations(losses, 2))
     factors = per or dict.fromkeys(losses, 1.0)
-    found = [seed_difference(losses[one], losses[other], (factors[one], factors[other])) for one, other in pairs]
+    found = [seed_difference(losses[one], losses[other], (factors[one], factors[other]), level) for one, other in pairs]
     chances = holm([one.chance for one in found])
-    return {pair: (one, chance < LEVEL) for pair, one, chance in zip(pairs, found, chances, strict=True)}
+    return {pair: (one, chance < level) for pair, one, chance in zip(pairs, found, chances, strict=True)}

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from charlm.cli.distributed import is_one_of_several, run_together
 from charlm.errors import CharLMError
 
 # ClickException, wherever this version of typer keeps its click.
@@ -87,7 +88,7 @@ def main(args: Sequence[str] | None = None) -> int:
     use_utf8()
     try:
         with on_signals([signal.SIGTERM], end):
-            code = invoke(words)
+            code = run_together(words, invoke) if is_one_of_several() else invoke(words)
             sys.stdout.flush()
             return code
     except UsageMistake as mistake:

@@ -160,7 +160,7 @@ class Progress:
         self._printed[trainer.run.run_id] = trainer.state.validated_step
         for row in trainer.run.metrics(since=printed):
             if row.get("val_loss") is not None:
-                self._print(validation_line(trainer, row))
+                self._print(validation_line(trainer.run, trainer.run_status(), row))
 
     def _print_trouble(self, trainer: "RunTrainer") -> None:
         """Print once why a training rests, and that it continues."""
@@ -197,16 +197,39 @@ def open_bars() -> Any:
     return bars
 
 
-def validation_line(trainer: "RunTrainer", row: Mapping[str, Any]) -> str:
+class GatheredProgress:
+    """Trainings elsewhere on stderr: a line for each validation that has been gathered.
+
+    Args:
+        runs: their folders here.
+    """
+
+    def __init__(self, runs: Sequence["Run"]) -> None:
+        self._printed = {run.folder: run.step for run in runs}
+        self._runs = runs
+
+    def show(self, line: str = "") -> None:
+        """Print a line, if there is one, and what is new."""
+        from charlm.jobs import run_status
+
+        if line:
+            note(line)
+        for run in self._runs:
+            for row in run.metrics(since=self._printed[run.folder]):
+                if row.get("val_loss") is not None:
+                    note(validation_line(run, run_status(run), row))
+                    self._printed[run.folder] = row["step"]
+
+
+def validation_line(run: "Run", now: "RunStatus", row: Mapping[str, Any]) -> str:
     """A validation in a line, with the perplexity of words or subwords, and of the test part where it was scored."""
-    now = trainer.run_status()
-    losses = {"": None if trainer.run.level == "char" else row["val_loss"], "test ": row.get("test_loss")}
+    losses = {"": None if run.level == "char" else row["val_loss"], "test ": row.get("test_loss")}
     perplexities = [
         f", {which}perplexity {math.exp(min(loss, 700.0)):,.1f}" for which, loss in losses.items() if loss is not None
     ]
     return (
-        f"{trainer.run.label}: step {row['step']:,}{of_total(now)}, train loss {row['train_loss']:.3f}, "
-        f"validation loss {row['val_loss']:.3f}{bits_of(trainer.run, row['val_loss'])}{''.join(perplexities)}, "
+        f"{run.label}: step {row['step']:,}{of_total(now)}, train loss {row['train_loss']:.3f}, "
+        f"validation loss {row['val_loss']:.3f}{bits_of(run, row['val_loss'])}{''.join(perplexities)}, "
         f"{row['chars_per_second']:,.0f} chars/s{time_left(now)}"
     )
 

@@ -6,8 +6,9 @@ What needs torch, which takes seconds to load, is imported once settings and tex
 import contextlib
 import math
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +17,10 @@ import typer
 from charlm.analysis.advice import advise, training_of
 from charlm.architectures import RACE_ARCHS
 from charlm.cli import end, on_signals
+from charlm.cli.distributed import check_sharing, processes
 from charlm.cli.options import CorpusToken, Json, RunsDir, RunToken, named_archs, open_corpus, takes
 from charlm.cli.report import (
+    GatheredProgress,
     Progress,
     note,
     print_comparison,
@@ -45,6 +48,10 @@ Preset = Annotated[str, typer.Option("--preset", help=PRESETS)]
 Archs = Annotated[str, typer.Option("--archs", metavar="A,B,..", help="Architectures that run against each other.")]
 SAME_TEXT = "Its text, where that is no longer kept; checked by sha256."
 SameText = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=SAME_TEXT)]
+RAY = "HOST:PORT of a Ray cluster, or auto: train on its nodes, each training in one slot."
+Ray = Annotated[str, typer.Option("--ray", metavar="ADDRESS", help=RAY)]
+EARLY = "Stop after 30, 50 or 70 % of the seeds if the best is told apart from all others, at an adjusted level."
+EarlyStop = Annotated[bool, typer.Option("--early-stop", help=EARLY)]
 WHOLE = "Go on with all runs of its race that were cut off, as a race."
 WholeRace = Annotated[bool, typer.Option("--race", help=WHOLE)]
 NEXT_TEXT = "Another text to go on with, beginning from the best weights."
@@ -74,37 +81,55 @@ def train(
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def race(
     corpus: CorpusToken, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
-    runs_dir: RunsDir = None, json: Json = False,
+    early_stop: EarlyStop = False, ray: Ray = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Train several architectures on the same batches and print their ranking, or what their seeds show.
 
     Args:
         options: as for `train`, without the architecture; and those of RaceConfig.
     """
-    return race_all(corpus, options, archs, preset, runs_dir, json)
+    return race_all(corpus, options, archs, preset, early_stop, ray, runs_dir, json)
 
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def experiment(
     corpus: CorpusToken, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
-    runs_dir: RunsDir = None, json: Json = False,
+    early_stop: EarlyStop = False, ray: Ray = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """A race of several seeds and equal parameters, unless told otherwise.
 
     Args:
         options: as for `race`.
     """
-    return race_all(corpus, {**EXPERIMENT, **options}, archs, preset, runs_dir, json)
+    return race_all(corpus, {**EXPERIMENT, **options}, archs, preset, early_stop, ray, runs_dir, json)
 
 
 def race_all(
-    corpus: str, options: Mapping[str, Any], archs: str, preset: str, runs_dir: Path | None, json: bool
-) -> int:
+    corpus: str, options: Mapping[str, Any], archs: str, preset: str, early_stop: bool, ray: str, runs_dir: Path | None,
+    json: bool,
+) -> int:  # fmt: skip
     """Train a race, and print what came of it; returns the exit code. See `race`."""
     chosen = named_archs(archs)
     if not chosen:
         raise ConfigError(f"archs {archs!r} names no architecture; choose among {RACERS}")
-    return show_race(train_all(corpus, from_options(options, preset), chosen, runs_dir), json)
+    config = from_options(options, preset)
+    looks = looks_of(config, chosen) if early_stop else ()
+    return show_race(train_all(corpus, config, chosen, runs_dir, looks, ray), json)
+
+
+def looks_of(config: RunConfig, archs: Sequence[str]) -> list[int]:
+    """The seeds after which an experiment with these settings may stop early.
+
+    Raises:
+        ConfigError: it has too few seeds, or nothing to compare.
+    """
+    from charlm.analysis.seeds import looks_at
+
+    if len(archs) < 2:
+        raise ConfigError(
+            f"early stopping needs two architectures to compare, not {archs[0]} alone; give --archs lstm,gru"
+        )
+    return looks_at(config.race.seeds)
 
 
 def show_race(runs: Sequence[Run], json: bool) -> int:
@@ -129,7 +154,9 @@ def show_race(runs: Sequence[Run], json: bool) -> int:
     return exit_code(runs)
 
 
-def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any) -> list[Run]:
+def train_all(
+    token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any, looks: Sequence[int] = (), ray: str = ""
+) -> list[Run]:
     """Read a text and train new runs on it.
 
     Args:
@@ -137,14 +164,58 @@ def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any
         config: settings of all runs; its architecture is replaced by each of `archs`.
         archs: distinct names of architectures.
         runs_dir: folder of the runs; None: the default one.
+        looks: seeds after which to stop if the best is told apart from all others; empty: train all.
+        ray: address of a cluster to train on; empty: in this process.
 
     Returns:
         The runs as they are on disk afterwards.
     """
+    if ray:
+        from charlm.jobs.cluster import check_cluster
+
+        check_cluster(ray)
     corpus = open_corpus(token, config.corpus)
+    config = autosize(config, corpus, archs)
+    for arch in archs:
+        check_sharing(arch, config.train.batch_size)
     from charlm.runs.create import create_runs
 
-    return work(create_runs(RunStore(runs_dir), corpus, autosize(config, corpus, archs), archs), corpus)
+    store = RunStore(runs_dir)
+    runs = create_runs(store, corpus, config, archs, looks=looks)
+    train = partial(work, corpus=corpus, ray=ray)
+    return work_by_looks(store, runs, train) if looks else train(runs)
+
+
+def work_by_looks(store: RunStore, runs: Sequence[Run], train: Callable[[Sequence[Run]], Any]) -> list[Run]:
+    """Train an experiment up to its next look, and on, until the best is told apart from all others or all are trained.
+
+    Args:
+        store: where they are.
+        runs: all of the experiment; those of further seeds are removed when it stops.
+        train: trains some to their end.
+
+    Returns:
+        The runs that were trained, as they are on disk afterwards.
+    """
+    from charlm.experiments.comparison import is_settled
+
+    seeds = sorted({run.train_config.seed for run in runs})
+    open_runs = [run for run in runs if run.status in ("queued", "interrupted")]
+    try:
+        for look in runs[0].looks:
+            part = [run for run in open_runs if run.train_config.seed in seeds[:look]]
+            if part:
+                train(part)
+            open_runs = [run for run in open_runs if run not in part]
+            if is_settled([Run(run.folder) for run in runs if run not in open_runs]):
+                break
+        for run in open_runs:
+            run.hold()
+            store.discard(run)
+        return [Run(run.folder) for run in runs if run not in open_runs]
+    finally:
+        for run in open_runs:
+            run.release()
 
 
 def ranking(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -167,24 +238,30 @@ def ranking(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 @takes(TrainConfig, only=RESUMABLE)
 def resume(
-    run: RunToken, options: dict[str, Any], corpus: SameText = "", whole: WholeRace = False, runs_dir: RunsDir = None,
-    json: Json = False,
+    run: RunToken, options: dict[str, Any], corpus: SameText = "", whole: WholeRace = False, ray: Ray = "",
+    runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Continue the training of a run and print its result.
 
     Args:
         options: the settings of RESUMABLE that were given, by name.
     """
+    if ray:
+        from charlm.jobs.cluster import check_cluster
+
+        check_cluster(ray)
     store = RunStore(runs_dir)
     found, given = find_run(store, run, options, corpus)
-    if whole and found.group:
-        return resume_race(store, found, options, given, json)
+    if whole and found.group and not processes():
+        return resume_race(store, found, options, given, ray, json)
     from charlm.runs.resume import reopen
 
-    return show_end(work([found], reopen(found, options, given), resume=True), json)
+    return show_end(work([found], reopen(found, options, given), True, ray), json)
 
 
-def resume_race(store: RunStore, run: Run, options: Mapping[str, Any], given: Corpus | None, json: bool) -> int:
+def resume_race(
+    store: RunStore, run: Run, options: Mapping[str, Any], given: Corpus | None, ray: str, json: bool
+) -> int:
     """Continue the runs of a race that were cut off; without any, all that can take the options. Prints the ranking.
 
     Args:
@@ -192,6 +269,7 @@ def resume_race(store: RunStore, run: Run, options: Mapping[str, Any], given: Co
         run: one of them.
         options: settings of RESUMABLE.
         given: their text, if it was named.
+        ray: address of a cluster to train on; empty: in this process.
 
     Raises:
         CharLMError: why one of them cannot be continued; then none is.
@@ -200,9 +278,13 @@ def resume_race(store: RunStore, run: Run, options: Mapping[str, Any], given: Co
 
     everyone = sorted((one for one in store.list() if one.group == run.group), key=lambda one: one.run_id)
     networks = [one for one in everyone if not one.model_config.is_counted]
-    chosen = [one for one in everyone if one.status == "interrupted"] or networks
+    cut_off = [one for one in everyone if one.status == "interrupted"]
+    chosen = cut_off or networks
+    if run.looks and cut_off:
+        by_looks = work_by_looks(store, everyone, lambda part: work(part, reopen_all(part, options, given), True, ray))
+        return show_race(by_looks, json)
     corpus = reopen_all(chosen, options, given)
-    done = {one.run_id: one for one in work(chosen, corpus, resume=True)}
+    done = {one.run_id: one for one in work(chosen, corpus, True, ray)}
     return show_race([done.get(one.run_id, one) for one in everyone], json)
 
 
@@ -242,6 +324,7 @@ def find_run(store: RunStore, token: str, options: Mapping[str, Any], corpus: st
     """
     TrainConfig.from_dict({**options, "steps": options.get("steps") or 1})
     found = store.find(token)
+    check_sharing(found.arch, found.train_config.batch_size)
     return found, open_corpus(corpus, found.corpus_config) if corpus else None
 
 
@@ -290,13 +373,14 @@ def exit_code(runs: Sequence[Run]) -> int:
     return 1 if failed else 0
 
 
-def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[Run]:
+def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False, ray: str = "") -> list[Run]:
     """Train the runs to their end, with progress on stderr.
 
     Args:
         runs: held by this process, as `create_runs` and `reopen` leave them.
         corpus: their text.
         resume: continue from their checkpoints.
+        ray: address of a cluster to train on; empty: in this process.
 
     Returns:
         The runs as they are on disk afterwards.
@@ -309,7 +393,12 @@ def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[Run]
     control = Control()
     remarks = () if resume else [*corpus.repairs, *([runs[0].message] if runs[0].message else [])]
     with stops_between_steps(control), released(runs):
-        trainers = prepare(runs, corpus, resume)
+        if ray:
+            from charlm.jobs.cluster import train_on_cluster
+
+            train_on_cluster(runs, corpus, ray, control, resume, GatheredProgress(runs).show)
+            return [Run(run.folder) for run in runs]
+        trainers = prepare(runs, corpus, resume, processes())
         with contextlib.closing(Progress(trainers, remarks)) as progress:
             run_trainers(trainers, control, progress.show)
     return [Run(run.folder) for run in runs]

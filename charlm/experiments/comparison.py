@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from charlm.analysis.seeds import Mean, SeedDifference, compare_all, mean_of
+from charlm.analysis.seeds import LEVEL, Mean, SeedDifference, compare_all, level_at, mean_of
 from charlm.architectures import ARCH_NAMES
 from charlm.errors import ConfigError
 from charlm.files import finite
@@ -63,15 +63,28 @@ class Comparison:
     Attributes:
         groups: the lowest mean loss first.
         left_out: the labels of runs whose seed not every group has.
+        looks: seeds after which the experiment may stop early, as fixed beforehand; empty: it may not.
     """
 
     groups: Sequence[Group]
     left_out: Sequence[str]
+    looks: Sequence[int] = ()
+
+    @property
+    def level(self) -> float:
+        """The probability of a false claim that is accepted here, and what the intervals of differences may miss."""
+        return level_at(len(self.groups[0].runs), self.looks) if self.looks else LEVEL
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it may be claimed that the best is better than each other one, so that no more seeds are needed."""
+        best, *others = self.groups
+        return bool(others) and all(self.differences[best.name, other.name][1] for other in others)
 
     @cached_property
     def differences(self) -> dict[tuple[str, str], tuple[SeedDifference, bool]]:
         """By names of a better and a worse group: the worse's loss minus the better's, and whether it is a claim."""
-        return compare_all({group.name: group.blocks for group in self.groups})
+        return compare_all({group.name: group.blocks for group in self.groups}, level=self.level)
 
     def rows(self) -> list[dict[str, Any]]:
         """A line for each group: means over seeds, and how far it is behind the first, in nats per token."""
@@ -97,7 +110,20 @@ class Comparison:
         ground = TESTED if best.is_tested else CHOSEN_ON
         of_text = f"{blocks} block{'s' if blocks > 1 else ''} of text"
         how = "; ".join([f"{seeds} seeds each, paired", *self.equal, of_text])
-        return [*said, f"{how}. {ground}"]
+        return [*said, f"{how}. {ground}", *self._look()]
+
+    def _look(self) -> list[str]:
+        """Which of the looks that were fixed beforehand this is."""
+        if not self.looks:
+            return []
+        *others, last = map(str, self.looks)
+        seeds, sure = len(self.groups[0].runs), 1.0 - self.level
+        every = f"{', '.join(others)} and {last}" if others else last
+        return [
+            f"To be looked at after {every} seeds, as fixed beforehand; this is the look after {seeds}. It claims at a "
+            f"level of {self.level:.2g}, with intervals of {100 * sure:.4g} %, so that all looks together make a false "
+            f"claim in at most {100 * LEVEL:g} % of experiments."
+        ]
 
     @cached_property
     def equal(self) -> list[str]:
@@ -108,7 +134,8 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """As JSON: `groups`, `differences` of every pair, `sentences`, `left_out`; losses in nats per token.
 
-        `measured_on` is test or validation, `equal` says what the networks have the same of.
+        `measured_on` is test or validation, `equal` says what the networks have the same of; `level` is that of the
+        claims and intervals, `looks` the seeds after which the experiment may stop early.
         """
         groups = [
             {"name": group.name, "arch": group.first.arch, "parameters": group.first.num_parameters,
@@ -125,8 +152,17 @@ class Comparison:
             "seeds": list(self.groups[0].runs), "blocks": len(self.groups[0].blocks[0]),
             "measured_on": "test" if self.groups[0].is_tested else "validation", "equal": self.equal, "groups": groups,
             "differences": differences, "sentences": self.sentences(), "left_out": list(self.left_out),
+            "level": self.level, "looks": list(self.looks),
         }  # fmt: skip
         return dict(finite(found))
+
+
+def is_settled(runs: Sequence[Run]) -> bool:
+    """Whether these runs of an experiment show which architecture is the best; see `Comparison.is_settled`."""
+    try:
+        return compare([run for run in runs if run.status in ("finished", "stopped")]).is_settled
+    except ConfigError:  # too little was trained
+        return False
 
 
 def with_race(runs: Sequence[Run], known: Sequence[Run]) -> Sequence[Run]:
@@ -199,14 +235,24 @@ def grouped(runs: Sequence[Run], least: int = 1) -> Comparison:
             f"these architectures have {len(common)} of their seeds in common, and 2 are needed; train each with "
             "--seed 1, --seed 2 and so on"
         )
+    if looks := _looks(runs):
+        reached = [look for look in looks if look <= len(common)]
+        if not reached:
+            raise ConfigError(f"this experiment is first looked at after {looks[0]} seeds; {len(common)} are trained")
+        common = common[: reached[-1]]
     paired = [{seed: found[seed] for seed in common} for found in groups.values()]
     paired += [dict.fromkeys(common, run) for run in counted.values()]
     kept = {run.run_id: run for found in paired for run in found.values()}
     is_tested = all(run.test_blocks() for run in kept.values())
     made = [Group(name, found, is_tested) for name, found in zip(_names(paired), paired, strict=True)]
     return Comparison(
-        sorted(made, key=lambda group: group.losses.mean), [run.label for run in runs if run.run_id not in kept]
+        sorted(made, key=lambda group: group.losses.mean), [run.label for run in runs if run.run_id not in kept], looks
     )
+
+
+def _looks(runs: Sequence[Run]) -> list[int]:
+    """The looks of the one experiment that all these runs are part of; empty if it has none."""
+    return runs[0].looks if runs and len({run.group for run in runs}) == 1 else []
 
 
 def _settings(run: Run) -> tuple[Any, ...]:

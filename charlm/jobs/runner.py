@@ -36,6 +36,7 @@ from charlm.runs.rates import Wanted, changes_of, take_rate, wanted_rate
 from charlm.runs.run import Run
 from charlm.runs.snapshots import SnapshotKeeper
 from charlm.training.device import choose, device_for
+from charlm.training.distributed import Processes
 from charlm.training.evaluate import evaluate
 from charlm.training.metrics import Metrics
 from charlm.training.schedule import evaluation_interval, planned_steps
@@ -68,6 +69,7 @@ class RunTrainer:
         run: held by this process.
         dataset: its text as ids, cut as its settings say; trainers share one.
         resume: continue from the run's saved state.
+        processes: share the training, this one being the first; None: this one alone.
 
     Attributes:
         trouble: why it waits for the disk, in a sentence; empty while the disk takes what is written.
@@ -75,7 +77,8 @@ class RunTrainer:
         slowest: seconds of the last slice's slowest step.
     """
 
-    def __init__(self, run: Run, dataset: Dataset, resume: bool = False) -> None:
+    def __init__(self, run: Run, dataset: Dataset, resume: bool = False, processes: Processes | None = None) -> None:
+        self._processes = processes
         self.run, self.dataset, self.tokenizer = run, dataset, run.tokenizer()
         config = run.train_config
         self.device = "cpu" if run.model_config.is_counted else device_for(config.device)
@@ -96,7 +99,7 @@ class RunTrainer:
         self._updated = self._saved = self._tried = time.monotonic()
         self._save_seconds = SAVE_SECONDS
         self._control = Control()
-        self._steps = train(self.model, dataset, config, self.state, lambda: self._control.interrupted)
+        self._steps = train(self.model, dataset, config, self.state, lambda: self._control.interrupted, processes)
 
     def _sample_prompt(self) -> str:
         """What its samples begin with: the same all along, and something that its text begins sentences with."""
@@ -294,7 +297,10 @@ class RunTrainer:
     def save(self) -> None:
         """Write all that resume needs, and the last weights."""
         began = time.monotonic()
-        save_training(self.run.folder, self.model, self.state)
+        state = self.state
+        if self._processes:
+            state = replace(state, hidden=self._processes.gather(state.hidden))
+        save_training(self.run.folder, self.model, state)
         save_weights(self.run.folder / "last.safetensors", self.learned, step=self.state.step)
         self._saved = time.monotonic()
         self._save_seconds = max(SAVE_SECONDS, (self._saved - began) / SAVE_SHARE)

@@ -11,8 +11,9 @@ from charlm.errors import CharLMError, Halted, JobError
 from charlm.jobs import Control
 from charlm.jobs.runner import RunTrainer
 from charlm.runs.run import Run
+from charlm.training.distributed import Processes
 
-__all__ = ["Control", "RunTrainer", "prepare", "run_trainers"]
+__all__ = ["Control", "RunTrainer", "prepare", "run_trainers", "slices"]
 
 log = logging.getLogger(__name__)
 
@@ -22,19 +23,25 @@ SLICE_SECONDS = 0.3
 PAUSE_SECONDS = 0.05
 
 
-def prepare(runs: Sequence[Run], corpus: Corpus, resume: bool = False) -> list[RunTrainer]:
+def prepare(
+    runs: Sequence[Run], corpus: Corpus, resume: bool = False, processes: Processes | None = None
+) -> list[RunTrainer]:
     """Trainers for runs of one text and its tokens, over one set of ids; the text itself is not kept.
 
     Args:
         runs: held by this process.
         corpus: the text, as cleaned when the runs were made.
         resume: continue from the runs' saved states.
+        processes: share the training of a single run; None: this one trains alone.
     """
     first = runs[0]
     dataset = dataset_of(first.tokenizer(), corpus, first.train_config, first.corpus_config)
     batches = {(one.train_config.batch_size, one.train_config.seq_len) for one in runs}
     datasets = {size: dataset if len(batches) == 1 else dataset.with_batches(*size) for size in batches}
-    return [RunTrainer(run, datasets[run.train_config.batch_size, run.train_config.seq_len], resume) for run in runs]
+    return [
+        RunTrainer(run, datasets[run.train_config.batch_size, run.train_config.seq_len], resume, processes)
+        for run in runs
+    ]
 
 
 def run_trainers(trainers: Sequence[RunTrainer], control: Control, on_slice: Callable[[], None] = lambda: None) -> None:
@@ -45,15 +52,21 @@ def run_trainers(trainers: Sequence[RunTrainer], control: Control, on_slice: Cal
         control: looked at between steps.
         on_slice: called after each slice and, again and again, while the race is paused or waits for the disk.
     """
+    for _ in slices(trainers, control):
+        on_slice()
+
+
+def slices(trainers: Sequence[RunTrainer], control: Control) -> Iterator[None]:
+    """As `run_trainers`, for who has something to do after each slice: then it yields."""
     for trainer in trainers:
         _attempt(trainer, trainer.open)
     if control.interrupted:
         _end(trainers, "interrupted")
-    _wait(trainers, control, on_slice)
+    yield from _wait(trainers, control)
     for _ in _rounds(trainers, control):
-        on_slice()
+        yield
         _obey(trainers, control)
-        _wait(trainers, control, on_slice)
+        yield from _wait(trainers, control)
 
 
 def _rounds(trainers: Sequence[RunTrainer], control: Control) -> Iterator[None]:
@@ -85,14 +98,14 @@ def _change_rates(trainers: Sequence[RunTrainer]) -> None:
         _attempt(trainer, partial(trainer.change_rate, wanted["to"], wanted))
 
 
-def _wait(trainers: Sequence[RunTrainer], control: Control, on_slice: Callable[[], None]) -> None:
-    """Wait while the race is paused, or the disk does not take what has to be written."""
+def _wait(trainers: Sequence[RunTrainer], control: Control) -> Iterator[None]:
+    """Wait while the race is paused, or the disk does not take what has to be written; yield again and again."""
     while active := [trainer for trainer in trainers if not trainer.ended]:
         waiting = [trainer for trainer in active if trainer.trouble]
         if not (control.paused or waiting):
             return
         time.sleep(PAUSE_SECONDS)
-        on_slice()
+        yield
         _obey(active, control)
         for trainer in waiting:
             if trainer.trouble and not trainer.ended:

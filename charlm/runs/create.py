@@ -32,6 +32,7 @@ def create_runs(
     archs: Sequence[str],
     ancestry: Sequence[Mapping[str, Any]] = (),
     tokenizer: Tokenizer | None = None,
+    looks: Sequence[int] = (),
 ) -> list[Run]:
     """Make the run folders of a training, one for each architecture and seed, after checking that it can work.
 
@@ -42,6 +43,7 @@ def create_runs(
         archs: distinct names of architectures.
         ancestry: the runs they descend from, see `Run.ancestry`.
         tokenizer: of the weights they will begin with, knows all of the text; None: that of the text.
+        looks: seeds after which an experiment may stop early; empty: it may not.
 
     Raises:
         ConfigError, CorpusError: a setting, the text or the memory does not allow it.
@@ -75,6 +77,7 @@ def create_runs(
                 label = _ending(label, f"seed-{train.seed}")
             about = describe(replace(config, train=train), model, label) | facts
             about |= {"group": group, "ancestry": list(ancestry), "message": "; ".join(cut.notes)}
+            about |= {"looks": list(looks)} if looks else {}
             runs.append(store.create(about, tokenizer))
     except CheckpointError:
         for run in runs:  # a race begins whole or not at all

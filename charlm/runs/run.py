@@ -124,6 +124,7 @@ class Run:
     preset = _Stored("preset", "")  # that it started from
     note = _Stored("note", "")  # what its user wrote about it; forks have none of it
     group = _Stored("group", "")  # the race it took part in
+    looks = _Stored[list[int]]("looks", [])  # seeds after which its experiment may stop early; empty: it may not
     owner = _Stored("owner", "")  # the key of the visitor it belongs to; empty where all belongs to one user
     created = _Stored("created", "")  # ISO 8601, UTC
     # What it was made from, nearest first: run_id, label, step, and why: fork or retry.

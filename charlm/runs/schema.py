@@ -58,7 +58,7 @@ def tidied(info: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"num_parameters is {_brief(found['num_parameters'])}, not a count")
     odd_ends = {
         "ancestry": _ancestry, "mend": _mend, "versions": _facts, "imported": _facts, "rate_changes": _rate_changes,
-        "wanted_rate": _wanted_rate, "note": clean_note,
+        "wanted_rate": _wanted_rate, "note": clean_note, "looks": _looks,
     }  # fmt: skip
     return found | {name: tidy(found[name]) for name, tidy in odd_ends.items() if name in found}
 
@@ -150,6 +150,12 @@ def _wanted_rate(value: Any) -> dict[str, Any]:
     """A learning rate that was asked for; empty without one."""
     is_one = isinstance(value, Mapping) and _is_rate(value.get("to"))
     return {"to": value["to"], "race": value.get("race") is True} if is_one else {}
+
+
+def _looks(value: Any) -> list[int]:
+    """Numbers of seeds, ascending; empty if they are not."""
+    given = value if isinstance(value, list) and all(is_count(one) and one > 1 for one in value) else []
+    return given if given == sorted(set(given)) and len(given) <= MOST_NAMES else []
 
 
 def _is_rate(value: Any) -> bool:

@@ -22,6 +22,7 @@ from charlm.models.ngram import NGramModel, slice_ends
 from charlm.tokenizers import IdArray
 from charlm.training.data_parallel import DataParallelStep
 from charlm.training.device import choose
+from charlm.training.distributed import DistributedStep, Processes
 from charlm.training.evaluate import Evaluation, evaluate
 from charlm.training.metrics import Metrics
 from charlm.training.schedule import (
@@ -127,6 +128,7 @@ def train(
     config: TrainConfig,
     state: TrainState | None = None,
     halted: Callable[[], bool] = lambda: False,
+    processes: Processes | None = None,
 ) -> Iterator[Metrics]:
     """Train, one Metrics a step; `val_loss` is set at every validation and at the end.
 
@@ -146,9 +148,12 @@ def train(
         state: where to continue; None: from the start.
         halted: asked during a validation, which may take long: whether to break it off. It is then the first thing
             done when the training is resumed from `state`.
+        processes: share the rows of each batch, this one being the first; `state.hidden` then is that of its own rows,
+            see `Processes.gather`. None: this one alone.
 
     Raises:
-        JobError: the loss or the gradient stopped being a finite number; the model keeps its last finite weights.
+        JobError: the loss or the gradient stopped being a finite number; the model keeps its last finite weights. Or
+            another process is lost.
         Halted: a validation was broken off.
     """
     config = config.resolve(model.config)
@@ -157,16 +162,23 @@ def train(
         yield from _count(model, dataset, state, halted)
         return
     interval = evaluation_interval(config, dataset.steps_per_epoch)
-    device = choose(model.config, dataset.batch_size, model.device.type, config.precision)
+    rows = processes.rows_of(dataset.batch_size) if processes else dataset.batch_size
+    device = choose(model.config, rows, model.device.type, config.precision)
     model.precision = device.dtype
     _set_sampler(model, dataset, config)
     model.train()
+    if processes and dataset.border is not None:
+        raise JobError("the items of a list differ in length and are not shared out; train it in one process")
+    if processes:
+        processes.begin(model, config, dataset.batch_size, dataset.seq_len)
+        state.hidden = processes.scatter(state.hidden)
     speed, used = 0.0, _progress(config, dataset, state)
     if state.pending_validation is not None:
         yield _with_validation(model, dataset, state, speed, halted)
         used = _used(config, dataset, state)
     seed = config.seed if config.random_start else None
-    with DataParallelStep(model, device.threads) as parallel:
+    count = device.threads
+    with DistributedStep(model, count, processes) if processes else DataParallelStep(model, count) as parallel:
         while used < 1.0:
             for inputs, targets in dataset.batches(state.epoch, state.batch, seed):
                 began = time.perf_counter()

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from charlm.analysis.seeds import SeedDifference, compare_all, holm, mean_of, seed_difference
+from charlm.analysis.seeds import (
+    LEVEL,
+    SeedDifference,
+    compare_all,
+    holm,
+    level_at,
+    looks_at,
+    mean_of,
+    seed_difference,
+    spent,
+)
 from charlm.analysis.student import cdf, quantile
 from charlm.errors import ConfigError
 from charlm.training.metrics import Blocks
@@ -146,3 +156,70 @@ def test_where_the_text_is_the_limit_no_number_of_seeds_is_told() -> None:
     noisy_text = SeedDifference(0.004, 0.02, 5, 0.5, 3, 9, by_seed=0.001**2, by_block=0.3**2, by_both=0.0)
     assert noisy_text.seeds_for(0.01) is None
     assert noisy_text.detectable(1000) > 0.1
+
+
+# --- early stopping --------------------------------------------------------------------------------------------------
+
+
+def test_what_may_be_spent_is_lan_and_demets_function() -> None:
+    for share in (0.1, 0.3, 0.5, 0.7, 1.0):
+        usual = 2 * (1 - stats.norm.cdf(stats.norm.ppf(1 - LEVEL / 2) / np.sqrt(share)))
+        assert spent(share) == pytest.approx(usual, rel=1e-7)
+
+
+@pytest.mark.parametrize("seeds", range(4, 11))
+def test_the_levels_of_all_looks_add_up(seeds: int) -> None:
+    looks = looks_at(seeds)
+    levels = [level_at(look, looks) for look in looks]
+    assert looks == sorted(set(looks)) and looks[0] >= 3 and looks[-1] == seeds
+    assert sum(levels) == pytest.approx(LEVEL) and min(levels) > 0
+    assert looks_at(10) == [3, 5, 7, 10]
+
+
+def seeds_until_claim(first: list[Blocks], second: list[Blocks]) -> int | None:
+    """After how many seeds an experiment stops with a claim; None: it makes none."""
+    looks = looks_at(len(first))
+    for look in looks:
+        found = compare_all({"a": first[:look], "b": second[:look]}, level=level_at(look, looks))
+        if found["a", "b"][1]:
+            return look
+    return None
+
+
+def test_few_seeds_are_not_looked_at_twice() -> None:
+    with pytest.raises(ConfigError, match="early stopping needs 4 seeds or more, not 3"):
+        looks_at(3)
+
+
+@pytest.mark.parametrize("seeds", [4, 5, 10])
+@pytest.mark.parametrize(
+    "noise", [NOISES[0], *(pytest.param(noise, marks=pytest.mark.slow) for noise in NOISES[1:])], ids=str
+)
+def test_early_stopping_makes_few_false_claims(seeds: int, noise: tuple[float, float, float]) -> None:
+    rng = np.random.default_rng(11)
+    stops = [seeds_until_claim(*experiment(rng, seeds, 45, noise, 0.0)) for _ in range(2000)]
+    assert sum(stop is not None for stop in stops) / 2000 <= LEVEL
+
+
+def test_looking_again_and_again_without_it_makes_too_many() -> None:
+    """The test above can fail: at the full level at each look it would."""
+    rng, false = np.random.default_rng(11), 0
+    for _ in range(500):
+        both = experiment(rng, 10, 45, (0.02, 0.002, 0.005), 0.0)
+        false += any(seed_difference(both[0][:look], both[1][:look]).chance < LEVEL for look in range(2, 11))
+    assert false / 500 > 2 * LEVEL
+
+
+def test_a_large_difference_ends_an_experiment_early() -> None:
+    rng = np.random.default_rng(4)
+    stops = [seeds_until_claim(*experiment(rng, 10, 45, NOISES[0], 0.05)) for _ in range(200)]
+    assert sum(stop is not None for stop in stops) >= 190
+    assert np.mean([stop for stop in stops if stop]) < 8
+
+
+def test_the_interval_is_of_the_level_that_is_claimed_at() -> None:
+    both = experiment(np.random.default_rng(3), 4, 9, NOISES[0])
+    usual, wide = seed_difference(*both), seed_difference(*both, level=0.001)
+    assert wide.margin > usual.margin and wide.chance == usual.chance
+    ratio = stats.t.ppf(1 - 0.0005, usual.freedom) / stats.t.ppf(0.975, usual.freedom)
+    assert wide.margin / usual.margin == pytest.approx(ratio)

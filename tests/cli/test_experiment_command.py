@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from charlm.analysis.seeds import level_at
 from charlm.cli import main
 from charlm.jobs.scheduler import Control, prepare, run_trainers
+from charlm.runs.create import create_runs
 from charlm.runs.store import RunStore
 from tests.cli.test_cli import TINY, answer, refusal
 from tests.cli.test_cli import book as book
-from tests.tiny_runs import TEXT, assert_same_training, entered, small_corpus, trained
+from tests.tiny_runs import TEXT, assert_same_training, entered, settings, small_corpus, trained
 
 LONG = TEXT * 40
 SETTINGS: dict[str, Any] = {"text": LONG, "seeds": 2, "steps": 300, "eval_every": 60, "dropout": 0.2}
@@ -106,3 +108,66 @@ def test_train_has_no_options_of_a_race(book: str, capsys: pytest.CaptureFixture
 def test_json_is_one_line(long_book: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["race", long_book, *TINY, "--archs", "gru", "--seeds", "2", "--json"]) == 0
     assert [len(json.loads(line)["runs"]) for line in capsys.readouterr().out.splitlines()] == [2]
+
+
+# --- early stopping --------------------------------------------------------------------------------------------------
+
+EARLY = ("--hidden-size", "8", "--num-layers", "1", "--steps", "3", "--seq-len", "10", "--batch-size", "2")
+
+
+def test_an_experiment_stops_when_the_best_is_told_apart(
+    long_book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["experiment", long_book, *EARLY, "--archs", "lstm,ngram", "--seeds", "4", "--early-stop"]
+    told = answer(capsys, *words)
+    assert told["looks"] == [3, 4] and told["seeds"] == [7, 8, 9] and 0 < told["level"] < 0.05
+    assert [one["claimed"] for one in told["differences"]] == [True]
+    assert len(told["runs"]) == 4 == len(list((tmp_path / "runs").glob("*/run.json")))
+    assert "looked at after 3 and 4 seeds" in told["sentences"][-1]
+    assert answer(capsys, "runs", "compare", told["runs"][0]["run_id"])["level"] == told["level"]
+
+
+def test_an_experiment_without_a_winner_trains_all_its_seeds(
+    long_book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["experiment", long_book, *EARLY, "--archs", "lstm,gru", "--seeds", "4", "--early-stop"]
+    told = answer(capsys, *words, "--learning-rate", "1e-7", "--match", "width")
+    assert told["seeds"] == [7, 8, 9, 10] and len(told["runs"]) == 8
+    assert [one["claimed"] for one in told["differences"]] == [False]
+    assert told["level"] == pytest.approx(level_at(4, [3, 4]))
+
+
+def test_an_experiment_that_was_cut_off_goes_on_to_its_next_look(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = RunStore(tmp_path / "runs", tmp_path / "shipped")
+    corpus, config = small_corpus(LONG), settings(seeds=4, steps=3, eval_every=3)
+    runs = create_runs(store, corpus, config, ["lstm", "ngram"], looks=[3, 4])
+    run_trainers(prepare(runs[:2], corpus), Control())  # the first seed
+    for run in runs:
+        run.release()
+    told = answer(capsys, "resume", runs[3].run_id, "--race", "--runs-dir", str(store.root))
+    assert {one["status"] for one in told["runs"]} == {"finished"} and len(told["runs"]) == 4
+    assert told["seeds"] == [7, 8, 9] and told["looks"] == [3, 4]
+    assert len(store.list()) == 4
+
+
+def test_before_the_first_look_nothing_is_claimed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = RunStore(tmp_path / "runs", tmp_path / "shipped")
+    corpus, config = small_corpus(LONG), settings(seeds=4, steps=3, eval_every=3)
+    runs = create_runs(store, corpus, config, ["lstm", "ngram"], looks=[3, 4])
+    run_trainers(prepare(runs[:3], corpus), Control())
+    said = refusal(capsys, "runs", "compare", runs[0].run_id, "--runs-dir", str(store.root))
+    assert "this experiment is first looked at after 3 seeds; 2 are trained" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--seeds", "3"], "early stopping needs 4 seeds or more, not 3"),
+     (["--archs", "gru"], "early stopping needs two architectures to compare, not gru alone")],
+)  # fmt: skip
+def test_what_cannot_stop_early_is_said(
+    words: list[str], said: str, long_book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refusal(capsys, "experiment", long_book, *EARLY, *words, "--early-stop")
+    assert not list((tmp_path / "runs").glob("2*"))

@@ -53,6 +53,7 @@ def show(store: RunStore) -> str:
      {"mend": {"learning_rate": [1]}}, {"mend": {"learning_rate": None, "x": 1}}, {"mend": "all"}, {"mend": 10**18},
      {"corpus": {"name": ["x"], "sha256": {}, "characters": "many", "distinct": -3, "val_chars": 1e300}},
      {"corpus": {}}, {"versions": [1]}, {"imported": "zip"}, {"imported": {"file": 3, "x" * 99: "y"}},
+     {"looks": "all"}, {"looks": [5, 3]}, {"looks": [3, None]}, {"looks": [{}]}, {"looks": list(range(2, 99))},
      {"trimmed": "yes", "left_alone": [], "device": {}, "updated": 7, "format": "1", "run_id": ["x"]}],
 )  # fmt: skip
 def test_what_has_no_sense_is_left_out(changes: dict[str, Any], store: RunStore, run: Run) -> None:
