@@ -11,7 +11,7 @@ from charlm.config import SampleConfig
 from charlm.errors import ConfigError, JobError
 from charlm.generation.beam import top_tokens
 from charlm.generation.sampling import NOT_FINITE, REMEMBERED, Logits, penalized_logits, probabilities
-from charlm.generation.streams import Ids, banned_id, text_ids
+from charlm.generation.streams import Ids, banned_ids, text_ids
 from charlm.models import LanguageModel
 from charlm.tokenizers import Tokenizer
 
@@ -103,7 +103,7 @@ def next_tokens(
     whole = np.concatenate([before, ids])
     cut = max(0, len(whole) - most)
     start = max(0, cut + 1 - len(before))
-    banned, places = banned_id(tokenizer, config), []
+    banned, places = banned_ids(tokenizer, config), []
     for place, logits in enumerate(_logits(model, whole[cut:]), cut + 1):
         if place >= len(before) + start:
             how = config, whole[max(0, place - REMEMBERED) : place].tolist(), banned

@@ -13,6 +13,7 @@ from charlm.errors import CharLMError, CheckpointError
 from charlm.files import open_plain
 from charlm.formats.detect import Kind, describe_pickle, kind_of
 from charlm.formats.run_zip import read_zip
+from charlm.formats.vocabularies import tokenizer_of
 from charlm.presets import RunConfig
 from charlm.runs.run import MAX_LABEL, Run, clean_label, read_json
 from charlm.runs.store import RunStore
@@ -149,7 +150,7 @@ def _read_torch(path: Path, characters: Path | None, nonlinearity: str, legacy: 
     from charlm.formats.torch_files import found_facts, found_tensors, load_torch
 
     loaded = load_torch(path, legacy)
-    from charlm.formats.foreign import model_of, tokenizer_of  # torch takes seconds: not before the file has passed
+    from charlm.formats.foreign import model_of  # torch takes seconds: not before the file has passed
 
     tensors, facts = found_tensors(loaded), found_facts(loaded)
     is_udacity = isinstance(loaded, dict) and loaded.keys() >= {"n_hidden", "n_layers", "state_dict", "tokens"}
@@ -164,7 +165,6 @@ def _read_torch(path: Path, characters: Path | None, nonlinearity: str, legacy: 
 
 def _read_safetensors(path: Path, characters: Path | None, nonlinearity: str) -> Imported:
     """Our own weights, whose header says what they are."""
-    from charlm.formats.foreign import tokenizer_of
     from charlm.runs.checkpoint import load_weights, weights_about
 
     config = weights_about(path).get("config")

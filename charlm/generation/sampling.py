@@ -32,7 +32,7 @@ class SamplingParams(NamedTuple):
         top_p: float64.
         min_p: float64.
         penalty: float64, of repetitions; 1: none.
-        banned: int64, the id that is never chosen, or NO_TOKEN.
+        banned: (B, K) int64, the ids that are never chosen; NO_TOKEN where a row has fewer.
     """
 
     temperature: Array
@@ -43,15 +43,18 @@ class SamplingParams(NamedTuple):
     banned: Array
 
     @classmethod
-    def of(cls, configs: Sequence[SampleConfig], banned: Sequence[int | None]) -> "SamplingParams":
-        """The settings of each row, and the id that is never chosen in it."""
+    def of(cls, configs: Sequence[SampleConfig], banned: Sequence[Sequence[int]]) -> "SamplingParams":
+        """The settings of each row, and the ids that are never chosen in it."""
+        never = np.full((len(configs), max([1, *map(len, banned)])), NO_TOKEN)
+        for row, ids in enumerate(banned):
+            never[row, : len(ids)] = ids
         return cls(
             np.array([0.0 if config.greedy else config.temperature for config in configs]),
             np.array([config.top_k for config in configs], np.int64),
             np.array([config.top_p for config in configs]),
             np.array([config.min_p for config in configs]),
             np.array([config.repetition_penalty for config in configs]),
-            np.array([NO_TOKEN if one is None else one for one in banned], np.int64),
+            never,
         )
 
 
@@ -118,8 +121,8 @@ def nucleus(weights: Array, top_p: float) -> Array:
 
 
 @compiled
-def penalize(logits: Array, recent: Array, penalty: float, banned: int) -> Array:
-    """Logits (V,) with those of recent ids (N,) made less likely (CTRL, Keskar et al. 2019), the banned one's -inf.
+def penalize(logits: Array, recent: Array, penalty: float, banned: Array) -> Array:
+    """Logits (V,) with those of recent ids (N,) made less likely (CTRL, Keskar et al. 2019), the banned ones' -inf.
 
     A positive logit is divided by the penalty, a negative one multiplied; once, however often the id occurs.
 
@@ -127,15 +130,16 @@ def penalize(logits: Array, recent: Array, penalty: float, banned: int) -> Array
         logits: (V,) float64.
         recent: (N,) int64, the ids read last, in any order; NO_TOKEN where there is none.
         penalty: of repetitions, above 0; 1 changes nothing.
-        banned: the id that is never chosen, or NO_TOKEN.
+        banned: (K,) int64, ids that are never chosen; NO_TOKEN where there is none.
     """
     scores = logits.copy()
     if penalty != 1.0:
         for i in recent:
             if i >= 0:
                 scores[i] = logits[i] / penalty if logits[i] > 0.0 else logits[i] * penalty
-    if banned >= 0:
-        scores[banned] = -np.inf
+    for i in banned:
+        if i >= 0:
+            scores[i] = -np.inf
     return scores
 
 
@@ -192,7 +196,7 @@ def sample_token(params: SamplingParams, row: int, logits: Array, recent: Array,
 
 
 def penalized_logits(
-    logits: Array, config: SampleConfig, recent: Sequence[int] = NO_IDS, banned: int | None = None
+    logits: Array, config: SampleConfig, recent: Sequence[int] = NO_IDS, banned: Sequence[int] = NO_IDS
 ) -> Logits:
     """The logits after repetition penalty and ban, (V,) float64; see `penalize`.
 
@@ -200,14 +204,13 @@ def penalized_logits(
         logits: the model's, (V,).
         config: has the repetition penalty.
         recent: the ids read last, of which the last REMEMBERED count.
-        banned: an id that is never chosen; None: any may be.
+        banned: ids that are never chosen.
     """
-    banned_id = NO_TOKEN if banned is None else banned
-    return penalize(_as_double(logits), _last(recent), config.repetition_penalty, banned_id)
+    return penalize(_as_double(logits), _last(recent), config.repetition_penalty, np.array(banned, np.int64))
 
 
 def probabilities(
-    logits: Array, config: SampleConfig, recent: Sequence[int] = NO_IDS, banned: int | None = None
+    logits: Array, config: SampleConfig, recent: Sequence[int] = NO_IDS, banned: Sequence[int] = NO_IDS
 ) -> Logits:
     """The probabilities that the next token is drawn with, (V,); see `token_weights`.
 
@@ -215,7 +218,7 @@ def probabilities(
         logits: the model's, (V,), all finite.
         config: how to draw; beams are another matter, see `beam`.
         recent: the ids read last, of which the last REMEMBERED count.
-        banned: an id that is never chosen; None: any may be.
+        banned: ids that are never chosen.
     """
     weights: Logits = token_weights(SamplingParams.of([config], [banned]), 0, _as_double(logits), _last(recent))
     weights /= weights.sum()
@@ -227,7 +230,7 @@ def choose(
     config: SampleConfig,
     rng: np.random.Generator,
     recent: Sequence[int] = NO_IDS,
-    banned: int | None = None,
+    banned: Sequence[int] = NO_IDS,
 ) -> int:
     """The next token's id.
 

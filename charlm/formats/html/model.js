@@ -160,6 +160,8 @@ class Model {
   constructor(about, view) {
     this.tokens = about.tokens;
     this.first = about.first; // stands before an empty text, unseen
+    this.begins = about.begins; // whether it stands before every text
+    this.silent = about.silent; // ids that stand for no character: the page never writes them
     this.ids = new Map(about.tokens.map((token, id) => [token, id]));
     this.weights = tensorsOf(about.tensors, view);
     this.net = new ({ transformer: Transformer, mingru: MinGRU }[about.arch] || Recurrent)(about, this.weights);
@@ -176,13 +178,14 @@ class Model {
       if (this.ids.has(character)) ids.push(this.ids.get(character));
       else unknown.add(character);
     }
-    return { ids: ids.length ? ids : [this.first], unknown: [...unknown] };
+    return { ids: ids.length && !this.begins ? ids : [this.first, ...ids], unknown: [...unknown] };
   }
 
   /** Read one character: changes `state`, returns a logit for each token. */
   step(state, id) {
     const logits = new Float64Array(this.tokens.length);
     product(logits, this.output, this.net.step(state, id), this.weights["fc.bias"]);
+    for (const one of this.silent) logits[one] = -Infinity;
     return logits;
   }
 }
