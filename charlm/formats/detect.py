@@ -116,7 +116,7 @@ def _zip_kind(file: IO[bytes], head: bytes) -> Kind | None:
         return "keras"
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
-    return "folder" if any(name.lower().endswith(MODELS) for name in names) else None
+    return "folder" if any(name.lower().endswith((*MODELS, ".json")) for name in names) else None
 
 
 def open_zip(file: IO[bytes]) -> zipfile.ZipFile:

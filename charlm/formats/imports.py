@@ -14,7 +14,7 @@ from charlm.errors import CharLMError, CheckpointError
 from charlm.files import one_line, open_plain, parsed
 from charlm.formats.detect import MODELS, Kind, describe_pickle, kind_of
 from charlm.formats.run_zip import ZipMembers, read_zip
-from charlm.formats.vocabularies import tokenizer_of
+from charlm.formats.vocabularies import BESIDE, tokenizer_of
 from charlm.presets import RunConfig
 from charlm.runs.run import MAX_LABEL, Run, clean_label, read_json
 from charlm.runs.store import RunStore
@@ -278,6 +278,11 @@ def _read_json(source: Source) -> Imported:
     raise CheckpointError(f"{clean_name(source.path.name)} is {REFUSED['unknown']}")
 
 
+def _lists(path: Path) -> bool:
+    """Whether a JSON file is named as a list of characters."""
+    return path.stem.lower() in BESIDE
+
+
 def _read_folder(source: Source) -> Imported:
     """A zip of a model's files: one of weights, and what belongs to it."""
     name, archive = clean_name(source.path.name), ZipMembers(source.path, source.most_bytes)
@@ -294,6 +299,7 @@ def _read_folder(source: Source) -> Imported:
         finally:
             archive.close()
         models = [one for one in inside if one.lower().endswith(MODELS)]
+        models = models or [one for one in inside if one.lower().endswith(".json") and not _lists(Path(folder) / one)]
         models = [one for one in models if one.endswith(".index")][-1:] or models  # of several, the last checkpoint
         if len(models) != 1:
             raise CheckpointError(f"{name} holds {len(models)} files of weights ({', '.join(models)[:120]}); pack one")

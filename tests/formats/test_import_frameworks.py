@@ -31,10 +31,16 @@ from charlm.tokenizers import CharTokenizer
 from tests.formats.models import TOKENS, Foreign
 from tests.formats.recorded.make import IDS, MAKERS
 
-RECORDED = Path(__file__).parent / "recorded"
+RECORDED, REPOSITORY = Path(__file__).parent / "recorded", Path(__file__).parents[2]
 HAS_H5PY = importlib.util.find_spec("h5py") is not None
 NAMES = sorted(MAKERS)
 IN_HDF5 = [name for name in NAMES if name.startswith("keras")]
+# What a name does not end with, and who says of itself to use relu.
+ARCHS = {
+    "keras-h5": "lstm", "keras-h5-functional": "lstm", "keras-weights": "gru", "keras-subclass": "gru",
+    "tensorflow": "lstm", "tensorflow-keras": "gru", "ml5": "lstm",
+}  # fmt: skip
+RELU = {name: "relu" for name in ("keras-rnn", "recurrentjs-rnn", "recurrentjs-lstm")}
 TOKEN_IDS = torch.tensor([[1, 4, 2, 1], [3, 5, 7, 2]])
 
 
@@ -63,10 +69,9 @@ def recorded(name: str) -> tuple[Path, Any]:
 def test_what_another_program_wrote_computes_the_same(name: str, store: RunStore) -> None:
     needs_h5py(name)
     path, logits = recorded(name)
-    nonlinearity = "relu" if name == "keras-rnn" else "tanh"  # the file says so itself
     run = import_file(store, path, label="theirs")
-    assert run.arch in name or run.arch == "lstm" or "gru" in name or name in ("keras-weights", "tensorflow-keras", "keras-subclass")
-    assert run.label == "theirs" and (run.arch != "rnn" or "recurrentjs" in name or run.model_config.nonlinearity == nonlinearity)
+    assert (run.label, run.arch) == ("theirs", ARCHS.get(name) or name.rpartition("-")[2])
+    assert run.model_config.nonlinearity == (RELU.get(name, "tanh"))
     assert_computes(run, logits)
 
 
@@ -86,18 +91,19 @@ def test_a_zip_of_its_folder_will_do(name: str, store: RunStore, tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_what_the_program_itself_writes_now_computes_the_same(name: str, store: RunStore, tmp_path: Path) -> None:
-    make, packages = MAKERS[name]
-    for package in packages:
+    for package in MAKERS[name][1]:
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     if name.startswith("recurrentjs") and "RECURRENTJS" not in os.environ:
         pytest.skip("RECURRENTJS names no source of recurrentjs")
     subprocess.run(
-        [sys.executable, "-m", "tests.formats.recorded.make", str(tmp_path), name], check=True, timeout=600
+        [sys.executable, "-m", "tests.formats.recorded.make", str(tmp_path), name],
+        check=True,
+        timeout=600,
+        cwd=REPOSITORY,
     )  # in a process of its own: these do not stand beside each other
     about = json.loads((tmp_path / name / "expected.json").read_text())
     assert_computes(import_file(store, tmp_path / name / about["file"]), about["logits"])
-    assert callable(make)
 
 
 def test_data_stand_for_their_index(store: RunStore) -> None:
@@ -152,7 +158,7 @@ def test_arrays_with_characters_beside_them(kind: str, name: str, store: RunStor
         np.savez(path, **{key: part.numpy() for key, part in model.state_dict().items()})  # type: ignore[arg-type]
     else:
         save_file(model.state_dict(), path)
-    with pytest.raises(CheckpointError, match=rf"model\.{kind} does not say which characters its 12 ids are.*--characters"):
+    with pytest.raises(CheckpointError, match=rf"model\.{kind} does not say which characters its 12 ids.*--characters"):
         import_file(store, path)
     listed = tmp_path / ("vocab.json" if name == "zip" else name)
     listed.write_text("".join(TOKENS) if name == "chars.txt" else json.dumps(list(TOKENS)), encoding="utf-8")
@@ -181,19 +187,17 @@ def npz_of(*arrays: bytes) -> bytes:
     return out.getvalue()
 
 
-def npy(array: Any, **changes: str) -> bytes:
+def npy(array: Any) -> bytes:
     out = io.BytesIO()
     np.save(out, array, allow_pickle=True)
-    data = out.getvalue()
-    for old, new in changes.items():
-        data = data.replace(old.encode(), new.encode())
-    return data
+    return out.getvalue()
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [(npz_of(npy(np.array([{"a": 1}], dtype=object))), "Python objects"), (npz_of(npy(np.zeros(3))[:-4]), "cut off"),
-     (npz_of(b"\x93NUMPY"), "cannot be read"), (npz_of(npy(np.array([1j]))), "complex"), (npz_of(npy(np.zeros(3))), "does not fit"),
+     (npz_of(b"\x93NUMPY"), "cannot be read"), (npz_of(npy(np.array([1j]))), "complex"),
+     (npz_of(npy(np.zeros(3))), "does not fit"),
      (npz_of(npy(np.zeros(3)).replace(b"(3,)", b"(9,)")), "longer than it says")],
     ids=["objects", "short", "nothing", "complex", "no model", "lies"],
 )  # fmt: skip
@@ -270,7 +274,7 @@ def test_textgenrnn_is_told_why_not(store: RunStore, tmp_path: Path) -> None:
 
 def test_hdf5_is_not_opened_for_visitors(store: RunStore) -> None:
     for name in ("keras-lstm", "keras-h5"):
-        with pytest.raises(CheckpointError, match=r"whose parser is not run on strangers' files here.*on your own machine"):
+        with pytest.raises(CheckpointError, match=r"whose parser is not run on strangers' files here.*own machine"):
             import_file(store, recorded(name)[0], pickles=False)
 
 
@@ -323,7 +327,7 @@ def test_a_manifest_names_no_file_elsewhere(store: RunStore, tmp_path: Path) -> 
     for name in ("../secret", "/etc/passwd", "..", "nobody", ""):
         changed = {**manifest, "embedding": {**manifest["embedding"], "filename": name}}
         (tmp_path / "ml5" / "manifest.json").write_text(json.dumps(changed))
-        with pytest.raises(CheckpointError, match="no name of a file beside it|is not beside it"):
+        with pytest.raises(CheckpointError, match=r"no name of a file beside it|is not beside it"):
             import_file(store, tmp_path / "ml5" / "manifest.json")
     changed = {**manifest, "embedding": {**manifest["embedding"], "shape": [12, 5]}}
     (tmp_path / "ml5" / "manifest.json").write_text(json.dumps(changed))
@@ -348,7 +352,11 @@ def test_a_tensorflow_gru_is_refused_with_the_reason(store: RunStore) -> None:
         from_char_rnn(cells)
 
 
-@pytest.mark.parametrize("text", ["{}", '{"a": 1}', '{"model": {}, "hidden_sizes": [4]}', '{"a": {"filename": "x", "shape": []}}', "{", '{"a": {"filename": 1}}'])
+@pytest.mark.parametrize(
+    "text",
+    ["{}", '{"a": 1}', '{"model": {}, "hidden_sizes": [4]}', '{"a": {"filename": "x", "shape": []}}', "{",
+     '{"a": {"filename": 1}}'],
+)  # fmt: skip
 def test_other_json_is_refused_in_a_sentence(text: str, store: RunStore, tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"model\.json") as refused:
@@ -360,5 +368,5 @@ def test_a_zip_of_several_models_is_refused(store: RunStore, tmp_path: Path) -> 
     with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
         for name in ("a.safetensors", "b.safetensors"):
             archive.writestr(name, b"x")
-    with pytest.raises(CheckpointError, match=r"many\.zip holds 2 files of weights .a\.safetensors, b\.safetensors.; pack one"):
+    with pytest.raises(CheckpointError, match=r"many\.zip holds 2 files of weights .a\.safetensors, b.*; pack one"):
         import_file(store, tmp_path / "many.zip")

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from charlm.formats.frameworks.weights import Tensors, cell, gates
 
-CELL = re.compile(r"(?:.*/)?(?:cell_(?P<layer>\d{1,3})/)?(?P<kind>\w*cell)/(?:(?P<part>kernel|weights|bias|biases)|.+)")
+CELL = re.compile(r"(?P<scope>.*/)?(?P<kind>\w*cell)/(?:(?P<part>kernel|weights|bias|biases)|.+)")
+NUMBER = re.compile(r"(?:^|/)cell_?(\d{1,3})/")
 LSTM, RNN = ("basic_lstm_cell", "lstm_cell"), ("basic_rnn_cell",)
 FORGET_BIAS = 1.0
 HEADS = re.compile(r"(?:.*/)?(?P<name>embedding|softmax_w|softmax_b)")
@@ -40,7 +41,8 @@ def from_char_rnn(variables: Mapping[str, Tensor]) -> Tensors:
         elif part := CELL.fullmatch(name):
             if part["kind"] not in (*LSTM, *RNN) or not part["part"]:
                 raise ValueError(_other(name))
-            layers.setdefault(int(part["layer"] or 0), {})[f"{part['kind']} {part['part'][0]}"] = tensor
+            number = NUMBER.search(part["scope"] or "")
+            layers.setdefault(int(number[1]) if number else 0, {})[f"{part['kind']} {part['part'][0]}"] = tensor
         elif tensor.dim() > 1:
             raise ValueError(f"it has another layer, {name!r}")
     tensors = {"embedding.weight": found["embedding"]} if "embedding" in found else {}

@@ -186,7 +186,7 @@ def _snake(name: str) -> str:
 
 
 def from_paths(arrays: Mapping[str, Tensor]) -> Tensors:
-    """The layers of weights without a configuration, as save_weights writes them: told by shapes, in the order of names.
+    """The layers of weights without a configuration, as save_weights writes them: by shapes, in the order of names.
 
     Args:
         arrays: by their paths: `gru/cell/vars/0`, `layer_with_weights-1/cell/kernel`, `lstm/lstm_cell/kernel:0`.
@@ -202,7 +202,7 @@ def from_paths(arrays: Mapping[str, Tensor]) -> Tensors:
     tensors: Tensors = {}
     for name, paths in layers.items():
         parts = _ordered(arrays, paths)
-        stack = name.replace("/", ".").replace("_weight", "_layer")
+        stack = name.replace("/", ".")
         if not parts:
             continue
         if len(parts) > 1 and parts[0].dim() == parts[1].dim() == 2:

@@ -86,13 +86,12 @@ def _undo_weight_drop(tensors: Tensors) -> None:
 def _chain(tensors: Tensors) -> None:
     """Several modules, each a stack or a cell, as the layers of the first."""
     stacks: dict[str, dict[int, dict[str, str]]] = {}  # by stack and layer the names by part
+    is_cell = False
     for name in tensors:
         if (found := RECURRENT.fullmatch(name)) and not found["raw"]:
+            is_cell = is_cell or found["layer"] is None
             layers = stacks.setdefault(found["stack"], {})
             layers.setdefault(int(found["layer"] or 0), {})[found["part"]] = name
-    is_cell = any(
-        "_l" not in name for layers in stacks.values() for parts in layers.values() for name in parts.values()
-    )
     if not stacks or (len(stacks) == 1 and not is_cell):
         return
     ordered = _order(stacks, tensors)

@@ -255,7 +255,9 @@ def char_rnn(js: bool) -> Callable[[Path], None]:
                     (folder / name).write_bytes(session.run(variable).tobytes())
                 (folder / "manifest.json").write_text(json.dumps(manifest))
             else:
-                one.train.Saver(variables).save(session, str(folder / "model.ckpt"), global_step=7, write_meta_graph=False)
+                one.train.Saver(variables).save(
+                    session, str(folder / "model.ckpt"), global_step=7, write_meta_graph=False
+                )
                 import pickle
 
                 (folder / "chars_vocab.pkl").write_bytes(pickle.dumps(TOKENS, 2))
@@ -270,7 +272,9 @@ def keras_checkpoint(folder: Path) -> None:
     import tf_keras
 
     layers = tf_keras.layers
-    model = tf_keras.Sequential([layers.Embedding(SIZE, WIDTH), layers.GRU(HIDDEN, return_sequences=True), layers.Dense(SIZE)])
+    model = tf_keras.Sequential(
+        [layers.Embedding(SIZE, WIDTH), layers.GRU(HIDDEN, return_sequences=True), layers.Dense(SIZE)]
+    )
     model(tf.constant(IDS))
     model.set_weights([randomised(weight.shape, place) for place, weight in enumerate(model.get_weights())])
     model.save_weights(str(folder / "ckpt_3"))
@@ -324,7 +328,10 @@ def recurrentjs(generator: str, sizes: list[int]) -> Callable[[Path], None]:
 MAKERS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "keras-lstm": (keras("LSTM", "LSTM", file="model.keras"), ("keras", "h5py")),
     "keras-gru": (keras("GRU", file="model.keras", functional=True), ("keras", "h5py")),
-    "keras-rnn": (keras("SimpleRNN", "SimpleRNN", file="model.keras", one_hot=True, scale=0.3, activation="relu"), ("keras", "h5py")),
+    "keras-rnn": (
+        keras("SimpleRNN", "SimpleRNN", file="model.keras", one_hot=True, scale=0.3, activation="relu"),
+        ("keras", "h5py"),
+    ),
     "keras-h5": (keras("LSTM", file="model.h5", one_hot=True), ("keras", "h5py")),
     "keras-h5-gru": (keras("GRU", "GRU", file="model.h5", use_bias=False), ("keras", "h5py")),
     "keras-h5-functional": (keras("LSTM", "LSTM", file="model.h5", functional=True), ("keras", "h5py")),
