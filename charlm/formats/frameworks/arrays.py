@@ -1,11 +1,11 @@
 """Named arrays in a file of another program: safetensors, and numpy's npz, of which nothing is unpickled.
 
-Why own code: see charlm/runs/tensor_file.py; numpy allocates whatever size an array's header declares.
+Why own code: see charlm/runs/tensor_file.py; numpy reads an array's header as Python and allocates the size it says.
 """
 
-import io
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from charlm.formats.frameworks.flax import from_flax, is_flax
 from charlm.formats.frameworks.mlx import from_mlx, is_mlx
 from charlm.formats.frameworks.weights import Tensors, Weights
 from charlm.formats.run_zip import ZipMembers
-from charlm.runs.tensor_file import Header
+from charlm.runs.tensor_file import ABOUT, SEAL, Header
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -27,6 +27,10 @@ DTYPES = {
 }  # fmt: skip
 MOST_ARRAYS = 1_000
 MOST_HEADER = 10_000  # bytes of an array's header
+HEADER = re.compile(
+    rb"\{'descr': '(?P<order>[<>|=]?)(?P<kind>O|[fiubcU]\d{1,6})', 'fortran_order': (?P<fortran>True|False), "
+    rb"'shape': \((?P<shape>(?:\d{1,15},? ?)*)\),? ?\}\s*"
+)
 
 
 def read_safetensors(path: Path) -> Weights:
@@ -39,6 +43,8 @@ def read_safetensors(path: Path) -> Weights:
     try:
         with open_plain(path) as file:
             header = Header.read(file, os.fstat(file.fileno()).st_size)
+            if {ABOUT, SEAL} & header.about.keys():  # ours, but its checksum did not fit
+                raise ValueError("its checksum does not fit its content, or its settings are damaged")
             if len(header.entries) > MOST_ARRAYS:
                 raise ValueError(f"it has {len(header.entries):,} tensors")
             for name, entry in header.entries.items():
@@ -96,16 +102,18 @@ def read_arrays(path: Path, most_bytes: int) -> dict[str, Any]:
 
 def _array(data: bytes) -> Tensor | list[str]:
     """One array of a .npy file, or the texts in one."""
-    file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, is_fortran, dtype = read(file, max_header_size=MOST_HEADER)
-    rest = memoryview(data)[file.tell() :]
-    if dtype.hasobject:
+    start = {b"\x93NUMPY\x01": 10, b"\x93NUMPY\x02": 12, b"\x93NUMPY\x03": 12}.get(data[:7], 0)
+    size = int.from_bytes(data[8:start], "little")
+    found = HEADER.fullmatch(data[start : start + size]) if start and size <= MOST_HEADER else None
+    if found is None:
+        raise ValueError("it holds what is no array")
+    if found["kind"] == b"O":
         raise ValueError("it holds Python objects, and making such can run code; save arrays of numbers only")
-    if math.prod(shape) * dtype.itemsize != len(rest):
+    dtype = np.dtype((found["order"] + found["kind"]).decode())
+    shape, rest = tuple(map(int, found["shape"].replace(b",", b" ").split())), memoryview(data)[start + size :]
+    if math.prod(shape) * dtype.itemsize != len(rest) or not dtype.itemsize:
         raise ValueError("an array in it is cut off, or longer than it says")
-    array = np.frombuffer(rest, dtype=dtype).reshape(shape, order="F" if is_fortran else "C")
+    array = np.frombuffer(rest, dtype=dtype).reshape(shape, order="F" if found["fortran"] == b"True" else "C")
     if dtype.kind == "U":
         return [str(text) for text in array.ravel()]
     if dtype.kind not in "fiub":
