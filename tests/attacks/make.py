@@ -354,7 +354,7 @@ def frameworks() -> Members:
     code = b"{'descr': __import__('os'), 'fortran_order': False, 'shape': (3,), }\n"
     coded = b"\x93NUMPY\x01\x00" + len(code).to_bytes(2, "little") + code + bytes(12)
     return {
-        "ml5-file-of-the-system.zip": folder(filename="/etc/passwd"), "ml5-file-above.zip": folder(filename="../secret"),
+        "ml5-file-of-the-system.zip": folder(filename="/etc/passwd"), "ml5-file-above.zip": folder(filename="../a"),
         "ml5-shape-of-petabytes.zip": folder(shape=[1 << 40, 1 << 40]), "ml5-shape-of-text.zip": folder(shape="12"),
         "recurrentjs-of-petabytes.zip": zipped({"model.json": json.dumps(letters).encode()}),
         "recurrentjs-deep.zip": zipped({"model.json": b'{"model": {}, "hidden_sizes": ' + b"[" * 90_000}),

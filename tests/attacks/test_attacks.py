@@ -45,7 +45,8 @@ REASONS = {
     "ml5-file-of-the-system.zip": "no name of a file", "ml5-file-above.zip": "no name of a file",
     "ml5-shape-of-petabytes.zip": "bytes long, as its shape", "recurrentjs-of-petabytes.zip": "has not 1099511627776 x",
     "recurrentjs-deep.zip": "nested deeper", "npz-of-petabytes.zip": "cut off", "npz-header-that-runs.zip": "no array",
-    "tensorflow-half.zip": "is cut off", "gzip-in-gzip.txt.gz": "binary file", "json-deep.json": "nested too deeply", "pickle-renamed.txt": "binary file",
+    "tensorflow-half.zip": "is cut off", "gzip-in-gzip.txt.gz": "binary file",
+    "json-deep.json": "nested too deeply", "pickle-renamed.txt": "binary file",
 }  # fmt: skip
 
 
