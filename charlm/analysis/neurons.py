@@ -15,7 +15,7 @@ from charlm.analysis.units import Clamps, Key, Reader, reader_of
 from charlm.config import SampleConfig
 from charlm.errors import MeasurementError
 from charlm.generation.sampling import choose
-from charlm.generation.streams import banned_id
+from charlm.generation.streams import banned_ids
 from charlm.models import State
 
 Settings = NeuronsSettings
@@ -597,7 +597,7 @@ class _Writing:
     def run(self, seed: int) -> Iterator[float]:
         """Write, telling how much is done."""
         tokenizer, model = self._text.subject.tokenizer, self._text.subject.model
-        banned = banned_id(tokenizer, SAMPLING)
+        banned = banned_ids(tokenizer, SAMPLING)
         randoms = [np.random.default_rng(seed) for _ in range(2)]
         written: tuple[list[int], list[int]] = ([], [])
         state = self._text.reader.begin(model.initial_state(2))

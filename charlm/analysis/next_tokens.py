@@ -12,7 +12,7 @@ from charlm.config import SampleConfig
 from charlm.errors import ConfigError, JobError
 from charlm.generation.beam import top_tokens
 from charlm.generation.sampling import NOT_FINITE, REMEMBERED, Logits, penalized_logits, probabilities
-from charlm.generation.streams import Ids, banned_id, text_ids
+from charlm.generation.streams import Ids, banned_ids, text_ids
 from charlm.models import LanguageModel
 from charlm.tokenizers import Tokenizer
 
@@ -104,7 +104,7 @@ def next_tokens(
     whole = np.concatenate([before, ids])
     cut = max(0, len(whole) - most)
     start = max(0, cut + 1 - len(before))
-    banned, places = banned_id(tokenizer, config), []
+    banned, places = banned_ids(tokenizer, config), []
     borders = whole[cut + 1 :] == (-1 if tokenizer.border is None else tokenizer.border)
     items = np.split(whole[cut:], np.flatnonzero(borders) + 1)  # each begins from nothing
     for place, logits in enumerate(chain.from_iterable(_logits(model, item) for item in items), cut + 1):

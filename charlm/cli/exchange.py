@@ -13,9 +13,10 @@ from charlm.errors import CheckpointError, ConfigError
 from charlm.formats.exports import FORMATS, find_format
 from charlm.runs.store import Run, RunStore
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A run's zip, a state_dict of torch.save, a .safetensors.")]
+FILE = "A run's zip, a state_dict of torch.save, a .safetensors, or a model of another program."
+File = Annotated[Path, typer.Argument(metavar="FILE", help=FILE)]
 CHARACTERS = "Its characters in the order of the ids, where FILE has none: JSON or text."
-Characters = Annotated[Path | None, typer.Option("--characters", help=CHARACTERS)]
+Characters = Annotated[Path | None, typer.Option("--characters", "--vocab", help=CHARACTERS)]
 NONLINEARITY = "Of a plain RNN, where FILE does not say."
 Nonlinearity = Annotated[str, typer.Option("--nonlinearity", metavar="tanh|relu", help=NONLINEARITY)]
 Label = Annotated[str, typer.Option("--label", help="The run's name. (default: made from the file's)")]

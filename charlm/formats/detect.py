@@ -20,7 +20,10 @@ from charlm.errors import CheckpointError
 from charlm.files import open_plain
 from charlm.formats.run_zip import MOST_DIRECTORY, UNREADABLE
 
-Kind = Literal["run", "safetensors", "torch", "legacy torch", "torchscript", "tar", "pickle", "packed", "unknown"]
+Kind = Literal[
+    "run", "safetensors", "torch", "legacy torch", "torchscript", "tar", "pickle", "packed", "unknown",
+    "npz", "keras", "hdf5", "tensorflow", "json", "folder",
+]  # fmt: skip
 # Descriptions of the kinds that hold a pickle.
 PICKLES: dict[str, str] = {
     **dict.fromkeys(("torch", "legacy torch"), "a pickle of torch.save"),
@@ -30,6 +33,11 @@ PICKLES: dict[str, str] = {
 }
 # The first pickle of a file that torch.save wrote before 1.6: a magic number.
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+# How files of other frameworks begin or end, and what a zip holds that is one, or a folder of such.
+HDF5, TENSORFLOW = b"\x89HDF\r\n\x1a\n", (0xDB4775248B80FB57).to_bytes(8, "little")
+MODELS = (
+    ".safetensors", ".npz", ".keras", ".h5", ".hdf5", ".index", ".pt", ".pth", ".ckpt", ".net", ".bin", "manifest.json",
+)  # fmt: skip
 OPCODES = {opcode.code.encode("latin-1") for opcode in pickletools.opcodes}
 HEAD = 1 << 16  # bytes of a member that are read
 MOST_MEMBERS = 1_000
@@ -61,7 +69,7 @@ def describe_pickle(path: Path) -> str:
         CheckpointError: there is no such file, or it cannot be read.
     """
     kind = kind_of(path)
-    if kind == "run":
+    if kind in ("run", "folder", "npz", "keras"):
         with open_plain(path) as file:
             return PICKLES["packed"] if _holds_pickle(file, DEPTH) else ""
     return PICKLES.get(kind, "")
@@ -77,9 +85,20 @@ def _kind(file: IO[bytes]) -> Kind:
         return "safetensors"
     if is_pickle(head):
         return "pickle"
+    if head.startswith(HDF5):
+        return "hdf5"
+    if _tail(file, len(TENSORFLOW)) == TENSORFLOW:
+        return "tensorflow"
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
+        return "json"
     if {"pickle", "storages", "tensors"} <= set(_tar_names(file)):
         return "tar"
     return "packed" if _holds_pickle(file, DEPTH) else "unknown"
+
+
+def _tail(file: IO[bytes], size: int) -> bytes:
+    file.seek(max(0, file.seek(0, io.SEEK_END) - size))
+    return file.read()
 
 
 def _zip_kind(file: IO[bytes], head: bytes) -> Kind | None:
@@ -91,7 +110,13 @@ def _zip_kind(file: IO[bytes], head: bytes) -> Kind | None:
         return "torch" if head.startswith(b"PK\x03\x04") and b"data.pkl" in head else None
     if "data.pkl" in names:
         return "torchscript" if "constants.pkl" in names else "torch"
-    return "run" if "run.json" in names else None
+    if "run.json" in names:
+        return "run"
+    if {"config.json", "model.weights.h5"} <= set(names):
+        return "keras"
+    if names and all(name.endswith(".npy") for name in names):
+        return "npz"
+    return "folder" if any(name.lower().endswith((*MODELS, ".json")) for name in names) else None
 
 
 def open_zip(file: IO[bytes]) -> zipfile.ZipFile:

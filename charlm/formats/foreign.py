@@ -1,9 +1,7 @@
 """A state_dict of torch's recurrent layers, whatever the names of its modules, as one of our models."""
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -11,137 +9,20 @@ from torch import Tensor
 
 from charlm.config import ModelConfig
 from charlm.errors import CheckpointError
-from charlm.files import open_plain
+from charlm.formats.frameworks.state_dict import normalised
 from charlm.models import LanguageModel, build_model
 from charlm.models.recurrent import gate_count
 from charlm.runs.tensor_file import is_finite
-from charlm.tokenizers import CharTokenizer
 
-# Names of lists and tables of characters, in lower case and without separators; tables that name each id come first.
-NAMES = (
-    "int2char", "idx2char", "id2char", "ix2char", "inttochar", "idxtochar", "idtochar", "ixtochar", "indextochar",
-    "index2char", "itos", "itoc", "i2c", "char2int", "char2idx", "char2id", "char2ix", "chartoint", "chartoidx",
-    "chartoid", "chartoix", "chartoindex", "char2index", "stoi", "ctoi", "c2i", "tokens", "vocab", "vocabulary",
-    "alphabet", "chars", "characters", "charset", "allcharacters", "allchars", "tokenizer",
-)  # fmt: skip
-MOST_BYTES = 4 << 20
-WAY_OUT = (
-    "put them into a .json beside it, a list in the order of the ids or an object {character: id}, "
-    "or name such a file with --characters"
-)
 RECURRENT = re.compile(
     r"(?P<stack>.*?)(?P<part>(?:weight|bias)_(?:ih|hh|hr)_l(?P<layer>\d{1,3}))(?P<reverse>_reverse)?"
 )
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 MOST_TENSORS = 200
-FITS = "what fits is one nn.LSTM, nn.GRU or nn.RNN, an nn.Embedding before it or none, and one nn.Linear after it"
-
-
-def tokenizer_of(facts: Mapping[str, Any], path: Path, given: Path | None, vocab_size: int) -> CharTokenizer:
-    """The tokenizer of a foreign model.
-
-    Args:
-        facts: what is in the checkpoint beside its tensors.
-        path: of the checkpoint; a list may be beside it.
-        given: the file that holds the list, if the user named one.
-        vocab_size: how many characters the model knows.
-
-    Raises:
-        CheckpointError: there is no list, or none of so many distinct characters.
-    """
-    found: list[tuple[str, list[str]]] = []
-    for where, value in _candidates(facts, path, given):
-        tokens = listed(value)
-        if tokens and len(tokens) == vocab_size:
-            return _checked(tokens, where)
-        found.append((where, tokens))
-    if not found:
-        raise CheckpointError(f"{path.name} does not say which characters its {vocab_size} ids are; {WAY_OUT}")
-    where, tokens = found[0]
-    what = f"has {len(tokens)} entries" if tokens else "is no list of characters with the ids 0, 1, 2 and so on"
-    raise CheckpointError(f"{where} {what}; the model in {path.name} knows {vocab_size} characters; {WAY_OUT}")
-
-
-def _checked(tokens: list[str], where: str) -> CharTokenizer:
-    """The tokenizer, once every token is a character that can be written."""
-    for token in tokens:
-        if len(token) != 1 or "\ud800" <= token <= "\udfff":
-            raise CheckpointError(
-                f"{where} holds {token[:20]!r}; only models whose ids are single characters can be imported"
-            )
-    if len(set(tokens)) < len(tokens):
-        twice = next(token for token in tokens if tokens.count(token) > 1)
-        raise CheckpointError(f"{where} holds {twice!r} twice; every id needs a character of its own")
-    return CharTokenizer(tokens)
-
-
-def _candidates(facts: Mapping[str, Any], path: Path, given: Path | None) -> Iterator[tuple[str, Any]]:
-    """What may be the list, and where it was found, the most likely first."""
-    if given is not None:
-        yield from _in_file(given)
-        return
-    yield from _named(facts, path.name)
-    beside = (path.with_name(f"{path.name}.json"), path.with_suffix(".json"), path.with_suffix(".txt"))
-    for other in dict.fromkeys((*beside, path.with_name("tokenizer.json"))):
-        if other != path and other.is_file():
-            yield from _in_file(other)
-
-
-def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
-    """What a file holds: a list, a named list in an object, or a text, also without the line end that editors add."""
-    value = _read(path)
-    yield from _named(value, path.name) if isinstance(value, dict) else ()
-    yield path.name, value
-    if isinstance(value, str) and value.endswith("\n"):
-        yield path.name, value[:-1]
-
-
-def _named(facts: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
-    keys = {"".join(filter(str.isalnum, key.lower())): key for key in facts if isinstance(key, str)}
-    for key in (keys[name] for name in NAMES if name in keys):
-        if isinstance(facts[key], Mapping):
-            yield from _named(facts[key], where)
-        if isinstance(facts[key], str | list | tuple | Mapping):
-            yield f"{key!r} in {where}", facts[key]
-
-
-def _read(path: Path) -> Any:
-    """A JSON value, or a text whose characters are the list."""
-    try:
-        with open_plain(path) as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise CheckpointError(f"{path.name} is too large for a list of characters")
-        text = data.decode("utf-8-sig")
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path.name} is not in UTF-8: {error}") from None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value if isinstance(value, list | dict | str) else text
-
-
-def listed(value: Any) -> list[str]:
-    """Tokens in the order of their ids, from a list, a text, {token: id} or {id: token}; empty if it is none."""
-    if isinstance(value, Mapping):
-        pairs = [(token, number) for token, number in value.items() if isinstance(number, int | str)]
-        by_number = _in_order({number: token for token, number in pairs}) if len(pairs) == len(value) else []
-        return by_number or _in_order({_id(key): token for key, token in value.items()})
-    return list(value) if isinstance(value, Sequence) and all(isinstance(token, str) for token in value) else []
-
-
-def _id(key: Any) -> Any:
-    """The id in a key: JSON writes them as texts."""
-    return int(key) if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 9 else key
-
-
-def _in_order(table: Mapping[Any, Any]) -> list[str]:
-    """The tokens of {id: token}, if its ids are 0, 1, 2 and so on."""
-    tokens = [token for place in range(len(table)) if isinstance(token := table.get(place), str)]
-    return tokens if len(tokens) == len(table) else []
+FITS = (
+    "what fits is one nn.LSTM, nn.GRU or nn.RNN, or a chain of such or of their cells, an nn.Embedding before it or "
+    "none, and one nn.Linear after it"
+)
 
 
 Tensors = Mapping[str, Tensor]
@@ -169,11 +50,12 @@ def model_of(tensors: dict[str, Tensor], facts: Mapping[str, Any], nonlinearity:
         ConfigError: a size is beyond what this program trains.
     """
     try:
+        normalised(tensors)
         recurrent, rest = _parted(tensors)
         heads = _heads(rest, recurrent)
-        config = _config(recurrent, rest, heads, facts, nonlinearity)
+        config, widths = _config(recurrent, rest, heads, facts, nonlinearity), _widths(recurrent)
         recurrent, rest = {}, {}  # each tensor is then freed once it is converted
-        return _assembled(config, tensors, heads)
+        return _assembled(config, tensors, heads, widths)
     except ValueError as error:
         raise CheckpointError(f"{file} does not fit: {error}; {FITS}") from None
 
@@ -212,7 +94,7 @@ def _heads(rest: Layers, recurrent: Tensors) -> Heads:
             raise ValueError(f"it has another layer, {_dotted(layer, odd)!r}")
         if "weight" not in parts or parts["weight"].dim() != 2:
             raise ValueError(f"it has another layer, {_dotted(layer, next(iter(parts)))!r}")
-    width, size = first.shape[1], hidden.shape[1]
+    width, size = first.shape[1], _widths(recurrent)[-1]
     outs = [layer for layer in rest if rest[layer]["weight"].shape[1] == size]
     embeds = [layer for layer in rest if rest[layer]["weight"].shape[1] == width and "bias" not in rest[layer]]
     embeds.sort(key=lambda layer: re.search(r"emb|enc|wte|lookup", layer, re.IGNORECASE) is None)  # as shapes may agree
@@ -232,6 +114,16 @@ def _dotted(layer: str, leaf: str) -> str:
     return f"{layer}.{leaf}" if layer else leaf
 
 
+def _widths(recurrent: Tensors) -> list[int]:
+    """Units of each layer, as far as their shapes are those of layers; all of the first otherwise."""
+    count = len({name.rpartition("_l")[2] for name in recurrent})
+    hidden = [recurrent.get(f"weight_hh_l{layer}") for layer in range(count)]
+    rows, first = recurrent["weight_hh_l0"].shape
+    shapes = [tuple(part.shape) if part is not None else () for part in hidden]
+    is_proper = all(len(shape) == 2 and shape[0] * first == shape[1] * rows for shape in shapes)
+    return [shape[1] for shape in shapes] if is_proper else [first] * count
+
+
 def _config(recurrent: Tensors, rest: Layers, heads: Heads, facts: Mapping[str, Any], nonlinearity: str) -> ModelConfig:
     """The settings, by the shapes; dropout and a plain RNN's nonlinearity leave no trace in these."""
     rows, hidden = recurrent["weight_hh_l0"].shape
@@ -241,22 +133,27 @@ def _config(recurrent: Tensors, rest: Layers, heads: Heads, facts: Mapping[str, 
     stated, dropout = facts.get("nonlinearity"), facts.get("dropout", facts.get("drop_prob"))
     out = rest[heads.out]["weight"]
     embed = rest[heads.embed]["weight"] if heads.embed else None
-    tied = embed is not None and embed.shape == out.shape and torch.equal(embed, out)
+    widths = _widths(recurrent)
+    is_even = widths[-1] == max(widths)
+    tied = is_even and embed is not None and embed.shape == out.shape and torch.equal(embed, out)
     return ModelConfig(
         arch=arch,
         nonlinearity=stated if stated in ("tanh", "relu") else nonlinearity,
         vocab_size=len(out),
         embed_dim=embed.shape[1] if embed is not None else 0,
-        hidden_size=hidden,
-        num_layers=len({name.rpartition("_l")[2] for name in recurrent}),
+        hidden_size=max(widths),
+        num_layers=len(widths),
         dropout=dropout if isinstance(dropout, float) and 0.0 <= dropout <= 0.95 else 0.0,
         tie_weights=tied,
         init="torch",
     )
 
 
-def _assembled(config: ModelConfig, tensors: dict[str, Tensor], heads: Heads) -> LanguageModel:
-    """The model of the config, each of its parameters moved out of `tensors`."""
+def _assembled(config: ModelConfig, tensors: dict[str, Tensor], heads: Heads, widths: list[int]) -> LanguageModel:
+    """The model of the config, each of its parameters moved out of `tensors`.
+
+    Units that a narrower layer lacks are added with weights of zero: their state then stays zero, and changes nothing.
+    """
     with torch.device("meta"):
         model = build_model(config)
     expected = model.state_dict()
@@ -266,7 +163,8 @@ def _assembled(config: ModelConfig, tensors: dict[str, Tensor], heads: Heads) ->
     state: dict[str, Tensor] = {}
     for name, target in expected.items():
         if name in theirs:
-            state[name] = _converted(theirs[name], tensors.pop(theirs[name]), target)
+            tensor = _converted(theirs[name], tensors.pop(theirs[name]), _own_shape(name, target.shape, config, widths))
+            state[name] = tensor if tensor.shape == target.shape else _widened(tensor, target.shape, name, config.arch)
         elif "bias" in name:
             state[name] = torch.zeros(target.shape)
         else:
@@ -282,11 +180,33 @@ def _our_name(name: str, heads: Heads) -> str:
     return f"fc.{leaf}" if layer == heads.out else f"embed.{leaf}"
 
 
-def _converted(name: str, tensor: Tensor, target: Tensor) -> Tensor:
+def _own_shape(name: str, shape: torch.Size, config: ModelConfig, widths: list[int]) -> tuple[int, ...]:
+    """The shape that a parameter has in a model whose layers have these widths."""
+    if name == "fc.weight":
+        return shape[0], widths[-1]
+    if not name.startswith("rnn."):
+        return tuple(shape)
+    layer = int(name.rpartition("_l")[2])
+    rows = gate_count(config.arch) * widths[layer]
+    if "bias" in name:
+        return (rows,)
+    return rows, widths[layer] if "_hh_" in name else widths[layer - 1] if layer else shape[1]
+
+
+def _widened(tensor: Tensor, shape: torch.Size, name: str, arch: str) -> Tensor:
+    """A parameter of a narrower layer in the shape of the widest, gate by gate, zeros for the rest."""
+    gates = gate_count(arch) if name.startswith("rnn.") else 1
+    blocks = tensor.reshape(gates, -1, *tensor.shape[1:])
+    wide = blocks.new_zeros(gates, shape[0] // gates, *shape[1:])
+    wide[(slice(None), slice(blocks.shape[1]), *map(slice, tensor.shape[1:]))] = blocks
+    return wide.reshape(shape)
+
+
+def _converted(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The tensor in float32 and in memory of its own; a ValueError says why it cannot be used."""
-    if tensor.shape != target.shape or tensor.dtype not in FLOATS:
+    if tuple(tensor.shape) != shape or tensor.dtype not in FLOATS:
         kind = str(tensor.dtype).removeprefix("torch.")
-        raise ValueError(f"{name!r} is {tuple(tensor.shape)} {kind}, not {tuple(target.shape)} of floating point")
+        raise ValueError(f"{name!r} is {tuple(tensor.shape)} {kind}, not {shape} of floating point")
     is_alone = tensor.is_contiguous() and tensor.nbytes == tensor.untyped_storage().nbytes()
     own = tensor
     if not is_alone or tensor.dtype != torch.float32:

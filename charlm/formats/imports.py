@@ -1,24 +1,27 @@
 """Imports: a run's zip or a checkpoint from elsewhere becomes a run folder like any other."""
 
 import hashlib
+import re
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.data.corpus import Corpus, drop_unknown
 from charlm.errors import CharLMError, CheckpointError
-from charlm.files import open_plain
-from charlm.formats.detect import Kind, describe_pickle, kind_of
-from charlm.formats.run_zip import read_zip
+from charlm.files import one_line, open_plain, parsed
+from charlm.formats.detect import MODELS, Kind, describe_pickle, kind_of
+from charlm.formats.run_zip import ZipMembers, read_zip
+from charlm.formats.vocabularies import BESIDE, tokenizer_of
 from charlm.presets import RunConfig
 from charlm.runs.run import MAX_LABEL, Run, clean_label, read_json
 from charlm.runs.store import RunStore
-from charlm.tokenizers import Tokenizer, most_tokenizer_bytes, read_tokenizer
+from charlm.tokenizers import CharTokenizer, Tokenizer, most_tokenizer_bytes, read_tokenizer
 
 if TYPE_CHECKING:
+    from charlm.formats.frameworks.weights import Weights
     from charlm.models import LanguageModel
 
 MOST_BYTES = 256 << 20
@@ -29,9 +32,32 @@ REFUSED: dict[Kind, str] = {
     "tar": "what torch before 0.1.10 saved, a tar of pickles; open it with torch and save its state_dict again",
     "pickle": "a plain pickle, and opening one can run code; save the weights with torch.save(model.state_dict(), ..)",
     "packed": "an archive; unpack it and import the checkpoint that is inside",
-    "unknown": "nothing that can be imported: give a run's zip, a .safetensors of this program, or a state_dict that "
-    "torch.save wrote",
+    "unknown": "nothing that can be imported: give a run's zip, a state_dict that torch.save wrote, or a file of "
+    "another program that the guide to importing lists",
 }
+MOST_JSON = 64 << 20  # bytes of a model that is JSON
+SHARD = re.compile(r"(?P<name>.*)\.data-\d{5}-of-\d{5}")
+# What is read by a parser in C, in a process of its own, and not at all for visitors of a public Space.
+IN_C = ("hdf5", "keras")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be read, and how.
+
+    Attributes:
+        path: of the file.
+        characters: a file with the model's characters, if one was named.
+        nonlinearity: of a plain RNN, where the file does not say.
+        trusted: whether pickles and parsers in C may be used: not for visitors of a public Space.
+        most_bytes: that a file may have, or unpack to.
+    """
+
+    path: Path
+    characters: Path | None = None
+    nonlinearity: str = "tanh"
+    trusted: bool = True
+    most_bytes: int = MOST_BYTES
 
 
 @dataclass(frozen=True)
@@ -55,7 +81,7 @@ def import_file(
     most_bytes: int = MOST_BYTES,
     accept: Callable[[ModelConfig], None] = lambda _: None,
 ) -> Run:
-    """A new run made from a file: a run's zip, our safetensors, or what torch.save made of recurrent layers.
+    """A new run made from a file: a run's zip, our safetensors, or layers as torch or another program keeps them.
 
     Args:
         store: where the run goes.
@@ -64,7 +90,7 @@ def import_file(
         nonlinearity: of a plain RNN, tanh or relu, where the file does not say.
         label: of the run; empty: made from the file's name.
         corpus: a text to measure the model on; the run then belongs to it.
-        pickles: whether pickles are opened at all. They are never run, but a public server opens none.
+        pickles: whether pickles are opened at all, and HDF5. They are never run, but a public server opens none.
         most_bytes: a larger file is refused.
         accept: called before a model is used; raises an error to refuse it.
 
@@ -73,6 +99,8 @@ def import_file(
         ConfigError: a size beyond what this program trains, or an unknown nonlinearity.
         CorpusError: the text has too few characters that the model knows.
     """
+    if shard := SHARD.fullmatch(path.name):  # of a checkpoint of TensorFlow; its index says what is in it
+        path = path.with_name(f"{shard['name']}.index")
     name = clean_name(path.name)
     _check_size(path, name, most_bytes)
     kind = kind_of(path)
@@ -86,9 +114,19 @@ def import_file(
     if kind not in READERS:
         raise CheckpointError(f"{name} is {REFUSED[kind]}")
     ModelConfig(nonlinearity=nonlinearity)  # refused before the file is read
-    found = READERS[kind](path, characters, nonlinearity)
+    found = _read(Source(path, characters, nonlinearity, pickles, most_bytes), kind)
     accept(found.model.config)
     return _create_run(store, path, found, label, corpus)
+
+
+def _read(source: Source, kind: Kind) -> Imported:
+    """The model in a file of a kind that has a reader."""
+    if kind in IN_C and not source.trusted:
+        raise CheckpointError(
+            f"{clean_name(source.path.name)} is a file of HDF5, whose parser is not run on strangers' files here; "
+            "import it on your own machine (python -m charlm import FILE), export the run as zip, and upload that"
+        )
+    return READERS[kind](source)
 
 
 def _check_size(path: Path, name: str, most_bytes: int) -> None:
@@ -145,38 +183,133 @@ def _measured(found: Imported, config: RunConfig, corpus: Corpus) -> tuple[dict[
     return {"best_val_loss": loss, "val_loss": loss}, about
 
 
-def _read_torch(path: Path, characters: Path | None, nonlinearity: str, legacy: bool = False) -> Imported:
+def _read_torch(source: Source, legacy: bool = False) -> Imported:
     from charlm.formats.torch_files import found_facts, found_tensors, load_torch
 
-    loaded = load_torch(path, legacy)
-    from charlm.formats.foreign import model_of, tokenizer_of  # torch takes seconds: not before the file has passed
+    loaded = load_torch(source.path, legacy)
+    from charlm.formats.foreign import model_of  # torch takes seconds: not before the file has passed
 
     tensors, facts = found_tensors(loaded), found_facts(loaded)
     is_udacity = isinstance(loaded, dict) and loaded.keys() >= {"n_hidden", "n_layers", "state_dict", "tokens"}
     del loaded
-    name = clean_name(path.name)
+    name = clean_name(source.path.name)
     if not tensors:
         raise CheckpointError(f"{name} holds no tensors; what can be imported is what torch.save made of a state_dict")
-    model = model_of(tensors, facts, nonlinearity, name)
-    tokenizer = tokenizer_of(facts, path, characters, model.config.vocab_size)
+    model = model_of(tensors, facts, source.nonlinearity, name)
+    tokenizer = tokenizer_of(facts, source.path, source.characters, model.config.vocab_size)
     return Imported(model, tokenizer, "udacity" if is_udacity else "torch")
 
 
-def _read_safetensors(path: Path, characters: Path | None, nonlinearity: str) -> Imported:
-    """Our own weights, whose header says what they are."""
-    from charlm.formats.foreign import tokenizer_of
+def _read_safetensors(source: Source) -> Imported:
+    """Our own weights, whose header says what they are, or those of another program."""
     from charlm.runs.checkpoint import load_weights, weights_about
 
+    path = source.path
     config = weights_about(path).get("config")
     if not isinstance(config, dict):
-        raise CheckpointError(
-            f"{clean_name(path.name)} is a safetensors file that is damaged or was not written by this program; load "
-            "it in Python and save it as torch.save({'state_dict': tensors, 'chars': chars}, FILE)"
-        )
+        from charlm.formats.frameworks.arrays import read_safetensors
+
+        return _assembled(source, read_safetensors(path), "safetensors of another program")
     model = load_weights(path, ModelConfig.from_dict(config))
     if model.config.level == "char":
-        return Imported(model, tokenizer_of({}, path, characters, model.config.vocab_size), "safetensors")
-    return Imported(model, _beside(path, characters, model.config), "safetensors")
+        return Imported(model, tokenizer_of({}, path, source.characters, model.config.vocab_size), "safetensors")
+    return Imported(model, _beside(path, source.characters, model.config), "safetensors")
+
+
+def _assembled(source: Source, weights: "Weights", format: str) -> Imported:
+    """A model of what a reader found, and its characters."""
+    from charlm.formats.foreign import model_of
+
+    name = clean_name(source.path.name)
+    if not weights.tensors:
+        raise CheckpointError(f"{name} holds no weights")
+    facts, given = weights.facts, source.characters
+    model = model_of(weights.tensors, facts, source.nonlinearity, name)
+    vocab_size = model.config.vocab_size
+    if weights.vocabulary is not None and given is None:
+        tokenizer = CharTokenizer(*weights.vocabulary)
+    else:
+        tokenizer = tokenizer_of(facts, source.path, given, vocab_size)
+    if tokenizer.vocab_size != vocab_size:
+        raise CheckpointError(f"{name} names {tokenizer.vocab_size} characters, its model knows {vocab_size}")
+    return Imported(model, tokenizer, format)
+
+
+def _read_npz(source: Source) -> Imported:
+    from charlm.formats.frameworks.arrays import read_npz
+
+    return _assembled(source, read_npz(source.path, source.most_bytes), "npz")
+
+
+def _read_keras(source: Source) -> Imported:
+    from charlm.formats.frameworks.hdf5 import read_keras_zip
+
+    return _assembled(source, read_keras_zip(source.path, source.most_bytes), "keras")
+
+
+def _read_hdf5(source: Source) -> Imported:
+    from charlm.formats.frameworks.hdf5 import read_h5
+
+    return _assembled(source, read_h5(source.path, source.most_bytes), "keras")
+
+
+def _read_tensorflow(source: Source) -> Imported:
+    from charlm.formats.frameworks.tensorflow import read_tensorflow
+
+    return _assembled(source, read_tensorflow(source.path, source.trusted), "tensorflow")
+
+
+def _read_json(source: Source) -> Imported:
+    """A model that is JSON, or a manifest of one."""
+    from charlm.formats.frameworks.ml5 import is_ml5, read_ml5
+    from charlm.formats.frameworks.recurrentjs import is_recurrentjs, read_recurrentjs
+
+    try:
+        with open_plain(source.path) as file:
+            value = parsed(file.read(MOST_JSON + 1), MOST_JSON)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{clean_name(source.path.name)} is no JSON of a model: {one_line(str(error), 120)}"
+        ) from None
+    if is_recurrentjs(value):
+        return _assembled(source, read_recurrentjs(source.path, value), "recurrentjs")
+    if is_ml5(value):
+        return _assembled(source, read_ml5(source.path, value), "ml5.js")
+    raise CheckpointError(f"{clean_name(source.path.name)} is {REFUSED['unknown']}")
+
+
+def _lists(path: Path) -> bool:
+    """Whether a JSON file is named as a list of characters."""
+    return path.stem.lower() in BESIDE
+
+
+def _read_folder(source: Source) -> Imported:
+    """A zip of a model's files: one of weights, and what belongs to it."""
+    name, archive = clean_name(source.path.name), ZipMembers(source.path, source.most_bytes)
+    with tempfile.TemporaryDirectory(prefix="charlm-") as folder:
+        try:
+            inside = [one for one in archive.names if not one.startswith("__MACOSX/") and "/." not in f"/{one}"]
+            for one in inside:
+                path = Path(folder) / one
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("xb") as file:
+                    file.writelines(archive.blocks(one, source.most_bytes))
+        except OSError as error:
+            raise CheckpointError(f"{name} cannot be unpacked: {error.strerror or error}") from None
+        finally:
+            archive.close()
+        models = [one for one in inside if one.lower().endswith(MODELS)]
+        models = models or [one for one in inside if one.lower().endswith(".json") and not _lists(Path(folder) / one)]
+        models = [one for one in models if one.endswith(".index")][-1:] or models  # of several, the last checkpoint
+        if len(models) != 1:
+            raise CheckpointError(f"{name} holds {len(models)} files of weights ({', '.join(models)[:120]}); pack one")
+        path = Path(folder) / models[0]
+        kind = kind_of(path)
+        if kind not in READERS or kind == "folder":
+            raise CheckpointError(
+                f"{name} holds {models[0]}, which is {REFUSED.get(kind, 'a zip itself; unpack it first')}"
+            )
+        return _read(replace(source, path=path), kind)
 
 
 def _beside(path: Path, given: Path | None, config: ModelConfig) -> Tokenizer:
@@ -190,10 +323,16 @@ def _beside(path: Path, given: Path | None, config: ModelConfig) -> Tokenizer:
     return read_tokenizer(read_json(file, most_tokenizer_bytes(config.vocab_size, config.level)), config)
 
 
-READERS: Mapping[Kind, Callable[[Path, Path | None, str], Imported]] = {
+READERS: Mapping[Kind, Callable[[Source], Imported]] = {
     "torch": _read_torch,
-    "legacy torch": partial(_read_torch, legacy=True),
+    "legacy torch": lambda source: _read_torch(source, legacy=True),
     "safetensors": _read_safetensors,
+    "npz": _read_npz,
+    "keras": _read_keras,
+    "hdf5": _read_hdf5,
+    "tensorflow": _read_tensorflow,
+    "json": _read_json,
+    "folder": _read_folder,
 }
 
 

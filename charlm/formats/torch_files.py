@@ -8,7 +8,7 @@ are followed here on plain values, within bounds, and torch gets only what has p
 import io
 import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +17,7 @@ from charlm.errors import CheckpointError
 from charlm.files import one_line, open_plain
 from charlm.formats.detect import END, opcodes, open_zip
 from charlm.formats.run_zip import UNREADABLE, overlaps
+from charlm.formats.vocabularies import NAMES
 
 MOST_PICKLE = 8 << 20  # bytes of the pickle in a zip, without its tensors
 MOST_MEMBERS = 10_000
@@ -28,9 +29,23 @@ ITEM_SIZES = {
     "torch LongStorage": 8, "torch IntStorage": 4, "torch ShortStorage": 2, "torch CharStorage": 1,
     "torch ByteStorage": 1, "torch BoolStorage": 1,
 }  # fmt: skip
-ORDERED_DICT = "collections OrderedDict"
+ORDERED_DICT, COUNTER = "collections OrderedDict", "collections Counter"
+SETS = ("__builtin__ set", "builtins set")
+BYTES, SIZE = "_codecs encode", "torch Size"
+# What people keep beside weights and torch's own safe loader refuses, by the beginning of its name. None is made here.
+KEPT_BESIDE = (
+    "numpy dtype", "numpy.core.multiarray scalar", "numpy._core.multiarray scalar", "numpy ndarray",
+    "numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct", "argparse Namespace",
+    "collections defaultdict", "pathlib PosixPath", "pathlib WindowsPath", "pathlib._local PosixPath",
+    "pathlib._local WindowsPath",
+)  # fmt: skip
 TENSOR, PARAMETER = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"
 WAY_OUT = "save the weights as torch.save({'state_dict': model.state_dict(), 'chars': chars}, FILE) and import that"
+# What opens a file that torch's safe loader refuses, and saves it as one that is taken here; told with its names.
+LINES = (
+    "import torch; d = torch.load({file!r}, weights_only=False); "
+    'torch.save({{"state_dict": {weights}, "chars": {chars}}}, {new!r})'
+)
 _MARK = object()
 
 
@@ -59,6 +74,10 @@ class Dict(dict[Any, Any]):
     """An OrderedDict of the pickle, which alone may carry attributes."""
 
 
+class Beside:
+    """Stands for an object of another program that is known to be harmless, and not made."""
+
+
 class InertReader:
     """Follows a pickle's opcodes on plain values and refuses whatever a dict of tensors does not need.
 
@@ -67,11 +86,12 @@ class InertReader:
 
     Attributes:
         storages: that the pickle refers to, by key.
+        beside: the first name of KEPT_BESIDE that it holds; empty: none.
     """
 
     def __init__(self, name: str) -> None:
         self.name, self.storages = name, dict[str, Storage]()
-        self._count = 0
+        self.beside, self._count = "", 0
 
     def read(self, file: IO[bytes]) -> Any:
         """One pickle from the file's position; tensors are left as None.
@@ -110,7 +130,9 @@ class InertReader:
             )
 
     def _name(self, name: str) -> None:
-        if name not in (*ITEM_SIZES, ORDERED_DICT, TENSOR, PARAMETER):
+        if name in KEPT_BESIDE:
+            self.beside = self.beside or name
+        elif name not in (*ITEM_SIZES, ORDERED_DICT, COUNTER, *SETS, BYTES, SIZE, TENSOR, PARAMETER):
             shown = one_line(name, 80).replace(" ", ".")
             raise CheckpointError(
                 f"{self.name} is refused: it holds an object of another program ({shown}), not "
@@ -135,10 +157,12 @@ class InertReader:
         self._stack[-1].extend(items)
 
     def _set(self, pairs: list[Any]) -> None:
-        if not isinstance(self._stack[-1], dict) or len(pairs) % 2:
+        if not isinstance(self._stack[-1], dict | Beside) or len(pairs) % 2:
             raise ValueError("it sets keys of what is no dict")
+        if isinstance(self._stack[-1], Beside):
+            return
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            if not isinstance(key, str | int | float):
+            if not isinstance(key, str | int | float | Beside):
                 raise ValueError("a dict has keys that are neither text nor numbers")
             self._stack[-1][key] = value
 
@@ -149,8 +173,19 @@ class InertReader:
 
     def _reduce(self) -> None:
         arguments, function = self._pop(), self._pop()
+        if not isinstance(function, Name) or not isinstance(arguments, tuple):
+            raise ValueError("it calls what is no tensor")
         if function == Name(ORDERED_DICT) and arguments == ():
             self._stack.append(Dict())
+        elif function == Name(COUNTER) and len(arguments) == 1 and type(arguments[0]) is dict:
+            self._stack.append(dict(arguments[0]))
+        elif (function.name in SETS and len(arguments) == 1 and type(arguments[0]) is list) or function.name in (
+            BYTES,
+            SIZE,
+        ):
+            self._stack.append(None)
+        elif function.name in KEPT_BESIDE:
+            self._stack.append(Beside())
         elif function == Name(TENSOR) and len(arguments) in (6, 7):
             self._check_tensor(*arguments[:4])
             self._stack.append(None)
@@ -158,6 +193,32 @@ class InertReader:
             self._stack.append(None)
         else:
             raise ValueError("it calls what is no tensor")
+
+    def _new_object(self) -> None:
+        """An object beside the weights, of a class and the arguments of its __new__."""
+        arguments, kind = self._pop(), self._pop()
+        if not isinstance(kind, Name) or kind.name not in KEPT_BESIDE or not isinstance(arguments, tuple):
+            shown = one_line(getattr(kind, "name", "?"), 80).replace(" ", ".")
+            raise ValueError(f"it makes an object ({shown}, opcode NEWOBJ)")
+        self._stack.append(Beside())
+
+    def check_beside(self, value: Any) -> None:
+        """Refuse a file that holds what torch's safe loader would refuse, with the lines that save it anew.
+
+        Args:
+            value: what `read` made of it.
+
+        Raises:
+            CheckpointError: it holds such an object.
+        """
+        if self.beside:
+            lines = LINES.format(
+                file=self.name, new=f"{self.name.rpartition('.')[0] or self.name}-plain.pt", **_spoken(value)
+            )
+            raise CheckpointError(
+                f"{self.name} holds a {self.beside.replace(' ', '.')} beside its weights, which torch's safe loader "
+                f"refuses; if you trust the file, save it anew with these lines of Python and import that: {lines}"
+            )
 
     def _check_tensor(self, storage: Any, offset: Any, size: Any, stride: Any) -> None:
         """Refuse a tensor that reaches beyond its storage, or repeats it."""
@@ -187,6 +248,8 @@ class InertReader:
     def _build(self) -> None:
         """Attributes: a state_dict has one, `_metadata`."""
         state, target = self._pop(), self._stack[-1]
+        if isinstance(target, Beside):
+            return
         if not isinstance(target, Dict) or not isinstance(state, dict) or not state.keys() <= {"_metadata"}:
             raise ValueError("it changes attributes")
 
@@ -215,6 +278,7 @@ ACTIONS: dict[str, Callable[[InertReader, Any], Any]] = {
     "REDUCE": lambda reader, argument: reader._reduce(),
     "BINPERSID": lambda reader, argument: reader._storage(),
     "BUILD": lambda reader, argument: reader._build(),
+    "NEWOBJ": lambda reader, argument: reader._new_object(),
 }
 
 
@@ -247,7 +311,8 @@ def _load(file: IO[bytes], name: str) -> Any:
 def _check_legacy(file: IO[bytes], name: str) -> None:
     """Magic number, protocol, system, the object, the keys of its storages; then the storages themselves."""
     reader = InertReader(name)
-    *_, keys = [reader.read(file) for _ in range(5)]
+    *_, value, keys = [reader.read(file) for _ in range(5)]
+    reader.check_beside(value)
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(reader.storages):
         raise CheckpointError(f"{name} is damaged: its list of storages does not fit its tensors")
     start, end = file.tell(), file.seek(0, io.SEEK_END)
@@ -265,7 +330,7 @@ def _check_zip(file: IO[bytes], name: str) -> None:
             folder = pickle.filename.removesuffix("data.pkl")
             sizes = {member.filename: member.file_size for member in archive.infolist()}
             reader = InertReader(name)
-            reader.read(io.BytesIO(archive.read(pickle)))
+            reader.check_beside(reader.read(io.BytesIO(archive.read(pickle))))
     except UNREADABLE as error:
         raise CheckpointError(f"{name} is a damaged file of torch.save: {one_line(str(error), 80)}") from None
     for storage in reader.storages.values():
@@ -325,15 +390,48 @@ def found_facts(loaded: Any) -> dict[str, Any]:
         for key, part in found.items():
             if isinstance(key, str) and not isinstance(part, torch.Tensor) and id(part) not in holding:
                 facts.setdefault(key, part)
+    for place, part in enumerate(loaded if isinstance(loaded, list | tuple) else ()):
+        if isinstance(part, dict | list | tuple) and id(part) not in holding:
+            facts.setdefault(f"[{place}]", part)
     return facts
 
 
 def _dicts(loaded: Any) -> list[dict[Any, Any]]:
     """The dicts in what was loaded, the outermost first, each once: a file may make them hold each other in a ring."""
-    found = {id(loaded): loaded} if isinstance(loaded, dict) else {}
+    holders = (dict, list, tuple)
+    found = {id(loaded): loaded} if isinstance(loaded, holders) else {}
     layer = list(found.values())
     for _ in range(DEPTH - 1):
-        layer = [part for one in layer for part in one.values() if isinstance(part, dict) and id(part) not in found]
+        layer = [part for one in layer for part in _parts(one) if isinstance(part, holders) and id(part) not in found]
         layer = list({id(part): part for part in layer}.values())
         found |= {id(part): part for part in layer}
-    return list(found.values())[:MOST_DICTS]
+    return [one for one in found.values() if isinstance(one, dict)][:MOST_DICTS]
+
+
+def _parts(holder: Any) -> Iterable[Any]:
+    return holder.values() if isinstance(holder, dict) else holder
+
+
+def _spoken(value: Any) -> dict[str, str]:
+    """How LINES names the weights and the characters of a file, as far as its outermost dict tells."""
+    keys = [key for key in value if isinstance(key, str)] if isinstance(value, dict) else []
+    weights = next((f"d[{key!r}]" for key in keys if isinstance(value[key], dict) and _is_state(value[key])), "d")
+    plain = {
+        "".join(filter(str.isalnum, key.lower())): key
+        for key in keys
+        if isinstance(value[key], list | tuple | dict | str)
+    }
+    named = next((plain[name] for name in NAMES if name in plain), "")
+    if not named:
+        return {"weights": weights, "chars": "CHARACTERS_IN_THE_ORDER_OF_THEIR_IDS"}
+    table, held = f"d[{named!r}]", value[named]
+    if not isinstance(held, dict):
+        return {"weights": weights, "chars": f"list({table})"}
+    is_by_id = all(not isinstance(key, str) for key in held)
+    chars = f"[{table}[i] for i in range(len({table}))]" if is_by_id else f"sorted({table}, key={table}.get)"
+    return {"weights": weights, "chars": chars}
+
+
+def _is_state(part: dict[Any, Any]) -> bool:
+    """Whether a dict is a state_dict: here all of its tensors are None."""
+    return bool(part) and all(isinstance(key, str) and "." in key and held is None for key, held in part.items())

@@ -32,7 +32,7 @@ class SamplingParams(NamedTuple):
         top_p: float64.
         min_p: float64.
         penalty: float64, of repetitions; 1: none.
-        banned: int64, the id that is never chosen, or NO_TOKEN.
+        banned: (B, K) int64, the ids that are never chosen; NO_TOKEN where a row has fewer.
         border: int64, the id that is read from the zero state, or NO_TOKEN.
     """
 
@@ -46,17 +46,20 @@ class SamplingParams(NamedTuple):
 
     @classmethod
     def of(
-        cls, configs: Sequence[SampleConfig], banned: Sequence[int | None], borders: Sequence[int | None] = ()
+        cls, configs: Sequence[SampleConfig], banned: Sequence[Sequence[int]], borders: Sequence[int | None] = ()
     ) -> "SamplingParams":
-        """The settings of each row, the id that is never chosen in it, and that of a border between items."""
+        """The settings of each row, the ids that are never chosen in it, and that of a border between items."""
         borders = borders or [None] * len(configs)
+        never = np.full((len(configs), max([1, *map(len, banned)])), NO_TOKEN)
+        for row, ids in enumerate(banned):
+            never[row, : len(ids)] = ids
         return cls(
             np.array([0.0 if config.greedy else config.temperature for config in configs]),
             np.array([config.top_k for config in configs], np.int64),
             np.array([config.top_p for config in configs]),
             np.array([config.min_p for config in configs]),
             np.array([config.repetition_penalty for config in configs]),
-            np.array([NO_TOKEN if one is None else one for one in banned], np.int64),
+            never,
             np.array([NO_TOKEN if one is None else one for one in borders], np.int64),
         )
 
@@ -124,8 +127,8 @@ def nucleus(weights: Array, top_p: float) -> Array:
 
 
 @compiled
-def penalize(logits: Array, recent: Array, penalty: float, banned: int) -> Array:
-    """Logits (V,) with those of recent ids (N,) made less likely (CTRL, Keskar et al. 2019), the banned one's -inf.
+def penalize(logits: Array, recent: Array, penalty: float, banned: Array) -> Array:
+    """Logits (V,) with those of recent ids (N,) made less likely (CTRL, Keskar et al. 2019), the banned ones' -inf.
 
     A positive logit is divided by the penalty, a negative one multiplied; once, however often the id occurs.
 
@@ -133,15 +136,16 @@ def penalize(logits: Array, recent: Array, penalty: float, banned: int) -> Array
         logits: (V,) float64.
         recent: (N,) int64, the ids read last, in any order; NO_TOKEN where there is none.
         penalty: of repetitions, above 0; 1 changes nothing.
-        banned: the id that is never chosen, or NO_TOKEN.
+        banned: (K,) int64, ids that are never chosen; NO_TOKEN where there is none.
     """
     scores = logits.copy()
     if penalty != 1.0:
         for i in recent:
             if i >= 0:
                 scores[i] = logits[i] / penalty if logits[i] > 0.0 else logits[i] * penalty
-    if banned >= 0:
-        scores[banned] = -np.inf
+    for i in banned:
+        if i >= 0:
+            scores[i] = -np.inf
     return scores
 
 
@@ -198,7 +202,7 @@ def sample_token(params: SamplingParams, row: int, logits: Array, recent: Array,
 
 
 def penalized_logits(
-    logits: Array, config: SampleConfig, recent: Sequence[int] = NO_IDS, banned: int | None = None
+    logits: Array, config: SampleConfig, recent: Sequence[int] = NO_IDS, banned: Sequence[int] = NO_IDS
 ) -> Logits:
     """The logits after repetition penalty and ban, (V,) float64; see `penalize`.
 
@@ -206,14 +210,13 @@ def penalized_logits(
         logits: the model's, (V,).
         config: has the repetition penalty.
         recent: the ids read last, of which the last REMEMBERED count.
-        banned: an id that is never chosen; None: any may be.
+        banned: ids that are never chosen.
     """
-    banned_id = NO_TOKEN if banned is None else banned
-    return penalize(_as_double(logits), _last(recent), config.repetition_penalty, banned_id)
+    return penalize(_as_double(logits), _last(recent), config.repetition_penalty, np.array(banned, np.int64))
 
 
 def probabilities(
-    logits: Array, config: SampleConfig, recent: Sequence[int] = NO_IDS, banned: int | None = None
+    logits: Array, config: SampleConfig, recent: Sequence[int] = NO_IDS, banned: Sequence[int] = NO_IDS
 ) -> Logits:
     """The probabilities that the next token is drawn with, (V,); see `token_weights`.
 
@@ -221,7 +224,7 @@ def probabilities(
         logits: the model's, (V,), all finite.
         config: how to draw; beams are another matter, see `beam`.
         recent: the ids read last, of which the last REMEMBERED count.
-        banned: an id that is never chosen; None: any may be.
+        banned: ids that are never chosen.
     """
     weights: Logits = token_weights(SamplingParams.of([config], [banned]), 0, _as_double(logits), _last(recent))
     weights /= weights.sum()
@@ -233,7 +236,7 @@ def choose(
     config: SampleConfig,
     rng: np.random.Generator,
     recent: Sequence[int] = NO_IDS,
-    banned: int | None = None,
+    banned: Sequence[int] = NO_IDS,
 ) -> int:
     """The next token's id.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from charlm.config import SampleConfig
 from charlm.generation.sampling import NO_TOKEN, NOT_FINITE, REMEMBERED
-from charlm.tokenizers import Speller, Tokenizer
+from charlm.tokenizers import END, Speller, Tokenizer
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -62,14 +62,20 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def first_id(tokenizer: Tokenizer) -> int:
-    """The id that is read for an empty prompt: a list's border, else a line end, a space, or the first known token."""
+    """The id read for an empty prompt: what begins a text or an item, else a line end, a space, or the first known."""
     if tokenizer.border is not None:
         return tokenizer.border
+    if tokenizer.begin_id is not None:
+        return tokenizer.begin_id
     for blank in ("\n", " "):
         ids = tokenizer.encode(blank, skip_unknown=True)
         if len(ids) and ids[0] != tokenizer.unk_id:
             return int(ids[0])
-    return 1 if tokenizer.unk_id == 0 else 0
+    return next((one for one in range(tokenizer.vocab_size) if not _is_nothing(tokenizer, one)), 0)
+
+
+def _is_nothing(tokenizer: Tokenizer, token: int) -> bool:
+    return token in (tokenizer.unk_id, tokenizer.end_id) or token in tokenizer.silent_ids
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str) -> Ids:
@@ -80,7 +86,8 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> Ids:
     ids = tokenizer.read(prompt).astype(np.int64)
     if tokenizer.border is not None:
         return last_item(np.concatenate([[tokenizer.border], ids]), tokenizer)
-    return ids if len(ids) else np.array([first_id(tokenizer)])
+    begins = tokenizer.begin_id is not None or not len(ids)
+    return np.concatenate([[first_id(tokenizer)], ids]) if begins else ids
 
 
 def last_item(ids: Ids, tokenizer: Tokenizer) -> Ids:
@@ -102,15 +109,16 @@ def text_ids(tokenizer: Tokenizer, prompt: str, text: str) -> tuple[Ids, Ids]:
     """
     if tokenizer.border is not None:
         return prompt_ids(tokenizer, prompt), tokenizer.read(text).astype(np.int64)
-    before, whole = prompt_ids(tokenizer, prompt), tokenizer.read(prompt + text).astype(np.int64)
-    if np.array_equal(whole[: len(before)], before) and len(tokenizer.read(prompt)):
-        return before, whole[len(before) :]
-    return before, tokenizer.read(text).astype(np.int64)
+    before, whole = tokenizer.read(prompt), tokenizer.read(prompt + text).astype(np.int64)
+    if np.array_equal(whole[: len(before)], before) and len(before):
+        return prompt_ids(tokenizer, prompt), whole[len(before) :]
+    return prompt_ids(tokenizer, prompt), tokenizer.read(text).astype(np.int64)
 
 
-def banned_id(tokenizer: Tokenizer, config: SampleConfig) -> int | None:
-    """The token that stands for unknown ones, unless it may be written; None where there is none."""
-    return None if config.allow_unk else tokenizer.unk_id
+def banned_ids(tokenizer: Tokenizer, config: SampleConfig) -> tuple[int, ...]:
+    """The tokens that are never written: those that stand for nothing, and the unknown one unless it may be."""
+    unknown = () if config.allow_unk or tokenizer.unk_id is None else (tokenizer.unk_id,)
+    return (*tokenizer.silent_ids, *unknown)
 
 
 @dataclass(eq=False)
@@ -124,8 +132,8 @@ class Stream:
         rng: its own random numbers.
         left: tokens still to be written.
         speller: what each further token adds to the text.
-        banned: an id that is never chosen; None: any may be.
-        stop_filter: ends the text at a stop string.
+        banned: ids that are never chosen.
+        stop_filter: ends the text at a stop string, or where the model ends it.
         recent: the ids that were read last.
         state: the decoder's, after all that was read; None before the first.
         error: why it cannot continue; empty: it can.
@@ -137,7 +145,7 @@ class Stream:
     rng: np.random.Generator
     left: int
     speller: Speller
-    banned: int | None
+    banned: tuple[int, ...]
     stop_filter: StopFilter
     recent: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     state: Any = None
@@ -160,8 +168,8 @@ class Stream:
         bits = np.random.PCG64(config.seed if seed is None else seed)
         bits.advance(len(ids))  # a number was drawn for each of them
         rng, speller = np.random.Generator(bits), tokenizer.speller(prompt + written)
-        unread, banned = last_item(np.concatenate([before, ids]), tokenizer), banned_id(tokenizer, config)
-        stops = config.stop
+        unread, banned = last_item(np.concatenate([before, ids]), tokenizer), banned_ids(tokenizer, config)
+        stops = config.stop if tokenizer.end_id is None else (*config.stop, END)
         if config.beams > 1 and tokenizer.border is not None:  # the likeliest item, not several
             stops = *stops, tokenizer.tokens[tokenizer.border]
         return cls(tokenizer, unread, config, rng, config.length, speller, banned, StopFilter(stops))

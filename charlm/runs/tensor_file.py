@@ -88,7 +88,8 @@ class Header:
         said = files.parsed(raw[8:].rstrip(b" "), MOST_HEADER, most_depth=3)
         if not isinstance(said, dict):
             raise ValueError("its header is no object")
-        about = said.pop("__metadata__", {})
+        about = said.pop("__metadata__", None)
+        about = {} if about is None else about  # MLX writes null
         if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
             raise ValueError("its header is damaged")
         return cls(raw, _laid_out(said, file_size - len(raw)), about)

@@ -10,14 +10,14 @@ from typing import Any
 from charlm.config import ModelConfig
 from charlm.errors import CheckpointError
 from charlm.files import is_utf8
-from charlm.tokenizers.base import IdArray, Speller, Tokenizer, id_type
+from charlm.tokenizers.base import END, IdArray, Speller, Tokenizer, id_type
 from charlm.tokenizers.characters import CharTokenizer
 from charlm.tokenizers.subwords import MOST_SUBWORD, BPETokenizer
 from charlm.tokenizers.words import MOST_WORD, WordTokenizer
 
 __all__ = [
-    "BPETokenizer", "CharTokenizer", "IdArray", "Speller", "Tokenizer", "WordTokenizer", "fit_tokenizer", "id_type",
-    "most_tokenizer_bytes", "read_tokenizer",
+    "END", "BPETokenizer", "CharTokenizer", "IdArray", "Speller", "Tokenizer", "WordTokenizer", "fit_tokenizer",
+    "id_type", "most_tokenizer_bytes", "read_tokenizer",
 ]  # fmt: skip
 
 # The most bytes that one token takes in a file: a character 12, escaped; a word 6 a character; a subword 2 a byte, and

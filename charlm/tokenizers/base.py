@@ -3,12 +3,14 @@
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+# What a speller adds for `end_id`: a code point that Unicode assigns to no character; no text that is read holds it.
+END = "\uffff"
 IdArray = np.ndarray[Any, np.dtype[np.integer[Any]]]  # of `id_type`
 _HALVES = re.compile("[\ud800-\udfff]")
 # Characters given to the package at a time, about: with more it gets slower and takes more memory.
@@ -32,7 +34,7 @@ class Speller(Protocol):
     """Turns tokens into text, one by one, after a text that is there already."""
 
     def take(self, chosen: int) -> str:
-        """What the next token adds to the text; empty while a character is incomplete."""
+        """What the next token adds to the text: empty while a character is incomplete, END for `end_id`."""
 
 
 class Tokenizer(ABC):
@@ -43,12 +45,18 @@ class Tokenizer(ABC):
         tokens: the tokens as they are shown, in the order of their ids.
         unk_id: the id of what is not in the vocabulary; None if there is no such id.
         border: the id between the items of a list, which is read from the zero state; None: its texts are no lists.
+        begin_id: the id that a model reads before every text; None if there is no such id.
+        end_id: the id that ends a text when it is drawn; None if there is no such id.
+        silent_ids: ids that stand for no text and are never written, such as padding; `end_id` is none of them.
     """
 
     level: ClassVar[str]
     tokens: list[str]
     unk_id: int | None = None
     border: int | None = None
+    begin_id: int | None = None
+    end_id: int | None = None
+    silent_ids: Sequence[int] = ()
 
     @property
     def vocab_size(self) -> int:

@@ -1,6 +1,7 @@
 """Characters to ids and back, in the order of their code points; their counts, and how each is shown."""
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
@@ -8,12 +9,14 @@ from typing import Any, Self
 import numpy as np
 
 from charlm.errors import CheckpointError, CorpusError
-from charlm.files import is_utf8
-from charlm.tokenizers.base import IdArray, Tokenizer, id_type
+from charlm.files import is_count, is_utf8
+from charlm.tokenizers.base import END, IdArray, Tokenizer, id_type
 from charlm.tokenizers.prompts import respelled
 
 # Characters at a time, so that what is computed of them stays in the processor's cache, however long the text is.
 _BLOCK = 1 << 16
+# How a token that stands for no character is named, `<PAD>`.
+_SPECIAL = re.compile(r"<[^<>\s]{1,30}>")
 
 
 def _blocks(text: str, start: int = 0, end: int | None = None) -> Iterator[str]:
@@ -72,22 +75,29 @@ class CharSpeller:
 
 
 class CharTokenizer(Tokenizer):
-    """One id for each character.
+    """One id for each character; models of other programs may have ids for special tokens beside them.
 
     Args:
-        tokens: the distinct characters in the order of their ids.
+        tokens: the distinct characters in the order of their ids, and names as `<PAD>` for ids of special tokens.
+        begin: the id of the special token that a model reads before every text, if there is one.
+        end: the id of the one that ends a text, if there is one; it may be the same.
     """
 
     level = "char"
 
-    def __init__(self, tokens: Iterable[str]) -> None:
+    def __init__(self, tokens: Iterable[str], begin: int | None = None, end: int | None = None) -> None:
         self.tokens = list(tokens)
-        if len(set(self.tokens)) != len(self.tokens) or any(len(token) != 1 for token in self.tokens):
+        special = [place for place, token in enumerate(self.tokens) if len(token) != 1]
+        if len(set(self.tokens)) != len(self.tokens) or not all(is_special(self.tokens[place]) for place in special):
             raise CheckpointError("a character tokenizer needs distinct single characters")
-        points = _code_points("".join(self.tokens))
+        if any(one is not None and one not in special for one in (begin, end)):
+            raise CheckpointError("what begins or ends a text must be a special token, such as '<EOS>'")
+        self.begin_id, self.end_id, self._special = begin, end, frozenset(special)
+        self.silent_ids = tuple(place for place in special if place != end)
+        points = _code_points("".join(token for token in self.tokens if len(token) == 1))
         # Ids by code point; unknown ones have `vocab_size`, as has the last, which stands for all beyond it.
         self._ids = np.full(int(points.max(initial=0)) + 2, self.vocab_size, dtype=id_type(self.vocab_size + 1))
-        self._ids[points] = np.arange(self.vocab_size)
+        self._ids[points] = [place for place in range(self.vocab_size) if place not in self._special]
 
     @classmethod
     def fit(cls, text: str) -> Self:
@@ -141,7 +151,7 @@ class CharTokenizer(Tokenizer):
 
     def decode(self, ids: Iterable[int]) -> str:
         """See Tokenizer."""
-        return "".join([self.tokens[i] for i in ids])
+        return "".join([self.tokens[i] for i in ids if i not in self._special])
 
     def unknown(self, text: str) -> list[str]:
         """See Tokenizer."""
@@ -158,11 +168,20 @@ class CharTokenizer(Tokenizer):
 
     def speller(self, before: str = "") -> CharSpeller:
         """See Tokenizer."""
-        return CharSpeller(self.tokens)
+        return CharSpeller([self._spelled(place) for place in range(self.vocab_size)] if self._special else self.tokens)
+
+    def _spelled(self, place: int) -> str:
+        return END if place == self.end_id else "" if place in self._special else self.tokens[place]
 
     def to_file(self) -> bytes:
         """See Tokenizer."""
-        return json.dumps({"level": self.level, "tokens": self.tokens}, ensure_ascii=False).encode()
+        ends = {"begin": self.begin_id, "end": self.end_id}
+        about = {
+            "level": self.level,
+            "tokens": self.tokens,
+            **{name: one for name, one in ends.items() if one is not None},
+        }
+        return json.dumps(about, ensure_ascii=False).encode()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -176,7 +195,15 @@ class CharTokenizer(Tokenizer):
             raise CheckpointError("tokenizer.json does not hold a list of characters under 'tokens'")
         if not is_utf8("".join(tokens)):  # no file and no page could take its text
             raise CheckpointError("tokenizer.json holds half a character (a lone surrogate) among its tokens")
-        return cls(tokens)
+        ends = [data.get("begin"), data.get("end")]
+        if not all(one is None or is_count(one) for one in ends):
+            raise CheckpointError("tokenizer.json names a 'begin' or 'end' that is no id")
+        return cls(tokens, *ends)
+
+
+def is_special(token: str) -> bool:
+    """Whether a token is the name of a special one, as `<PAD>`: it stands for no character."""
+    return bool(_SPECIAL.fullmatch(token)) and token.isprintable()
 
 
 SIGNS = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍", "\xa0": "⍽", "\x7f": "␡"}
@@ -185,7 +212,9 @@ UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs")
 
 
 def visible(character: str) -> str:
-    """One character as something visible: `␣` for a space, `U+200B` for what has no sign."""
+    """One character as something visible: `␣` for a space, `U+200B` for what has no sign; `<PAD>` as it is."""
+    if len(character) > 1:
+        return character
     if character in SIGNS:
         return SIGNS[character]
     if character < " ":
@@ -202,5 +231,7 @@ def visible_line(text: str, blank: str = "·") -> str:
 
 
 def called(character: str) -> str:
-    """The name of a character, where its sign says too little: its Unicode name, or its code point."""
+    """The name of a character, where its sign says too little: its Unicode name or code point; `<PAD>` as it is."""
+    if len(character) > 1:
+        return character
     return NAMES.get(character) or unicodedata.name(character, f"U+{ord(character):04X}").lower()

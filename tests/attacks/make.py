@@ -333,10 +333,50 @@ def texts() -> Members:
     }  # fmt: skip
 
 
+def frameworks() -> Members:
+    """Files of other programs that lead elsewhere, lie about sizes, or hold code."""
+    from tests.fuzz.frameworks import RECORDED, zip_of
+
+    ml5, checkpoint = RECORDED / "ml5", RECORDED / "tensorflow"
+    manifest = json.loads((ml5 / "manifest.json").read_text())
+    index = (checkpoint / "model.ckpt-7.index").read_bytes()
+    data = (checkpoint / "model.ckpt-7.data-00000-of-00001").read_bytes()
+
+    def folder(**fields: Any) -> bytes:
+        changed = {**manifest, "embedding": {**manifest["embedding"], **fields}}
+        return zip_of(ml5, **{"manifest.json": json.dumps(changed).encode()})
+
+    huge = {"n": 1 << 40, "d": 1 << 40, "w": {}}
+    letters = json.loads((RECORDED / "recurrentjs-lstm" / "model.json").read_text())
+    letters["model"]["Wil"] = huge
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (999999999999, 9), }\n"
+    lying = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(16)
+    code = b"{'descr': __import__('os'), 'fortran_order': False, 'shape': (3,), }\n"
+    coded = b"\x93NUMPY\x01\x00" + len(code).to_bytes(2, "little") + code + bytes(12)
+    return {
+        "ml5-file-of-the-system.zip": folder(filename="/etc/passwd"), "ml5-file-above.zip": folder(filename="../a"),
+        "ml5-shape-of-petabytes.zip": folder(shape=[1 << 40, 1 << 40]), "ml5-shape-of-text.zip": folder(shape="12"),
+        "recurrentjs-of-petabytes.zip": zipped({"model.json": json.dumps(letters).encode()}),
+        "recurrentjs-deep.zip": zipped({"model.json": b'{"model": {}, "hidden_sizes": ' + b"[" * 90_000}),
+        "npz-of-petabytes.zip": zipped({"a.npy": lying}), "npz-header-that-runs.zip": zipped({"a.npy": coded}),
+        "tensorflow-half.zip": zipped({"model.index": index, "model.data-00000-of-00001": data[:200]}),
+        "tensorflow-index-cut.zip": zipped({"model.index": index[60:], "model.data-00000-of-00001": data}),
+        "hdf5-alone.zip": zipped({"model.h5": b"\x89HDF\r\n\x1a\n" + bytes(600)}),
+    }  # fmt: skip
+
+
 def attacks(run: Run, canary: Path) -> Members:
     """All hostile files, by name; made from the files of a real run."""
     real = real_members(run)
-    return {**pickles(canary), **weights(real), **states(real), **zips(real, canary), **descriptions(real), **texts()}
+    return {
+        **pickles(canary),
+        **weights(real),
+        **states(real),
+        **zips(real, canary),
+        **descriptions(real),
+        **texts(),
+        **frameworks(),
+    }
 
 
 def main() -> None:

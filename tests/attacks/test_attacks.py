@@ -42,7 +42,11 @@ REASONS = {
     "words-too-long.zip": "words of 1 to 64", "merges-of-nothing.zip": "joins tokens that it does not have",
     "merges-that-grow.zip": "distinct tokens of up to 32 bytes",
     "gzip-bomb.txt.gz": "more than 2,097,152 bytes",
-    "gzip-in-gzip.txt.gz": "binary file", "json-deep.json": "nested too deeply", "pickle-renamed.txt": "binary file",
+    "ml5-file-of-the-system.zip": "no name of a file", "ml5-file-above.zip": "no name of a file",
+    "ml5-shape-of-petabytes.zip": "bytes long, as its shape", "recurrentjs-of-petabytes.zip": "has not 1099511627776 x",
+    "recurrentjs-deep.zip": "nested deeper", "npz-of-petabytes.zip": "cut off", "npz-header-that-runs.zip": "no array",
+    "tensorflow-half.zip": "is cut off", "gzip-in-gzip.txt.gz": "binary file",
+    "json-deep.json": "nested too deeply", "pickle-renamed.txt": "binary file",
 }  # fmt: skip
 
 

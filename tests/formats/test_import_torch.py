@@ -140,7 +140,7 @@ def test_an_editors_line_end_is_no_character(store: RunStore, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("characters", "said"),
     [(None, "does not say which characters its 12 ids are.*--characters"), (TOKENS[:-1], "has 11 entries.*knows 12"),
-     ((*TOKENS[:-1], "<unk>"), "'<unk>'; only models whose ids are single"), ((*TOKENS[:-1], "t"), "'t' twice"),
+     ((*TOKENS[:-1], "the"), "'the'; only models whose ids are single"), ((*TOKENS[:-1], "t"), "'t' twice"),
      ({token: place + 1 for place, token in enumerate(TOKENS)}, "no list of characters with the ids 0, 1, 2"),
      ((*TOKENS[:-1], "\ud800"), "holds '.ud800'"), ([1, 2], "no list of characters")],
 )  # fmt: skip

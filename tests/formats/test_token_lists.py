@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.formats.foreign import listed
+from charlm.formats.vocabularies import listed
 
 
 @pytest.mark.parametrize(

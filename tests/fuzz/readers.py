@@ -47,6 +47,7 @@ from charlm.ui.train.live import Watch, answer, figure
 from charlm.ui.verdict import verdict
 from tests.attacks.make import Payload, real_run
 from tests.fuzz.foreign import checkpoints, read_foreign, torch_saved
+from tests.fuzz.frameworks import framework_files, in_home, keras_configs, read_keras_config
 from tests.tiny_runs import TEXT, small_corpus, store_in, trained
 
 MOST_BYTES = 2 << 20  # what a text or a zip may unpack to here
@@ -297,6 +298,8 @@ FOREIGN: Sequence[Reader] = (
         lambda ground, name, data: read_foreign(ground.home, ground.run, name, data),
     ),
     Reader("foreign run", lambda ground: torch_saved(ground.run), coming_in(import_file)),
+    Reader("frameworks", lambda _: framework_files(), in_home(coming_in(import_file))),
+    Reader("keras config", lambda _: keras_configs(), read_keras_config),
 )
 READERS: Sequence[Reader] = (
     Reader("weights", _of_run("best.safetensors"), _in_run(_weights)),

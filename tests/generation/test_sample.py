@@ -194,11 +194,11 @@ def test_a_penalty_takes_chances_from_what_was_said(
     logits: np.ndarray, penalty: float, said: list[int], p: float
 ) -> None:
     said = [one for one in said if one < len(logits)]
-    banned = said[0] if said and len(set(said)) < len(logits) else None
+    banned = said[:1] if said and len(set(said)) < len(logits) else ()
     plain = probabilities(logits, SampleConfig(temperature=1.0))
     chances = probabilities(logits, SampleConfig(temperature=1.0, repetition_penalty=penalty, min_p=p), said, banned)
     others = [one for one in range(len(logits)) if one not in said]
-    assert chances.sum() == pytest.approx(1.0) and (banned is None or chances[banned] == 0)
+    assert chances.sum() == pytest.approx(1.0) and not chances[list(banned)].any()
     assert all(chances[one] == 0 or chances[one] >= plain[one] * (1 - 1e-9) for one in others)
     assert all(chance == 0 or chance >= p * chances.max() * (1 - 1e-9) for chance in chances)
 
@@ -212,8 +212,8 @@ def test_the_penalty_and_min_p_by_hand() -> None:
     assert probabilities(logits, config, [0] + [1] * REMEMBERED)[0] > 0.75  # long ago is forgotten
     cut = SampleConfig(temperature=1.0, min_p=0.35)
     assert probabilities(np.log([0.5, 0.3, 0.15, 0.05]), cut) == pytest.approx([0.625, 0.375, 0, 0])
-    assert probabilities(logits, SampleConfig(greedy=True), banned=0).tolist() == [0, 1, 0]
-    assert choose(logits, SampleConfig(greedy=True), np.random.default_rng(0), banned=0) == 1
+    assert probabilities(logits, SampleConfig(greedy=True), banned=(0,)).tolist() == [0, 1, 0]
+    assert choose(logits, SampleConfig(greedy=True), np.random.default_rng(0), banned=(0,)) == 1
 
 
 def test_a_token_for_the_unknown_is_not_written_unless_asked_for(trained: Pair) -> None:

@@ -169,6 +169,8 @@ def _described(run: Run, weights: Sequence[Packed]) -> dict[str, Any]:
         "signs": {place: [sign, called(token)] for place, (token, sign) in signs if sign != token},
         "first": first_id(tokenizer),
         **({} if tokenizer.border is None else {"border": tokenizer.border}),
+        "begins": tokenizer.begin_id is not None,
+        "silent": [*tokenizer.silent_ids, *([] if tokenizer.end_id is None else [tokenizer.end_id])],
         "tensors": [{"name": one.name, "shape": one.shape, "kind": one.kind} for one in weights],
     }
 

@@ -161,6 +161,8 @@ class Model {
     this.tokens = about.tokens;
     this.first = about.first; // stands before an empty text, unseen
     this.border = about.border; // stands between the items of a list, and before each; undefined: there are none
+    this.begins = about.begins; // whether it stands before every text
+    this.silent = about.silent; // ids that stand for no character: the page never writes them
     this.ids = new Map(about.tokens.map((token, id) => [token, id]));
     this.weights = tensorsOf(about.tensors, view);
     this.net = new ({ transformer: Transformer, mingru: MinGRU }[about.arch] || Recurrent)(about, this.weights);
@@ -178,13 +180,14 @@ class Model {
       else unknown.add(character);
     }
     const begun = this.border === undefined ? ids : [this.border, ...ids];
-    return { ids: begun.length ? begun : [this.first], unknown: [...unknown] };
+    return { ids: begun.length && !this.begins ? begun : [this.first, ...begun], unknown: [...unknown] };
   }
 
   /** Read one character: changes `state`, returns a logit for each token. */
   step(state, id) {
     const logits = new Float64Array(this.tokens.length);
     product(logits, this.output, this.net.step(state, id), this.weights["fc.bias"]);
+    for (const one of this.silent) logits[one] = -Infinity;
     return logits;
   }
 }

@@ -24,9 +24,14 @@ from charlm.ui.runs.order import COLUMNS, Order, arranged, model, status_word
 SHOWN_NOTE = 90  # characters of a note in the table
 RESUMABLE = ("stopped", "interrupted", "finished")
 # What the browser's file picker offers, on a public Space the first one only; what is read is known by its content.
-TYPES = [".zip", ".net", ".pt", ".pth", ".safetensors", ".json", ".txt"]
+TYPES = [
+    ".zip", ".net", ".pt", ".pth", ".ckpt", ".safetensors", ".npz", ".keras", ".h5", ".hdf5", ".json", ".txt",
+]  # fmt: skip
 LISTS = (".json", ".txt")
-WANTED = "choose a run's zip or a checkpoint, and at most one .json or .txt with its characters beside it"
+WANTED = (
+    "choose a run's zip or a checkpoint, and at most one .json or .txt with its characters beside it; a model of "
+    "several files as a zip of them"
+)
 
 
 class Disk:
@@ -255,7 +260,7 @@ def tell_apart(files: Sequence[Path]) -> tuple[Path, Path | None]:
     Raises:
         ConfigError: it is not clear which is which.
     """
-    lists = [path for path in files if path.suffix.lower() in LISTS]
+    lists = [path for path in files if path.suffix.lower() in LISTS] if len(files) > 1 else []
     rest = [path for path in files if path not in lists]
     if len(rest) != 1 or len(lists) > 1:
         given = listed([path.name[:60] for path in files[:4]]) or "no file"

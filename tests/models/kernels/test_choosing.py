@@ -22,13 +22,13 @@ DRAWS = np.random.default_rng(0).random(40)
 
 
 def chosen(
-    logits: np.ndarray, draw: float, config: SampleConfig, recent: Sequence[int] = (), banned: int | None = None
+    logits: np.ndarray, draw: float, config: SampleConfig, recent: Sequence[int] = (), banned: Sequence[int] = ()
 ) -> int:
     read = np.array([*recent, NO_TOKEN], np.int64)
     return int(sample_token(SamplingParams.of([config], [banned]), 0, logits.astype(np.float64), read, draw))
 
 
-def check(logits: np.ndarray, config: SampleConfig, recent: Sequence[int] = (), banned: int | None = None) -> None:
+def check(logits: np.ndarray, config: SampleConfig, recent: Sequence[int] = (), banned: Sequence[int] = ()) -> None:
     """Each draw gives the token it stands for; at a border, where the last rounding decides, one beside it."""
     cumulative = np.cumsum(probabilities(logits, config, recent, banned))
     for draw in DRAWS:
@@ -49,12 +49,12 @@ def test_it_draws_by_the_probabilities(logits: np.ndarray, temperature: float, k
 @given(LOGITS, st.data())
 def test_what_was_read_is_penalised_and_what_is_banned_never_drawn(logits: np.ndarray, data: st.DataObject) -> None:
     recent = data.draw(st.lists(st.integers(0, len(logits) - 1), max_size=REMEMBERED))
-    banned = data.draw(st.none() | st.integers(0, len(logits) - 1))
+    banned = data.draw(st.lists(st.integers(0, len(logits) - 1), max_size=len(logits) - 1, unique=True))
     penalty, p = data.draw(st.floats(1, 5)), data.draw(st.floats(0.01, 1))
     for how in ({}, {"greedy": True}, {"top_k": 3}, {"top_p": p}, {"top_k": 5, "top_p": p, "min_p": p}):
         config = SampleConfig(temperature=1.0, repetition_penalty=penalty, **how)
         check(logits, config, recent, banned)
-        assert chosen(logits, 0.5, config, recent, banned) != banned
+        assert chosen(logits, 0.5, config, recent, banned) not in banned
 
 
 @pytest.mark.parametrize("how", [{"top_k": 3}, {"top_p": 0.5}, {"top_k": 40, "top_p": 0.9}, {"min_p": 1.0}])
@@ -81,7 +81,7 @@ def test_what_is_no_number_is_said(wrong: float) -> None:
     logits = np.array([1.0, wrong, 0.0], np.float32)
     for config in (SampleConfig(), SampleConfig(greedy=True), SampleConfig(top_k=1)):
         assert chosen(logits, 0.5, config) == NO_TOKEN
-        assert chosen(logits, 0.5, config, banned=1) == NO_TOKEN
+        assert chosen(logits, 0.5, config, banned=(1,)) == NO_TOKEN
 
 
 def drawn_tokens() -> list[int]:
@@ -91,7 +91,7 @@ def drawn_tokens() -> list[int]:
     for seed in range(200):
         logits = rng.standard_normal(int(rng.integers(2, 300))) * 3
         config = SampleConfig(temperature=1.5, repetition_penalty=1.3, **hows[seed % len(hows)])  # type: ignore[arg-type]
-        tokens.append(choose(logits.round(seed % 3), config, np.random.default_rng(seed), [0, 1, 1], seed % 2))
+        tokens.append(choose(logits.round(seed % 3), config, np.random.default_rng(seed), [0, 1, 1], [seed % 2]))
     return tokens
 
 

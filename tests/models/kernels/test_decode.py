@@ -32,8 +32,9 @@ def built(arch: str = "lstm", nonlinearity: str = "tanh", **shape: int) -> Langu
 
 
 def drawn(rows: int, temperature: float, top_k: int = 0, penalty: float = 1.0) -> SamplingParams:
-    numbers = (temperature, top_k, 1.0, 0.0, penalty, NO_TOKEN, NO_TOKEN)
-    return SamplingParams(*(np.full(rows, number) for number in numbers))
+    numbers = (temperature, top_k, 1.0, 0.0, penalty)
+    never = np.full((rows, 1), NO_TOKEN)
+    return SamplingParams(*(np.full(rows, number) for number in numbers), never, never[:, 0])
 
 
 def unread(rows: int) -> np.ndarray:

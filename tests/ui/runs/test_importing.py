@@ -62,7 +62,7 @@ def test_a_visitors_list_of_characters_comes_along() -> None:
 @pytest.mark.parametrize(
     ("names", "found"),
     [(["a.zip"], ("a.zip", None)), (["a.json", "a.pt"], ("a.pt", "a.json")), (["A.NET", "a.TXT"], ("A.NET", "a.TXT")),
-     (["a"], ("a", None))],
+     (["a"], ("a", None)), (["m.json"], ("m.json", None)), (["chars.txt", "b.keras"], ("b.keras", "chars.txt"))],
 )  # fmt: skip
 def test_two_files_are_told_apart_in_any_order(names: list[str], found: tuple[str, str | None]) -> None:
     checkpoint, characters = listing.tell_apart(paths(*names))
@@ -71,7 +71,8 @@ def test_two_files_are_told_apart_in_any_order(names: list[str], found: tuple[st
 
 @pytest.mark.parametrize(
     ("names", "said"),
-    [([], "no file cannot"), (["a.json"], "a.json cannot"), (["a.pt", "b.pt"], "a.pt and b.pt cannot"),
+    [([], "no file cannot"), (["a.json", "b.json"], "a.json and b.json cannot"),
+     (["a.pt", "b.pt"], "a.pt and b.pt cannot"),
      (["a.pt", "b.txt", "c.json"], "a.pt, b.txt and c.json cannot"), (["x" * 999, "y"], "x" * 60 + " and y")],
 )  # fmt: skip
 def test_what_cannot_be_told_apart_is_refused(names: list[str], said: str) -> None:
