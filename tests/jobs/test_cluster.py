@@ -10,13 +10,15 @@ import pytest
 
 from charlm.errors import CheckpointError
 from charlm.jobs import Control, cluster
+from charlm.jobs.scheduler import prepare, run_trainers
+from charlm.runs.resume import reopen_all
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from tests.cli.test_cli import TINY, answer, refusal
 from tests.cli.test_cli import book as book
 from tests.tiny_runs import assert_same_training, entered, small_corpus, trained, untimed
 
-LONG: dict[str, Any] = {"steps": 8_000, "eval_every": 2_000}
+LONG: dict[str, Any] = {"steps": 5_000, "eval_every": 1_000}
 
 
 def assert_same(one: Run, other: Run) -> None:
@@ -126,16 +128,25 @@ def test_a_training_that_fails_on_a_node_fails_here_with_its_reason(nodes: Any, 
 def test_what_a_lost_node_trained_is_begun_again_elsewhere_from_its_last_save(nodes: Any, store: RunStore) -> None:
     """The last test: it costs a node."""
     wholes, runs = trained(store, "lstm", "gru", **LONG), entered(store, "lstm", "gru", **LONG)
+    trainers, control = prepare(runs, small_corpus()), Control()
+
+    def cut() -> None:
+        control.interrupted = min(trainer.state.step for trainer in trainers) >= 20
+
+    run_trainers(trainers, control, cut)
+    runs = [store.get(run.run_id) for run in runs]
+    saved, corpus = {run.run_id: run.step for run in runs}, reopen_all(runs, {})
+    assert min(saved.values()) >= 20
     said, lost = list[str](), list[Any]()
 
     def watch(line: str) -> None:
         said.extend([line] if line else [])
-        if not lost and all((run.folder / "resume.safetensors").exists() for run in runs):
-            assert any(store.get(run.run_id).status == "running" for run in runs)
+        if not lost and all(run.step > saved[run.run_id] for run in runs):
+            assert {run.info["status"] for run in runs} == {"running"}
             lost.append(nodes.workers.pop())
             nodes.remove_node(lost[0], allow_graceful=False)
 
-    cluster.train_on_cluster(runs, small_corpus(), nodes.address, Control(), say=watch)
+    cluster.train_on_cluster(runs, corpus, nodes.address, Control(), resume=True, say=watch)
     assert len(said) == 1 and "its node was lost; begun again elsewhere from its last save" in said[0]
     for whole, run in zip(wholes, runs, strict=True):
         assert_same(store.get(run.run_id), whole)
