@@ -288,10 +288,15 @@ def resume_race(
     return show_race([done.get(one.run_id, one) for one in everyone], json)
 
 
+GROW = "Learn the characters of CORPUS that the run does not know, too; else they are left out."
+Grow = Annotated[bool, typer.Option("--grow", help=GROW)]
+
+
 @takes(TrainConfig, only=FORKABLE)
 def fork(
-    run: RunToken, options: dict[str, Any], corpus: NextText = "", runs_dir: RunsDir = None, json: Json = False
-) -> int:
+    run: RunToken, options: dict[str, Any], corpus: NextText = "", grow: Grow = False, runs_dir: RunsDir = None,
+    json: Json = False,
+) -> int:  # fmt: skip
     """Train a new run that starts from the best weights of another one, and print its result.
 
     Args:
@@ -301,7 +306,7 @@ def fork(
     found, given = find_run(store, run, options, corpus)
     from charlm.runs.resume import fork
 
-    made, text = fork(store, found, options, given)
+    made, text = fork(store, found, {**options, **({"grow": True} if grow else {})}, given)
     for remark in text.repairs if corpus else ():
         note(remark)
     return show_end(work([made], text, resume=True), json)

@@ -491,6 +491,8 @@ class VisitorJobs:
         visitor, parent, options = someone(self._who), self._runs.get(run_id), options or {}
         with self._starting:
             self._quota.check_run(parent, corpus)
+            if corpus is not None and options.get("grow"):
+                self._check_grown(parent, corpus)
             self._check_room(1)
             usual, most = max(0, parent.train_config.steps - parent.step) or max(1, parent.step), self._limits.steps
             budget = self._quota.budget(parent, options, min(usual, most), most)
@@ -499,6 +501,14 @@ class VisitorJobs:
                 state = self._jobs.fork(run_id, {**options, **budget, "minutes": seconds / MINUTE}, corpus)
                 follow({state["run_id"]: self._runs.get(state["run_id"]).seconds})
         return state
+
+    def _check_grown(self, parent: Run, corpus: Corpus) -> None:
+        """Refuse a fork that takes in more characters than a model may have here."""
+        from charlm.runs.resume import grown_tokenizer
+        from charlm.training.estimate import count_parameters
+
+        model = replace(parent.model_config, vocab_size=grown_tokenizer(parent, corpus).vocab_size)
+        limits.check_model(self._limits, model, count_parameters(model))
 
     def retry(self, run_id: str) -> StatusAnswer:
         """See `Jobs.retry`."""

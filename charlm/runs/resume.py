@@ -11,7 +11,7 @@ from charlm.data.catalog import data_dir
 from charlm.data.corpus import Corpus, drop_unknown
 from charlm.data.dataset import Cut, character_sizes, corpus_cut, cut_of
 from charlm.data.text_store import is_changed, recall, remember
-from charlm.errors import CharLMError, CheckpointError, CorpusError, JobError
+from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, JobError
 from charlm.files import write_atomically
 from charlm.models import LanguageModel, build_model
 from charlm.models.ngram import NGramModel
@@ -21,6 +21,7 @@ from charlm.runs.create import create_runs
 from charlm.runs.rates import rate_at
 from charlm.runs.run import ACTIVE, MAX_LABEL, Run
 from charlm.runs.store import RunStore
+from charlm.tokenizers import CharTokenizer, Tokenizer
 from charlm.training.estimate import check_memory
 from charlm.training.train import TrainState
 
@@ -176,18 +177,26 @@ def fork(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpu
         store: where the new run goes.
         parent: may be at work.
         options: settings of FORKABLE; steps, epochs and minutes are what to add. Without those, what the parent still
-            had before it, or as many steps again.
-        corpus: another text to continue on; what the parent's tokenizer does not know is left out of it.
+            had before it, or as many steps again. And `grow`: whether the fork learns the characters of another text
+            that its parent does not know; its ids stay as they are.
+        corpus: another text to continue on; what the parent's tokenizer does not know is left out of it, unless the
+            fork grows.
 
     Raises:
-        ConfigError: an option that may not change, or a value out of range.
+        ConfigError: an option that may not change, a value out of range, or a parent that cannot grow.
         JobError: the parent has no trained weights yet, or is an n-gram that has nothing more to count.
         CorpusError: its text is no longer at hand, or the other one has too little that it knows.
         CheckpointError: its weights are damaged, or the new folder cannot be written.
     """
+    options, grow = {name: value for name, value in options.items() if name != "grow"}, options.get("grow", False)
     check_options(parent, options, FORKABLE)
+    if not isinstance(grow, bool):
+        raise ConfigError(f"grow must be true or false, not {str(grow)[:20]!r}")
     if corpus is not None and corpus.sha256 != parent.corpus.get("sha256"):
-        return _fine_tuned(store, parent, options, drop_unknown(corpus, parent.tokenizer()))
+        tokenizer = grown_tokenizer(parent, corpus) if grow else parent.tokenizer()
+        return _fine_tuned(store, parent, options, drop_unknown(corpus, tokenizer), tokenizer)
+    if grow:
+        raise ConfigError(f"{parent.label} can grow only on another text; name one, or leave grow out")
     corpus = text_of(parent, corpus)
     model, state = _learned(parent, corpus)
     if isinstance(model, NGramModel) and int(model.seen) == model.config.counted:
@@ -202,15 +211,43 @@ def fork(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpu
     return run, corpus
 
 
-def _fine_tuned(store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpus) -> tuple[Run, Corpus]:
+def grown_tokenizer(parent: Run, corpus: Corpus) -> Tokenizer:
+    """The tokenizer of a run with the characters of a text that it does not know, if there are such.
+
+    Raises:
+        ConfigError: the run reads words or subwords, or is an n-gram.
+    """
+    tokenizer = parent.tokenizer()
+    if not isinstance(tokenizer, CharTokenizer) or parent.model_config.is_counted:
+        what = "an n-gram, whose counts" if parent.model_config.is_counted else "a model of words or subwords, which"
+        raise ConfigError(f"{parent.label} is {what} cannot take in new characters; leave grow out, or train a new one")
+    unknown = tokenizer.unknown(corpus.text)
+    return tokenizer.grown(unknown) if unknown else tokenizer
+
+
+def _grown(model: LanguageModel, vocab_size: int, seed: int) -> LanguageModel:
+    """The model with so many tokens: what is new to it begins as in a new model, all else is as it was."""
+    if vocab_size == model.config.vocab_size:
+        return model
+    larger = build_model(replace(model.config, vocab_size=vocab_size), seed)
+    state = larger.state_dict()
+    for name, old in model.state_dict().items():
+        state[name][tuple(map(slice, old.shape))] = old  # in place, in the larger model itself
+    larger.generator.set_state(model.generator.get_state())
+    return larger
+
+
+def _fine_tuned(
+    store: RunStore, parent: Run, options: Mapping[str, Any], corpus: Corpus, tokenizer: Tokenizer
+) -> tuple[Run, Corpus]:
     """The fork on another text: the parent's best weights, and everything else from the beginning."""
-    model = _best(parent)
+    model = _grown(_best(parent), tokenizer.vocab_size, parent.train_config.seed)
     if isinstance(model, NGramModel):
         cut, _ = corpus_cut(corpus, parent.tokenizer(), parent.train_config, parent.corpus_config)
         model.grow(cut.train)
     state = TrainState.start(model, parent.train_config)
     config = replace(parent.train_config, **_settings(parent, state, options))
-    run = _descend(store, parent, corpus, config, parent.best_step, model.config)
+    run = _descend(store, parent, corpus, config, parent.best_step, model.config, tokenizer)
     with _whole(store, parent, run):
         save_training(run.folder, model, state)
     return run, corpus
@@ -244,7 +281,7 @@ def retry(store: RunStore, failed: Run) -> tuple[Run, Corpus]:
     run, origin = _descend(store, failed, corpus, config), _origin(store, failed)
     if origin is not None:
         with _whole(store, failed, run):
-            model = _best(origin)
+            model = _grown(_best(origin), run.model_config.vocab_size, config.seed)
             if isinstance(model, NGramModel):
                 model.grow(run.model_config.counted - int(model.seen))
             save_training(run.folder, model, TrainState.start(model, config))
@@ -277,6 +314,7 @@ def _descend(
     config: TrainConfig,
     step: int | None = None,
     model: ModelConfig | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Run:
     """A new run after `parent`, with other settings: a fork at a step, or a retry from the beginning."""
     link = {
@@ -286,7 +324,9 @@ def _descend(
         "why": "retry" if step is None else "fork",
     }
     run_config = RunConfig(model or parent.model_config, config, parent.corpus_config, parent.preset)
-    [run] = create_runs(store, corpus, run_config, [parent.arch], [link, *parent.ancestry], parent.tokenizer())
+    [run] = create_runs(
+        store, corpus, run_config, [parent.arch], [link, *parent.ancestry], tokenizer or parent.tokenizer()
+    )
     return run
 
 

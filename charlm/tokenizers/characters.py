@@ -170,6 +170,14 @@ class CharTokenizer(Tokenizer):
         """See Tokenizer."""
         return CharSpeller([self._spelled(place) for place in range(self.vocab_size)] if self._special else self.tokens)
 
+    def grown(self, characters: Iterable[str]) -> "CharTokenizer":
+        """A tokenizer that knows further characters, too: the ids there are stay, theirs follow by code point.
+
+        Args:
+            characters: distinct ones that it does not know.
+        """
+        return CharTokenizer([*self.tokens, *sorted(characters)], self.begin_id, self.end_id)
+
     def _spelled(self, place: int) -> str:
         return END if place == self.end_id else "" if place in self._special else self.tokens[place]
 

@@ -218,7 +218,8 @@ def _training(services: Services) -> list[Callable[..., Any]]:
     def fork(run_id: str, options: Options = None, corpus: str = "", file: Upload = None) -> dict[str, Any]:
         """A new run that continues from this one's trained weights; options may change learning_rate, steps, label.
 
-        With a corpus (a catalog key) or a file (an upload) it continues on that text.
+        With a corpus (a catalog key) or a file (an upload) it continues on that text; with the option grow it learns
+        the characters of that text that the run does not know.
         """
         cleaning = services.store.get(run_id).corpus_config
         other = corpus_of(services, corpus, file, cleaning) if corpus or file else None

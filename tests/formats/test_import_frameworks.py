@@ -370,3 +370,36 @@ def test_a_zip_of_several_models_is_refused(store: RunStore, tmp_path: Path) -> 
             archive.writestr(name, b"x")
     with pytest.raises(CheckpointError, match=r"many\.zip holds 2 files of weights .a\.safetensors, b.*; pack one"):
         import_file(store, tmp_path / "many.zip")
+
+
+def test_the_command_line_takes_them_with_a_vocabulary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from charlm.cli import main
+
+    model = net()
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "mine.json").write_text(json.dumps({"stoi": {one: at for at, one in enumerate(TOKENS)}}))
+    asked = ["import", str(tmp_path / "model.safetensors"), "--vocab", str(tmp_path / "mine.json"), "--json"]
+    assert main([*asked, "--runs-dir", str(tmp_path / "runs")]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["arch"] == "gru" and facts["vocab_size"] == len(TOKENS)
+    same(RunStore(tmp_path / "runs").get(facts["run_id"]), model)
+
+
+@pytest.mark.slow
+def test_no_damaged_hdf5_does_harm(store: RunStore, tmp_path: Path) -> None:
+    """h5py meets it in its own process: whatever that does, one sentence comes back."""
+    needs_h5py()
+    random, whole = np.random.default_rng(7), recorded("keras-h5")[0].read_bytes()
+    (tmp_path / "vocab.json").write_text(json.dumps(list(TOKENS)))
+    answers = []
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in random.integers(8, len(whole), random.choice([1, 4, 40])):
+            damaged[place] = random.integers(256)
+        (tmp_path / "model.h5").write_bytes(damaged[: int(random.choice([len(whole), len(whole) // 2]))])
+        try:
+            answers.append(import_file(store, tmp_path / "model.h5").arch)
+        except CheckpointError as error:
+            assert "\n" not in str(error) and len(str(error)) < 600
+            answers.append("refused")
+    assert {"refused", "lstm"} <= set(answers)

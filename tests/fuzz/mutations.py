@@ -161,7 +161,10 @@ def header_changed(data: bytes, draw: Draw) -> bytes:
     """A safetensors file with another header, of the right length and sealed."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
-    about = header["__metadata__"]
+    about = header.get("__metadata__", {})
+    if "charlm" not in about:  # another program's, which carries no seal
+        raw = _changed_json(_text(header), draw[0]).encode("utf-8", "surrogatepass")
+        return len(raw).to_bytes(8, "little") + raw + data[end:]
     about["sha256"] = UNSEALED
     if draw[0].random() < 0.4:
         about["charlm"] = _changed_json(about["charlm"], draw[0])
@@ -176,13 +179,16 @@ def numbers_changed(data: bytes, draw: Draw) -> bytes:
     """A safetensors file with other numbers, sealed."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
-    header["__metadata__"]["sha256"] = UNSEALED
+    is_ours = "__metadata__" in header
+    if is_ours:
+        header["__metadata__"]["sha256"] = UNSEALED
     raw, body = _text(header).encode(), bytearray(data[end:])
     for _ in range(draw[0].choice((1, 3, 30))):
         at = draw[0].randrange(len(body) // 4) * 4
         odd = draw[0].choice((float("nan"), float("inf"), -float("inf"), 3e38, -1.0, 0.0, 1e-45))
         body[at : at + 4] = struct.pack("<f", odd)
-    return sealed(len(raw).to_bytes(8, "little") + raw + bytes(body))
+    whole = len(raw).to_bytes(8, "little") + raw + bytes(body)
+    return sealed(whole) if is_ours else whole
 
 
 def members_changed(data: bytes, draw: Draw) -> bytes:

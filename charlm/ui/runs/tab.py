@@ -360,7 +360,7 @@ class RunsTab:
     def wire_fork(self) -> None:
         """What a fork may change is asked for, then it starts."""
         parts, shared = self.parts, self.shared
-        fields = [parts[name] for name in ("text", "rate", "steps", "fork_name")]
+        fields = [parts[name] for name in ("text", "rate", "steps", "fork_name", "grow")]
 
         def ask(message: str, chosen: Chosen | None) -> Changes:
             run = self.find(message)
@@ -375,12 +375,14 @@ class RunsTab:
                 parts["rate"]: gr.update(value=run.learning_rate, visible=not is_counted),
                 parts["steps"]: gr.update(value=details.fork_steps(run), visible=not is_counted),
                 parts["fork_name"]: details.fork_name(run),
+                parts["grow"]: gr.update(value=False, visible=run.model_config.level == "char" and not is_counted),
             }
 
-        def start(message: str, text: str, rate: float | None, steps: int | None, label: str) -> Changes:
+        def start(message: str, text: str, rate: float | None, steps: int | None, label: str, grow: bool) -> Changes:
             run = self.find(message)
             given = {"learning_rate": rate, "steps": steps, "label": (label or "").strip()}
             options = {name: value for name, value in given.items() if value not in (None, "")}
+            options |= {"grow": True} if grow and text else {}
             other = attempt(lambda: (open_corpus(text, run.corpus_config),)) if text else ()
             state = attempt(lambda: self.jobs.fork(run.run_id, options, *other))
             return {parts["fork_column"]: gr.update(visible=False), **self.watch(state["run_id"])}
@@ -503,6 +505,10 @@ def _panel(services: Services) -> dict[str, Any]:
             with gr.Column(visible=False, elem_id="runs-fork-column", elem_classes="tight") as parts["fork_column"]:
                 parts["fork_hint"] = _html("fork-hint")
                 parts["text"] = gr.Dropdown([SAME_TEXT], value="", label="Text", elem_id="runs-fork-text")
+                parts["grow"] = gr.Checkbox(
+                    label="Learn its new characters", info="Else what the run does not know is left out of the text.",
+                    elem_id="runs-fork-grow",
+                )  # fmt: skip
                 with gr.Row(elem_classes="bar-line"):
                     parts["rate"] = gr.Number(label="Learning rate", elem_id="runs-fork-rate", min_width=90)
                     parts["steps"] = gr.Number(
