@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from charlm.config import CorpusConfig
 from charlm.data import tables
+from charlm.data.columns import text_column
 from charlm.data.decoding import clean, decode, join_rows, join_surrogates
 from charlm.errors import CorpusError
 from charlm.files import one_line
@@ -165,9 +166,11 @@ def text_sha256(text: str) -> str:
 
 def _rows_joined(text: list[str], kind: str, name: str, config: CorpusConfig) -> tuple[list[str], list[str]]:
     """The text column of a table as pieces, and the repairs; the table's text is popped, so that it can be freed."""
-    column = tables.text_column(tables.read_table(text.pop(), kind, name), config.column, name)
+    whole = len(text[0])
+    column = text_column(tables.read_table(text.pop(), kind, name), config.column, name)
     pieces, dropped = join_rows(column, config)
-    return pieces, [*column.notes(), *dropped]
+    share = column.share_note(sum(map(len, pieces)), whole)
+    return pieces, [*column.notes(), *dropped, *([share] if share else [])]
 
 
 def _finished(name: str, text: str, cleaned: list[str], notes: list[str]) -> Corpus:
