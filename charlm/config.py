@@ -23,7 +23,7 @@ from charlm.architectures import (
     is_counted,
 )
 from charlm.errors import ConfigError
-from charlm.files import is_utf8
+from charlm.files import is_text_codec, is_utf8
 
 __all__ = [  # with the names of architectures.py
     "ARCHITECTURES", "ARCHS", "ARCH_NAMES", "LEVELS", "LEVEL_NAMES", "LONGEST_STOP", "RACE_ARCHS", "TOKEN_SETTINGS",
@@ -350,7 +350,10 @@ class SampleConfig(Config):
 class CorpusConfig(Config):
     """How a text is cleaned before training, and what of it is held out."""
 
-    column: str = setting("", "Column of a table that holds the text; empty: text or Text", high=200)
+    encoding: str = setting("", "Encoding of the file, such as utf-8, cp1250 or gb18030; empty: detected", high=40)
+    column: str = setting(
+        "", "Column of a table that holds the text, deeper in JSON data.posts.body; empty: text or the like", high=200
+    )
     separator: str = setting("blank line", "Separator between the rows of a table", choices=("blank line", "space"))
     lf: bool = setting(True, "Convert all line endings to LF")
     drop_newlines: bool = setting(False, "Remove line endings")
@@ -362,6 +365,10 @@ class CorpusConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.encoding and not is_text_codec(self.encoding):
+            raise ConfigError(
+                f"encoding {self.encoding!r} is not known; use a name such as utf-8, cp1250, cp1254 or gb18030"
+            )
         if self.val_fraction + self.test_fraction > 0.95:
             raise ConfigError(
                 f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave too little "

@@ -73,7 +73,7 @@ def read_corpus(data: bytes, name: str, config: CorpusConfig, most_bytes: int = 
     suffix = PurePosixPath(inner).suffix.lower()
     if not data:
         raise CorpusError(f"{name} is empty; {_NEED}")
-    *text, more = decode(data, name, known=suffix in SUFFIXES)
+    *text, more = decode(data, name, known=suffix in SUFFIXES, encoding=config.encoding)
     del data  # lets a caller that kept no reference free it before the text is copied
     notes += more
     if suffix in tables.KINDS:  # no reference to a text is kept here: it is freed when it is changed
@@ -113,13 +113,14 @@ def corpus_from_text(text: str, name: str, config: CorpusConfig) -> Corpus:
     return _finished(name, *clean(text.removeprefix("\ufeff"), config), [])
 
 
-def table_columns(data: bytes, name: str, most_bytes: int = MAX_BYTES) -> list[str]:
+def table_columns(data: bytes, name: str, most_bytes: int = MAX_BYTES, encoding: str = "") -> list[str]:
     """The column names of a table.
 
     Args:
         data: the bytes of the file.
         name: the file's name; its suffix says how to read it.
         most_bytes: limit of its size, and of what it may unpack to.
+        encoding: of the file; empty: detected.
 
     Returns:
         The names in order; none if the file is not a readable table.
@@ -127,7 +128,7 @@ def table_columns(data: bytes, name: str, most_bytes: int = MAX_BYTES) -> list[s
     try:
         data, inner, _ = _unpacked(data, _file_name(name), most_bytes)
         kind = tables.KINDS.get(PurePosixPath(inner).suffix.lower())
-        return list(tables.header(decode(data, name)[0], kind, name)) if kind else []
+        return list(tables.header(decode(data, name, encoding=encoding)[0], kind, name)) if kind else []
     except CorpusError:
         return []
 

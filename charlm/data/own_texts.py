@@ -50,9 +50,9 @@ class Upload:
         digest.update(self.data)
         return digest.hexdigest()
 
-    def columns(self) -> list[str]:
-        """The columns to choose from; none if it is not a table."""
-        return [] if self.pasted else table_columns(self.data, self.name, self.most_bytes)
+    def columns(self, encoding: str = "") -> list[str]:
+        """The columns to choose from, in a given encoding; none if it is not a table."""
+        return [] if self.pasted else table_columns(self.data, self.name, self.most_bytes, encoding)
 
     def read(self, config: CorpusConfig) -> Corpus:
         """The text, cleaned as `config` says.

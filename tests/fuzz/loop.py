@@ -19,7 +19,8 @@ from random import Random
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from charlm.data.decoding import CODE_PAGES, MARKS
+from charlm.data.decoding import MARKS
+from charlm.data.encodings import CODE_PAGES
 from charlm.errors import CharLMError
 from tests.fuzz.guard import Guard, Hang, Violation, memory, reset_peak
 from tests.fuzz.mutations import mutated

@@ -30,6 +30,11 @@ LABELS = {
     "test_fraction": "Test tail", "level": "Read as", "words": "A word is", "min_count": "Least count",
     "vocab_size": "Vocabulary",
 }  # fmt: skip
+# What old programs of a region write, offered by name; any other that Python knows can be typed.
+ENCODINGS = [
+    *("utf-8", "cp1252", "cp1250", "iso8859-2", "cp1254", "cp1257", "cp1251", "koi8-r", "cp1253", "cp1255", "cp1256"),
+    *("gb18030", "big5", "cp932", "euc_jp", "cp949", "utf-16", "cp437", "mac-roman"),
+]
 FACTS = ("characters", "distinct", "words", "to train on", "held out", "steps an epoch")
 MOST_PASTED = 5_000_000
 KEPT_NAMES = 5  # own texts that the picker keeps listing
@@ -102,6 +107,8 @@ def control(name: str) -> Any:
     shared: dict[str, Any] = {"label": label, "info": meta["hint"], "elem_id": f"corpus-{name.replace('_', '-')}"}
     if name == "column":
         return gr.Dropdown([("by itself", "")], value="", visible=False, **shared)
+    if name == "encoding":
+        return gr.Dropdown([("detected", ""), *ENCODINGS], value="", allow_custom_value=True, **shared)
     if name == "level":
         levels = [(words.capitalize(), level) for level, words in LEVEL_NAMES.items()]
         return gr.Radio(levels, value=default, elem_classes="segmented", **shared)
@@ -386,10 +393,10 @@ def bring(upload: Upload, options: Options, keeper: TextAccess, limits: Limits |
 
 
 def fitting(upload: Upload | None, options: Options) -> tuple[CorpusConfig, ModelConfig]:
-    """The options for another text. A column belongs to one table only; where none has a usual name, the one with
-    the most text is taken."""
+    """The options for another text. An encoding and a column belong to one file only; where no column has a usual name,
+    the one with the most text is taken."""
     config, model = settings_of(options)
-    config = replace(config, column="")
+    config = replace(config, column="", encoding="")
     columns = upload.columns() if upload else []
     if upload and len(columns) > 1 and not usual_column(columns):
         return replace(config, column=texts.wordiest_column(upload, config)), model
