@@ -98,7 +98,8 @@ def test_its_metadata_say_what_the_checkout_says(wheel: Path) -> None:
     assert (about["License-Expression"], about["Requires-Python"]) == ("MIT", ">=3.11")
     needs = {re.split("[ <>=;]", line)[0]: "extra ==" in line for line in about.get_all("Requires-Dist", [])}
     assert {name for name, is_extra in needs.items() if not is_extra} == names_in(ROOT / "requirements.txt")
-    assert {name for name, is_extra in needs.items() if is_extra} == names_in(ROOT / "requirements-dev.txt")
+    extras = names_in(ROOT / "requirements-dev.txt") | names_in(ROOT / "requirements-documents.txt")
+    assert {name for name, is_extra in needs.items() if is_extra} == extras
 
 
 def test_it_writes_the_text_that_the_checkout_writes(programs: Path, elsewhere: Path) -> None:

@@ -34,6 +34,7 @@ class Upload:
         pasted: whether it was pasted.
         most_bytes: that it may unpack to.
         owner: whose it is on a public Space; empty elsewhere.
+        native: whether parsers in C may read it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Upload:
     pasted: bool = False
     most_bytes: int = MAX_BYTES
     owner: str = ""
+    native: bool = True
 
     @property
     def key(self) -> str:
@@ -52,7 +54,7 @@ class Upload:
 
     def columns(self, encoding: str = "") -> list[str]:
         """The columns to choose from, in a given encoding; none if it is not a table."""
-        return [] if self.pasted else table_columns(self.data, self.name, self.most_bytes, encoding)
+        return [] if self.pasted else table_columns(self.data, self.name, self.most_bytes, encoding, self.native)
 
     def read(self, config: CorpusConfig) -> Corpus:
         """The text, cleaned as `config` says.
@@ -62,7 +64,7 @@ class Upload:
         """
         if self.pasted:
             return replace(corpus_from_text(self.data.decode(), self.name, config), about="Pasted here.")
-        return replace(read_corpus(self.data, self.name, config, self.most_bytes), about="Your own file.")
+        return replace(read_corpus(self.data, self.name, config, self.most_bytes, self.native), about="Your own file.")
 
 
 def pasted_text(text: str) -> Upload:
