@@ -16,7 +16,7 @@ import typer
 from charlm.analysis.advice import advise, training_of
 from charlm.architectures import RACE_ARCHS
 from charlm.cli import end, on_signals
-from charlm.cli.options import CorpusToken, Json, RunsDir, RunToken, named_archs, open_corpus, takes
+from charlm.cli.options import CorpusTokens, Json, RunsDir, RunToken, named_archs, open_corpora, open_corpus, takes
 from charlm.cli.report import (
     Progress,
     note,
@@ -57,9 +57,10 @@ Arch = Annotated[str, typer.Option("--arch", help="Only this architecture of the
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, skip=("counted",))
 def train(
-    corpus: CorpusToken, options: dict[str, Any], preset: Preset = "quick", runs_dir: RunsDir = None, json: Json = False
-) -> int:
-    """Train one model on a text and print its result.
+    corpus: CorpusTokens, options: dict[str, Any], preset: Preset = "quick", runs_dir: RunsDir = None,
+    json: Json = False,
+) -> int:  # fmt: skip
+    """Train one model on a text, or on several joined, and print its result.
 
     Args:
         options: the settings of ModelConfig, TrainConfig and CorpusConfig that were given, by name.
@@ -73,7 +74,7 @@ def train(
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def race(
-    corpus: CorpusToken, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
+    corpus: CorpusTokens, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
     runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Train several architectures on the same batches and print their ranking, or what their seeds show.
@@ -86,7 +87,7 @@ def race(
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def experiment(
-    corpus: CorpusToken, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
+    corpus: CorpusTokens, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
     runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """A race of several seeds and equal parameters, unless told otherwise.
@@ -98,7 +99,7 @@ def experiment(
 
 
 def race_all(
-    corpus: str, options: Mapping[str, Any], archs: str, preset: str, runs_dir: Path | None, json: bool
+    corpus: Sequence[str], options: Mapping[str, Any], archs: str, preset: str, runs_dir: Path | None, json: bool
 ) -> int:
     """Train a race, and print what came of it; returns the exit code. See `race`."""
     chosen = named_archs(archs)
@@ -129,11 +130,11 @@ def show_race(runs: Sequence[Run], json: bool) -> int:
     return exit_code(runs)
 
 
-def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any) -> list[Run]:
+def train_all(tokens: Sequence[str], config: RunConfig, archs: Sequence[str], runs_dir: Any) -> list[Run]:
     """Read a text and train new runs on it.
 
     Args:
-        token: names the text, see `open_corpus`.
+        tokens: name the text, see `open_corpora`.
         config: settings of all runs; its architecture is replaced by each of `archs`.
         archs: distinct names of architectures.
         runs_dir: folder of the runs; None: the default one.
@@ -141,7 +142,7 @@ def train_all(token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any
     Returns:
         The runs as they are on disk afterwards.
     """
-    corpus = open_corpus(token, config.corpus)
+    corpus = open_corpora(tokens, config.corpus)
     from charlm.runs.create import create_runs
 
     return work(create_runs(RunStore(runs_dir), corpus, autosize(config, corpus, archs), archs), corpus)

@@ -129,7 +129,7 @@ def pack(files: Sequence[tuple[str, bytes]]) -> tuple[str, bytes]:
             stem, dot, suffix = name.rpartition(".")
             number = 2
             while name in used:
-                name, number = f"{stem} ({number}){dot}{suffix}", number + 1
+                name, number = f"{stem}_{number}{dot}{suffix}", number + 1
             used.add(name)
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
     return f"{ordered[0][0]} and {len(files) - 1:,} more.zip", content.getvalue()

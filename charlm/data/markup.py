@@ -45,6 +45,7 @@ class Page(HTMLParser):
     def __init__(self, keeps_space: bool = False) -> None:
         super().__init__(convert_charrefs=True)
         self._keeps, self._pieces, self._pre = keeps_space, [""], 0
+        self._is_broken = False  # whether a tag has ended the line
         self._skips: list[str] = []  # the open elements from the first on that is no text
         self.left_out: Counter[str] = Counter()
 
@@ -84,36 +85,46 @@ class Page(HTMLParser):
         if self._skips:
             return
         if self._keeps or self._pre:
-            self._pieces.append(data)
+            self._take(data[1:] if self._is_broken and data.startswith("\n") else data)
             return
         words = " ".join(data.split())
-        if not words:
-            self._space(bool(data))
-            return
         self._space(data[0].isspace())
-        self._pieces.append(words)
-        if data[-1].isspace():
-            self._pieces.append(" ")
+        self._take(words)
+        self._space(bool(words) and data[-1].isspace())
 
     def handle_comment(self, data: str) -> None:
         """Leave it out."""
         self.left_out["comment"] += not self._skips
+
+    def _take(self, text: str) -> None:
+        if text:
+            self._pieces.append(text)
+            self._is_broken = False
 
     def _space(self, wanted: bool) -> None:
         if wanted and self._pieces[-1][-1:] not in ("", " ", "\n", "\t"):
             self._pieces.append(" ")
 
     def _break(self, tag: str) -> None:
+        """End the line at a block's beginning and end, once; the cells of a row are parted by tabs."""
+        last = self._pieces[-1][-2:]
         if tag in ("td", "th"):
-            self._pieces.append("\t")
-        elif tag in PARAGRAPHS or tag in LINES:
-            self._pieces.append("\n\n" if tag in PARAGRAPHS and not self._keeps else "\n")
+            self._pieces.append("\t" if last and last[-1] not in "\n\t" else "")
+        elif tag == "br" or (tag in LINES and last and last[-1] != "\n"):
+            self._pieces.append("\n")
+        elif tag in PARAGRAPHS and last != "\n\n":
+            self._pieces.append("\n" if last[-1:] == "\n" else "\n\n")
+        else:
+            return
+        if not self._pieces[-1]:
+            self._pieces.pop()
+        else:
+            self._is_broken = self._pieces[-1][-1] == "\n"
 
     def text(self) -> str:
         """All of it, with at most one blank line between two lines."""
-        whole = "".join(self._pieces)
-        whole = re.sub("[ \t]+\n", "\n", whole) if self._keeps else re.sub("[ \t]*\n[ \t]*", "\n", whole)
-        return re.sub("\n{3,}", "\n\n", whole).strip("\n \t") + "\n"
+        whole = re.sub("[ \t]+\n", "\n", "".join(self._pieces))
+        return re.sub("\n{3,}", "\n\n", whole).strip("\n") + "\n"
 
 
 def _is_note(tag: str, attrs: dict[str, str | None]) -> int:

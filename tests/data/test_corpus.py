@@ -189,7 +189,12 @@ def test_deep_json_is_no_table_and_no_traceback() -> None:
 def test_files_are_read_and_what_is_wrong_with_them_said(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# Title\n")
     assert read_corpus_file(tmp_path / "a.md", PLAIN).name == "a.md"
-    for path, said in ((tmp_path, "is a folder"), (tmp_path / "no.txt", "there is no file"), (Path("\0"), "cannot be")):
+    (tmp_path / "none").mkdir()
+    for path, said in (
+        (tmp_path / "none", "holds no file with text"),
+        (tmp_path / "no.txt", "there is no file"),
+        (Path("\0"), "cannot be"),
+    ):
         with pytest.raises(CorpusError, match=said):
             read_corpus_file(path, PLAIN)
 

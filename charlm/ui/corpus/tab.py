@@ -9,7 +9,7 @@ import gradio as gr
 
 from charlm.config import LEVEL_NAMES, TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.data.catalog import DEFAULT_KEY, data_dir, find_entry
-from charlm.data.corpus import SUFFIXES, read_bytes
+from charlm.data.corpus import SUFFIXES
 from charlm.data.own_texts import Upload, open_upload, pasted_text
 from charlm.errors import CharLMError
 from charlm.public.limits import Limits, check_text_size
@@ -26,7 +26,8 @@ NAMES = (*CLEANING, *TOKEN_SETTINGS)
 LEVEL_SETTINGS = {"char": ("level",), "word": TOKEN_SETTINGS, "bpe": ("level", "vocab_size")}
 LABELS = {
     "separator": "Between rows", "lf": "Line ends to LF", "drop_newlines": "Drop line ends", "nfc": "Unicode NFC",
-    "lowercase": "Lower case", "strip_gutenberg": "Strip Project Gutenberg", "val_fraction": "Held out",
+    "lowercase": "Lower case", "strip_gutenberg": "Strip Project Gutenberg", "strip_markup": "Strip markup",
+    "val_fraction": "Held out",
     "test_fraction": "Test tail", "level": "Read as", "words": "A word is", "min_count": "Least count",
     "vocab_size": "Vocabulary",
 }  # fmt: skip
@@ -60,7 +61,9 @@ def build_parts() -> tuple[Parts, Parts]:
             elem_id="corpus-picker", scale=5,
         )  # fmt: skip
         types = [*SUFFIXES, ".gz"]
-        parts["upload"] = gr.UploadButton("Upload…", file_types=types, elem_id="corpus-upload", scale=0, min_width=96)
+        parts["upload"] = gr.UploadButton(
+            "Upload…", file_types=types, file_count="multiple", elem_id="corpus-upload", scale=0, min_width=96
+        )
         parts["paste"] = gr.Button("Paste…", elem_id="corpus-paste", scale=0, min_width=88)
         parts["train"] = gr.Button(
             "Train on this text", variant="primary", elem_id="corpus-train", scale=0, min_width=150
@@ -166,12 +169,12 @@ class CorpusTab:
                 return {self.parts["picker"]: gr.skip()}
         return self._take(chosen, lambda: (chosen_value(chosen), *settings_of(options)))
 
-    def upload(self, chosen: Chosen | None, path: str, options: Options) -> Changes:
-        """Read an uploaded file.
+    def upload(self, chosen: Chosen | None, path: str | list[str], options: Options) -> Changes:
+        """Read an uploaded file, or several as one text.
 
         Args:
             chosen: what the browser remembers.
-            path: of gradio's own copy of the file.
+            path: of gradio's own copy of the file, or several.
             options: the values of the options' components.
 
         Returns:
@@ -179,8 +182,8 @@ class CorpusTab:
         """
 
         def uploaded() -> Wanted:
-            file, most = self.services.files.uploaded(path), self.services.text_bytes
-            return self._bring(Upload(file.name, read_bytes(file, most), most_bytes=most), options)
+            paths = [self.services.files.uploaded(one) for one in (path if isinstance(path, list) else [path])]
+            return self._bring(self.services.upload_of([(one, one.name) for one in paths]), options)
 
         return self._take(chosen, uploaded)
 

@@ -187,6 +187,7 @@ def options_title(config: CorpusConfig, table: bool = False) -> str:
     ends = "taken out" if config.drop_newlines else "LF" if config.lf else "as they are"
     parts += [f"line ends {ends}", f"case {'lowered' if config.lowercase else 'kept'}"]
     parts += ["Unicode NFC"] if config.nfc else []
+    parts += ["markup stripped"] if config.strip_markup else []
     parts += [] if config.strip_gutenberg else ["Gutenberg header kept"]
     return " · ".join(parts)
 

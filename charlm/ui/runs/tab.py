@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from charlm.data import catalog
-from charlm.data.corpus import Corpus, read_corpus_file
+from charlm.data.corpus import Corpus, read_corpus
 from charlm.errors import CharLMError
 from charlm.files import is_count
 from charlm.formats.exports import FORMATS, find_format
@@ -321,7 +321,9 @@ class RunsTab:
 
         def evaluate_file(message: str, path: str) -> str:
             def read(config: Any) -> Corpus:
-                return read_corpus_file(services.files.uploaded(path), config, services.text_bytes)
+                file = services.files.uploaded(path)
+                given = services.upload_of([(file, file.name)])
+                return read_corpus(given.data, given.name, config, given.most_bytes, given.native)
 
             return self.evaluate(message, read)
 
