@@ -83,7 +83,7 @@ def zip_sources(data: bytes, name: str) -> list[Source]:
     """The files in a zip, in natural order; hidden ones are no part of it.
 
     Raises:
-        CorpusError: it is damaged, protected by a password, has too many files, or is a run.
+        CorpusError: it is damaged, protected by a password, has too many files, or is a run or weights.
     """
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
@@ -94,6 +94,8 @@ def zip_sources(data: bytes, name: str) -> list[Source]:
         raise CorpusError(f"{name} has more than {MOST_FILES:,} files; use a part of it")
     if any(one.flag_bits & 1 for one in members):
         raise CorpusError(f"{name} is protected by a password; unpack it yourself and use the texts")
+    if any(one.filename.endswith("data.pkl") for one in members):
+        raise CorpusError(f"{name} is a file of weights, not a text; use the text that the model was trained on")
     if "run.json" in [one.filename for one in members]:
         raise CorpusError(f"{name} is an exported run, not a text; import it instead")
 

@@ -117,7 +117,7 @@ def _read_apart(
     data = chosen[0].data if len(chosen) == 1 else b"".join(one.data for one in chosen)
     try:
         texts, told = confined(
-            convert, data, asked, memory=(1 << 30) + MEMORY_EACH * size, seconds=30 + 4 * size / (1 << 20),
+            convert, data, asked, memory=(1 << 30) + MEMORY_EACH * size, seconds=10 + 3 * size / (1 << 20),
             most_answer=4 * most_bytes + (1 << 20),
         )  # fmt: skip
     except ConfinedError as error:

@@ -42,6 +42,8 @@ REASONS = {
     "words-too-long.zip": "words of 1 to 64", "merges-of-nothing.zip": "joins tokens that it does not have",
     "merges-that-grow.zip": "distinct tokens of up to 32 bytes",
     "gzip-bomb.txt.gz": "more than 2,097,152 bytes",
+    "docx-bomb.docx": "unpacks to more than", "zip-of-bombs.zip": "more than 2,097,152 bytes",
+    "epub-elsewhere.epub": "is damaged", "pdf-encrypted.pdf": "is a PDF", "parquet-of-noise.parquet": "is damaged",
     "gzip-in-gzip.txt.gz": "binary file", "json-deep.json": "nested too deeply", "pickle-renamed.txt": "binary file",
 }  # fmt: skip
 
@@ -77,8 +79,7 @@ def meet(ground: Ground, path: Path) -> list[BaseException | None]:
         readers.append(lambda: load_training(run.folder, run.model_config, run.train_config))
     elif path.suffix == ".safetensors":
         readers.append(lambda: load_weights(path, run.model_config))
-    if path.suffix != ".zip":
-        readers.append(lambda: read_corpus_file(path, CorpusConfig(), MOST_BYTES))
+    readers.append(lambda: read_corpus_file(path, CorpusConfig(), MOST_BYTES))
     put_back = ground.put("resume.safetensors", data) if path.name.startswith("state-") else lambda: None
     try:
         return [_answer(reader) for reader in readers]
