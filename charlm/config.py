@@ -352,7 +352,7 @@ class CorpusConfig(Config):
 
     encoding: str = setting("", "Encoding of the file, such as utf-8, cp1250 or gb18030; empty: detected", high=40)
     column: str = setting(
-        "", "Column of a table that holds the text, deeper in JSON data.posts.body; empty: text or the like", high=200
+        "", "Column of a table that holds the text, in JSON also data.posts.body; empty: text or the like", high=200
     )
     separator: str = setting("blank line", "Separator between the rows of a table", choices=("blank line", "space"))
     lf: bool = setting(True, "Convert all line endings to LF")

@@ -57,7 +57,7 @@ def guesses(sample: bytes) -> list[Guess]:
     found: dict[str, Guess] = {}
     sample = sample[:_MOST]
     for one in chardet.detect_all(
-        sample, ignore_threshold=True, include_encodings=CODE_PAGES, no_match_encoding=WESTERN
+        sample, ignore_threshold=True, include_encodings=CODE_PAGES, no_match_encoding=WESTERN, compat_names=False
     ):
         codec = codecs.lookup(one["encoding"] or WESTERN).name
         try:

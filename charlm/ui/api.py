@@ -41,7 +41,7 @@ SUMMARY = (
     "num_parameters", "shipped", "imported",
 )  # fmt: skip
 Options = dict[str, Any] | None  # a JSON object
-Upload = dict[str, Any] | None  # a file as clients send it
+Upload = dict[str, Any] | None  # a file as clients send it, or of a text a list of such
 
 
 def corpus_of(services: Services, key: str, file: Any, config: CorpusConfig) -> Corpus:
@@ -184,7 +184,8 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         return [{"run_id": one["run_id"], "status": one["status"], "position": one["position"]} for one in states]
 
     def train(corpus: str = "", file: Upload = None, arch: str = "lstm", options: Options = None) -> dict[str, Any]:
-        """Queue a training: run_id, status, position in the queue. Corpus is a catalog key, or file an upload."""
+        """Queue a training: run_id, status, position in the queue. Corpus is a catalog key, or file an upload, or a
+        list of uploads that are joined."""
         given = options_of(options)
         if wanted := sorted(set(given) & set(RaceConfig.names())):
             raise ConfigError(f"{wanted[0]} is a setting of a race: call /race, which takes one architecture, too")
