@@ -29,6 +29,7 @@ _KNOWN = {
 }  # fmt: skip
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "image", "input", "link", "meta", "source", "track", "wbr"}
 _TAG = re.compile(r"<(?:/?[A-Za-z][\w:.-]{0,40}(?:\s[^<>]{0,2000})?/?|!--[^<>]{0,2000}--|![A-Za-z][^<>]{0,300})>")
+_JSON = re.compile(r'\s*(?:\{\s*"[^"\n]{0,200}"\s*:|\[\s*(?:\{\s*"|\[|"[^"]{0,9999}"\s*[],]))')
 _CODE = re.compile(r"\\(?:[a-z]{1,32}-?\d{0,10} ?|'[0-9a-f]{2}|[^a-z])|[{}]")
 
 
@@ -183,7 +184,9 @@ def _share(pattern: re.Pattern[str], part: str) -> float:
 
 
 def markup_note(text: str) -> str:
-    """What to say of a text's markup; empty if it has hardly any."""
+    """What to say of a text's markup, or that it is the source of data; empty if it has hardly any."""
+    if _JSON.match(text) and text[-4096:].rstrip()[-1:] in "]}" and text.count('"', 0, LOOKED_AT) > LEAST_TAGS:
+        return "this looks like JSON; as a file named .json or .jsonl its texts alone are read"
     kind, share = markup_share(text)
     return f"{100 * share:.0f} % of this looks like {kind}; the option strip_markup strips them" if kind else ""
 

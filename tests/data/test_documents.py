@@ -155,7 +155,23 @@ def test_markup_in_a_text_is_said_and_stripped_if_wanted() -> None:
     assert markup_share(xml)[0] == "XML tags" and markup_share(poem)[0] == "HTML tags"
 
 
-@pytest.mark.parametrize("text", ["a < b and c > d\n" * 9, "<START>\nA fox met a hen.\n" * 20, "I <3 you\n" * 20])
+def test_json_that_came_as_text_is_said() -> None:
+    for data in (b'{"a": "x", "b": ["y", "z"]}\n' * 9, b'[{"text": "a b", "by": "c", "n": 1}, {"text": "d"}]'):
+        assert read(data, "a.txt").repairs == (
+            "this looks like JSON; as a file named .json or .jsonl its texts alone are read",
+        )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["Stay," said she.]\n' * 20,
+        "{a}\n" * 20,
+        "a < b and c > d\n" * 9,
+        "<START>\nA fox met a hen.\n" * 20,
+        "I <3 you\n" * 20,
+    ],
+)
 def test_what_is_no_markup_is_left_alone(text: str) -> None:
     assert read(text.encode(), "a.txt").repairs == ()
     assert read(text.encode(), "a.txt", CorpusConfig(strip_markup=True)).text == text
