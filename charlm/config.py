@@ -23,7 +23,7 @@ from charlm.architectures import (
     is_counted,
 )
 from charlm.errors import ConfigError
-from charlm.files import is_utf8
+from charlm.files import is_text_codec, is_utf8
 
 __all__ = [  # with the names of architectures.py
     "ARCHITECTURES", "ARCHS", "ARCH_NAMES", "LEVELS", "LEVEL_NAMES", "LONGEST_STOP", "RACE_ARCHS", "TOKEN_SETTINGS",
@@ -363,7 +363,10 @@ class SampleConfig(Config):
 class CorpusConfig(Config):
     """How a text is cleaned before training, and what of it is held out."""
 
-    column: str = setting("", "Column of a table that holds the text; empty: text or Text", high=200)
+    encoding: str = setting("", "Encoding of the file, such as utf-8, cp1250 or gb18030; empty: detected", high=40)
+    column: str = setting(
+        "", "Column of a table that holds the text, in JSON also data.posts.body; empty: text or the like", high=200
+    )
     separator: str = setting("blank line", "Separator between the rows of a table", choices=("blank line", "space"))
     items: str = setting(
         "none",
@@ -375,11 +378,16 @@ class CorpusConfig(Config):
     nfc: bool = setting(False, "Normalise to Unicode NFC: one code point for e + accent")
     lowercase: bool = setting(False, "Convert to lower case")
     strip_gutenberg: bool = setting(True, "Remove Project Gutenberg's header and footer")
+    strip_markup: bool = setting(False, "Strip HTML or XML tags and RTF codes that stand in a text")
     val_fraction: float = setting(0.1, "Share of the text held out for validation, before the test part", 0.0, 0.9)
     test_fraction: float = setting(0.0, "Share at the end of the text held out for a final test", 0.0, 0.9)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.encoding and not is_text_codec(self.encoding):
+            raise ConfigError(
+                f"encoding {self.encoding!r} is not known; use a name such as utf-8, cp1250, cp1254 or gb18030"
+            )
         if self.val_fraction + self.test_fraction > 0.95:
             raise ConfigError(
                 f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave too little "

@@ -5,6 +5,7 @@ that are not finite and lone surrogates. What is wrong with a JSON text is a Val
 knows which file it is from, completes the message.
 """
 
+import codecs
 import csv
 import errno
 import hashlib
@@ -240,6 +241,16 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_text_codec(name: str) -> bool:
+    """Whether Python can read texts in this encoding, fast and without doing anything else."""
+    try:
+        found = codecs.lookup(name)
+    except (LookupError, ValueError):
+        return False
+    slow = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined")
+    return bool(getattr(found, "_is_text_encoding", True)) and found.name.replace("_", "-") not in slow
 
 
 def one_line(value: Any, most: int) -> str:

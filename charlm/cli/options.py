@@ -5,7 +5,7 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ import typer
 
 from charlm.config import Config, CorpusConfig, ModelConfig, unescape
 from charlm.data import catalog
-from charlm.data.corpus import Corpus, read_corpus, read_corpus_file
+from charlm.data.corpus import Corpus, join_corpora, read_corpus, read_corpus_file
 from charlm.errors import ConfigError, CorpusError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object or list as the last line.")]
@@ -25,7 +25,15 @@ RunTokens = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Runs: ids, beginnings of ids, labels, folders.")
 ]
 CorpusToken = Annotated[
-    str, typer.Argument(metavar="CORPUS", help="A file, - for standard input, or a name that `corpora` lists.")
+    str,
+    typer.Argument(metavar="CORPUS", help="A file, a folder, - for standard input, or a name of `corpora`."),
+]
+CorpusTokens = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="CORPUS...",
+        help="Files, folders, - for standard input, or names of `corpora`; joined as given.",
+    ),
 ]
 
 
@@ -135,8 +143,13 @@ def named_archs(archs: str) -> list[str]:
     return [ModelConfig(arch=name.strip()).arch for name in archs.split(",") if name.strip()]
 
 
+def open_corpora(tokens: Sequence[str], config: CorpusConfig) -> Corpus:
+    """The texts that several CORPUS name, joined in their order; see `open_corpus`."""
+    return join_corpora([functools.partial(open_corpus, token) for token in tokens], config)
+
+
 def open_corpus(token: str, config: CorpusConfig) -> Corpus:
-    """The text that CORPUS names: `-` for standard input, a file, or an entry of the catalog.
+    """The text that CORPUS names: `-` for standard input, a file, a folder, or an entry of the catalog.
 
     Raises:
         CorpusError: nothing of that name, or no readable text in it.

@@ -18,7 +18,7 @@ from charlm.analysis.advice import advise, training_of
 from charlm.architectures import RACE_ARCHS
 from charlm.cli import end, on_signals
 from charlm.cli.distributed import check_sharing, processes
-from charlm.cli.options import CorpusToken, Json, RunsDir, RunToken, named_archs, open_corpus, takes
+from charlm.cli.options import CorpusTokens, Json, RunsDir, RunToken, named_archs, open_corpora, open_corpus, takes
 from charlm.cli.report import (
     GatheredProgress,
     Progress,
@@ -64,9 +64,10 @@ Arch = Annotated[str, typer.Option("--arch", help="Only this architecture of the
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, skip=("counted",))
 def train(
-    corpus: CorpusToken, options: dict[str, Any], preset: Preset = "quick", runs_dir: RunsDir = None, json: Json = False
-) -> int:
-    """Train one model on a text and print its result.
+    corpus: CorpusTokens, options: dict[str, Any], preset: Preset = "quick", runs_dir: RunsDir = None,
+    json: Json = False,
+) -> int:  # fmt: skip
+    """Train one model on a text, or on several joined, and print its result.
 
     Args:
         options: the settings of ModelConfig, TrainConfig and CorpusConfig that were given, by name.
@@ -80,7 +81,7 @@ def train(
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def race(
-    corpus: CorpusToken, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
+    corpus: CorpusTokens, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
     early_stop: EarlyStop = False, ray: Ray = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Train several architectures on the same batches and print their ranking, or what their seeds show.
@@ -93,7 +94,7 @@ def race(
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def experiment(
-    corpus: CorpusToken, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
+    corpus: CorpusTokens, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
     early_stop: EarlyStop = False, ray: Ray = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """A race of several seeds and equal parameters, unless told otherwise.
@@ -105,8 +106,8 @@ def experiment(
 
 
 def race_all(
-    corpus: str, options: Mapping[str, Any], archs: str, preset: str, early_stop: bool, ray: str, runs_dir: Path | None,
-    json: bool,
+    corpus: Sequence[str], options: Mapping[str, Any], archs: str, preset: str, early_stop: bool, ray: str,
+    runs_dir: Path | None, json: bool,
 ) -> int:  # fmt: skip
     """Train a race, and print what came of it; returns the exit code. See `race`."""
     chosen = named_archs(archs)
@@ -155,12 +156,13 @@ def show_race(runs: Sequence[Run], json: bool) -> int:
 
 
 def train_all(
-    token: str, config: RunConfig, archs: Sequence[str], runs_dir: Any, looks: Sequence[int] = (), ray: str = ""
-) -> list[Run]:
+    tokens: Sequence[str], config: RunConfig, archs: Sequence[str], runs_dir: Any,
+    looks: Sequence[int] = (), ray: str = "",
+) -> list[Run]:  # fmt: skip
     """Read a text and train new runs on it.
 
     Args:
-        token: names the text, see `open_corpus`.
+        tokens: name the text, see `open_corpora`.
         config: settings of all runs; its architecture is replaced by each of `archs`.
         archs: distinct names of architectures.
         runs_dir: folder of the runs; None: the default one.
@@ -174,7 +176,7 @@ def train_all(
         from charlm.jobs.cluster import check_cluster
 
         check_cluster(ray)
-    corpus = open_corpus(token, config.corpus)
+    corpus = open_corpora(tokens, config.corpus)
     config = autosize(config, corpus, archs)
     for arch in archs:
         check_sharing(arch, config.train.batch_size)

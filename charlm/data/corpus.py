@@ -6,15 +6,19 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charlm.config import CorpusConfig
 from charlm.data import tables
-from charlm.data.decoding import clean, decode, join_rows, join_surrogates
-from charlm.data.items import listed, looks_like_a_list
+from charlm.data.collection import Source, folder_sources, joined, named, order_note, remarks, zip_sources
+from charlm.data.columns import text_column
+from charlm.data.decoding import WEIGHTS, clean, decode, join_rows, join_surrogates
+from charlm.data.documents import KINDS, MARKUP, TABLE, Document, kind_of, read_documents
+from charlm.data.items import BORDER, listed, looks_like_a_list
+from charlm.data.markup import markup_note, markup_share
 from charlm.errors import CorpusError
 from charlm.files import one_line
 
@@ -22,11 +26,12 @@ if TYPE_CHECKING:  # numpy comes with it: the command line shows its help withou
     from charlm.tokenizers import Tokenizer
 
 TEXT_SUFFIXES = (".txt", ".md")
-SUFFIXES = (*TEXT_SUFFIXES, *tables.KINDS)
+SUFFIXES = (*TEXT_SUFFIXES, *tables.KINDS, *KINDS, ".zip")
 MAX_BYTES = 1 << 30  # of a file, and of what a .gz may unpack to
 MOST_NAME = 100  # characters of a file's name
 _BLOCK = 1 << 20
 LEAST_SHARE = 0.5  # of a text that a model must know: with less, what remains is hardly a text
+LIST_HINT = "this looks like a list"
 NAMED = 12  # unknown characters that are named
 _NEED = "a corpus needs at least two different characters"
 
@@ -55,15 +60,18 @@ class Corpus:
     held_out: tuple[int, int] | None = None
 
 
-def read_corpus(data: bytes, name: str, config: CorpusConfig, most_bytes: int = MAX_BYTES) -> Corpus:
+def read_corpus(
+    data: bytes, name: str, config: CorpusConfig, most_bytes: int = MAX_BYTES, native: bool = True
+) -> Corpus:
     """The corpus in the bytes of a file.
 
     Args:
-        data: of a .txt, .md, .csv, .tsv, .json or .jsonl file, each also gzipped. A file with another suffix is
-            read if it is clean Unicode text.
+        data: of a text, a table, a document (see documents.py), or a zip of such; all but the zip also gzipped. A file
+            with another suffix is read if it is clean Unicode text.
         name: the file's name; its suffix says how to read it.
-        config: column, separator and cleaning.
+        config: encoding, column, separator and cleaning.
         most_bytes: limit of the file's size, and of what it may unpack to.
+        native: whether parsers in C may read it (PDF, Parquet): not what strangers bring.
 
     Raises:
         CorpusError: nothing to train on, binary, not decodable, too large, or no such column.
@@ -73,31 +81,61 @@ def read_corpus(data: bytes, name: str, config: CorpusConfig, most_bytes: int = 
     suffix = PurePosixPath(inner).suffix.lower()
     if not data:
         raise CorpusError(f"{name} is empty; {_NEED}")
-    *text, more = decode(data, name, known=suffix in SUFFIXES)
+    held = [data]
     del data  # lets a caller that kept no reference free it before the text is copied
-    notes += more
-    if suffix in tables.KINDS:  # no reference to a text is kept here: it is freed when it is changed
-        pieces, more = _rows_joined(text, tables.KINDS[suffix], name, config)
-        text = ["".join(pieces)]
-        del pieces
-        notes, config = notes + more, replace(config, drop_newlines=False, strip_gutenberg=False)
-    elif config.items == "record":
-        raise CorpusError(f"{name} is no table, which alone has records; take items line or blank")
-    return _finished(name, *clean(text.pop(), config), notes, config)
+    if kind := kind_of(held[0], suffix):
+        document = Document(name, kind, held.pop())
+        found = read_documents([document], most_bytes, native, _options(config))[0]
+        text, more = _of_document(found, kind, name, config)
+        del found
+    elif suffix == ".zip" and held[0].startswith(b"PK"):
+        text, more = _of_sources(zip_sources(held.pop(), name), name, config, (most_bytes, native))
+        config = replace(config, strip_gutenberg=False)
+    else:
+        text, more = _of_bytes(held, suffix, name, config)
+    if kind == TABLE or suffix in tables.KINDS:
+        config = replace(config, drop_newlines=False, strip_gutenberg=False)
+    return _stripped(name, text, config, notes + more, most_bytes)
 
 
-def read_corpus_file(path: Path, config: CorpusConfig, most_bytes: int = MAX_BYTES) -> Corpus:
-    """The corpus in a file on disk; see `read_corpus`.
+def read_corpus_file(path: Path, config: CorpusConfig, most_bytes: int = MAX_BYTES, native: bool = True) -> Corpus:
+    """The corpus in a file on disk, or in all files of a folder; see `read_corpus`.
 
     Args:
-        path: of the file.
-        config: column, separator and cleaning.
+        path: of the file or the folder.
+        config: encoding, column, separator and cleaning.
         most_bytes: limit of its size, and of what it may unpack to.
+        native: whether parsers in C may read it.
 
     Raises:
-        CorpusError: as for `read_corpus`, or the file is missing, a folder or unreadable.
+        CorpusError: as for `read_corpus`, or the file is missing or unreadable.
     """
-    return read_corpus(read_bytes(path, most_bytes), path.name, config, most_bytes)
+    if path.is_dir():
+        name = _file_name(path.resolve().name)
+        text, notes = _of_sources(folder_sources(path), name, config, (most_bytes, native))
+        return _stripped(name, text, replace(config, strip_gutenberg=False), notes, most_bytes)
+    return read_corpus(read_bytes(path, most_bytes), path.name, config, most_bytes, native)
+
+
+def join_corpora(corpora: Sequence[Callable[[CorpusConfig], Corpus]], config: CorpusConfig) -> Corpus:
+    """Several corpora as one, in their order; of lists one list.
+
+    Args:
+        corpora: opened one after the other, with settings.
+        config: the settings.
+
+    Raises:
+        CorpusError: one cannot be read, or rows of several tables are to be items.
+    """
+    if len(corpora) == 1:
+        return corpora[0](config)
+    if config.items == "record":
+        raise CorpusError("items record takes the rows of one table; join the tables, or take items line")
+    found = [one(replace(config, items="none")) for one in corpora]
+    notes = [(one.name, note) for one in found for note in one.repairs if not note.startswith(LIST_HINT)]
+    said = [order_note([one.name for one in found], "the order given"), *remarks(notes)]
+    name, text = f"{found[0].name} and {len(found) - 1:,} more", joined(one.text for one in found)
+    return _finished(name, text, [], said, config)
 
 
 def corpus_from_text(text: str, name: str, config: CorpusConfig) -> Corpus:
@@ -115,21 +153,29 @@ def corpus_from_text(text: str, name: str, config: CorpusConfig) -> Corpus:
     return _finished(name, *clean(text.removeprefix("\ufeff"), config), [], config)
 
 
-def table_columns(data: bytes, name: str, most_bytes: int = MAX_BYTES) -> list[str]:
+def table_columns(
+    data: bytes, name: str, most_bytes: int = MAX_BYTES, encoding: str = "", native: bool = True
+) -> list[str]:
     """The column names of a table.
 
     Args:
         data: the bytes of the file.
         name: the file's name; its suffix says how to read it.
         most_bytes: limit of its size, and of what it may unpack to.
+        encoding: of the file; empty: detected.
+        native: whether parsers in C may read it.
 
     Returns:
         The names in order; none if the file is not a readable table.
     """
     try:
         data, inner, _ = _unpacked(data, _file_name(name), most_bytes)
+        if kind_of(data, "") == TABLE:
+            document = Document(_file_name(name), TABLE, data)
+            found = read_documents([document], most_bytes, native, {"head": True})[0]
+            return [] if isinstance(found, CorpusError) else list(tables.header(found[0], "jsonl", name))
         kind = tables.KINDS.get(PurePosixPath(inner).suffix.lower())
-        return list(tables.header(decode(data, name)[0], kind, name)) if kind else []
+        return list(tables.header(decode(data, name, encoding=encoding)[0], kind, name)) if kind else []
     except CorpusError:
         return []
 
@@ -166,20 +212,139 @@ def text_sha256(text: str) -> str:
     return digest.hexdigest()
 
 
+def _options(config: CorpusConfig) -> dict[str, Any]:
+    return {"encoding": config.encoding, "column": config.column}
+
+
+def _of_bytes(held: list[bytes], suffix: str, name: str, config: CorpusConfig) -> tuple[list[str], list[str]]:
+    """The text of a plain file or a table in pieces, not cleaned, and the repairs; the bytes are popped."""
+    *text, notes = decode(held[0], name, known=suffix in SUFFIXES, encoding=config.encoding)
+    held.clear()
+    if suffix in tables.KINDS:  # no reference to a text is kept here: it is freed when it is changed
+        pieces, more = _rows_joined(text, tables.KINDS[suffix], name, config)
+        return pieces, [*notes, *more]
+    return text, notes
+
+
+def _of_document(
+    found: tuple[str, list[str]] | CorpusError, kind: str, name: str, config: CorpusConfig
+) -> tuple[list[str], list[str]]:
+    """The same of a document.
+
+    Raises:
+        CorpusError: it could not be read, or has no such column.
+    """
+    if isinstance(found, CorpusError):
+        raise found
+    text, notes = found
+    if kind != TABLE:
+        return [text], list(notes)
+    pieces, more = _rows_joined([text], "jsonl", name, config)
+    return pieces, [*notes, *more]
+
+
+def _of_sources(
+    sources: Sequence[Source], name: str, config: CorpusConfig, bounds: tuple[int, bool]
+) -> tuple[list[str], list[str]]:
+    """The texts of several files joined, each cleaned of Gutenberg's frame, and the repairs.
+
+    Args:
+        sources: in their order.
+        name: of all together, for messages.
+        config: as for one.
+        bounds: the most bytes of all, and whether parsers in C may be used.
+
+    Raises:
+        CorpusError: none can be read, or together they are too large.
+    """
+    most_bytes, native = bounds
+    texts: dict[str, list[str]] = {}
+    notes: list[tuple[str, str]] = []
+    left_out: list[tuple[str, str]] = []
+    documents: list[Document] = []
+    paths: list[str] = []
+    total = 0
+    for source in sources:
+        total += source.size
+        if total > most_bytes:
+            raise _too_large(name, most_bytes)
+        try:
+            if source.path.lower().endswith(WEIGHTS):
+                raise CorpusError("it is a file of weights")
+            data, inner, more = _unpacked(source.read(most_bytes + 1), source.path, most_bytes)
+            suffix = PurePosixPath(inner).suffix.lower()
+            if kind := kind_of(data, suffix):
+                documents.append(Document(source.path, kind, data))
+                texts[source.path] = []
+                continue
+            texts[source.path], found = _of_bytes([data], suffix, source.path, config)
+            notes += [(source.path, note) for note in [*more, *found]]
+        except (CorpusError, OSError) as error:
+            texts.pop(source.path, None)
+            left_out.append((source.path, _without(str(error), source.path)))
+    results = read_documents(documents, most_bytes, native, _options(config)) if documents else []
+    for document, result in zip(documents, results, strict=True):
+        try:
+            texts[document.name], found = _of_document(result, document.kind, document.name, config)
+            notes += [(document.name, note) for note in found]
+        except CorpusError as error:
+            del texts[document.name]
+            left_out.append((document.name, _without(str(error), document.name)))
+    cleaned: list[str] = []
+    for path in list(texts):
+        text, found = clean("".join(texts.pop(path)), CorpusConfig(lf=False, strip_gutenberg=config.strip_gutenberg))
+        if text.strip():
+            cleaned.append(text)
+            paths.append(path)
+            notes += [(path, note) for note in found]
+    if not cleaned:
+        why = f": {next(remarks(left_out))}" if left_out else ""
+        raise CorpusError(f"{name} holds no file with text{why}")
+    said = [order_note(paths, "natural order of their paths")] if len(paths) > 1 else [f"{paths[0]} read"]
+    if left_out:
+        said.append(f"{len(left_out):,} files left out: {named([path for path, _ in left_out])}")
+    return [joined(cleaned)], [*said, *remarks([*left_out, *notes])]
+
+
+def _without(said: str, path: str) -> str:
+    """A refusal without the path that it begins with, which is said already."""
+    return said.removeprefix(path).strip()
+
+
+def _stripped(name: str, text: list[str], config: CorpusConfig, notes: list[str], most_bytes: int) -> Corpus:
+    """The corpus of a text in pieces, which are popped; markup is stripped if that is wanted, else said."""
+    whole = "".join(text)
+    text.clear()
+    if config.strip_markup and (kind := markup_share(whole)[0]):
+        found = read_documents([Document(name, MARKUP, whole.encode("utf-8", "replace"))], most_bytes, True)[0]
+        if isinstance(found, CorpusError):
+            raise found
+        whole, notes = found[0], [*notes, f"{kind} stripped, {len(whole) - len(found[0]):,} characters"]
+    elif said := markup_note(whole):
+        notes = [*notes, said]
+    held = [whole]
+    del whole
+    return _finished(name, *clean(held.pop(), config), notes, config)
+
+
 def _rows_joined(text: list[str], kind: str, name: str, config: CorpusConfig) -> tuple[list[str], list[str]]:
     """The text column of a table as pieces, and the repairs; the table's text is popped, so that it can be freed."""
-    column = tables.text_column(tables.read_table(text.pop(), kind, name), config.column, name)
+    whole = len(text[0])
+    column = text_column(tables.read_table(text.pop(), kind, name), config.column, name)
     pieces, dropped = join_rows(column, config)
-    return pieces, [*column.notes(), *dropped]
+    share = column.share_note(sum(map(len, pieces)), whole)
+    return pieces, [*column.notes(), *dropped, *([share] if share else [])]
 
 
 def _finished(name: str, text: str, cleaned: list[str], notes: list[str], config: CorpusConfig) -> Corpus:
     held_out = None
+    if config.items == "record" and BORDER not in text:
+        raise CorpusError(f"{name} is no table of several rows, which alone has records; take items line or blank")
     if config.is_list and text.strip():
         found = listed(text, config.items, config.val_fraction, config.test_fraction, name)
         text, held_out, cleaned = found.text, found.held_out, [*cleaned, *found.notes]
     elif (lines := looks_like_a_list(text)) and not config.is_list:
-        notes = [*notes, f"this looks like a list of {lines:,} items, one a line: take items line, which shuffles them"]
+        notes = [*notes, f"{LIST_HINT} of {lines:,} items, one a line: take items line, which shuffles them"]
     try:
         digest = text_sha256(text)
     except UnicodeEncodeError:

@@ -1,21 +1,18 @@
-"""Bytes to clean text: byte order marks, UTF-8, UTF-16 without a mark, else a detected code page; then the cleaning.
+"""Bytes to clean text: byte order marks, UTF-8, UTF-16 without a mark, else a detected code page, for the whole file or
+for the lines that are not UTF-8; then the cleaning.
 
 Binary files are refused. The common case, clean UTF-8, is one C-speed decode; only other bytes pay for detection.
 """
 
 import codecs
-import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 from charlm.config import CorpusConfig
+from charlm.data.encodings import LEAST, Guess, guesses, sample_line, second
 from charlm.errors import CorpusError
-
-if TYPE_CHECKING:
-    from charset_normalizer import CharsetMatch
 
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le", "UTF-32 read"),
@@ -32,12 +29,6 @@ MAGIC = (
     (b"PAR1", "a Parquet file"),
     (b"\xd0\xcf\x11\xe0", "an old Office file"),
 )
-# The detector knows dozens of rare code pages that look alike on short texts; these are the common ones.
-WESTERN = "cp1252"
-CODE_PAGES = [
-    *(WESTERN, "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "iso8859_2"),
-    *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
-]
 WEIGHTS = (
     ".pt", ".pth", ".net", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".safetensors", ".onnx", ".h5",
 )  # fmt: skip
@@ -45,15 +36,18 @@ _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b")) + b"\x7f"
 _NOT_CONTROL = bytes(set(range(256)) - set(_CONTROL))
 _SAMPLE = 1 << 16
 _DETECTED = 1 << 18
+MIXED = 0.2  # share of the lines beyond ASCII that are UTF-8, from which on the others are read by themselves
+MOST_DAMAGED = 0.1  # share of characters that an encoding given by the user may fail on
 
 
-def decode(data: bytes, name: str, *, known: bool = True) -> tuple[str, list[str]]:
+def decode(data: bytes, name: str, *, known: bool = True, encoding: str = "") -> tuple[str, list[str]]:
     """Text of a file's bytes.
 
     Args:
         data: the bytes, not compressed.
         name: the file's name, for messages.
         known: whether its suffix is one of text, so that code pages are guessed; otherwise only clean Unicode is read.
+        encoding: the encoding that the user gives; empty: detected.
 
     Returns:
         The text, and the repairs, a short sentence each.
@@ -62,6 +56,8 @@ def decode(data: bytes, name: str, *, known: bool = True) -> tuple[str, list[str
         CorpusError: the content is binary, or no encoding fits.
     """
     _refuse_known_formats(data, name)
+    if encoding:
+        return _as_given(data, name, codecs.lookup(encoding).name)
     for mark, codec, note in MARKS:
         if data.startswith(mark):
             text, notes = _replacing(memoryview(data)[len(mark) :], codec)
@@ -74,6 +70,14 @@ def decode(data: bytes, name: str, *, known: bool = True) -> tuple[str, list[str
         return data.decode("utf-8"), []
     except UnicodeDecodeError as error:
         return _not_utf8(data, name, error, known)
+
+
+def _as_given(data: bytes, name: str, codec: str) -> tuple[str, list[str]]:
+    """The text in the encoding that the user gave, without a byte order mark."""
+    text, notes = _replacing(data, codec)
+    if text.count("\ufffd") > MOST_DAMAGED * len(text):
+        raise CorpusError(f"{name} is not in the encoding {codec}: {notes[0]}; give another one, or none")
+    return text.removeprefix("\ufeff"), notes
 
 
 def _refuse_known_formats(data: bytes, name: str) -> None:
@@ -130,52 +134,106 @@ def _not_utf8(data: bytes, name: str, error: UnicodeDecodeError, known: bool) ->
     if not known:
         raise CorpusError(
             f"{name} is of an unknown kind and is not clean UTF-8 text; "
-            "use .txt, .md, .csv, .tsv, .json or .jsonl (also .gz)"
+            "use .txt, .md, .csv, .tsv, .json or .jsonl (also .gz), or name its encoding"
         )
     start = max(0, data.rfind(b"\n", 0, error.start) + 1, error.start - _SAMPLE)
     sample = data[start : start + _DETECTED]
     cut_short = error.reason == "unexpected end of data" and error.end == len(data)
     if cut_short or _mostly_utf8(sample):
         return _replacing(data, "utf-8")
-    codec = _detect(sample)
-    text, notes = _replacing(data, codec)
-    if len(re.findall("[\x80-\x9f\ufffd]", text[:_DETECTED])) > 0.02 * len(text[:_DETECTED]):
-        raise CorpusError(f"{name} is in an encoding that could not be recognised; save it as UTF-8 and use that")
-    return text, [f"read as {codec}", *notes]
+    if _is_mixed(data):
+        return _line_by_line(data)
+    found = guesses(sample)
+    text, notes = _guessed(data, sample, found)
+    if found[0].weight < LEAST or len(re.findall("[\x80-\x9f\ufffd]", text[:_DETECTED])) > 0.02 * len(text[:_DETECTED]):
+        raise CorpusError(
+            f"{name} is in an encoding that could not be recognised; name it (encoding), or save the file as UTF-8"
+        )
+    return text, notes
 
 
 def _mostly_utf8(sample: bytes) -> bool:
     """Whether UTF-8 sequences outnumber the damage; other encodings hardly ever form any."""
     text = sample.decode("utf-8", "replace")
-    return len(re.findall("[^\x00-\x7f\ufffd]", text)) > 4 * text.count("\ufffd")
+    return len(re.findall("[^\x00-\x7f\ufffd]", text)) > 4 * text.count("\ufffd") and not _is_mixed(sample)
 
 
-def _detect(sample: bytes) -> str:
-    """The most plausible code page; of equally plausible ones Western Europe's."""
-    # Loaded only for the few files that need it: the page has to be up fast.
-    import charset_normalizer
-
-    matches = charset_normalizer.from_bytes(sample, cp_isolation=CODE_PAGES)
-    best = matches.best()
-    if best is None:
-        return WESTERN
-    close = [match for match in matches if match.chaos <= best.chaos + 0.02]
-
-    def implausibility(match: "CharsetMatch") -> tuple[int, float, bool]:
-        return _case_breaks(str(match)), -match.coherence, WESTERN not in _names(match)
-
-    chosen = _names(min(close, key=implausibility))
-    return WESTERN if WESTERN in chosen else chosen[0]
+def _guessed(data: bytes, sample: bytes, found: list[Guess]) -> tuple[str, list[str]]:
+    """The text in the most likely code page, and what else it could be."""
+    text, notes = _replacing(data, found[0].codec)
+    shown, other = sample_line(text), second(found)
+    notes = [f"read as {found[0].codec}" + (f", for example {shown}" if shown else ""), *notes]
+    if other is not None:
+        shown = sample_line(sample.decode(other.codec, "replace"))
+        notes.append(f"{other.codec} is nearly as likely: {shown}; the option encoding chooses")
+    return text, notes
 
 
-def _names(match: "CharsetMatch") -> list[str]:
-    """A match's code page and those that give the same text."""
-    return [match.encoding, *match.could_be_from_charset]
+def _is_mixed(data: bytes) -> bool:
+    """Whether some lines are UTF-8 and others, whole, are not: of other pages hardly a line looks like UTF-8."""
+    good = bad = seen = 0
+    for line in _byte_lines(data):
+        seen += len(line)
+        if seen > _DETECTED * 8:
+            break
+        if not line.isascii():
+            good, bad = (good + 1, bad) if _is_utf8(line) else (good, bad + _has_no_utf8(line))
+    return bad > 0 and good > 0 and good >= MIXED * (good + bad)
 
 
-def _case_breaks(text: str) -> int:
-    """Upper case right after lower case: KOI8-R read as cp1251, or the other way, swaps all cases."""
-    return sum(first.islower() and second.isupper() for first, second in itertools.pairwise(text[:4096]))
+def _byte_lines(data: bytes) -> Iterator[bytes]:
+    start = 0
+    while (end := data.find(b"\n", start) + 1) > 0:
+        yield data[start:end]
+        start = end
+    if start < len(data):
+        yield data[start:]
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _has_no_utf8(line: bytes) -> bool:
+    """Whether a line that is not UTF-8 is not a damaged one either."""
+    text = line.decode("utf-8", "replace")
+    return 2 * len(re.findall("[^\x00-\x7f\ufffd]", text)) <= text.count("\ufffd")
+
+
+def _line_by_line(data: bytes) -> tuple[str, list[str]]:
+    """The lines that are UTF-8 as such, the others in the page that is most likely for all of them."""
+    others, size = [], 0
+    for line in _byte_lines(data):
+        if size < _DETECTED and not line.isascii() and not _is_utf8(line) and _has_no_utf8(line):
+            others.append(line)
+            size += len(line)
+    found = guesses(b"\n".join(others))
+    codec, shown = found[0].codec, sample_line(b"".join(others[:1]).decode(found[0].codec, "replace"))
+    pieces: list[str] = []
+    waiting: list[str] = []
+    foreign = damaged = total = 0
+    for line in _byte_lines(data):
+        total += 1
+        try:
+            waiting.append(line.decode())
+        except UnicodeDecodeError:
+            is_foreign = _has_no_utf8(line)
+            foreign, damaged = foreign + is_foreign, damaged + (not is_foreign)
+            waiting.append(line.decode(codec if is_foreign else "utf-8", "replace"))
+        if len(waiting) > _SMALL_BLOCK:
+            pieces.append("".join(waiting))
+            waiting.clear()
+    notes = [f"{foreign:,} of {total:,} lines are not UTF-8 and were read as {codec}, for example {shown}"]
+    if (other := second(found)) is not None:
+        shown = sample_line(b"".join(others[:1]).decode(other.codec, "replace"))
+        notes.append(f"for these {other.codec} is nearly as likely: {shown}")
+    if damaged:
+        notes.append(f"{damaged:,} lines of damaged UTF-8, with \ufffd in place of the damage")
+    return "".join(pieces) + "".join(waiting), notes
 
 
 _BLOCK = 1 << 20  # characters that are changed at a time where more would take much memory

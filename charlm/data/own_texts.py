@@ -4,13 +4,14 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from charlm.config import CorpusConfig
 from charlm.data.catalog import data_dir
+from charlm.data.collection import pack
 from charlm.data.corpus import MAX_BYTES, Corpus, corpus_from_text, read_corpus, table_columns
 from charlm.errors import CorpusError
 from charlm.files import known_fields, one_line, open_plain, read, write_atomically
@@ -34,6 +35,7 @@ class Upload:
         pasted: whether it was pasted.
         most_bytes: that it may unpack to.
         owner: whose it is on a public Space; empty elsewhere.
+        native: whether parsers in C may read it.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Upload:
     pasted: bool = False
     most_bytes: int = MAX_BYTES
     owner: str = ""
+    native: bool = True
 
     @property
     def key(self) -> str:
@@ -50,9 +53,9 @@ class Upload:
         digest.update(self.data)
         return digest.hexdigest()
 
-    def columns(self) -> list[str]:
-        """The columns to choose from; none if it is not a table."""
-        return [] if self.pasted else table_columns(self.data, self.name, self.most_bytes)
+    def columns(self, encoding: str = "") -> list[str]:
+        """The columns to choose from, in a given encoding; none if it is not a table."""
+        return [] if self.pasted else table_columns(self.data, self.name, self.most_bytes, encoding, self.native)
 
     def read(self, config: CorpusConfig) -> Corpus:
         """The text, cleaned as `config` says.
@@ -62,7 +65,13 @@ class Upload:
         """
         if self.pasted:
             return replace(corpus_from_text(self.data.decode(), self.name, config), about="Pasted here.")
-        return replace(read_corpus(self.data, self.name, config, self.most_bytes), about="Your own file.")
+        return replace(read_corpus(self.data, self.name, config, self.most_bytes, self.native), about="Your own file.")
+
+
+def uploaded_together(files: Sequence[tuple[str, bytes]], most_bytes: int = MAX_BYTES, native: bool = True) -> Upload:
+    """Files that were uploaded together, one or more, as one upload; see `Upload`."""
+    name, data = files[0] if len(files) == 1 else pack(files)
+    return Upload(name, data, most_bytes=most_bytes, native=native)
 
 
 def pasted_text(text: str) -> Upload:
@@ -209,7 +218,8 @@ def open_upload(key: str, data_dir: Path) -> Upload | None:
             path.with_suffix(".json").touch()
         with open_plain(path) as file:
             data = file.read(MAX_BYTES + 1)  # none is larger
-        upload = Upload(str(about["name"]), data, about["pasted"] is True, owner=_owner(about))
+        owner = _owner(about)
+        upload = Upload(str(about["name"]), data, about["pasted"] is True, owner=owner, native=not owner)
     except (OSError, ValueError, KeyError):
         return None
     return upload if upload.key == key else None

@@ -19,6 +19,8 @@ from charlm.files import is_deep
 
 MOST_DEPTH = 100  # cells may be lists of objects of lists; deeper is no table
 TOO_DEEP = "nested too deeply"
+MOST_PATH = 3  # names from the root to a list of rows
+MOST_LISTS = 1_000  # that are looked into
 ROWS = ("rows", "data")  # an object may keep its rows under one of these
 STRINGS = "text"  # the column that a plain list of strings gets
 MOST_COLUMNS = 10_000
@@ -28,6 +30,7 @@ _decode = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # raw_deco
 Record = dict[str, Any]
 Row = Record | list[str]
 Reading = Callable[[], Iterator[Record]]
+Lists = tuple[tuple[str, Reading], ...]
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,14 @@ class Table:
         columns: their names, in the order of their first appearance.
         rows: iterates over the rows, which are read from the text each time; some may lack cells.
         notes: what was repaired, a short sentence each.
+        lists: of an object that is no table by itself, the lists of objects or strings inside it, at most three names
+            deep, and last, without a name, its own values: the names joined by dots, and what iterates over the rows.
     """
 
     columns: tuple[str, ...]
     rows: Callable[[], Iterator[Row]]
     notes: tuple[str, ...] = ()
-
-    def cell(self, row: Row, index: int) -> Any:
-        """The value of a row in a column; None if it has none."""
-        if isinstance(row, dict):
-            return row.get(self.columns[index])
-        return row[index] if index < len(row) else None
+    lists: Lists = ()
 
 
 @dataclass
@@ -71,7 +71,8 @@ class Oddities:
 
 
 def read_json(text: str, name: str) -> Table:
-    """The table in a JSON file: objects, strings, columns as lists or as index-to-value objects, or `rows`/`data`.
+    """The table in a JSON file: objects, strings, columns as lists or as index-to-value objects, or `rows`/`data`;
+    else an object as the only row, with the lists inside it.
 
     Args:
         text: the file's text.
@@ -81,7 +82,7 @@ def read_json(text: str, name: str) -> Table:
         CorpusError: not JSON, none of these shapes, or too many columns.
     """
     try:
-        table = _surveyed(_reading(text), name)
+        table = _table_of(text, name)
     except ValueError as error:
         if "\n" in text.strip() and text.lstrip()[:1] in "{[" and (table := _as_lines(text, name)):
             return table
@@ -169,31 +170,52 @@ def _of_lines(text: str, broken: Oddities) -> Iterator[Record]:
             yield record
 
 
-def _record(value: Any) -> Record | None:
+def _record(value: Any, strings: str = STRINGS) -> Record | None:
     if isinstance(value, str):
-        return {STRINGS: value}
+        return {strings: value}
     return value if isinstance(value, dict) and value else None
 
 
-def _reading(text: str) -> Reading:
-    """The function that reads the records of a JSON text, by its shape."""
+def _table_of(text: str, name: str) -> Table | None:
+    """The table of a JSON text, by its shape; None if it has no rows."""
     start = _after_space(text, 0)
     if text.startswith("[", start):
-        return lambda: _listed(text, start, is_whole=True)
+        return _surveyed(lambda: _listed(text, start, is_whole=True), name)
     if not text.startswith("{", start):
         value = _decoded(text)
-        return lambda: iter([{STRINGS: value}] if isinstance(value, str) else [])
+        return _surveyed(lambda: iter([{STRINGS: value}] if isinstance(value, str) else []), name)
     members = Elements(text, start, _nested_at)
-    nested = {name: elements for name, elements in dict(members).items() if elements}
+    everything = dict(members)
     _check_end(text, members.end)
-    return _rows_inside(text, nested) or _columns_inside(nested) or (lambda: _alone(text, start))
+    nested = {name: elements for name, elements in everything.items() if elements}
+    if read := _rows_inside(text, nested) or _columns_inside(nested):
+        return _surveyed(read, name)
+    lists = tuple(islice(_lists_inside(text, nested), MOST_LISTS))
+    if not lists:
+        return _surveyed(lambda: _alone(text, start), name)
+    return Table(tuple(everything), lambda: _alone(text, start), lists=(*lists, ("", lambda: _scalars(text, start))))
 
 
-def _listed(text: str, place: int, is_whole: bool = False) -> Iterator[Record]:
-    """The objects and strings of a list, which may be the whole text."""
+def _lists_inside(
+    text: str, nested: "Mapping[str, Elements]", path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Reading]]:
+    """The lists of objects or strings in an object, with the names that lead there."""
+    for name, elements in nested.items():
+        place = (*path, name)
+        if elements.is_list:
+            read = partial(_listed, text, elements.place, strings="")
+            if next(read(), None):
+                yield ".".join(place), read
+        elif len(place) < MOST_PATH:
+            inner = {key: one for key, one in Elements(text, elements.place, _nested_at) if one}
+            yield from _lists_inside(text, inner, place)
+
+
+def _listed(text: str, place: int, is_whole: bool = False, strings: str = STRINGS) -> Iterator[Record]:
+    """The objects and strings of a list, which may be the whole text; `strings` is the column of the latter."""
     elements = Elements(text, place)
     for _, item in elements:
-        if (record := _record(item)) is not None:
+        if (record := _record(item, strings)) is not None:
             yield record
     if is_whole:
         _check_end(text, elements.end)
@@ -203,6 +225,15 @@ def _alone(text: str, place: int) -> Iterator[Record]:
     """The object at an index, unless it is empty, as the only row."""
     if value := _value_at(text, place)[0]:
         yield value
+
+
+def _scalars(text: str, place: int) -> Iterator[Record]:
+    """The values of an object that are neither lists nor objects, as a row."""
+
+    def take(text: str, place: int) -> tuple[Any, int]:
+        return (None, _nested_at(text, place)[1]) if text.startswith(("[", "{"), place) else _value_at(text, place)
+
+    yield {name: value for name, value in Elements(text, place, take) if value is not None}
 
 
 def _rows_inside(text: str, nested: "Mapping[str, Elements]") -> Reading | None:

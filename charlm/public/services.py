@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from charlm.analysis.votes import Tallies
 from charlm.config import SampleConfig
-from charlm.data.corpus import MAX_BYTES, Corpus
-from charlm.data.own_texts import KeptText, OwnTexts, Upload
+from charlm.data.corpus import MAX_BYTES, Corpus, read_bytes
+from charlm.data.own_texts import KeptText, OwnTexts, Upload, uploaded_together
 from charlm.experiments.searches import Searches
 from charlm.formats.exports import Format
 from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer
@@ -189,3 +189,19 @@ class Services:
     def text_bytes(self) -> int:
         """Bytes that a text may have, packed and unpacked."""
         return self.limits.corpus_bytes if self.limits else MAX_BYTES
+
+    def upload_of(self, files: Sequence[tuple[Path, str]]) -> Upload:
+        """Uploaded files, one or several, as one upload, within the limits here.
+
+        Args:
+            files: their paths and names, at least one.
+
+        Raises:
+            CorpusError: one cannot be read, or together they are too large.
+        """
+        left, given = self.text_bytes, []
+        for path, name in files:
+            data = read_bytes(path, left)
+            left -= len(data)
+            given.append((name, data))
+        return uploaded_together(given, self.text_bytes, native=self.limits is None)

@@ -17,7 +17,7 @@ from gradio.events import api
 from charlm.analysis.votes import QUESTIONS
 from charlm.config import CorpusConfig, RaceConfig, SampleConfig, SearchConfig, reject_unknown
 from charlm.data.catalog import entries, is_at_hand, load_corpus
-from charlm.data.corpus import Corpus, read_bytes, read_corpus
+from charlm.data.corpus import Corpus, read_corpus
 from charlm.errors import CharLMError, ConfigError, CorpusError, LimitError, MeasurementError
 from charlm.experiments.comparison import compare, with_race
 from charlm.formats.exports import find_format
@@ -41,7 +41,7 @@ SUMMARY = (
     "num_parameters", "shipped", "imported",
 )  # fmt: skip
 Options = dict[str, Any] | None  # a JSON object
-Upload = dict[str, Any] | None  # a file as clients send it
+Upload = dict[str, Any] | None  # a file as clients send it, or of a text a list of such
 
 
 def corpus_of(services: Services, key: str, file: Any, config: CorpusConfig) -> Corpus:
@@ -50,19 +50,25 @@ def corpus_of(services: Services, key: str, file: Any, config: CorpusConfig) -> 
     Args:
         services: they say which files are a client's own, and how many bytes a text may have.
         key: a text of the catalog or the store; read only without `file`.
-        file: a file as gradio's clients send it, or nothing.
+        file: a file as gradio's clients send it, a list of such that are joined, or nothing.
         config: how the text is read and cleaned.
 
     Raises:
         CorpusError: neither is given, the key is unknown, or the file holds no text to train on.
     """
     if file:
-        path, name = services.files.uploaded(path_in(file)), file.get("orig_name")
-        given = read_bytes(path, services.text_bytes)
-        return read_corpus(given, name if isinstance(name, str) and name else path.name, config, services.text_bytes)
+        files = [(services.files.uploaded(path_in(one)), one) for one in (file if isinstance(file, list) else [file])]
+        given = services.upload_of([(path, name_of(one) or path.name) for path, one in files])
+        return read_corpus(given.data, given.name, config, given.most_bytes, given.native)
     if not isinstance(key, str) or not key:
         raise CorpusError("no corpus is given: name one of the catalog, or upload a file")
     return load_corpus(key, config)
+
+
+def name_of(file: Any) -> str:
+    """The name that a client's file had there; empty if it is not known."""
+    name = file.get("orig_name") if isinstance(file, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def path_in(file: Any) -> Any:
@@ -178,7 +184,8 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         return [{"run_id": one["run_id"], "status": one["status"], "position": one["position"]} for one in states]
 
     def train(corpus: str = "", file: Upload = None, arch: str = "lstm", options: Options = None) -> dict[str, Any]:
-        """Queue a training: run_id, status, position in the queue. Corpus is a catalog key, or file an upload."""
+        """Queue a training: run_id, status, position in the queue. Corpus is a catalog key, or file an upload, or a
+        list of uploads that are joined."""
         given = options_of(options)
         if wanted := sorted(set(given) & set(RaceConfig.names())):
             raise ConfigError(f"{wanted[0]} is a setting of a race: call /race, which takes one architecture, too")

@@ -28,6 +28,7 @@ from safetensors.torch import load, save
 from charlm.formats.run_zip import members
 from charlm.runs.run import Run
 from charlm.runs.tensor_file import UNSEALED
+from tests.data.sample_documents import pdf, word
 from tests.sealing import sealed
 from tests.tiny_runs import store_in, trained
 
@@ -365,18 +366,47 @@ def frameworks() -> Members:
     }  # fmt: skip
 
 
+def documents() -> Members:
+    """Documents that unpack or expand without end, lead elsewhere, or take their readers for ever."""
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "ha" * 50}">' for n in range(9))
+    laughs = f"<!DOCTYPE x [{entities}]>"
+    outside = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
+    container = "<container><rootfiles><rootfile full-path='{}'/></rootfiles></container>"
+    start = "META-INF/container.xml"
+    huge = (0x7FFFFFFF).to_bytes(4, "little")
+    return {
+        "docx-bomb.docx": word("<w:p/>" * 12_000_000), "docx-laughs.docx": _before(word("<w:p>&e8;</w:p>"), laughs),
+        "docx-outside.docx": _before(word("<w:p><w:r><w:t>&e;</w:t></w:r></w:p>"), outside),
+        "docx-deep.docx": word("<w:p>" * 90_000 + "</w:p>" * 90_000),
+        "epub-laughs.epub": zipped({start: f"{laughs}<x>&e8;</x>".encode()}),
+        "epub-elsewhere.epub": zipped({start: container.format("../../etc/passwd").encode()}),
+        "epub-of-itself.epub": zipped({start: container.format(start).encode()}),
+        "html-unclosed.html": b"<a " * 600_000, "html-scripts.html": b"<script>" * 200_000,
+        "rtf-deep.rtf": b"{\\rtf1" + b"{" * 1_900_000, "rtf-groups.rtf": b"{\\rtf1" + b"{\\pict}" * 200_000 + b"}",
+        "notebook-deep.ipynb": b"[" * 1_000_000, "notebook-of-cells.ipynb": b'{"cells":[' + b"{}," * 500_000 + b"{}]}",
+        "subtitles-of-times.srt": b"00:00:00,000 --> 00:00:01,000\n" * 60_000,
+        "pdf-cut-off.pdf": pdf()[:200], "pdf-encrypted.pdf": pdf(more="/Encrypt 1 0 R "),
+        "pdf-pages-of-itself.pdf": pdf().replace(b"/Kids [3 0 R]", b"/Kids [2 0 R]"),
+        "parquet-huge-footer.parquet": b"PAR1" + bytes(99) + huge + b"PAR1",
+        "parquet-of-noise.parquet": b"PAR1" + bytes(range(256)) * 40 + (9000).to_bytes(4, "little") + b"PAR1",
+        "zip-of-bombs.zip": zipped({f"{number}.txt": b"ab" * (1 << 20) for number in range(30)}),
+        "zip-of-zips.zip": zipped({"a.zip": zipped({"a.txt": b"ab"})}),
+    }  # fmt: skip
+
+
+def _before(document: bytes, declared: str) -> bytes:
+    """A Word file with a declaration before its text."""
+    with zipfile.ZipFile(io.BytesIO(document)) as archive:
+        members = {one: archive.read(one) for one in archive.namelist()}
+    members["word/document.xml"] = declared.encode() + members["word/document.xml"]
+    return zipped(members)
+
+
 def attacks(run: Run, canary: Path) -> Members:
     """All hostile files, by name; made from the files of a real run."""
     real = real_members(run)
-    return {
-        **pickles(canary),
-        **weights(real),
-        **states(real),
-        **zips(real, canary),
-        **descriptions(real),
-        **texts(),
-        **frameworks(),
-    }
+    made = {**pickles(canary), **weights(real), **states(real), **zips(real, canary), **descriptions(real)}
+    return {**made, **texts(), **frameworks(), **documents()}
 
 
 def main() -> None:

@@ -45,8 +45,10 @@ REASONS = {
     "ml5-file-of-the-system.zip": "no name of a file", "ml5-file-above.zip": "no name of a file",
     "ml5-shape-of-petabytes.zip": "bytes long, as its shape", "recurrentjs-of-petabytes.zip": "has not 1099511627776 x",
     "recurrentjs-deep.zip": "nested deeper", "npz-of-petabytes.zip": "cut off", "npz-header-that-runs.zip": "no array",
-    "tensorflow-half.zip": "is cut off", "gzip-in-gzip.txt.gz": "binary file",
-    "json-deep.json": "nested too deeply", "pickle-renamed.txt": "binary file",
+    "tensorflow-half.zip": "is cut off",
+    "docx-bomb.docx": "unpacks to more than", "zip-of-bombs.zip": "more than 2,097,152 bytes",
+    "epub-elsewhere.epub": "is damaged", "pdf-encrypted.pdf": "is a PDF", "parquet-of-noise.parquet": "is damaged",
+    "gzip-in-gzip.txt.gz": "binary file", "json-deep.json": "nested too deeply", "pickle-renamed.txt": "binary file",
 }  # fmt: skip
 
 
@@ -81,8 +83,7 @@ def meet(ground: Ground, path: Path) -> list[BaseException | None]:
         readers.append(lambda: load_training(run.folder, run.model_config, run.train_config))
     elif path.suffix == ".safetensors":
         readers.append(lambda: load_weights(path, run.model_config))
-    if path.suffix != ".zip":
-        readers.append(lambda: read_corpus_file(path, CorpusConfig(), MOST_BYTES))
+    readers.append(lambda: read_corpus_file(path, CorpusConfig(), MOST_BYTES))
     put_back = ground.put("resume.safetensors", data) if path.name.startswith("state-") else lambda: None
     try:
         return [_answer(reader) for reader in readers]

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def test_unicode_is_read_with_and_without_a_mark(codec: str, mark: bytes, note: 
         ("cp1252", "He said “it’s fine” — and left."),
         ("cp1252", "Über den Wäldern läuft die Straße, schön und grün."),
         ("cp1251", "Все счастливые семьи похожи друг на друга, каждая несчастлива по-своему."),
-        ("koi8_r", "Все счастливые семьи похожи друг на друга, каждая несчастлива по-своему."),
+        ("koi8-r", "Все счастливые семьи похожи друг на друга, каждая несчастлива по-своему."),
         (
             "cp1250",
             "Litwo! Ojczyzno moja! ty jesteś jak zdrowie. Ile cię trzeba cenić, ten tylko się dowie, "
@@ -80,7 +81,8 @@ def test_unicode_is_read_with_and_without_a_mark(codec: str, mark: bytes, note: 
 )
 def test_code_pages_are_recognised(codec: str, text: str) -> None:
     corpus = read(text.encode(codec))
-    assert (corpus.text, corpus.repairs) == (text, (f"read as {codec}",))
+    shown = re.search(f"read as {codec}, for example “(.+)”", corpus.repairs[0])
+    assert corpus.text == text and shown and shown[1] in text and not shown[1].isascii()
 
 
 def test_damaged_utf8_is_mended_and_counted() -> None:
@@ -141,7 +143,7 @@ def test_too_little_is_refused(data: str, said: str) -> None:
 
 
 def test_bytes_of_no_encoding_are_refused() -> None:
-    assert "could not be recognised; save it as UTF-8" in refusal(b"\x80\x81\xfe\xff" * 50)
+    assert "could not be recognised; name it (encoding), or save the file as UTF-8" in refusal(b"\x80\x81\xfe\xff" * 50)
 
 
 def test_other_suffixes_are_read_if_they_are_clean_unicode() -> None:
@@ -187,7 +189,12 @@ def test_deep_json_is_no_table_and_no_traceback() -> None:
 def test_files_are_read_and_what_is_wrong_with_them_said(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# Title\n")
     assert read_corpus_file(tmp_path / "a.md", PLAIN).name == "a.md"
-    for path, said in ((tmp_path, "is a folder"), (tmp_path / "no.txt", "there is no file"), (Path("\0"), "cannot be")):
+    (tmp_path / "none").mkdir()
+    for path, said in (
+        (tmp_path / "none", "holds no file with text"),
+        (tmp_path / "no.txt", "there is no file"),
+        (Path("\0"), "cannot be"),
+    ):
         with pytest.raises(CorpusError, match=said):
             read_corpus_file(path, PLAIN)
 

@@ -63,7 +63,7 @@ def test_items_between_blank_lines_and_rows_of_a_table() -> None:
 def test_a_list_that_is_none_is_refused() -> None:
     with pytest.raises(CorpusError, match=r"few\.txt has 2 different items, one a line; a list needs 10"):
         corpus_from_text("a\nb\na", "few.txt", LINES)
-    with pytest.raises(CorpusError, match=r"book\.txt is no table, which alone has records"):
+    with pytest.raises(CorpusError, match=r"book\.txt is no table of several rows, which alone has records"):
         read_corpus(b"a\nb\n", "book.txt", CorpusConfig(items="record"))
     corpus = corpus_from_text("\n".join(NAMES), "names", LINES)
     with pytest.raises(ConfigError, match="learned by characters, and level is 'word'"):

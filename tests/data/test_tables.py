@@ -102,15 +102,17 @@ def many(unit: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
     return before + unit * (SIZE // len(unit)) + after
 
 
+LAST = b'"' + b"a b " * 2_000 + b'"'  # so that not next to nothing of the file is text
 HOSTILE: dict[str, Callable[[], bytes]] = {
     "rows.csv": lambda: many(b"x\n"), "rows.tsv": lambda: many(b"x\n"),
     "empty-cells.csv": lambda: many(b",\n", b"text,n\n"), "empty-cells.tsv": lambda: many(b"\t\n", b"text\tn\n"),
-    "strings.json": lambda: many(b'"ab",', b"[", b'"c"]'), "empty-strings.json": lambda: many(b'"",', b"[", b'"c d"]'),
-    "objects.json": lambda: many(b'{"a":"b"},', b"[", b'{"text":"a b"}]'),
-    "column.json": lambda: many(b'"ab",', b'{"text":[', b'"c"]}'),
-    "inside.json": lambda: many(b'"ab",', b'{"rows":[', b'"c"]}'),
-    "split.json": lambda: many(b'["a"],', b'{"columns":["text"],"data":[', b'["b"]]}'),
-    "strings.jsonl": lambda: many(b'""\n', after=b'"a b"'), "broken.jsonl": lambda: many(b"1\n", after=b'"a b"'),
+    "strings.json": lambda: many(b'"ab",', b"[", LAST + b"]"),
+    "empty-strings.json": lambda: many(b'"",', b"[", LAST + b"]"),
+    "objects.json": lambda: many(b'{"a":"b"},', b"[", b'{"text":' + LAST + b"}]"),
+    "column.json": lambda: many(b'"ab",', b'{"text":[', LAST + b"]}"),
+    "inside.json": lambda: many(b'"ab",', b'{"rows":[', LAST + b"]}"),
+    "split.json": lambda: many(b'["a"],', b'{"columns":["text"],"data":[', b"[" + LAST + b"]]}"),
+    "strings.jsonl": lambda: many(b'""\n', after=LAST), "broken.jsonl": lambda: many(b"1\n", after=LAST),
 }  # fmt: skip
 
 

@@ -5,8 +5,12 @@ python -m tests.fuzz.loop --cases 20000 [--seed 1] [--keep FOLDER] [--only "run 
 
 import argparse
 import codecs
+import contextlib
+import encodings
+import importlib
 import json
 import os
+import pkgutil
 import sys
 import tempfile
 import time
@@ -19,7 +23,8 @@ from random import Random
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from charlm.data.decoding import CODE_PAGES, MARKS
+from charlm.data.decoding import MARKS
+from charlm.data.encodings import CODE_PAGES
 from charlm.errors import CharLMError
 from tests.fuzz.guard import Guard, Hang, Violation, memory, reset_peak
 from tests.fuzz.mutations import mutated
@@ -84,6 +89,9 @@ class Loop:
         with self.guard.learns():
             for codec in (*CODE_PAGES, *(codec for _, codec, _ in MARKS), *PICKLED):
                 codecs.lookup(codec)  # loads its module
+            for module in pkgutil.iter_modules(encodings.__path__):  # a page may name any
+                with contextlib.suppress(ImportError):  # those of Windows
+                    importlib.import_module(f"encodings.{module.name}")
             for reader in readers:
                 for name, data in self.files[reader.name].items():
                     reader.read(self.ground, name, data)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -20,6 +21,7 @@ from charlm.analysis.baselines import Baselines
 from charlm.analysis.ppmd import Ppmd
 from charlm.cli.runs import facts_of, row_of
 from charlm.config import CorpusConfig, ModelConfig
+from charlm.data import documents
 from charlm.data.corpus import read_corpus, table_columns
 from charlm.data.dataset import corpus_cut, dataset_of
 from charlm.data.own_texts import OwnTexts, Upload, open_upload, pasted_text
@@ -46,6 +48,7 @@ from charlm.ui.status_bar import status_bar_html
 from charlm.ui.train.live import Watch, answer, figure
 from charlm.ui.verdict import verdict
 from tests.attacks.make import Payload, real_run
+from tests.data.sample_documents import plain_documents, zipped
 from tests.fuzz.foreign import checkpoints, read_foreign, torch_saved
 from tests.fuzz.frameworks import framework_files, in_home, keras_configs, read_keras_config
 from tests.tiny_runs import TEXT, small_corpus, store_in, trained
@@ -260,8 +263,19 @@ def _texts(ground: Ground) -> Files:
 
 
 def _text(ground: Ground, name: str, data: bytes) -> None:
-    table_columns(data, name, MOST_BYTES)
-    read_corpus(data, name, CorpusConfig(nfc=True), MOST_BYTES).text.encode()
+    """A stranger's text; documents are read in this process, as the guard lets nobody start another."""
+    with patch.object(documents, "confined", lambda work, data, options, **_: work(data, dict(options))):
+        table_columns(data, name, MOST_BYTES, native=False)
+        read_corpus(data, name, CorpusConfig(nfc=True), MOST_BYTES, native=False).text.encode()
+
+
+def _documents(ground: Ground) -> Files:
+    tale = json.dumps({"name": "x", "posts": [{"body": "a fox met"}, {"body": [{"type": "b", "text": "ł"}, " hen"]}]})
+    return {
+        **plain_documents(),
+        "h.zip": zipped({"a.txt": b"a fox", "b/c.csv": b"text\na hen\nb\n", "d.json": tale.encode()}),
+        "i.json": tale.encode(), "j.txt": "Łódź\n".encode("cp1250") * 9 + "Wąż\n".encode() * 9,
+    }  # fmt: skip
 
 
 def _uploads(ground: Ground) -> Files:
@@ -312,6 +326,7 @@ READERS: Sequence[Reader] = (
     Reader("n-gram zip", _ngram_files, coming_in(_read_ngram)),
     Reader("ladder", _ladders, _ladder),
     Reader("corpus", _texts, _text),
+    Reader("documents", _documents, _text),
     Reader("upload's json", _uploads, _upload),
     Reader("text's json", _remembered, _recalled),
     *FOREIGN,

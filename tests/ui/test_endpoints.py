@@ -14,6 +14,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from charlm.data.text_store import recall
 from charlm.errors import MeasurementError
 from charlm.jobs.service import Jobs
 from charlm.public.services import Services
@@ -21,6 +22,7 @@ from charlm.serving import Finding, Serving
 from charlm.ui.api import _looked_at
 from charlm.ui.app import build_demo, launch_options
 from charlm.ui.services import Files
+from tests.data.sample_documents import word
 from tests.patience import client as patient_client
 from tests.patience import patience
 from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
@@ -492,3 +494,25 @@ def test_a_fork_goes_on_with_an_upload(client: Client, services: Services, addre
     assert client.predict(parent.run_id, {"steps": 3}, api_name="/fork")["run_id"]
     assert "no-such-text" in refusal(address, "fork", parent.run_id, None, "no-such-text", None)
     assert "not an upload" in refusal(address, "fork", parent.run_id, None, "", {"path": "/etc/passwd"})
+
+
+def test_documents_and_several_files_are_texts(
+    address: str, client: Client, services: Services, tmp_path: Path
+) -> None:
+    (tmp_path / "a.docx").write_bytes(word())
+    (tmp_path / "b 10.html").write_text("<p>The hen slept.</p>" * 20, encoding="utf-8")
+    (tmp_path / "b 9.txt").write_bytes(("Łódź i Wąż. " * 40).encode("cp1250"))
+    files = [handle_file(str(tmp_path / name)) for name in ("b 10.html", "b 9.txt", "a.docx")]
+    run_id = client.predict("", files, "gru", SOON, api_name="/train")["run_id"]
+    until(client, run_id, "finished")
+    run = services.store.get(run_id)
+    assert run.corpus["name"] == "a.docx and 2 more.zip"
+    text = recall(run.corpus["sha256"])
+    assert text and any("natural order of their paths: a.docx, b 9.txt, b 10.html" in one for one in text.repairs)
+    run_id = client.predict("", files[1], "gru", {**SOON, "encoding": "cp1250"}, api_name="/train")["run_id"]
+    until(client, run_id, "finished")
+    text = recall(services.store.get(run_id).corpus["sha256"])
+    assert text and "Łódź" in text.text
+    wrong = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    assert refusal(address, "train", "", [wrong], "gru", SOON)
+    assert "encoding 'x' is not known" in refusal(address, "train", "sherlock", None, "gru", {"encoding": "x"})

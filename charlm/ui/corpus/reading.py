@@ -76,7 +76,7 @@ def open_text(value: str, config: CorpusConfig) -> dict[str, Any]:
     """
     corpus = open_corpus(value, config)
     upload = open_upload(value, data_dir())
-    columns = tuple(upload.columns()) if upload else ()
+    columns = tuple(upload.columns(config.encoding)) if upload else ()
     table = bool(columns) or any(entry.key == value and Path(entry.filename).suffix in KINDS for entry in entries())
     words = sum(1 for _ in WORDS.finditer(corpus.text))
     counts = count_characters(corpus.text)

@@ -9,7 +9,7 @@ import gradio as gr
 
 from charlm.config import LEVEL_NAMES, TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.data.catalog import DEFAULT_KEY, data_dir, find_entry
-from charlm.data.corpus import SUFFIXES, read_bytes
+from charlm.data.corpus import SUFFIXES
 from charlm.data.own_texts import Upload, open_upload, pasted_text
 from charlm.errors import CharLMError
 from charlm.public.limits import Limits, check_text_size
@@ -26,10 +26,16 @@ NAMES = (*CLEANING, *TOKEN_SETTINGS)
 LEVEL_SETTINGS = {"char": ("level",), "word": TOKEN_SETTINGS, "bpe": ("level", "vocab_size")}
 LABELS = {
     "separator": "Between rows", "lf": "Line ends to LF", "drop_newlines": "Drop line ends", "nfc": "Unicode NFC",
-    "lowercase": "Lower case", "strip_gutenberg": "Strip Project Gutenberg", "val_fraction": "Held out",
+    "lowercase": "Lower case", "strip_gutenberg": "Strip Project Gutenberg", "strip_markup": "Strip markup",
+    "val_fraction": "Held out",
     "test_fraction": "Test tail", "level": "Read as", "words": "A word is", "min_count": "Least count",
     "vocab_size": "Vocabulary",
 }  # fmt: skip
+# What old programs of a region write, offered by name; any other that Python knows can be typed.
+ENCODINGS = [
+    *("utf-8", "cp1252", "cp1250", "iso8859-2", "cp1254", "cp1257", "cp1251", "koi8-r", "cp1253", "cp1255", "cp1256"),
+    *("gb18030", "big5", "cp932", "euc_jp", "cp949", "utf-16", "cp437", "mac-roman"),
+]
 FACTS = ("characters", "distinct", "words", "to train on", "held out", "steps an epoch")
 MOST_PASTED = 5_000_000
 KEPT_NAMES = 5  # own texts that the picker keeps listing
@@ -55,7 +61,9 @@ def build_parts() -> tuple[Parts, Parts]:
             elem_id="corpus-picker", scale=5,
         )  # fmt: skip
         types = [*SUFFIXES, ".gz"]
-        parts["upload"] = gr.UploadButton("Upload…", file_types=types, elem_id="corpus-upload", scale=0, min_width=96)
+        parts["upload"] = gr.UploadButton(
+            "Upload…", file_types=types, file_count="multiple", elem_id="corpus-upload", scale=0, min_width=96
+        )
         parts["paste"] = gr.Button("Paste…", elem_id="corpus-paste", scale=0, min_width=88)
         parts["train"] = gr.Button(
             "Train on this text", variant="primary", elem_id="corpus-train", scale=0, min_width=150
@@ -102,6 +110,8 @@ def control(name: str) -> Any:
     shared: dict[str, Any] = {"label": label, "info": meta["hint"], "elem_id": f"corpus-{name.replace('_', '-')}"}
     if name == "column":
         return gr.Dropdown([("by itself", "")], value="", visible=False, **shared)
+    if name == "encoding":
+        return gr.Dropdown([("detected", ""), *ENCODINGS], value="", allow_custom_value=True, **shared)
     if name == "level":
         levels = [(words.capitalize(), level) for level, words in LEVEL_NAMES.items()]
         return gr.Radio(levels, value=default, elem_classes="segmented", **shared)
@@ -162,12 +172,12 @@ class CorpusTab:
                 return {self.parts["picker"]: gr.skip()}
         return self._take(chosen, lambda: (chosen_value(chosen), *settings_of(options)))
 
-    def upload(self, chosen: Chosen | None, path: str, options: Options) -> Changes:
-        """Read an uploaded file.
+    def upload(self, chosen: Chosen | None, path: str | list[str], options: Options) -> Changes:
+        """Read an uploaded file, or several as one text.
 
         Args:
             chosen: what the browser remembers.
-            path: of gradio's own copy of the file.
+            path: of gradio's own copy of the file, or several.
             options: the values of the options' components.
 
         Returns:
@@ -175,8 +185,8 @@ class CorpusTab:
         """
 
         def uploaded() -> Wanted:
-            file, most = self.services.files.uploaded(path), self.services.text_bytes
-            return self._bring(Upload(file.name, read_bytes(file, most), most_bytes=most), options)
+            paths = [self.services.files.uploaded(one) for one in (path if isinstance(path, list) else [path])]
+            return self._bring(self.services.upload_of([(one, one.name) for one in paths]), options)
 
         return self._take(chosen, uploaded)
 
@@ -389,10 +399,10 @@ def bring(upload: Upload, options: Options, keeper: TextAccess, limits: Limits |
 
 
 def fitting(upload: Upload | None, options: Options) -> tuple[CorpusConfig, ModelConfig]:
-    """The options for another text. A column belongs to one table only; where none has a usual name, the one with
-    the most text is taken."""
+    """The options for another text. An encoding and a column belong to one file only; where no column has a usual name,
+    the one with the most text is taken."""
     config, model = settings_of(options)
-    config = replace(config, column="")
+    config = replace(config, column="", encoding="")
     columns = upload.columns() if upload else []
     if upload and len(columns) > 1 and not usual_column(columns):
         return replace(config, column=texts.wordiest_column(upload, config)), model

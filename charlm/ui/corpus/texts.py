@@ -7,9 +7,9 @@ from typing import Any
 
 from charlm.config import TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.data.catalog import data_dir, entries, is_at_hand, load_corpus
+from charlm.data.columns import TEXT_COLUMNS
 from charlm.data.corpus import Corpus
 from charlm.data.own_texts import KeptText, Upload, is_there, open_upload
-from charlm.data.tables import TEXT_COLUMNS
 from charlm.data.text_store import recall
 from charlm.errors import CorpusError
 from charlm.ui.formatting import day, size
@@ -18,8 +18,12 @@ TRIED_COLUMNS = 12
 
 
 def usual_column(columns: list[str]) -> str:
-    """The column that is read when none is named; "" if none has a usual name."""
+    """The column that is read when none is named; "" if none has a usual name, or several lists have one that does."""
     lowered = {column.strip().casefold(): column for column in reversed(columns)}
+    if not any(name in lowered for name in TEXT_COLUMNS):
+        deeper = {name: column for name, column in lowered.items() if name.rpartition(".")[2] in TEXT_COLUMNS}
+        is_one = len({name.rpartition(".")[0] for name in deeper}) == 1
+        lowered = {name.rpartition(".")[2]: column for name, column in deeper.items()} if is_one else {}
     return next((lowered[name] for name in TEXT_COLUMNS if name in lowered), "")
 
 
@@ -127,7 +131,7 @@ def open_corpus(value: str, config: CorpusConfig) -> Corpus:
         CorpusError: it is not at hand and cannot be downloaded, or an upload is gone.
     """
     if value in [entry.key for entry in entries()]:
-        return load_corpus(value, replace(config, column=""))  # a column belongs to an upload
+        return load_corpus(value, replace(config, column="", encoding=""))  # these belong to an upload
     if (upload := open_upload(value, data_dir())) is not None:
         return upload.read(config)
     if (corpus := recall(value, data_dir())) is not None:

@@ -181,6 +181,7 @@ def options_title(config: CorpusConfig, table: bool = False) -> str:
     """`Held out 10 % · line ends LF · case kept`: what is set, and only then what differs from usual."""
     parts = [f"Held out {100 * config.val_fraction:g} %" if config.val_fraction else "Nothing held out"]
     parts += [f"test tail {100 * config.test_fraction:g} %"] if config.test_fraction else []
+    parts += [f"read as {config.encoding}"] if config.encoding else []
     if table:
         parts += [f"column {config.column}"] if config.column else []
         parts.append(f"rows joined by a {config.separator}")
@@ -188,6 +189,7 @@ def options_title(config: CorpusConfig, table: bool = False) -> str:
     ends = "taken out" if config.drop_newlines else "LF" if config.lf else "as they are"
     parts += [f"line ends {ends}", f"case {'lowered' if config.lowercase else 'kept'}"]
     parts += ["Unicode NFC"] if config.nfc else []
+    parts += ["markup stripped"] if config.strip_markup else []
     parts += [] if config.strip_gutenberg else ["Gutenberg header kept"]
     return " · ".join(parts)
 

@@ -1,6 +1,8 @@
 """The Corpus tab's handlers: what is shown, what the browser keeps, and what a bad text leaves in place."""
 
 import gzip
+import html
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -480,3 +482,62 @@ def test_beyond_the_bound_the_text_is_refused_and_the_former_stays(
         "as many texts are kept as may be, 1;" in warnings[0]
         and refused[desk.parts["picker"]]["value"] == chosen["source"]
     )
+
+
+def test_several_uploads_are_one_text(desk: CorpusTab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    paths = []
+    for number in (10, 2):
+        path = tmp_path / f"chapter {number}.txt"
+        path.write_text(f"Chapter {number}. A fox met a hen by the gate.\n" * 20, encoding="utf-8")
+        paths.append(str(path))
+    shown = desk.upload(None, paths, DEFAULTS)
+    assert shown[desk.shared.corpus]["name"] == "chapter 2.txt and 1 more.zip"
+    assert "natural order of their paths: chapter 2.txt, chapter 10.txt" in shown[desk.parts["head"]]
+    assert "Chapter 2. A fox" in shown[desk.parts["begins"]]
+
+
+def test_a_chat_shows_its_columns(desk: CorpusTab, brought: Any, warnings: list[str]) -> None:
+    messages = [{"from": "Ana", "text": [{"type": "bold", "text": "hi"}, f" from fox {row}"]} for row in range(40)]
+    shown = brought("chat.json", json.dumps({"name": "Chat", "messages": messages}))
+    column = option(desk, shown, "column")
+    assert column["visible"] and ("messages.text (by itself)", "") in column["choices"]
+    assert ("messages.from", "messages.from") in column["choices"] and not warnings
+    assert "hi from fox 0" in shown[desk.parts["begins"]]
+    assert "column messages.text read" in shown[desk.parts["head"]]
+    desk.clean(shown[desk.shared.corpus], with_options(column="name"))
+    assert "column name only 4 of them" in warnings[-1]
+
+
+def test_an_encoding_is_guessed_said_and_can_be_chosen(desk: CorpusTab, brought: Any, warnings: list[str]) -> None:
+    names = "Łukasz Wąsik\nJędrzej Śliwa\nBożena Dąbrowska\n" * 30
+    shown = brought("names.txt", names.encode("cp1250"))
+    assert "read as cp1250, for example “Łukasz Wąsik”" in html.unescape(shown[desk.parts["head"]])
+    other = desk.clean(shown[desk.shared.corpus], with_options(encoding="cp1252"))
+    assert "£ukasz W¹sik" in other[desk.parts["begins"]] and "read as cp1252" in other[desk.parts["fold"]]["label"]
+    desk.clean(other[desk.shared.corpus], with_options(encoding="klingon"))
+    assert "encoding 'klingon' is not known" in warnings[-1]
+    away = desk.pick(other[desk.shared.corpus], "sherlock", DEFAULTS)[desk.shared.corpus]
+    assert away["config"]["encoding"] == ""
+
+
+def test_markup_is_said_and_stripped(desk: CorpusTab, brought: Any) -> None:
+    shown = brought("page.txt", "<p>A <b>fox</b> met a hen.</p>\n" * 40)
+    assert "of this looks like HTML tags; the option strip_markup strips them" in shown[desk.parts["head"]]
+    stripped = desk.clean(shown[desk.shared.corpus], with_options(strip_markup=True))
+    assert (
+        "A fox met a hen." in stripped[desk.parts["begins"]]
+        and "markup stripped" in stripped[desk.parts["fold"]]["label"]
+    )
+
+
+def test_visitors_cannot_bring_what_is_parsed_in_c(
+    desk: CorpusTab, brought: Any, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.data.sample_documents import native_documents, word
+
+    monkeypatch.setattr(Services, "limits", property(lambda self: Limits()))
+    for name, data in native_documents().items():
+        brought(name, data)
+        assert "which this public Space does not read" in warnings[-1]
+    assert "f.docx" in brought("f.docx", word())[desk.parts["head"]]

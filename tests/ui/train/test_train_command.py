@@ -13,8 +13,9 @@ from charlm.ui.train.form import command, preset_values, run_config
 def understood(line: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, RunConfig, list[str]]:
     heard: list[Any] = []
 
-    def take(token: str, config: RunConfig, archs: list[str], runs_dir: Any) -> list[Any]:
-        heard.extend((token, config, archs))
+    def take(tokens: list[str], config: RunConfig, archs: list[str], runs_dir: Any) -> list[Any]:
+        assert len(tokens) == 1
+        heard.extend((tokens[0], config, archs))
         return []
 
     monkeypatch.setattr("charlm.cli.train.train_all", take)
