@@ -82,8 +82,8 @@ class Processes:
         except RuntimeError as error:
             self._is_lost = True
             raise JobError(
-                f"another process of this training has ended or cannot be reached ({_brief(error)}); resume the run: it "
-                "goes on from what was saved last"
+                f"another process of this training has ended or cannot be reached ({_brief(error)}); resume the run: "
+                "it goes on from what was saved last"
             ) from None
 
     # --- process 0 ---------------------------------------------------------------------------------------------------
