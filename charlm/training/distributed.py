@@ -7,6 +7,7 @@ others need neither the text nor the run, and any number of processes can resume
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -80,10 +81,9 @@ class Processes:
             yield
         except RuntimeError as error:
             self._is_lost = True
-            reason = str(error).strip().splitlines()[-1][:200] if str(error).strip() else type(error).__name__
             raise JobError(
-                f"another process of this training has ended or cannot be reached ({reason}); resume the run: it goes "
-                "on from what was saved last"
+                f"another process of this training has ended or cannot be reached ({_brief(error)}); resume the run: "
+                "it goes on from what was saved last"
             ) from None
 
     # --- process 0 ---------------------------------------------------------------------------------------------------
@@ -276,6 +276,12 @@ class DistributedStep(DataParallelStep):
         own = self._processes.share_out(self.model, torch.stack((inputs, targets)), hidden is None)
         loss, end = super().gradients(own[0], own[1], hidden)
         return self._processes.mean(self.model, loss), end
+
+
+def _brief(error: Exception) -> str:
+    """The first sentence of what torch says, without the place in its source."""
+    said = re.sub(r"^\[\S+:\d+\]\s*", "", str(error).strip()).partition("\n")[0]
+    return said.partition(". ")[0].rstrip(".")[:200] or type(error).__name__
 
 
 def check_gpus(kind: str) -> None:

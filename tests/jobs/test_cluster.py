@@ -16,7 +16,7 @@ from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from tests.cli.test_cli import TINY, answer, refusal
 from tests.cli.test_cli import book as book
-from tests.tiny_runs import assert_same_training, entered, small_corpus, trained, untimed
+from tests.tiny_runs import assert_same_training, entered, resumed, small_corpus, trained, untimed
 
 LONG: dict[str, Any] = {"steps": 5_000, "eval_every": 1_000}
 
@@ -122,6 +122,20 @@ def test_a_training_that_fails_on_a_node_fails_here_with_its_reason(nodes: Any, 
     cluster.train_on_cluster([run], small_corpus("another text, too short"), nodes.address, Control())
     found = store.get(run.run_id)
     assert found.status == "failed" and found.message and "Traceback" not in found.message
+
+
+@pytest.mark.slow
+def test_what_is_interrupted_here_keeps_what_was_gathered(nodes: Any, store: RunStore) -> None:
+    [whole], [run], control = trained(store, "lstm", **LONG), entered(store, "lstm", **LONG), Control()
+
+    def interrupt(line: str) -> None:
+        control.interrupted = run.step > 0
+
+    cluster.train_on_cluster([run], small_corpus(), nodes.address, control, say=interrupt)
+    run.release()
+    found = store.get(run.run_id)
+    assert found.status == "interrupted" and 0 < found.step < 5_000
+    assert_same(*resumed(store, run), whole)
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file
+from torch import allclose
 
 from charlm.cli import distributed, main
 from charlm.errors import ConfigError
@@ -82,7 +82,7 @@ def assert_nearly_same(one: Run, other: Run) -> None:
     kept, expected = (load_file(run.folder / "resume.safetensors") for run in (one, other))
     assert kept.keys() == expected.keys()
     for name in kept.keys() - {"generator"}:
-        assert torch.allclose(kept[name].double(), expected[name].double(), rtol=1e-2, atol=1e-3), name
+        assert allclose(kept[name].double(), expected[name].double(), rtol=1e-2, atol=1e-3), name
     places, others = ({name: state_numbers(run)[name] for name in ("step", "epoch", "batch")} for run in (one, other))
     assert places == others
 
@@ -93,7 +93,7 @@ def scheduled(run: Run) -> list[tuple[int, float, float]]:
     return [(row["step"], row["train_loss"], row["val_loss"]) for row in run.metrics() if row["step"] % every == 0]
 
 
-@pytest.mark.parametrize("arch", ["lstm", "transformer"])
+@pytest.mark.parametrize("arch", ["lstm", pytest.param("transformer", marks=pytest.mark.slow)])
 def test_two_processes_come_to_the_losses_of_one(arch: str, book: str, runs: RunStore) -> None:
     words = ("train", book, *SMALL, "--arch", arch, "--dropout", "0", "--json")
     with Pair(*words) as pair:
@@ -110,10 +110,9 @@ def beyond(runs: RunStore, run: Run, step: int) -> bool:
     return any(row["step"] > step for row in runs.get(run.run_id).metrics())
 
 
-@pytest.mark.parametrize("arch", ["lstm"])
-def test_what_ends_a_process_ends_all_and_the_run_is_resumed_by_any_number(arch: str, runs: RunStore) -> None:
-    [whole] = trained(runs, arch, **LONG)
-    run = stopped(runs, 20, arch=arch, **LONG)  # by one process
+def test_what_ends_a_process_ends_all_and_the_run_is_resumed_by_any_number(runs: RunStore) -> None:
+    [whole] = trained(runs, **LONG)
+    run = stopped(runs, 20, **LONG)  # by one process
     with Pair("resume", run.run_id) as pair:
         wait_for(lambda: beyond(runs, run, run.step + 60), seconds=120)
         pair.ranks[0].send_signal(signal.SIGTERM)
@@ -142,7 +141,8 @@ def test_the_others_say_that_the_first_is_gone(runs: RunStore) -> None:
         pair.ranks[0].kill()
         _, (code, out, err) = pair.ends()
     assert (code, out) == (1, "") and len(err.splitlines()) == 1
-    assert err.startswith("charlm: process 1: another process of this training has ended")
+    assert err.startswith("charlm: process 1: another process of this training has ended or cannot be reached (")
+    assert ".cc:" not in err and len(err) < 300
     assert runs.get(run.run_id).status == "interrupted"
 
 
@@ -196,7 +196,7 @@ def test_other_commands_are_not_shared(
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     check_gpus("cpu")
     with pytest.raises(ConfigError, match=r"4 processes on a machine with 2 GPUs.*--nproc-per-node 2"):
         check_gpus("cuda")
