@@ -51,6 +51,7 @@ class Source:
         nonlinearity: of a plain RNN, where the file does not say.
         trusted: whether pickles and parsers in C may be used: not for visitors of a public Space.
         most_bytes: that a file may have, or unpack to.
+        others: files of the same zip that may list the characters.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Source:
     nonlinearity: str = "tanh"
     trusted: bool = True
     most_bytes: int = MOST_BYTES
+    others: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ def _read_torch(source: Source, legacy: bool = False) -> Imported:
     if not tensors:
         raise CheckpointError(f"{name} holds no tensors; what can be imported is what torch.save made of a state_dict")
     model = model_of(tensors, facts, source.nonlinearity, name)
-    tokenizer = tokenizer_of(facts, source.path, source.characters, model.config.vocab_size)
+    tokenizer = tokenizer_of(facts, source.path, source.characters, model.config.vocab_size, source.others)
     return Imported(model, tokenizer, "udacity" if is_udacity else "torch")
 
 
@@ -229,7 +231,7 @@ def _assembled(source: Source, weights: "Weights", format: str) -> Imported:
     if weights.vocabulary is not None and given is None:
         tokenizer = CharTokenizer(*weights.vocabulary)
     else:
-        tokenizer = tokenizer_of(facts, source.path, given, vocab_size)
+        tokenizer = tokenizer_of(facts, source.path, given, vocab_size, source.others)
     if tokenizer.vocab_size != vocab_size:
         raise CheckpointError(f"{name} names {tokenizer.vocab_size} characters, its model knows {vocab_size}")
     return Imported(model, tokenizer, format)
@@ -309,7 +311,8 @@ def _read_folder(source: Source) -> Imported:
             raise CheckpointError(
                 f"{name} holds {models[0]}, which is {REFUSED.get(kind, 'a zip itself; unpack it first')}"
             )
-        return _read(replace(source, path=path), kind)
+        lists = (Path(folder) / one for one in inside if one.lower().endswith((".json", ".txt")) and one != models[0])
+        return _read(replace(source, path=path, others=tuple(lists)), kind)
 
 
 def _beside(path: Path, given: Path | None, config: ModelConfig) -> Tokenizer:

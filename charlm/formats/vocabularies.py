@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +47,9 @@ class Vocabulary(NamedTuple):
     end: int | None = None
 
 
-def tokenizer_of(facts: Mapping[str, Any], path: Path, given: Path | None, vocab_size: int) -> CharTokenizer:
+def tokenizer_of(
+    facts: Mapping[str, Any], path: Path, given: Path | None, vocab_size: int, others: Sequence[Path] = ()
+) -> CharTokenizer:
     """The tokenizer of a foreign model.
 
     Args:
@@ -54,12 +57,13 @@ def tokenizer_of(facts: Mapping[str, Any], path: Path, given: Path | None, vocab
         path: of the checkpoint; a list may be beside it.
         given: the file that holds the list, if the user named one.
         vocab_size: how many ids the model knows.
+        others: further files that may hold the list, as those in a zip may, whatever they are called.
 
     Raises:
         CheckpointError: there is no list, none of so many distinct characters, or two that contradict each other.
     """
     odd: list[tuple[str, Any]] = []
-    for candidates in _places(facts, path, given):
+    for candidates in _places(facts, path, given, others):
         known = list(candidates)
         whole = [(where, tokens) for where, value in known if len(tokens := listed(value, vocab_size)) == vocab_size]
         good = [(where, tokens) for where, tokens in whole if not _fault(tokens)]
@@ -132,7 +136,9 @@ def vocabulary(tokens: Sequence[str]) -> Vocabulary:
     return Vocabulary(names, begin, end)
 
 
-def _places(facts: Mapping[str, Any], path: Path, given: Path | None) -> Iterator[Iterator[tuple[str, Any]]]:
+def _places(
+    facts: Mapping[str, Any], path: Path, given: Path | None, others: Sequence[Path]
+) -> Iterator[Iterator[tuple[str, Any]]]:
     """What may be the list and where it was found, place by place, the most likely first."""
     if given is not None:
         yield _in_file(given)
@@ -140,6 +146,9 @@ def _places(facts: Mapping[str, Any], path: Path, given: Path | None) -> Iterato
     yield _in_value(facts, path.name)
     for other in beside(path):
         yield _in_file(other)
+    for other in others:
+        with suppress(CheckpointError):  # it is a text, perhaps, and no list
+            yield iter([(f"'{other.name}' beside {path.name}", value) for _, value in _in_file(other)])
 
 
 def beside(path: Path) -> list[Path]:

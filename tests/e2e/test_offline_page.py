@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from charlm.data.corpus import corpus_from_text
 from charlm.formats.exports import find_format
+from charlm.formats.imports import import_file
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.runs.create import create_runs
 from charlm.runs.run import Run
-from charlm.runs.store import SHIPPED
+from charlm.runs.store import SHIPPED, RunStore
 from tests.e2e.steps import SECOND, until
 from tests.formats.pages import ODD_TOKENS, logits_of, random_run, rounded_model
+from tests.formats.test_import_shapes import spiky
 from tests.patience import patience
 from tests.tiny_runs import settings, spoil, store_in
 
@@ -211,8 +214,6 @@ def test_an_empty_prompt_begins_like_the_library(offline: Any) -> None:
 
 @pytest.mark.parametrize("arch", ["lstm", "transformer"])
 def test_each_item_of_a_list_begins_from_nothing(arch: str, offline: Any, tmp_path: Path) -> None:
-    import torch
-
     config = settings(items="line", steps=20)
     items = [f"{one}{two}{three}" for one in "abcd" for two in "efg" for three in "hijk"]
     corpus = corpus_from_text("\n".join(items), "list", config.corpus)
@@ -306,3 +307,18 @@ def test_pictures_of_the_page(look: str, browser: Any, pictures: Path, tmp_path:
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(18, 19, 21)" if look == "dark" else "rgb(252, 252, 251)")
     visitor.close()
+
+
+def test_special_tokens_are_read_and_never_written(offline: Any, store: RunStore, tmp_path: Path) -> None:
+    vocab = {"<PAD>": 0, "<BOS>": 1, "[EOS]": 2, "a": 3, "b": 4, "\n": 5}
+    model = spiky(len(vocab), {0: 6.0, 1: 6.0, 2: 6.0})
+    torch.save({"state_dict": model.state_dict(), "vocab": vocab}, tmp_path / "special.pt")
+    run = import_file(store, tmp_path / "special.pt")
+    page = offline(run)
+    for how in ("{length: 200}", "{length: 200, temperature: 2, top_k: 4}", "{length: 50, temperature: 0.1}"):
+        text = page.evaluate(f"window.charlm.write('ab', {how})")
+        assert len(text) in (50, 200) and set(text) <= set("ab\n")
+    own = np.array(page.evaluate("window.charlm.logits('ab')"))
+    with torch.no_grad():
+        expected = rounded_model(run, source(page))(torch.tensor([[1, 3, 4]]))[0][0].numpy()
+    np.testing.assert_allclose(own[:, 3:], expected[:, 3:], atol=1e-5)

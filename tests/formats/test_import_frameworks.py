@@ -172,6 +172,20 @@ def test_arrays_with_characters_beside_them(kind: str, name: str, store: RunStor
     same(import_file(store, path, characters=given), model)
 
 
+@pytest.mark.parametrize("name", ["charset_of_mine.json", "config.json", "deep/letters.txt"])
+def test_in_a_zip_the_list_may_have_any_name(name: str, store: RunStore, tmp_path: Path) -> None:
+    model = net()
+    torch.save({"model": model.state_dict()}, tmp_path / "model.pt")
+    listed = "".join(TOKENS) if name.endswith(".txt") else json.dumps({"hidden": 8, "chars": list(TOKENS)})
+    with zipfile.ZipFile(tmp_path / "both.zip", "w") as archive:
+        archive.write(tmp_path / "model.pt", "model.pt")
+        archive.writestr("README.txt", "How it was trained, in 12 lines.")
+        archive.writestr(name, listed)
+    same(import_file(store, tmp_path / "both.zip"), model)
+    with pytest.raises(CheckpointError, match=r"both\.zip is an archive with a pickle inside"):
+        import_file(store, tmp_path / "both.zip", pickles=False)
+
+
 def test_characters_in_an_array_of_texts(store: RunStore, tmp_path: Path) -> None:
     model = net()
     arrays = {key: part.numpy() for key, part in model.state_dict().items()}

@@ -12,9 +12,13 @@ import numpy as np
 import torch
 
 from charlm.errors import CheckpointError
+from charlm.formats import torch_files
 from charlm.formats.foreign import model_of
+from charlm.formats.frameworks import arrays, hdf5, ml5, recurrentjs, tensorflow
 from charlm.formats.frameworks.keras import from_config
 
+# Loaded by imports when they are needed; a damaged zip may need any, and loading is no reader's business here.
+LOADED = (torch_files, arrays, hdf5, ml5, recurrentjs, tensorflow)
 RECORDED = Path(__file__).parents[1] / "formats" / "recorded"
 NOT_READ = "expected.json"
 

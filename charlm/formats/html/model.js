@@ -187,7 +187,7 @@ class Model {
   step(state, id) {
     const logits = new Float64Array(this.tokens.length);
     product(logits, this.output, this.net.step(state, id), this.weights["fc.bias"]);
-    for (const one of this.silent) logits[one] = -Infinity;
+    for (const one of this.silent) logits[one] = -1e30; // finite, as what is not says that the state is lost
     return logits;
   }
 }
