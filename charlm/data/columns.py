@@ -256,7 +256,9 @@ def _choose(fields: list[Field], wanted: str, name: str) -> tuple[Field, bool]:
     among = [one for one in texts if one.level == lowest]
     if len(among) == 1:
         return among[0], False
-    raise _unclear(among or [one for one in fields if not one.level] or fields, name, wanted)
+    if among or (shown := [one for one in fields if not one.level and not one.is_nested]):
+        raise _unclear(among or shown, name, wanted)
+    raise CorpusError(f"{name} has no text up to three names deep; bring its rows further up, or save its text as .txt")
 
 
 def _unclear(fields: Sequence[Field], name: str, wanted: str = "") -> CorpusError:

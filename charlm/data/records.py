@@ -309,7 +309,7 @@ class Elements:
             key, at = (number, at) if self.is_list else self._name(at)
             value, at = self.take(text, at)
             yield key, value
-            self.is_flat = self.is_flat and not isinstance(value, list | dict)
+            self.is_flat = self.is_flat and not isinstance(value, list | dict | Elements)
             number, at = number + 1, _after_space(text, at)
             if text.startswith(close, at):
                 break
@@ -355,8 +355,13 @@ def _value_at(text: str, place: int) -> tuple[Any, int]:
     return value, end
 
 
-def _nested_at(text: str, place: int) -> tuple[Elements | None, int]:
+def _nested_at(text: str, place: int, depth: int = MOST_PATH) -> tuple[Elements | None, int]:
     """The list or object at an index, surveyed without keeping its elements, or None; and the index of the value's end.
+
+    Args:
+        text: the JSON text.
+        place: the index.
+        depth: levels of objects inside it that are not decoded whole either.
 
     Raises:
         ValueError: there is no value.
@@ -364,7 +369,11 @@ def _nested_at(text: str, place: int) -> tuple[Elements | None, int]:
     if not text.startswith(("[", "{"), place):
         return None, _value_at(text, place)[1]
     elements = Elements(text, place)
-    deque(elements, maxlen=0)
+    survey = elements
+    if depth and not elements.is_list:
+        survey = Elements(text, place, partial(_nested_at, depth=depth - 1))
+    deque(survey, maxlen=0)
+    elements.end, elements.count, elements.is_flat = survey.end, survey.count, survey.is_flat
     return elements, elements.end
 
 

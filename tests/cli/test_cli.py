@@ -20,6 +20,7 @@ from tests.patience import patience
 from tests.tiny_runs import spoil
 
 ROOT = Path(__file__).resolve().parents[2]
+PICTURES = str(ROOT / "tests" / "e2e" / "pictures")
 TINY = ("--hidden-size", "8", "--num-layers", "1", "--steps", "4", "--seq-len", "10", "--batch-size", "2")
 TEXT = "the cat sat on the mat; the dog lay in the fog. " * 20
 
@@ -459,7 +460,7 @@ def test_corpora_names_what_train_takes(capsys: pytest.CaptureFixture[str]) -> N
         (["trian"], "trian"),
         (["train"], "CORPUS"),
         (["train", "no-such-file.txt"], "no-such-file.txt"),
-        (["train", "."], "folder"),
+        (["train", PICTURES], "holds no file with text"),
         (["train", "{book}", "--hiden-size", "3"], "--hiden-size"),
         (["train", "{book}", "--hidden-size", "eight"], "eight"),
         (["train", "{book}", "--hidden-size", "8.5"], "hidden_size must be a whole number, not 8.5"),

@@ -122,3 +122,8 @@ def test_next_to_nothing_of_a_file_is_refused_and_little_is_said() -> None:
 def test_lists_without_end_are_looked_into_with_bounds(tmp_path: Path) -> None:
     many = {f"k{number}": {"n": [{"text": "a b"}]} for number in range(1_200)}
     assert "and 990 more" in refusal(many)
+
+
+def test_what_lies_too_deep_is_refused_without_naming_what_cannot_be_read() -> None:
+    said = refusal({"a": {"b": {"c": {"posts": POSTS}}}})
+    assert said.endswith("has no text up to three names deep; bring its rows further up, or save its text as .txt")

@@ -24,6 +24,7 @@ def test_several_files_of_several_kinds_are_one_text(page: Any) -> None:
     head = bring(page, *chapters, ("a.docx", word()))
     head.get_by_text("a.docx, chapter 2.txt, chapter 10.txt").wait_for()
     assert "A fox met a hen." in page.locator("#corpus-begins").inner_text()
+    page.locator("#corpus-guessing", has_text="Uniform").wait_for()  # all that follows an upload has come
     page.locator("#corpus-train").click()
     page.locator("#train-corpus input").wait_for()
     until(lambda: "a.docx and 2 more.zip" in page.locator("#train-corpus input").input_value())
