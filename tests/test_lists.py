@@ -130,7 +130,7 @@ def reference(model: LanguageModel, tokenizer: Tokenizer, prompt: str, config: S
         with torch.no_grad():
             logits, state = model(torch.tensor([ids]), state)
         recent += ids
-        chosen = choose(logits[0, -1].double().numpy(), config, rng, recent[-64:], None)
+        chosen = choose(logits[0, -1].double().numpy(), config, rng, recent[-64:])
         text += tokenizer.tokens[chosen]
         ids = [chosen]
     return text
