@@ -513,6 +513,5 @@ def test_documents_and_several_files_are_texts(
     until(client, run_id, "finished")
     text = recall(services.store.get(run_id).corpus["sha256"])
     assert text and "Łódź" in text.text
-    wrong = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
-    assert refusal(address, "train", "", [wrong], "gru", SOON)
+    assert "the file is not an upload" in refusal(address, "train", "", [{"path": "/etc/passwd"}], "gru", SOON)
     assert "encoding 'x' is not known" in refusal(address, "train", "sherlock", None, "gru", {"encoding": "x"})
