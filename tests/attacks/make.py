@@ -381,7 +381,7 @@ def documents() -> Members:
         "epub-laughs.epub": zipped({start: f"{laughs}<x>&e8;</x>".encode()}),
         "epub-elsewhere.epub": zipped({start: container.format("../../etc/passwd").encode()}),
         "epub-of-itself.epub": zipped({start: container.format(start).encode()}),
-        "html-unclosed.html": b"<a " * 600_000, "html-scripts.html": b"<script>" * 200_000,
+        "html-of-tags.html": b"<b>" * 200_000, "html-scripts.html": b"<script>" * 200_000,
         "rtf-deep.rtf": b"{\\rtf1" + b"{" * 1_900_000, "rtf-groups.rtf": b"{\\rtf1" + b"{\\pict}" * 200_000 + b"}",
         "notebook-deep.ipynb": b"[" * 1_000_000, "notebook-of-cells.ipynb": b'{"cells":[' + b"{}," * 500_000 + b"{}]}",
         "subtitles-of-times.srt": b"00:00:00,000 --> 00:00:01,000\n" * 60_000,

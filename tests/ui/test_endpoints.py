@@ -423,7 +423,7 @@ def test_wrong_votes(name: str, data: list[Any], said: str, address: str) -> Non
      ("generate", [5], "prompt must be text"), ("generate", [None], "prompt must be text"),
      ("generate", ["a", "long"], "length must be a number"), ("generate", ["a", None], "length must be a number"),
      ("generate", ["a", 0], "length 0 is outside"), ("generate", ["a", 10**9], "outside 1 to 100,000"),
-     ("generate", ["a", 10**400], "length"), ("generate", ["a", 5, {"temperature": 0}], "temperature 0"),
+     ("generate", ["a", 10**400], "length"), ("generate", ["a", 5, {"temperature": 0.001}], "temperature 0.001"),
      ("generate", ["a", 5, {"heat": 1}], "unknown setting"), ("generate", ["a", 5, {"seed": -1}], "seed -1"),
      ("next_tokens", [5], "text must be text"), ("next_tokens", ["a", {"count": 0}], "count 0 is outside 1 to 1000"),
      ("next_tokens", ["a", {"count": "x"}], "count must be a whole number"),

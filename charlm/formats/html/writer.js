@@ -20,6 +20,7 @@ function ranked(values) {
 function probabilities(logits, { temperature, top_k: topK }) {
   if (!logits.every(Number.isFinite)) return null;
   const highest = logits.reduce((one, other) => Math.max(one, other));
+  if (temperature === 0) return logits.map((_, id) => Number(id === logits.indexOf(highest))); // greedy
   const shares = logits.map((logit) => exp((logit - highest) / temperature));
   if (topK > 0) for (const id of ranked(logits).slice(topK)) shares[id] = 0;
   const total = shares.reduce((sum, share) => sum + share, 0);
