@@ -14,7 +14,7 @@ from charlm.errors import CheckpointError, ConfigError
 from charlm.files import file_name
 from charlm.formats.html import ARCHS as PAGES
 from charlm.formats.html import write_page
-from charlm.formats.onnx import STEPS, write_onnx
+from charlm.formats.onnx import STEPS, write_onnx, write_onnx8
 from charlm.formats.run_zip import write_zip
 from charlm.runs.run import Run
 
@@ -118,6 +118,7 @@ FORMATS: Sequence[Format] = (
     Format("torch", ".torch.zip", "a state_dict for plain torch, with the lines that load it", write_torch, NETWORKS),
     Format("udacity", ".net", "the dict of Udacity's character-RNN notebooks; LSTM only", write_udacity, NETWORKS),
     Format("onnx", ".onnx", "one step as a graph, for other languages and runtimes", write_onnx, STEPS),
+    Format("onnx8", "-8bit.onnx", "the same graph in a quarter of the size, and faster", write_onnx8, STEPS),
     Format("html", ".html", "one page that writes offline, in any browser", write_page, PAGES),
     Format(
         "html8", "-8bit.html", "the same page in half the size, a little less exact", partial(write_page, bits=8), PAGES

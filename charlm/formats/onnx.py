@@ -4,6 +4,8 @@ The graph is made operator by operator, as torch's own exporter traces whole seq
 """
 
 import json
+import logging
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -49,6 +51,29 @@ def write_onnx(run: Run, path: Path) -> None:
     onnx.helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
+
+
+def write_onnx8(run: Run, path: Path) -> None:
+    """The same graph with weights of 8 bits, a quarter of the size: onnxruntime's dynamic quantisation.
+
+    Raises:
+        CheckpointError: onnx or onnxruntime is not installed, or the run has no weights that can be read.
+    """
+    try:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+    except ImportError:
+        raise CheckpointError(
+            "the export to ONNX in 8 bits needs the package onnxruntime: pip install onnx onnxruntime"
+        ) from None
+    logger = logging.getLogger()
+    level = logger.level
+    with tempfile.TemporaryDirectory(prefix="charlm-") as folder:
+        write_onnx(run, whole := Path(folder) / "whole.onnx")
+        try:
+            logger.setLevel(logging.ERROR)  # its advice to prepare the graph is of no use here: nothing gets smaller
+            quantize_dynamic(whole, path, weight_type=QuantType.QInt8)
+        finally:
+            logger.setLevel(level)
 
 
 class StatePart(NamedTuple):

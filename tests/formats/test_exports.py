@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from charlm.errors import CheckpointError, ConfigError
 from charlm.formats.exports import FORMATS, find_format
 from charlm.runs.run import Run
-from charlm.runs.store import RunStore
+from charlm.runs.store import SHIPPED, RunStore
 from tests.formats.models import made_run
+from tests.tiny_runs import TEXT
 
 ARCHS: list[dict[str, Any]] = [
     {"arch": "lstm"}, {"arch": "gru"}, {"arch": "rnn"}, {"arch": "rnn", "nonlinearity": "relu"}, {"arch": "mingru"},
@@ -138,6 +139,25 @@ def test_onnx_takes_the_same_200_steps(
         ids = some_ids(run, rows, 200)
         worst = (onnx_logits(session, ids) - our_logits(run, ids)).abs().max().item()
         assert worst < 1e-4
+
+
+@pytest.mark.parametrize("name", ["small-lstm", "small-gru", "small-rnn", "transformer"])
+def test_eight_bits_cost_next_to_nothing(name: str, tmp_path: Path) -> None:
+    """On held-out text of the included models, beside the whole weights."""
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    run = Run(SHIPPED / f"sherlock-{name}", shipped=True)
+    whole, small = (exported(run, kind, tmp_path) for kind in ("onnx", "onnx8"))
+    tokenizer = run.tokenizer()
+    ids = torch.from_numpy(tokenizer.encode(TEXT[:600], skip_unknown=True).astype(np.int64))[None]
+    losses = []
+    for path in (whole, small):
+        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        assert json.loads(session.get_modelmeta().custom_metadata_map["tokens"]) == tokenizer.tokens
+        logits = onnx_logits(session, ids[:, :-1])
+        losses.append(torch.nn.functional.cross_entropy(logits[0], ids[0, 1:]).item())
+    assert abs(losses[1] - losses[0]) < 0.02
+    assert small.stat().st_size < 0.3 * whole.stat().st_size
 
 
 def onnx_logits(session: Any, ids: Tensor) -> Tensor:
