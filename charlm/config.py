@@ -367,6 +367,9 @@ class CorpusConfig(Config):
     column: str = setting(
         "", "Column of a table that holds the text, in JSON also data.posts.body; empty: text or the like", high=200
     )
+    condition: str = setting(
+        "", "Column of a table whose value stands before each text, `value: `, to choose when writing", high=200
+    )
     separator: str = setting("blank line", "Separator between the rows of a table", choices=("blank line", "space"))
     items: str = setting(
         "none",

@@ -15,6 +15,7 @@ TEXT_COLUMNS = ("text", "content", "contents", "body", "story", "document", "art
 # The text in an object that stands for a piece of a text: of a chat, of rich text, of Quill's deltas.
 PIECES = ("text", "content", "value", "insert", "children")
 LOOK = 1000  # rows that decide whether a column holds text
+LONGEST_VALUE = 80  # characters of a condition's value
 MOST_FIELDS = 4  # names from a row to a text
 MOST_LEAVES = 10_000  # of a row that are looked at
 LEAST_SHARE, LEAST_TEXT = 0.01, 1000  # below both of a file's characters next to nothing of it was read
@@ -81,12 +82,13 @@ class Column:
     Args:
         table: the table.
         field: the column.
+        condition: whose value stands before each cell, `value: `; None: nothing does.
         said: a note on how it was chosen; empty: none.
         name: the file's name, for messages.
     """
 
-    def __init__(self, table: Table, field: Field, said: str, name: str) -> None:
-        self._table, self._field, self._name, self._said = table, field, name, said
+    def __init__(self, table: Table, field: Field, said: str, name: str, condition: Field | None = None) -> None:
+        self._table, self._field, self._name, self._said, self._condition = table, field, name, said, condition
         self.shown = one_line(field.name, 60)
         self._odd, self._empty, self._nested = Oddities(), 0, 0
 
@@ -101,12 +103,14 @@ class Column:
             if isinstance(row, list) and len(row) != width:
                 self._odd.add(number, len(row))
             is_empty, is_nested = True, False
+            values = map(text_of, self._condition.cells(row)) if self._condition else ()
+            before = "".join(f"{one_line(value, LONGEST_VALUE)}: " for value in itertools.islice(values, 1) if value)
             for cell in self._field.cells(row):
                 text = text_of(cell)
                 is_nested = is_nested or text is None
                 if text and not text.isspace():
                     is_empty = False
-                    yield text
+                    yield before + text
             found = found or not is_empty
             self._empty += is_empty and not is_nested
             self._nested += is_nested
@@ -118,6 +122,20 @@ class Column:
             )
             raise CorpusError(f"{self._name} has {what} in column {self.shown}; {has}")
 
+    def under(self, condition: str) -> "Column":
+        """The same column with the value of another one of its rows before each cell.
+
+        Raises:
+            CorpusError: its rows have no such column.
+        """
+        beside = [one for one in readable(self._table) if one.rows == self._field.rows and one.name != self._field.name]
+        folded = _folded(condition)
+        for one in beside:
+            if folded in (_fold(one), _folded(".".join(one.path)), _folded(one.path[-1])):
+                return Column(self._table, self._field, self._said, self._name, one)
+        others = listed(one.name for one in beside) or "none"
+        raise CorpusError(f"{self._name} has no column {condition[:60]!r} beside {self.shown}; it has: {others}")
+
     def notes(self) -> Iterator[str]:
         """The repairs, a short sentence each."""
         yield from self._table.notes
@@ -128,6 +146,8 @@ class Column:
             yield f"{counted(self._odd.more, 'more row')} with a wrong number of cells"
         if self._said:
             yield self._said
+        if self._condition:
+            yield f"{one_line(self._condition.name, 60)} stands before each text"
         if self._empty:
             yield f"{counted(self._empty, 'row')} without {self.shown} left out"
         if self._nested:
@@ -190,7 +210,7 @@ def _piece(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def text_column(table: Table, wanted: str, name: str) -> Column:
+def text_column(table: Table, wanted: str, name: str, condition: str = "") -> Column:
     """The column that holds the text.
 
     Args:
@@ -198,10 +218,16 @@ def text_column(table: Table, wanted: str, name: str) -> Column:
         wanted: the column's name, or its end where that is clear (case matters only if two differ by nothing else);
             empty: chosen automatically.
         name: the file's name, for messages.
+        condition: the name of a column of the same rows, whose value stands before each text; empty: none.
 
     Raises:
         CorpusError: no such column, or no clear choice.
     """
+    column = _text_column(table, wanted, name)
+    return column.under(condition) if condition else column
+
+
+def _text_column(table: Table, wanted: str, name: str) -> Column:
     fields = list(readable(table))
     if wanted:
         exact, fields = _named(fields, wanted, name)

@@ -213,7 +213,7 @@ def text_sha256(text: str) -> str:
 
 
 def _options(config: CorpusConfig) -> dict[str, Any]:
-    return {"encoding": config.encoding, "column": config.column}
+    return {"encoding": config.encoding, "column": config.column, "condition": config.condition}
 
 
 def _of_bytes(held: list[bytes], suffix: str, name: str, config: CorpusConfig) -> tuple[list[str], list[str]]:
@@ -330,7 +330,7 @@ def _stripped(name: str, text: list[str], config: CorpusConfig, notes: list[str]
 def _rows_joined(text: list[str], kind: str, name: str, config: CorpusConfig) -> tuple[list[str], list[str]]:
     """The text column of a table as pieces, and the repairs; the table's text is popped, so that it can be freed."""
     whole = len(text[0])
-    column = text_column(tables.read_table(text.pop(), kind, name), config.column, name)
+    column = text_column(tables.read_table(text.pop(), kind, name), config.column, name, config.condition)
     pieces, dropped = join_rows(column, config)
     share = column.share_note(sum(map(len, pieces)), whole)
     return pieces, [*column.notes(), *dropped, *([share] if share else [])]

@@ -327,7 +327,8 @@ def _parquet(data: bytes, name: str, options: dict[str, Any]) -> Read:
     wanted = str(options.get("column") or "").strip().casefold()
     named = [one for one in file.columns if wanted and one.casefold() == wanted]
     texts = [one for one in file.columns if file.dtypes.get(one) is not None and file.dtypes[one].kind in "OUST"]
-    columns = named or texts
+    beside = str(options.get("condition") or "").strip().casefold()
+    columns = [*(named or texts), *(one for one in file.columns if one.casefold() == beside and one not in texts)]
     if not columns:
         raise CorpusError(f"{name} has no column with text; it has: {', '.join(map(str, file.columns[:10]))}")
     lines: list[str] = []

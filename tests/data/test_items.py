@@ -163,3 +163,34 @@ def test_evaluation_reads_all_items_in_order() -> None:
     read += rows
     assert [one for row in read for one in row] == ids.tolist()
     assert int(lengths_of(ids, data.border or 0).sum()) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "condition", "texts"),
+    [
+        ("a.csv", "who,text,n\n" + "Ann,hi there,1\nBob,and so on,2\n" * 6, "WHO", ["Ann: hi there", "Bob: and so on"]),
+        ("a.csv", "who,text,n\n" + "Ann,hi there,1\nBob,and so on,2\n" * 6, "n", ["1: hi there", "2: and so on"]),
+        (
+            "a.jsonl",
+            '{"text": "hi there", "by": null}\n{"text": "so on", "by": "Bo"}\n',
+            "by",
+            ["hi there", "Bo: so on"],
+        ),
+        (
+            "a.json",
+            '{"data": {"posts": [{"body": "hi there", "by": {"name": "Ann"}},'
+            ' {"body": "so on", "by": {"name": "Bo"}}]}}',
+            "by.name",
+            ["Ann: hi there", "Bo: so on"],
+        ),
+    ],
+)
+def test_a_condition_stands_before_each_text(name: str, file: str, condition: str, texts: list[str]) -> None:
+    corpus = read_corpus(file.encode(), name, CorpusConfig(condition=condition))
+    assert corpus.text.split("\n\n")[:2] == texts
+    assert any("stands before each text" in note for note in corpus.repairs)
+
+
+def test_a_condition_that_is_not_there_is_said() -> None:
+    with pytest.raises(CorpusError, match=r"a\.csv has no column 'mood' beside text; it has: who"):
+        read_corpus(b"who,text\nAnn,hi there\n", "a.csv", CorpusConfig(condition="mood"))

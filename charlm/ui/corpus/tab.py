@@ -108,8 +108,9 @@ def control(name: str) -> Any:
     default: Any = setting.default
     meta, label = setting.metadata, LABELS.get(name, name.capitalize())
     shared: dict[str, Any] = {"label": label, "info": meta["hint"], "elem_id": f"corpus-{name.replace('_', '-')}"}
-    if name == "column":
-        return gr.Dropdown([("by itself", "")], value="", visible=False, **shared)
+    if name in ("column", "condition"):
+        nothing = "by itself" if name == "column" else "none"
+        return gr.Dropdown([(nothing, "")], value="", visible=False, **shared)
     if name == "encoding":
         return gr.Dropdown([("detected", ""), *ENCODINGS], value="", allow_custom_value=True, **shared)
     if name == "level":
@@ -296,9 +297,10 @@ class CorpusTab:
         """Picker, fold and options as they belong to `reading`; column and separator show for tables only."""
         values = reading.config.to_dict() | reading.model.to_dict()
         shown = dict.fromkeys(TOKEN_SETTINGS, False) | dict.fromkeys(LEVEL_SETTINGS[reading.model.level], True)
-        shown |= {"column": bool(reading.columns), "separator": reading.table}
+        shown |= {"column": bool(reading.columns), "condition": len(reading.columns) > 1, "separator": reading.table}
         updates = {name: {"value": values[name]} for name in NAMES}
         updates["column"]["choices"] = column_choices(reading.columns)
+        updates["condition"]["choices"] = [("none", ""), *reading.columns]
         for name, visible in shown.items():
             updates[name]["visible"] = visible
         return {
@@ -402,7 +404,7 @@ def fitting(upload: Upload | None, options: Options) -> tuple[CorpusConfig, Mode
     """The options for another text. An encoding and a column belong to one file only; where no column has a usual name,
     the one with the most text is taken."""
     config, model = settings_of(options)
-    config = replace(config, column="", encoding="")
+    config = replace(config, column="", condition="", encoding="")
     columns = upload.columns() if upload else []
     if upload and len(columns) > 1 and not usual_column(columns):
         return replace(config, column=texts.wordiest_column(upload, config)), model

@@ -131,7 +131,7 @@ def open_corpus(value: str, config: CorpusConfig) -> Corpus:
         CorpusError: it is not at hand and cannot be downloaded, or an upload is gone.
     """
     if value in [entry.key for entry in entries()]:
-        return load_corpus(value, replace(config, column="", encoding=""))  # these belong to an upload
+        return load_corpus(value, replace(config, column="", condition="", encoding=""))  # these belong to an upload
     if (upload := open_upload(value, data_dir())) is not None:
         return upload.read(config)
     if (corpus := recall(value, data_dir())) is not None:

@@ -184,6 +184,7 @@ def options_title(config: CorpusConfig, table: bool = False) -> str:
     parts += [f"read as {config.encoding}"] if config.encoding else []
     if table:
         parts += [f"column {config.column}"] if config.column else []
+        parts += [f"after its {config.condition}"] if config.condition else []
         parts.append(f"rows joined by a {config.separator}")
     parts += [f"a list: {ITEMS[config.items].lower()}"] if config.is_list else []
     ends = "taken out" if config.drop_newlines else "LF" if config.lf else "as they are"
