@@ -23,6 +23,7 @@ from charlm.serving.votes import Answer
 if TYPE_CHECKING:
     from charlm.analysis.cross import Cross
     from charlm.analysis.measurement import Progress
+    from charlm.analysis.new_items import NewItems
     from charlm.analysis.next_tokens import Outlook
     from charlm.serving.ballots import Ballot
 
@@ -92,6 +93,11 @@ class ServingAccess(Protocol):
 
     def evaluate(self, run: Run, text: str | None = None, split: str = "") -> dict[str, Any]:
         """See `Serving.evaluate`."""
+
+    def items(
+        self, run: Run, count: int, prompt: str = "", config: SampleConfig | None = None, check: str = ""
+    ) -> "NewItems":
+        """See `Serving.items`."""
 
     def inspect(
         self,

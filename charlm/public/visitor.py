@@ -34,9 +34,11 @@ from charlm.serving.votes import Votes
 if TYPE_CHECKING:
     from charlm.analysis.cross import Cross
     from charlm.analysis.measurement import Progress
+    from charlm.analysis.new_items import NewItems
     from charlm.analysis.next_tokens import Outlook
 
 EVALUATION_SECONDS = 60.0  # reserved for scoring a text; what it took is what counts
+MOST_ITEMS = 100  # of a list, that a visitor lets a model write at a time
 MOST_SCORERS = 4  # visitors whose text is scored, or waits for that; each of them takes a thread
 
 
@@ -290,6 +292,26 @@ class VisitorServing:
             began = time.monotonic()
             try:
                 return self._serving.evaluate(run, text, split)
+            finally:
+                self._quotas.settle(visitor, EVALUATION, time.monotonic() - began)
+
+    def items(
+        self, run: Run, count: int, prompt: str = "", config: SampleConfig | None = None, check: str = ""
+    ) -> "NewItems":
+        """See `Serving.items`, one at a time and without a check; its seconds count as training.
+
+        Raises:
+            LimitError: too many, too long, the day's minutes are used up, or another visitor's text is being scored.
+        """
+        visitor, config = someone(self._who), config or SampleConfig()
+        limits.check_sampling(self._limits, prompt, config)
+        if count > MOST_ITEMS:
+            raise LimitError(f"this public Space writes {MOST_ITEMS} items at a time, not {count:,}; or {ELSEWHERE}")
+        with self._turn(visitor):
+            self._quotas.reserve(visitor, EVALUATION, EVALUATION_SECONDS)
+            began = time.monotonic()
+            try:
+                return self._serving.items(run, count, prompt, config)
             finally:
                 self._quotas.settle(visitor, EVALUATION, time.monotonic() - began)
 

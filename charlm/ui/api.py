@@ -165,13 +165,22 @@ def _listing(services: Services) -> list[Callable[..., Any]]:
         reject_unknown(given, ("split",))
         return services.serving.evaluate(run, text_of(text, "text") or None, text_of(split, "split"))
 
+    def items(run_id: str, count: int = 20, prompt: str = "", options: Options = None) -> dict[str, Any]:
+        """Different items by a model that learned a list, and how many of them are unique and new.
+
+        Options are those of `generate`, without stop, samples, greedy and beams.
+        """
+        run, number = services.store.get(run_id), whole_of(count, "count")
+        config = SampleConfig.from_dict(options_of(options))
+        return services.serving.items(run, number, text_of(prompt, "prompt"), config).to_dict()
+
     def limits() -> dict[str, Any]:
         """Whether this is a public Space, its table of limits, and the remaining quota; both empty elsewhere."""
         if services.limits is None:
             return {"public": False, "limits": [], "left": {}}
         return {"public": True, "limits": services.limits.rows(), "left": services.jobs.left()}
 
-    return [corpora, runs, evaluate, limits]
+    return [corpora, runs, evaluate, items, limits]
 
 
 def _training(services: Services) -> list[Callable[..., Any]]:

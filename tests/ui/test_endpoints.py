@@ -29,6 +29,7 @@ from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
 
 NAMES = (
     "search",
+    "items",
     "corpora", "runs", "evaluate", "limits", "train", "race", "status", "pause", "stop", "resume", "fork", "retry",
     "queue", "rate", "move", "generate", "compare", "next_tokens", "export", "import_run",
     "memory", "gradient", "surprise", "neurons", "dynamics", "copies", "history", "gym", "cross", "seeds",
@@ -36,7 +37,7 @@ NAMES = (
 )  # fmt: skip
 # What stands after the first input of a raw call that leaves it out.
 REST: dict[str, tuple[Any, ...]] = {
-    "status": (-1,), "evaluate": ("", None), "resume": (None,), "generate": ("", 500, None),
+    "status": (-1,), "evaluate": ("", None), "items": (20, "", None), "resume": (None,), "generate": ("", 500, None),
     "surprise": ("", None), "compare": ("", 500, None), "next_tokens": ("", None), "export": ("zip",),
     "import_run": (None, None),
 }  # fmt: skip
@@ -421,6 +422,9 @@ def test_wrong_votes(name: str, data: list[Any], said: str, address: str) -> Non
      ("evaluate", ["The", {"splits": "val"}], "mean split?"),
      ("evaluate", ["日本"], "at least 2 known"), ("evaluate", [None], "text must be text"),
      ("generate", [5], "prompt must be text"), ("generate", [None], "prompt must be text"),
+     ("items", ["many"], "count must be a whole number"), ("items", [0], "count must be from 1 to 10,000"),
+     ("items", [3], "learned a text that goes on, no list"),
+     ("items", [3, "", {"heat": 1}], "unknown setting"),
      ("generate", ["a", "long"], "length must be a number"), ("generate", ["a", None], "length must be a number"),
      ("generate", ["a", 0], "length 0 is outside"), ("generate", ["a", 10**9], "outside 1 to 100,000"),
      ("generate", ["a", 10**400], "length"), ("generate", ["a", 5, {"temperature": 0.001}], "temperature 0.001"),
