@@ -13,8 +13,8 @@ from charlm.ui.train.form import command, preset_values, run_config
 def understood(line: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, RunConfig, list[str]]:
     heard: list[Any] = []
 
-    def take(tokens: list[str], config: RunConfig, archs: list[str], runs_dir: Any) -> list[Any]:
-        assert len(tokens) == 1
+    def take(tokens: list[str], config: RunConfig, archs: list[str], runs_dir: Any, *rest: Any) -> list[Any]:
+        assert len(tokens) == 1 and not any(rest)
         heard.extend((tokens[0], config, archs))
         return []
 
