@@ -20,7 +20,6 @@ from safetensors.torch import save_file
 from charlm.config import SampleConfig
 from charlm.errors import CheckpointError
 from charlm.formats.detect import kind_of
-from charlm.formats.frameworks import hdf5
 from charlm.formats.frameworks.hdf5 import read_hdf5
 from charlm.formats.frameworks.tensorflow import read_index
 from charlm.formats.imports import import_file
@@ -296,7 +295,7 @@ def test_without_h5py_it_is_said_what_to_install(
     store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "h5py.py").write_text("raise ImportError('none here')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(CheckpointError, match=r"h5py, which is not installed: pip install h5py"):
         import_file(store, recorded("keras-h5")[0])
 
@@ -330,9 +329,19 @@ def test_an_hdf5_file_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> Non
         read_hdf5(tmp_path / "bomb.h5", 1_000_000)
 
 
-def test_the_child_is_told_nothing_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_child_is_told_nothing_secret(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_h5py()
+    told: list[dict[str, str]] = []
+    begin = subprocess.Popen
+
+    def watched(*words: Any, env: dict[str, str], **options: Any) -> Any:
+        told.append(env)
+        return begin(*words, env=env, **options)
+
     monkeypatch.setenv("HF_TOKEN", "secret")
-    assert "HF_TOKEN" not in hdf5._environment() and "PATH" in hdf5._environment()
+    monkeypatch.setattr("charlm.data.confined.subprocess.Popen", watched)
+    import_file(store, recorded("keras-h5")[0])
+    assert told and all("HF_TOKEN" not in env and "PATH" in env for env in told)
 
 
 def test_a_manifest_names_no_file_elsewhere(store: RunStore, tmp_path: Path) -> None:

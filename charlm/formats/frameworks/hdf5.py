@@ -1,15 +1,13 @@
 """HDF5 files, as Keras writes them, read by h5py in a child process: a C parser of strangers' files is not trusted."""
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from charlm.data.confined import MEMORY, ConfinedError, confined
 from charlm.errors import CheckpointError
 from charlm.files import one_line
 from charlm.formats.frameworks import hdf5_child
@@ -20,7 +18,6 @@ from charlm.formats.run_zip import ZipMembers
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # in a .keras file
 MOST_CONFIG = 4 << 20
-PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMPDIR")
 NO_H5PY = (
     "Keras models are read with h5py, which is not installed: pip install h5py, or pip install 'charlm-lab[keras]'"
 )
@@ -43,30 +40,23 @@ def read_hdf5(path: Path, most_bytes: int) -> Hdf5:
     Raises:
         CheckpointError: h5py is missing, or the file is damaged, too large, or takes too long.
     """
+    try:
+        arrays, is_read = confined(
+            hdf5_child.read, path.read_bytes(), {"most_bytes": most_bytes},
+            memory=MEMORY + 3 * most_bytes, most_answer=most_bytes + (8 << 20),
+        )  # fmt: skip
+    except ConfinedError as error:
+        raise CheckpointError(f"{path.name} is no HDF5 file that can be read: {error}") from None
+    if not is_read:
+        raise CheckpointError(NO_H5PY)
     with tempfile.TemporaryDirectory(prefix="charlm-") as folder:
         out = Path(folder) / "read.npz"
-        command = [sys.executable, hdf5_child.__file__, str(path), str(out), str(most_bytes)]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, timeout=2 * hdf5_child.SECONDS, check=False, env=_environment()
-            )
-        except subprocess.TimeoutExpired:
-            raise CheckpointError(f"{path.name} takes too long to read; it is refused") from None
-        if done.returncode == 3:
-            raise CheckpointError(NO_H5PY)
-        if done.returncode or not out.is_file():
-            reason = one_line(done.stderr.decode("utf-8", "replace"), 160) or f"its reader ended with {done.returncode}"
-            raise CheckpointError(f"{path.name} is no HDF5 file that can be read: {reason}")
+        out.write_bytes(arrays)
         held = read_arrays(out, 2 * most_bytes + (8 << 20))
     names = held.pop("names")
     found = {name: held[f"x{place}"] for place, name in enumerate(names)}
     attributes = json.loads(bytes(found.pop("attributes").tolist()))
     return Hdf5(found, attributes)
-
-
-def _environment() -> dict[str, str]:
-    """What the child needs to find its packages, and nothing secret."""
-    return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def read_keras_zip(path: Path, most_bytes: int) -> Weights:

@@ -1,41 +1,35 @@
-"""Reads an HDF5 file in a process of its own, with limits of memory and time: `python hdf5_child.py FILE OUT BYTES`.
+"""What the process does that reads an HDF5 file; see charlm/data/confined.py."""
 
-It imports nothing of this program. What is no plain dataset of numbers inside the file (links into other files, virtual
-and external data, objects) is left out; the rest goes to OUT, an npz, with the attributes as a JSON text.
-"""
-
+import io
 import json
-import sys
-from contextlib import suppress
 from typing import Any
 
-SECONDS = 60
 MOST_NODES, MOST_ATTRIBUTE = 5_000, 1 << 20
-MEMORY = 1 << 30  # bytes beside what the file may unpack to
 
 
-def limit(most_bytes: int) -> None:
-    """Bound this process' memory, time and output, where the system can."""
-    with suppress(ImportError, OSError, ValueError):
-        import resource
+def read(data: bytes, options: dict[str, Any]) -> tuple[bytes, Any]:
+    """The numbers in an HDF5 file as an npz, and the texts among its attributes.
 
-        for kind, value in (
-            (resource.RLIMIT_AS, MEMORY + 3 * most_bytes),
-            (resource.RLIMIT_CPU, SECONDS),
-            (resource.RLIMIT_FSIZE, most_bytes + (8 << 20)),
-            (resource.RLIMIT_CORE, 0),
-        ):
-            resource.setrlimit(kind, (value, value))
+    What is no plain dataset of numbers inside the file (links into other files, virtual and external data, objects) is
+    left out.
 
+    Args:
+        data: of the file.
+        options: most_bytes that its arrays may unpack to.
 
-def main(path: str, out: str, most: str) -> None:
-    """Read FILE, write OUT."""
-    import h5py
+    Raises:
+        ValueError: it holds too much.
+    """
+    try:
+        import h5py
+    except ImportError:
+        return b"", None
     import numpy as np
 
-    limit(int(most))
-    arrays, attributes, left = {}, {}, int(most)
-    with h5py.File(path, "r", locking=False) as file:
+    arrays: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
+    most = left = int(options["most_bytes"])
+    with h5py.File(io.BytesIO(data), "r") as file:
         waiting, seen = [("", file)], 0
         while waiting:
             name, node = waiting.pop()
@@ -54,10 +48,11 @@ def main(path: str, out: str, most: str) -> None:
                 continue
             left -= node.size * node.dtype.itemsize
             if left < 0:
-                raise ValueError(f"it unpacks to more than {int(most):,} bytes")
+                raise ValueError(f"it unpacks to more than {most:,} bytes")
             arrays[name] = node[()]
     arrays["attributes"] = np.frombuffer(json.dumps(attributes).encode(), np.uint8)
-    np.savez(out, **{f"x{place}": array for place, array in enumerate(arrays.values())}, names=np.array(list(arrays)))
+    np.savez(out := io.BytesIO(), **{f"x{place}": one for place, one in enumerate(arrays.values())}, names=[*arrays])
+    return out.getvalue(), True
 
 
 def texts(attributes: Any) -> dict[str, Any]:
@@ -79,13 +74,3 @@ def texts(attributes: Any) -> dict[str, Any]:
 def plain(value: Any) -> Any:
     """A text, whether it was stored as one or as bytes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except ImportError:
-        sys.exit(3)
-    except Exception as error:  # h5py raises a dozen kinds
-        print(type(error).__name__, error, file=sys.stderr)
-        sys.exit(4)
