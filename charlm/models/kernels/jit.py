@@ -62,7 +62,7 @@ def _choose_folder() -> None:
 
     config: Any = numba.config
     own = Path(__file__).parent
-    files = sorted([*own.glob("*.py"), *(own.parents[1] / "generation").glob("*.py")])
+    files = sorted([*own.glob("*.py"), *(own.parents[1] / "generation").rglob("*.py")])
     sources = [source for source in map(Path.read_bytes, files) if b"compiled" in source]
     name = f"compiled-{hashlib.sha256(b''.join(sources)).hexdigest()[:16]}"
     if config.CACHE_DIR:
