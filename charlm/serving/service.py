@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.analysis.settings import CrossSettings
-from charlm.config import SampleConfig
+from charlm.architectures import ARCHS, is_counted
+from charlm.config import ModelConfig, SampleConfig
 from charlm.data.corpus import lexicon
 from charlm.errors import CharLMError, CorpusError
 from charlm.runs.run import Run
@@ -358,12 +359,16 @@ class Serving:
             began = time.monotonic()
 
     def warm_up(self) -> None:
-        """Load torch and the shipped models, so that the first click answers at once."""
+        """Load torch and the shipped models, and compile what others write with, so that the first click answers."""
+        waiting = [arch for arch in ARCHS if not is_counted(arch)]
         for run in self.store.list():
             if run.shipped:
                 for _ in self.generate(run, "", SampleConfig(length=1)):
                     pass
                 self.lexicon(run)
+                waiting = [arch for arch in waiting if arch != run.arch]
+        for arch in waiting:
+            _write_with_a_tiny(arch)
 
     def warm_up_later(self, seconds: float) -> None:
         """Warm up in a thread `seconds` from now: the first page comes first."""
@@ -377,6 +382,18 @@ class Serving:
         timer = threading.Timer(seconds, work)
         timer.daemon = True
         timer.start()
+
+
+def _write_with_a_tiny(arch: str) -> None:
+    """Let a new model of an architecture write a token, which compiles what all of its kind write with."""
+    from charlm.generation import generate
+    from charlm.models import build_model
+    from charlm.tokenizers import CharTokenizer
+
+    tokenizer = CharTokenizer.fit("ab")
+    config = ModelConfig(arch=arch, vocab_size=tokenizer.vocab_size, hidden_size=16, num_layers=1)
+    for _ in generate(build_model(config), tokenizer, "a", SampleConfig(length=1)):
+        pass
 
 
 def _changed_at(path: Path) -> int:
