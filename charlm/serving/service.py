@@ -1,5 +1,6 @@
 """Trained models kept warm, and the texts they generate for the page and the endpoints."""
 
+import atexit
 import logging
 import threading
 import time
@@ -14,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.analysis.settings import CrossSettings
-from charlm.architectures import ARCHS, is_counted
-from charlm.config import ModelConfig, SampleConfig
+from charlm.config import SampleConfig
 from charlm.data.corpus import lexicon
 from charlm.errors import CharLMError, CorpusError
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
+from charlm.serving import compile_ahead
 from charlm.serving.baselines import NgramBaselines, keep
 from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel, Starts
 from charlm.serving.compared import check_compared, check_duel
@@ -359,21 +360,21 @@ class Serving:
             began = time.monotonic()
 
     def warm_up(self) -> None:
-        """Load torch and the shipped models, and compile what others write with, so that the first click answers."""
-        waiting = [arch for arch in ARCHS if not is_counted(arch)]
+        """Load torch and the shipped models, so that the first click answers at once."""
         for run in self.store.list():
             if run.shipped:
                 for _ in self.generate(run, "", SampleConfig(length=1)):
                     pass
                 self.lexicon(run)
-                waiting = [arch for arch in waiting if arch != run.arch]
-        for arch in waiting:
-            _write_with_a_tiny(arch)
 
     def warm_up_later(self, seconds: float) -> None:
-        """Warm up in a thread `seconds` from now: the first page comes first."""
+        """Compile what is not compiled yet, and warm up, in a thread `seconds` from now: the first page comes first."""
 
         def work() -> None:
+            compiler = compile_ahead.start()
+            if compiler is not None:
+                atexit.register(compiler.terminate)
+                compiler.wait()
             try:
                 self.warm_up()
             except CharLMError as error:
@@ -382,18 +383,6 @@ class Serving:
         timer = threading.Timer(seconds, work)
         timer.daemon = True
         timer.start()
-
-
-def _write_with_a_tiny(arch: str) -> None:
-    """Let a new model of an architecture write a token, which compiles what all of its kind write with."""
-    from charlm.generation import generate
-    from charlm.models import build_model
-    from charlm.tokenizers import CharTokenizer
-
-    tokenizer = CharTokenizer.fit("ab")
-    config = ModelConfig(arch=arch, vocab_size=tokenizer.vocab_size, hidden_size=16, num_layers=1)
-    for _ in generate(build_model(config), tokenizer, "a", SampleConfig(length=1)):
-        pass
 
 
 def _changed_at(path: Path) -> int:
