@@ -7,7 +7,8 @@ import inspect
 import os
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.util import find_spec
@@ -228,12 +229,13 @@ class AgentServer(GradioMCPServer):
 
         def work() -> Any:
             value = endpoint.function(*given)
-            if not isinstance(value, Iterator):
+            if not isinstance(value, Generator):
                 return value
             last = None
-            for last in value:
-                anyio.from_thread.check_cancelled()  # the client has left
-                tell.from_thread(*progress_of(last))
+            with closing(value):  # at once, if the client has left
+                for last in value:
+                    anyio.from_thread.check_cancelled()
+                    tell.from_thread(*progress_of(last))
             return last
 
         return await anyio.to_thread.run_sync(work, limiter=endpoint.limiter)
