@@ -332,22 +332,24 @@ def thinned(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def progress_of(value: Any) -> tuple[float, float | None, str]:
-    """How far a stream is: the share of a measurement, or the characters that are written."""
+    """How far a stream is: the characters that are written, or the share of a measurement, whose result has none."""
+    if (count := characters_in(value)) is not None:
+        return float(count), None, f"{count:,} characters"
     entries = value if isinstance(value, list) else [value]
     shares = [one["share"] for one in entries if isinstance(one, dict) and isinstance(one.get("share"), int | float)]
-    if shares:
-        share = sum(shares) / len(entries)
-        return share, 1.0, f"{share:.0%}"
-    count = characters_in(value)
-    return float(count), None, f"{count:,} characters"
+    share = sum(shares) / len(entries) if shares else 1.0
+    return share, 1.0, f"{share:.0%}"
 
 
-def characters_in(value: Any) -> int:
-    """The characters of all texts in a value."""
+def characters_in(value: Any) -> int | None:
+    """The characters of a text, of a list of texts, or of such by name; None: it is something else."""
     if isinstance(value, str):
         return len(value)
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return sum(map(characters_in, inner))
+    if not isinstance(value, dict | list):
+        return None
+    counts = [characters_in(one) for one in (value.values() if isinstance(value, dict) else value)]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def progress_of_training(states: list[dict[str, Any]]) -> tuple[float, float | None, str]:

@@ -249,8 +249,8 @@ def type_schema(annotation: Any) -> Schema:
     if origin is dict or annotation is dict:
         return {"type": "object"}
     if annotation is float:
-        return {"type": ["number", "null"]}
-    if inner and type(None) in inner and len(inner) == 2:
-        other = type_schema(next(one for one in inner if one is not type(None)))
-        return {"anyOf": [other, {"type": "null"}]}
+        return {"type": ["null", "number"]}
+    if type(None) in inner and len(inner) == 2:
+        schema = type_schema(next(one for one in inner if one is not type(None)))
+        return schema if isinstance(schema["type"], list) else {**schema, "type": ["null", schema["type"]]}
     return dict(python_type_to_json_schema(annotation))

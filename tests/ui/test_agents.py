@@ -18,7 +18,7 @@ from charlm.public.identity import HEADER
 from charlm.public.services import Services
 from charlm.serving import Serving
 from charlm.ui import agents
-from charlm.ui.agents import MOST_ROWS
+from charlm.ui.agents import MOST_ROWS, AgentServer
 from charlm.ui.app import build_demo, launch_options
 from charlm.ui.services import Files, PublicAppServices
 from tests.patience import patience
@@ -295,6 +295,15 @@ async def leave(address: str, run_id: str) -> None:
         async for line in answer.aiter_lines():
             if "characters" in line:
                 return
+
+
+def test_on_a_space_the_names_are_the_same(services: Services, tmp_path: Path) -> None:
+    demo = build_demo(services, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYSTEM", "spaces")
+        patch.setenv("SPACE_ID", "own/lab")
+        assert set(GradioMCPServer(demo).tool_to_endpoint) == {f"lab_{name}" for name in NAMES}
+        assert set(AgentServer(demo, services.files).tool_to_endpoint) == set(NAMES)
 
 
 def test_gradio_by_itself_answers_with_pythons_repr() -> None:

@@ -94,6 +94,11 @@ def test_progress_is_a_share_or_a_number_of_characters() -> None:
     assert progress_of([{"share": 0.5}, {"share": 1.0}]) == (0.75, 1.0, "75%")
     assert progress_of({"share": 0.25}) == (0.25, 1.0, "25%")
     assert progress_of({"a": "abc", "b": ["d", "e"]}) == (5.0, None, "5 characters")
+    assert (
+        progress_of([{"run_id": "a", "memory": 8}])
+        == progress_of({"readers": ["a"], "rows": [1]})
+        == (1.0, 1.0, "100%")
+    )
 
 
 def test_progress_goes_forward_and_is_not_told_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
