@@ -29,6 +29,7 @@ from charlm.jobs import QueueEntry, StatusAnswer
 from charlm.presets import FORKABLE, PRESET_HINTS, RESUMABLE, from_options
 from charlm.serving.texts import SPLITS
 from charlm.serving.votes import Answer
+from charlm.training.autosize import SIZED
 
 Schema = dict[str, Any]
 COUNT = 12  # next tokens, unless asked for more or fewer
@@ -167,6 +168,9 @@ def _training_options() -> dict[str, Schema]:
         for name in config.names():
             if name != "arch":  # an argument
                 found[name] = setting_schema(config.field(name), getattr(config, name))
+    for name in SIZED:
+        del found[name]["default"]
+        found[name]["description"] += "; left out: what suits text and machine, or the preset's"
     return found
 
 

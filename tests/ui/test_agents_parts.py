@@ -13,13 +13,15 @@ from charlm.config import RaceConfig
 from charlm.errors import ConfigError
 from charlm.experiments.searches import Searches
 from charlm.jobs.service import Jobs
+from charlm.presets import from_options
 from charlm.public.services import Services
 from charlm.serving import Serving
+from charlm.training.autosize import SIZED, autosize
 from charlm.ui import agents, api
 from charlm.ui.agents import MOST_ROWS, Notices, is_wanted, plain, progress_of, thinned
 from charlm.ui.schemas import NOT_OF_ITEMS, options_schemas
 from charlm.ui.services import Files
-from tests.tiny_runs import store_in, trained
+from tests.tiny_runs import small_corpus, store_in, trained
 from tests.ui.test_endpoints import NAMES
 
 # Options that are read before the others are looked at.
@@ -118,6 +120,15 @@ def test_progress_goes_forward_and_is_not_told_too_often(monkeypatch: pytest.Mon
     told.clear()
     anyio.run(tell)
     assert told == [1.0, 2.0, 3.0]
+
+
+def test_what_a_preset_chooses_has_no_default() -> None:
+    options = options_schemas()["train"]
+    chosen = autosize(from_options({}), small_corpus(), ["lstm"])
+    for name, value in (from_options({}).model.to_dict() | from_options({}).train.to_dict()).items():
+        if {**chosen.model.to_dict(), **chosen.train.to_dict()}[name] != value:
+            assert name in SIZED
+    assert all(("default" in schema) is (name not in SIZED) for name, schema in options.items())
 
 
 @pytest.mark.parametrize("name", NAMES)
