@@ -50,6 +50,7 @@ WAIT: Schema = {
     "description": "Seconds to wait for the end of the training before it is answered, with progress on the way",
 }
 LOOK_EVERY = 0.5  # seconds between two looks at a training, and between two notices of progress
+THREADS = 100  # that answer calls, of all tools; a text takes one until it is written
 MOST_ROWS = 50  # of metrics in an answer
 FAILED = "the server failed at this call; its log says why"
 
@@ -129,7 +130,7 @@ class AgentServer(GradioMCPServer):
     """
 
     def __init__(self, blocks: Blocks, files: FileAccess) -> None:
-        self._files = files
+        self._files, self._threads = files, anyio.CapacityLimiter(THREADS)
         super().__init__(blocks)
 
     def get_tool_to_endpoint(self) -> dict[str, str]:
@@ -238,7 +239,8 @@ class AgentServer(GradioMCPServer):
                     tell.from_thread(*progress_of(last))
             return last
 
-        return await anyio.to_thread.run_sync(work, limiter=endpoint.limiter)
+        async with endpoint.limiter:
+            return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     async def _ended(self, answer: Any, since_step: Any, seconds: float, tell: "Notices") -> Any:
         """The answer about one or several runs as it is when they have ended, or so many seconds are over."""

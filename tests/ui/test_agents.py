@@ -344,6 +344,11 @@ def test_a_visitor_is_known_by_the_header(space: str) -> None:
     assert "no upload of yours" in other.refused("import_run", file=file["path"])
 
 
+def test_only_the_one_transport_is_open_to_strangers(space: str) -> None:
+    for path, status in (("", 200), ("schema", 200), ("sse", 404), ("messages/", 404)):
+        assert httpx.get(f"{space}/gradio_api/mcp/{path}", timeout=patience(60)).status_code == status
+
+
 def test_the_limits_hold(space: str) -> None:
     agent = Agent(space, "c" * 30)
     assert agent.call("limits")["public"] is True
