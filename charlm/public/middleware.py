@@ -188,14 +188,17 @@ class LimitedBody:
 
 API = "/gradio_api/"
 FILE, UPLOAD = f"{API}file=", f"{API}upload"
+AGENTS = r"mcp(/|/http/?|/schema)?"  # the endpoints for agents, where they are served
 PAGES = ("/", "/config", "/config/")  # where a visitor without a secret is given one
 ALLOWED = {
     "GET": re.compile(
         r"/|/config/?|/theme\.css|/robots\.txt|/favicon\.ico|/manifest\.json|/pwa_icon(/\d+)?|/(assets|static)/.+"
         rf"|{API}(info/?|openapi\.json|app_id/?|login_check/?|startup-events|theme\.css|heartbeat/[^/]+|queue/(data|status)"
-        r"|call/.+|upload_progress|file=.+)"
+        rf"|call/.+|upload_progress|file=.+|{AGENTS})"
     ),
-    "POST": re.compile(rf"{API}(queue/join|call/.+|run/.+|api/.+|cancel|reset/?|upload|component_server/?|pulse)"),
+    "POST": re.compile(
+        rf"{API}(queue/join|call/.+|run/.+|api/.+|cancel|reset/?|upload|component_server/?|pulse|{AGENTS})"
+    ),
     "OPTIONS": re.compile(".*"),  # a browser's question before it calls from another site
 }
 ALLOWED["HEAD"] = ALLOWED["GET"]

@@ -6,6 +6,7 @@ import time
 
 from charlm.data.catalog import data_dir
 from charlm.errors import ConfigError
+from charlm.ui.agents import is_wanted
 from charlm.ui.app import build_demo, launch_options
 from charlm.ui.services import open_app_services
 
@@ -24,6 +25,7 @@ def main() -> int:
         The exit code: 143 after SIGTERM, 130 after Ctrl-C, 2 for a setting that is none.
     """
     try:
+        agents = is_wanted()
         served = open_app_services()
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -33,7 +35,7 @@ def main() -> int:
     for number in EXITS:
         signal.signal(number, lambda number, _: came.append(number))
     demo = build_demo(served.services, data_dir())
-    demo.launch(prevent_thread_lock=True, **launch_options(served.services))
+    demo.launch(prevent_thread_lock=True, **launch_options(served.services, agents))
     served.serving.warm_up_later(WARM_UP_AFTER)
     tidied = time.monotonic()
     while not came:
