@@ -8,6 +8,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,11 +67,14 @@ class Side:
         target: "module:function"; the function is called once with `options` and returns what a round calls.
         options: JSON.
         env: added to the environment.
+        python: another interpreter, with packages of its own; empty: this one.
     """
 
-    def __init__(self, target: str, options: Mapping[str, Any], env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, target: str, options: Mapping[str, Any], env: Mapping[str, str] | None = None, python: str = ""
+    ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.measure", target, json.dumps(options)],
+            [python or sys.executable, "-m", "bench.measure", target, json.dumps(options)],
             cwd=ROOT,
             env={**os.environ, **(env or {})},
             stdin=subprocess.PIPE,
@@ -122,6 +126,25 @@ def with_memory(play: Callable[[], Round]) -> Callable[[], Round]:
         return {**play(), "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale}
 
     return measured
+
+
+def rated(step: Callable[[], Any], characters: int, seconds: float) -> Callable[[], Round]:
+    """Rounds of as many steps of so many characters as take about `seconds`; the first step may compile."""
+    steps = 0
+
+    def play() -> Round:
+        nonlocal steps
+        if steps == 0:
+            step()
+            began = time.perf_counter()
+            step()
+            steps = max(1, round(seconds / (time.perf_counter() - began)))
+        began = time.perf_counter()
+        for _ in range(steps):
+            step()
+        return {"chars_per_second": steps * characters / (time.perf_counter() - began)}
+
+    return with_memory(play)
 
 
 @contextlib.contextmanager
