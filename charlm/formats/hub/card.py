@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TAG = "charlm-lab"  # of every repository that this program pushes to
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})?")
+LANGUAGES = {"English": "en"}  # of the catalog, as the Hub writes them
 POINTS = 10  # of the curve
 MOST_SAMPLE = 800  # characters
 UNITS = {"char": "character", "word": "word", "bpe": "subword"}
@@ -108,7 +109,8 @@ def model_card(run: Run, repo: str, files: Sequence[str], license: str = "", lan
 def known_language(run: Run) -> str:
     """The language of a text of the catalog; empty for others."""
     key, sha256 = run.corpus.get("key"), run.corpus.get("sha256")
-    return next((one.language for one in ENTRIES if key and sha256 and one.key == key), "")
+    named = next((one.language for one in ENTRIES if key and sha256 and one.key == key), "")
+    return LANGUAGES.get(named, "")
 
 
 def results(run: Run) -> "list[EvalResult]":
@@ -175,7 +177,7 @@ def _prompt(run: Run) -> str:
     given = one_line(str(sample.get("prompt") or "The "), 40) + " "
     if run.level != "char":
         return given.strip()
-    usable = "".join(sign for sign in given if sign in known).strip()
+    usable = "".join(sign for sign in given if sign in known).lstrip()
     return usable or next((token for token in run.tokenizer().tokens if token.isalpha()), "")
 
 

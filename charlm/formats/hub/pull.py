@@ -49,7 +49,7 @@ def pull(api: "HfApi", store: RunStore, repo: str, revision: str = "", label: st
         info = api.model_info(repo, revision=revision or None, files_metadata=True)
     origin = {"format": "hub", "file": repo, "revision": one_line(info.sha, 64)}
     for run in store.list():
-        if origin.items() <= run.imported.items() and not label:
+        if origin.items() <= run.imported.items() and label in ("", run.label):
             return run, False
     sizes = _sizes(repo, info)
     with tempfile.TemporaryDirectory(prefix="charlm-") as folder:

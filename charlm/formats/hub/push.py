@@ -196,14 +196,19 @@ def _repository(api: "HfApi", repo: str, contents: Contents, public: bool) -> An
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """An unchanged push is no reason for the library to warn: what it came to is said here."""
-    logger = logging.getLogger("huggingface_hub.hf_api")
+    """No bars, and no warning that nothing has changed: what a push came to is said here."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    logger, had_bars = logging.getLogger("huggingface_hub.hf_api"), not are_progress_bars_disabled()
     level = logger.level
     logger.setLevel(logging.ERROR)
+    disable_progress_bars()
     try:
         yield
     finally:
         logger.setLevel(level)
+        if had_bars:
+            enable_progress_bars()
 
 
 def summary(pushed: Pushed) -> str:
