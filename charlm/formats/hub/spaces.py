@@ -18,7 +18,7 @@ from charlm.formats.run_zip import members
 from charlm.runs.run import Run
 from charlm.runs.store import PACKAGE, SHIPPED
 
-PROGRAM = ("app.py", "requirements.txt", "LICENSE")  # of a checkout, beside the package
+PROGRAM = ("app.py", "requirements.txt", "pyproject.toml", "LICENSE")  # of a checkout, beside the package
 SHIPPED_AS = "checkpoints/shipped"
 SPARE = ("last.safetensors", "resume.safetensors")  # which nothing in a Space needs
 MOST_PAGE = 64 << 20  # bytes of a page
