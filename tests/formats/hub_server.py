@@ -11,19 +11,26 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import yaml
 
 OWNER, TOKEN, READER = "ada", "hf_ownTOKENownTOKENownTOKENown", "hf_readTOKENreadTOKENreadTOKEN"
-USERS = {TOKEN: (OWNER, True), READER: ("bob", False)}  # by token: the name, and whether it may write
+VISITOR = "hf_oauth_visitorTOKENvisitorTOKEN"  # what a login at a Space gives
+USERS = {
+    TOKEN: (OWNER, True),
+    READER: ("bob", False),
+    VISITOR: ("eve", True),
+}  # by token: the name, and whether it may write
 LARGE = ("*.safetensors", "*.onnx", "*.pt", "*.bin")  # what the Hub's .gitattributes sends to LFS
 MOST_REGULAR = 10 << 20  # bytes of a file that is no LFS file
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
@@ -44,7 +51,7 @@ class Repository:
         return self.commits[-1]["files"]  # type: ignore[no-any-return]
 
 
-@dataclass
+@dataclass(eq=False)
 class Hub:
     """The server's state, and what was asked of it.
 
@@ -66,6 +73,14 @@ class Hub:
     answers: Callable[[str, str], int] = lambda method, path: 0
     endpoint: str = ""
     cdn: str = ""
+    nonce: str = ""
+
+    @cache  # noqa: B019
+    def key(self) -> Any:
+        """What logins are signed with."""
+        from joserfc.jwk import RSAKey
+
+        return RSAKey.generate_key(2048, {"kid": "1", "use": "sig", "alg": "RS256"})
 
     def keep(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()
@@ -170,7 +185,7 @@ class Answer(BaseHTTPRequestHandler):
         self.body = b"".join(self._chunks()) if chunked else self.rfile.read(length)
         if status := self.hub.answers(method, path):
             return self._refuse(status, "so it was asked for")
-        if given and not self.user:
+        if given and not self.user and not given.startswith("Basic "):
             return self._refuse(401, "Invalid credentials in Authorization header")
         self.query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         for verb, pattern, handler in ROUTES:
@@ -222,6 +237,38 @@ class Answer(BaseHTTPRequestHandler):
         if found is None:
             self._refuse(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return found
+
+    # --- a login at a Space (OpenID Connect)
+
+    def openid(self) -> None:
+        place = self.hub.endpoint
+        routes = {f"{name}_endpoint": f"{place}/oauth/{name}" for name in ("authorize", "token", "userinfo")}
+        routes["authorization_endpoint"] = routes.pop("authorize_endpoint")
+        algorithms = {"id_token_signing_alg_values_supported": ["RS256"]}
+        self._json({"issuer": place, "jwks_uri": f"{place}/oauth/jwks", **routes, **algorithms})
+
+    def authorize(self) -> None:
+        assert self.query["response_type"] == "code" and "contribute-repos" in self.query["scope"].split()
+        self.hub.nonce = self.query["nonce"]
+        back = self.query["redirect_uri"]
+        more = urlencode({"code": "1", "state": self.query["state"]})
+        self._send(b"", 302, Location=f"{back}{'&' if '?' in back else '?'}{more}")
+
+    def token(self) -> None:
+        """The visitor's access token, and who the visitor is, signed."""
+        from joserfc import jwt
+
+        claims = {
+            "iss": self.hub.endpoint, "aud": "client", "sub": "1", "nonce": self.hub.nonce, "name": "Eve",
+            "iat": int(time.time()), "exp": int(time.time()) + 600, "preferred_username": "eve", "profile": "",
+            "picture": "",
+        }  # fmt: skip
+        signed = jwt.encode({"alg": "RS256", "kid": "1"}, claims, self.hub.key())
+        about = {"token_type": "bearer", "expires_in": 600, "scope": "openid profile contribute-repos"}
+        self._json({"access_token": VISITOR, "id_token": signed, **about})
+
+    def keys(self) -> None:
+        self._json({"keys": [self.hub.key().as_dict(private=False)]})
 
     # --- the routes
 
@@ -384,6 +431,10 @@ class Contents(Answer):
 
 KIND = r"/api/(?P<kind>model|space)s/" + NAME
 ROUTES: tuple[tuple[tuple[str, ...], str, Callable[..., None]], ...] = (
+    (("GET",), "/[.]well-known/openid-configuration", Answer.openid),
+    (("GET",), "/oauth/authorize", Answer.authorize),
+    (("POST",), "/oauth/token", Answer.token),
+    (("GET",), "/oauth/jwks", Answer.keys),
     (("GET",), "/api/whoami-v2", Answer.whoami),
     (("POST",), "/api/repos/create", Answer.create),
     (("POST",), "/api/validate-yaml", Answer.validate_yaml),

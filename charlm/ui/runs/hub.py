@@ -54,15 +54,17 @@ def build(services: Services) -> dict[str, Any]:
         parts["login"] = gr.LoginButton(
             "Log in with Hugging Face", "Log out ({})", variant="secondary", size="sm", elem_id="runs-login"
         )
+    parts["hub_kind"] = gr.Dropdown(
+        list(KINDS), value="model", show_label=False, label="What to push", elem_id="runs-hub-kind"
+    )
     with gr.Row(elem_classes="bar-line", elem_id="runs-hub"):
-        parts["hub_kind"] = gr.Dropdown(
-            list(KINDS), value="model", show_label=False, label="What to push", elem_id="runs-hub-kind", scale=2
-        )
         parts["hub_name"] = gr.Textbox(
-            label="Repository", show_label=False, placeholder="name, or user/name", max_length=MOST_NAME, scale=2,
-            elem_id="runs-hub-name",
+            label="Repository", placeholder="name, or user/name", max_length=MOST_NAME, scale=4,
+            elem_id="runs-hub-name", min_width=150,
         )  # fmt: skip
-        parts["hub_public"] = gr.Checkbox(label="Public", container=False, elem_id="runs-hub-public", min_width=80)
+        parts["hub_public"] = gr.Checkbox(
+            label="Public", container=False, elem_id="runs-hub-public", scale=1, min_width=80
+        )
         parts["hub_push"] = gr.Button("Push", size="sm", elem_id="runs-hub-push", scale=0, min_width=70)
     parts["hub_told"] = gr.HTML(elem_id="runs-hub-told", apply_default_css=False)
     return parts
