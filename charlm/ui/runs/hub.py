@@ -22,7 +22,7 @@ Way = Literal["own", "login", ""]
 MOST_NAME = 96  # of a repository, with its owner
 KINDS = (("A model, with its card", "model"), ("Its page, as a Space without a server", "page"))
 LOGIN = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")  # set where `hf_oauth` is
-HINT = "Only you see it until you make it public. The text is named, and stays here."
+HINT = "Only you see it, unless Public is ticked. The text is named, and stays here."
 
 
 def way(services: Services) -> Way:
