@@ -522,6 +522,13 @@ def test_a_space_is_the_program_with_the_run(hub: Hub, kept: Run, capsys: pytest
     assert not answer(capsys, "push", str(kept.folder), "lab", "--space")["changed"]
 
 
+def test_an_installed_package_says_that_it_is_none(
+    hub: Hub, kept: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.formats.hub.spaces.PACKAGE", tmp_path / "site-packages" / "charlm")
+    assert "from a checkout" in refusal(capsys, "push", str(kept.folder), "lab", "--space") and not hub.repos
+
+
 @pytest.mark.slow
 def test_a_pushed_space_starts_and_opens_on_the_run(hub: Hub, kept: Run, tmp_path: Path) -> None:
     from tests.server import serving

@@ -137,7 +137,7 @@ def _about(run: Run) -> str:
     name = run.corpus.get("name")
     learned = f", which learned from {plain(str(name))}" if name else ""
     return (
-        f"{ARCH_NAMES[run.arch]} of {LEVEL_NAMES[run.level]}, {run.model_config.shape}{learned}. "
+        f"{ARCH_NAMES[run.arch]} on {LEVEL_NAMES[run.level]}, {run.model_config.shape}{learned}. "
         "Made with CharLM Lab, which trains and compares small language models."
     )
 
@@ -190,7 +190,7 @@ def _text(run: Run) -> str:
         distinct = f", {facts['distinct']:,} distinct" if facts.get("distinct") else ""
         said.append(f"It has {facts['characters']:,} characters{distinct}.")
     if facts.get("val_chars"):
-        said.append(f"The {facts['val_chars']:,} characters at its end were held out and are what the loss is about.")
+        said.append(f"{facts['val_chars']:,} of them were held out; the validation loss is about these.")
     if facts.get("sha256"):
         said.append(f"SHA-256: `{facts['sha256']}`.")
     return " ".join(said)

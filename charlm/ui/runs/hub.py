@@ -52,7 +52,7 @@ def build(services: Services) -> dict[str, Any]:
     gr.HTML(section("Push to the Hub", HINT), elem_id="runs-hub-head", apply_default_css=False)
     if how == "login":
         parts["login"] = gr.LoginButton(
-            "Log in with Hugging Face", "Log out ({})", variant="secondary", size="sm", elem_id="runs-login"
+            "Log in with Hugging Face", "Log out ({})", variant="secondary", size="sm", elem_id="runs-login", icon=None
         )
     parts["hub_kind"] = gr.Dropdown(
         list(KINDS), value="model", show_label=False, label="What to push", elem_id="runs-hub-kind"
