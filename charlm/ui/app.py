@@ -16,6 +16,7 @@ from charlm.ui.corpus import tab as corpus_tab
 from charlm.ui.gradio_patches import FONT_WEIGHTS, describe_once, page_head, serve_agents, slow_queue
 from charlm.ui.html import QUICK, STATIC, TABS, Shared, asset
 from charlm.ui.runs import tab as runs_tab
+from charlm.ui.runs.hub import has_login
 from charlm.ui.services import VisitorFiles
 from charlm.ui.train import tab as train_tab
 from charlm.ui.train.live import Watches
@@ -111,7 +112,7 @@ def launch_options(services: Services | None = None, agents: bool = False) -> di
     assert isinstance(services.files, VisitorFiles)
     kwargs = {
         **options["app_kwargs"],
-        "middleware": [Middleware(PublicMiddleware, quotas=services.quotas, files=services.files)],
+        "middleware": [Middleware(PublicMiddleware, quotas=services.quotas, files=services.files, login=has_login())],
     }
     largest = services.quotas.limits.checkpoint_bytes
     public = {"app_kwargs": kwargs, "max_file_size": largest, "ssr_mode": False, "enable_monitoring": False}
