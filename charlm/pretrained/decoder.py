@@ -124,8 +124,8 @@ class PretrainedDecoder:
         reading: Reading = stream.state
         stream.recent.extend(ids)
         reading.ids += ids
-        begin = [self._model.tokenizer.begin_id] if not reading.reader.length else []
+        begin = [self._model.tokenizer.begin] if not reading.reader.length else []
         if reading.reader.length + len(begin) + len(ids) > self._model.context:
             reading.reader = Reader(self._model.network)
-            begin, ids = [self._model.tokenizer.begin_id], reading.ids[-(self._model.context // 2) :]
+            begin, ids = [self._model.tokenizer.begin], reading.ids[-(self._model.context // 2) :]
         return reading.reader.read([*begin, *ids])[0]

@@ -89,8 +89,8 @@ def locate(source: str) -> Place:
     if REPOSITORY.fullmatch(name.removeprefix(HUB)):
         return _folder(_downloaded(name.removeprefix(HUB)))
     raise CheckpointError(
-        f"there is no model {name[:80]!r}; name a folder with safetensors, a .gguf file, or a model of the Hugging Face "
-        f"Hub as owner/name, such as {SUGGESTED}"
+        f"there is no model {name[:80]!r}; name a folder with safetensors, a .gguf file, or a model of the Hugging "
+        f"Face Hub as owner/name, such as {SUGGESTED}"
     )
 
 
@@ -164,7 +164,7 @@ def _check_config(folder: Path) -> None:
         if not isinstance(data, Mapping) or (name == "config.json" and not data):
             raise CheckpointError(f"{folder.name} has no {name} that describes a model")
         if "auto_map" in data:
-            raise CheckpointError(f"{folder.name} asks for code of its own (auto_map in {name}), which is never run here")
+            raise CheckpointError(f"{folder.name} asks for code of its own (auto_map in {name}), which is never run")
 
 
 def _check_causal(name: str, config: Any) -> None:
@@ -253,7 +253,7 @@ def _opened(source: str, place: Place, config: Any) -> Pretrained:
 
 def _tokenizer(name: str, engine: Any, config: Any) -> PretrainedTokenizer:
     if not engine.is_fast:
-        raise CheckpointError(f"{name} has no tokenizer.json; write one with transformers: AutoTokenizer.save_pretrained")
+        raise CheckpointError(f"{name} has no tokenizer.json; write one with AutoTokenizer.save_pretrained")
     begin = next((one for one in (engine.bos_token_id, engine.eos_token_id) if one is not None), None)
     vocab_size = config.get_text_config().vocab_size
     if begin is None:
@@ -269,7 +269,7 @@ def _check_reads(name: str, network: Any, tokenizer: PretrainedTokenizer) -> Non
 
     from charlm.pretrained.decoder import Reader
 
-    ids = [tokenizer.begin_id, *(place % tokenizer.vocab_size for place in (3, 11, 7, 5))]
+    ids = [tokenizer.begin, *(place % tokenizer.vocab_size for place in (3, 11, 7, 5))]
     try:
         whole, reader = Reader(network).read(ids, len(ids)), Reader(network)
         pieces = torch.cat([reader.read(ids[:2], 2), reader.read(ids[2:], len(ids) - 2)])

@@ -1,7 +1,7 @@
 """A pretrained model as columns, commands and programs know it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from charlm.pretrained.decoder import PretrainedDecoder
 
 KIND = "pretrained"  # stands where a run has its architecture and what its tokens are
-MAY_KNOW = "It may have read this text in its training: then its score says how well it remembers, not how well it guesses"
+MAY_KNOW = (
+    "It may have read this text in its training; its score then says how well it remembers, not how well it guesses"
+)
 
 
 @dataclass(eq=False)
 class Pretrained:
     """A causal language model of the package transformers, in memory. It is no run: it has no training here.
 
-    What a column reads of a run it has, too: `run_id`, `label`, `arch`, `level`, `num_parameters`, `best_val_loss`.
+    What a column reads of a run it has, too: `label`, `arch`, `level`, `num_parameters`, `bits_per_char` and so on.
 
     Attributes:
         run_id: its id among the models that are loaded.
@@ -34,7 +36,7 @@ class Pretrained:
         context: the most tokens that it looks back on here.
         shape: layers × width.
         num_parameters: of all its weights; tied ones count once.
-        scores: what it was scored on, by the SHA-256 of the text.
+        scored: what it was scored on last, in words, and the score; None: nothing yet.
     """
 
     run_id: str
@@ -45,12 +47,15 @@ class Pretrained:
     context: int
     shape: str
     num_parameters: int
-    scores: dict[str, Score] = field(default_factory=dict)
+    scored: tuple[str, Score] | None = None
 
     arch: ClassVar[str] = KIND
     level: ClassVar[str] = KIND
-    best_val_loss: ClassVar[None] = None  # of other tokens than a run's; see `scores`
+    best_val_loss: ClassVar[None] = None  # of other tokens than a run's; see `scored`
     corpus: ClassVar[Mapping[str, Any]] = {}
+    imported: ClassVar[Mapping[str, Any]] = {"format": KIND}
+    step: ClassVar[int] = 0  # of a training here
+    has_learned: ClassVar[bool] = True
 
     @cached_property
     def decoder(self) -> "PretrainedDecoder":
@@ -58,6 +63,21 @@ class Pretrained:
         from charlm.pretrained.decoder import PretrainedDecoder
 
         return PretrainedDecoder(self)
+
+    def bits_per_char(self, loss: float | None = None) -> float | None:
+        """Those of its last score, an upper bound; None: it was not scored.
+
+        Args:
+            loss: without effect; a run's loss is converted.
+        """
+        return self.scored[1].bits_per_char if self.scored else None
+
+    @property
+    def note(self) -> str:
+        """What is to be said of its score beside others."""
+        if self.scored is None:
+            return "Pretrained elsewhere; not scored yet."
+        return f"Bits per character on {self.scored[0]}, an upper bound. {MAY_KNOW}."
 
     @property
     def size(self) -> str:
@@ -95,4 +115,3 @@ def first_line(error: BaseException, most: int = 200) -> str:
     """The beginning of what a library says, as one line."""
     said = str(error).strip().splitlines() or [type(error).__name__]
     return one_line(said[0], most)
-

@@ -126,7 +126,7 @@ def _costs(
         first = max(0, done + stride - (window - 1)) if done else 0  # of the ids that this window reads
         end = min(len(ids), first + window - 1)
         reader = Reader(model.network)
-        before, start = [model.tokenizer.begin_id, *ids[first:done]], done  # read, and not counted
+        before, start = [model.tokenizer.begin, *ids[first:done]], done  # read, and not counted
         while start < end:
             piece = ids[start : min(end, start + PIECE)]
             yield piece, _read(reader, before, piece)

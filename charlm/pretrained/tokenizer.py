@@ -17,16 +17,17 @@ class PretrainedTokenizer(Tokenizer):
 
     Args:
         engine: transformers' own object.
-        begin_id: what it reads before a text.
+        begin: the id that it reads before a text.
         end_id: what ends a text when it is drawn; None: nothing does.
         vocab_size: of the model, which may have more ids than the tokenizer; those are never written.
     """
 
     level: ClassVar[str] = "pretrained"
 
-    def __init__(self, engine: Any, begin_id: int, end_id: int | None, vocab_size: int) -> None:
-        self.engine, self.begin_id, self.end_id, self._vocab_size = engine, begin_id, end_id, vocab_size
-        special = {begin_id, *engine.all_special_ids, *range(len(engine), vocab_size)} - {end_id}
+    def __init__(self, engine: Any, begin: int, end_id: int | None, vocab_size: int) -> None:
+        self.engine, self.begin, self._vocab_size = engine, begin, vocab_size
+        self.begin_id, self.end_id = begin, end_id
+        special = {begin, *engine.all_special_ids, *range(len(engine), vocab_size)} - {end_id}
         self.silent_ids = sorted(special)
 
     @property
