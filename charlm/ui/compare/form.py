@@ -18,7 +18,7 @@ from charlm.serving.stops import Stops, until
 from charlm.tokenizers.characters import called, visible_line
 from charlm.ui import primer
 from charlm.ui.api import whole_of
-from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
+from charlm.ui.compare.ranking import MOST, Models, comparable, found_runs, run_choices
 from charlm.ui.compare.saving import KINDS, Comparison, Writer, compare_command, comparison_now
 from charlm.ui.compare.view import check_room, gone_on, resting_columns, resting_prompt, still, stream_columns, texts_in
 from charlm.ui.formatting import count
@@ -306,7 +306,7 @@ def _wire_keeping(form: Controls, services: Services) -> None:
 
     def stands_for(given: Given) -> Changes:
         try:
-            config, runs = form.config(given), found_runs(services.store, given[form.models])
+            config, runs = form.config(given), found_runs(Models(services), given[form.models])
         except CharLMError as error:
             raise gr.Error(toast(error), print_exception=False) from error
         return {line: compare_command(runs, given[form.prompt] or "", config)}
@@ -374,7 +374,7 @@ def address_js(call: str) -> str:
 def _write(form: Controls, services: Services, given: Given, drafts: Drafts) -> Iterator[Changes]:
     """The columns while something is written in them, and the buttons that go with it."""
     try:
-        runs, config = found_runs(services.store, given[form.models]), form.config(given)
+        runs, config = found_runs(Models(services), given[form.models]), form.config(given)
         if not runs:
             raise gr.Error("Choose at least one model.", print_exception=False)
         yield {**_buttons(form, busy=True), form.written: json.dumps(config.to_dict())}
@@ -430,7 +430,10 @@ def next_places(services: Services, asked: Any) -> dict[str, Any]:
         CharLMError: nothing such can be looked at.
     """
     asked = asked if isinstance(asked, dict) else {}
-    run = services.store.get(str(asked.get("run", ""))[:200])
+    run_id = str(asked.get("run", ""))[:200]
+    if other := services.serving.pretrained.get(run_id):
+        raise ConfigError(f"next-token probabilities are shown of runs; {other.label} is a pretrained model")
+    run = services.store.get(run_id)
     texts = texts_in({run.run_id: [asked.get("text")]}, [run]).get(run.run_id)
     if not texts:
         raise ConfigError("there is no text to look at; press Generate")

@@ -12,6 +12,7 @@ from charlm.config import SampleConfig
 from charlm.data.corpus import unknown_words
 from charlm.errors import ConfigError
 from charlm.files import parsed
+from charlm.pretrained.model import KIND
 from charlm.serving import GeneratedText
 from charlm.training.metrics import Blocks
 from charlm.ui import formatting
@@ -209,6 +210,8 @@ def _shown(draft: GeneratedText, writing: bool) -> Shown:
 
 def _last_sample(run: Any) -> Shown:
     """The newest sample of a run's training, or an invitation."""
+    if run.arch == KIND:
+        return Shown(note=f"{run.note} Press Generate, and it writes here.")
     samples = run.samples()
     if not samples:
         unmeasured = run.imported and run.best_val_loss is None
