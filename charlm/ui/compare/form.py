@@ -20,7 +20,16 @@ from charlm.ui import primer
 from charlm.ui.api import whole_of
 from charlm.ui.compare.ranking import MOST, Models, comparable, found_runs, run_choices
 from charlm.ui.compare.saving import KINDS, Comparison, Writer, compare_command, comparison_now
-from charlm.ui.compare.view import check_room, gone_on, resting_columns, resting_prompt, still, stream_columns, texts_in
+from charlm.ui.compare.view import (
+    check_room,
+    gone_on,
+    resting_columns,
+    resting_prompt,
+    still,
+    stream_columns,
+    texts_in,
+    written_columns,
+)
 from charlm.ui.formatting import count
 from charlm.ui.html import QUICK, QUIET, asset, toast
 from charlm.ui.services import click_js
@@ -347,6 +356,18 @@ def entitle(event: Callable[..., Any], form: Controls, services: Services) -> No
         return {form.fold: gr.update(label=title), form.how: json.dumps(config.to_dict())}
 
     event(retitle, {form.models, *controls}, [form.fold, form.how], trigger_mode="always_last", **QUICK)
+
+
+def redraw(event: Any, form: Controls, services: Services) -> None:
+    """Once an event has changed what is known of the models, the columns say so; their texts stay."""
+
+    def drawn(ids: list[str], present: str) -> str:
+        runs = found_runs(Models(services), ids)
+        lexicons = {run.run_id: services.serving.lexicon(run) for run in runs}
+        return written_columns(runs, still(texts_in(present, runs)), lexicons, writing=False)
+
+    asked = event.then(None, None, form.present, js="() => JSON.stringify(window.charlmTexts())")
+    asked.then(drawn, [form.models, form.present], form.columns, **QUICK)
 
 
 def _wire_address(form: Controls) -> None:

@@ -26,6 +26,7 @@ ABOUT = (
 WHERE = "A folder with safetensors, a .gguf file, or owner/name on the Hugging Face Hub"
 CHOSEN = "One of those that this Space offers"
 LOADING = "Loading… Reading a large model, or unpacking a GGUF file, takes a minute; a download longer."
+STOPPED = "It was stopped, so only the beginning was read."
 HEAD = ("Model", "Bits/char", "Tokens", "Parameters")
 
 
@@ -71,8 +72,8 @@ def build(services: Services) -> PretrainedFold:
     return PretrainedFold(source, load, remove, loaded, characters, score, stop, scores)
 
 
-def wire(fold: PretrainedFold, models: gr.Dropdown, compare: gr.Textbox, services: Services) -> None:
-    """What the buttons do.
+def wire(fold: PretrainedFold, models: gr.Dropdown, compare: gr.Textbox, services: Services) -> Any:
+    """What the buttons do; returns the event of a score.
 
     Args:
         fold: see `build`.
@@ -109,9 +110,7 @@ def wire(fold: PretrainedFold, models: gr.Dropdown, compare: gr.Textbox, service
                     last = scores_html(progress.result, progress.share)
                     yield {fold.scores: last}
                     if stopped.is_set():
-                        last = scores_html(
-                            progress.result, 1.0, "Stopped: what is scored is the beginning of the text."
-                        )
+                        last = scores_html(progress.result, 1.0, STOPPED)
                         break
         except CharLMError as error:
             last = notice("Nothing was scored.", str(error), "error")
@@ -124,8 +123,8 @@ def wire(fold: PretrainedFold, models: gr.Dropdown, compare: gr.Textbox, service
     fold.load.click(load, inputs, [fold.loaded, fold.load, compare], concurrency_limit=4, **QUIET)
     fold.remove.click(remove, inputs, [fold.loaded, compare], **QUIET)
     shown = [fold.score, fold.stop, fold.scores]
-    fold.score.click(score, [models, fold.characters], shown, concurrency_limit=4, **QUIET)
     fold.stop.click(stop, None, None, **QUICK)
+    return fold.score.click(score, [models, fold.characters], shown, concurrency_limit=4, **QUIET)
 
 
 def _buttons(fold: PretrainedFold, busy: bool) -> dict[Any, Any]:
@@ -134,14 +133,9 @@ def _buttons(fold: PretrainedFold, busy: bool) -> dict[Any, Any]:
 
 def loaded_html(services: Services) -> str:
     """What is loaded, a line each; empty if nothing is."""
-    lines = [
-        render(
-            "hint",
-            sentence=f"{one.label} is loaded: {one.size}; it looks back on {one.context:,} tokens. It is offered in Models.",
-        )
-        for one in services.serving.pretrained.list()
-    ]
-    return "".join(lines)
+    said = "{} is loaded, and one of the Models above: {}; it looks back on {:,} tokens."
+    loaded = services.serving.pretrained.list()
+    return "".join(render("hint", sentence=said.format(one.label, one.size, one.context)) for one in loaded)
 
 
 def scores_html(found: Mapping[str, Any] | None, share: float, said: str = "") -> str:

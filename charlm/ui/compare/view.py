@@ -211,7 +211,7 @@ def _shown(draft: GeneratedText, writing: bool) -> Shown:
 def _last_sample(run: Any) -> Shown:
     """The newest sample of a run's training, or an invitation."""
     if run.arch == KIND:
-        return Shown(note=f"{run.note} Press Generate, and it writes here.")
+        return Shown(note="Press Generate, and it writes here.")
     samples = run.samples()
     if not samples:
         unmeasured = run.imported and run.best_val_loss is None
@@ -256,7 +256,7 @@ def _columns(runs: Sequence[Any], texts: Mapping[str, Sequence[Shown]], lexicons
         marked = [_marked(one, lexicons.get(run.run_id, NO_LEXICON)) for one in shown]
         samples = [(html, formatting.percent(found / of) if of else "") for html, (found, of) in marked]
         bodies[run.run_id] = samples[0][0] if len(samples) == 1 else render("samples", texts=samples)
-        notes[run.run_id] = shown[0].note
+        notes[run.run_id] = shown[0].note if run.arch != KIND else f"{shown[0].note} {run.note}".strip()
         unknown = sum(found for _, (found, _) in marked), sum(of for _, (_, of) in marked)
         writing[run.run_id] = Writing(unknown, _mean([one.speed for one in shown]), shown[0].turns)
     rows = number_columns(runs, writing)
