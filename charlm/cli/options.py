@@ -27,9 +27,7 @@ ModelToken = Annotated[
 ]
 ModelTokens = Annotated[
     list[str],
-    typer.Argument(
-        metavar="MODEL...", help=f"Each a run: its id or its beginning, its label, its folder; or {PRETRAINED}"
-    ),
+    typer.Argument(metavar="MODEL...", help=f"Runs: ids, beginnings of ids, labels, folders; or {PRETRAINED}"),
 ]
 RunTokens = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Runs: ids, beginnings of ids, labels, folders.")
