@@ -99,6 +99,7 @@ class Row(TypedDict):
     Attributes:
         run_id: of the run or the pretrained model.
         label: what it is called.
+        arch: its architecture, or `pretrained`.
         parameters: that it has.
         bits_per_char: None: not known yet, or not at all.
         tokens: that were predicted.
@@ -108,6 +109,7 @@ class Row(TypedDict):
 
     run_id: str
     label: str
+    arch: str
     parameters: int
     bits_per_char: float | None
     tokens: int
@@ -202,6 +204,6 @@ def _same_text(one: Run, other: Run) -> bool:
 
 def _row(model: Run | Pretrained, bits: float | None, tokens: int) -> Row:
     return {
-        "run_id": model.run_id, "label": model.label, "parameters": model.num_parameters, "bits_per_char": bits,
+        "run_id": model.run_id, "label": model.label, "arch": model.arch, "parameters": model.num_parameters, "bits_per_char": bits,
         "tokens": tokens, "upper_bound": isinstance(model, Pretrained), "error": "",
     }  # fmt: skip

@@ -15,7 +15,7 @@ from charlm.serving.stops import Stops
 from charlm.ui import formatting
 from charlm.ui.api import whole_of
 from charlm.ui.compare.ranking import Models, found_runs, model_name, request
-from charlm.ui.html import QUICK, QUIET, Cell, notice, render, swatch, table, toast
+from charlm.ui.html import QUICK, QUIET, Cell, Shared, notice, render, swatch, table, toast
 
 TITLE = "Pretrained model"
 ABOUT = (
@@ -60,7 +60,7 @@ def build(services: Services) -> PretrainedFold:
             remove = gr.Button(
                 "Remove", elem_id="compare-pretrained-remove", visible=not is_public, scale=0, min_width=90
             )
-        loaded = gr.HTML(loaded_html(services), elem_id="compare-pretrained-loaded", apply_default_css=False)
+        loaded = gr.HTML("", elem_id="compare-pretrained-loaded", apply_default_css=False)
         with gr.Row(elem_classes="bar-line"):
             characters = gr.Number(
                 CHARACTERS, precision=0, minimum=0, label="Characters", elem_id="compare-pretrained-characters",
@@ -72,16 +72,23 @@ def build(services: Services) -> PretrainedFold:
     return PretrainedFold(source, load, remove, loaded, characters, score, stop, scores)
 
 
-def wire(fold: PretrainedFold, models: gr.Dropdown, compare: gr.Textbox, services: Services) -> Any:
+def wire(fold: PretrainedFold, models: gr.Dropdown, shared: Shared, services: Services) -> Any:
     """What the buttons do; returns the event of a score.
 
     Args:
         fold: see `build`.
         models: the picker.
-        compare: hands a choice of models to Compare.
+        shared: says when a page opens, and hands a choice of models to Compare.
         services: for the models.
     """
-    known, stops = services.serving.pretrained, Stops()
+    known, stops, compare = services.serving.pretrained, Stops(), shared.compare
+
+    def opened() -> dict[Any, Any]:
+        sources = [one.source for one in known.list()]
+        if not sources:
+            return {fold.loaded: ""}
+        shown = gr.update(choices=list(dict.fromkeys([*sources, *offered()])), value=sources[-1])
+        return {fold.source: shown, fold.loaded: loaded_html(services)}
 
     def load(source: str | None, ids: list[str]) -> Iterator[dict[Any, Any]]:
         yield {fold.loaded: render("hint", sentence=LOADING), fold.load: gr.update(interactive=False)}
@@ -120,6 +127,7 @@ def wire(fold: PretrainedFold, models: gr.Dropdown, compare: gr.Textbox, service
         stops.stop(asking.session_hash or "")
 
     inputs = [fold.source, models]
+    shared.page.load(opened, None, [fold.source, fold.loaded], **QUICK)
     fold.load.click(load, inputs, [fold.loaded, fold.load, compare], concurrency_limit=4, **QUIET)
     fold.remove.click(remove, inputs, [fold.loaded, compare], **QUIET)
     shown = [fold.score, fold.stop, fold.scores]
@@ -152,7 +160,7 @@ def scores_html(found: Mapping[str, Any] | None, share: float, said: str = "") -
     rows: Sequence[Any] = found["rows"]
     cells: list[list[Cell | str]] = [
         [
-            Cell(html=swatch("pretrained" if row["upper_bound"] else "") + model_name(row["label"], row["error"])),
+            Cell(html=swatch(row["arch"]) + model_name(row["label"], row["error"])),
             Cell(("≤ " if row["upper_bound"] else "") + formatting.bits(row["bits_per_char"]), strong=True),
             formatting.whole(row["tokens"]),
             formatting.whole(row["parameters"]),

@@ -64,7 +64,7 @@ def build(services: Services, shared: Shared) -> CompareTab:
     _wire_choice(tab, services, shared)
     form.wire(tab.controls, services)
     _wire_csv(tab, services)
-    scored = pretrained.wire(tab.pretrained, tab.controls.models, shared.compare, services)
+    scored = pretrained.wire(tab.pretrained, tab.controls.models, shared, services)
     form.redraw(scored, tab.controls, services)
     cross.wire(tab.cross, tab.controls.models, services)
     vote.wire(tab.vote, tab.controls, services)
