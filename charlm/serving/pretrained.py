@@ -204,6 +204,6 @@ def _same_text(one: Run, other: Run) -> bool:
 
 def _row(model: Run | Pretrained, bits: float | None, tokens: int) -> Row:
     return {
-        "run_id": model.run_id, "label": model.label, "arch": model.arch, "parameters": model.num_parameters, "bits_per_char": bits,
-        "tokens": tokens, "upper_bound": isinstance(model, Pretrained), "error": "",
+        "run_id": model.run_id, "label": model.label, "arch": model.arch, "parameters": model.num_parameters,
+        "bits_per_char": bits, "tokens": tokens, "upper_bound": isinstance(model, Pretrained), "error": "",
     }  # fmt: skip
