@@ -17,7 +17,7 @@ import psutil
 
 from charlm.errors import CheckpointError
 from charlm.files import one_line
-from charlm.pretrained.model import Pretrained, first_line
+from charlm.pretrained.model import KIND, Pretrained, first_line
 from charlm.pretrained.tokenizer import PretrainedTokenizer
 from charlm.tokenizers.base import package
 
@@ -242,7 +242,7 @@ def _opened(source: str, place: Place, config: Any) -> Pretrained:
     text = network.config.get_text_config()
     context = getattr(text, "max_position_embeddings", None) or MOST_CONTEXT
     return Pretrained(
-        run_id=f"pretrained-{hashlib.sha256(source.strip().encode()).hexdigest()[:12]}",
+        run_id=f"{KIND}-{hashlib.sha256(source.strip().encode()).hexdigest()[:12]}",
         label=one_line(name, 60), source=source.strip(), network=network, tokenizer=tokenizer,
         context=min(int(context), MOST_CONTEXT), shape=f"{text.num_hidden_layers} × {text.hidden_size}",
         num_parameters=sum(one.numel() for one in network.parameters()),

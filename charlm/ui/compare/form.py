@@ -12,6 +12,7 @@ from charlm.config import SampleConfig, escape, escape_lines, unescape_lines
 from charlm.errors import CharLMError, ConfigError
 from charlm.files import parsed
 from charlm.presets import SAMPLE_PRESETS
+from charlm.pretrained.model import KIND
 from charlm.public.services import Services
 from charlm.serving import GeneratedText
 from charlm.serving.stops import Stops, until
@@ -452,8 +453,8 @@ def next_places(services: Services, asked: Any) -> dict[str, Any]:
     """
     asked = asked if isinstance(asked, dict) else {}
     run_id = str(asked.get("run", ""))[:200]
-    if other := services.serving.pretrained.get(run_id):
-        raise ConfigError(f"next-token probabilities are shown of runs; {other.label} is a pretrained model")
+    if run_id.startswith(f"{KIND}-"):
+        raise ConfigError("next-token probabilities are shown of runs, not of a pretrained model")
     run = services.store.get(run_id)
     texts = texts_in({run.run_id: [asked.get("text")]}, [run]).get(run.run_id)
     if not texts:
