@@ -265,6 +265,7 @@ def _columns(runs: Sequence[Any], texts: Mapping[str, Sequence[Shown]], lexicons
         arch = ARCH_NAMES.get(run.arch, run.arch)
         subtitle = shape(run) if name in ARCH_NAMES.values() else f"{arch} {shape(run)}"
         cost, key = formatting.bits(run.bits_per_char(run.best_val_loss)), run.run_id
+        cost = "" if run.arch == KIND and run.scored is None else cost
         made.append(
             Column(key, run.arch, name, subtitle, cost, "bits/char", bodies[key], notes[key], rows[key], copied=True)
         )
