@@ -75,9 +75,8 @@ def test_it_writes_beside_a_run_what_it_writes_alone(serving: Serving, run: Run,
 def test_a_text_goes_on(serving: Serving, folder: Path) -> None:
     model = serving.pretrained.load(str(folder))
     *_, first = serving.generate(model, "The dog", CONFIG)
-    *_, more = serving.compare(
-        [model], "", replace(CONFIG, length=30), {model.run_id: [GeneratedText(first.prompt, first.text)]}
-    )
+    start = GeneratedText(first.prompt, first.text)
+    *_, more = serving.compare([model], "", replace(CONFIG, length=30), {model.run_id: [start]})
     text = more[model.run_id].text
     assert text.startswith(first.text) and len(text) == 90
 
