@@ -57,21 +57,18 @@ def evaluate(
 
 def _part(origin: Writer, corpus: str, split: str, characters: int) -> str:
     """The beginning of a part of a text: of a corpus, or of a run's own text."""
-    if isinstance(origin, Pretrained) and not corpus:
+    if corpus:
+        cleaning = CorpusConfig() if isinstance(origin, Pretrained) else origin.corpus_config
+        other = open_corpus(corpus, cleaning)
+        part = part_of(other.text, split or "all", cleaning, other.held_out)
+    elif isinstance(origin, Pretrained):
         raise ConfigError(
             f"{origin.label}, a pretrained model, has no text of its own; name one with --corpus, or a run with "
             "--held-out-of"
         )
-    if isinstance(origin, Pretrained):
-        other, cleaning = open_corpus(corpus, CorpusConfig()), CorpusConfig()
-        text, held_out = other.text, other.held_out
-    elif corpus:
-        cleaning = origin.corpus_config
-        other = open_corpus(corpus, cleaning)
-        text, held_out = other.text, other.held_out
     else:
-        text, cleaning, held_out = whole_text(origin), origin.corpus_config, origin.held_out
-    return part_of(text, split or ("all" if corpus else "val"), cleaning, held_out)[: characters or None]
+        part = part_of(whole_text(origin), split or "val", origin.corpus_config, origin.held_out)
+    return part[: characters or None]
 
 
 def _scores(model: Pretrained, text: str) -> dict[str, Any]:
