@@ -23,11 +23,11 @@ RunsDir = Annotated[
 RunToken = Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its beginning, its label, or a folder.")]
 PRETRAINED = "a pretrained model: its folder, a .gguf file, or hf:OWNER/NAME."
 ModelToken = Annotated[
-    str, typer.Argument(metavar="MODEL", help=f"A run's id or its beginning, its label, or a folder; or {PRETRAINED}")
+    str, typer.Argument(metavar="RUN", help=f"A run's id or its beginning, its label, or a folder; or {PRETRAINED}")
 ]
 ModelTokens = Annotated[
     list[str],
-    typer.Argument(metavar="MODEL...", help=f"Runs: ids, beginnings of ids, labels, folders; or {PRETRAINED}"),
+    typer.Argument(metavar="RUN...", help=f"Runs: ids, beginnings of ids, labels, folders; or {PRETRAINED}"),
 ]
 RunTokens = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Runs: ids, beginnings of ids, labels, folders.")
