@@ -28,8 +28,9 @@ def generate(
         options: the settings of SampleConfig that were given, by name.
     """
     config = SampleConfig.from_dict(options)
-    serving = Serving(RunStore(runs_dir))
-    found = find_model(serving, run)
+    store = RunStore(runs_dir)
+    serving = Serving(store)
+    found = find_model(serving, store, run)
     written: GeneratedText | None = None
     for draft in serving.generate(found, prompt, config):
         if written is None:
@@ -63,8 +64,9 @@ def compare(
         CheckpointError: no run could write.
     """
     config = SampleConfig.from_dict(options)
-    serving = Serving(RunStore(runs_dir))
-    found = [find_model(serving, token) for token in dict.fromkeys(runs)]
+    store = RunStore(runs_dir)
+    serving = Serving(store)
+    found = [find_model(serving, store, token) for token in dict.fromkeys(runs)]
     drafts: dict[str, GeneratedText] = {}
     for state in serving.compare(found, prompt, config):
         drafts |= state
@@ -85,13 +87,13 @@ def compare(
         print(said)
 
 
-def find_model(serving: Serving, token: str) -> Writer:
+def find_model(serving: Serving, store: RunStore, token: str) -> Writer:
     """The run that a word names, or the pretrained model: hf:owner/name, a .gguf file, or a model's folder.
 
     Raises:
         CheckpointError: there is none, or it cannot be used.
     """
-    return serving.pretrained.load(token) if is_pretrained(token) else serving.store.find(token)
+    return serving.pretrained.load(token) if is_pretrained(token) else store.find(token)
 
 
 def column(run: Writer, draft: GeneratedText, config: SampleConfig) -> dict[str, Any]:

@@ -40,12 +40,13 @@ def evaluate(
     Raises:
         ConfigError: a text is named twice, or none where one is needed.
     """
-    serving = Serving(RunStore(runs_dir))
-    found = find_model(serving, run)
+    store = RunStore(runs_dir)
+    serving = Serving(store)
+    found = find_model(serving, store, run)
     if held_out_of and (corpus or split):
         raise ConfigError("--held-out-of names text and part; leave out --corpus and --split")
     if isinstance(found, Pretrained) or held_out_of or characters:
-        origin = serving.store.find(held_out_of) if held_out_of else found
+        origin = store.find(held_out_of) if held_out_of else found
         text = _part(origin, corpus, split, characters)
         scores = _scores(found, text) if isinstance(found, Pretrained) else serving.evaluate(found, text)
     else:
