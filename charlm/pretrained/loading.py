@@ -26,7 +26,8 @@ HUB = "hf:"  # before owner/name, where a folder could be meant as well
 NEEDED = ("transformers", "gguf", "accelerate")
 MISSING = "a pretrained model needs {}: pip install -r requirements-pretrained.txt"
 REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
-DOWNLOADED = ("*.json", "*.safetensors", "tokenizer.model", "*.txt")  # of a repository; no pickles, no code
+WEIGHTS = "model*.safetensors"  # the names that transformers gives them; some repositories have them twice
+DOWNLOADED = ("*.json", WEIGHTS, "tokenizer.model", "*.txt")  # of a repository; no pickles, no code
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 MOST_CONTEXT = 2048  # tokens: what a text in progress keeps in memory grows with it
 FLOAT = 4  # bytes
@@ -100,7 +101,7 @@ def _file(path: Path) -> Place:
 
 
 def _folder(folder: Path) -> Place:
-    if any(folder.glob("*.safetensors")):
+    if any(folder.glob(WEIGHTS)):
         return Place(folder)
     ggufs = _ggufs(folder)
     if len(ggufs) == 1:
@@ -110,7 +111,7 @@ def _folder(folder: Path) -> Place:
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
     if pickled:
         raise CheckpointError(_pickled(pickled[0]))
-    raise CheckpointError(f"{folder.name} has no weights: neither a .safetensors nor a .gguf file is in it")
+    raise CheckpointError(f"{folder.name} has no weights: neither model.safetensors nor a .gguf file is in it")
 
 
 def _ggufs(folder: Path) -> list[str]:
@@ -207,7 +208,7 @@ def _safetensors_weights(folder: Path) -> int:
     from safetensors import safe_open
 
     count = 0
-    for path in folder.glob("*.safetensors"):
+    for path in folder.glob(WEIGHTS):
         with safe_open(path, "numpy") as tensors:
             count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     return count
