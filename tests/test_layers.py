@@ -27,6 +27,7 @@ ORDER = (
     "runs",
     "analysis",
     "formats",
+    "pretrained",
     "jobs",
     "serving",
     "experiments",

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from charlm.analysis.duel import Written, duel_sentence, partings
-from charlm.cli.options import Json, Prompt, RunsDir, RunToken, RunTokens, takes
+from charlm.cli.options import Json, ModelToken, ModelTokens, Prompt, RunsDir, takes
 from charlm.cli.report import note, print_json
 from charlm.config import SampleConfig
 from charlm.errors import CheckpointError
-from charlm.runs.store import Run, RunStore
+from charlm.pretrained import is_pretrained
+from charlm.runs.store import RunStore
 from charlm.serving import GeneratedText, Serving
+from charlm.serving.compared import Writer
 
 # Stands between the samples of one model, a blank line before and after it.
 RULE = "-" * 40
@@ -18,7 +20,7 @@ RULE = "-" * 40
 
 @takes(SampleConfig)
 def generate(
-    run: RunToken, options: dict[str, Any], prompt: Prompt = "", runs_dir: RunsDir = None, json: Json = False
+    run: ModelToken, options: dict[str, Any], prompt: Prompt = "", runs_dir: RunsDir = None, json: Json = False
 ) -> None:
     """Print a prompt and its continuation by one run; a single sample appears as it grows.
 
@@ -27,9 +29,10 @@ def generate(
     """
     config = SampleConfig.from_dict(options)
     store = RunStore(runs_dir)
-    found = store.find(run)
+    serving = Serving(store)
+    found = find_model(serving, store, run)
     written: GeneratedText | None = None
-    for draft in Serving(store).generate(found, prompt, config):
+    for draft in serving.generate(found, prompt, config):
         if written is None:
             note_respelled(found.label, draft)
         if not json and config.samples == 1:
@@ -50,7 +53,7 @@ def generate(
 
 @takes(SampleConfig)
 def compare(
-    runs: RunTokens, options: dict[str, Any], prompt: Prompt = "", runs_dir: RunsDir = None, json: Json = False
+    runs: ModelTokens, options: dict[str, Any], prompt: Prompt = "", runs_dir: RunsDir = None, json: Json = False
 ) -> None:
     """Print the continuations of one prompt by several runs.
 
@@ -62,9 +65,10 @@ def compare(
     """
     config = SampleConfig.from_dict(options)
     store = RunStore(runs_dir)
-    found = [store.find(token) for token in dict.fromkeys(runs)]
+    serving = Serving(store)
+    found = [find_model(serving, store, token) for token in dict.fromkeys(runs)]
     drafts: dict[str, GeneratedText] = {}
-    for state in Serving(store).compare(found, prompt, config):
+    for state in serving.compare(found, prompt, config):
         drafts |= state
     if drafts and all(draft.error for draft in drafts.values()):
         raise CheckpointError("; ".join(dict.fromkeys(draft.error for draft in drafts.values())))
@@ -83,7 +87,16 @@ def compare(
         print(said)
 
 
-def column(run: Run, draft: GeneratedText, config: SampleConfig) -> dict[str, Any]:
+def find_model(serving: Serving, store: RunStore, token: str) -> Writer:
+    """The run that a word names, or the pretrained model: hf:owner/name, a .gguf file, or a model's folder.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be used.
+    """
+    return serving.pretrained.load(token) if is_pretrained(token) else store.find(token)
+
+
+def column(run: Writer, draft: GeneratedText, config: SampleConfig) -> dict[str, Any]:
     """One column of a comparison for JSON.
 
     Args:

@@ -6,17 +6,25 @@ from typing import Annotated, Any
 import typer
 
 from charlm.analysis.settings import SETTINGS, CrossSettings
-from charlm.cli.options import Json, RunsDir, RunToken, RunTokens, open_corpus, takes
+from charlm.cli.generate import find_model
+from charlm.cli.options import Json, ModelToken, RunsDir, RunTokens, open_corpus, takes
 from charlm.cli.report import cell, counted, note, print_answer, print_json, print_table
 from charlm.config import CorpusConfig
 from charlm.errors import CharLMError, ConfigError, MeasurementError
+from charlm.pretrained import MAY_KNOW, Pretrained
 from charlm.runs.store import Run, RunStore
 from charlm.serving import NgramBaselines, Serving
+from charlm.serving.compared import Writer
 from charlm.serving.measurements import MEASUREMENTS, Measurements, ask, measured_as, module_of
+from charlm.serving.texts import part_of, whole_text
 
 OTHER_TEXT = "Another text to score. (default: the run's own)"
 OtherText = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=OTHER_TEXT)]
 SPLIT = "Which part. (default: val of the run's text, all of another)"
+OF = "Score on what was held out of this run's text for validation."
+HeldOutOf = Annotated[str, typer.Option("--held-out-of", metavar="RUN", help=OF)]
+FIRST = "Only so many from the beginning of that text. (default: 0, all)"
+Characters = Annotated[int, typer.Option("--characters", metavar="N", min=0, help=FIRST)]
 Split = Annotated[str, typer.Option("--split", metavar="val|test|all", help=SPLIT)]
 TEXT = "A text to measure on. (default: what was held out of the run's own)"
 Text = Annotated[str, typer.Option("--text", metavar="CORPUS", help=TEXT)]
@@ -24,15 +32,57 @@ MOST_ROWS = 60  # of a table for people
 
 
 def evaluate(
-    run: RunToken, corpus: OtherText = "", split: Split = "", runs_dir: RunsDir = None, json: Json = False
-) -> None:
-    """Print a run's scores on its own or another text."""
+    run: ModelToken, corpus: OtherText = "", split: Split = "", held_out_of: HeldOutOf = "", characters: Characters = 0,
+    runs_dir: RunsDir = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Print a model's scores on its own or another text.
+
+    Raises:
+        ConfigError: a text is named twice, or none where one is needed.
+    """
     store = RunStore(runs_dir)
-    found = store.find(run)
-    other = open_corpus(corpus, found.corpus_config) if corpus else None  # cleaned as the run's own text was
-    given = (other.text, split, other.held_out) if other else (None, split)
-    scores = Serving(store).evaluate(found, *given)
+    serving = Serving(store)
+    found = find_model(serving, store, run)
+    if held_out_of and (corpus or split):
+        raise ConfigError("--held-out-of names text and part; leave out --corpus and --split")
+    if isinstance(found, Pretrained) or held_out_of or characters:
+        origin = store.find(held_out_of) if held_out_of else found
+        text = _part(origin, corpus, split, characters)
+        scores = _scores(found, text) if isinstance(found, Pretrained) else serving.evaluate(found, text)
+    else:
+        other = open_corpus(corpus, found.corpus_config) if corpus else None  # cleaned as the run's own text was
+        given = (other.text, split, other.held_out) if other else (None, split)
+        scores = serving.evaluate(found, *given)
     print_answer(scores, "\n".join(f"{name}: {cell(value)}" for name, value in scores.items()), json)
+
+
+def _part(origin: Writer, corpus: str, split: str, characters: int) -> str:
+    """The beginning of a part of a text: of a corpus, or of a run's own text."""
+    if corpus:
+        cleaning = CorpusConfig() if isinstance(origin, Pretrained) else origin.corpus_config
+        other = open_corpus(corpus, cleaning)
+        part = part_of(other.text, split or "all", cleaning, other.held_out)
+    elif isinstance(origin, Pretrained):
+        raise ConfigError(
+            f"{origin.label}, a pretrained model, has no text of its own; name one with --corpus, or a run with "
+            "--held-out-of"
+        )
+    else:
+        part = part_of(whole_text(origin), split or "val", origin.corpus_config, origin.held_out)
+    return part[: characters or None]
+
+
+def _scores(model: Pretrained, text: str) -> dict[str, Any]:
+    """What a text costs a pretrained model, for people and programs."""
+    found = None
+    with counted(f"scoring with {model.label}") as tell:
+        for progress in model.score(text):
+            tell(progress.share)
+            found = progress.result or found
+    if found is None:
+        raise MeasurementError(f"{model.label} read nothing")
+    note(f"bits_per_char is an upper bound: one way to write the text in tokens is counted. {MAY_KNOW}.")
+    return {**found.to_dict(), "parameters": model.num_parameters}
 
 
 inspect_app = typer.Typer(no_args_is_help=True)

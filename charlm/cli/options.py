@@ -21,6 +21,14 @@ RunsDir = Annotated[
     Path | None, typer.Option("--runs-dir", help="Folder of the runs. (default: CHARLM_RUNS, or checkpoints)")
 ]
 RunToken = Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its beginning, its label, or a folder.")]
+PRETRAINED = "a pretrained model: its folder, a .gguf file, or hf:OWNER/NAME."
+ModelToken = Annotated[
+    str, typer.Argument(metavar="RUN", help=f"A run's id or its beginning, its label, or a folder; or {PRETRAINED}")
+]
+ModelTokens = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", help=f"Runs: ids, beginnings of ids, labels, folders; or {PRETRAINED}"),
+]
 RunTokens = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Runs: ids, beginnings of ids, labels, folders.")
 ]

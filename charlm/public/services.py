@@ -13,11 +13,14 @@ from charlm.experiments.searches import Searches
 from charlm.formats.exports import Format
 from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer
 from charlm.presets import RunConfig
+from charlm.pretrained import Pretrained
 from charlm.public.identity import Who
 from charlm.public.limits import Limits
 from charlm.public.quotas import Quotas
 from charlm.runs.run import Run
 from charlm.serving import Finding, GeneratedText, NgramBaselines, Starts
+from charlm.serving.compared import Writer
+from charlm.serving.pretrained import CHARACTERS, Scores
 from charlm.serving.votes import Answer
 
 if TYPE_CHECKING:
@@ -77,11 +80,11 @@ class ServingAccess(Protocol):
 
     @property
     def baselines(self) -> NgramBaselines: ...
-    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]:
+    def generate(self, run: Writer, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]:
         """See `Serving.generate`."""
 
     def compare(
-        self, runs: Sequence[Run], prompt: str, config: SampleConfig, starts: Starts | None = None
+        self, runs: Sequence[Writer], prompt: str, config: SampleConfig, starts: Starts | None = None
     ) -> Iterator[dict[str, GeneratedText]]:
         """See `Serving.compare`."""
 
@@ -119,9 +122,23 @@ class ServingAccess(Protocol):
     ) -> "Iterator[Progress[Cross]]":
         """See `Serving.cross`."""
 
-    def lexicon(self, run: Run) -> frozenset[str]: ...
+    def score(self, models: Sequence[Writer], characters: int = CHARACTERS) -> "Iterator[Progress[Scores]]":
+        """See `Serving.score`."""
+
+    def lexicon(self, run: Writer) -> frozenset[str]: ...
+    @property
+    def pretrained(self) -> "PretrainedAccess": ...
     @property
     def votes(self) -> "VoteAccess": ...
+
+
+class PretrainedAccess(Protocol):
+    """Pretrained models: `charlm.serving.pretrained.PretrainedModels`, or those that a public Space offers."""
+
+    def list(self) -> Sequence[Pretrained]: ...
+    def get(self, run_id: str) -> Pretrained | None: ...
+    def load(self, source: str) -> Pretrained: ...
+    def remove(self, source: str) -> None: ...
 
 
 class VoteAccess(Protocol):

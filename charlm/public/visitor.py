@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charlm.analysis.measurement import listed
 from charlm.config import ModelConfig, SampleConfig
 from charlm.data.corpus import Corpus
 from charlm.data.own_texts import KeptText, OwnTexts, Upload
@@ -18,6 +19,7 @@ from charlm.errors import CheckpointError, JobError, LimitError
 from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer
 from charlm.jobs.service import Jobs
 from charlm.presets import RunConfig
+from charlm.pretrained import Pretrained
 from charlm.public import limits
 from charlm.public.identity import Who, someone
 from charlm.public.limits import ELSEWHERE, Limits, Visitor
@@ -26,8 +28,9 @@ from charlm.public.votes import VisitorVotes
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import RunStore, no_run
 from charlm.serving import Finding, GeneratedText, NgramBaselines, Serving, Starts
-from charlm.serving.compared import check_compared
+from charlm.serving.compared import Writer, check_compared
 from charlm.serving.measurements import GYM, Question, ask_all
+from charlm.serving.pretrained import CHARACTERS, PretrainedModels, Scores, offered
 from charlm.serving.texts import own_text
 from charlm.serving.votes import Votes
 
@@ -226,6 +229,33 @@ class VisitorTexts:
         return [one for one in self._texts.list() if one.owner == visitor.key]
 
 
+class VisitorPretrained:
+    """Pretrained models as visitors meet them: those that CHARLM_PRETRAINED offers, loaded once for all.
+
+    Args:
+        models: those in memory.
+    """
+
+    def __init__(self, models: PretrainedModels) -> None:
+        self._models = models
+        self.list, self.get = models.list, models.get
+
+    def load(self, source: str) -> Pretrained:
+        """See `PretrainedModels.load`.
+
+        Raises:
+            LimitError: the owner of this Space does not offer it.
+        """
+        if source.strip() not in (names := offered()):
+            which = f"offers {listed(names)}" if names else "offers none"
+            raise LimitError(f"{source.strip()[:80]!r} is not loaded here: this public Space {which}; or {ELSEWHERE}")
+        return self._models.load(source)
+
+    def remove(self, source: str) -> None:
+        """Refused: others write with it."""
+        raise LimitError("on a public Space pretrained models stay loaded for all visitors")
+
+
 class VisitorServing:
     """The models as one visitor may use them: so many texts a minute, of so many characters.
 
@@ -239,6 +269,7 @@ class VisitorServing:
         self._serving, self._who, self._quotas, self._limits = serving, who, quotas, quotas.limits
         self.baselines: NgramBaselines = serving.baselines
         self.lexicon, self.with_token = serving.lexicon, serving.with_token  # cost little, and say nothing of others
+        self.pretrained = VisitorPretrained(serving.pretrained)
         self.votes = VisitorVotes(Votes(serving.store, self.compare), who, quotas.limits)
         self._lock = threading.Lock()
         self._generating = 0  # texts in progress, of all visitors
@@ -247,7 +278,7 @@ class VisitorServing:
         self._scoring = threading.Lock()
         self._scorers: set[str] = set()  # keys of visitors
 
-    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]:
+    def generate(self, run: Writer, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]:
         """See `Serving.generate`.
 
         Raises:
@@ -258,7 +289,7 @@ class VisitorServing:
             yield from self._serving.generate(run, prompt, config)
 
     def compare(
-        self, runs: Sequence[Run], prompt: str, config: SampleConfig, starts: Starts | None = None
+        self, runs: Sequence[Writer], prompt: str, config: SampleConfig, starts: Starts | None = None
     ) -> Iterator[dict[str, GeneratedText]]:
         """See `Serving.compare`; it counts as one generation, or as many as there are samples of one model, or beams.
 
@@ -323,19 +354,51 @@ class VisitorServing:
         Raises:
             LimitError: it takes too long, the day's minutes are used up, or another visitor's text is being scored.
         """
-        visitor, most = someone(self._who), float(self._limits.measurement_seconds) * len(runs)
         check_compared(runs)
+        with self._timed(len(runs)) as check_time:
+            for progress in self._serving.cross(runs, options, called):
+                yield progress
+                if progress.result is None:
+                    check_time()
+
+    def score(self, models: Sequence[Writer], characters: int = CHARACTERS) -> "Iterator[Progress[Scores]]":
+        """See `Serving.score`; one at a time, of so many seconds a model, which count as training.
+
+        Raises:
+            LimitError: too many characters, it takes too long, the day's minutes are used up, or another visitor's
+                text is being scored.
+        """
+        check_compared(models)
+        if not 1 <= characters <= CHARACTERS:
+            said = f"{characters:,} characters" if characters else "all of a text"
+            raise LimitError(f"this public Space scores up to {CHARACTERS:,} characters, not {said}; or {ELSEWHERE}")
+        with self._timed(len(models)) as check_time:
+            for progress in self._serving.score(models, characters):
+                yield progress
+                if progress.share < 1:
+                    check_time()
+
+    @contextmanager
+    def _timed(self, models: int) -> Iterator[Callable[[], None]]:
+        """A measurement that is made while the visitor waits; gives what refuses to go on when it has taken too long.
+
+        Args:
+            models: that are measured, each with so many seconds.
+        """
+        visitor, most = someone(self._who), float(self._limits.measurement_seconds) * models
         with self._turn(visitor):
             self._quotas.reserve(visitor, EVALUATION, most)
             began = time.monotonic()
+
+            def check() -> None:
+                if time.monotonic() - began > most:
+                    raise LimitError(
+                        f"it takes longer than the {most:.0f} seconds that this public Space gives {models} "
+                        f"model{'s' * (models > 1)}; choose fewer or smaller ones, or {ELSEWHERE}"
+                    )
+
             try:
-                for progress in self._serving.cross(runs, options, called):
-                    yield progress
-                    if progress.result is None and time.monotonic() - began > most:
-                        raise LimitError(
-                            f"it takes longer than the {most:.0f} seconds that this public Space gives {len(runs)} "
-                            f"model{'s' * (len(runs) > 1)}; choose fewer or smaller ones, or {ELSEWHERE}"
-                        )
+                yield check
             finally:
                 self._quotas.settle(visitor, EVALUATION, time.monotonic() - began)
 

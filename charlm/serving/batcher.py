@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from charlm.config import SampleConfig
 from charlm.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from charlm.generation import Decoder, Stream
+    from charlm.generation import Stream
     from charlm.models import LanguageModel
 
 log = logging.getLogger(__name__)
@@ -87,6 +87,13 @@ class GeneratedText:
 Starts = Mapping[str, Sequence[GeneratedText]]  # by run id, texts to be continued
 
 
+class TextDecoder(Protocol):
+    """Continues texts: `charlm.generation.Decoder`, or what a pretrained model has in its place."""
+
+    def decode(self, streams: "Sequence[Stream]", steps: int) -> list[str]:
+        """What up to `steps` tokens more add to each text."""
+
+
 class OpenedModel:
     """A model in memory, and what its readers wait for.
 
@@ -102,7 +109,7 @@ class OpenedModel:
         self.token_seconds = FIRST_GUESS
 
     @cached_property
-    def decoder(self) -> "Decoder":
+    def decoder(self) -> TextDecoder:
         """Made ready when the first text is generated."""
         from charlm.generation import decoder_for
 

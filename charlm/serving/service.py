@@ -18,12 +18,13 @@ from charlm.analysis.settings import CrossSettings
 from charlm.config import SampleConfig
 from charlm.data.corpus import lexicon
 from charlm.errors import CharLMError, CorpusError
+from charlm.pretrained import Pretrained
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from charlm.serving import compile_ahead
+from charlm.serving import compile_ahead, pretrained
 from charlm.serving.baselines import NgramBaselines, keep
 from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel, Starts
-from charlm.serving.compared import check_compared, check_duel
+from charlm.serving.compared import Writer, check_compared, check_duel
 from charlm.serving.measurements import GYM, REST, Finding, Measurements, Question, ask_all
 from charlm.serving.texts import own_text, part_of, training_text, whole_text
 from charlm.serving.votes import Votes
@@ -63,6 +64,7 @@ class Serving:
     Attributes:
         baselines: n-gram baselines of the texts of runs.
         measurements: what is measured of runs.
+        pretrained: models that others trained, in memory.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Serving:
         self._lock = threading.Lock()
         self._is_training = is_training
         self.measurements = Measurements(is_training)
+        self.pretrained = pretrained.PretrainedModels()
         self._readers = 0
         self._worker = GenerationWorker(is_training)
         self._finalizer = weakref.finalize(self, self._worker.close)  # at the interpreter's exit, too
@@ -92,17 +95,19 @@ class Serving:
         opened = self._open(run)
         return opened.model, opened.tokenizer
 
-    def _open(self, run: Run) -> OpenedModel:
+    def _open(self, run: Writer) -> OpenedModel:
+        if isinstance(run, Pretrained):
+            return self.pretrained.opened(run)
         key = (str(run.folder), _changed_at(run.folder / "best.safetensors"))
         with self._lock:
             opened = self._models.get(key) or OpenedModel(run.load_model(), run.tokenizer())
             return keep(self._models, key, opened, WARM)
 
-    def generate(self, run: Run, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]:
+    def generate(self, run: Writer, prompt: str, config: SampleConfig) -> Iterator[GeneratedText]:
         """The text of one run, as it grows; all samples of it.
 
         Args:
-            run: its best weights are used.
+            run: its best weights are used; or a pretrained model.
             prompt: stands before the text.
             config: how it is sampled.
 
@@ -116,12 +121,12 @@ class Serving:
             yield text
 
     def compare(
-        self, runs: Sequence[Run], prompt: str, config: SampleConfig, starts: Starts | None = None
+        self, runs: Sequence[Writer], prompt: str, config: SampleConfig, starts: Starts | None = None
     ) -> Iterator[dict[str, GeneratedText]]:
         """The texts of several runs side by side, by run id, as they grow; each says its own error only.
 
         Args:
-            runs: up to 6.
+            runs: up to 6, pretrained models among them.
             prompt: the same for all.
             config: how they are sampled.
             starts: by run id, texts to be continued for another length, instead of new ones after the prompt.
@@ -152,7 +157,7 @@ class Serving:
             self._count(-1)
             self._worker.cancel(chain.from_iterable(requests.values()))
 
-    def _submit(self, run: Run, starts: Iterable[GeneratedText], config: SampleConfig) -> list[GenerationRequest]:
+    def _submit(self, run: Writer, starts: Iterable[GeneratedText], config: SampleConfig) -> list[GenerationRequest]:
         """Have the samples of one model generated."""
         opened = self._open(run)
         return [self._worker.submit(opened, readable(opened.tokenizer, start), config) for start in starts]
@@ -181,8 +186,10 @@ class Serving:
             self._worker.wait(requests, are_done, self._flush_seconds())
         yield
 
-    def lexicon(self, run: Run) -> frozenset[str]:
-        """The words of the run's corpus; empty if that text is no longer available."""
+    def lexicon(self, run: Writer) -> frozenset[str]:
+        """The words of the run's corpus; empty if that text is no longer available, or it is a pretrained model."""
+        if isinstance(run, Pretrained):
+            return frozenset()
         sha256 = str(run.corpus.get("sha256", ""))
         with self._lock:
             if sha256 in self._lexicons:
@@ -354,6 +361,28 @@ class Serving:
         ]
         began = time.monotonic()
         for progress in measure(models, held_out_texts(runs), settings):
+            if self._is_training():
+                time.sleep(min(REST, time.monotonic() - began))
+            yield progress
+            began = time.monotonic()
+
+    def score(
+        self, models: Sequence[Writer], characters: int = pretrained.CHARACTERS
+    ) -> "Iterator[Progress[pretrained.Scores]]":
+        """What held-out text costs pretrained models and runs; see `charlm.serving.pretrained.measure`.
+
+        Args:
+            models: up to 6.
+            characters: from the beginning of the held-out text of the first run; 0: all.
+        """
+        check_compared(models)
+
+        def evaluated(run: Run, text: str) -> tuple[float, int]:
+            scores = self.evaluate(run, text)
+            return scores["bits_per_char"], scores["tokens"]
+
+        began = time.monotonic()
+        for progress in pretrained.measure(models, characters, evaluated):
             if self._is_training():
                 time.sleep(min(REST, time.monotonic() - began))
             yield progress

@@ -29,9 +29,17 @@ HINT = (
 
 
 def names(runs: Sequence[Any]) -> list[str]:
-    """What to call each run here: its architecture, what it reads if that differs; its label if two share both."""
-    mixed = len({run.level for run in runs}) > 1
-    kinds = [f"{ARCH_NAMES.get(run.arch, run.arch)}{f' on {LEVEL_NAMES[run.level]}' if mixed else ''}" for run in runs]
+    """What to call each run here: its architecture, what it reads if that differs; its label if two share both.
+
+    A pretrained model is called by its label.
+    """
+    mixed = len({run.level for run in runs if run.arch in ARCH_NAMES}) > 1
+    kinds = [
+        f"{ARCH_NAMES[run.arch]}{f' on {LEVEL_NAMES[run.level]}' if mixed else ''}"
+        if run.arch in ARCH_NAMES
+        else run.label
+        for run in runs
+    ]
     return [kind if kinds.count(kind) == 1 else run.label for kind, run in zip(kinds, runs, strict=True)]
 
 

@@ -12,15 +12,25 @@ from charlm.config import SampleConfig, escape, escape_lines, unescape_lines
 from charlm.errors import CharLMError, ConfigError
 from charlm.files import parsed
 from charlm.presets import SAMPLE_PRESETS
+from charlm.pretrained.model import KIND
 from charlm.public.services import Services
 from charlm.serving import GeneratedText
 from charlm.serving.stops import Stops, until
 from charlm.tokenizers.characters import called, visible_line
 from charlm.ui import primer
 from charlm.ui.api import whole_of
-from charlm.ui.compare.ranking import MOST, comparable, found_runs, run_choices
+from charlm.ui.compare.ranking import MOST, Models, comparable, found_runs, run_choices
 from charlm.ui.compare.saving import KINDS, Comparison, Writer, compare_command, comparison_now
-from charlm.ui.compare.view import check_room, gone_on, resting_columns, resting_prompt, still, stream_columns, texts_in
+from charlm.ui.compare.view import (
+    check_room,
+    gone_on,
+    resting_columns,
+    resting_prompt,
+    still,
+    stream_columns,
+    texts_in,
+    written_columns,
+)
 from charlm.ui.formatting import count
 from charlm.ui.html import QUICK, QUIET, asset, toast
 from charlm.ui.services import click_js
@@ -306,7 +316,7 @@ def _wire_keeping(form: Controls, services: Services) -> None:
 
     def stands_for(given: Given) -> Changes:
         try:
-            config, runs = form.config(given), found_runs(services.store, given[form.models])
+            config, runs = form.config(given), found_runs(Models(services), given[form.models])
         except CharLMError as error:
             raise gr.Error(toast(error), print_exception=False) from error
         return {line: compare_command(runs, given[form.prompt] or "", config)}
@@ -349,6 +359,18 @@ def entitle(event: Callable[..., Any], form: Controls, services: Services) -> No
     event(retitle, {form.models, *controls}, [form.fold, form.how], trigger_mode="always_last", **QUICK)
 
 
+def redraw(event: Any, form: Controls, services: Services) -> None:
+    """Once an event has changed what is known of the models, the columns say so; their texts stay."""
+
+    def drawn(ids: list[str], present: str) -> str:
+        runs = found_runs(Models(services), ids)
+        lexicons = {run.run_id: services.serving.lexicon(run) for run in runs}
+        return written_columns(runs, still(texts_in(present, runs)), lexicons, writing=False)
+
+    asked = event.then(None, None, form.present, js="() => JSON.stringify(window.charlmTexts())")
+    asked.then(drawn, [form.models, form.present], form.columns, **QUICK)
+
+
 def _wire_address(form: Controls) -> None:
     """The address follows what is chosen, and Copy link copies one."""
     changes = [one.change for one in form.settings.values()]  # they do not change by themselves
@@ -374,7 +396,7 @@ def address_js(call: str) -> str:
 def _write(form: Controls, services: Services, given: Given, drafts: Drafts) -> Iterator[Changes]:
     """The columns while something is written in them, and the buttons that go with it."""
     try:
-        runs, config = found_runs(services.store, given[form.models]), form.config(given)
+        runs, config = found_runs(Models(services), given[form.models]), form.config(given)
         if not runs:
             raise gr.Error("Choose at least one model.", print_exception=False)
         yield {**_buttons(form, busy=True), form.written: json.dumps(config.to_dict())}
@@ -430,7 +452,10 @@ def next_places(services: Services, asked: Any) -> dict[str, Any]:
         CharLMError: nothing such can be looked at.
     """
     asked = asked if isinstance(asked, dict) else {}
-    run = services.store.get(str(asked.get("run", ""))[:200])
+    run_id = str(asked.get("run", ""))[:200]
+    if run_id.startswith(f"{KIND}-"):
+        raise ConfigError("next-token probabilities are shown of runs, not of a pretrained model")
+    run = services.store.get(run_id)
     texts = texts_in({run.run_id: [asked.get("text")]}, [run]).get(run.run_id)
     if not texts:
         raise ConfigError("there is no text to look at; press Generate")

@@ -14,6 +14,8 @@ from charlm.architectures import ARCH_NAMES, RACE_ARCHS
 from charlm.config import LEVEL_NAMES
 from charlm.errors import CharLMError
 from charlm.files import parsed
+from charlm.pretrained.model import KIND
+from charlm.public.services import Services
 from charlm.runs.run import ACTIVE
 from charlm.training.metrics import Blocks
 from charlm.ui import formatting
@@ -88,6 +90,30 @@ def found_runs(store: Any, ids: Sequence[str]) -> list[Any]:
     return runs[:MOST]
 
 
+class Models:
+    """Runs, and the pretrained models that are loaded, by id; `found_runs` takes it in place of the store.
+
+    Args:
+        services: have both.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._store, self._pretrained = services.store, services.serving.pretrained
+
+    def get(self, run_id: str) -> Any:
+        """The run or the pretrained model with this id.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        return self._pretrained.get(run_id) or self._store.get(run_id)
+
+    def choices(self) -> list[tuple[str, str]]:
+        """(what is read, id) of all that can be compared."""
+        others = [(f"{one.label} · pretrained", one.run_id) for one in self._pretrained.list()]
+        return [*run_choices(comparable(self._store.list())), *others]
+
+
 def request(**what: Any) -> str:
     """A message from one tab to another; the nonce makes the same wish twice a change."""
     return json.dumps({**what, "at": time.time_ns()})
@@ -131,6 +157,8 @@ class Writing:
 
 def shape(run: Any) -> str:
     """`2 × 128`: layers and hidden units; of an n-gram its order."""
+    if run.arch == KIND:
+        return str(run.shape)
     if run.model_config.is_counted:
         return str(run.model_config.shape)
     return f"{run.model_config.num_layers} × {run.model_config.hidden_size}"
@@ -204,12 +232,13 @@ def _no_contest(first: int, other: int) -> bool:
 
 def _leads(runs: Sequence[Any]) -> Beyond:
     """Whether a run leads the ranking, and another one is behind it by more than the held-out text does by chance."""
+    places, runs = runs, [run for run in runs if run.arch != KIND]
     if not (same_tokens(runs) and same_text([run for run in runs if run.best_val_loss is not None] or runs)):
         return _no_contest
     found = standings([Contender.of(run) for run in runs])
     behind = {one.run.run_id for one, gap in zip(found.ranked, found.behind, strict=True) if not is_tie(gap)}
     leader = found.ranked[0].run.run_id if found.ranked else ""
-    return lambda first, other: runs[first].run_id == leader and runs[other].run_id in behind
+    return lambda first, other: places[first].run_id == leader and places[other].run_id in behind
 
 
 def by_loss(runs: Sequence[Any]) -> list[Any]:

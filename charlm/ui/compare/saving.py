@@ -15,6 +15,7 @@ from charlm.analysis.figures import arch_colour
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES, SampleConfig
 from charlm.formats.markdown import fenced, plain
+from charlm.pretrained.model import KIND
 from charlm.serving import GeneratedText
 from charlm.ui import formatting
 from charlm.ui.command_line import command_line, settings
@@ -107,7 +108,8 @@ class Comparison:
 def compare_command(runs: Sequence[Any], prompt: str, config: SampleConfig) -> str:
     """What writes the same on a command line."""
     begun = ["--prompt", prompt] if prompt else []
-    return command_line("compare", [run.run_id for run in runs], [*begun, *settings(config)])
+    models = [run.source if run.arch == KIND else run.run_id for run in runs]
+    return command_line("compare", models, [*begun, *settings(config)])
 
 
 def as_json(comparison: Comparison) -> str:

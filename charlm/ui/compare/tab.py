@@ -14,17 +14,16 @@ from charlm.errors import CharLMError
 from charlm.experiments.comparison import with_other_seeds
 from charlm.public.services import Services
 from charlm.ui import verdict
-from charlm.ui.compare import cross, form, vote
+from charlm.ui.compare import cross, form, pretrained, vote
 from charlm.ui.compare.link import linked, sentence
 from charlm.ui.compare.ranking import (
     MOST,
+    Models,
     asked,
-    comparable,
     default_runs,
     found_runs,
     ranking_csv,
     ranking_table,
-    run_choices,
 )
 from charlm.ui.compare.view import resting_columns, resting_prompt
 from charlm.ui.html import QUICK, QUIET, Shared, heading, plot_data, render, section, toast
@@ -54,6 +53,7 @@ class CompareTab:
     baselines: gr.HTML
     csv: gr.Button
     csv_file: gr.DownloadButton
+    pretrained: pretrained.PretrainedFold
     cross: cross.CrossFold
     vote: vote.VoteFold
 
@@ -64,6 +64,8 @@ def build(services: Services, shared: Shared) -> CompareTab:
     _wire_choice(tab, services, shared)
     form.wire(tab.controls, services)
     _wire_csv(tab, services)
+    scored = pretrained.wire(tab.pretrained, tab.controls.models, shared, services)
+    form.redraw(scored, tab.controls, services)
     cross.wire(tab.cross, tab.controls.models, services)
     vote.wire(tab.vote, tab.controls, services)
     return tab
@@ -89,7 +91,10 @@ def _components(services: Services) -> CompareTab:
             csv_file = gr.DownloadButton("CSV", visible="hidden", elem_id="compare-csv-file")
     with gr.Accordion(verdict.BASELINES, open=False, elem_id="compare-rungs", elem_classes="fold section-fold") as fold:
         baselines = gr.HTML("", elem_id="compare-ladder", apply_default_css=False)
-    return CompareTab(head, controls, plot, ranking, fold, baselines, csv, csv_file, cross.build(), vote.build())
+    others = pretrained.build(services)
+    return CompareTab(
+        head, controls, plot, ranking, fold, baselines, csv, csv_file, others, cross.build(), vote.build()
+    )
 
 
 def loss_plot(runs: list[Any], baselines: Any = None) -> Any:
@@ -114,13 +119,15 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
     """Choosing models redraws the page's measured parts; opening it, and a job's end, renew the picker."""
     store, serving, controls, models = services.store, services.serving, tab.controls, tab.controls.models
 
+    all_models = Models(services)
+
     def picker(wanted: Sequence[str]) -> Any:
-        runs = comparable(store.list())
-        known = {run.run_id for run in runs}
-        return gr.update(choices=run_choices(runs), value=[one for one in wanted if one in known][:MOST])
+        choices = all_models.choices()
+        known = {run_id for _, run_id in choices}
+        return gr.update(choices=choices, value=[one for one in wanted if one in known][:MOST])
 
     def open_with(request: gr.Request) -> form.Changes:
-        wanted = linked(request.query_params, store, form.SLIDERS)
+        wanted = linked(request.query_params, all_models, form.SLIDERS)
         ids, prompt = wanted.runs or default_runs(store.list()), wanted.prompt
         shown: form.Changes = {models: picker(ids), told: sentence(wanted)}
         if prompt is not None:  # it stays, unless it is the one that the page would fill in
@@ -140,10 +147,10 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
         return picker(asked(message).get("runs", []))
 
     def show(ids: list[str]) -> tuple[str, str, str, Any, str, str]:
-        runs = found_runs(store, ids)
-        lexicons = {run.run_id: serving.lexicon(run) for run in runs}
+        runs, shown = found_runs(store, ids), found_runs(all_models, ids)
+        lexicons = {run.run_id: serving.lexicon(run) for run in shown}
         prompt, more = json.dumps(resting_prompt(runs)), gr.update(interactive=False)
-        return head(runs), resting_columns(runs, lexicons), ranking_table(runs), more, prompt, ""
+        return head(runs), resting_columns(shown, lexicons), ranking_table(runs), more, prompt, ""
 
     def matched(runs: list[Any]) -> str:
         return verdict.matched_orders(serving.baselines.of(runs), verdict.networks(runs, names(runs)))

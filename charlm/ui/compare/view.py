@@ -12,6 +12,7 @@ from charlm.config import SampleConfig
 from charlm.data.corpus import unknown_words
 from charlm.errors import ConfigError
 from charlm.files import parsed
+from charlm.pretrained.model import KIND
 from charlm.serving import GeneratedText
 from charlm.training.metrics import Blocks
 from charlm.ui import formatting
@@ -209,6 +210,8 @@ def _shown(draft: GeneratedText, writing: bool) -> Shown:
 
 def _last_sample(run: Any) -> Shown:
     """The newest sample of a run's training, or an invitation."""
+    if run.arch == KIND:
+        return Shown(note="Press Generate, and it writes here.")
     samples = run.samples()
     if not samples:
         unmeasured = run.imported and run.best_val_loss is None
@@ -253,7 +256,7 @@ def _columns(runs: Sequence[Any], texts: Mapping[str, Sequence[Shown]], lexicons
         marked = [_marked(one, lexicons.get(run.run_id, NO_LEXICON)) for one in shown]
         samples = [(html, formatting.percent(found / of) if of else "") for html, (found, of) in marked]
         bodies[run.run_id] = samples[0][0] if len(samples) == 1 else render("samples", texts=samples)
-        notes[run.run_id] = shown[0].note
+        notes[run.run_id] = shown[0].note if run.arch != KIND else f"{shown[0].note} {run.note}".strip()
         unknown = sum(found for _, (found, _) in marked), sum(of for _, (_, of) in marked)
         writing[run.run_id] = Writing(unknown, _mean([one.speed for one in shown]), shown[0].turns)
     rows = number_columns(runs, writing)
@@ -262,6 +265,7 @@ def _columns(runs: Sequence[Any], texts: Mapping[str, Sequence[Shown]], lexicons
         arch = ARCH_NAMES.get(run.arch, run.arch)
         subtitle = shape(run) if name in ARCH_NAMES.values() else f"{arch} {shape(run)}"
         cost, key = formatting.bits(run.bits_per_char(run.best_val_loss)), run.run_id
+        cost = "" if run.arch == KIND and run.scored is None else cost
         made.append(
             Column(key, run.arch, name, subtitle, cost, "bits/char", bodies[key], notes[key], rows[key], copied=True)
         )
