@@ -1,4 +1,4 @@
-"""A step of training in torch as one usually writes it, also by torch.compile; and ours. See bench/peers.py."""
+"""A step of training in torch as one usually writes it, also by torch.compile. See bench/peers.py."""
 
 from collections.abc import Callable
 from typing import Any
@@ -96,29 +96,3 @@ def trainer(
         optimizer.step()
 
     return rated(step, batch_size * seq_len, seconds)
-
-
-def ours(
-    arch: str, vocab_size: int, hidden_size: int, num_layers: int, batch_size: int, seq_len: int, seconds: float
-) -> Callable[[], Round]:
-    """The generator that every training runs through."""
-    from charlm.config import ModelConfig, TrainConfig
-    from charlm.data.dataset import Dataset
-    from charlm.models import build_model
-    from charlm.training.train import train
-
-    ids = np.random.default_rng(0).integers(0, vocab_size, 20 * batch_size * seq_len + 1).astype(np.uint8)
-    dataset = Dataset(ids, batch_size, seq_len, val_fraction=0.0)
-    model = build_model(
-        ModelConfig(
-            arch=arch,
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            num_layers=num_layers,
-            dropout=DROPOUT,
-            context=seq_len,
-            num_heads=HEADS,
-        )
-    )
-    training = train(model, dataset, TrainConfig(batch_size=batch_size, seq_len=seq_len, steps=10**8, eval_every=10**8))
-    return rated(lambda: next(training), batch_size * seq_len, seconds)

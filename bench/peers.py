@@ -22,12 +22,12 @@ import statistics
 import subprocess
 import sys
 import venv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Row, Side, alternate, machine
+from bench.measure import Round, Row, Side, alternate, machine, rated
 
 ARCHS = ("lstm", "gru", "rnn", "transformer", "mingru")
 HIDDEN = (16, 64, 128, 256, 512, 1024)
@@ -67,7 +67,7 @@ def sides_of(arch: str, hidden: int, shape: str, seconds: float = SECONDS) -> di
     sides = {
         "torch": Side("bench.peer_torch:trainer", {**options, "compiled": False}),
         "torch.compile": Side("bench.peer_torch:trainer", {**options, "compiled": True}),
-        "ours": Side("bench.peer_torch:ours", options),
+        "ours": Side("bench.peers:ours", options),
     }
     other = python()
     if other is not None:
@@ -76,6 +76,34 @@ def sides_of(arch: str, hidden: int, shape: str, seconds: float = SECONDS) -> di
             env = {"KERAS_BACKEND": "jax"}
             sides["keras"] = Side("bench.peer_keras:trainer", options, env, python=str(other))
     return sides
+
+
+def ours(
+    arch: str, vocab_size: int, hidden_size: int, num_layers: int, batch_size: int, seq_len: int, seconds: float
+) -> Callable[[], Round]:
+    """The generator that every training runs through; charlm is loaded before torch, and says how its threads wait."""
+    import numpy as np
+
+    from charlm.config import ModelConfig, TrainConfig
+    from charlm.data.dataset import Dataset
+    from charlm.models import build_model
+    from charlm.training.train import train
+
+    ids = np.random.default_rng(0).integers(0, vocab_size, 20 * batch_size * seq_len + 1).astype(np.uint8)
+    dataset = Dataset(ids, batch_size, seq_len, val_fraction=0.0)
+    model = build_model(
+        ModelConfig(
+            arch=arch,
+            vocab_size=vocab_size,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            dropout=0.3,
+            context=seq_len,
+            num_heads=4,
+        )
+    )
+    training = train(model, dataset, TrainConfig(batch_size=batch_size, seq_len=seq_len, steps=10**8, eval_every=10**8))
+    return rated(lambda: next(training), batch_size * seq_len, seconds)
 
 
 def measured(arch: str, hidden: int, shape: str, rounds: int, seconds: float = SECONDS) -> Cell:

@@ -15,6 +15,7 @@ from charlm.files import file_name
 from charlm.formats.html import ARCHS as PAGES
 from charlm.formats.html import write_page
 from charlm.formats.onnx import STEPS, write_onnx, write_onnx8
+from charlm.formats.onnx_mobile import MOBILE_STEPS, write_onnx_mobile
 from charlm.formats.run_zip import write_zip
 from charlm.runs.run import Run
 
@@ -119,6 +120,7 @@ FORMATS: Sequence[Format] = (
     Format("udacity", ".net", "the dict of Udacity's character-RNN notebooks; LSTM only", write_udacity, NETWORKS),
     Format("onnx", ".onnx", "one step as a graph, for other languages and runtimes", write_onnx, STEPS),
     Format("onnx8", "-8bit.onnx", "the same graph in a quarter of the size, and faster", write_onnx8, STEPS),
+    Format("onnx-mobile", "-mobile.onnx", "the same graph for ncnn and TFLite", write_onnx_mobile, MOBILE_STEPS),
     Format("html", ".html", "one page that writes offline, in any browser", write_page, PAGES),
     Format(
         "html8", "-8bit.html", "the same page in half the size, a little less exact", partial(write_page, bits=8), PAGES

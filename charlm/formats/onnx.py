@@ -35,13 +35,18 @@ def write_onnx(run: Run, path: Path) -> None:
     Raises:
         CheckpointError: onnx is not installed, or the run has no weights that can be read.
     """
+    save_graph(run, STEPS[run.arch], path)
+
+
+def save_graph(run: Run, step: "type[Step]", path: Path) -> None:
+    """Put the best weights into an .onnx by a kind of step; see `write_onnx`."""
     try:
         import onnx
     except ImportError:
         raise CheckpointError("the export to ONNX needs the package onnx: pip install onnx") from None
     weights = {name: tensor.float().numpy() for name, tensor in run.load_model().state_dict().items()}
     model = onnx.helper.make_model(
-        STEPS[run.arch](run.model_config, weights).graph(run.run_id),
+        step(run.model_config, weights).graph(run.run_id),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="charlm",
     )  # fmt: skip
     tokenizer = run.tokenizer()
@@ -132,7 +137,7 @@ class Step(ABC):
                 parts.append(end)
         self.linear(self.features(x), "fc.weight", "fc.bias", to="logits")
         for state, parts in ends.items():
-            self.op("Concat", *(self.op("Unsqueeze", part, self.ints(0)) for part in parts), axis=0, to=f"{state}_out")
+            self.collect(state, parts)
 
     def graph(self, name: str) -> Any:
         """The whole step as an onnx GraphProto."""
@@ -145,9 +150,9 @@ class Step(ABC):
                 name, TensorProto.INT64 if is_count else TensorProto.FLOAT, list(size)
             )
 
-        inputs = [value("ids", ["B"], True), *(value(*part) for part in self.state)]
-        outputs = [value("logits", ["B", self.config.vocab_size], False)]
-        outputs += [value(f"{part.name}_out", part.size, part.is_count) for part in self.state]
+        (token, logits), state = self.ends(), self.parts()
+        inputs = [value(*token), *(value(*part) for part in state)]
+        outputs = [value(*logits), *(value(f"{part.name}_out", part.size, part.is_count) for part in state)]
         constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
         return self._onnx.make_graph(self.nodes, name, inputs, outputs, constants)
 
@@ -204,6 +209,22 @@ class Step(ABC):
         """A number as a constant."""
         return self.constant(f"f{value}", np.array(value, dtype=np.float32))
 
+    def ends(self) -> tuple[StatePart, StatePart]:
+        """What comes in and what goes out beside the state."""
+        return StatePart("ids", ("B",), True), StatePart("logits", ("B", self.config.vocab_size))
+
+    def parts(self) -> Sequence[StatePart]:
+        """The tensors that the state comes and goes in."""
+        return self.state
+
+    def collect(self, state: str, layers: Sequence[str]) -> None:
+        """Let the layers' parts of the next state, (B, ..) each, go out."""
+        self.op("Concat", *(self.op("Unsqueeze", part, self.ints(0)) for part in layers), axis=0, to=f"{state}_out")
+
+    def row_of(self, table: str) -> str:
+        """The ids' rows of a table (V, N), (B, N)."""
+        return self.op("Gather", table, "ids", axis=0)
+
     def layer_of(self, state: str, layer: int) -> str:
         """A layer's part of a state, (B, ..)."""
         return self.op("Gather", state, self.constant(f"layer_{layer}", np.array(layer, dtype=np.int64)), axis=0)
@@ -220,10 +241,10 @@ class RecurrentStep(Step):
     def embed(self) -> str:
         """The first layer's input part, (B, G H): without an embedding each id looks its column of the weights up."""
         if self.config.embed_dim:
-            vectors = self.op("Gather", self.weight("embed.weight"), "ids", axis=0)
+            vectors = self.row_of(self.weight("embed.weight"))
             return self.linear(vectors, "rnn.weight_ih_l0", "rnn.bias_ih_l0")
         table = self.weights["rnn.weight_ih_l0"].T + self.weights["rnn.bias_ih_l0"]  # (V, G H)
-        return self.op("Gather", self.constant("rnn.input_of_id", table), "ids", axis=0)
+        return self.row_of(self.constant("rnn.input_of_id", table))
 
     def layer(self, x: str, layer: int, *states: str) -> tuple[str, ...]:
         x = self.linear(x, f"rnn.weight_ih_l{layer}", f"rnn.bias_ih_l{layer}") if layer else x
@@ -252,7 +273,7 @@ class BlockStep(Step):
     """What a minGRU and a Transformer share: an embedding, blocks that add to what comes in, and a norm."""
 
     def embed(self) -> str:
-        x = self.op("Gather", self.weight("embed.weight"), "ids", axis=0)
+        x = self.row_of(self.weight("embed.weight"))
         return self.linear(x, "widen.weight") if "widen.weight" in self.weights else x
 
     def layer(self, x: str, layer: int, *states: str) -> tuple[str, ...]:
@@ -301,12 +322,16 @@ class MinGRUStep(BlockStep):
         (h, seen), axis = before, self.ints(1)
         padded = self.joined(seen, x)  # (B, taps, H)
         mixed = self.op("ReduceSum", self.op("Mul", padded, self.weight(f"{at}.conv.weight")), axis, keepdims=0)
+        h = self.recur(mixed, at, h)
+        return h, h, self.without_first(padded)
+
+    def recur(self, mixed: str, at: str, h: str) -> str:
+        """The next state of the recurrence, (B, H), from what the convolution gives and the state before."""
         gate, candidate = self.split(self.linear(mixed, f"{at}.gates.weight", f"{at}.gates.bias"), 2)
         is_high = self.op("GreaterOrEqual", candidate, self.scalar(0.0))
         high, low = self.op("Add", candidate, self.scalar(0.5)), self.op("Sigmoid", candidate)
         new = self.op("Sub", self.op("Where", is_high, high, low), h)
-        h = self.op("Add", h, self.op("Mul", self.op("Sigmoid", gate), new))
-        return h, h, self.without_first(padded)
+        return self.op("Add", h, self.op("Mul", self.op("Sigmoid", gate), new))
 
 
 class TransformerStep(BlockStep):

@@ -623,7 +623,7 @@ def _exchange(services: Services) -> list[Callable[..., Any]]:
 
         Args:
             run_id: id of a run, as /runs lists them.
-            format: zip for this program, html or html8 to write offline, torch, udacity, onnx or onnx8.
+            format: zip for this program, html or html8 to write offline, torch, udacity, onnx, onnx8 or onnx-mobile.
 
         Returns:
             The file, to be downloaded from its url.
