@@ -20,8 +20,8 @@ def write_onnx_mobile(run: Run, path: Path) -> None:
 
     Inputs are `token`, (1, V) of float32, 1 at the token's id and 0 elsewhere, and the state, zeros at first, (1, H)
     each: `h_0` to `h_<L-1>` of the layers; of an LSTM also `c_0` and so on, of a minGRU `seen_0` and so on, (1, 3 H),
-    what the convolution has seen last. Outputs are `logits`, (1, V), and the new state, each part under its name with _out behind it. The
-    metadata are those of `write_onnx`.
+    what the convolution has seen last. Outputs are `logits`, (1, V), and the new state, each part under its name with
+    _out behind it. The metadata are those of `write_onnx`.
 
     Raises:
         CheckpointError: onnx is not installed, or the run has no weights that can be read.
