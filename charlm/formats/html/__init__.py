@@ -27,11 +27,15 @@ Bits = Literal[8, 16]
 LARGEST_HALF = float(np.finfo(np.float16).max)
 LARGEST_BYTE = 127
 SOURCE = Path(__file__).parent
-SCRIPTS = ("model.js", "blocks.js", "writer.js", "page.js")
+SCRIPTS = ("numbers.js", "kernels.js", "model.js", "blocks.js", "writer.js", "page.js")
 ARCHS = ("lstm", "gru", "rnn", "transformer", "mingru")  # that the scripts can compute
 PLACE = re.compile(r"\{\{(\w+)\}\}")
-# The browser runs this page's script and nothing else; no request leaves the page.
-POLICY = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
+# The browser runs this page's script and nothing else; no request leaves the page. 'wasm-unsafe-eval' lets the script
+# have WebAssembly compiled, which can do nothing but compute; text still never becomes a program.
+POLICY = (
+    "default-src 'none'; script-src '{script}' 'wasm-unsafe-eval'; style-src '{style}'; "
+    "base-uri 'none'; form-action 'none'"
+)
 SETTINGS = ("length", "temperature", "top_k", "seed")  # that the page lets one change
 
 
@@ -124,6 +128,7 @@ def write_page(run: Run, path: Path, bits: Bits = 16) -> None:
         "style": style,
         "script": script,
         "run": script_json(_described(run, weights)),
+        "kernels": base64.b64encode((SOURCE / "kernels.wasm").read_bytes()).decode(),
         "weights": base64.b64encode(b"".join(one.data for one in weights)).decode(),
         "bits": str(bits),
         **_texts(run, model.num_parameters),

@@ -6,7 +6,8 @@ const BARS_EVERY = 100; // milliseconds while it writes; faster cannot be read
 const find = (id) => document.getElementById(id);
 const [form, prompt, text, status, bars] = ["form", "prompt", "text", "status", "bars"].map(find);
 const about = JSON.parse(find("run").textContent);
-const model = new Model(about, decoded(find("weights").textContent));
+const [weights, kernels] = ["weights", "kernels"].map((id) => decoded(find(id).textContent));
+const model = new Model(about, weights, kernels);
 const writer = new Writer(model);
 let draw = null; // the numbers of the text being written
 let begunAt = 0, count = 0, barsAt = 0, note = "", unknown = [];
@@ -155,6 +156,8 @@ begin();
 
 // For programs and tests: what the model thinks, and a text at once.
 window.charlm = {
+  /** Whether WebAssembly computes; where it does not, the same numbers take longer. */
+  fast: model.fast,
   /** A list of logits, one for each token, after every character of `text` that the model knows. */
   logits(text) {
     let state = model.start();
