@@ -1,4 +1,4 @@
-// A model of the next character: LSTM, GRU and RNN here, Transformer and minGRU in blocks.js.
+// A model of the next token, a character, word or subword: LSTM, GRU and RNN here, Transformer and minGRU in blocks.js.
 
 /** All tensors by name: a vector as Float32Array, else a matrix. Row after row, each follows the last in `view`. */
 function tensorsOf(list, view, code) {
@@ -83,7 +83,7 @@ class Recurrent {
     return this.layers.map(() => ({ h: new Float32Array(this.size), c: new Float32Array(this.size) }));
   }
 
-  /** Read one character: changes `state`, returns what the logits are made of. */
+  /** Read one token: changes `state`, returns what the logits are made of. */
   step(state, id) {
     const [fromInput, fromState] = this.sums;
     let x = this.embedding && this.embedding.row(id);
@@ -106,8 +106,8 @@ class Model {
     this.first = about.first; // stands before an empty text, unseen
     this.border = about.border; // stands between the items of a list, and before each; undefined: there are none
     this.begins = about.begins; // whether it stands before every text
-    this.silent = about.silent; // ids that stand for no character: the page never writes them
-    this.ids = new Map(about.tokens.map((token, id) => [token, id]));
+    this.silent = about.silent; // ids that stand for no text, or for unknown words: the page never writes them
+    this.tokenizer = new TOKENIZERS[about.level](about);
     const { weights, memory } = tensorsOf(about.tensors, view, code);
     this.fast = memory.kernels.fast; // whether the module computes
     this.net = new ({ transformer: Transformer, mingru: MinGRU }[about.arch] || Recurrent)(about, weights, memory);
@@ -115,21 +115,17 @@ class Model {
     this.bias = weights["fc.bias"];
   }
 
-  /** The state before the first character, all zero. */
+  /** The state before the first token, all zero. */
   start() { return this.net.start(); }
 
-  /** Ids of a text's characters, at least one, and the characters it does not know, each once. */
-  encode(text) {
-    const ids = [], unknown = new Set();
-    for (const character of text) {
-      if (this.ids.has(character)) ids.push(this.ids.get(character));
-      else unknown.add(character);
-    }
+  /** Ids of a prompt, at least one; the text that they stand for; and what the model does not know, each once. */
+  encode(prompt) {
+    const { ids, text, unknown } = this.tokenizer.read(prompt);
     const begun = this.border === undefined ? ids : [this.border, ...ids];
-    return { ids: begun.length && !this.begins ? begun : [this.first, ...begun], unknown: [...unknown] };
+    return { ids: begun.length && !this.begins ? begun : [this.first, ...begun], text, unknown };
   }
 
-  /** Read one character: changes `state`, returns a logit for each token. */
+  /** Read one token: changes `state`, returns a logit for each token. */
   step(state, id) {
     const logits = new Float64Array(this.tokens.length);
     this.output.times(this.net.step(state, id), this.bias, logits);
