@@ -72,7 +72,7 @@ def _rows(browser: Any, run: Run, bits: Bits, rounds: int) -> list[Row]:
         page.goto((usual if side == "usual" else ours).as_uri())
     assert [pages[side].evaluate("charlm.fast") for side in ("ours", "loops")] == [True, False]
     found: dict[str, list[float]] = {side: [] for side in pages}
-    lengths = {side: 20 if rounds == 1 else 4000 if side == "ours" else 400 for side in pages}
+    lengths = {side: 20 if rounds == 1 else 2000 if side == "ours" else 200 for side in pages}
     for count in range(1 + rounds):  # the first warms up
         for side, page in pages.items():
             speed = page.evaluate(TIMED, lengths[side])

@@ -11,6 +11,7 @@ import pytest
 from charlm.formats.exports import find_format
 from charlm.runs.run import Run
 from charlm.tokenizers import BPETokenizer, Tokenizer, WordTokenizer
+from charlm.tokenizers.base import without_halves
 from tests.e2e.steps import SECOND
 from tests.formats.pages import logits_of, rounded_model, run_with
 from tests.patience import patience
@@ -40,6 +41,7 @@ TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
     "spaces without joints": lambda: WordTokenizer.fit(TEXT.replace("@", ""), "spaces"),
     "subwords": lambda: BPETokenizer.fit(TEXT * 3, 360),
 }
+RARER = ("cased", "spaces without joints")
 MODELS = {"lower": "lstm", "cased": "mingru", "spaces": "gru", "subwords": "transformer"}
 
 
@@ -73,17 +75,19 @@ def prompts(count: int) -> list[str]:
     return HARD + ["".join(chance.choices(pieces, k=chance.randrange(1, 7)))[:60] for _ in range(count)]
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize(
+    "name", ["lower", "spaces", "subwords", *(pytest.param(one, marks=pytest.mark.slow) for one in RARER)]
+)
 def test_ids_of_hard_prompts_are_those_of_the_tokenizer(name: str, offline: Callable[..., Any], tmp_path: Path) -> None:
     tokenizer = TOKENIZERS[name]()
     words = {"words": tokenizer.rule} if isinstance(tokenizer, WordTokenizer) else {}
     page = offline(run_with(tmp_path, tokenizer, hidden_size=3, num_layers=1, embed_dim=2, **words))
-    asked = prompts(100)
+    asked = prompts(30)
     found = page.evaluate("(all) => all.map((one) => model.tokenizer.read(one))", asked)
     for prompt, one in zip(asked, found, strict=True):
         assert one["ids"] == tokenizer.read(prompt).tolist(), prompt
         spelled, _ = tokenizer.spell(prompt)
-        assert one["text"].encode("utf-8", "replace") == spelled.encode("utf-8", "replace"), prompt
+        assert one["text"] == without_halves(spelled), prompt
         assert one["unknown"] == tokenizer.unknown(spelled), prompt
 
 
