@@ -120,7 +120,7 @@ def test_logits_are_torchs(name: str, arch: str, bits: str, offline: Callable[..
     wanted = logits_of(rounded_model(run, (tmp_path / "page.html").read_text(encoding="utf-8")), run, TEXT)
     drawn = [one for one in range(tokenizer.vocab_size) if one != tokenizer.unk_id]
     off = np.abs(found - wanted)[:, drawn].max() / np.abs(wanted).max()
-    assert found.shape == wanted.shape and off < (1e-5 if bits == "html" else 1e-4)
+    assert found.shape == wanted.shape and off < (1e-5 if bits == "html" else 1e-3)  # activations have 16 bits
     if tokenizer.unk_id is not None:
         assert (found[:, tokenizer.unk_id] == -1e30).all(), "an unknown word is never written"
 

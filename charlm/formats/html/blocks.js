@@ -87,7 +87,10 @@ class MinGRU extends Blocks {
 
   mix(layer, x, state) {
     const taps = this.taps[layer], padded = [...state.seen, x], n = this.size, { powers } = this.memory;
-    const mixed = x.map((_, unit) => padded.reduce((sum, past, tap) => sum + taps[tap][unit] * past[unit], 0));
+    const mixed = new Float32Array(n);
+    for (let tap = 0; tap < taps.length; tap++) {
+      for (let unit = 0; unit < n; unit++) mixed[unit] += taps[tap][unit] * padded[tap][unit];
+    }
     const sums = this.linear(`${this.names[layer]}.gates`, mixed);
     for (let at = 0; at < 2 * n; at++) powers[at] = -sums[at];
     this.memory.exp(2 * n);
@@ -152,15 +155,17 @@ class Transformer extends Blocks {
 
   /** Add what a head sees to its part of `out`. */
   look(query, from, first, { keys, values, next }, out) {
-    const shares = new Float64Array(next - first), n = this.size, width = this.width;
+    const n = this.size, { width, memory: { powers } } = this;
     let most = -Infinity, total = 0;
     for (let place = first; place < next; place++) {
       let sum = 0;
       for (let unit = 0, at = place * n + from; unit < width; unit++, at++) sum += query[unit] * keys[at];
-      shares[place - first] = this.factor * sum;
-      most = Math.max(most, this.factor * sum);
+      powers[place - first] = this.factor * sum;
+      most = Math.max(most, powers[place - first]);
     }
-    for (let at = 0; at < shares.length; at++) total += shares[at] = exp(shares[at] - most);
+    for (let at = 0; at < next - first; at++) powers[at] -= most;
+    const shares = this.memory.exp(next - first);
+    for (let at = 0; at < next - first; at++) total += shares[at];
     for (let place = first; place < next; place++) {
       const share = shares[place - first] / total;
       for (let unit = 0, at = place * n + from; unit < width; unit++, at++) out[from + unit] += share * values[at];

@@ -72,17 +72,21 @@ function loopsOver(buffer) {
 
 /** The memory: all matrices, and the numbers that are being worked on. */
 class Memory {
-  /** `code`: of the module; `shapes`: rows and columns of the matrices, and the bytes that a number of theirs has. */
-  constructor(code, shapes) {
+  /**
+   * `code`: of the module; `shapes`: rows and columns of the matrices, and the bytes that a number of theirs has;
+   * `most`: the longest list that `exp` is taken of, if it is longer than those that products make.
+   */
+  constructor(code, shapes, most) {
     const [rows, columns] = [0, 1].map((which) => Math.max(...shapes.map((shape) => upTo(shape[which], ROWS))));
+    const powers = Math.max(2 * rows, upTo(most, ROWS));
     const sizes = shapes.map((shape) => upTo(shape[0], ROWS) * upTo(shape[1], 2) * shape[2]);
-    this.kernels = kernelsOf(code, sizes.reduce((sum, size) => sum + size, 4 * (3 * rows + columns)));
+    this.kernels = kernelsOf(code, sizes.reduce((sum, size) => sum + size, 4 * (rows + columns + powers)));
     this.at = 0;
     this.x = this.take(Float32Array, columns); // what a matrix is multiplied with
     this.short = new Int16Array(this.kernels.buffer, this.x.byteOffset, columns); // the same in 16 bits
     this.sums = this.take(Float32Array, rows); // what comes of it
     this.wholes = new Int32Array(this.kernels.buffer, this.sums.byteOffset, rows);
-    this.powers = this.take(Float32Array, 2 * rows); // what `exp` is to be taken of
+    this.powers = this.take(Float32Array, powers); // what `exp` is to be taken of
   }
 
   /** So many numbers, all 0. */

@@ -1,9 +1,9 @@
 // A model of the next token, a character, word or subword: LSTM, GRU and RNN here, Transformer and minGRU in blocks.js.
 
 /** All tensors by name: a vector as Float32Array, else a matrix. Row after row, each follows the last in `view`. */
-function tensorsOf(list, view, code) {
+function tensorsOf({ tensors: list, context = 0 }, view, code) {
   const matrices = list.filter(({ shape }) => shape.length > 1);
-  const memory = new Memory(code, matrices.map(({ shape, kind }) => [...shape, kind === "i1" ? 1 : 4]));
+  const memory = new Memory(code, matrices.map(({ shape, kind }) => [...shape, kind === "i1" ? 1 : 4]), context);
   const weights = {};
   let at = 0; // the class Packed in charlm/formats/html says what stands there for each kind
   const floats = (count) => {
@@ -108,7 +108,7 @@ class Model {
     this.begins = about.begins; // whether it stands before every text
     this.silent = about.silent; // ids that stand for no text, or for unknown words: the page never writes them
     this.tokenizer = new TOKENIZERS[about.level](about);
-    const { weights, memory } = tensorsOf(about.tensors, view, code);
+    const { weights, memory } = tensorsOf(about, view, code);
     this.fast = memory.kernels.fast; // whether the module computes
     this.net = new ({ transformer: Transformer, mingru: MinGRU }[about.arch] || Recurrent)(about, weights, memory);
     this.output = weights["fc.weight"] || weights["embed.weight"]; // tied
