@@ -79,8 +79,9 @@ class Characters {
   }
 
   /** Of a prompt: its ids, the text that they stand for, and what has no id, each once. */
-  read(text) {
-    const all = Array.from(text), known = all.filter((one) => this.ids.has(one));
+  read(prompt) {
+    const all = Array.from(respelled(prompt, (text) => Array.from(text).every((one) => this.ids.has(one))));
+    const known = all.filter((one) => this.ids.has(one));
     return {
       ids: known.map((one) => this.ids.get(one)), text: known.join(""),
       unknown: [...new Set(all.filter((one) => !this.ids.has(one)))],
