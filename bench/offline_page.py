@@ -20,7 +20,7 @@ from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.tokenizers import CharTokenizer
 
-ROUNDS = 7
+ROUNDS, LENGTH = 7, 400
 TOKENS = [chr(code) for code in range(32, 110)]  # as many as a book in English has
 GOALS: dict[tuple[str, Bits], str] = {("lstm", 16): ">= 3x", ("lstm", 8): ">= 10x"}
 SIZES: dict[str, dict[str, int]] = {
@@ -72,10 +72,9 @@ def _rows(browser: Any, run: Run, bits: Bits, rounds: int) -> list[Row]:
         page.goto((usual if side == "usual" else ours).as_uri())
     assert [pages[side].evaluate("charlm.fast") for side in ("ours", "loops")] == [True, False]
     found: dict[str, list[float]] = {side: [] for side in pages}
-    lengths = {side: 20 if rounds == 1 else 2000 if side == "ours" else 200 for side in pages}
     for count in range(1 + rounds):  # the first warms up
         for side, page in pages.items():
-            speed = page.evaluate(TIMED, lengths[side])
+            speed = page.evaluate(TIMED, 20 if rounds == 1 else LENGTH)
             print(f"  {run.label}, {bits} bits, {side}: {speed:,.0f} characters/s", file=sys.stderr, flush=True)
             found[side] += [speed] * (count > 0)
     for page in pages.values():
