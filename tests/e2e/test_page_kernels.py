@@ -32,7 +32,7 @@ Opened = Callable[[Run, str, str], Any]
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Opened]:
-    """Opens a run's page after a script of ours; what goes wrong in it fails the test, but for what a policy refuses."""
+    """Opens a run's page after a script; what goes wrong in it fails the test, but for what a policy refuses."""
     visitor = browser.new_context(offline=True)
     wrong: list[str] = []
 
