@@ -214,6 +214,7 @@ def _texts(run: Run, num_parameters: int) -> dict[str, str]:
         "arch": escape(arch),
         "parameters": f"{num_parameters:,}",
         "prompt": escape(str((run.sample() or {}).get("prompt", ""))),
+        "level": run.level,
         "unit": LEVEL_NAMES[run.level][:-1],
         "vocab_size": str(model.vocab_size),
         **{name: str(field.default) for name, field in settings.items()},
