@@ -15,7 +15,7 @@ from charlm.models import LanguageModel, build_model
 from charlm.runs.checkpoint import save_weights
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
-from charlm.tokenizers import CharTokenizer
+from charlm.tokenizers import CharTokenizer, Tokenizer
 from tests.tiny_runs import settings, small_corpus, store_in
 
 ODD_TOKENS = ["\0", "\n", " ", "<", "e", "n", "\u2028", "́", "ب", "日", "𝒳", "🦊"]
@@ -23,8 +23,13 @@ ODD_TOKENS = ["\0", "\n", " ", "<", "e", "n", "\u2028", "́", "ب", "日", "𝒳
 
 def random_run(folder: Path, tokens: list[str], label: str = "random", **model: Any) -> Run:
     """A run that was never trained: first weights, a little spread out so that characters differ."""
-    config = ModelConfig(vocab_size=len(tokens), init="torch", **model)
-    run = _described(store_in(folder), config, tokens, label)
+    return run_with(folder, CharTokenizer(tokens), label, **model)
+
+
+def run_with(folder: Path, tokenizer: Tokenizer, label: str = "random", **model: Any) -> Run:
+    """The same with any tokenizer."""
+    config = ModelConfig(vocab_size=tokenizer.vocab_size, level=tokenizer.level, init="torch", **model)
+    run = _described(store_in(folder), config, tokenizer, label)
     net = build_model(config, seed=3)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -34,13 +39,13 @@ def random_run(folder: Path, tokens: list[str], label: str = "random", **model: 
     return run
 
 
-def _described(store: RunStore, config: ModelConfig, tokens: list[str], label: str) -> Run:
+def _described(store: RunStore, config: ModelConfig, tokenizer: Tokenizer, label: str) -> Run:
     made, corpus = settings(), small_corpus()
     info = {
         "label": label, "model": config.to_dict(), "train": made.train.to_dict(),
         "corpus_config": made.corpus.to_dict(), "corpus": {"name": corpus.name, "sha256": corpus.sha256},
     }  # fmt: skip
-    return store.create(info, CharTokenizer(tokens))
+    return store.create(info, tokenizer)
 
 
 def described(page: str) -> dict[str, Any]:

@@ -38,8 +38,7 @@ from charlm.runs.store import RunStore
 from charlm.serving import Serving
 from charlm.tokenizers import fit_tokenizer, most_tokenizer_bytes, read_tokenizer
 from charlm.training.train import train
-from charlm.ui.compare.ranking import ranking_csv, ranking_table
-from charlm.ui.compare.tab import run_choices
+from charlm.ui.compare.ranking import ranking_csv, ranking_table, run_choices
 from charlm.ui.compare.view import resting_columns
 from charlm.ui.runs.details import details
 from charlm.ui.runs.listing import runs_heading, runs_table, trash_html

@@ -20,18 +20,24 @@ from charlm.architectures import ARCH_NAMES, ARCHITECTURES
 from charlm.config import LEVEL_NAMES, SampleConfig
 from charlm.errors import CheckpointError
 from charlm.runs.run import Run
-from charlm.tokenizers.characters import called, visible
+from charlm.tokenizers import BPETokenizer, Tokenizer, WordTokenizer
+from charlm.tokenizers.characters import called, visible, visible_line
+from charlm.tokenizers.subwords import byte_signs
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 Bits = Literal[8, 16]
 LARGEST_HALF = float(np.finfo(np.float16).max)
 LARGEST_BYTE = 127
 SOURCE = Path(__file__).parent
-SCRIPTS = ("model.js", "blocks.js", "writer.js", "page.js")
+SCRIPTS = ("numbers.js", "kernels.js", "tokenizers.js", "model.js", "blocks.js", "writer.js", "page.js")
 ARCHS = ("lstm", "gru", "rnn", "transformer", "mingru")  # that the scripts can compute
 PLACE = re.compile(r"\{\{(\w+)\}\}")
-# The browser runs this page's script and nothing else; no request leaves the page.
-POLICY = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
+# The browser runs this page's script and nothing else; no request leaves the page. 'wasm-unsafe-eval' lets the script
+# have WebAssembly compiled, which can do nothing but compute; text still never becomes a program.
+POLICY = (
+    "default-src 'none'; script-src '{script}' 'wasm-unsafe-eval'; style-src '{style}'; "
+    "base-uri 'none'; form-action 'none'"
+)
 SETTINGS = ("length", "temperature", "top_k", "seed")  # that the page lets one change
 
 
@@ -107,13 +113,8 @@ def write_page(run: Run, path: Path, bits: Bits = 16) -> None:
         bits: of a weight; 8 halves the file, at the price of a little accuracy.
 
     Raises:
-        CheckpointError: the run has no weights, they are too large for 16 bits, or its tokens are no characters.
+        CheckpointError: the run has no weights, or they are too large for 16 bits.
     """
-    if run.level != "char":
-        raise CheckpointError(
-            f"{run.label} reads {LEVEL_NAMES[run.level]}, and the page can take a prompt apart into characters only; "
-            "export it as torch or onnx, with its tokenizer.json"
-        )
     model = run.load_model()
     twice = {"fc.weight"} if run.model_config.tie_weights else set()  # it is embed.weight then
     weights = [pack(name, tensor.numpy(), bits) for name, tensor in model.state_dict().items() if name not in twice]
@@ -124,6 +125,7 @@ def write_page(run: Run, path: Path, bits: Bits = 16) -> None:
         "style": style,
         "script": script,
         "run": script_json(_described(run, weights)),
+        "kernels": base64.b64encode((SOURCE / "kernels.wasm").read_bytes()).decode(),
         "weights": base64.b64encode(b"".join(one.data for one in weights)).decode(),
         "bits": str(bits),
         **_texts(run, model.num_parameters),
@@ -155,7 +157,8 @@ def _described(run: Run, weights: Sequence[Packed]) -> dict[str, Any]:
     from charlm.models.transformer import SHARPNESS, speeds_of
 
     model, tokenizer = run.model_config, run.tokenizer()
-    signs = enumerate((token, visible(token)) for token in tokenizer.tokens)
+    signs = enumerate((token, _sign(token)) for token in tokenizer.tokens)
+    silent = [*tokenizer.silent_ids, *(one for one in (tokenizer.end_id, tokenizer.unk_id) if one is not None)]
     attention = {
         "num_heads": model.num_heads, "context": model.window + 1, "speeds": speeds_of(model), "sharpness": SHARPNESS,
     } if ARCHITECTURES[model.arch].attends else {}  # fmt: skip
@@ -170,9 +173,30 @@ def _described(run: Run, weights: Sequence[Packed]) -> dict[str, Any]:
         "first": first_id(tokenizer),
         **({} if tokenizer.border is None else {"border": tokenizer.border}),
         "begins": tokenizer.begin_id is not None,
-        "silent": [*tokenizer.silent_ids, *([] if tokenizer.end_id is None else [tokenizer.end_id])],
+        "silent": silent,
+        "level": tokenizer.level,
+        "units": LEVEL_NAMES[tokenizer.level],
+        **_rules(tokenizer),
         "tensors": [{"name": one.name, "shape": one.shape, "kind": one.kind} for one in weights],
     }
+
+
+def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What the script needs to split a text, beside the tokens."""
+    if isinstance(tokenizer, WordTokenizer):
+        return {"rule": tokenizer.rule}
+    if isinstance(tokenizer, BPETokenizer):
+        ids = {token: place for place, token in enumerate(tokenizer.written)}
+        return {"bytes": list(byte_signs().values()), "merges": [(ids[a], ids[b]) for a, b in tokenizer.merges]}
+    return {}
+
+
+def _sign(token: str) -> str:
+    """A token as something visible."""
+    if len(token) == 1:
+        return visible(token)
+    shown = token.replace(" ", "␣")
+    return shown if shown.isprintable() else visible_line(token, "␣")
 
 
 def _texts(run: Run, num_parameters: int) -> dict[str, str]:
@@ -190,6 +214,8 @@ def _texts(run: Run, num_parameters: int) -> dict[str, str]:
         "arch": escape(arch),
         "parameters": f"{num_parameters:,}",
         "prompt": escape(str((run.sample() or {}).get("prompt", ""))),
+        "level": run.level,
+        "unit": LEVEL_NAMES[run.level][:-1],
         "vocab_size": str(model.vocab_size),
         **{name: str(field.default) for name, field in settings.items()},
         **{f"{name}_hint": escape(field.metadata["hint"]) for name, field in settings.items()},

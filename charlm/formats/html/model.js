@@ -1,124 +1,74 @@
-"use strict";
-// A model of the next character: weights decoded once, its steps as plain loops over typed arrays.
-// Numbers are only added, subtracted, multiplied and divided, which every machine does alike to the last bit;
-// Math.exp and Math.tanh may differ, and with them, in the end, the text.
+// A model of the next token, a character, word or subword: LSTM, GRU and RNN here, Transformer and minGRU in blocks.js.
 
-// Powers of two from 2^-1074 to 2^1023, exact.
-const LOWEST = -1074;
-const POWERS = new Float64Array(1024 - LOWEST);
-POWERS[-LOWEST] = 1;
-for (let at = 1 - LOWEST; at < POWERS.length; at++) POWERS[at] = POWERS[at - 1] * 2;
-for (let at = -LOWEST - 1; at >= 0; at--) POWERS[at] = POWERS[at + 1] / 2;
-
-const power = (exponent) => POWERS[exponent - LOWEST];
-const INVERSES = Float64Array.from({ length: 14 }, (_, n) => 1 / n);
-
-/** e to the x: x = k ln 2 + r with r small, whose series is short. */
-function exp(x) {
-  if (!(x > -700)) return x <= -700 ? 0 : NaN;
-  if (x > 700) return Infinity;
-  const k = Math.floor(x * Math.LOG2E + 0.5), r = x - k * Math.LN2;
-  let sum = 1;
-  for (let n = 13; n > 0; n--) sum = 1 + sum * r * INVERSES[n];
-  return sum * power(k);
-}
-
-const sigmoid = (x) => 1 / (1 + exp(-x));
-const tanh = (x) => 1 - 2 / (exp(2 * x) + 1);
-
-/** A 16-bit float, given as its bits. */
-function half(bits) {
-  const exponent = (bits >> 10) & 31, fraction = bits & 1023;
-  const size = exponent ? (1024 + fraction) * power(exponent - 25) : fraction * power(-24);
-  return bits & 0x8000 ? -size : size;
-}
-
-/** Base64 as a view of its bytes. */
-function decoded(base64) {
-  const text = atob(base64), bytes = new Uint8Array(text.length);
-  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
-  return new DataView(bytes.buffer);
-}
-
-// How a number of each kind is read; charlm/exchange/packing.py says what they are.
-const KINDS = {
-  f4: { size: 4, read: (view, at) => view.getFloat32(at, true) },
-  f2: { size: 2, read: (view, at) => half(view.getUint16(at, true)) },
-  i1: { size: 1, read: (view, at) => view.getInt8(at) },
-};
-
-/** All tensors by name, row after row; each follows the last in `view`. */
-function tensorsOf(list, view) {
-  const found = {};
-  let at = 0;
-  for (const { name, shape, kind } of list) {
-    const { size, read } = KINDS[kind], columns = shape[1] || 1, scales = at;
-    const values = new Float32Array(shape[0] * columns);
-    if (kind === "i1") at += 4 * shape[0];
-    for (let place = 0; place < values.length; place++, at += size) values[place] = read(view, at);
-    if (kind === "i1") scaleRows(values, columns, (row) => view.getFloat32(scales + 4 * row, true));
-    found[name] = values;
+/** All tensors by name: a vector as Float32Array, else a matrix. Row after row, each follows the last in `view`. */
+function tensorsOf({ tensors: list, context = 0 }, view, code) {
+  const matrices = list.filter(({ shape }) => shape.length > 1);
+  const memory = new Memory(code, matrices.map(({ shape, kind }) => [...shape, kind === "i1" ? 1 : 4]), context);
+  const weights = {};
+  let at = 0; // the class Packed in charlm/formats/html says what stands there for each kind
+  const floats = (count) => {
+    const values = new Float32Array(count);
+    for (let place = 0; place < count; place++, at += 4) values[place] = view.getFloat32(at, true);
+    return values;
+  };
+  const halves = (count) => {
+    const values = new Float32Array(count);
+    for (let place = 0; place < count; place++, at += 2) values[place] = half(view.getUint16(at, true));
+    return values;
+  };
+  const bytes = (count) => new Int8Array(view.buffer, (at += count) - count, count);
+  for (const { name, shape: [rows, columns], kind } of list) {
+    if (!columns) weights[name] = floats(rows);
+    else if (kind === "f2") weights[name] = new Matrix(memory, rows, columns, halves(rows * columns));
+    else weights[name] = new ByteMatrix(memory, rows, columns, floats(rows), bytes(rows * columns));
   }
-  return found;
-}
-
-function scaleRows(values, columns, scale) {
-  for (let place = 0; place < values.length; place++) values[place] *= scale(Math.floor(place / columns));
-}
-
-/** out = matrix · x + bias; eight rows at a time, so that each x is read once for eight products. */
-function product(out, matrix, x, bias) {
-  const rows = out.length, n = x.length;
-  let row = 0;
-  for (; row + 7 < rows; row += 8) {
-    let s0 = bias[row], s1 = bias[row + 1], s2 = bias[row + 2], s3 = bias[row + 3];
-    let s4 = bias[row + 4], s5 = bias[row + 5], s6 = bias[row + 6], s7 = bias[row + 7];
-    for (let column = 0, at = row * n; column < n; column++, at++) {
-      const value = x[column];
-      s0 += matrix[at] * value; s1 += matrix[at + n] * value;
-      s2 += matrix[at + 2 * n] * value; s3 += matrix[at + 3 * n] * value;
-      s4 += matrix[at + 4 * n] * value; s5 += matrix[at + 5 * n] * value;
-      s6 += matrix[at + 6 * n] * value; s7 += matrix[at + 7 * n] * value;
-    }
-    out[row] = s0; out[row + 1] = s1; out[row + 2] = s2; out[row + 3] = s3;
-    out[row + 4] = s4; out[row + 5] = s5; out[row + 6] = s6; out[row + 7] = s7;
-  }
-  for (; row < rows; row++) {
-    out[row] = bias[row];
-    for (let column = 0, at = row * n; column < n; column++) out[row] += matrix[at++] * x[column];
-  }
+  return { memory, weights };
 }
 
 // What a cell makes of the sums from its input (a) and from its own state (b), gates in torch's order: the new state h.
+// sigmoid(x) is 1 / (1 + e^-x), and tanh(x) is 1 - 2 / (1 + e^2x).
 const CELLS = {
-  lstm: { gates: 4, step(a, b, h, c) { // input, forget, cell, output
-    for (let i = 0, n = h.length; i < n; i++) {
-      const input = sigmoid(a[i] + b[i]), forget = sigmoid(a[n + i] + b[n + i]);
-      c[i] = forget * c[i] + input * tanh(a[2 * n + i] + b[2 * n + i]);
-      h[i] = sigmoid(a[3 * n + i] + b[3 * n + i]) * tanh(c[i]);
+  lstm: { gates: 4, step(a, b, h, c, memory) { // input, forget, cell, output
+    const n = h.length, powers = memory.powers;
+    for (let at = 0; at < 2 * n; at++) powers[at] = -(a[at] + b[at]);
+    for (let at = 2 * n; at < 3 * n; at++) powers[at] = 2 * (a[at] + b[at]);
+    for (let at = 3 * n; at < 4 * n; at++) powers[at] = -(a[at] + b[at]);
+    memory.exp(4 * n);
+    for (let at = 0; at < n; at++) {
+      c[at] = c[at] / (1 + powers[n + at]) + (1 - 2 / (1 + powers[2 * n + at])) / (1 + powers[at]);
+      h[at] = 1 / (1 + powers[3 * n + at]);
+      powers[at] = 2 * c[at];
     }
+    memory.exp(n);
+    for (let at = 0; at < n; at++) h[at] *= 1 - 2 / (1 + powers[at]);
   } },
-  gru: { gates: 3, step(a, b, h) { // reset, update, new
-    for (let i = 0, n = h.length; i < n; i++) {
-      const reset = sigmoid(a[i] + b[i]), update = sigmoid(a[n + i] + b[n + i]);
-      h[i] = (1 - update) * tanh(a[2 * n + i] + reset * b[2 * n + i]) + update * h[i];
-    }
+  gru: { gates: 3, step(a, b, h, _, memory) { // reset, update, new
+    const n = h.length, powers = memory.powers;
+    for (let at = 0; at < 2 * n; at++) powers[at] = -(a[at] + b[at]);
+    memory.exp(2 * n);
+    for (let at = 0; at < n; at++) powers[at] = 2 * (a[2 * n + at] + b[2 * n + at] / (1 + powers[at]));
+    for (let at = 0; at < n; at++) a[at] = 1 / (1 + powers[n + at]);
+    memory.exp(n);
+    for (let at = 0; at < n; at++) h[at] = (1 - a[at]) * (1 - 2 / (1 + powers[at])) + a[at] * h[at];
   } },
-  tanh: { gates: 1, step(a, b, h) { for (let i = 0; i < h.length; i++) h[i] = tanh(a[i] + b[i]); } },
-  relu: { gates: 1, step(a, b, h) { for (let i = 0; i < h.length; i++) h[i] = Math.max(0, a[i] + b[i]); } },
+  tanh: { gates: 1, step(a, b, h, _, memory) {
+    const n = h.length, powers = memory.powers;
+    for (let at = 0; at < n; at++) powers[at] = 2 * (a[at] + b[at]);
+    memory.exp(n);
+    for (let at = 0; at < n; at++) h[at] = 1 - 2 / (1 + powers[at]);
+  } },
+  relu: { gates: 1, step(a, b, h) { for (let at = 0; at < h.length; at++) h[at] = Math.max(0, a[at] + b[at]); } },
 };
 
 /** LSTM, GRU and RNN. */
 class Recurrent {
-  constructor(about, weights) {
-    this.weights = weights;
+  constructor(about, weights, memory) {
+    Object.assign(this, { weights, memory });
     this.cell = CELLS[about.arch === "rnn" ? about.nonlinearity : about.arch];
     this.size = about.hidden_size;
-    this.count = about.tokens.length;
     this.layers = Array.from({ length: about.num_layers }, (_, layer) => this.layer(layer));
     this.embedding = weights["embed.weight"];
-    this.vector = this.embedding && new Float64Array(this.embedding.length / this.count);
-    this.sums = [new Float64Array(this.cell.gates * this.size), new Float64Array(this.cell.gates * this.size)];
+    this.sums = [new Float32Array(this.cell.gates * this.size), new Float32Array(this.cell.gates * this.size)];
   }
 
   /** The four parameters of a layer. */
@@ -130,63 +80,55 @@ class Recurrent {
 
   /** h and c of each layer. */
   start() {
-    return this.layers.map(() => ({ h: new Float64Array(this.size), c: new Float64Array(this.size) }));
+    return this.layers.map(() => ({ h: new Float32Array(this.size), c: new Float32Array(this.size) }));
   }
 
-  /** Read one character: changes `state`, returns what the logits are made of. */
+  /** Read one token: changes `state`, returns what the logits are made of. */
   step(state, id) {
     const [fromInput, fromState] = this.sums;
-    let x = this.vector;
-    if (x) x.set(this.embedding.subarray(id * x.length, (id + 1) * x.length));
+    let x = this.embedding && this.embedding.row(id);
     this.layers.forEach((layer, place) => {
-      if (x) product(fromInput, layer.input, x, layer.inputBias);
-      else this.lookUp(fromInput, layer, id);
       const { h, c } = state[place];
-      product(fromState, layer.state, h, layer.stateBias);
-      this.cell.step(fromInput, fromState, h, c);
+      if (x) layer.input.times(x, layer.inputBias, fromInput);
+      else layer.input.column(id, layer.inputBias, fromInput); // without an embedding, its input is all 0 but for a 1
+      layer.state.times(h, layer.stateBias, fromState);
+      this.cell.step(fromInput, fromState, h, c, this.memory);
       x = h;
     });
     return x;
   }
-
-  /** Without an embedding a character's input is its column of the first layer's weights. */
-  lookUp(out, layer, id) {
-    for (let row = 0; row < out.length; row++) out[row] = layer.input[row * this.count + id] + layer.inputBias[row];
-  }
 }
 
-/** The model; `about` is what stands in the page's JSON, `view` the bytes of its weights. */
+/** The model; `about` is what stands in the page's JSON, `view` the bytes of its weights, `code` the module's. */
 class Model {
-  constructor(about, view) {
+  constructor(about, view, code) {
     this.tokens = about.tokens;
     this.first = about.first; // stands before an empty text, unseen
     this.border = about.border; // stands between the items of a list, and before each; undefined: there are none
     this.begins = about.begins; // whether it stands before every text
-    this.silent = about.silent; // ids that stand for no character: the page never writes them
-    this.ids = new Map(about.tokens.map((token, id) => [token, id]));
-    this.weights = tensorsOf(about.tensors, view);
-    this.net = new ({ transformer: Transformer, mingru: MinGRU }[about.arch] || Recurrent)(about, this.weights);
-    this.output = this.weights["fc.weight"] || this.weights["embed.weight"]; // tied
+    this.silent = about.silent; // ids that stand for no text, or for unknown words: the page never writes them
+    this.tokenizer = new TOKENIZERS[about.level](about);
+    const { weights, memory } = tensorsOf(about, view, code);
+    this.fast = memory.kernels.fast; // whether the module computes
+    this.net = new ({ transformer: Transformer, mingru: MinGRU }[about.arch] || Recurrent)(about, weights, memory);
+    this.output = weights["fc.weight"] || weights["embed.weight"]; // tied
+    this.bias = weights["fc.bias"];
   }
 
-  /** The state before the first character, all zero. */
+  /** The state before the first token, all zero. */
   start() { return this.net.start(); }
 
-  /** Ids of a text's characters, at least one, and the characters it does not know, each once. */
-  encode(text) {
-    const ids = [], unknown = new Set();
-    for (const character of text) {
-      if (this.ids.has(character)) ids.push(this.ids.get(character));
-      else unknown.add(character);
-    }
+  /** Ids of a prompt, at least one; the text that they stand for; and what the model does not know, each once. */
+  encode(prompt) {
+    const { ids, text, unknown } = this.tokenizer.read(prompt);
     const begun = this.border === undefined ? ids : [this.border, ...ids];
-    return { ids: begun.length && !this.begins ? begun : [this.first, ...begun], unknown: [...unknown] };
+    return { ids: begun.length && !this.begins ? begun : [this.first, ...begun], text, unknown };
   }
 
-  /** Read one character: changes `state`, returns a logit for each token. */
+  /** Read one token: changes `state`, returns a logit for each token. */
   step(state, id) {
     const logits = new Float64Array(this.tokens.length);
-    product(logits, this.output, this.net.step(state, id), this.weights["fc.bias"]);
+    this.output.times(this.net.step(state, id), this.bias, logits);
     for (const one of this.silent) logits[one] = -1e30; // finite, as what is not says that the state is lost
     return logits;
   }

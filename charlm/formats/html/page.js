@@ -6,9 +6,11 @@ const BARS_EVERY = 100; // milliseconds while it writes; faster cannot be read
 const find = (id) => document.getElementById(id);
 const [form, prompt, text, status, bars] = ["form", "prompt", "text", "status", "bars"].map(find);
 const about = JSON.parse(find("run").textContent);
-const model = new Model(about, decoded(find("weights").textContent));
+const [weights, kernels] = ["weights", "kernels"].map((id) => decoded(find(id).textContent));
+const model = new Model(about, weights, kernels);
 const writer = new Writer(model);
 let draw = null; // the numbers of the text being written
+let spell = null; // turns its ids into text
 let begunAt = 0, count = 0, barsAt = 0, note = "", unknown = [];
 
 /** A field's value, put back into its range; an emptied one gets its default. */
@@ -25,22 +27,22 @@ const settings = () => Object.fromEntries(
 /** The fold's title is the settings. */
 function titleSettings() {
   const { length, temperature, top_k: topK, seed } = settings();
-  const parts = [`${length.toLocaleString("en")} characters`, `temperature ${temperature}`];
+  const parts = [`${length.toLocaleString("en")} ${about.units}`, `temperature ${temperature}`];
   if (topK) parts.push(`top-k ${topK}`);
   find("settings-title").textContent = [...parts, `seed ${seed}`].join(" · ");
 }
 
-const tokensOf = (ids) => ids.map((id) => model.tokens[id]).join("");
 const sign = (id) => (about.signs[id] || [model.tokens[id]])[0];
 const called = (id) => (about.signs[id] || [])[1] || model.tokens[id];
 
-/** The text is the prompt again, without what the model does not know. */
+/** The text is the prompt again, as the model reads it. */
 function begin() {
-  const { ids, unknown: odd } = model.encode(prompt.value);
+  const { ids, text: begun, unknown: odd } = model.encode(prompt.value);
   unknown = odd;
+  spell = model.tokenizer.speller(begun);
   writer.moveTo(ids);
   draw = numbersFrom(setting("seed"));
-  find("begun").textContent = Array.from(prompt.value).filter((one) => model.ids.has(one)).join("");
+  find("begun").textContent = begun;
   find("written").textContent = note = "";
   wake();
 }
@@ -63,7 +65,7 @@ function wake() {
 function turn() {
   const end = performance.now() + SLICE, wrote = writer.work(() => performance.now() > end);
   count += wrote.length;
-  find("written").append(tokensOf(wrote));
+  find("written").append(wrote.map(spell).join(""));
   if (wrote.length && writer.left === 0) finish();
   awake = writer.busy;
   if (awake) requestAnimationFrame(turn);
@@ -88,20 +90,20 @@ function finish() {
   writer.left = 0;
   const seconds = (performance.now() - begunAt) / 1000;
   const speed = seconds > 0.1 ? `, ${Math.round(count / seconds).toLocaleString("en")} a second` : "";
-  note = `${count.toLocaleString("en")} characters${speed}.`;
+  note = `${count.toLocaleString("en")} ${about.units}${speed}.`;
 }
 
 function skipped() {
   if (!unknown.length) return "";
   const shown = unknown.slice(0, 8).join(" ") + (unknown.length > 8 ? " …" : "");
-  return `Skipped what the model does not know: ${shown}`;
+  return (about.level === "word" ? "Read as unknown words: " : "Skipped what the model does not know: ") + shown;
 }
 
-/** The likeliest next characters; the rows are made once, so that one that has the focus keeps it. */
+/** The likeliest next tokens; the rows are made once, so that one that has the focus keeps it. */
 function drawBars() {
   barsAt = performance.now();
   const shares = writer.logits && !writer.lost ? probabilities(writer.logits, settings()) : [];
-  const likeliest = shares.length ? ranked(shares).slice(0, BARS) : [];
+  const likeliest = shares.length ? ranked(shares, BARS) : [];
   while (bars.children.length < Math.min(BARS, model.tokens.length)) bars.append(newBar());
   const most = shares[likeliest[0]];
   Array.from(bars.children).forEach((item, place) => fillBar(item, likeliest[place], shares, most));
@@ -146,7 +148,7 @@ bars.addEventListener("click", (event) => {
   if (!button || button.disabled || writer.busy) return;
   const id = Number(button.dataset.id);
   writer.take(id);
-  find("written").append(model.tokens[id]);
+  find("written").append(spell(id));
   wake();
 });
 
@@ -155,7 +157,11 @@ begin();
 
 // For programs and tests: what the model thinks, and a text at once.
 window.charlm = {
-  /** A list of logits, one for each token, after every character of `text` that the model knows. */
+  /** Whether WebAssembly computes; where it does not, the same numbers take longer. */
+  fast: model.fast,
+  /** The ids that the model reads of `text`. */
+  ids: (text) => model.encode(text).ids,
+  /** A list of logits, one for each token, after every token of `text` that the model reads. */
   logits(text) {
     let state = model.start();
     return model.encode(text).ids.map((id) => {
@@ -165,10 +171,10 @@ window.charlm = {
   },
   /** The text after `text`: settings are length, temperature, top_k and seed, the page's own where left out. */
   write(text, wanted = {}) {
-    const own = new Writer(model), all = { ...settings(), ...wanted };
-    own.moveTo(model.encode(text).ids);
+    const own = new Writer(model), all = { ...settings(), ...wanted }, { ids, text: begun } = model.encode(text);
+    own.moveTo(ids);
     own.work(() => own.pending.length === 0);
     own.write(all.length, all, numbersFrom(all.seed));
-    return tokensOf(own.work(() => false));
+    return own.work(() => false).map(model.tokenizer.speller(begun)).join("");
   },
 };

@@ -1,4 +1,4 @@
-// Writing: the choice of the next character, and a text that is read and written a slice of time at a time.
+// Writing: the choice of the next token, and a text that is read and written a slice of time at a time.
 
 /** Whole numbers from 0 to 2^32 - 1, the same ones for the same seed: mulberry32 (Tommy Ettinger, 2017). */
 function numbersFrom(seed) {
@@ -11,18 +11,31 @@ function numbersFrom(seed) {
   };
 }
 
-/** Ids, the likeliest first; of equals, the earlier first. */
-function ranked(values) {
-  return Array.from(values.keys()).sort((one, other) => values[other] - values[one] || one - other);
+/** So many ids, the likeliest first; of equals, the earlier first. */
+function ranked(values, count) {
+  if (count * 20 > values.length) { // most of them: sort all
+    return Array.from(values.keys()).sort((one, other) => values[other] - values[one] || one - other).slice(0, count);
+  }
+  const found = [];
+  for (let id = 0; id < values.length; id++) {
+    if (found.length === count && !(values[id] > values[found[count - 1]])) continue;
+    let place = Math.min(found.length, count - 1);
+    for (; place > 0 && values[id] > values[found[place - 1]]; place--) found[place] = found[place - 1];
+    found[place] = id;
+  }
+  return found;
 }
 
-/** Logits -> the probabilities a character is drawn with; temperature first, then top-k. Null beyond all numbers. */
+/** Logits -> the probabilities a token is drawn with; temperature first, then top-k. Null beyond all numbers. */
 function probabilities(logits, { temperature, top_k: topK }) {
   if (!logits.every(Number.isFinite)) return null;
   const highest = logits.reduce((one, other) => Math.max(one, other));
   if (temperature === 0) return logits.map((_, id) => Number(id === logits.indexOf(highest))); // greedy
   const shares = logits.map((logit) => exp((logit - highest) / temperature));
-  if (topK > 0) for (const id of ranked(logits).slice(topK)) shares[id] = 0;
+  if (topK > 0 && topK < shares.length) {
+    const kept = new Set(ranked(logits, topK));
+    for (let id = 0; id < shares.length; id++) if (!kept.has(id)) shares[id] = 0;
+  }
   const total = shares.reduce((sum, share) => sum + share, 0);
   return shares.map((share) => share / total);
 }
@@ -35,7 +48,7 @@ function drawn(shares, number) {
     below += shares[id];
     if (below > goal) return id;
   }
-  return ranked(shares)[0]; // the sums' last rounding left nothing above the goal
+  return ranked(shares, 1)[0]; // the sums' last rounding left nothing above the goal
 }
 
 /** A text as it is read and written. */
@@ -49,7 +62,7 @@ class Writer {
     this.state = this.model.start();
     this.read = []; // ids the state has seen
     this.pending = []; // ids it has yet to see
-    this.left = 0; // characters to write
+    this.left = 0; // tokens to write
     this.logits = null;
   }
 
@@ -61,7 +74,7 @@ class Writer {
     this.pending = ids.slice(this.read.length);
   }
 
-  /** Take a character, or write so many more. */
+  /** Take a token, or write so many more. */
   take(id) { this.pending.push(id); }
   write(count, settings, draw) { Object.assign(this, { left: count, settings, draw }); }
 
