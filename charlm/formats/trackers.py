@@ -58,8 +58,8 @@ class Tracker(Protocol):
 def settings_of(run: Run) -> dict[str, int | float | str | bool]:
     """What a run was made with, by name: label, text, model, training."""
     about = {"label": run.label, "group": run.group, "preset": run.preset, "corpus": run.corpus.get("name", "")}
-    numbers = {"num_parameters": run.num_parameters, "device": run.info.get("device", "")}
-    settings = about | numbers | run.model_config.to_dict() | run.train_config.to_dict()
+    more = {"num_parameters": run.num_parameters, "device": run.info.get("device", "")}
+    settings = run.model_config.to_dict() | run.train_config.to_dict() | about | more
     return {name: value if isinstance(value, int | float | str) else str(value) for name, value in settings.items()}
 
 
@@ -69,9 +69,10 @@ def as_block(text: str) -> str:
 
 
 class TensorBoard:
-    """An event file, in place of those that were in its folder.
+    """An event file that stands for all there were in its folder.
 
-    Its wall times are the run's beginning and the seconds that it has trained: pauses do not count.
+    The newest of those stays, emptied: a page that has read it would not find the new one without. Wall times are the
+    run's beginning and the seconds that it has trained: pauses do not count.
 
     Args:
         run: whose settings it begins with.
@@ -81,14 +82,17 @@ class TensorBoard:
     def __init__(self, run: Run, folder: Path | None = None) -> None:
         tensorboard = import_module("torch.utils.tensorboard")
         folder = folder or run.folder
-        for path in folder.glob(EVENTS):
+        *others, newest = sorted(folder.glob(EVENTS)) or [None]
+        for path in others:
             path.unlink()
+        if newest:
+            os.truncate(newest, 0)
         with suppress(ValueError):
             self._began = datetime.fromisoformat(run.created).timestamp()
-        # A TensorBoard that is open has read what was here: step 0 begins again.
+        # A page that has read others is told to forget what it has of step 0 and later.
         self._writer = tensorboard.SummaryWriter(str(folder), purge_step=0)
         settings = settings_of(run)
-        rows = "".join(f"| {name} | {value} |\n" for name, value in settings.items())
+        rows = "".join(f"| {name} | {str(value).replace('|', '&#124;')} |\n" for name, value in settings.items())
         self._writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}", 0, self._began)
         for summary in tensorboard.summary.hparams(settings, dict.fromkeys(COMPARED, 0.0)):
             self._writer.file_writer.add_summary(summary, walltime=self._began)
