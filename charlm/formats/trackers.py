@@ -82,11 +82,12 @@ class TensorBoard:
     def __init__(self, run: Run, folder: Path | None = None) -> None:
         tensorboard = import_module("torch.utils.tensorboard")
         folder = folder or run.folder
-        *others, newest = sorted(folder.glob(EVENTS)) or [None]
-        for path in others:
+        before = sorted(folder.glob(EVENTS))
+        for path in before[:-1]:
             path.unlink()
-        if newest:
-            os.truncate(newest, 0)
+        for path in before[-1:]:
+            os.truncate(path, 0)
+        self._began = 0.0
         with suppress(ValueError):
             self._began = datetime.fromisoformat(run.created).timestamp()
         # A page that has read others is told to forget what it has of step 0 and later.
@@ -96,8 +97,6 @@ class TensorBoard:
         self._writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}", 0, self._began)
         for summary in tensorboard.summary.hparams(settings, dict.fromkeys(COMPARED, 0.0)):
             self._writer.file_writer.add_summary(summary, walltime=self._began)
-
-    _began = 0.0
 
     def log(self, entry: Entry) -> None:
         """Add its measures under their names, and its text as `sample`."""
