@@ -439,7 +439,7 @@ def _texts(draft: GeneratedText, config: SampleConfig) -> str | list[str]:
 
 def _exchange(services: Services) -> list[Callable[..., Any]]:
     def export(run_id: str, format: str = "zip") -> dict[str, Any]:
-        """A run as a file: zip for this program, html to write offline, torch, udacity, onnx, onnx8 or html8."""
+        """A run as a file: zip, html or html8 (to write offline), torch, udacity, onnx, onnx8, or tensorboard."""
         run, kind = services.store.get(run_id), find_format(text_of(format, "format"))
         path = services.files.run(run, kind)
         return FileData(path=path, orig_name=Path(path).name).model_dump()
