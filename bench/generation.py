@@ -1,7 +1,9 @@
 """Generation: one stream, three models side by side, 64 samples at once; and the speed of a training meanwhile.
 
 The usual side is the predict loop of tutorials: one-hot input, softmax, top-k 5, numpy's choice, a character a call. 64
-samples are compared with one usual stream. Characters a second of all texts together, after a warm-up.
+samples are compared with one usual stream. For Transformer and minGRU, which that loop does not have, the usual side is
+the model's own forward pass, a token a call, with its cache of keys and values or its state. Characters a second of all
+texts together, after a warm-up.
 """
 
 import sys
@@ -15,6 +17,10 @@ from bench.measure import Row, Side, alternate
 from bench.training import NOTEBOOK, TINY
 
 ARCHS = ("lstm", "gru", "rnn")
+RESIDUAL: dict[str, dict[str, Any]] = {  # as large as the shipped models, and small ones
+    "transformer": {"num_layers": 4, "hidden_size": 272, "context": 128},
+    "mingru": {"num_layers": 4, "hidden_size": 384},
+}
 SIZES: dict[str, Any] = {"vocab_size": 77, "hidden_size": 512, "num_layers": 2}
 TINY_SIZES: dict[str, Any] = {"vocab_size": 77, "hidden_size": 16, "num_layers": 2}
 PROMPT, TOP_K = "The", 5
@@ -35,6 +41,9 @@ def measure(quick: bool = False) -> list[Row]:
         rows.append(Row(f"one stream, {arch} {name}", "chars/s", results["one stream"], usual, ">= 20x"))
         what = f"64 samples (usual: one stream), {arch} {name}"
         rows.append(Row(what, "chars/s", results["64 samples"], usual, ">= 150x"))
+    for arch, large in RESIDUAL.items():
+        for own in [TINY_SIZES] if quick else [large, {**large, "num_layers": 2, "hidden_size": 128}]:
+            rows.extend(_residual(arch, {"vocab_size": 77, **own}, length, rounds))
     print("side by side", file=sys.stderr)
     ways = {"usual": "usual_stream", "side by side": "side_by_side"}
     results = _alternated(ways, {**sizes, "archs": list(ARCHS)}, length, rounds)
@@ -42,6 +51,19 @@ def measure(quick: bool = False) -> list[Row]:
         Row(f"three models side by side, {name}", "chars/s", results["side by side"], results["usual"], ">= 20x")
     )
     return [*rows, *_beside_training(sizes, TINY if quick else NOTEBOOK, 1 if quick else 3)]
+
+
+def _residual(arch: str, sizes: dict[str, Any], length: int, rounds: int) -> list[Row]:
+    """One stream and 64 samples of a Transformer or minGRU, against its own forward pass."""
+    name = f"{arch} {sizes['num_layers']}x{sizes['hidden_size']}"
+    print(name, file=sys.stderr)
+    ways = {"usual": "forward_stream", "one stream": "one_stream", "64 samples": "many_samples"}
+    results = _alternated(ways, {**sizes, "archs": [arch]}, length, rounds)
+    usual = results["usual"]
+    return [
+        Row(f"one stream (usual: forward pass), {name}", "chars/s", results["one stream"], usual, ">= 10x"),
+        Row(f"64 samples (usual: forward pass, one), {name}", "chars/s", results["64 samples"], usual, ">= 40x"),
+    ]
 
 
 def _alternated(ways: dict[str, str], options: dict[str, Any], length: int, rounds: int) -> dict[str, list[float]]:
@@ -73,6 +95,23 @@ def usual_stream(archs: list[str], length: int, **sizes: int) -> Callable[[], di
     nets = [model(arch, **sizes) for arch in archs]
     chars = _tokens(sizes["vocab_size"])
     return _rate(lambda: sum(len(sample(net, length, chars, PROMPT, TOP_K)) for net in nets))
+
+
+def forward_stream(archs: list[str], length: int, **sizes: int) -> Callable[[], dict[str, float]]:
+    """A token a call by torch's operations; of one model."""
+    from charlm.generation.generate import TorchDecoder
+    from charlm.generation.streams import Stream
+
+    model, tokenizer = _model(archs[0], sizes)
+    decoder = TorchDecoder(model.eval())
+
+    def write() -> int:
+        stream, text = Stream.start(tokenizer, PROMPT, _drawing(length)), ""
+        while not stream.done:
+            text += decoder.decode([stream], length)[0]
+        return len(text)
+
+    return _rate(write)
 
 
 def one_stream(archs: list[str], length: int, **sizes: int) -> Callable[[], dict[str, float]]:

@@ -4,6 +4,7 @@ CharLMError
 ├── ConfigError
 ├── CorpusError
 ├── CheckpointError
+├── HubError
 ├── JobError
 ├── LimitError
 └── MeasurementError
@@ -27,6 +28,10 @@ class CorpusError(CharLMError):
 
 class CheckpointError(CharLMError):
     """A run or a checkpoint is missing, damaged or does not fit its description."""
+
+
+class HubError(CharLMError):
+    """The Hugging Face Hub cannot be reached, refuses, or holds nothing that can be taken."""
 
 
 class JobError(CharLMError):

@@ -17,6 +17,8 @@ from unittest.mock import Mock, patch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from gradio.utils import get_function_description  # noqa: E402
+
 import charlm  # noqa: E402
 import charlm.__main__  # noqa: E402  # adds the command that serves the page
 from charlm.analysis.settings import SETTINGS as MEASUREMENTS  # noqa: E402
@@ -31,6 +33,7 @@ from charlm.runs.run import Run  # noqa: E402
 from charlm.tokenizers import CharTokenizer  # noqa: E402
 from charlm.training.metrics import Metrics  # noqa: E402
 from charlm.ui import api  # noqa: E402
+from charlm.ui.schemas import options_schemas  # noqa: E402
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -188,17 +191,23 @@ def declared_endpoints() -> list[Callable[..., Any]]:
 
 
 def endpoint_sections() -> str:
-    """A section for each endpoint: parameters with their types and defaults, and what it does."""
+    """A section for each endpoint: what it does, its parameters with types and defaults, and what it answers."""
     return "\n\n".join(map(endpoint_section, declared_endpoints()))
 
 
 def endpoint_section(function: Callable[..., Any]) -> str:
-    """Name, parameters, answer and docstring of an endpoint."""
+    """Name, docstring, parameters, options and answer of an endpoint."""
+    about, described, answer = get_function_description(function)
     signature = inspect.signature(function)
-    rows = [(code(one.name), code(kind(one.annotation)), default(one)) for one in signature.parameters.values()]
-    parts = [f"## /{function.__name__}", plain(inspect.cleandoc(function.__doc__ or ""))]
-    parts += [table(("Parameter", "Type", "Default"), rows)] if rows else []
-    return "\n\n".join([*parts, f"Returns {code(kind(signature.return_annotation))}."])
+    rows = [
+        (code(one.name), code(kind(one.annotation)), default(one), plain(described[one.name]))
+        for one in signature.parameters.values()
+    ]
+    parts = [f"## /{function.__name__}", plain(about)]
+    parts += [table(("Parameter", "Type", "Default", "What it is"), rows)] if rows else []
+    if names := options_schemas().get(function.__name__):
+        parts += ["Options: " + ", ".join(map(code, names)) + "."]
+    return "\n\n".join([*parts, f"Returns {code(kind(signature.return_annotation))}: {plain(' '.join(answer))}"])
 
 
 def kind(annotation: Any) -> str:

@@ -37,6 +37,8 @@ COMMANDS = {
     "compare": ("generate.compare", "The same prompt to several runs."),
     "import": ("exchange.import_run", "Make a run of a file: a run's zip, or weights that another program saved."),
     "export": ("exchange.export", "Write a run as a zip, for plain torch, for a notebook, as ONNX or as a page."),
+    "push": ("hub.push", "Put a run on the Hugging Face Hub: a model repository, a Space, or a page as a Space."),
+    "pull": ("hub.pull", "Make a run of a model repository that `push` filled, and print its id."),
     "corpora": ("runs.corpora", "The texts that can be picked by name."),
     "inspect": (
         "inspect.inspect_app",

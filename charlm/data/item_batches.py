@@ -1,5 +1,6 @@
 """Batches of a list's items, each of which begins anew; see charlm/data/items.py."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
 import numpy as np
@@ -87,7 +88,9 @@ class ItemDataset(ItemCut, Dataset):
 
     def begins(self, epoch: int, batch: int, seed: int | None = None) -> bool:
         """Whether the items of a batch begin with it."""
-        return batch in self._plan(epoch, seed)[1]
+        starts = self._plan(epoch, seed)[1]
+        place = bisect_left(starts, batch)
+        return place < len(starts) and starts[place] == batch
 
     def batches(self, epoch: int, start: int = 0, seed: int | None = None) -> Iterator[Batch]:
         """The batches of an epoch, from batch `start` on; the items are shuffled anew in each epoch.

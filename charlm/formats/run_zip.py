@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 from charlm.config import Config, CorpusConfig, ModelConfig, TrainConfig
@@ -229,6 +230,7 @@ def read_zip(
     most_bytes: int = MOST_UNPACKED,
     label: str = "",
     accept: Callable[[ModelConfig], None] = lambda _: None,
+    origin: Mapping[str, str] = MappingProxyType({}),
 ) -> Run:
     """A new run from what `write_zip` writes, or from a run folder packed by hand.
 
@@ -243,6 +245,7 @@ def read_zip(
         most_bytes: that it may unpack to.
         label: of the new run; empty: the one it had.
         accept: called before the model is used; raises an error to refuse it.
+        origin: what the run says of where it came from, in place of the zip's name.
 
     Raises:
         CheckpointError: the zip, or a member, is not what it should be; nothing is left of it.
@@ -252,7 +255,7 @@ def read_zip(
     archive = ZipMembers(path, most_bytes)
     try:
         found = _named(archive)
-        about, status = _description(archive, found)
+        about, status = _description(archive, found, origin)
         model = ModelConfig.from_dict(about["model"])
         accept(model)
         data = archive.read(found["tokenizer.json"], most_tokenizer_bytes(model.vocab_size, model.level))
@@ -309,7 +312,9 @@ def _object(data: bytes, name: str) -> dict[str, Any]:
     return value
 
 
-def _description(archive: ZipMembers, found: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+def _description(
+    archive: ZipMembers, found: Mapping[str, str], origin: Mapping[str, str]
+) -> tuple[dict[str, Any], str]:
     """What the new run.json will hold (known fields, checked settings, origin), and the status in the uploaded one."""
     raw = _object(archive.read(found["run.json"], MOST_DESCRIPTION), "run.json")
     try:
@@ -319,7 +324,7 @@ def _description(archive: ZipMembers, found: Mapping[str, str]) -> tuple[dict[st
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise CheckpointError(f"its run.json is not a run's description: {reason}") from error
     there = {"run_id": one_line(raw.get("run_id"), 130), "created": info.get("created", "")}
-    here = {"format": "zip", "file": one_line(archive.path.name, 100), "at": now()}
+    here = {"format": "zip", "file": one_line(archive.path.name, 100), "at": now(), **origin}
     kept = {name: info[name] for name in KEPT if name in info} | configs
     return kept | {"imported": info.get("versions", {}) | there | here, "left_alone": True}, info["status"]
 

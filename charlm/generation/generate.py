@@ -11,7 +11,7 @@ import torch
 from charlm.config import SampleConfig
 from charlm.errors import JobError
 from charlm.generation.beam import BeamSearch, StepModel
-from charlm.generation.compiled import CompiledRNN, can_compile
+from charlm.generation.compiled import can_compile, compile_model
 from charlm.generation.sampling import NO_TOKEN, REMEMBERED, Logits, SamplingParams, choose
 from charlm.generation.streams import Ids, Stream
 from charlm.models import LanguageModel
@@ -42,11 +42,11 @@ class CompiledDecoder(Decoder):
     """Writes with compiled loops; a text is the same bit for bit alone and beside others.
 
     Args:
-        model: a recurrent one, see `can_compile`; copied as it is now.
+        model: one that `can_compile`; copied as it is now.
     """
 
     def __init__(self, model: LanguageModel) -> None:
-        self._model = CompiledRNN(model)
+        self._model = compile_model(model)
 
     def initial_state(self) -> Any:
         return self._model.initial_state(1)
@@ -57,7 +57,10 @@ class CompiledDecoder(Decoder):
         return logits, state
 
     def select(self, state: Any, rows: Ids) -> Any:
-        return state[:, :, rows]
+        return tuple(part[:, :, rows] for part in state)
+
+    def _row(self, state: Any, row: int) -> Any:
+        return tuple(part[:, :, row : row + 1].copy() for part in state)
 
     def sample(self, streams: Sequence[Stream], steps: int) -> list[str]:
         steps = min(steps, max(len(stream.unread) - 1 + stream.left for stream in streams))
@@ -70,13 +73,14 @@ class CompiledDecoder(Decoder):
             recent[row, REMEMBERED - len(stream.recent) :] = stream.recent
         configs, banned = [stream.config for stream in streams], [stream.banned for stream in streams]
         params = SamplingParams.of(configs, banned, [stream.tokenizer.border for stream in streams])
-        ids, start = np.array([stream.unread[0] for stream in streams]), self.initial_state()[:, :, 0]
-        states = np.stack([start if stream.state is None else stream.state for stream in streams], axis=2)
+        ids = np.array([stream.unread[0] for stream in streams])
+        each = [self.initial_state() if stream.state is None else stream.state for stream in streams]
+        states = tuple(np.concatenate(parts, axis=2) for parts in zip(*each, strict=True))
         written, state = self._model.decode(params, ids, given, draws, states, recent)
         for row, stream in enumerate(streams):
             rest = stream.unread[steps:]
             stream.recent.extend([stream.unread[0], *written[row, :-1]])
-            stream.unread, stream.state = rest if len(rest) else written[row, -1:], state[:, :, row]
+            stream.unread, stream.state = rest if len(rest) else written[row, -1:], self._row(state, row)
         return [stream.take(chosen[count:]) for chosen, stream, count in zip(written, streams, known, strict=True)]
 
 

@@ -188,17 +188,21 @@ class LimitedBody:
 
 API = "/gradio_api/"
 FILE, UPLOAD = f"{API}file=", f"{API}upload"
+AGENTS = r"mcp(/|/http/?|/schema)?"  # the endpoints for agents, where they are served
 PAGES = ("/", "/config", "/config/")  # where a visitor without a secret is given one
 ALLOWED = {
     "GET": re.compile(
         r"/|/config/?|/theme\.css|/robots\.txt|/favicon\.ico|/manifest\.json|/pwa_icon(/\d+)?|/(assets|static)/.+"
         rf"|{API}(info/?|openapi\.json|app_id/?|login_check/?|startup-events|theme\.css|heartbeat/[^/]+|queue/(data|status)"
-        r"|call/.+|upload_progress|file=.+)"
+        rf"|call/.+|upload_progress|file=.+|{AGENTS})"
     ),
-    "POST": re.compile(rf"{API}(queue/join|call/.+|run/.+|api/.+|cancel|reset/?|upload|component_server/?|pulse)"),
+    "POST": re.compile(
+        rf"{API}(queue/join|call/.+|run/.+|api/.+|cancel|reset/?|upload|component_server/?|pulse|{AGENTS})"
+    ),
     "OPTIONS": re.compile(".*"),  # a browser's question before it calls from another site
 }
 ALLOWED["HEAD"] = ALLOWED["GET"]
+LOGIN = re.compile(r"/login/(huggingface|callback)|/logout")  # gradio's own routes, where visitors may log in
 QUEUED = re.compile(rf"{API}(queue/join|call/.+)")  # what goes into gradio's queue
 QUIET_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
 
@@ -217,10 +221,11 @@ class PublicMiddleware:
         app: what stands behind it.
         quotas: counts the uploads.
         files: knows whose they are.
+        login: whether visitors may log in with their accounts of the Hub.
     """
 
-    def __init__(self, app: ASGIApp, quotas: Quotas, files: OwnedFiles) -> None:
-        self.app, self.quotas, self.files = app, quotas, files
+    def __init__(self, app: ASGIApp, quotas: Quotas, files: OwnedFiles, login: bool = False) -> None:
+        self.app, self.quotas, self.files, self.login = app, quotas, files, login
         self.concurrency = ConcurrencyLimits(quotas.limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -264,7 +269,8 @@ class PublicMiddleware:
             LimitError: an upload or an event too many.
         """
         path, method, limits = scope["path"], scope["method"], self.quotas.limits
-        if method not in ALLOWED or not ALLOWED[method].fullmatch(path):
+        is_login = self.login and method == "GET" and LOGIN.fullmatch(path)
+        if not is_login and (method not in ALLOWED or not ALLOWED[method].fullmatch(path)):
             return PlainTextResponse("Not found", 404)
         if path.startswith(FILE) and not self.files.is_own(path.removeprefix(FILE), visitor):
             return PlainTextResponse("Not found", 404)

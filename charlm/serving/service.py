@@ -1,5 +1,6 @@
 """Trained models kept warm, and the texts they generate for the page and the endpoints."""
 
+import atexit
 import logging
 import threading
 import time
@@ -19,6 +20,7 @@ from charlm.data.corpus import lexicon
 from charlm.errors import CharLMError, CorpusError
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
+from charlm.serving import compile_ahead
 from charlm.serving.baselines import NgramBaselines, keep
 from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel, Starts
 from charlm.serving.compared import check_compared, check_duel
@@ -366,9 +368,13 @@ class Serving:
                 self.lexicon(run)
 
     def warm_up_later(self, seconds: float) -> None:
-        """Warm up in a thread `seconds` from now: the first page comes first."""
+        """Compile what is not compiled yet, and warm up, in a thread `seconds` from now: the first page comes first."""
 
         def work() -> None:
+            compiler = compile_ahead.start()
+            if compiler is not None:
+                atexit.register(compiler.terminate)
+                compiler.wait()
             try:
                 self.warm_up()
             except CharLMError as error:

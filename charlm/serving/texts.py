@@ -7,6 +7,8 @@ from charlm.data.text_store import recall
 from charlm.errors import ConfigError, CorpusError
 from charlm.runs.run import Run
 
+SPLITS = ("val", "test", "all")
+
 
 def own_text(run: Run) -> str:
     """The text a run was trained on; empty if it is no longer available."""
@@ -47,8 +49,8 @@ def part_of(text: str, split: str, cleaning: CorpusConfig, held_out: tuple[int, 
         ConfigError: no such split.
         CorpusError: that part is empty.
     """
-    if split not in ("val", "test", "all"):
-        raise ConfigError(f"split {split!r} is not one of: val, test, all")
+    if split not in SPLITS:
+        raise ConfigError(f"split {split!r} is not one of: {', '.join(SPLITS)}")
     if split == "all":
         return text
     train, val, test = character_sizes(len(text), cleaning, held_out)

@@ -30,6 +30,7 @@ MOST_PASSES = 8.0
 PASSES, DROPOUTS = (1.5, 3.0, 6.0), (0.0, 0.2, 0.4)
 FEWEST_STEPS = 200
 VALIDATING = 1.1  # times what the steps alone take
+SIZED = ("hidden_size", "dropout", "steps")  # settings that a preset chooses where they are not given
 DISTINCT = 96  # characters of a text, about
 
 

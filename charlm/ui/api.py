@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components.api_component import Api
+from gradio.context import get_blocks_context
 from gradio.data_classes import FileData
 from gradio.events import api
+from gradio.utils import get_function_description
 
 from charlm.analysis.votes import QUESTIONS
 from charlm.config import CorpusConfig, RaceConfig, SampleConfig, SearchConfig, reject_unknown
@@ -29,17 +32,14 @@ from charlm.serving.compared import check_number
 from charlm.serving.measurements import GYM, MEASUREMENTS
 from charlm.training.autosize import autosize
 from charlm.ui.runs.listing import bring_run
+from charlm.ui.schemas import ACTIONS, COUNT, MOST_LISTED, RunSummary
 from charlm.ui.train.search import REFUSED
 
 AT_ONCE = 8  # calls of one endpoint served at the same time
 WRITING = 64  # texts
-MOST_LISTED = 1000  # next tokens
 STOPPED = "it was stopped before anything was found; ask again to have it measured"
 LOOK_EVERY = 0.25  # seconds until it is looked again how far a measurement is
-SUMMARY = (
-    "run_id", "label", "arch", "level", "corpus", "status", "step", "best_val_loss", "bits_per_char", "seconds",
-    "num_parameters", "shipped", "imported",
-)  # fmt: skip
+SUMMARY = tuple(RunSummary.__annotations__)
 Options = dict[str, Any] | None  # a JSON object
 Upload = dict[str, Any] | None  # a file as clients send it, or of a text a list of such
 
@@ -114,9 +114,19 @@ def texts_of(values: Any, name: str) -> list[str]:
 def build(services: Services) -> None:
     """Declare the endpoints; call inside the page's Blocks, where no component stands."""
     for endpoint in (*_listing(services), *_training(services), *_exchange(services)):
-        api(_in_a_sentence(endpoint), api_name=endpoint.__name__, concurrency_limit=AT_ONCE)
+        _declare(endpoint, AT_ONCE)
     for endpoint in (*_writing(services), *_measuring(services), *_voting(services)):
-        api(_in_a_sentence(endpoint), api_name=endpoint.__name__, concurrency_limit=WRITING)
+        _declare(endpoint, WRITING)
+
+
+def _declare(endpoint: Callable[..., Any], at_once: int) -> None:
+    """An endpoint of this name; what is said of its parameters is shown by the page's API view and by clients."""
+    api(_in_a_sentence(endpoint), api_name=endpoint.__name__, concurrency_limit=at_once)
+    if (page := get_blocks_context()) is not None:
+        _, about, _ = get_function_description(endpoint)
+        for component, said in zip(page.fns[max(page.fns)].inputs, about.values(), strict=True):
+            assert isinstance(component, Api)
+            component._api_info["additional_description"] = said
 
 
 def _in_a_sentence(endpoint: Callable[..., Any]) -> Callable[..., Any]:
@@ -145,20 +155,34 @@ def _in_a_sentence(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
 def _listing(services: Services) -> list[Callable[..., Any]]:
     def corpora() -> list[dict[str, Any]]:
-        """The catalog: key, title, about, and whether it needs a download."""
+        """The catalog of texts to train on.
+
+        Returns:
+            Of each text key, title, about, and at_hand: false if it has to be downloaded first.
+        """
         return [
             {"key": entry.key, "title": entry.title, "about": entry.about, "at_hand": is_at_hand(entry.key)}
             for entry in entries()
         ]
 
     def runs() -> list[dict[str, Any]]:
-        """All runs, newest first, the included ones last: id, label, architecture, status, losses, size, time."""
+        """All runs, newest first, the included ones last.
+
+        Returns:
+            Of each run id, label, architecture, status, losses, size and time.
+        """
         return [_summary(run) for run in services.store.list()]
 
     def evaluate(run_id: str, text: str = "", options: Options = None) -> dict[str, Any]:
-        """Score a text: nats per token, bits per character, perplexity, tokens.
+        """Score a text by a model: how well it is predicted. Without a text, the run's own corpus is scored.
 
-        Without a text, the run's own corpus is scored: options {"split": "val", "test" or "all"}.
+        Args:
+            run_id: id of a run, as /runs lists them.
+            text: to be scored; empty: the run's own corpus.
+            options: split: the part of the run's own corpus that is scored: val, test or all.
+
+        Returns:
+            Nats per token, bits per character, perplexity, tokens and what else belongs to the score.
         """
         run, given = services.store.get(run_id), options_of(options)
         split = given.pop("split", "")
@@ -168,14 +192,26 @@ def _listing(services: Services) -> list[Callable[..., Any]]:
     def items(run_id: str, count: int = 20, prompt: str = "", options: Options = None) -> dict[str, Any]:
         """Different items by a model that learned a list, and how many of them are unique and new.
 
-        Options are those of `generate`, without stop, samples, greedy and beams.
+        Args:
+            run_id: id of a run, as /runs lists them.
+            count: how many.
+            prompt: what each item begins with.
+            options: settings of sampling, as of /generate without stop, samples, greedy and beams.
+
+        Returns:
+            The items, and the shares of unique and new ones.
         """
         run, number = services.store.get(run_id), whole_of(count, "count")
         config = SampleConfig.from_dict(options_of(options))
         return services.serving.items(run, number, text_of(prompt, "prompt"), config).to_dict()
 
     def limits() -> dict[str, Any]:
-        """Whether this is a public Space, its table of limits, and the remaining quota; both empty elsewhere."""
+        """Whether this is a public Space, its table of limits, and the remaining quota; both empty elsewhere.
+
+        Returns:
+            public, limits: rows of name, value, unit and what; left: texts of this minute, and minutes of
+            training of today.
+        """
         if services.limits is None:
             return {"public": False, "limits": [], "left": {}}
         return {"public": True, "limits": services.limits.rows(), "left": services.jobs.left()}
@@ -193,8 +229,17 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         return [{"run_id": one["run_id"], "status": one["status"], "position": one["position"]} for one in states]
 
     def train(corpus: str = "", file: Upload = None, arch: str = "lstm", options: Options = None) -> dict[str, Any]:
-        """Queue a training: run_id, status, position in the queue. Corpus is a catalog key, or file an upload, or a
-        list of uploads that are joined."""
+        """Queue a training, which goes on in the background; /status tells how far it is.
+
+        Args:
+            corpus: a key of /corpora, or of a text that was uploaded; not with file.
+            file: an upload to train on instead, or a list of uploads that are joined.
+            arch: the architecture.
+            options: settings of model, training and corpus, such as hidden_size, steps and label; or a preset.
+
+        Returns:
+            run_id, status, and position in the queue.
+        """
         given = options_of(options)
         if wanted := sorted(set(given) & set(RaceConfig.names())):
             raise ConfigError(f"{wanted[0]} is a setting of a race: call /race, which takes one architecture, too")
@@ -203,63 +248,142 @@ def _training(services: Services) -> list[Callable[..., Any]]:
     def race(
         corpus: str = "", file: Upload = None, archs: list[str] | None = None, options: Options = None
     ) -> list[dict[str, Any]]:
-        """Queue a race of several architectures on the same batches: a list of what /train returns.
+        """Queue a race: several architectures on the same batches.
 
-        Options seeds, match and budget: how often each is trained, and what is the same for all.
+        Args:
+            corpus: a key of /corpora, or of a text that was uploaded; not with file.
+            file: an upload to train on instead, or a list of uploads that are joined.
+            archs: the architectures; left out: lstm, gru and rnn.
+            options: those of /train, and seeds, match and budget: how often each is trained, and what all share.
+
+        Returns:
+            Of each run what /train returns.
         """
         return begin(corpus, file, texts_of(archs, "archs") or ["lstm", "gru", "rnn"], options)
 
     def status(run_id: str, since_step: int = -1) -> dict[str, Any]:
-        """Status, step, losses, speed and time left of a run, with the rows of metrics after a step."""
+        """How far a run is.
+
+        Args:
+            run_id: id of a run, as /runs lists them.
+            since_step: only the rows of metrics after this step are returned; -1: all.
+
+        Returns:
+            Step, losses, speed, time left, a status word, the rows of metrics and a sample.
+        """
         return dict(jobs.status(run_id, whole_of(since_step)))
 
     def pause(run_id: str) -> dict[str, Any]:
-        """Pause the run's job after its present step."""
+        """Pause a run's job after its present step.
+
+        Args:
+            run_id: id of a run, as /runs lists them.
+
+        Returns:
+            As of /status.
+        """
         return dict(jobs.pause(run_id))
 
     def stop(run_id: str) -> dict[str, Any]:
-        """End a run after its present step and keep its trained weights."""
+        """End a run after its present step and keep its trained weights.
+
+        Args:
+            run_id: id of a run, as /runs lists them.
+
+        Returns:
+            As of /status.
+        """
         return dict(jobs.stop(run_id))
 
     def rate(run_id: str, learning_rate: float, race: bool = False) -> dict[str, Any]:
-        """Change the learning rate of a run that trains before its next step; race: of all that race with it."""
+        """Change the learning rate of a run that trains, before its next step.
+
+        Args:
+            run_id: id of a run, as /runs lists them.
+            learning_rate: the new one.
+            race: change it for all runs that race with it, too.
+
+        Returns:
+            As of /status.
+        """
         if not isinstance(race, bool):
             raise ConfigError(f"race must be true or false, not {str(race)[:20]!r}")
         return dict(jobs.change_rate(run_id, learning_rate, race))
 
     def resume(run_id: str, options: Options = None) -> dict[str, Any]:
-        """Continue a run; options may add steps, epochs or minutes."""
+        """Continue a run.
+
+        Args:
+            run_id: id of a run, as /runs lists them.
+            options: steps, epochs or minutes to add, and what else may change; nothing for a run that is paused.
+
+        Returns:
+            As of /status.
+        """
         return dict(jobs.resume(run_id, options_of(options)))
 
     def fork(run_id: str, options: Options = None, corpus: str = "", file: Upload = None) -> dict[str, Any]:
-        """A new run that continues from this one's trained weights; options may change learning_rate, steps, label.
+        """Begin a new run with the trained weights of this one, on its text or another one.
 
-        With a corpus (a catalog key) or a file (an upload) it continues on that text; with the option grow it learns
-        the characters of that text that the run does not know.
+        Args:
+            run_id: id of a run, as /runs lists them.
+            options: steps, epochs or minutes, learning_rate, label; grow: learn the new text's own characters.
+            corpus: a key of /corpora, or of a text that was uploaded, to go on with; not with file.
+            file: an upload to go on with, or a list of uploads that are joined.
+
+        Returns:
+            As of /status, of the new run.
         """
         cleaning = services.store.get(run_id).corpus_config
         other = corpus_of(services, corpus, file, cleaning) if corpus or file else None
         return dict(jobs.fork(run_id, options_of(options), other))
 
     def retry(run_id: str) -> dict[str, Any]:
-        """A new run with a failed one's settings, the one changed that made it fail."""
+        """Begin a new run with a failed one's settings, the one changed that made it fail.
+
+        Args:
+            run_id: id of a run, as /runs lists them.
+
+        Returns:
+            As of /status, of the new run.
+        """
         return dict(jobs.retry(run_id))
 
     def queue() -> list[dict[str, Any]]:
-        """What is running (position 0) and what waits, in its order."""
+        """What is running (position 0) and what waits, in its order.
+
+        Returns:
+            Of each job its runs, architectures, title, corpus, status and position.
+        """
         return list(map(dict, jobs.queue_list()))
 
     def move(run_id: str, by: int) -> dict[str, Any]:
-        """Move a waiting job by so many places; negative: towards the front of the queue."""
+        """Move a waiting job in the queue.
+
+        Args:
+            run_id: id of a run, as /runs lists them.
+            by: so many places; negative: towards the front.
+
+        Returns:
+            As of /status.
+        """
         return dict(jobs.move(run_id, whole_of(by, "by")))
 
     def search(
         action: str = "look", corpus: str = "", file: Upload = None, archs: list[str] | None = None,
         options: Options = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """Find good settings: action begin, with a text; look how far the newest search is; stop or resume it.
+        """Find good settings. A search goes on in the background; look tells how far the newest one is.
 
-        Options minutes: of training for each architecture; the others are what the search begins from.
+        Args:
+            action: begin, with a text; look; stop; or resume.
+            corpus: a key of /corpora, or of a text that was uploaded; not with file.
+            file: an upload to train on instead, or a list of uploads that are joined.
+            archs: the architectures; left out: lstm.
+            options: minutes of training for each architecture; the others, those of /race, are where it begins.
+
+        Returns:
+            What was found so far, running, resting and error; empty if nothing was searched for.
         """
         if services.searches is None:
             raise LimitError(REFUSED)
@@ -274,7 +398,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
         elif action == "stop":
             services.searches.stop()
         elif action != "look":
-            raise ConfigError(f"action must be begin, look, stop or resume, not {str(action)[:40]!r}")
+            raise ConfigError(f"action must be {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}, not {str(action)[:40]!r}")
         found = services.searches.look()
         if found is None:
             return {}
@@ -287,7 +411,17 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
     def generate(
         run_id: str, prompt: str = "", length: int = 500, options: Options = None
     ) -> Iterator[str | list[str]]:
-        """The prompt and the text so far, as it grows; a list of them where options ask for several samples."""
+        """Text by a model.
+
+        Args:
+            run_id: id of a run, as /runs lists them.
+            prompt: what the text begins with.
+            length: tokens to generate: characters, words or subwords.
+            options: settings of sampling, such as temperature, top_k, top_p, stop, samples and seed.
+
+        Returns:
+            A stream: the prompt and the text so far, as it grows; a list of them if options ask for several samples.
+        """
         run, config = services.store.get(run_id), SampleConfig.from_dict({"length": length, **options_of(options)})
         for draft in services.serving.generate(run, text_of(prompt), config):
             yield _texts(draft, config)
@@ -295,7 +429,17 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
     def compare(
         run_ids: list[str], prompt: str = "", length: int = 500, options: Options = None
     ) -> Iterator[dict[str, Any]]:
-        """The prompt and the text so far of each run, by run id, as they grow; lists of them for several samples."""
+        """Texts by several models from one prompt.
+
+        Args:
+            run_ids: ids of one to six runs, as /runs lists them.
+            prompt: what the text begins with.
+            length: tokens to generate: characters, words or subwords.
+            options: settings of sampling, such as temperature, top_k, top_p, stop, samples and seed.
+
+        Returns:
+            A stream: by run id the prompt and the text so far, as they grow; lists of them for several samples.
+        """
         ids = texts_of(run_ids, "run_ids")
         check_number(len(ids))
         found = [services.store.get(run_id) for run_id in ids]
@@ -306,11 +450,17 @@ def _writing(services: Services) -> list[Callable[..., Any]]:
     def next_tokens(run_id: str, text: str = "", options: Options = None) -> list[dict[str, Any]]:
         """Next-token probabilities after a text, the most likely first.
 
-        Each has token, probability (as it would be drawn) and raw (the model's own, without temperature and the like).
-        Options: those of /generate, and count: how many tokens, 12 if left out.
+        Args:
+            run_id: id of a run, as /runs lists them.
+            text: what is read before; empty: nothing.
+            options: those of /generate, and count: how many tokens, 12 if left out.
+
+        Returns:
+            Of each token its probability (as it would be drawn) and raw (the model's own, without temperature and the
+            like).
         """
         run, given = services.store.get(run_id), options_of(options)
-        count = whole_of(given.pop("count", 12), "count")
+        count = whole_of(given.pop("count", COUNT), "count")
         if not 1 <= count <= MOST_LISTED:
             raise ConfigError(f"count {count:,} is outside 1 to {MOST_LISTED}")
         config = SampleConfig.from_dict(given)
@@ -325,9 +475,14 @@ def _voting(services: Services) -> list[Callable[..., Any]]:
         """Texts by several models and one by a human, in random order and without names, to be voted on with /vote.
 
         All continue `prompt`, which is from held-out text of the models' corpus, with the same number of characters.
-        `ballot` is an id, good for one vote within an hour; `questions` are what can be asked, by the `kind` of vote.
-        Options: those of /generate, as far as one sample of each model has them; a seed decides the passage and the
-        texts, not their order.
+
+        Args:
+            run_ids: ids of one to six runs, as /runs lists them.
+            options: those of /generate for one sample; a seed decides the passage and the texts, not their order.
+
+        Returns:
+            ballot: an id, good for one vote within an hour; questions: what can be asked, by the kind of vote; prompt
+            and texts.
         """
         ids, given = texts_of(run_ids, "run_ids"), options_of(options)
         check_number(len(ids))
@@ -345,9 +500,15 @@ def _voting(services: Services) -> list[Callable[..., Any]]:
         }
 
     def vote(ballot: str, place: int, kind: str = "best") -> dict[str, Any]:
-        """Choose a text of a ballot by its place, from 0 on, and learn who wrote each: `authors` and `human`, a place.
+        """Choose a text of a ballot, and learn who wrote each.
 
-        Kind: best (which text is best) or human (which one a human wrote).
+        Args:
+            ballot: the id that /ballot answered.
+            place: of the text among the ballot's, from 0 on.
+            kind: best (which text is best) or human (which one a human wrote).
+
+        Returns:
+            authors of the texts in their order, and human, the place of the human's.
         """
         chosen = whole_of(place, "place")
         return dict(services.serving.votes.vote(text_of(ballot, "ballot"), chosen, text_of(kind, "kind")))
@@ -355,9 +516,10 @@ def _voting(services: Services) -> list[Callable[..., Any]]:
     def votes() -> dict[str, Any]:
         """What all votes say, under `together`; on a public Space the visitor's under `own`, too.
 
-        Of each kind: votes, visitors, and for each author how often their texts were chosen of how often they were
-        shown, the share with Wilson's interval, the share that chance would have, and the strength of Plackett and
-        Luce's model.
+        Returns:
+            Of each kind: votes, visitors, and for each author how often their texts were chosen of how often they were
+            shown, the share with Wilson's interval, the share that chance would have, and the strength of Plackett and
+            Luce's model.
         """
         return {whose: dict(kinds) for whose, kinds in services.serving.votes.tallies().items()}
 
@@ -373,26 +535,40 @@ def _measuring(services: Services) -> list[Callable[..., Any]]:
             yield from _looked_at(services, name, found, text_of(text, "text") or None, given)
 
         measure.__name__ = name
-        measure.__doc__ = (
-            f"{about} A list with an entry for each run, as it becomes known; `share` is what is done of the work.\n\n"
-            "Without a text, what was held out of each run's own is taken. Options are those of "
-            f"`python -m charlm inspect {name}`."
-        )
+        measure.__doc__ = f"""{about} Without a text, what was held out of each run's own is taken.
+
+        Args:
+            run_ids: ids of one to six runs, as /runs lists them.
+            text: to measure the models on; empty: what was held out of each run's own.
+            options: those of `python -m charlm inspect {name}`.
+
+        Returns:
+            A stream: a list with an entry for each run, as it becomes known; `share` is what is done of the work.
+        """
         return measure
 
     def gym(options: Options = None) -> Iterator[dict[str, Any]]:
-        """Have small models of several architectures learn a task over growing delays; `share` is what is done of it.
+        """Have small models of several architectures learn a task over growing delays.
 
-        Options: task (copy, first, brackets, parity, counting), archs, seeds, and others of `python -m charlm gym`.
+        Args:
+            options: task (copy, first, brackets, parity, counting), archs, seeds, and others of `python -m charlm gym`.
+
+        Returns:
+            A stream: what is known so far; `share` is what is done of it.
         """
         yield from (found[0] for found in _looked_at(services, GYM, [], None, options_of(options)))
 
     def cross(run_ids: list[str], options: Options = None) -> Iterator[dict[str, Any]]:
         """What the text of each model costs the others, and what held-out text costs each, in bits per character.
 
-        `share` is what is done of the work; then the matrix comes: `readers`, their `names`, and `rows` with `writer`
-        (a run id; empty: held-out text), `name`, `texts`, `characters` and `bits`, one for each reader, null where the
-        text has characters or words that it does not know. Options: samples, length, seed.
+        Args:
+            run_ids: ids of one to six runs, as /runs lists them.
+            options: samples, length and seed of the texts.
+
+        Returns:
+            A stream: `share`, what is done of the work; then the matrix: `readers`, their `names`, and `rows` with
+            `writer` (a run id; empty: held-out text), `name`, `texts`, `characters` and `bits`, one for each reader,
+            null where the text has characters or words that it does not know.
         """
         ids, given = texts_of(run_ids, "run_ids"), options_of(options)
         check_number(len(ids))
@@ -402,7 +578,11 @@ def _measuring(services: Services) -> list[Callable[..., Any]]:
     def seeds(run_ids: list[str]) -> dict[str, Any]:
         """Whether the difference of architectures is luck, by runs that differ in their seeds; of one, its whole race.
 
-        Groups with mean and interval, differences of every pair, and sentences that say what may be claimed.
+        Args:
+            run_ids: ids of runs of a race with several seeds, or one of them.
+
+        Returns:
+            Groups with mean and interval, differences of every pair, and sentences that say what may be claimed.
         """
         chosen = [services.store.get(run_id) for run_id in texts_of(run_ids, "run_ids")]
         return compare(with_race(chosen, services.store.list())).to_dict()
@@ -439,15 +619,29 @@ def _texts(draft: GeneratedText, config: SampleConfig) -> str | list[str]:
 
 def _exchange(services: Services) -> list[Callable[..., Any]]:
     def export(run_id: str, format: str = "zip") -> dict[str, Any]:
-        """A run as a file: zip, html or html8 (to write offline), torch, udacity, onnx, onnx8, or tensorboard."""
+        """A run as a file.
+
+        Args:
+            run_id: id of a run, as /runs lists them.
+            format: zip for this program, html or html8 to write offline, torch, udacity, onnx, onnx8 or tensorboard.
+
+        Returns:
+            The file, to be downloaded from its url.
+        """
         run, kind = services.store.get(run_id), find_format(text_of(format, "format"))
         path = services.files.run(run, kind)
         return FileData(path=path, orig_name=Path(path).name).model_dump()
 
     def import_run(file: dict[str, Any], options: Options = None, characters: Upload = None) -> dict[str, Any]:
-        """A new run made of a run's zip or a checkpoint; characters: a file that lists them, if it does not itself.
+        """A new run made of a run's zip, or of a checkpoint of this or another program.
 
-        Options: label, nonlinearity (of a plain RNN), corpus (a catalog key: the text to measure it on).
+        Args:
+            file: the upload.
+            options: label, nonlinearity (of a plain RNN), corpus (a catalog key: the text to measure it on).
+            characters: an upload that lists the model's characters, if the file does not itself.
+
+        Returns:
+            The new run, as /runs lists it.
         """
         given = options_of(options)
         reject_unknown(given, ("label", "nonlinearity", "corpus"))

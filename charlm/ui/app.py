@@ -13,9 +13,10 @@ from charlm.public.services import Services
 from charlm.ui import api, status_bar
 from charlm.ui.compare import tab as compare_tab
 from charlm.ui.corpus import tab as corpus_tab
-from charlm.ui.gradio_patches import FONT_WEIGHTS, describe_once, page_head, slow_queue
+from charlm.ui.gradio_patches import FONT_WEIGHTS, describe_once, page_head, serve_agents, slow_queue
 from charlm.ui.html import QUICK, STATIC, TABS, Shared, asset
 from charlm.ui.runs import tab as runs_tab
+from charlm.ui.runs.hub import has_login
 from charlm.ui.services import VisitorFiles
 from charlm.ui.train import tab as train_tab
 from charlm.ui.train.live import Watches
@@ -85,12 +86,15 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
     return demo
 
 
-def launch_options(services: Services | None = None) -> dict[str, Any]:
+def launch_options(services: Services | None = None, agents: bool = False) -> dict[str, Any]:
     """What `demo.launch` needs beside host and port; app.py and the tests share it.
 
     Args:
         services: of the page; on a public Space a middleware stands before it.
+        agents: serve the endpoints to agents, too.
     """
+    if agents and services is not None:
+        serve_agents(services.files)
     options: dict[str, Any] = {
         "theme": page_theme(),
         "head": page_head(),
@@ -101,13 +105,14 @@ def launch_options(services: Services | None = None) -> dict[str, Any]:
         "max_file_size": "32mb",
         "max_threads": THREADS,
         "app_kwargs": {"routes": [status_bar.route()]},
+        "mcp_server": agents,
     }
     if services is None or services.quotas is None:
         return options
     assert isinstance(services.files, VisitorFiles)
     kwargs = {
         **options["app_kwargs"],
-        "middleware": [Middleware(PublicMiddleware, quotas=services.quotas, files=services.files)],
+        "middleware": [Middleware(PublicMiddleware, quotas=services.quotas, files=services.files, login=has_login())],
     }
     largest = services.quotas.limits.checkpoint_bytes
     public = {"app_kwargs": kwargs, "max_file_size": largest, "ssr_mode": False, "enable_monitoring": False}

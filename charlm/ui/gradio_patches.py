@@ -5,15 +5,21 @@
 - `page_head`: of a stylesheet that is given as `css=`, what stands in @supports and @container is dropped, and @media
   reaches only what lies in the page's main part; so it goes into the head. There is also gradio_patches.js, which
   slows down loading timers that never end, and lets Backspace in a dropdown with several choices be heard as input.
+- `serve_agents`: gradio's MCP server answers with Python's repr instead of JSON, knows no type of what stands in an
+  object, tells of a stream only "Processing", and names a tool as the function, after the Space.
 - `FONT_WEIGHTS`: of the fonts that gradio brings along, the half-bold ones, which it asks for by itself, hold only
   three letters.
 """
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
+import gradio.mcp
 from gradio.blocks import BlocksConfig
 
+from charlm.public.services import FileAccess
+from charlm.ui.agents import AgentServer
 from charlm.ui.colours import stylesheet
 from charlm.ui.html import asset
 
@@ -27,6 +33,15 @@ def slow_queue(demo: gr.Blocks) -> None:
     for name, seconds in QUEUE_SLEEPS.items():
         if hasattr(demo._queue, name):
             setattr(demo._queue, name, seconds)
+
+
+def serve_agents(files: FileAccess) -> None:
+    """Have gradio use this program's own MCP server in each app that is launched with `mcp_server=True`.
+
+    Args:
+        files: keeps texts that come inside a call.
+    """
+    vars(gradio.mcp)["GradioMCPServer"] = partial(AgentServer, files=files)
 
 
 def page_head() -> str:

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from charlm.data.catalog import data_dir
 from charlm.errors import ConfigError
+from charlm.ui.agents import is_wanted
 from charlm.ui.app import build_demo, launch_options
 from charlm.ui.services import open_app_services
 
@@ -26,6 +27,7 @@ def main() -> int:
         2 for a setting that is none. After a signal the process ends here: with 143 after SIGTERM, 130 after Ctrl-C.
     """
     try:
+        agents = is_wanted()
         served = open_app_services()
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -35,7 +37,7 @@ def main() -> int:
     for number in EXITS:
         signal.signal(number, lambda number, _: came.append(number))
     demo = build_demo(served.services, data_dir())
-    demo.launch(prevent_thread_lock=True, **launch_options(served.services))
+    demo.launch(prevent_thread_lock=True, **launch_options(served.services, agents))
     served.serving.warm_up_later(WARM_UP_AFTER)
     tidied = time.monotonic()
     while not came:

@@ -24,7 +24,7 @@ from charlm.public import VisitorJobs, VisitorRuns, VisitorServing, VisitorTexts
 from charlm.public.eviction import evict
 from charlm.public.identity import asking, visitor_of
 from charlm.public.limits import Limits, Visitor, is_public
-from charlm.public.quotas import Quotas
+from charlm.public.quotas import Action, Quotas
 from charlm.public.services import Services
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
@@ -86,6 +86,10 @@ class Files:
         path.write_text(text, encoding="utf-8")
         return str(path)
 
+    def received(self, name: str, text: str) -> str:
+        """Keep a text that came inside a call as if it had been uploaded; its path."""
+        return self.text(name, text)
+
     def run(self, run: Run, kind: Format) -> str:
         """A run in one of its formats as a file that the page may download; its path."""
         path = self.fresh(kind.file_name(run))
@@ -139,8 +143,22 @@ class VisitorFiles(Files):
         Raises:
             LimitError: so many were made within the hour.
         """
+        return self._made("download", name)
+
+    def received(self, name: str, text: str) -> str:
+        """As for one user, counted as an upload.
+
+        Raises:
+            LimitError: so many came within the hour.
+        """
+        path = self._made("upload", name)
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    def _made(self, action: Action, name: str) -> Path:
+        """A new path of the visitor who asks, counted as such an action."""
         if (visitor := self._who()) is not None:
-            self._quotas.take("download", visitor)
+            self._quotas.take(action, visitor)
         path = super().fresh(name)
         if visitor is not None:
             self.own(str(path), visitor)

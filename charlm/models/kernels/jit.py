@@ -51,6 +51,21 @@ def compiled(function: Function) -> Function:
     return made
 
 
+def code_folder() -> Path | None:
+    """Where machine code is kept between starts; None where nothing is compiled or no folder is writable."""
+    if not is_wanted():
+        return None
+    import numba
+
+    _choose_folder()
+    folder = Path(str(numba.config.CACHE_DIR))  # type: ignore[attr-defined]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
 @cache
 def _choose_folder() -> None:
     """Cache machine code in a folder named after the source of all compiled loops, and delete those of older source.
@@ -62,7 +77,7 @@ def _choose_folder() -> None:
 
     config: Any = numba.config
     own = Path(__file__).parent
-    files = sorted([*own.glob("*.py"), *(own.parents[1] / "generation").glob("*.py")])
+    files = sorted([*own.glob("*.py"), *(own.parents[1] / "generation").rglob("*.py")])
     sources = [source for source in map(Path.read_bytes, files) if b"compiled" in source]
     name = f"compiled-{hashlib.sha256(b''.join(sources)).hexdigest()[:16]}"
     if config.CACHE_DIR:

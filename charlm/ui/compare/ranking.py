@@ -34,8 +34,13 @@ def comparable(runs: Sequence[Any]) -> list[Any]:
 
 
 def default_runs(runs: Sequence[Any]) -> list[str]:
-    """Ids of the newest finished LSTM, GRU and RNN on the same tokens, else the shipped ones, else the newest run."""
+    """Ids of the newest finished LSTM, GRU and RNN on the same tokens, else the shipped ones, else the newest run.
+
+    A Space that was made for a run opens on that one.
+    """
     usable = [run for run in comparable(runs) if run.status not in ACTIVE]
+    if featured := [run.run_id for run in usable if run.shipped and run.info.get("featured") is True]:
+        return featured[:MOST]
     own = [run for run in usable if not run.shipped and run.best_val_loss is not None]
     for group in (own, [run for run in usable if run.shipped]):
         for ground in dict.fromkeys(map(_ground, group)):

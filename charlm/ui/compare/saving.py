@@ -14,6 +14,7 @@ from charlm import __version__
 from charlm.analysis.figures import arch_colour
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES, SampleConfig
+from charlm.formats.markdown import fenced, plain
 from charlm.serving import GeneratedText
 from charlm.ui import formatting
 from charlm.ui.command_line import command_line, settings
@@ -134,28 +135,17 @@ def as_markdown(comparison: Comparison) -> str:
     """What people read, to be pasted into a note or an issue."""
     title, sentence = comparison.finding
     table = [HEAD, tuple("---" for _ in HEAD), *comparison.rows]
-    lines = [f"# {_plain(title)}", "", _plain(sentence), ""]
+    lines = [f"# {plain(title)}", "", plain(sentence), ""]
     lines += [f"| {' | '.join(map(_cell, row))} |" for row in table]
     for run, called in zip(comparison.runs, comparison.called, strict=True):
         for one in comparison.texts.get(run.run_id, ()):
-            lines += ["", f"## {_plain(called)}", "", _fenced(one.prompt + one.text)]
-    lines += ["", _plain(comparison.how), *(["", _fenced(comparison.command)] if comparison.command else [])]
+            lines += ["", f"## {plain(called)}", "", fenced(one.prompt + one.text)]
+    lines += ["", plain(comparison.how), *(["", fenced(comparison.command)] if comparison.command else [])]
     return "\n".join([*lines, "", f"CharLM Lab {__version__}, {comparison.at:%d %b %Y, %H:%M} UTC", ""])
 
 
-def _plain(text: str) -> str:
-    """A text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~!])", r"\\\1", text)
-
-
 def _cell(text: str) -> str:
-    return text if text == "---" else _plain(text)
-
-
-def _fenced(text: str) -> str:
-    """A text as a code block, in a fence that is longer than any row of backticks in it."""
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{fence}text\n{text}\n{fence}"
+    return text if text == "---" else plain(text)
 
 
 def as_html(comparison: Comparison) -> str:

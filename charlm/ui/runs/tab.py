@@ -18,7 +18,7 @@ from charlm.ui.compare.tab import LEGEND, loss_plot
 from charlm.ui.corpus.texts import Chosen, open_corpus, picker_choices
 from charlm.ui.formatting import size
 from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, render, section, toast
-from charlm.ui.runs import details, listing, picked
+from charlm.ui.runs import details, hub, listing, picked
 from charlm.ui.runs.belongings import belongings_html, delete_all
 from charlm.ui.runs.order import Order, remembered
 from charlm.ui.services import click_js
@@ -49,6 +49,8 @@ def build(services: Services, shared: Shared, compared: gr.Dropdown) -> None:
     tab.wire_actions()
     tab.wire_panel()
     tab.wire_fork()
+    if "hub_push" in tab.parts:
+        hub.wire(tab.parts, services, tab.find)
     if services.limits is not None:
         tab.wire_belongings()
 
@@ -529,6 +531,7 @@ def _panel(services: Services) -> dict[str, Any]:
                 parts["download"] = _button("Download", "download", scale=0, min_width=90)
             # Pressed by the page itself once the file is there.
             parts["file"] = gr.DownloadButton("Run", visible="hidden", elem_id="runs-file")
+            parts |= hub.build(services)
     with gr.Row(visible=False, elem_id="runs-past", elem_classes="halves") as parts["past"]:
         with gr.Column(min_width=320):
             gr.HTML(section("How it learned", LEGEND), apply_default_css=False)

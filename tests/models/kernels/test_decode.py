@@ -10,24 +10,29 @@ import pytest
 import torch
 
 from charlm.config import ModelConfig
-from charlm.generation.compiled import CompiledRNN, can_compile
+from charlm.generation.compiled import CompiledModel, can_compile, compile_model
 from charlm.generation.sampling import NO_TOKEN, REMEMBERED, SamplingParams
 from charlm.models import LanguageModel, build_model
 from charlm.models.kernels.jit import is_wanted
 from tests.patience import patience
 
 compiled_only = pytest.mark.skipif(not is_wanted(), reason="compiled only")
-ARCHS = [("lstm", "tanh"), ("gru", "tanh"), ("rnn", "tanh"), ("rnn", "relu")]
+ARCHS = [("lstm", "tanh"), ("gru", "tanh"), ("rnn", "tanh"), ("rnn", "relu"), ("transformer", ""), ("mingru", "")]
 SHAPES = [
     {"num_layers": 1, "hidden_size": 16},
     {"num_layers": 2, "hidden_size": 9},
-    {"num_layers": 3, "hidden_size": 20, "embed_dim": 7},
+    {"num_layers": 3, "hidden_size": 20, "embed_dim": 7, "num_heads": 2},
     {"num_layers": 2, "hidden_size": 24, "embed_dim": 24, "tie_weights": True},
 ]
 
 
-def built(arch: str = "lstm", nonlinearity: str = "tanh", **shape: int) -> LanguageModel:
-    config = ModelConfig(arch=arch, nonlinearity=nonlinearity, vocab_size=19, dropout=0.3, init="torch", **shape)
+def built(arch: str = "lstm", nonlinearity: str = "", **shape: int) -> LanguageModel:
+    """A new model in evaluation mode; a Transformer attends to 12 tokens unless `context` says otherwise."""
+    attending = {"context": 12} if arch == "transformer" else {}
+    shape = {**attending, **shape}
+    config = ModelConfig(
+        arch=arch, nonlinearity=nonlinearity or "tanh", vocab_size=19, dropout=0.3, init="torch", **shape
+    )
     return build_model(config, 5).eval()
 
 
@@ -41,7 +46,7 @@ def unread(rows: int) -> np.ndarray:
     return np.full((rows, REMEMBERED), NO_TOKEN)
 
 
-def walked(stepper: CompiledRNN, ids: np.ndarray) -> np.ndarray:
+def walked(stepper: CompiledModel, ids: np.ndarray) -> np.ndarray:
     """Ids (B, T) -> logits (B, T, V), step by step."""
     state, logits = stepper.initial_state(len(ids)), []
     for column in ids.T:
@@ -54,17 +59,19 @@ def walked(stepper: CompiledRNN, ids: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(("arch", "nonlinearity"), ARCHS)
 def test_logits_are_the_forward_pass(arch: str, nonlinearity: str, shape: dict[str, int]) -> None:
+    if arch == "transformer" and shape["hidden_size"] % 2:
+        pytest.skip("a Transformer's heads have pairs of units")
     model = built(arch, nonlinearity, **shape)
     ids = np.random.default_rng(0).integers(0, 19, (7, 30))
     with torch.no_grad():
         expected = model(torch.from_numpy(ids))[0].numpy()
-    assert walked(CompiledRNN(model), ids) == pytest.approx(expected, abs=1e-5)
+    assert walked(compile_model(model), ids) == pytest.approx(expected, abs=1e-5)
 
 
 @compiled_only
 @pytest.mark.parametrize(("arch", "nonlinearity"), ARCHS)
 def test_a_row_is_the_same_alone_and_in_company(arch: str, nonlinearity: str) -> None:
-    stepper = CompiledRNN(built(arch, nonlinearity, hidden_size=40, num_layers=2))
+    stepper = compile_model(built(arch, nonlinearity, hidden_size=40, num_layers=2))
     ids = np.random.default_rng(1).integers(0, 19, (9, 20))
     together = walked(stepper, ids)
     for row in range(9):
@@ -74,9 +81,43 @@ def test_a_row_is_the_same_alone_and_in_company(arch: str, nonlinearity: str) ->
 
 
 @compiled_only
+@pytest.mark.parametrize("places", [1, 2, 50])
+def test_a_ring_of_keys_and_values_goes_round_as_often_as_the_text_is_long(places: int) -> None:
+    model = built("transformer", hidden_size=16, num_layers=2, context=places)
+    ids = np.random.default_rng(2).integers(0, 19, (2, 1500))
+    with torch.no_grad():
+        expected = model(torch.from_numpy(ids))[0].numpy()
+    assert walked(compile_model(model), ids) == pytest.approx(expected, abs=1e-5)
+
+
+@compiled_only
+@pytest.mark.parametrize(("arch", "nonlinearity"), ARCHS)
+def test_after_a_border_nothing_is_left_of_what_came_before(arch: str, nonlinearity: str) -> None:
+    stepper, border = compile_model(built(arch, nonlinearity, hidden_size=16, num_layers=2)), 7
+    listed = drawn(1, 0.0)._replace(border=np.array([border]))
+    rest = np.array([border, 3, 4, NO_TOKEN, NO_TOKEN, NO_TOKEN])
+    given, draws = np.concatenate([[5, 6, 8], rest])[None], np.zeros((1, 9))
+    long, end = stepper.decode(listed, np.array([2]), given, draws, stepper.initial_state(1), unread(1))
+    fresh = stepper.decode(listed, rest[:1], given[:, 4:], draws[:, 4:], stepper.initial_state(1), unread(1))
+    assert np.array_equal(long[:, 4:], fresh[0])
+    again = [stepper.logits(long[:, -1], state)[0] for state in (end, fresh[1])]
+    assert np.array_equal(*again)
+
+
+@compiled_only
+def test_a_class_derived_from_a_model_writes_by_its_own_forward_pass() -> None:
+    from charlm.models.mingru import MinGRUModel
+
+    class Own(MinGRUModel):
+        pass
+
+    assert not can_compile(Own(ModelConfig(arch="mingru", vocab_size=19, hidden_size=16)))
+
+
+@compiled_only
 def test_what_is_given_is_read_and_what_is_chosen_is_read_too() -> None:
     model = built("gru", hidden_size=16, num_layers=2)
-    stepper, greedy = CompiledRNN(model), drawn(2, 0.0)
+    stepper, greedy = compile_model(model), drawn(2, 0.0)
     ids, given = np.array([3, 4]), np.full((2, 8), NO_TOKEN)
     given[0, :3] = 5, 6, 7
     written, state = stepper.decode(greedy, ids, given, np.zeros((2, 8)), stepper.initial_state(2), unread(2))
@@ -87,7 +128,7 @@ def test_what_is_given_is_read_and_what_is_chosen_is_read_too() -> None:
             logits, end = model(read)
         first = 3 if row == 0 else 0
         assert logits[0, first:].argmax(1).tolist() == written[row, first:].tolist()
-        assert state[0, :, row] == pytest.approx(end[0][:, 0].numpy(), abs=1e-5)
+        assert state[0][0, :, row] == pytest.approx(end[0][:, 0].numpy(), abs=1e-5)
 
 
 @compiled_only
@@ -96,7 +137,7 @@ def test_it_remembers_what_it_read_last_and_no_more() -> None:
     model = built(hidden_size=16, num_layers=1)
     with torch.no_grad():
         model.get_parameter("fc.bias").add_(100.0)
-    stepper, memory = CompiledRNN(model), 5
+    stepper, memory = compile_model(model), 5
     given = np.full((1, 40), NO_TOKEN)
     given[0, :2] = 7, 8
     recent = np.array([[NO_TOKEN, NO_TOKEN, 3, 4, 5]])
@@ -115,7 +156,7 @@ def test_rows_beyond_numbers_stop_alone() -> None:
         weight = model.get_parameter("rnn.weight_ih_l0")  # (H, V)
         weight[:, 3] = torch.inf
     plan = drawn(2, 1.0, top_k=1)
-    stepper = CompiledRNN(model)
+    stepper = compile_model(model)
     given = np.full((2, 5), NO_TOKEN)
     given[:, 0] = 3, 4
     written, _ = stepper.decode(plan, np.array([1, 1]), given, np.zeros((2, 5)), stepper.initial_state(2), unread(2))
@@ -128,13 +169,13 @@ def test_rows_beyond_numbers_stop_alone() -> None:
 def test_later_changes_of_the_model_do_not_reach_it() -> None:
     for shape in SHAPES[1:3]:
         model = built(**shape)
-        stepper, ids = CompiledRNN(model), np.arange(19)[:, None]
+        stepper, ids = compile_model(model), np.arange(19)[:, None]
         before = walked(stepper, ids)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(1.0)
         assert np.array_equal(walked(stepper, ids), before)
-        assert not np.allclose(walked(CompiledRNN(model), ids), before)
+        assert not np.allclose(walked(compile_model(model), ids), before)
 
 
 ASIDE = """if True:
@@ -165,6 +206,6 @@ def test_without_compiled_loops_it_is_the_same_within_rounding() -> None:
     stepped, logits, text = json.loads(run.stdout)
     model = built("lstm", hidden_size=16, num_layers=2)
     assert can_compile(model) and not stepped
-    assert walked(CompiledRNN(model), np.arange(19)[None])[0] == pytest.approx(np.array(logits), abs=1e-4)
+    assert walked(compile_model(model), np.arange(19)[None])[0] == pytest.approx(np.array(logits), abs=1e-4)
     tokenizer = CharTokenizer.fit("abcdefghijklmnopqrs")
     assert "".join(generate(model, tokenizer, "abc", SampleConfig(length=30, greedy=True))) == text

@@ -1,20 +1,15 @@
-"""Recurrent models step by step, compiled: many tokens of many texts in one call, without Python in between.
+"""LSTM, GRU and RNN step by step, compiled."""
 
-A text's state and tokens are the same bit for bit whether it is written alone or beside others.
-"""
-
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from charlm.generation.sampling import NO_TOKEN, SamplingParams, sample_token
-from charlm.models import LanguageModel
-from charlm.models.kernels.jit import compiled, inlined, is_wanted, sigmoid, tanh
+from charlm.generation.compiled.base import Array, CompiledModel, State, clear, copy, fill, is_type_of, step, zeros
+from charlm.models.kernels.jit import inlined, is_wanted, sigmoid, tanh
 from charlm.models.kernels.matmul import add_products, pack, padded_columns, padded_rows
 from charlm.models.recurrent import RecurrentModel
 
-Array = np.ndarray[Any, Any]
 LSTM_GATES, GRU_GATES = 4, 3
 
 
@@ -159,26 +154,6 @@ def rnn_row(a: Array, h: Array, relu: bool) -> None:
 
 
 @inlined
-def copy(to: Array, row: Array) -> None:
-    """Copy a row; a loop, which compiles in a tenth of the time of to[:] = row."""
-    for j in range(row.shape[0]):
-        to[j] = row[j]
-
-
-@inlined
-def fill(y: Array, rows: int, start: Array) -> None:
-    """Start each row's sums with the same numbers.
-
-    Args:
-        y: (R, N) float32.
-        rows: how many of its rows are overwritten.
-        start: (N,) float32.
-    """
-    for b in range(rows):
-        copy(y[b], start)
-
-
-@inlined
 def look_up(w: Weights, ids: Array, vectors: Array, gates: Array) -> None:
     """Compute the first layer's input part for one token of each row.
 
@@ -199,23 +174,29 @@ def look_up(w: Weights, ids: Array, vectors: Array, gates: Array) -> None:
     add_products(vectors, rows, w.first, gates)
 
 
-@compiled
-def step(w: Weights, ids: Array, state: Array, vectors: Array, gates: Array, past: Array, logits: Array) -> None:
-    """Read one token of each row. All float arrays are float32 and have R = `padded_rows(B)` rows.
+class Work(NamedTuple):
+    """Work arrays of `R = padded_rows(B)` rows in float32: embedding vectors (R, E), two kinds of sums, logits."""
+
+    vectors: Array
+    gates: Array
+    past: Array
+    logits: Array
+
+
+@inlined
+def recurrent_step(w: Weights, ids: Array, state: Array, work: Work) -> None:
+    """Read one token of each row.
 
     Args:
         w: the model.
         ids: (B,) int64.
-        state: (S, L, R, H), becomes the next one.
-        vectors: (R, E), overwritten.
-        gates: (R, N), overwritten.
-        past: (R, N), overwritten.
-        logits: (R, V filled up), overwritten by the result.
+        state: (S, L, R, H) float32, becomes the next one.
+        work: overwritten; its logits are the result.
     """
-    rows, h, c = ids.shape[0], state[0], state[state.shape[0] - 1]
+    rows, h, c, gates, past = ids.shape[0], state[0], state[state.shape[0] - 1], work.gates, work.past
     for layer in range(h.shape[0]):
         if layer == 0:
-            look_up(w, ids, vectors, gates)
+            look_up(w, ids, work.vectors, gates)
         else:
             fill(gates, rows, w.bias[layer])
             add_products(h[layer - 1], rows, w.inputs[layer - 1], gates)
@@ -231,107 +212,54 @@ def step(w: Weights, ids: Array, state: Array, vectors: Array, gates: Array, pas
                 gru_row(gates[b], past[b], h[layer, b])
             else:
                 rnn_row(gates[b], h[layer, b], w.relu)
-    fill(logits, rows, w.out_bias)
-    add_products(h[h.shape[0] - 1], rows, w.out, logits)
+    fill(work.logits, rows, w.out_bias)
+    add_products(h[h.shape[0] - 1], rows, w.out, work.logits)
 
 
-@compiled
-def decode(
-    w: Weights, params: SamplingParams, ids: Array, given: Array, draws: Array, recent: Array, state: Array,
-    vectors: Array, gates: Array, past: Array, logits: Array, written: Array,
-) -> None:  # fmt: skip
-    """T times, read a token of each row and choose the next one: the given one, or else a sampled one.
-
-    Args:
-        w: the model.
-        params: how each row samples.
-        ids: (B,) int64, read first; becomes the tokens chosen last, which are not read.
-        given: (B, T) int64, NO_TOKEN where a token is to be sampled.
-        draws: (B, T) float64 in [0, 1), for the choices.
-        recent: (B, N) int64, the ids read before, the oldest first; overwritten by those that are read.
-        state: (S, L, R, H), becomes the one after all that was read.
-        vectors, gates, past, logits: work arrays, see `step`.
-        written: (B, T) int64, overwritten by the tokens; where the logits are not finite, by NO_TOKEN, and the row
-            continues with token 0.
-    """
-    size = w.table.shape[0]
-    for t in range(written.shape[1]):
-        step(w, ids, state, vectors, gates, past, logits)
-        for b in range(ids.shape[0]):
-            recent[b, t % recent.shape[1]] = ids[b]
-            token = given[b, t]
-            if token == NO_TOKEN:
-                token = sample_token(params, b, logits[b, :size].astype(np.float64), recent[b], draws[b, t])
-            written[b, t] = token
-            ids[b] = max(token, 0)
-            if token == params.border[b] and token >= 0:  # the next item begins from nothing
-                for s in range(state.shape[0]):
-                    for layer in range(state.shape[1]):
-                        for j in range(state.shape[3]):
-                            state[s, layer, b, j] = 0.0
+@inlined
+def clear_row(state: Array, row: int) -> None:
+    """Set a row of a state (S, L, R, H) to zero."""
+    for s in range(state.shape[0]):
+        for layer in range(state.shape[1]):
+            for j in range(state.shape[3]):
+                state[s, layer, row, j] = 0.0
 
 
-class CompiledRNN:
-    """A copy of a model's weights as they are now, made ready for compiled steps; later changes do not reach it.
+if is_wanted():
+    from numba.extending import overload
+
+    @overload(step)
+    def _step(w, ids, state, work):  # type: ignore[no-untyped-def]
+        if is_type_of(w, Weights):
+            return lambda w, ids, state, work: recurrent_step(w, ids, state[0], work)
+
+    @overload(clear)
+    def _clear(w, state, row):  # type: ignore[no-untyped-def]
+        if is_type_of(w, Weights):
+            return lambda w, state, row: clear_row(state[0], row)
+
+
+class CompiledRNN(CompiledModel):
+    """An LSTM, a GRU or an RNN; its state is one array (S, L, B, H).
 
     Args:
-        model: a recurrent one on the CPU.
+        model: on the CPU.
     """
 
-    def __init__(self, model: LanguageModel) -> None:
-        assert isinstance(model, RecurrentModel)
-        self._vocab_size = model.config.vocab_size
+    def __init__(self, model: RecurrentModel) -> None:
         self._shape = model.NUM_STATES, model.config.num_layers, model.config.hidden_size
         self.weights = weights_of(model)
 
-    def initial_state(self, rows: int) -> Array:
-        """The state before the first token, (S, L, rows, H)."""
+    def initial_state(self, rows: int) -> State:
         states, layers, hidden = self._shape
-        return np.zeros((states, layers, rows, hidden), np.float32)
+        return (np.zeros((states, layers, rows, hidden), np.float32),)
 
-    def logits(self, ids: Array, state: Array) -> tuple[Array, Array]:
-        """Ids (B,) and the state before them -> logits (B, V) and the state after them."""
-        state, (vectors, gates, past, logits) = self._padded(state), self._work_arrays(len(ids))
-        step(self.weights, ids.astype(np.int64), state, vectors, gates, past, logits)
-        return logits[: len(ids), : self._vocab_size], state[:, :, : len(ids)]
-
-    def decode(
-        self, params: SamplingParams, ids: Array, given: Array, draws: Array, state: Array, recent: Array
-    ) -> tuple[Array, Array]:
-        """Read ids (B,), then T times read the next token, given or sampled.
-
-        Args:
-            params: how each row samples.
-            ids: (B,) int64, read first.
-            given: (B, T) int64, the tokens that come next; NO_TOKEN where one is to be sampled.
-            draws: (B, T) float64 in [0, 1), for the choices.
-            state: (S, L, B, H) before `ids`.
-            recent: (B, N) int64, read before `ids`, the oldest first, NO_TOKEN in front where there are fewer.
-
-        Returns:
-            The tokens after `ids`, (B, T), the last ones not read yet; NO_TOKEN from where logits were not finite.
-            The state before the last ones.
-        """
-        state, written = self._padded(state), np.empty(given.shape, np.int64)
-        read = ids.copy(), given, draws, recent.copy(), state
-        decode(self.weights, params, *read, *self._work_arrays(len(ids)), written)
-        return written, state[:, :, : len(ids)]
-
-    def _work_arrays(self, rows: int) -> tuple[Array, Array, Array, Array]:
-        """For embedding vectors, two kinds of sums, and logits."""
-        w = self.weights
-        widths = w.first.shape[1], w.bias.shape[1], w.bias.shape[1], w.out_bias.shape[0]
-        vectors, gates, past, logits = (np.zeros((padded_rows(rows), width), np.float32) for width in widths)
-        return vectors, gates, past, logits
-
-    def _padded(self, state: Array) -> Array:
-        """A copy of a state with as many rows as products want."""
-        rows = state.shape[2]
+    def padded(self, state: State) -> State:
+        rows = state[0].shape[2]
         padded = self.initial_state(padded_rows(rows))
-        padded[:, :, :rows] = state
+        padded[0][:, :, :rows] = state[0]
         return padded
 
-
-def can_compile(model: LanguageModel) -> bool:
-    """Whether there is a CompiledRNN for the model: it is recurrent, on the CPU, and loops can be compiled."""
-    return is_wanted() and isinstance(model, RecurrentModel) and model.device.type == "cpu"
+    def work_arrays(self, rows: int) -> Work:
+        w = self.weights
+        return Work(*zeros(rows, w.first.shape[1], w.bias.shape[1], w.bias.shape[1], w.out_bias.shape[0]))
