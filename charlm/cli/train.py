@@ -33,6 +33,7 @@ from charlm.cli.report import (
 from charlm.config import CorpusConfig, ModelConfig, RaceConfig, TrainConfig
 from charlm.data.corpus import Corpus
 from charlm.errors import CharLMError, ConfigError, JobError
+from charlm.formats.trackers import Tracking, check_tracker
 from charlm.presets import FORKABLE, PRESET_HINTS, RESUMABLE, RunConfig, from_options
 from charlm.runs.store import Run, RunStore
 from charlm.training.autosize import autosize
@@ -50,6 +51,8 @@ SAME_TEXT = "Its text, where that is no longer kept; checked by sha256."
 SameText = Annotated[str, typer.Option("--corpus", metavar="CORPUS", help=SAME_TEXT)]
 RAY = "HOST:PORT of a Ray cluster, or auto: train on its nodes, each training in one slot."
 Ray = Annotated[str, typer.Option("--ray", metavar="ADDRESS", help=RAY)]
+TRACKERS = "Send metrics, samples and settings there while it trains."
+Track = Annotated[str, typer.Option("--track", metavar="tensorboard|trackio", help=TRACKERS)]
 EARLY = "Stop after 30, 50 or 70 % of the seeds if the best is told apart from all others, at an adjusted level."
 EarlyStop = Annotated[bool, typer.Option("--early-stop", help=EARLY)]
 WHOLE = "Go on with all runs of its race that were cut off, as a race."
@@ -64,8 +67,8 @@ Arch = Annotated[str, typer.Option("--arch", help="Only this architecture of the
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, skip=("counted",))
 def train(
-    corpus: CorpusTokens, options: dict[str, Any], preset: Preset = "quick", runs_dir: RunsDir = None,
-    json: Json = False,
+    corpus: CorpusTokens, options: dict[str, Any], preset: Preset = "quick", track: Track = "",
+    runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Train one model on a text, or on several joined, and print its result.
 
@@ -76,38 +79,38 @@ def train(
         The exit code: 0, or 1 if the training failed.
     """
     config = from_options(options, preset)
-    return show_end(train_all(corpus, config, [config.model.arch], runs_dir), json)
+    return show_end(train_all(corpus, config, [config.model.arch], runs_dir, track=track), json)
 
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def race(
     corpus: CorpusTokens, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
-    early_stop: EarlyStop = False, ray: Ray = "", runs_dir: RunsDir = None, json: Json = False,
+    early_stop: EarlyStop = False, ray: Ray = "", track: Track = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Train several architectures on the same batches and print their ranking, or what their seeds show.
 
     Args:
         options: as for `train`, without the architecture; and those of RaceConfig.
     """
-    return race_all(corpus, options, archs, preset, early_stop, ray, runs_dir, json)
+    return race_all(corpus, options, archs, preset, early_stop, ray, track, runs_dir, json)
 
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def experiment(
     corpus: CorpusTokens, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
-    early_stop: EarlyStop = False, ray: Ray = "", runs_dir: RunsDir = None, json: Json = False,
+    early_stop: EarlyStop = False, ray: Ray = "", track: Track = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """A race of several seeds and equal parameters, unless told otherwise.
 
     Args:
         options: as for `race`.
     """
-    return race_all(corpus, {**EXPERIMENT, **options}, archs, preset, early_stop, ray, runs_dir, json)
+    return race_all(corpus, {**EXPERIMENT, **options}, archs, preset, early_stop, ray, track, runs_dir, json)
 
 
 def race_all(
     corpus: Sequence[str], options: Mapping[str, Any], archs: str, preset: str, early_stop: bool, ray: str,
-    runs_dir: Path | None, json: bool,
+    track: str, runs_dir: Path | None, json: bool,
 ) -> int:  # fmt: skip
     """Train a race, and print what came of it; returns the exit code. See `race`."""
     chosen = named_archs(archs)
@@ -115,7 +118,7 @@ def race_all(
         raise ConfigError(f"archs {archs!r} names no architecture; choose among {RACERS}")
     config = from_options(options, preset)
     looks = looks_of(config, chosen) if early_stop else ()
-    return show_race(train_all(corpus, config, chosen, runs_dir, looks, ray), json)
+    return show_race(train_all(corpus, config, chosen, runs_dir, looks, ray, track), json)
 
 
 def looks_of(config: RunConfig, archs: Sequence[str]) -> list[int]:
@@ -157,7 +160,7 @@ def show_race(runs: Sequence[Run], json: bool) -> int:
 
 def train_all(
     tokens: Sequence[str], config: RunConfig, archs: Sequence[str], runs_dir: Any,
-    looks: Sequence[int] = (), ray: str = "",
+    looks: Sequence[int] = (), ray: str = "", track: str = "",
 ) -> list[Run]:  # fmt: skip
     """Read a text and train new runs on it.
 
@@ -168,6 +171,7 @@ def train_all(
         runs_dir: folder of the runs; None: the default one.
         looks: seeds after which to stop if the best is told apart from all others; empty: train all.
         ray: address of a cluster to train on; empty: in this process.
+        track: a tracker, see charlm/formats/trackers.py; empty: none.
 
     Returns:
         The runs as they are on disk afterwards.
@@ -176,6 +180,7 @@ def train_all(
         from charlm.jobs.cluster import check_cluster
 
         check_cluster(ray)
+    check_tracker(track)
     corpus = open_corpora(tokens, config.corpus)
     config = autosize(config, corpus, archs)
     for arch in archs:
@@ -184,7 +189,7 @@ def train_all(
 
     store = RunStore(runs_dir)
     runs = create_runs(store, corpus, config, archs, looks=looks)
-    train = partial(work, corpus=corpus, ray=ray)
+    train = partial(work, corpus=corpus, ray=ray, track=track)
     return work_by_looks(store, runs, train) if looks else train(runs)
 
 
@@ -241,7 +246,7 @@ def ranking(runs: Sequence[Run]) -> list[dict[str, Any]]:
 @takes(TrainConfig, only=RESUMABLE)
 def resume(
     run: RunToken, options: dict[str, Any], corpus: SameText = "", whole: WholeRace = False, ray: Ray = "",
-    runs_dir: RunsDir = None, json: Json = False,
+    track: Track = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Continue the training of a run and print its result.
 
@@ -252,17 +257,18 @@ def resume(
         from charlm.jobs.cluster import check_cluster
 
         check_cluster(ray)
+    check_tracker(track)
     store = RunStore(runs_dir)
     found, given = find_run(store, run, options, corpus)
     if whole and found.group and not processes():
-        return resume_race(store, found, options, given, ray, json)
+        return resume_race(store, found, options, given, ray, track, json)
     from charlm.runs.resume import reopen
 
-    return show_end(work([found], reopen(found, options, given), True, ray), json)
+    return show_end(work([found], reopen(found, options, given), True, ray, track), json)
 
 
 def resume_race(
-    store: RunStore, run: Run, options: Mapping[str, Any], given: Corpus | None, ray: str, json: bool
+    store: RunStore, run: Run, options: Mapping[str, Any], given: Corpus | None, ray: str, track: str, json: bool
 ) -> int:
     """Continue the runs of a race that were cut off; without any, all that can take the options. Prints the ranking.
 
@@ -272,6 +278,7 @@ def resume_race(
         options: settings of RESUMABLE.
         given: their text, if it was named.
         ray: address of a cluster to train on; empty: in this process.
+        track: a tracker; empty: none.
 
     Raises:
         CharLMError: why one of them cannot be continued; then none is.
@@ -283,10 +290,13 @@ def resume_race(
     cut_off = [one for one in everyone if one.status == "interrupted"]
     chosen = cut_off or networks
     if run.looks and cut_off:
-        by_looks = work_by_looks(store, everyone, lambda part: work(part, reopen_all(part, options, given), True, ray))
-        return show_race(by_looks, json)
+
+        def go_on(part: Sequence[Run]) -> list[Run]:
+            return work(part, reopen_all(part, options, given), True, ray, track)
+
+        return show_race(work_by_looks(store, everyone, go_on), json)
     corpus = reopen_all(chosen, options, given)
-    done = {one.run_id: one for one in work(chosen, corpus, True, ray)}
+    done = {one.run_id: one for one in work(chosen, corpus, True, ray, track)}
     return show_race([done.get(one.run_id, one) for one in everyone], json)
 
 
@@ -296,14 +306,15 @@ Grow = Annotated[bool, typer.Option("--grow", help=GROW)]
 
 @takes(TrainConfig, only=FORKABLE)
 def fork(
-    run: RunToken, options: dict[str, Any], corpus: NextText = "", grow: Grow = False, runs_dir: RunsDir = None,
-    json: Json = False,
+    run: RunToken, options: dict[str, Any], corpus: NextText = "", grow: Grow = False, track: Track = "",
+    runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Train a new run that starts from the best weights of another one, and print its result.
 
     Args:
         options: the settings of FORKABLE that were given, by name.
     """
+    check_tracker(track)
     store = RunStore(runs_dir)
     found, given = find_run(store, run, options, corpus)
     from charlm.runs.resume import fork
@@ -311,7 +322,7 @@ def fork(
     made, text = fork(store, found, {**options, **({"grow": True} if grow else {})}, given)
     for remark in text.repairs if corpus else ():
         note(remark)
-    return show_end(work([made], text, resume=True), json)
+    return show_end(work([made], text, resume=True, track=track), json)
 
 
 def find_run(store: RunStore, token: str, options: Mapping[str, Any], corpus: str) -> tuple[Run, Corpus | None]:
@@ -335,15 +346,16 @@ def find_run(store: RunStore, token: str, options: Mapping[str, Any], corpus: st
     return found, open_corpus(corpus, found.corpus_config) if corpus else None
 
 
-def retry(run: RunToken, runs_dir: RunsDir = None, json: Json = False) -> int:
+def retry(run: RunToken, track: Track = "", runs_dir: RunsDir = None, json: Json = False) -> int:
     """Train a new run with a failed one's settings and the fix for its failure, and print its result."""
+    check_tracker(track)
     store = RunStore(runs_dir)
     found = store.find(run)
     from charlm.runs.resume import retry
 
     made, corpus = retry(store, found)
     note(f"{made.label}: {', '.join(f'{name} {value:g}' for name, value in found.fix.items())}")
-    return show_end(work([made], corpus, resume=True), json)
+    return show_end(work([made], corpus, resume=True, track=track), json)
 
 
 def show_end(runs: Sequence[Run], json: bool) -> int:
@@ -380,7 +392,7 @@ def exit_code(runs: Sequence[Run]) -> int:
     return 1 if failed else 0
 
 
-def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False, ray: str = "") -> list[Run]:
+def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False, ray: str = "", track: str = "") -> list[Run]:
     """Train the runs to their end, with progress on stderr.
 
     Args:
@@ -388,6 +400,7 @@ def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False, ray: str = "
         corpus: their text.
         resume: continue from their checkpoints.
         ray: address of a cluster to train on; empty: in this process.
+        track: a tracker, see charlm/formats/trackers.py; empty: none.
 
     Returns:
         The runs as they are on disk afterwards.
@@ -399,15 +412,27 @@ def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False, ray: str = "
 
     control = Control()
     remarks = () if resume else [*corpus.repairs, *([runs[0].message] if runs[0].message else [])]
-    with stops_between_steps(control), released(runs):
+    tracking = Tracking(track, runs, note)
+    with stops_between_steps(control), released(runs), contextlib.closing(tracking):
         if ray:
             from charlm.jobs.cluster import train_on_cluster
 
-            train_on_cluster(runs, corpus, ray, control, resume, GatheredProgress(runs).show)
+            gathered = GatheredProgress(runs)
+
+            def on_gathered(line: str) -> None:
+                gathered.show(line)
+                tracking.follow()
+
+            train_on_cluster(runs, corpus, ray, control, resume, on_gathered)
             return [Run(run.folder) for run in runs]
         trainers = prepare(runs, corpus, resume, processes())
         with contextlib.closing(Progress(trainers, remarks)) as progress:
-            run_trainers(trainers, control, progress.show)
+
+            def on_slice() -> None:
+                progress.show()
+                tracking.follow()
+
+            run_trainers(trainers, control, on_slice)
     return [Run(run.folder) for run in runs]
 
 
@@ -443,8 +468,9 @@ def stops_between_steps(control: "Control") -> Iterator[None]:
 
 
 def reproduce(
-    name: Name = "", epochs: Epochs = 0, arch: Arch = "", runs_dir: RunsDir = None, json: Json = False
-) -> None:
+    name: Name = "", epochs: Epochs = 0, arch: Arch = "", track: Track = "", runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:  # fmt: skip
     """Train as a tutorial did, or continue that, and print the losses beside those it published."""
     from charlm.jobs.tutorials import TUTORIALS, comparison, measured
 
@@ -458,16 +484,17 @@ def reproduce(
         raise ConfigError(f"{name} was published of {', '.join(tutorial.archs)}, not of {arch[:40]!r}")
     if epochs < 0 or epochs > tutorial.epochs:
         raise ConfigError(f"epochs {epochs} is not between 1 and the {tutorial.epochs} that were published")
+    check_tracker(track)
     rows: list[dict[str, Any]] = []
     for one in [arch] if arch else tutorial.archs:
         settings = {**tutorial.options, "arch": one, "epochs": 1, "label": f"reproduce-{name}-{one}"}
         config = from_options(settings, tutorial.preset)
-        run = train_epochs(RunStore(runs_dir), tutorial, config, epochs or tutorial.epochs)
+        run = train_epochs(RunStore(runs_dir), tutorial, config, epochs or tutorial.epochs, track)
         rows += comparison(tutorial, one, [entry for entry in measured(run) if entry["epoch"] <= (epochs or 10**9)])
     print_rows(rows, json)
 
 
-def train_epochs(store: RunStore, tutorial: "Tutorial", config: RunConfig, epochs: int) -> Run:
+def train_epochs(store: RunStore, tutorial: "Tutorial", config: RunConfig, epochs: int, track: str = "") -> Run:
     """The run of a tutorial's model, trained up to so many epochs, measured after each.
 
     Args:
@@ -475,6 +502,7 @@ def train_epochs(store: RunStore, tutorial: "Tutorial", config: RunConfig, epoch
         tutorial: has the text, and says how its losses were measured.
         config: the settings, for one epoch.
         epochs: in all.
+        track: a tracker; empty: none.
 
     Raises:
         JobError: the training failed.
@@ -485,7 +513,7 @@ def train_epochs(store: RunStore, tutorial: "Tutorial", config: RunConfig, epoch
     run, corpus = (known[0] if known else None), None
     while run is None or run.status != "finished" or round(run.epoch) < epochs:
         corpus = corpus or tutorial.read(config.corpus, open_corpus)
-        run = train_epoch(store, run, corpus, config)
+        run = train_epoch(store, run, corpus, config, track)
         if run.status != "finished":
             raise JobError(f"{run.label} is {run.status}: {run.message}")
         entry = measure(run, corpus, tutorial.way)
@@ -496,7 +524,7 @@ def train_epochs(store: RunStore, tutorial: "Tutorial", config: RunConfig, epoch
     return run
 
 
-def train_epoch(store: RunStore, run: Run | None, corpus: Corpus, config: RunConfig) -> Run:
+def train_epoch(store: RunStore, run: Run | None, corpus: Corpus, config: RunConfig, track: str = "") -> Run:
     """Train a tutorial's model for its first or another epoch, or finish one that was interrupted.
 
     Args:
@@ -504,6 +532,7 @@ def train_epoch(store: RunStore, run: Run | None, corpus: Corpus, config: RunCon
         run: to be continued; None: a new one.
         corpus: its text.
         config: settings of a new run.
+        track: a tracker; empty: none.
 
     Returns:
         The run as it is on disk afterwards.
@@ -514,8 +543,8 @@ def train_epoch(store: RunStore, run: Run | None, corpus: Corpus, config: RunCon
 
     if run is not None:
         corpus = reopen(run, {"epochs": 1} if run.status == "finished" else {}, corpus)
-        return work([run], corpus, resume=True)[0]
+        return work([run], corpus, resume=True, track=track)[0]
     tokenizer = tokenizer_for(corpus, config.model, config.corpus)
     steps = corpus_cut(corpus, tokenizer, config.train, config.corpus)[0].steps_per_epoch
     config = replace(config, train=replace(config.train, eval_every=steps))
-    return work(create_runs(store, corpus, config, [config.model.arch], tokenizer=tokenizer), corpus)[0]
+    return work(create_runs(store, corpus, config, [config.model.arch], tokenizer=tokenizer), corpus, track=track)[0]

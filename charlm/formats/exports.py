@@ -17,6 +17,7 @@ from charlm.formats.html import write_page
 from charlm.formats.onnx import STEPS, write_onnx, write_onnx8
 from charlm.formats.onnx_mobile import MOBILE_STEPS, write_onnx_mobile
 from charlm.formats.run_zip import write_zip
+from charlm.formats.trackers import write_events
 from charlm.runs.run import Run
 
 README = Path(__file__).with_name("torch_readme.txt")  # a Jinja template, as it holds lines for each architecture
@@ -125,6 +126,7 @@ FORMATS: Sequence[Format] = (
     Format(
         "html8", "-8bit.html", "the same page in half the size, a little less exact", partial(write_page, bits=8), PAGES
     ),
+    Format("tensorboard", ".tensorboard.zip", "curves, samples and settings as TensorBoard reads them", write_events),
 )
 
 

@@ -623,7 +623,8 @@ def _exchange(services: Services) -> list[Callable[..., Any]]:
 
         Args:
             run_id: id of a run, as /runs lists them.
-            format: zip for this program, html or html8 to write offline, torch, udacity, onnx, onnx8 or onnx-mobile.
+            format: zip for this program, html or html8 to write offline, torch, udacity, onnx, onnx8, onnx-mobile or
+                tensorboard.
 
         Returns:
             The file, to be downloaded from its url.

@@ -1,8 +1,10 @@
 """Builds the page and launches it: `charlm app` and app.py. Host and port: GRADIO_SERVER_NAME and _PORT."""
 
+import os
 import signal
 import sys
 import time
+from typing import NoReturn
 
 from charlm.data.catalog import data_dir
 from charlm.errors import ConfigError
@@ -22,7 +24,7 @@ def main() -> int:
     """Serve until a signal comes; a training that is running then is saved and can be resumed.
 
     Returns:
-        The exit code: 143 after SIGTERM, 130 after Ctrl-C, 2 for a setting that is none.
+        2 for a setting that is none. After a signal the process ends here: with 143 after SIGTERM, 130 after Ctrl-C.
     """
     try:
         agents = is_wanted()
@@ -46,4 +48,15 @@ def main() -> int:
     if served.searches is not None:
         served.searches.close()
     served.jobs.close()
-    return EXITS[signal.Signals(came[0])]
+    end_at_once(EXITS[signal.Signals(came[0])])
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End the process without taking Python down first.
+
+    All is saved by then. Threads that write or load models may be inside torch, whose C++ aborts the process when
+    Python ends them there; and to unload torch takes seconds, of which a container has ten.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

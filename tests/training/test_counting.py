@@ -154,8 +154,8 @@ def test_its_zip_comes_back(store: RunStore, tmp_path: Path) -> None:
         assert {name.rpartition("/")[2] for name in archive.namelist()} >= {"best.safetensors", "resume.safetensors"}
 
 
-@pytest.mark.parametrize("kind", FORMATS[1:], ids=lambda kind: kind.name)
-def test_it_leaves_as_zip_only(kind: Any, store: RunStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind.archs is not None], ids=lambda kind: kind.name)
+def test_formats_of_networks_refuse_it(kind: Any, store: RunStore, tmp_path: Path) -> None:
     [run] = trained(store, "ngram")
     with pytest.raises(CheckpointError, match="a table of counts and no network; export it as zip"):
         kind.write(run, tmp_path / "out")
