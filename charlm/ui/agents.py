@@ -269,6 +269,7 @@ class AgentServer(GradioMCPServer):
         if not isinstance(value, dict) or "orig_name" not in value:
             return value
         request = self.mcp_server.request_context.request
+        assert request is not None  # served over HTTP
         root = get_root_url(request, self.get_route_path(request), self.root_path)
         path = value["path"]
         url = f"{root}/gradio_api/file={path}"
