@@ -194,9 +194,7 @@ def looks_at(seeds: int) -> list[int]:
         ConfigError: they are too few to look at twice.
     """
     if seeds <= FIRST_LOOK:
-        raise ConfigError(
-            f"early stopping needs {FIRST_LOOK + 1} seeds or more, not {seeds}; take 10 seeds, say, or none of it"
-        )
+        raise ConfigError(f"early stopping needs {FIRST_LOOK + 1} seeds or more, not {seeds}; choose 10, say")
     return sorted({max(FIRST_LOOK, math.ceil(share * seeds)) for share in LOOKS})
 
 

@@ -6,15 +6,13 @@ import pytest
 
 from charlm.analysis.comparison import compare
 from charlm.errors import ConfigError
-from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.jobs.service import Jobs
-from charlm.runs.create import create_runs
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from tests.tiny_runs import TEXT, settings, small_corpus, wait_for
 
 LONG = TEXT * 40
-EARLY: dict[str, Any] = {"seeds": 4, "steps": 3, "eval_every": 3, "num_layers": 1, "early_stop": True}
+EARLY: dict[str, Any] = {"seeds": 4, "steps": 3, "eval_every": 3, "num_layers": 1, "early_stop": True, "snapshots": 0}
 ENDLESS = EARLY | {"steps": 1_000_000, "eval_every": 1_000_000}
 
 pytestmark = pytest.mark.usefixtures("quick_slices")
@@ -44,6 +42,9 @@ def test_a_race_ends_at_the_look_that_tells_the_best_apart(jobs: Jobs) -> None:
     assert found.ended_early and found.to_dict()["ended_early"] is True
     assert "It ended early: after 3 of 4 seeds" in " ".join(found.sentences())
     assert "1 training was not needed" in " ".join(found.sentences())
+    jobs.resume(ids[0], {"steps": 4})  # whatever its race has shown
+    idle(jobs)
+    assert jobs.store.get(ids[0]).step == 7
 
 
 def test_without_a_winner_all_seeds_are_trained(jobs: Jobs) -> None:
@@ -73,7 +74,7 @@ def test_what_waits_for_a_look_says_so_and_is_stopped_by_itself(jobs: Jobs) -> N
 
 def test_a_server_that_ends_leaves_all_of_it_to_be_resumed(store: RunStore, jobs: Jobs) -> None:
     first = Jobs(store)
-    ids = begun(first, "lstm", "ngram", steps=40, eval_every=20, snapshots=0)
+    ids = begun(first, "lstm", "ngram", steps=40, eval_every=20)
     wait_for(lambda: first.status(ids[0])["step"] > 0)
     first.close()
     cut_off = [run for run in store.list() if run.status == "interrupted"]
@@ -82,26 +83,6 @@ def test_a_server_that_ends_leaves_all_of_it_to_be_resumed(store: RunStore, jobs
     idle(jobs)
     runs = list(store.list())
     assert {run.status for run in runs} == {"finished"} and seeds_of(runs, "lstm") == [7, 8, 9]
-
-
-def test_what_was_trained_before_counts_at_the_look(store: RunStore, jobs: Jobs) -> None:
-    corpus, config = small_corpus(LONG), settings(**EARLY)
-    runs = create_runs(store, corpus, config, ["lstm", "ngram"], looks=[3, 4])
-    early = [run for run in runs if run.train_config.seed < 9]
-    run_trainers(prepare(early, corpus), Control())
-    for run in runs:
-        run.release()
-    jobs.resume_interrupted()
-    idle(jobs)
-    assert seeds_of(list(store.list()), "lstm") == [7, 8, 9]
-
-
-def test_a_run_that_is_resumed_alone_is_trained_on(jobs: Jobs) -> None:
-    ids = begun(jobs, "lstm", "ngram")
-    idle(jobs)
-    jobs.resume(ids[0], {"steps": 4})
-    idle(jobs)
-    assert jobs.store.get(ids[0]).step == 7
 
 
 @pytest.mark.parametrize(

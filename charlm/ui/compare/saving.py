@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import permutations, zip_longest
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from charlm import __version__
+from charlm.analysis.duel import Written, duel_sentence, partings
 from charlm.analysis.figures import arch_colour
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES, SampleConfig
@@ -25,6 +27,7 @@ from charlm.ui.verdict import loss_unit, names, verdict
 HEAD = ("Model", "Shape", "Val. loss", "Bits/char", "At step", "Trained", "Parameters", "Seed")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the page has no script and asks for nothing
 MOST_POINTS = 400  # of a curve
+PARTS_HERE = "‖"  # in Markdown, where a text of a duel parts
 TEMPLATES = Environment(
     loader=FileSystemLoader(STATIC.parent / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
     keep_trailing_newline=True, undefined=StrictUndefined,
@@ -62,6 +65,25 @@ class Comparison:
     def finding(self) -> tuple[str, str]:
         """Compare's heading and the line under it."""
         return verdict(self.runs)
+
+    @cached_property
+    def duel(self) -> tuple[str, Mapping[str, Sequence[int | None]]]:
+        """Where the texts of a duel part, in a sentence and by run id: characters of each text before that place.
+
+        Whether a text had come to its end is not known here: where one is the beginning of another, they have not
+        parted yet. Without a duel, or with one text alone, both are empty.
+        """
+        present = [run for run in self.runs if self.texts.get(run.run_id)]
+        if self.config is None or not self.config.duel or len(present) < 2:
+            return "", {}
+        samples = [_written(sample) for sample in zip(*(self.texts[run.run_id] for run in present), strict=False)]
+        places = zip(*map(partings, samples), strict=True)
+        called = [name for run, name in zip(self.runs, self.called, strict=True) if run in present]
+        return duel_sentence(called, samples), {run.run_id: found for run, found in zip(present, places, strict=True)}
+
+    def texts_of(self, run_id: str) -> list[tuple[GeneratedText, int | None]]:
+        """The texts of a run, each with the characters before the place where it parts; None: it does not."""
+        return list(zip_longest(self.texts.get(run_id, ()), self.duel[1].get(run_id, ())))
 
     @property
     def command(self) -> str:
@@ -103,6 +125,13 @@ class Comparison:
         return curves
 
 
+def _written(texts: Sequence[GeneratedText]) -> list[Written]:
+    """Texts of one sample; as ended ones, unless one is but the beginning of another."""
+    pairs = permutations((one.text for one in texts), 2)
+    is_done = not any(one != other and other.startswith(one) for one, other in pairs)
+    return [Written(one.text, is_done) for one in texts]
+
+
 def compare_command(runs: Sequence[Any], prompt: str, config: SampleConfig) -> str:
     """What writes the same on a command line."""
     begun = ["--prompt", prompt] if prompt else []
@@ -111,10 +140,13 @@ def compare_command(runs: Sequence[Any], prompt: str, config: SampleConfig) -> s
 
 def as_json(comparison: Comparison) -> str:
     """All of it for programs."""
-    models = []
+    models, duel = [], comparison.duel[0]
     for run, called, curve in zip(comparison.runs, comparison.called, comparison.curves, strict=True):
         loss, (steps, seconds) = run.best_val_loss, trained(run)
-        texts = [{"prompt": one.prompt, "text": one.text} for one in comparison.texts.get(run.run_id, ())]
+        texts = [
+            {"prompt": one.prompt, "text": one.text, **({"parts_after": place} if duel else {})}
+            for one, place in comparison.texts_of(run.run_id)
+        ]
         models.append({
             "run_id": run.run_id, "name": called, "label": run.label, "arch": run.arch,
             "parameters": run.num_parameters, "tokens": LEVEL_NAMES[run.level], "corpus": run.corpus.get("name"),
@@ -126,7 +158,7 @@ def as_json(comparison: Comparison) -> str:
     about = {"program": f"CharLM Lab {__version__}", "saved": comparison.at.isoformat(timespec="seconds")}
     how = {"settings": comparison.config.to_dict() if comparison.config else None, "command": comparison.command}
     unit = loss_unit(comparison.runs)[0]
-    said = {"finding": title, "explanation": sentence, "unit_of_curves": unit}
+    said = {"finding": title, "explanation": sentence, "unit_of_curves": unit, **({"duel": duel} if duel else {})}
     return json.dumps({**about, **said, **how, "models": models}, ensure_ascii=False, indent=1) + "\n"
 
 
@@ -137,8 +169,10 @@ def as_markdown(comparison: Comparison) -> str:
     lines = [f"# {_plain(title)}", "", _plain(sentence), ""]
     lines += [f"| {' | '.join(map(_cell, row))} |" for row in table]
     for run, called in zip(comparison.runs, comparison.called, strict=True):
-        for one in comparison.texts.get(run.run_id, ()):
-            lines += ["", f"## {_plain(called)}", "", _fenced(one.prompt + one.text)]
+        for one, place in comparison.texts_of(run.run_id):
+            text = one.text if place is None else one.text[:place] + PARTS_HERE + one.text[place:]
+            lines += ["", f"## {_plain(called)}", "", _fenced(one.prompt + text)]
+    lines += ["", f"{_plain(comparison.duel[0])} {PARTS_HERE} marks the place."] if comparison.duel[0] else []
     lines += ["", _plain(comparison.how), *(["", _fenced(comparison.command)] if comparison.command else [])]
     return "\n".join([*lines, "", f"CharLM Lab {__version__}, {comparison.at:%d %b %Y, %H:%M} UTC", ""])
 
@@ -168,13 +202,13 @@ def as_html(comparison: Comparison) -> str:
             "colour": arch_colour(run.arch),
             "about": f"{ARCH_NAMES.get(run.arch, run.arch)} {shape(run)}, on {run.corpus.get('name') or 'a text'}",
             "bits": formatting.bits(run.bits_per_char(run.best_val_loss)),
-            "texts": comparison.texts.get(run.run_id, ()),
+            "texts": comparison.texts_of(run.run_id),
         }
         for run, called in zip(comparison.runs, comparison.called, strict=True)
     ]
     return TEMPLATES.get_template("comparison.html").render(
         policy=POLICY, title=title, sentence=sentence, columns=columns, head=HEAD, rows=comparison.rows,
-        how=comparison.how, command=comparison.command, unit=loss_unit(comparison.runs)[0],
+        how=comparison.how, duel=comparison.duel[0], command=comparison.command, unit=loss_unit(comparison.runs)[0],
         drawing=drawing(comparison.curves, comparison.called, archs), version=__version__,
         at=f"{comparison.at:%d %b %Y, %H:%M} UTC",
     )  # fmt: skip

@@ -50,6 +50,43 @@ def test_texts_of_trainings_have_no_settings() -> None:
     )
 
 
+DUEL = SampleConfig(duel=True, samples=2)
+
+
+def duel(*texts: list[str], config: SampleConfig = DUEL) -> Comparison:
+    runs = [learned(run) for run in trio()[: len(texts)]]
+    written = {run.run_id: [GeneratedText("P ", text) for text in of] for run, of in zip(runs, texts, strict=True)}
+    return Comparison(runs, written, config, AT)
+
+
+def test_a_duel_is_marked_where_its_texts_part() -> None:
+    saved = duel(["had a <b>", "same"], ["had a tea", "same"], ["hat", "same"])
+    told = json.loads(as_json(saved))
+    parts = [[one["parts_after"] for one in model["texts"]] for model in told["models"]]
+    assert parts == [[2, None], [6, None], [2, None]] and told["models"][0]["texts"][0]["text"] == "had a <b>"
+    assert told["duel"] == saved.duel[0] and "RNN parts after 2 characters" in told["duel"]
+    said = as_markdown(saved)
+    assert "P ha‖d a <b>\n" in said and "P had a ‖tea\n" in said and "P ha‖t\n" in said and "P same\n" in said
+    assert f"{told['duel']} ‖ marks the place." in said
+    page = as_html(saved)
+    assert re.findall(r"</b>([^<]*)<i [^>]*></i>([^<]*)</pre>", page) == [
+        ("ha", "d a &lt;b&gt;"), ("had a ", "tea"), ("ha", "t")
+    ]  # fmt: skip
+    assert "<b>P </b>same</pre>" in page and f"<p>{told['duel']}</p>" in page
+
+
+def test_a_text_that_begins_another_has_not_parted() -> None:
+    assert duel(["the same", ""], ["the", ""]).duel[1] == {"lstm": (None, None), "gru": (None, None)}
+    assert "agree so far" in duel(["the same"], ["the"]).duel[0]
+    assert duel(["a"], ["a"]).duel[0] == "LSTM and GRU wrote the same."
+
+
+def test_only_a_duel_is_marked() -> None:
+    for saved in (duel(["ab"], ["ac"], config=SampleConfig()), duel(["ab"]), duel(["ab"], [])):
+        assert saved.duel == ("", {}) and "‖" not in as_markdown(saved) and "<i " not in as_html(saved)
+        assert "parts_after" not in as_json(saved) and '"duel": "' not in as_json(saved)
+
+
 def test_the_command_is_understood_by_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     config = SampleConfig(temperature=0.5, stop=("\n\n", "it's"), greedy=True, length=60)
     program, option, name, *words = shlex.split(compare_command(trio(), 'a "b" $c\n', config))
