@@ -119,6 +119,11 @@ class ServingAccess(Protocol):
     ) -> "Iterator[Progress[Cross]]":
         """See `Serving.cross`."""
 
+    def known_cross(
+        self, runs: Sequence[Run], options: Mapping[str, Any] | None = None, called: Sequence[str] = ()
+    ) -> "Cross | None":
+        """See `Serving.known_cross`."""
+
     def lexicon(self, run: Run) -> frozenset[str]: ...
     @property
     def votes(self) -> "VoteAccess": ...

@@ -19,6 +19,7 @@ from charlm.config import LEVEL_NAMES, SampleConfig
 from charlm.serving import GeneratedText
 from charlm.ui import formatting
 from charlm.ui.command_line import command_line, settings
+from charlm.ui.compare.cross import cells
 from charlm.ui.compare.drawing import drawing
 from charlm.ui.compare.ranking import kept_step, shape, trained
 from charlm.ui.html import STATIC
@@ -27,6 +28,8 @@ from charlm.ui.verdict import loss_unit, names, verdict
 HEAD = ("Model", "Shape", "Val. loss", "Bits/char", "At step", "Trained", "Parameters", "Seed")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the page has no script and asks for nothing
 MOST_POINTS = 400  # of a curve
+CROSS, WRITTEN_BY = "Cross-perplexity", "Written by"
+CROSS_HINT = "Bits per character; bold: the lowest of its row; empty: the reader does not know a part of the text."
 PARTS_HERE = "‖"  # in Markdown, where a text of a duel parts
 TEMPLATES = Environment(
     loader=FileSystemLoader(STATIC.parent / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -43,12 +46,14 @@ class Comparison:
         texts: by run id.
         config: how the texts were written; None: they are of the trainings.
         at: when it was saved.
+        cross: cross-perplexity, a `charlm.analysis.cross.Cross`; None: it has not been measured.
     """
 
     runs: Sequence[Any]
     texts: Mapping[str, Sequence[GeneratedText]]
     config: SampleConfig | None
     at: datetime
+    cross: Any = None
 
     @cached_property
     def called(self) -> list[str]:
@@ -84,6 +89,16 @@ class Comparison:
     def texts_of(self, run_id: str) -> list[tuple[GeneratedText, int | None]]:
         """The texts of a run, each with the characters before the place where it parts; None: it does not."""
         return list(zip_longest(self.texts.get(run_id, ()), self.duel[1].get(run_id, ())))
+
+    @property
+    def crossed(self) -> tuple[str, list[str], list[tuple[str, list[dict[str, Any]]]]]:
+        """Of cross-perplexity what it shows, the readers, and by source its cells; all empty if it was not measured."""
+        if self.cross is None:
+            return "", [], []
+        from charlm.analysis.cross import finding
+
+        rows = [(row["name"], cells(row, self.cross["readers"])) for row in self.cross["rows"]]
+        return finding(self.cross), [f"{name} reads" for name in self.cross["names"]], rows
 
     @property
     def command(self) -> str:
@@ -159,7 +174,8 @@ def as_json(comparison: Comparison) -> str:
     how = {"settings": comparison.config.to_dict() if comparison.config else None, "command": comparison.command}
     unit = loss_unit(comparison.runs)[0]
     said = {"finding": title, "explanation": sentence, "unit_of_curves": unit, **({"duel": duel} if duel else {})}
-    return json.dumps({**about, **said, **how, "models": models}, ensure_ascii=False, indent=1) + "\n"
+    crossed = {"cross_perplexity": comparison.cross} if comparison.cross else {}
+    return json.dumps({**about, **said, **how, "models": models, **crossed}, ensure_ascii=False, indent=1) + "\n"
 
 
 def as_markdown(comparison: Comparison) -> str:
@@ -173,6 +189,13 @@ def as_markdown(comparison: Comparison) -> str:
             text = one.text if place is None else one.text[:place] + PARTS_HERE + one.text[place:]
             lines += ["", f"## {_plain(called)}", "", _fenced(one.prompt + text)]
     lines += ["", f"{_plain(comparison.duel[0])} {PARTS_HERE} marks the place."] if comparison.duel[0] else []
+    found, readers, rows = comparison.crossed
+    if found:
+        shown = [[name, *(f"**{one['shown']}**" if one["best"] else one["shown"] for one in row)] for name, row in rows]
+        head = [WRITTEN_BY, *readers]
+        lines += ["", f"## {CROSS}", "", f"{_plain(found)} {CROSS_HINT}", ""]
+        lines += [f"| {' | '.join(map(_cell, row))} |" for row in (head, ["---"] * len(head))]
+        lines += [f"| {' | '.join([_plain(name), *costs])} |" for name, *costs in shown]
     lines += ["", _plain(comparison.how), *(["", _fenced(comparison.command)] if comparison.command else [])]
     return "\n".join([*lines, "", f"CharLM Lab {__version__}, {comparison.at:%d %b %Y, %H:%M} UTC", ""])
 
@@ -208,6 +231,7 @@ def as_html(comparison: Comparison) -> str:
     ]
     return TEMPLATES.get_template("comparison.html").render(
         policy=POLICY, title=title, sentence=sentence, columns=columns, head=HEAD, rows=comparison.rows,
+        crossed=comparison.crossed, cross_title=CROSS, cross_hint=CROSS_HINT, written_by=WRITTEN_BY,
         how=comparison.how, duel=comparison.duel[0], command=comparison.command, unit=loss_unit(comparison.runs)[0],
         drawing=drawing(comparison.curves, comparison.called, archs), version=__version__,
         at=f"{comparison.at:%d %b %Y, %H:%M} UTC",
@@ -223,7 +247,10 @@ KINDS: Mapping[str, tuple[str, Writer]] = {
 
 
 def comparison_now(
-    runs: Sequence[Any], texts: Mapping[str, Sequence[GeneratedText]], config: SampleConfig | None
+    runs: Sequence[Any],
+    texts: Mapping[str, Sequence[GeneratedText]],
+    config: SampleConfig | None,
+    cross: Any = None,
 ) -> Comparison:
     """A comparison as it stands at this moment."""
-    return Comparison(runs, texts, config, datetime.now(UTC))
+    return Comparison(runs, texts, config, datetime.now(UTC), cross)
