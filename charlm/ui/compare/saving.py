@@ -189,6 +189,7 @@ def as_markdown(comparison: Comparison) -> str:
             text = one.text if place is None else one.text[:place] + PARTS_HERE + one.text[place:]
             lines += ["", f"## {_plain(called)}", "", _fenced(one.prompt + text)]
     lines += ["", f"{_plain(comparison.duel[0])} {PARTS_HERE} marks the place."] if comparison.duel[0] else []
+    lines += ["", _plain(comparison.how), *(["", _fenced(comparison.command)] if comparison.command else [])]
     found, readers, rows = comparison.crossed
     if found:
         shown = [[name, *(f"**{one['shown']}**" if one["best"] else one["shown"] for one in row)] for name, row in rows]
@@ -196,7 +197,6 @@ def as_markdown(comparison: Comparison) -> str:
         lines += ["", f"## {CROSS}", "", f"{_plain(found)} {CROSS_HINT}", ""]
         lines += [f"| {' | '.join(map(_cell, row))} |" for row in (head, ["---"] * len(head))]
         lines += [f"| {' | '.join([_plain(name), *costs])} |" for name, *costs in shown]
-    lines += ["", _plain(comparison.how), *(["", _fenced(comparison.command)] if comparison.command else [])]
     return "\n".join([*lines, "", f"CharLM Lab {__version__}, {comparison.at:%d %b %Y, %H:%M} UTC", ""])
 
 
