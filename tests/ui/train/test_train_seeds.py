@@ -43,7 +43,7 @@ def test_a_race_of_seeds_shows_the_first_live_and_what_all_of_them_say(services:
     assert "One seed each" not in view.lead and FINAL not in view.lead
     state = tick(watch)
     part = state["seeds"]
-    assert TITLE in part["html"] and 'id="train-seeds"' in state["body"] and "Seed 7" in state["body"]
+    assert TITLE in part["html"] and 'id="train-seed-curves"' in state["body"] and "Seed 7" in state["body"]
     rows = re.findall(r"<tr>.*?</tr>", part["html"], re.S)[1:]
     assert len(rows) == 3
     for group, row in zip(view.seeds.found.groups, rows, strict=True):
