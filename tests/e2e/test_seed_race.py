@@ -55,7 +55,8 @@ def test_a_race_of_seeds_is_shown_with_bands_and_a_claim(page: Any, services: An
     section = page.locator("#train-seed-curves")
     expect(section.locator("#train-seeds-table tbody tr")).to_have_count(2)
     page.wait_for_function(
-        "document.querySelector('#train-seed-curves [role=img]').data?.filter((one) => one.meta.kind === 'band').length === 4"
+        "document.querySelector('#train-seed-curves [role=img]')"
+        ".data?.filter((one) => one.meta.kind === 'band').length === 4"
     )
     expect(section.get_by_role("img", name="Mean validation loss over seeds")).to_be_visible()
     expect(page.locator("#train-table tbody tr")).to_have_count(2)  # the first seed's
