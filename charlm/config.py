@@ -416,6 +416,11 @@ class RaceConfig(Config):
         "What all get as much of as the first: tokens (the same steps), seconds, or flops (multiply-adds)",
         choices=("tokens", "seconds", "flops"),
     )
+    early_stop: bool = setting(
+        False,
+        "End after 30, 50 or 70 % of the seeds if the best is told apart from all others, at an adjusted level; "
+        "from 4 seeds on",
+    )
 
     def trainings(self, archs: Iterable[str]) -> int:
         """How many trainings a race of these architectures is; an n-gram has no seeds."""

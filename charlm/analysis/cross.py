@@ -18,6 +18,7 @@ from charlm.analysis.measurement import Progress, listed
 from charlm.analysis.settings import CrossSettings
 from charlm.config import SampleConfig
 from charlm.errors import MeasurementError
+from charlm.files import csv_text
 from charlm.generation import generate_many
 from charlm.generation.streams import first_id
 from charlm.tokenizers import Tokenizer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 Settings = CrossSettings
 
+VERSION = 1  # of the numbers: those kept of another one are measured again
 AT_ONCE = 4  # texts written between two looks at whether to go on
 READ = 250  # tokens of each text read at a time
 PER_TOKEN = 4  # characters that a word or subword is taken to have, with its space
@@ -214,6 +216,13 @@ def best_readers(row: Row) -> set[int]:
     """The columns of a row with its lowest number, as it is shown; none where fewer than two are known."""
     known = {place: round(cost, 2) for place, cost in enumerate(row["bits"]) if cost is not None}
     return {place for place, cost in known.items() if cost == min(known.values())} if len(known) > 1 else set()
+
+
+def cross_csv(found: Cross) -> str:
+    """The matrix as CSV: a row for each source, its texts and characters, and bits per character for each reader."""
+    head = ["written_by", "run_id", "texts", "characters", *found["names"]]
+    rows = ([row["name"], row["writer"], row["texts"], row["characters"], *row["bits"]] for row in found["rows"])
+    return csv_text([head, *rows])
 
 
 def table(found: Cross) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charlm.analysis.student import cdf, quantile, two_sided
+from charlm.config import RaceConfig
 from charlm.errors import ConfigError
 from charlm.training.metrics import Blocks
 
@@ -170,6 +171,22 @@ def _freedom(by_seed: float, by_block: float, seeds: int, blocks: int) -> float:
     return float(1.0 / (share**CAUTION / (seeds - 1) + (1.0 - share) ** CAUTION / (blocks - 1)))
 
 
+def looks_of(race: RaceConfig, archs: Sequence[str]) -> list[int]:
+    """The seeds after which a race of these architectures may stop early; empty if that was not asked for.
+
+    Raises:
+        ConfigError: it has too few seeds, or nothing to compare.
+    """
+    if not race.early_stop:
+        return []
+    if len(archs) < 2:
+        raise ConfigError(
+            f"early stopping needs two architectures to compare, not {archs[0] if archs else 'none'} alone; "
+            "choose another one beside it"
+        )
+    return looks_at(race.seeds)
+
+
 def looks_at(seeds: int) -> list[int]:
     """After how many of so many seeds an experiment that may stop early is looked at; the last is all.
 
@@ -177,7 +194,7 @@ def looks_at(seeds: int) -> list[int]:
         ConfigError: they are too few to look at twice.
     """
     if seeds <= FIRST_LOOK:
-        raise ConfigError(f"early stopping needs {FIRST_LOOK + 1} seeds or more, not {seeds}; give --seeds 10, say")
+        raise ConfigError(f"early stopping needs {FIRST_LOOK + 1} seeds or more, not {seeds}; choose 10, say")
     return sorted({max(FIRST_LOOK, math.ceil(share * seeds)) for share in LOOKS})
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.files import finite
 
 if TYPE_CHECKING:
-    from charlm.experiments.comparison import Comparison
+    from charlm.analysis.comparison import Comparison
     from charlm.jobs import RunStatus
     from charlm.jobs.runner import RunTrainer
     from charlm.runs.run import Run

@@ -96,7 +96,7 @@ def annotate(run: RunToken, text: Note, runs_dir: RunsDir = None, json: Json = F
 @runs_app.command("compare", help="Whether a difference is luck: name several seeds of each model, or a run of a race.")
 def compare_seeds(runs: RunTokens, runs_dir: RunsDir = None, json: Json = False) -> None:
     """Print a table of means over seeds, and what may be claimed."""
-    from charlm.experiments.comparison import compare, with_race
+    from charlm.analysis.comparison import compare, with_race
 
     store = RunStore(runs_dir)
     found = compare(with_race([store.find(token) for token in runs], store.list()))

@@ -53,8 +53,6 @@ RAY = "HOST:PORT of a Ray cluster, or auto: train on its nodes, each training in
 Ray = Annotated[str, typer.Option("--ray", metavar="ADDRESS", help=RAY)]
 TRACKERS = "Send metrics, samples and settings there while it trains."
 Track = Annotated[str, typer.Option("--track", metavar="tensorboard|trackio", help=TRACKERS)]
-EARLY = "Stop after 30, 50 or 70 % of the seeds if the best is told apart from all others, at an adjusted level."
-EarlyStop = Annotated[bool, typer.Option("--early-stop", help=EARLY)]
 WHOLE = "Go on with all runs of its race that were cut off, as a race."
 WholeRace = Annotated[bool, typer.Option("--race", help=WHOLE)]
 NEXT_TEXT = "Another text to go on with, beginning from the best weights."
@@ -85,55 +83,39 @@ def train(
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def race(
     corpus: CorpusTokens, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
-    early_stop: EarlyStop = False, ray: Ray = "", track: Track = "", runs_dir: RunsDir = None, json: Json = False,
+    ray: Ray = "", track: Track = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Train several architectures on the same batches and print their ranking, or what their seeds show.
 
     Args:
         options: as for `train`, without the architecture; and those of RaceConfig.
     """
-    return race_all(corpus, options, archs, preset, early_stop, ray, track, runs_dir, json)
+    return race_all(corpus, options, archs, preset, ray, track, runs_dir, json)
 
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def experiment(
     corpus: CorpusTokens, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
-    early_stop: EarlyStop = False, ray: Ray = "", track: Track = "", runs_dir: RunsDir = None, json: Json = False,
+    ray: Ray = "", track: Track = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """A race of several seeds and equal parameters, unless told otherwise.
 
     Args:
         options: as for `race`.
     """
-    return race_all(corpus, {**EXPERIMENT, **options}, archs, preset, early_stop, ray, track, runs_dir, json)
+    return race_all(corpus, {**EXPERIMENT, **options}, archs, preset, ray, track, runs_dir, json)
 
 
 def race_all(
-    corpus: Sequence[str], options: Mapping[str, Any], archs: str, preset: str, early_stop: bool, ray: str,
-    track: str, runs_dir: Path | None, json: bool,
+    corpus: Sequence[str], options: Mapping[str, Any], archs: str, preset: str, ray: str, track: str,
+    runs_dir: Path | None, json: bool,
 ) -> int:  # fmt: skip
     """Train a race, and print what came of it; returns the exit code. See `race`."""
     chosen = named_archs(archs)
     if not chosen:
         raise ConfigError(f"archs {archs!r} names no architecture; choose among {RACERS}")
     config = from_options(options, preset)
-    looks = looks_of(config, chosen) if early_stop else ()
-    return show_race(train_all(corpus, config, chosen, runs_dir, looks, ray, track), json)
-
-
-def looks_of(config: RunConfig, archs: Sequence[str]) -> list[int]:
-    """The seeds after which an experiment with these settings may stop early.
-
-    Raises:
-        ConfigError: it has too few seeds, or nothing to compare.
-    """
-    from charlm.analysis.seeds import looks_at
-
-    if len(archs) < 2:
-        raise ConfigError(
-            f"early stopping needs two architectures to compare, not {archs[0]} alone; give --archs lstm,gru"
-        )
-    return looks_at(config.race.seeds)
+    return show_race(train_all(corpus, config, chosen, runs_dir, ray, track), json)
 
 
 def show_race(runs: Sequence[Run], json: bool) -> int:
@@ -143,7 +125,7 @@ def show_race(runs: Sequence[Run], json: bool) -> int:
     if len(seeds) < 2:
         print_json(results) if json else print_table(ranking(runs))
         return exit_code(runs)
-    from charlm.experiments.comparison import compare
+    from charlm.analysis.comparison import compare
 
     try:
         found = compare([run for run in runs if run.status != "failed"])
@@ -159,8 +141,7 @@ def show_race(runs: Sequence[Run], json: bool) -> int:
 
 
 def train_all(
-    tokens: Sequence[str], config: RunConfig, archs: Sequence[str], runs_dir: Any,
-    looks: Sequence[int] = (), ray: str = "", track: str = "",
+    tokens: Sequence[str], config: RunConfig, archs: Sequence[str], runs_dir: Any, ray: str = "", track: str = ""
 ) -> list[Run]:  # fmt: skip
     """Read a text and train new runs on it.
 
@@ -169,7 +150,6 @@ def train_all(
         config: settings of all runs; its architecture is replaced by each of `archs`.
         archs: distinct names of architectures.
         runs_dir: folder of the runs; None: the default one.
-        looks: seeds after which to stop if the best is told apart from all others; empty: train all.
         ray: address of a cluster to train on; empty: in this process.
         track: a tracker, see charlm/formats/trackers.py; empty: none.
 
@@ -185,9 +165,10 @@ def train_all(
     config = autosize(config, corpus, archs)
     for arch in archs:
         check_sharing(arch, config.train.batch_size)
+    from charlm.analysis.seeds import looks_of
     from charlm.runs.create import create_runs
 
-    store = RunStore(runs_dir)
+    looks, store = looks_of(config.race, archs), RunStore(runs_dir)
     runs = create_runs(store, corpus, config, archs, looks=looks)
     train = partial(work, corpus=corpus, ray=ray, track=track)
     return work_by_looks(store, runs, train) if looks else train(runs)
@@ -204,18 +185,13 @@ def work_by_looks(store: RunStore, runs: Sequence[Run], train: Callable[[Sequenc
     Returns:
         The runs that were trained, as they are on disk afterwards.
     """
-    from charlm.experiments.comparison import is_settled
+    from charlm.jobs.looks import by_looks
 
-    seeds = sorted({run.train_config.seed for run in runs})
     open_runs = [run for run in runs if run.status in ("queued", "interrupted")]
     try:
-        for look in runs[0].looks:
-            part = [run for run in open_runs if run.train_config.seed in seeds[:look]]
-            if part:
-                train(part)
+        for part in by_looks(runs, open_runs):
             open_runs = [run for run in open_runs if run not in part]
-            if is_settled([Run(run.folder) for run in runs if run not in open_runs]):
-                break
+            train(part)
         for run in open_runs:
             run.hold()
             store.discard(run)

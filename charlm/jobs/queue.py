@@ -25,6 +25,7 @@ class Job:
 
     Attributes:
         resume: they continue from their saved states.
+        later: runs that wait for a look at an experiment, and are removed if it ends there; see `by_looks`.
         started: a thread works on it.
         trainers: one for each run, once the text is prepared.
         last_slice: when a slice last ended, by the monotonic clock.
@@ -33,6 +34,7 @@ class Job:
     runs: list[Run]
     corpus: Corpus
     resume: bool = False
+    later: list[Run] = field(default_factory=list)
     control: Control = field(default_factory=Control)
     started: bool = False
     trainers: list["RunTrainer"] = field(default_factory=list)
@@ -41,6 +43,10 @@ class Job:
     def has(self, run_id: str) -> bool:
         """Whether this run is, or was, part of it."""
         return any(run.run_id == run_id for run in list(self.runs))
+
+    def waits_for_look(self, run_id: str) -> bool:
+        """Whether this run trains only if a look at its experiment does not end it."""
+        return any(run.run_id == run_id for run in list(self.later))
 
     def trainer(self, run_id: str) -> "RunTrainer | None":
         """The trainer of this run, once the job is at work."""
@@ -66,7 +72,8 @@ class Job:
     def run_status(self, run: Run, position: int | None) -> RunStatus:
         """The state of one of its runs; `position` is the job's in the queue."""
         # A job's own run need not ask who holds it; any other reads its run.json again if that has just ended.
-        status, trainer = self.status if run.info["status"] in ACTIVE else "", self.trainer(run.run_id)
+        word = "queued" if self.waits_for_look(run.run_id) else self.status
+        status, trainer = word if run.info["status"] in ACTIVE else "", self.trainer(run.run_id)
         state = trainer.run_status(status) if trainer else run_status(run, status)
         if state["status"] in ACTIVE:
             state["position"], state["message"] = position, self._message(run, position or 0)
@@ -78,6 +85,8 @@ class Job:
             return f"waiting, number {position} in the queue"
         if not self.trainers:
             return "preparing the text"
+        if self.waits_for_look(run.run_id):
+            return "waiting for a look at the seeds before it, which may show that it is not needed"
         if self.trouble:
             return self.trouble
         if run.run_id in self.control.stopped:
@@ -208,6 +217,7 @@ class JobQueue:
                 self._jobs.remove(job)
             else:
                 job.runs.remove(run)
+                job.later = [one for one in job.later if one is not run]
         try:
             run.update(status=status, message=message)
         finally:

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -71,9 +71,10 @@ class Jobs:
             ConfigError, CorpusError: a setting or the text does not allow it.
             CheckpointError: the runs' folder cannot be written.
         """
+        from charlm.analysis.seeds import looks_of
         from charlm.runs.create import create_runs  # torch takes seconds: not before it is needed
 
-        runs = create_runs(self.store, corpus, config, archs)
+        runs = create_runs(self.store, corpus, config, archs, looks=looks_of(config.race, archs))
         self._queue.add(Job(runs, corpus))
         return [run.run_id for run in runs]
 
@@ -185,7 +186,7 @@ class Jobs:
         with self._queue.lock:
             job = self._required(self._find(run_id), run_id)
             job.control.stopped.add(run_id)
-            if not job.started:
+            if not job.started or job.waits_for_look(run_id):
                 self._queue.remove_run(job, run_id, "stopped", "stopped before it began")
         return self.status(run_id)
 
@@ -322,12 +323,40 @@ class Jobs:
             time.sleep(0)  # threads that ask for the state get a turn
 
         try:
-            job.trainers = prepare(job.runs, job.corpus, job.resume)
+            trainers = prepare(job.runs, job.corpus, job.resume)
             job.corpus = replace(job.corpus, text="")  # from here on its ids are enough
-            run_trainers(job.trainers, job.control, on_slice)
+            for part in self._parts(job):
+                chosen = [trainer for trainer in trainers if trainer.run in part]
+                job.trainers = job.trainers + chosen
+                run_trainers(chosen, job.control, on_slice)
         except Exception as error:
             self._fail(job, explain(error, job.runs[0].train_config.batch_size))
         self._note_failures(job)
+
+    def _parts(self, job: Job) -> Iterator[list[Run]]:
+        """The runs of a job, or of an experiment those up to its next look; then, what no look has left to train goes.
+
+        A run that is resumed alone is trained, whatever its experiment has shown.
+        """
+        from charlm.jobs.looks import by_looks
+
+        first = job.runs[0]
+        if not first.looks or len(job.runs) == 1:
+            yield job.runs
+            return
+        others = [run for run in self.store.list() if run.group == first.group and not job.has(run.run_id)]
+        waiting = list(job.runs)
+        for part in by_looks([*others, *waiting], waiting):
+            with self._queue.lock:
+                waiting = [run for run in waiting if run not in part]
+                job.later = [run for run in waiting if job.has(run.run_id)]
+                chosen = [run for run in part if job.has(run.run_id)]  # the others were stopped meanwhile
+            yield chosen
+        with self._queue.lock:
+            for run in job.later:
+                job.runs.remove(run)
+                self.store.discard(run)
+            job.later = []
 
     def _stop_what_is_used_up(self, job: Job) -> None:
         """Stop the runs of a job that may not go on, and say why in their run.json."""

@@ -165,11 +165,13 @@ def check_training(limits: Limits, train: TrainConfig) -> None:
 
 
 def check_race(limits: Limits, race: RaceConfig) -> None:
-    """Refuse more trainings of an architecture than a visitor may have.
+    """Refuse more trainings of an architecture than a visitor may have, and a race whose length nobody knows.
 
     Raises:
-        LimitError: see `refuse_above`.
+        LimitError: see `refuse_above`; or it may stop early.
     """
+    if race.early_stop:
+        raise LimitError(f"this public Space has no early stopping; switch early_stop off, or {ELSEWHERE}")
     refuse_above(race.seeds, limits.seeds, "seeds is {}", "choose fewer")
 
 

@@ -122,6 +122,11 @@ class ServingAccess(Protocol):
     ) -> "Iterator[Progress[Cross]]":
         """See `Serving.cross`."""
 
+    def known_cross(
+        self, runs: Sequence[Run], options: Mapping[str, Any] | None = None, called: Sequence[str] = ()
+    ) -> "Cross | None":
+        """See `Serving.known_cross`."""
+
     def score(self, models: Sequence[Writer], characters: int = CHARACTERS) -> "Iterator[Progress[Scores]]":
         """See `Serving.score`."""
 

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.analysis.measurement import listed
+from charlm.analysis.measurement import Progress, listed
 from charlm.config import ModelConfig, SampleConfig
 from charlm.data.corpus import Corpus
 from charlm.data.own_texts import KeptText, OwnTexts, Upload
@@ -36,7 +36,6 @@ from charlm.serving.votes import Votes
 
 if TYPE_CHECKING:
     from charlm.analysis.cross import Cross
-    from charlm.analysis.measurement import Progress
     from charlm.analysis.new_items import NewItems
     from charlm.analysis.next_tokens import Outlook
 
@@ -346,6 +345,12 @@ class VisitorServing:
             finally:
                 self._quotas.settle(visitor, EVALUATION, time.monotonic() - began)
 
+    def known_cross(
+        self, runs: Sequence[Run], options: Mapping[str, Any] | None = None, called: Sequence[str] = ()
+    ) -> "Cross | None":
+        """See `Serving.known_cross`."""
+        return self._serving.known_cross(runs, options, called)
+
     def cross(
         self, runs: Sequence[Run], options: Mapping[str, Any] | None = None, called: Sequence[str] = ()
     ) -> "Iterator[Progress[Cross]]":
@@ -355,6 +360,9 @@ class VisitorServing:
             LimitError: it takes too long, the day's minutes are used up, or another visitor's text is being scored.
         """
         check_compared(runs)
+        if (known := self.known_cross(runs, options, called)) is not None:
+            yield Progress(1.0, known)
+            return
         with self._timed(len(runs)) as check_time:
             for progress in self._serving.cross(runs, options, called):
                 yield progress

@@ -496,19 +496,28 @@ def is_result(question: Question, found: Any) -> bool:
 
 def put_away(question: Question, result: Mapping[str, Any]) -> None:
     """Write a result beside its run, or for one that came with the app into the data folder."""
-    path = question.places[-1]
+    is_beside_its_run = question.run is not None and not question.run.shipped
+    write_result(question.places[-1], result, f"{question.name} of {question.label}", parents=not is_beside_its_run)
+
+
+def write_result(path: Path, result: Mapping[str, Any], what: str, parents: bool = True) -> None:
+    """Write a result as JSON; the oldest of its folder beyond KEPT_FILES go. What cannot be written is logged.
+
+    Args:
+        path: of the file.
+        result: what was found.
+        what: in a message.
+        parents: make the folders above it, too; not those of a run that was deleted meanwhile.
+    """
     try:
         data = json.dumps(result, allow_nan=False).encode()
         if len(data) > MOST_BYTES:
-            log.warning("%s of %s is not kept: %d bytes are too many", question.name, question.label, len(data))
+            log.warning("%s is not kept: %d bytes are too many", what, len(data))
             return
-        if question.run and not question.run.shipped:
-            path.parent.mkdir(exist_ok=True)  # not of a run that was deleted meanwhile
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=parents, exist_ok=True)
         write_atomically(path, data)
         old = sorted(path.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)[:-KEPT_FILES]
         for file in old:
             file.unlink(missing_ok=True)
     except (OSError, ValueError, TypeError) as error:  # it is measured again after a restart, nothing worse
-        log.warning("a measurement cannot be kept: %s", error)
+        log.warning("%s cannot be kept: %s", what, error)

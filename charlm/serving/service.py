@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charlm.analysis.measurement import Progress
 from charlm.analysis.settings import CrossSettings
 from charlm.config import SampleConfig
 from charlm.data.corpus import lexicon
@@ -33,10 +34,10 @@ from charlm.tokenizers.base import without_halves
 
 if TYPE_CHECKING:
     from charlm.analysis.cross import Cross
-    from charlm.analysis.measurement import Progress
     from charlm.analysis.new_items import NewItems
     from charlm.analysis.next_tokens import Outlook
     from charlm.models import LanguageModel
+    from charlm.serving.crossed import CrossQuestion
 
 log = logging.getLogger(__name__)
 
@@ -338,6 +339,8 @@ class Serving:
     ) -> "Iterator[Progress[Cross]]":
         """What the text of each model costs the others, and what held-out text costs each; see `analysis.cross`.
 
+        What has been measured once is read from disk.
+
         Args:
             runs: up to 6; their best weights are used.
             options: settings of the measurement, by name.
@@ -347,20 +350,24 @@ class Serving:
             The share of the work that is done; the matrix with the last one.
 
         Raises:
-            CheckpointError: a run has no weights.
+            CheckpointError: a run's weights are damaged.
             ConfigError: no run, more than 6, one twice, or a setting is out of range.
-            MeasurementError: a model's numbers are not finite.
+            MeasurementError: a run has no weights, or its model's numbers are not finite.
         """
-        check_compared(runs)
-        settings = CrossSettings.from_dict(options or {})
+        question = _cross_question(runs, options, called)
+        if (known := question.known()) is not None:
+            yield Progress(1.0, known)
+            return
         from charlm.analysis.cross import Participant, measure
 
         models = [
             Participant(run.run_id, name, run.load_model().eval(), run.tokenizer())
-            for run, name in zip(runs, called or [run.label for run in runs], strict=True)
+            for run, name in zip(runs, question.called, strict=True)
         ]
         began = time.monotonic()
-        for progress in measure(models, held_out_texts(runs), settings):
+        for progress in measure(models, question.held_out, question.settings):
+            if progress.result is not None:
+                question.keep(progress.result)
             if self._is_training():
                 time.sleep(min(REST, time.monotonic() - began))
             yield progress
@@ -387,6 +394,15 @@ class Serving:
                 time.sleep(min(REST, time.monotonic() - began))
             yield progress
             began = time.monotonic()
+
+    def known_cross(
+        self, runs: Sequence[Run], options: Mapping[str, Any] | None = None, called: Sequence[str] = ()
+    ) -> "Cross | None":
+        """What `cross` has found with the same arguments; None: it has not been asked yet, or cannot be."""
+        try:
+            return _cross_question(runs, options, called).known()
+        except CharLMError:
+            return None
 
     def warm_up(self) -> None:
         """Load torch and the shipped models, so that the first click answers at once."""
@@ -420,6 +436,15 @@ def _changed_at(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
+
+
+def _cross_question(runs: Sequence[Run], options: Mapping[str, Any] | None, called: Sequence[str]) -> "CrossQuestion":
+    """See `Serving.cross`."""
+    check_compared(runs)
+    settings = CrossSettings.from_dict(options or {})
+    from charlm.serving.crossed import CrossQuestion  # torch takes seconds: not before it is needed
+
+    return CrossQuestion(runs, called or [run.label for run in runs], held_out_texts(runs), settings)
 
 
 def held_out_texts(runs: Sequence[Run]) -> dict[str, str]:

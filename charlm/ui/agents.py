@@ -245,9 +245,16 @@ class AgentServer(GradioMCPServer):
     async def _ended(self, answer: Any, since_step: Any, seconds: float, tell: "Notices") -> Any:
         """The answer about one or several runs as it is when they have ended, or so many seconds are over."""
         end = time.monotonic() + seconds
-        runs = answer if isinstance(answer, list) else [answer]
+        runs = list(answer) if isinstance(answer, list) else [answer]
         while True:
-            states = [await self._run(self._endpoints["status"], (run["run_id"], since_step), tell) for run in runs]
+            states = []
+            for run in list(runs):
+                try:
+                    states.append(await self._run(self._endpoints["status"], (run["run_id"], since_step), tell))
+                except gr.Error:
+                    if len(runs) == 1:
+                        raise
+                    runs.remove(run)  # a race that ended early needed it no longer, or somebody has deleted it
             await tell(*progress_of_training(states))
             if time.monotonic() >= end or not any(state["status"] in AT_WORK for state in states):
                 break

@@ -17,12 +17,12 @@ from gradio.data_classes import FileData
 from gradio.events import api
 from gradio.utils import get_function_description
 
+from charlm.analysis.comparison import compare, with_race
 from charlm.analysis.votes import QUESTIONS
 from charlm.config import CorpusConfig, RaceConfig, SampleConfig, SearchConfig, reject_unknown
 from charlm.data.catalog import entries, is_at_hand, load_corpus
 from charlm.data.corpus import Corpus, read_corpus
 from charlm.errors import CharLMError, ConfigError, CorpusError, LimitError, MeasurementError
-from charlm.experiments.comparison import compare, with_race
 from charlm.formats.exports import find_format
 from charlm.presets import from_options
 from charlm.public.services import Services
@@ -254,7 +254,8 @@ def _training(services: Services) -> list[Callable[..., Any]]:
             corpus: a key of /corpora, or of a text that was uploaded; not with file.
             file: an upload to train on instead, or a list of uploads that are joined.
             archs: the architectures; left out: lstm, gru and rnn.
-            options: those of /train, and seeds, match and budget: how often each is trained, and what all share.
+            options: those of /train, and seeds, match and budget: how often each is trained, and what all share;
+                with early_stop it ends, and runs of further seeds go, as soon as the best is told apart.
 
         Returns:
             Of each run what /train returns.

@@ -295,7 +295,10 @@ def test_cross_perplexity_costs_a_visitor_what_it_took(place: Callable[..., Plac
     assert next(steps).result is None and taken(lab, ANNA) == 100
     with pytest.raises(LimitError, match="another text is being scored just now"):
         next(lab.serving.cross(runs))
-    assert list(steps)[-1].result is not None and 0 < taken(lab, ANNA) < 100
+    found, cost = list(steps)[-1].result, taken(lab, ANNA)
+    assert found is not None and 0 < cost < 100
+    [known] = lab.serving.cross(runs, {"length": 50})  # a second time it costs nothing
+    assert known.result == found and taken(lab, ANNA) == cost
     lab.serving._quotas.reserve(ANNA, "all the rest", lab.serving._quotas.seconds_left(ANNA))
     with pytest.raises(LimitError, match=r"0 s of today's"):
         next(lab.serving.cross(runs))

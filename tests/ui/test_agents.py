@@ -214,6 +214,15 @@ def test_a_race(agent: Agent) -> None:
     assert agent.notices[-1][1] == 16 and str(agent.notices[-1][2]).count("; ") == 1
 
 
+def test_a_race_that_ends_early_answers_with_what_was_trained(agent: Agent) -> None:
+    options = {**SOON, "seeds": 4, "early_stop": True, "eval_every": 4, "snapshots": 0}
+    book = {"name": "pets.txt", "text": TEXT * 40}
+    runs = agent.call("race", file=book, archs=["lstm", "ngram"], options=options, wait_seconds=patience(60))["result"]
+    assert [run["status"] for run in runs] == ["finished"] * 4  # without the LSTM of the fourth seed
+    found = agent.call("seeds", run_ids=[runs[0]["run_id"]])
+    assert found["ended_early"] is True and found["looks"] == [3, 4]
+
+
 def test_an_export_is_downloaded_and_comes_back(agent: Agent, run_id: str, tmp_path: Path) -> None:
     file = agent.call("export", run_id=run_id)
     with urllib.request.urlopen(file["url"], timeout=patience(60)) as answer:

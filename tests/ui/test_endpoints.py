@@ -304,6 +304,11 @@ def test_what_belongs_to_a_race_is_no_option_of_one_training(address: str) -> No
     assert "seeds is a setting of a race: call /race" in refusal(
         address, "train", "sherlock", None, "gru", {"seeds": 2}
     )
+    early = {**SOON, "seeds": 3, "early_stop": True}
+    assert "needs 4 seeds or more, not 3" in refusal(address, "race", "sherlock", None, ["gru", "rnn"], early)
+    assert "early_stop must be true or false" in refusal(
+        address, "race", "sherlock", None, ["gru", "rnn"], {"early_stop": "soon"}
+    )
     assert "seeds 99 is outside 1 to 10" in refusal(address, "race", "sherlock", None, ["gru"], {"seeds": 99})
     assert "run_ids must be a list of text" in refusal(address, "seeds", "x")
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import gradio as gr
 
-from charlm.errors import CharLMError
+from charlm.errors import CharLMError, ConfigError
 from charlm.public.services import Services
 from charlm.serving.stops import Stops
 from charlm.ui.compare.ranking import found_runs
-from charlm.ui.html import QUICK, QUIET, render
+from charlm.ui.html import QUICK, QUIET, render, toast
+from charlm.ui.services import click_js
 from charlm.ui.verdict import names
 
 TITLE = "Cross-perplexity"
@@ -23,27 +24,32 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class CrossFold:
-    """The components of the fold."""
+    """The components of the fold; `csv` is in sight beside a matrix only, and `csv_file` never."""
 
+    fold: gr.Accordion
     measure: gr.Button
     stop: gr.Button
+    csv: gr.Button
+    csv_file: gr.DownloadButton
     matrix: gr.HTML
 
 
 def build() -> CrossFold:
     """The fold; call inside the tab."""
-    with gr.Accordion(TITLE, open=False, elem_id="compare-cross-fold", elem_classes="fold section-fold"):
+    with gr.Accordion(TITLE, open=False, elem_id="compare-cross-fold", elem_classes="fold section-fold") as fold:
         gr.HTML(render("hint", sentence=ABOUT), apply_default_css=False)
         with gr.Row(elem_classes="keep-line"):
             plain: dict[str, Any] = {"size": "sm", "elem_classes": "quiet", "scale": 0}
             measure = gr.Button("Measure", elem_id="compare-cross-measure", **plain)
             stop = gr.Button("Stop", elem_id="compare-cross-stop", visible=False, **plain)
+            csv = gr.Button("Download CSV", elem_id="compare-cross-csv", visible=False, **plain)
+            csv_file = gr.DownloadButton("CSV", visible="hidden", elem_id="compare-cross-csv-file")
         matrix = gr.HTML("", elem_id="compare-cross", apply_default_css=False)
-    return CrossFold(measure, stop, matrix)
+    return CrossFold(fold, measure, stop, csv, csv_file, matrix)
 
 
 def wire(fold: CrossFold, models: gr.Dropdown, services: Services) -> None:
-    """What the buttons do; another choice of models takes the matrix away.
+    """What the buttons do; another choice of models takes the matrix away. One that is known is there at once.
 
     Args:
         fold: see `build`.
@@ -54,31 +60,53 @@ def wire(fold: CrossFold, models: gr.Dropdown, services: Services) -> None:
 
     def measure(ids: list[str], request: gr.Request) -> Iterator[dict[Any, Any]]:
         yield {**_buttons(fold, busy=True), fold.matrix: matrix(None, 0.0)}
-        last = ""
+        last, is_whole = "", False
         try:
             runs = found_runs(services.store, ids)
             with stops.begun(request.session_hash or "") as stopped:
                 for progress in services.serving.cross(runs, {}, names(runs)):
-                    last = matrix(progress.result, progress.share)
+                    last, is_whole = matrix(progress.result, progress.share), progress.result is not None
                     yield {fold.matrix: last}
                     if stopped.is_set():
                         last = last if progress.result else ""
                         break
         except CharLMError as error:
             last = matrix(None, 1.0, str(error))
-        yield {**_buttons(fold, busy=False), fold.matrix: last}
+        yield {**_buttons(fold, busy=False, is_whole=is_whole), fold.matrix: last}
+
+    def known(ids: list[str]) -> Any:
+        runs = found_runs(services.store, ids)
+        return services.serving.known_cross(runs, {}, names(runs))
+
+    def show(ids: list[str]) -> tuple[Any, Any]:
+        found = known(ids)
+        return (gr.skip(), gr.skip()) if found is None else (matrix(found, 1.0), gr.update(visible=True))
+
+    def save(ids: list[str]) -> str:
+        try:
+            if (found := known(ids)) is None:
+                raise ConfigError("these models have not been measured yet; press Measure")
+            from charlm.analysis.cross import cross_csv
+
+            return services.files.text("charlm-cross-perplexity.csv", cross_csv(found))
+        except CharLMError as error:
+            raise gr.Error(toast(error), print_exception=False) from error
 
     def stop(request: gr.Request) -> None:
         stops.stop(request.session_hash or "")
 
-    shown = [fold.measure, fold.stop, fold.matrix]
+    shown = [fold.measure, fold.stop, fold.csv, fold.matrix]
     fold.measure.click(measure, models, shown, concurrency_limit=4, **QUIET)
     fold.stop.click(stop, None, None, **QUICK)
-    models.change(lambda: "", None, fold.matrix, **QUICK)
+    models.change(lambda: ("", gr.update(visible=False)), None, [fold.matrix, fold.csv], **QUICK)
+    fold.fold.expand(show, models, [fold.matrix, fold.csv], **QUICK)
+    saved = fold.csv.click(save, models, fold.csv_file, **QUIET)
+    saved.success(None, js=click_js(fold.csv_file.elem_id or ""))
 
 
-def _buttons(fold: CrossFold, busy: bool) -> dict[Any, Any]:
-    return {fold.measure: gr.update(visible=not busy), fold.stop: gr.update(visible=busy)}
+def _buttons(fold: CrossFold, busy: bool, is_whole: bool = False) -> dict[Any, Any]:
+    shown = {fold.measure: not busy, fold.stop: busy, fold.csv: is_whole}
+    return {button: gr.update(visible=visible) for button, visible in shown.items()}
 
 
 def matrix(found: Any, share: float, error: str = "") -> str:
@@ -93,12 +121,12 @@ def matrix(found: Any, share: float, error: str = "") -> str:
         return render("cross", sentence="", error=error, busy=not error, share=share, names=[], rows=[])
     from charlm.analysis.cross import finding
 
-    rows = [(row["name"], _cells(row, found["readers"])) for row in found["rows"]]
+    rows = [(row["name"], cells(row, found["readers"])) for row in found["rows"]]
     return render("cross", sentence=finding(found), error="", busy=False, share=1.0, names=found["names"], rows=rows)
 
 
-def _cells(row: Any, readers: Sequence[str]) -> list[dict[str, Any]]:
-    """A row's numbers as they are shown."""
+def cells(row: Any, readers: Sequence[str]) -> list[dict[str, Any]]:
+    """A row's numbers as they are shown: `shown`, and whether it is of a model's `own` text and the `best`."""
     from charlm.analysis.cross import best_readers
 
     best = best_readers(row)

@@ -34,6 +34,7 @@ from charlm.ui.compare.view import (
 from charlm.ui.formatting import count
 from charlm.ui.html import QUICK, QUIET, asset, toast
 from charlm.ui.services import click_js
+from charlm.ui.verdict import names
 
 # How far the controls reach; the command line and the endpoints take the config's whole range. Low, high, step.
 SLIDERS: dict[str, tuple[float, float, float]] = {
@@ -298,7 +299,10 @@ def _wire_keeping(form: Controls, services: Services) -> None:
         runs = found_runs(services.store, ids)
         if not runs:
             raise ConfigError("there is nothing to save; choose a model")
-        return comparison_now(runs, texts_in(present, runs), settings_in(written) if written else None)
+        config = settings_in(written) if written else None
+        return comparison_now(
+            runs, texts_in(present, runs), config, services.serving.known_cross(runs, {}, names(runs))
+        )
 
     def save_as(ending: str, write: Writer, ids: list[str], present: str, written: str) -> str:
         try:

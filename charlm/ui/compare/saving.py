@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import permutations, zip_longest
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from charlm import __version__
+from charlm.analysis.duel import Written, duel_sentence, partings
 from charlm.analysis.figures import arch_colour
 from charlm.architectures import ARCH_NAMES
 from charlm.config import LEVEL_NAMES, SampleConfig
@@ -19,6 +21,7 @@ from charlm.pretrained.model import KIND
 from charlm.serving import GeneratedText
 from charlm.ui import formatting
 from charlm.ui.command_line import command_line, settings
+from charlm.ui.compare.cross import cells
 from charlm.ui.compare.drawing import drawing
 from charlm.ui.compare.ranking import kept_step, shape, trained
 from charlm.ui.html import STATIC
@@ -27,6 +30,9 @@ from charlm.ui.verdict import loss_unit, names, verdict
 HEAD = ("Model", "Shape", "Val. loss", "Bits/char", "At step", "Trained", "Parameters", "Seed")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the page has no script and asks for nothing
 MOST_POINTS = 400  # of a curve
+CROSS, WRITTEN_BY = "Cross-perplexity", "Written by"
+CROSS_HINT = "Bits per character; bold: the lowest of its row; empty: the reader does not know a part of the text."
+PARTS_HERE = "‖"  # in Markdown, where a text of a duel parts
 TEMPLATES = Environment(
     loader=FileSystemLoader(STATIC.parent / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
     keep_trailing_newline=True, undefined=StrictUndefined,
@@ -42,12 +48,14 @@ class Comparison:
         texts: by run id.
         config: how the texts were written; None: they are of the trainings.
         at: when it was saved.
+        cross: cross-perplexity, a `charlm.analysis.cross.Cross`; None: it has not been measured.
     """
 
     runs: Sequence[Any]
     texts: Mapping[str, Sequence[GeneratedText]]
     config: SampleConfig | None
     at: datetime
+    cross: Any = None
 
     @cached_property
     def called(self) -> list[str]:
@@ -64,6 +72,35 @@ class Comparison:
     def finding(self) -> tuple[str, str]:
         """Compare's heading and the line under it."""
         return verdict(self.runs)
+
+    @cached_property
+    def duel(self) -> tuple[str, Mapping[str, Sequence[int | None]]]:
+        """Where the texts of a duel part, in a sentence and by run id: characters of each text before that place.
+
+        Whether a text had come to its end is not known here: where one is the beginning of another, they have not
+        parted yet. Without a duel, or with one text alone, both are empty.
+        """
+        present = [run for run in self.runs if self.texts.get(run.run_id)]
+        if self.config is None or not self.config.duel or len(present) < 2:
+            return "", {}
+        samples = [_written(sample) for sample in zip(*(self.texts[run.run_id] for run in present), strict=False)]
+        places = zip(*map(partings, samples), strict=True)
+        called = [name for run, name in zip(self.runs, self.called, strict=True) if run in present]
+        return duel_sentence(called, samples), {run.run_id: found for run, found in zip(present, places, strict=True)}
+
+    def texts_of(self, run_id: str) -> list[tuple[GeneratedText, int | None]]:
+        """The texts of a run, each with the characters before the place where it parts; None: it does not."""
+        return list(zip_longest(self.texts.get(run_id, ()), self.duel[1].get(run_id, ())))
+
+    @property
+    def crossed(self) -> tuple[str, list[str], list[tuple[str, list[dict[str, Any]]]]]:
+        """Of cross-perplexity what it shows, the readers, and by source its cells; all empty if it was not measured."""
+        if self.cross is None:
+            return "", [], []
+        from charlm.analysis.cross import finding
+
+        rows = [(row["name"], cells(row, self.cross["readers"])) for row in self.cross["rows"]]
+        return finding(self.cross), [f"{name} reads" for name in self.cross["names"]], rows
 
     @property
     def command(self) -> str:
@@ -105,6 +142,13 @@ class Comparison:
         return curves
 
 
+def _written(texts: Sequence[GeneratedText]) -> list[Written]:
+    """Texts of one sample; as ended ones, unless one is but the beginning of another."""
+    pairs = permutations((one.text for one in texts), 2)
+    is_done = not any(one != other and other.startswith(one) for one, other in pairs)
+    return [Written(one.text, is_done) for one in texts]
+
+
 def compare_command(runs: Sequence[Any], prompt: str, config: SampleConfig) -> str:
     """What writes the same on a command line."""
     begun = ["--prompt", prompt] if prompt else []
@@ -114,10 +158,13 @@ def compare_command(runs: Sequence[Any], prompt: str, config: SampleConfig) -> s
 
 def as_json(comparison: Comparison) -> str:
     """All of it for programs."""
-    models = []
+    models, duel = [], comparison.duel[0]
     for run, called, curve in zip(comparison.runs, comparison.called, comparison.curves, strict=True):
         loss, (steps, seconds) = run.best_val_loss, trained(run)
-        texts = [{"prompt": one.prompt, "text": one.text} for one in comparison.texts.get(run.run_id, ())]
+        texts = [
+            {"prompt": one.prompt, "text": one.text, **({"parts_after": place} if duel else {})}
+            for one, place in comparison.texts_of(run.run_id)
+        ]
         models.append({
             "run_id": run.run_id, "name": called, "label": run.label, "arch": run.arch,
             "parameters": run.num_parameters, "tokens": LEVEL_NAMES[run.level], "corpus": run.corpus.get("name"),
@@ -129,8 +176,9 @@ def as_json(comparison: Comparison) -> str:
     about = {"program": f"CharLM Lab {__version__}", "saved": comparison.at.isoformat(timespec="seconds")}
     how = {"settings": comparison.config.to_dict() if comparison.config else None, "command": comparison.command}
     unit = loss_unit(comparison.runs)[0]
-    said = {"finding": title, "explanation": sentence, "unit_of_curves": unit}
-    return json.dumps({**about, **said, **how, "models": models}, ensure_ascii=False, indent=1) + "\n"
+    said = {"finding": title, "explanation": sentence, "unit_of_curves": unit, **({"duel": duel} if duel else {})}
+    crossed = {"cross_perplexity": comparison.cross} if comparison.cross else {}
+    return json.dumps({**about, **said, **how, "models": models, **crossed}, ensure_ascii=False, indent=1) + "\n"
 
 
 def as_markdown(comparison: Comparison) -> str:
@@ -140,9 +188,18 @@ def as_markdown(comparison: Comparison) -> str:
     lines = [f"# {plain(title)}", "", plain(sentence), ""]
     lines += [f"| {' | '.join(map(_cell, row))} |" for row in table]
     for run, called in zip(comparison.runs, comparison.called, strict=True):
-        for one in comparison.texts.get(run.run_id, ()):
-            lines += ["", f"## {plain(called)}", "", fenced(one.prompt + one.text)]
+        for one, place in comparison.texts_of(run.run_id):
+            text = one.text if place is None else one.text[:place] + PARTS_HERE + one.text[place:]
+            lines += ["", f"## {plain(called)}", "", fenced(one.prompt + text)]
+    lines += ["", f"{plain(comparison.duel[0])} {PARTS_HERE} marks the place."] if comparison.duel[0] else []
     lines += ["", plain(comparison.how), *(["", fenced(comparison.command)] if comparison.command else [])]
+    found, readers, rows = comparison.crossed
+    if found:
+        shown = [[name, *(f"**{one['shown']}**" if one["best"] else one["shown"] for one in row)] for name, row in rows]
+        head = [WRITTEN_BY, *readers]
+        lines += ["", f"## {CROSS}", "", f"{plain(found)} {CROSS_HINT}", ""]
+        lines += [f"| {' | '.join(map(_cell, row))} |" for row in (head, ["---"] * len(head))]
+        lines += [f"| {' | '.join([plain(name), *costs])} |" for name, *costs in shown]
     return "\n".join([*lines, "", f"CharLM Lab {__version__}, {comparison.at:%d %b %Y, %H:%M} UTC", ""])
 
 
@@ -160,13 +217,14 @@ def as_html(comparison: Comparison) -> str:
             "colour": arch_colour(run.arch),
             "about": f"{ARCH_NAMES.get(run.arch, run.arch)} {shape(run)}, on {run.corpus.get('name') or 'a text'}",
             "bits": formatting.bits(run.bits_per_char(run.best_val_loss)),
-            "texts": comparison.texts.get(run.run_id, ()),
+            "texts": comparison.texts_of(run.run_id),
         }
         for run, called in zip(comparison.runs, comparison.called, strict=True)
     ]
     return TEMPLATES.get_template("comparison.html").render(
         policy=POLICY, title=title, sentence=sentence, columns=columns, head=HEAD, rows=comparison.rows,
-        how=comparison.how, command=comparison.command, unit=loss_unit(comparison.runs)[0],
+        crossed=comparison.crossed, cross_title=CROSS, cross_hint=CROSS_HINT, written_by=WRITTEN_BY,
+        how=comparison.how, duel=comparison.duel[0], command=comparison.command, unit=loss_unit(comparison.runs)[0],
         drawing=drawing(comparison.curves, comparison.called, archs), version=__version__,
         at=f"{comparison.at:%d %b %Y, %H:%M} UTC",
     )  # fmt: skip
@@ -181,7 +239,10 @@ KINDS: Mapping[str, tuple[str, Writer]] = {
 
 
 def comparison_now(
-    runs: Sequence[Any], texts: Mapping[str, Sequence[GeneratedText]], config: SampleConfig | None
+    runs: Sequence[Any],
+    texts: Mapping[str, Sequence[GeneratedText]],
+    config: SampleConfig | None,
+    cross: Any = None,
 ) -> Comparison:
     """A comparison as it stands at this moment."""
-    return Comparison(runs, texts, config, datetime.now(UTC))
+    return Comparison(runs, texts, config, datetime.now(UTC), cross)

@@ -9,9 +9,9 @@ from typing import Any
 
 import gradio as gr
 
+from charlm.analysis.comparison import with_other_seeds
 from charlm.config import SampleConfig
 from charlm.errors import CharLMError
-from charlm.experiments.comparison import with_other_seeds
 from charlm.public.services import Services
 from charlm.ui import verdict
 from charlm.ui.compare import cross, form, pretrained, vote

@@ -69,10 +69,10 @@ const empty = (graph) => {
   if (gone.length) Plotly.update(graph, { x: none, y: none }, { annotations: names }, gone);
 };
 // Curves beside the losses have moved: their sentence, and the plot that stands already. `moved` waits for Plotly.
-const MOVING = ['seeds', 'gradient'];
+const MOVING = { seeds: '#train-seed-curves', gradient: '#train-gradient' };
 const move = () => {
-  for (const name of MOVING) {
-    const place = element.querySelector(`#train-${name}`), part = moved[name];
+  for (const name in MOVING) {
+    const place = element.querySelector(MOVING[name]), part = moved[name];
     if (!place || !part || !window.Plotly?.react) continue;
     if (!place.firstChild) place.innerHTML = '<div></div><div role="img"></div>';
     const [said, curves] = place.children;
@@ -103,7 +103,7 @@ const take = (state) => {
   if (state.body !== undefined) {
     text = state.text;
     moved = {};
-    element.querySelectorAll('#train-seeds [role=img], #train-gradient [role=img]').forEach((curves) => Plotly.purge(curves));
+    element.querySelectorAll('#train-seed-curves [role=img], #train-gradient [role=img]').forEach((curves) => Plotly.purge(curves));
     const before = shown();
     element.innerHTML = state.body;
     // The same models once more, with their newest samples: those of the step that was chosen are asked for again.
@@ -115,7 +115,7 @@ const take = (state) => {
   if (state.advice !== undefined && advised) advised.innerHTML = state.advice;
   if (state.seen) marks = state.seen;
   if (state.rows) fill(state);
-  for (const name of MOVING) if (state[name]) moved[name] = state[name];
+  for (const name in MOVING) if (state[name]) moved[name] = state[name];
   move();
   const graph = plot();
   if (state.body !== undefined && graph?.layout && window.Plotly) empty(graph);

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from charlm.analysis.seeds import FIRST_LOOK, looks_of
 from charlm.architectures import ARCH_NAMES, ARCHS, RACE_ARCHS, is_counted
 from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, RaceConfig, TrainConfig, suited_rate
 from charlm.data.dataset import Sizes, text_sizes, token_sizes, tokenizer_for
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 BASIC: dict[str, tuple[str, ...]] = {
     "model": ("hidden_size", "num_layers", "dropout", "order"),
     "training": ("steps", "batch_size", "seq_len", "learning_rate"),
-    "name": ("label", "seed", "seeds"),
+    "name": ("label", "seed", "seeds", "early_stop"),
 }
 ADVANCED: dict[str, tuple[str, ...]] = {
     "architecture": ("embed_dim", "tie_weights", "nonlinearity", "num_heads", "context", "init"),
@@ -50,6 +51,7 @@ LABELS = {
     "num_heads": "Transformer heads",
     "context": "Transformer context",
     "order": "n-gram order",
+    "early_stop": "Stop early",
 }
 # Settings with a slider, over their whole range: one that a preset or advice fills in must fit.
 STEPS: dict[str, float] = {
@@ -105,6 +107,8 @@ def control(name: str, value: Any) -> Any:
     shared: dict[str, Any] = {"label": label, "info": meta["hint"], "elem_id": f"train-{name.replace('_', '-')}"}
     if name == "learning_rate":
         return gr.Number(value, placeholder="by itself", **{**shared, "info": RATE_HINT})
+    if name == "early_stop":
+        shared["visible"] = False  # until there are enough seeds
     if name in STEPS:
         shared["visible"] = name != "order"  # until an n-gram is chosen
         return gr.Slider(meta["low"], meta["high"], value, step=STEPS[name], **shared)
@@ -253,6 +257,7 @@ def fold_title(key: str, values: Mapping[str, Any], archs: Sequence[str] = ()) -
     if key == "machine":
         return f"Device and records: {values['device']}, {formatting.count(int(values['snapshots'] or 0), 'snapshot')}"
     seeds = f", {values['seeds']} seeds" if (values["seeds"] or 1) > 1 else ""
+    seeds += " at most" if values["early_stop"] and can_stop_early(values["seeds"]) else ""
     return f"Name and seed: {values['label'] + ', ' if values['label'] else ''}{values['seed']}{seeds}"
 
 
@@ -264,6 +269,11 @@ def _more_than_dropout(values: Mapping[str, Any]) -> str:
         if not isinstance(field.default, bool) and value not in (None, field.default):
             said.append(f"{name.replace('_', ' ')} {value:g}")
     return ", ".join(said) or "dropout alone"
+
+
+def can_stop_early(seeds: Any) -> bool:
+    """Whether a race of so many seeds, as the form has them, may stop early; only then it is asked."""
+    return isinstance(seeds, int | float) and seeds > FIRST_LOOK
 
 
 def run_config(preset: str, values: Mapping[str, Any], chosen: Chosen | None) -> RunConfig:
@@ -280,6 +290,7 @@ def run_config(preset: str, values: Mapping[str, Any], chosen: Chosen | None) ->
     """
     fallback = preset_values(preset) | {"learning_rate": 0.0}
     given = {name: fallback[name] if value in EMPTY else value for name, value in values.items()}
+    given["early_stop"] = given.get("early_stop", False) and can_stop_early(given["seeds"])  # else it is not in sight
     tokens = chosen_tokens(chosen)
     if level_of(preset, tokens) != "char" and not given["embed_dim"]:  # of so many tokens each needs a vector
         given = {name: value for name, value in given.items() if name not in ("embed_dim", "tie_weights")}
@@ -391,6 +402,7 @@ def _estimate(
     from charlm.training.racers import racers
 
     cut = cut_of(size.tokens, config.train, config.corpus, config.model.level)
+    looks_of(config.race, archs)
     if limits is not None and config.race.budget != "seconds":  # as it is started there
         config = replace(config, train=replace(config.train, steps=config.train.steps or limits.steps))
     trainings = [one.fitted(cut) for one in racers(config, archs, size.distinct, cut)]

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from charlm.analysis.comparison import Comparison, Group, grouped
 from charlm.analysis.plots import By
 from charlm.analysis.seed_plot import SeedCurves, seed_plot
 from charlm.errors import ConfigError
-from charlm.experiments.comparison import Comparison, Group, grouped
 from charlm.runs.run import Run
 from charlm.ui.formatting import MISSING, listed, nats, whole
 from charlm.ui.html import Cell, section, swatch, table
@@ -21,6 +21,7 @@ TITLE = "All seeds"
 HEAD = ("", "Parameters", "Mean", "Std. deviation", "95 % interval", "Behind the best", "Seeds")
 PHONE_COLUMNS = (0, 2, 5)
 FINAL = "The claim is judged once the race is over; until then every look is one more chance to be wrong."
+AT_LOOKS = "The claim is judged at these looks alone, each when all its seeds are trained."
 
 
 def of_first_seed(runs: Sequence[Run]) -> list[Run]:
@@ -64,7 +65,7 @@ class Seeds:
             return self.trouble
         said = self.found.sentences()
         rest = said[1:] if len(self.found.groups) > 1 else said
-        return " ".join(rest if self.is_over else [*rest, FINAL])
+        return " ".join(rest if self.is_over else [*rest, AT_LOOKS if self.found.looks else FINAL])
 
     def moving(self) -> "Moving | None":
         """The section: a title, a plot, and the table under it."""

@@ -154,7 +154,8 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
         titles = {fold: gr.update(label=train_form.fold_title(key, values, archs)) for key, fold in form.folds.items()}
         rates = train_form.suited_rates(values["hidden_size"], archs)
         counted = gr.update(visible=any(map(is_counted, archs)))
-        return {**titles, rate: gr.update(placeholder=rates or "by itself"), order: counted}
+        early = gr.update(visible=train_form.can_stop_early(values["seeds"]))
+        return {**titles, rate: gr.update(placeholder=rates or "by itself"), order: counted, early_stop: early}
 
     def rename(archs: Sequence[str]) -> Any:
         return gr.update(value="Train" if len(archs) < 2 else "Race", interactive=bool(archs))
@@ -177,7 +178,7 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
 
     size_of = lru_cache(KEPT_SIZES)(partial(train_form.text_size, limits=limits))
     controls, opened = list(form.controls.values()), shared.own.select
-    rate, order = form.controls["learning_rate"], form.controls["order"]
+    rate, order, early_stop = (form.controls[name] for name in ("learning_rate", "order", "early_stop"))
     picked: set[Any] = {shared.corpus, form.corpus, form.preset, form.archs}
     filled, suits = (gr.Textbox(visible="hidden", elem_id=f"train-{name}") for name in ("filled", "suits"))
     filled.value = json.dumps(train_form.preset_values(train_form.FIRST_PRESET))
@@ -190,7 +191,7 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
     asked_for.then(None, [suits, form.preset, filled, *controls], [filled, *controls], js=REFILL_JS)
     changes = [opened, form.archs.change, *(one.change for one in controls)]
     titled = {shared.corpus, form.preset, form.archs, *controls}
-    gr.on(changes, retitle, titled, [*form.folds.values(), rate, order], **LATEST)
+    gr.on(changes, retitle, titled, [*form.folds.values(), rate, order, early_stop], **LATEST)
     changes = [opened, measured.change, *(one.change for one in form.inputs)]
     gr.on(changes, estimate, form.inputs | {shared.corpus}, form.estimates, **LATEST)
     form.estimates.refresh(estimate, form.inputs | {shared.corpus}, form.estimates, **LATEST)

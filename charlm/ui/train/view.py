@@ -337,7 +337,7 @@ class View:
         about += sample_slider(self.stops)
         samples = columns([self._column(run) for run in self.runs])
         advised = f'<div id="train-advice">{self.advised}</div>'
-        gradient, seeds = '<div id="train-gradient"></div>', '<div id="train-seeds"></div>'  # train.js draws them
+        gradient, seeds = '<div id="train-gradient"></div>', '<div id="train-seed-curves"></div>'  # train.js draws them
         if self.seeds is not None:
             seeds += section(f"Seed {self.runs[0].train_config.seed}", "The first one, as it trains.")
         writes = f'<div class="writes">{about}<div class="swipe">{samples}</div></div>'

@@ -2,7 +2,7 @@
 
 import re
 
-from charlm.analysis.cross import Cross, Row
+from charlm.analysis.cross import Cross, Row, cross_csv
 from charlm.ui.compare.cross import matrix
 
 
@@ -38,3 +38,10 @@ def test_it_says_how_far_it_is_or_why_not() -> None:
     assert "--w:25.0%" in matrix(None, 0.25) and 'role="status"' in matrix(None, 0.25)
     refused = matrix(None, 1.0, "no <b>")
     assert 'role="alert"' in refused and "no &lt;b&gt;" in refused and "Measuring" not in refused
+
+
+def test_the_file_has_what_the_table_shows() -> None:
+    head, first, second, held_out = cross_csv(found("=LSTM", "GRU")).splitlines()
+    assert head == '"written_by","run_id","texts","characters","\'=LSTM","GRU"'
+    assert first == '"\'=LSTM","run-0",20,6000,1.5,1.75'
+    assert second == '"GRU","run-1",20,6000,1.5,""' and held_out == '"Held-out text","",20,6000,1.9,1.8'

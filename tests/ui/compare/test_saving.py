@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -16,6 +17,7 @@ from charlm.serving import GeneratedText
 from charlm.ui.compare.drawing import drawing, ticks
 from charlm.ui.compare.saving import KINDS, Comparison, as_html, as_json, as_markdown, compare_command
 from tests.e2e.payloads import PAYLOADS
+from tests.ui.compare.test_cross_view import found as cross_of
 from tests.ui.shown_runs import FakeRun, trio
 
 AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -48,6 +50,57 @@ def test_texts_of_trainings_have_no_settings() -> None:
     assert "Written during the trainings" in as_html(comparison()) and "Written during the trainings" in as_markdown(
         comparison()
     )
+
+
+DUEL = SampleConfig(duel=True, samples=2)
+
+
+def duel(*texts: list[str], config: SampleConfig = DUEL) -> Comparison:
+    runs = [learned(run) for run in trio()[: len(texts)]]
+    written = {run.run_id: [GeneratedText("P ", text) for text in of] for run, of in zip(runs, texts, strict=True)}
+    return Comparison(runs, written, config, AT)
+
+
+def test_a_duel_is_marked_where_its_texts_part() -> None:
+    saved = duel(["had a <b>", "same"], ["had a tea", "same"], ["hat", "same"])
+    told = json.loads(as_json(saved))
+    parts = [[one["parts_after"] for one in model["texts"]] for model in told["models"]]
+    assert parts == [[2, None], [6, None], [2, None]] and told["models"][0]["texts"][0]["text"] == "had a <b>"
+    assert told["duel"] == saved.duel[0] and "RNN parts after 2 characters" in told["duel"]
+    said = as_markdown(saved)
+    assert "P ha‖d a <b>\n" in said and "P had a ‖tea\n" in said and "P ha‖t\n" in said and "P same\n" in said
+    assert f"{told['duel']} ‖ marks the place." in said
+    page = as_html(saved)
+    assert re.findall(r"</b>([^<]*)<i [^>]*></i>([^<]*)</pre>", page) == [
+        ("ha", "d a &lt;b&gt;"), ("had a ", "tea"), ("ha", "t")
+    ]  # fmt: skip
+    assert "<b>P </b>same</pre>" in page and f"<p>{told['duel']}</p>" in page
+
+
+def test_a_text_that_begins_another_has_not_parted() -> None:
+    assert duel(["the same", ""], ["the", ""]).duel[1] == {"lstm": (None, None), "gru": (None, None)}
+    assert "agree so far" in duel(["the same"], ["the"]).duel[0]
+    assert duel(["a"], ["a"]).duel[0] == "LSTM and GRU wrote the same."
+
+
+def test_only_a_duel_is_marked() -> None:
+    for saved in (duel(["ab"], ["ac"], config=SampleConfig()), duel(["ab"]), duel(["ab"], [])):
+        assert saved.duel == ("", {}) and "‖" not in as_markdown(saved) and "<i " not in as_html(saved)
+        assert "parts_after" not in as_json(saved) and '"duel": "' not in as_json(saved)
+
+
+def test_cross_perplexity_is_there_where_it_was_measured() -> None:
+    found = cross_of("LSTM", "<b>")
+    saved = replace(comparison(), cross=found)
+    assert json.loads(as_json(saved))["cross_perplexity"] == found
+    said = as_markdown(saved)
+    assert "| Written by | LSTM reads | \\<b\\> reads |\n| --- | --- | --- |\n| LSTM | **1.50** | 1.75 |\n" in said
+    assert "| \\<b\\> | 1.50 |  |\n" in said and "LSTM pays 1.50 for its own" in said
+    page = as_html(saved)
+    assert '<th scope="row">LSTM</th><td class="own"><b>1.50</b></td><td>1.75</td></tr>' in page
+    assert "&lt;b&gt; reads" in page and "LSTM pays 1.50 for its own" in page
+    for write in (as_json, as_markdown, as_html):
+        assert "ross-perplexity" not in write(comparison()) and "cross_perplexity" not in write(comparison())
 
 
 def test_the_command_is_understood_by_the_program(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,9 @@ def test_a_folds_title_states_its_values(key: str, changes: dict[str, Any], titl
 
 def test_the_basic_settings_are_few_and_the_rest_is_advanced() -> None:
     basic = [name for names in form.BASIC.values() for name in names]
-    assert len(basic) <= 11 and {"hidden_size", "num_layers", "dropout", "steps", "learning_rate"} <= set(basic)
+    in_sight = [name for name in basic if form.control(name, preset_values("quick")[name]).visible]
+    assert len(in_sight) <= 10 and set(basic) - set(in_sight) == {"order", "early_stop"}  # which come when they matter
+    assert {"hidden_size", "num_layers", "dropout", "steps", "learning_rate"} <= set(basic)
     assert FOLDS == form.BASIC | form.ADVANCED and not form.BASIC.keys() & form.ADVANCED.keys()
 
 
@@ -219,6 +221,23 @@ def test_seeds_take_as_many_times_as_long(estimated: Any) -> None:
     said = estimated(archs=["gru", "rnn"], seeds=2, limits=Limits(), left=LEFT | {"runs": 12})
     assert "4 of the 12 runs" in said
     assert "seeds is 4, more than the 3" in estimated(archs=["gru"], seeds=4, limits=Limits(), left=LEFT)
+
+
+def test_early_stopping_is_asked_for_where_there_are_enough_seeds(estimated: Any) -> None:
+    box = form.control("early_stop", False)
+    assert isinstance(box, gr.Checkbox) and box.label == "Stop early" and box.visible is False and "4 seeds" in box.info
+    assert [form.can_stop_early(seeds) for seeds in (None, "", 1, 3, 4, 10)] == [False] * 4 + [True] * 2
+    assert configured(seeds=4, early_stop=True).race.early_stop is True
+    assert configured(seeds=3, early_stop=True).race.early_stop is False, "it is not in sight"
+    assert form.fold_title("name", values(seeds=5, early_stop=True)) == "Name and seed: 7, 5 seeds at most"
+    assert form.fold_title("name", values(seeds=3, early_stop=True)) == "Name and seed: 7, 3 seeds"
+    alone = estimated(archs=["gru"], seeds=4, early_stop=True)
+    assert "early stopping needs two architectures to compare, not gru alone" in alone
+    assert "expected" in estimated(archs=["gru", "rnn"], seeds=4, early_stop=True)
+    public = estimated(archs=["gru", "rnn"], seeds=4, early_stop=True, limits=Limits(), left=LEFT)
+    assert "this public Space has no early stopping" in public
+    line = form.command(configured(seeds=4, early_stop=True), "pets", ["gru", "rnn"])
+    assert line.endswith("--seeds 4 --early-stop")
 
 
 def test_what_a_training_uses_is_said_on_a_public_space_only(estimated: Any) -> None:

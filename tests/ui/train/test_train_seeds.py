@@ -9,13 +9,14 @@ import pytest
 from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.jobs.service import Jobs
 from charlm.public.services import Services
+from charlm.runs.create import create_runs
 from charlm.serving import Serving
 from charlm.ui import status_bar
 from charlm.ui.services import Files
 from charlm.ui.train import live
 from charlm.ui.train.live import Watch
-from charlm.ui.train.seeds import FINAL, TITLE, of_first_seed
-from tests.tiny_runs import TEXT, entered, small_corpus, store_in, trained
+from charlm.ui.train.seeds import AT_LOOKS, FINAL, TITLE, of_first_seed
+from tests.tiny_runs import TEXT, entered, settings, small_corpus, store_in, trained
 
 LONG = TEXT * 40
 OPTIONS: dict[str, Any] = {"text": LONG, "seeds": 3, "steps": 20, "eval_every": 5, "dropout": 0.0}
@@ -42,7 +43,7 @@ def test_a_race_of_seeds_shows_the_first_live_and_what_all_of_them_say(services:
     assert "One seed each" not in view.lead and FINAL not in view.lead
     state = tick(watch)
     part = state["seeds"]
-    assert TITLE in part["html"] and 'id="train-seeds"' in state["body"] and "Seed 7" in state["body"]
+    assert TITLE in part["html"] and 'id="train-seed-curves"' in state["body"] and "Seed 7" in state["body"]
     rows = re.findall(r"<tr>.*?</tr>", part["html"], re.S)[1:]
     assert len(rows) == 3
     for group, row in zip(view.seeds.found.groups, rows, strict=True):
@@ -74,6 +75,30 @@ def test_while_it_trains_nothing_is_claimed_for_good(services: Services) -> None
     [(title, lead)] = seen
     assert title.startswith("So far: ") and FINAL in lead
     assert not watch.look().title.startswith("So far")
+
+
+def test_a_race_that_ended_early_says_so(services: Services) -> None:
+    runs = create_runs(
+        services.store, small_corpus(LONG), settings(seeds=4, steps=3, eval_every=3), ["lstm", "ngram"], looks=[3, 4]
+    )
+    first_look = [run for run in runs if run.train_config.seed < 10]
+    trainers = prepare(first_look, small_corpus(LONG))
+    watch = Watch(services, fresh=0)
+    seen: list[tuple[str, str]] = []
+
+    def look() -> None:
+        if all(trainer.state.validated_step for trainer in trainers) and not all(one.ended for one in trainers):
+            view = watch.look_at([services.store.get(run.run_id) for run in first_look])
+            seen.append((view.title, view.lead))
+
+    run_trainers(trainers, Control(), look)
+    for title, lead in seen:
+        assert title.startswith("So far: ") and AT_LOOKS in lead and "ended early" not in lead
+    [last] = [run for run in runs if run not in first_look]
+    services.store.discard(last)
+    view = watch.look_at([services.store.get(run.run_id) for run in first_look])
+    assert not view.title.startswith("So far") and AT_LOOKS not in view.lead and FINAL not in view.lead
+    assert "It ended early: after 3 of 4 seeds" in view.lead and "this is the look after 3" in view.lead
 
 
 def test_one_architecture_of_several_seeds_has_its_mean(services: Services) -> None:

@@ -16,6 +16,7 @@ from charlm.training.metrics import Blocks
 LEAST = 0.01  # nats per token: the difference that more seeds are asked for
 TESTED = "Measured on the test text, on which nothing was chosen."
 CHOSEN_ON = "Measured on the validation text, on which each run's weights were chosen."
+ENDED = ("finished", "stopped")
 ALIKE, NEAR = 0.02, 1.15  # numbers that differ by so small a share count as equal; by this factor, as nearly so
 
 
@@ -81,6 +82,14 @@ class Comparison:
         best, *others = self.groups
         return bool(others) and all(self.differences[best.name, other.name][1] for other in others)
 
+    @property
+    def ended_early(self) -> bool:
+        """Whether a look ended the experiment before its last one: all runs have ended, and the best is told apart."""
+        if not self.looks or len(self.groups[0].runs) == self.looks[-1]:
+            return False
+        runs = [run for group in self.groups for run in group.runs.values()]
+        return self.is_settled and all(run.status in ENDED for run in runs)
+
     @cached_property
     def differences(self) -> dict[tuple[str, str], tuple[SeedDifference, bool]]:
         """By names of a better and a worse group: the worse's loss minus the better's, and whether it is a claim."""
@@ -119,7 +128,13 @@ class Comparison:
         *others, last = map(str, self.looks)
         seeds, sure = len(self.groups[0].runs), 1.0 - self.level
         every = f"{', '.join(others)} and {last}" if others else last
-        return [
+        saved = (self.looks[-1] - seeds) * sum(not group.first.model_config.is_counted for group in self.groups)
+        end = [
+            f"It ended early: after {seeds} of {last} seeds {self.groups[0].name} is told apart from "
+            f"{'the other' if len(self.groups) == 2 else 'all others'}, and "
+            f"{saved} training{'s were' if saved > 1 else ' was'} not needed."
+        ]
+        return (end if self.ended_early else []) + [
             f"To be looked at after {every} seeds, as fixed beforehand; this is the look after {seeds}. It claims at a "
             f"level of {self.level:.2g}, with intervals of {100 * sure:.4g} %, so that all looks together make a false "
             f"claim in at most {100 * LEVEL:g} % of experiments."
@@ -135,7 +150,7 @@ class Comparison:
         """As JSON: `groups`, `differences` of every pair, `sentences`, `left_out`; losses in nats per token.
 
         `measured_on` is test or validation, `equal` says what the networks have the same of; `level` is that of the
-        claims and intervals, `looks` the seeds after which the experiment may stop early.
+        claims and intervals, `looks` the seeds after which the experiment may stop early; `ended_early`: it did.
         """
         groups = [
             {"name": group.name, "arch": group.first.arch, "parameters": group.first.num_parameters,
@@ -152,7 +167,7 @@ class Comparison:
             "seeds": list(self.groups[0].runs), "blocks": len(self.groups[0].blocks[0]),
             "measured_on": "test" if self.groups[0].is_tested else "validation", "equal": self.equal, "groups": groups,
             "differences": differences, "sentences": self.sentences(), "left_out": list(self.left_out),
-            "level": self.level, "looks": list(self.looks),
+            "level": self.level, "looks": list(self.looks), "ended_early": self.ended_early,
         }  # fmt: skip
         return dict(finite(found))
 
@@ -160,7 +175,7 @@ class Comparison:
 def is_settled(runs: Sequence[Run]) -> bool:
     """Whether these runs of an experiment show which architecture is the best; see `Comparison.is_settled`."""
     try:
-        return compare([run for run in runs if run.status in ("finished", "stopped")]).is_settled
+        return compare([run for run in runs if run.status in ENDED]).is_settled
     except ConfigError:  # too little was trained
         return False
 

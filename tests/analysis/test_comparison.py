@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from charlm.analysis.comparison import CHOSEN_ON, Comparison, compare, grouped, with_other_seeds, with_race
 from charlm.analysis.seeds import seed_difference
 from charlm.data.dataset import dataset_of
 from charlm.errors import ConfigError
-from charlm.experiments.comparison import CHOSEN_ON, Comparison, compare, grouped, with_other_seeds, with_race
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.tokenizers import IdArray
