@@ -1,8 +1,8 @@
 # The page in a container, for CPUs; see docs/guides/container.md. .ci/container takes these steps without an engine.
 FROM python:3.11-slim
 
-# PyTorch without CUDA, which takes gigabytes. With --build-arg PIP_EXTRA_INDEX_URL= it is PyPI's, which has it.
-ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+# PyTorch's own index for CPUs, which its page "Get started" names: without it PyTorch brings CUDA, which takes gigabytes.
+ARG PIP_EXTRA_INDEX_URL=
 
 ENV GRADIO_SERVER_NAME=0.0.0.0 \
     GRADIO_SERVER_PORT=7860 \
