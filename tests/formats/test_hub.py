@@ -369,7 +369,7 @@ def test_words_and_counts_have_cards_too(store: RunStore, hub: Hub) -> None:
         with model_contents(run, REPO) as contents:
             card = contents.files["README.md"]
             assert isinstance(card, bytes) and metadata_errors(card.decode(), "model") == []
-            assert "page.html" not in contents.files and contents.left_out
+            assert ("page.html" in contents.files) == (run is words) and bool(contents.left_out) == (run is counted)
         assert push(run, repo=run.label) == 0 and main(["pull", f"{OWNER}/{run.label}"]) == 0
 
 
