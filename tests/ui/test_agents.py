@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx
 import pytest
 from gradio.mcp import GradioMCPServer
@@ -25,6 +24,7 @@ from tests.patience import patience
 from tests.tiny_runs import TEXT, store_in, trained, wait_for
 from tests.ui.strangers import SHIPPED
 from tests.ui.test_endpoints import NAMES, SOON
+from tests.ui.waiting import finished
 
 mcp = pytest.importorskip("mcp")
 
@@ -90,7 +90,7 @@ class Agent:
                 await session.initialize()
                 return await what(session)
 
-        return anyio.run(work)
+        return finished(work())
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +287,7 @@ def test_a_text_is_no_longer_written_when_its_agent_has_left(address: str, servi
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Serving, "generate", generate)
-        anyio.run(leave, address, run_id)
+        finished(leave(address, run_id))
         wait_for(lambda: ended, "for the end of the text")
     assert ended == ["left"]
 

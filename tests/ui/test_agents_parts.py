@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from inspect import signature
 from typing import Any
 
-import anyio
 import gradio as gr
 import pytest
 from gradio.utils import get_function_description
@@ -23,6 +22,7 @@ from charlm.ui.schemas import NOT_OF_ITEMS, options_schemas
 from charlm.ui.services import Files
 from tests.tiny_runs import small_corpus, store_in, trained
 from tests.ui.test_endpoints import NAMES
+from tests.ui.waiting import finished
 
 # Options that are read before the others are looked at.
 BESIDE = {
@@ -114,11 +114,11 @@ def test_progress_goes_forward_and_is_not_told_too_often(monkeypatch: pytest.Mon
         for done in (1.0, 2.0, 1.0, 3.0, 3.0):
             await notices(done, None, "")
 
-    anyio.run(tell)
+    finished(tell())
     assert told == [1.0]
     monkeypatch.setattr(agents, "LOOK_EVERY", 0.0)
     told.clear()
-    anyio.run(tell)
+    finished(tell())
     assert told == [1.0, 2.0, 3.0]
 
 
