@@ -98,7 +98,7 @@ def test_its_metadata_say_what_the_checkout_says(wheel: Path) -> None:
     assert (about["License-Expression"], about["Requires-Python"]) == ("MIT", ">=3.11")
     needs = {re.split("[ <>=;]", line)[0]: "extra ==" in line for line in about.get_all("Requires-Dist", [])}
     assert {name for name, is_extra in needs.items() if not is_extra} == names_in(ROOT / "requirements.txt")
-    files = ("dev", "ray", "keras", "documents", "mcp", "tensorboard", "trackio")
+    files = ("dev", "ray", "keras", "documents", "mcp", "pretrained", "tensorboard", "trackio")
     extras = set[str]().union(*(names_in(ROOT / f"requirements-{one}.txt") for one in files))
     assert {name for name, is_extra in needs.items() if is_extra} == extras
 
