@@ -13,7 +13,7 @@ from typing import Any
 from bench.measure import ROOT, Row
 from bench.start import chromium
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
-from charlm.formats.html import Bits, write_page
+from charlm.formats.html import SOURCE, Bits, write_page
 from charlm.models import build_model
 from charlm.runs.checkpoint import save_weights
 from charlm.runs.run import Run
@@ -91,5 +91,6 @@ def _with_usual_script(page: str) -> str:
     """The page with the usual script in place of its own, and without the policy that names that."""
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     before, _, _ = page.rpartition("<script>")
-    script = (ROOT / "bench" / "usual_page.js").read_text(encoding="utf-8")
+    sources = (SOURCE / "numbers.js", SOURCE / "writer.js", ROOT / "bench" / "usual_page.js")
+    script = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     return f"{before}<script>{script}</script>\n</body>\n</html>\n"

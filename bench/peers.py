@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import Round, Row, Side, alternate, machine, rated
+from bench.training import our_training
 
 ARCHS = ("lstm", "gru", "rnn", "transformer", "mingru")
 HIDDEN = (16, 64, 128, 256, 512, 1024)
@@ -78,31 +79,9 @@ def sides_of(arch: str, hidden: int, shape: str, seconds: float = SECONDS) -> di
     return sides
 
 
-def ours(
-    arch: str, vocab_size: int, hidden_size: int, num_layers: int, batch_size: int, seq_len: int, seconds: float
-) -> Callable[[], Round]:
-    """The generator that every training runs through; charlm is loaded before torch, and says how its threads wait."""
-    import numpy as np
-
-    from charlm.config import ModelConfig, TrainConfig
-    from charlm.data.dataset import Dataset
-    from charlm.models import build_model
-    from charlm.training.train import train
-
-    ids = np.random.default_rng(0).integers(0, vocab_size, 20 * batch_size * seq_len + 1).astype(np.uint8)
-    dataset = Dataset(ids, batch_size, seq_len, val_fraction=0.0)
-    model = build_model(
-        ModelConfig(
-            arch=arch,
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            num_layers=num_layers,
-            dropout=0.3,
-            context=seq_len,
-            num_heads=4,
-        )
-    )
-    training = train(model, dataset, TrainConfig(batch_size=batch_size, seq_len=seq_len, steps=10**8, eval_every=10**8))
+def ours(arch: str, batch_size: int, seq_len: int, seconds: float, **sizes: Any) -> Callable[[], Round]:
+    """Our side; a Transformer attends to as many tokens as a batch has."""
+    training = our_training(arch, batch_size, seq_len, context=seq_len, num_heads=4, **sizes)
     return rated(lambda: next(training), batch_size * seq_len, seconds)
 
 

@@ -6,7 +6,7 @@ process on one core against ours alone; peak memory is that of the whole process
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from bench.measure import Row, Side, alternate, busy_core, with_memory
@@ -76,8 +76,8 @@ def measured_usual(**options: Any) -> Callable[[], dict[str, float]]:
     return with_memory(trainer(**options))
 
 
-def measured_ours(arch: str, steps: int, batch_size: int, seq_len: int, **sizes: Any) -> Callable[[], dict[str, float]]:
-    """Our side: the generator that every training runs through."""
+def our_training(arch: str, batch_size: int, seq_len: int, **sizes: Any) -> Iterator[Any]:
+    """The generator that every training runs through; charlm is loaded before torch, and says how its threads wait."""
     import numpy as np
 
     from charlm.config import ModelConfig, TrainConfig
@@ -88,7 +88,12 @@ def measured_ours(arch: str, steps: int, batch_size: int, seq_len: int, **sizes:
     ids = np.random.default_rng(0).integers(0, sizes["vocab_size"], 20 * batch_size * seq_len + 1).astype(np.uint8)
     dataset = Dataset(ids, batch_size, seq_len, val_fraction=0.0)
     config = TrainConfig(batch_size=batch_size, seq_len=seq_len, steps=10**8, eval_every=10**8)
-    training = train(build_model(ModelConfig(arch=arch, dropout=0.3, **sizes)), dataset, config)
+    return train(build_model(ModelConfig(arch=arch, dropout=0.3, **sizes)), dataset, config)
+
+
+def measured_ours(arch: str, steps: int, batch_size: int, seq_len: int, **sizes: Any) -> Callable[[], dict[str, float]]:
+    """Our side."""
+    training = our_training(arch, batch_size, seq_len, **sizes)
 
     def play() -> dict[str, float]:
         began = time.perf_counter()

@@ -1,44 +1,8 @@
-"use strict";
 // The offline page's model as one usually writes it, and as it was: plain loops over typed arrays, 8-bit weights widened
-// to floats once. bench/offline_page.py puts it into the page in place of the page's own scripts.
-
-
-// Powers of two from 2^-1074 to 2^1023, exact.
-const LOWEST = -1074;
-const POWERS = new Float64Array(1024 - LOWEST);
-POWERS[-LOWEST] = 1;
-for (let at = 1 - LOWEST; at < POWERS.length; at++) POWERS[at] = POWERS[at - 1] * 2;
-for (let at = -LOWEST - 1; at >= 0; at--) POWERS[at] = POWERS[at + 1] / 2;
-
-const power = (exponent) => POWERS[exponent - LOWEST];
-const INVERSES = Float64Array.from({ length: 14 }, (_, n) => 1 / n);
-
-/** e to the x: x = k ln 2 + r with r small, whose series is short. */
-function exp(x) {
-  if (!(x > -700)) return x <= -700 ? 0 : NaN;
-  if (x > 700) return Infinity;
-  const k = Math.floor(x * Math.LOG2E + 0.5), r = x - k * Math.LN2;
-  let sum = 1;
-  for (let n = 13; n > 0; n--) sum = 1 + sum * r * INVERSES[n];
-  return sum * power(k);
-}
+// to floats once. bench/offline_page.py puts it, after numbers.js and writer.js, in place of the page's own scripts.
 
 const sigmoid = (x) => 1 / (1 + exp(-x));
 const tanh = (x) => 1 - 2 / (exp(2 * x) + 1);
-
-/** A 16-bit float, given as its bits. */
-function half(bits) {
-  const exponent = (bits >> 10) & 31, fraction = bits & 1023;
-  const size = exponent ? (1024 + fraction) * power(exponent - 25) : fraction * power(-24);
-  return bits & 0x8000 ? -size : size;
-}
-
-/** Base64 as a view of its bytes. */
-function decoded(base64) {
-  const text = atob(base64), bytes = new Uint8Array(text.length);
-  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
-  return new DataView(bytes.buffer);
-}
 
 // How a number of each kind is read; the class Packed in charlm/formats/html says what they are.
 const KINDS = {
@@ -202,17 +166,6 @@ function erf(x) {
 
 const gelu = (x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2));
 
-/** Cosine and sine of an angle, by their series. */
-function circle(angle) {
-  const r = angle - 2 * Math.PI * Math.floor(angle / (2 * Math.PI) + 0.5);
-  let cos = 1, sin = 1;
-  for (let n = 28; n > 0; n -= 2) {
-    cos = 1 - (cos * r * r) / (n * (n - 1));
-    sin = 1 - (sin * r * r) / (n * (n + 1));
-  }
-  return [cos, sin * r];
-}
-
 /** Mean 0 and variance 1, then scaled and shifted if there are numbers for that. */
 function normal(x, scale, shift) {
   const mean = x.reduce((sum, one) => sum + one, 0) / x.length;
@@ -323,101 +276,6 @@ class Transformer extends Blocks {
     return (this.about.sharpness * sum) / Math.sqrt(this.width);
   }
 }
-// Writing: the choice of the next character, and a text that is read and written a slice of time at a time.
-
-/** Whole numbers from 0 to 2^32 - 1, the same ones for the same seed: mulberry32 (Tommy Ettinger, 2017). */
-function numbersFrom(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return (mixed ^ (mixed >>> 14)) >>> 0;
-  };
-}
-
-/** Ids, the likeliest first; of equals, the earlier first. */
-function ranked(values) {
-  return Array.from(values.keys()).sort((one, other) => values[other] - values[one] || one - other);
-}
-
-/** Logits -> the probabilities a character is drawn with; temperature first, then top-k. Null beyond all numbers. */
-function probabilities(logits, { temperature, top_k: topK }) {
-  if (!logits.every(Number.isFinite)) return null;
-  const highest = logits.reduce((one, other) => Math.max(one, other));
-  if (temperature === 0) return logits.map((_, id) => Number(id === logits.indexOf(highest))); // greedy
-  const shares = logits.map((logit) => exp((logit - highest) / temperature));
-  if (topK > 0) for (const id of ranked(logits).slice(topK)) shares[id] = 0;
-  const total = shares.reduce((sum, share) => sum + share, 0);
-  return shares.map((share) => share / total);
-}
-
-/** The id at which the running sum of the probabilities passes a 32-bit number's share of their total. */
-function drawn(shares, number) {
-  const goal = (number / 4294967296) * shares.reduce((sum, share) => sum + share, 0);
-  let below = 0;
-  for (let id = 0; id < shares.length; id++) {
-    below += shares[id];
-    if (below > goal) return id;
-  }
-  return ranked(shares)[0]; // the sums' last rounding left nothing above the goal
-}
-
-/** A text as it is read and written. */
-class Writer {
-  constructor(model) {
-    this.model = model;
-    this.clear();
-  }
-
-  clear() {
-    this.state = this.model.start();
-    this.read = []; // ids the state has seen
-    this.pending = []; // ids it has yet to see
-    this.left = 0; // characters to write
-    this.logits = null;
-  }
-
-  /** Be at the end of another text; what it begins with and was read already is not read again. */
-  moveTo(ids) {
-    const known = this.read.length <= ids.length && this.read.every((id, place) => id === ids[place]);
-    if (!known) this.clear();
-    this.left = 0;
-    this.pending = ids.slice(this.read.length);
-  }
-
-  /** Take a character, or write so many more. */
-  take(id) { this.pending.push(id); }
-  write(count, settings, draw) { Object.assign(this, { left: count, settings, draw }); }
-
-  get busy() { return this.pending.length > 0 || (this.left > 0 && this.logits !== null); }
-  get lost() { return this.logits !== null && !this.logits.every(Number.isFinite); }
-
-  /** Work until `enough` says so or all is done; returns the ids written. */
-  work(enough) {
-    const written = [];
-    while (this.busy && !enough()) {
-      if (this.pending.length) this.readOne(this.pending.shift());
-      else if (this.lost) this.left = 0;
-      else written.push(this.writeOne());
-    }
-    return written;
-  }
-
-  readOne(id) {
-    if (id === this.model.border) this.state = this.model.start(); // each item of a list begins from nothing
-    this.logits = this.model.step(this.state, id);
-    this.read.push(id);
-  }
-
-  writeOne() {
-    const id = drawn(probabilities(this.logits, this.settings), this.draw());
-    this.left -= 1;
-    this.pending.push(id);
-    return id;
-  }
-}
-
 const find = (id) => document.getElementById(id);
 const model = new Model(JSON.parse(find("run").textContent), decoded(find("weights").textContent));
 window.charlm = {

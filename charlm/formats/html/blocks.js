@@ -13,17 +13,6 @@ function gelu(x, memory) {
   return x;
 }
 
-/** Cosine and sine of an angle, by their series. */
-function circle(angle) {
-  const r = angle - 2 * Math.PI * Math.floor(angle / (2 * Math.PI) + 0.5);
-  let cos = 1, sin = 1;
-  for (let n = 28; n > 0; n -= 2) {
-    cos = 1 - (cos * r * r) / (n * (n - 1));
-    sin = 1 - (sin * r * r) / (n * (n + 1));
-  }
-  return [cos, sin * r];
-}
-
 /** Mean 0 and variance 1, then scaled and shifted if there are numbers for that. */
 function normal(x, scale, shift) {
   const n = x.length, out = new Float32Array(n);

@@ -22,6 +22,17 @@ function exp(x) {
   return sum * power(k);
 }
 
+/** Cosine and sine of an angle, by their series. */
+function circle(angle) {
+  const r = angle - 2 * Math.PI * Math.floor(angle / (2 * Math.PI) + 0.5);
+  let cos = 1, sin = 1;
+  for (let n = 28; n > 0; n -= 2) {
+    cos = 1 - (cos * r * r) / (n * (n - 1));
+    sin = 1 - (sin * r * r) / (n * (n + 1));
+  }
+  return [cos, sin * r];
+}
+
 /** A 16-bit float, given as its bits. */
 function half(bits) {
   const exponent = (bits >> 10) & 31, fraction = bits & 1023;
