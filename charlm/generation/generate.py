@@ -59,9 +59,6 @@ class CompiledDecoder(Decoder):
     def select(self, state: Any, rows: Ids) -> Any:
         return tuple(part[:, :, rows] for part in state)
 
-    def _row(self, state: Any, row: int) -> Any:
-        return tuple(part[:, :, row : row + 1].copy() for part in state)
-
     def sample(self, streams: Sequence[Stream], steps: int) -> list[str]:
         steps = min(steps, max(len(stream.unread) - 1 + stream.left for stream in streams))
         given, draws = np.full((len(streams), steps), NO_TOKEN), np.zeros((len(streams), steps))
@@ -80,7 +77,7 @@ class CompiledDecoder(Decoder):
         for row, stream in enumerate(streams):
             rest = stream.unread[steps:]
             stream.recent.extend([stream.unread[0], *written[row, :-1]])
-            stream.unread, stream.state = rest if len(rest) else written[row, -1:], self._row(state, row)
+            stream.unread, stream.state = rest if len(rest) else written[row, -1:], self.select(state, np.array([row]))
         return [stream.take(chosen[count:]) for chosen, stream, count in zip(written, streams, known, strict=True)]
 
 

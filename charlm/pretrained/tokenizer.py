@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from charlm.tokenizers.base import END, IdArray, Tokenizer, without_halves
+from charlm.tokenizers.subwords import ends_with_space
 
 REPLACEMENT = "\ufffd"  # what decoding makes of an incomplete character
 MOST_HELD = 4  # tokens until what is no character is passed on: UTF-8 has no longer ones
@@ -51,7 +52,7 @@ class PretrainedTokenizer(Tokenizer):
 
     def read(self, prompt: str) -> IdArray:
         """See Tokenizer; a space at the end is left out, because the next token begins with one."""
-        return self.encode(prompt[:-1] if _ends_with_space(prompt) else prompt)
+        return self.encode(prompt[:-1] if ends_with_space(prompt) else prompt)
 
     def unknown(self, text: str) -> list[str]:
         """See Tokenizer; it is not known here."""
@@ -64,7 +65,7 @@ class PretrainedTokenizer(Tokenizer):
 
     def speller(self, before: str = "") -> "PretrainedSpeller":
         """See Tokenizer."""
-        return PretrainedSpeller(self, self.read(before).tolist(), _ends_with_space(before))
+        return PretrainedSpeller(self, self.read(before).tolist(), ends_with_space(before))
 
     def to_file(self) -> bytes:
         """See Tokenizer."""
@@ -103,8 +104,3 @@ class PretrainedSpeller:
             self._has_space = False
             return piece.removeprefix(" ")
         return piece
-
-
-def _ends_with_space(prompt: str) -> bool:
-    """Whether a prompt ends with one space after something that is not white space."""
-    return prompt.endswith(" ") and not prompt[-2:-1].isspace() and len(prompt) > 1

@@ -93,11 +93,11 @@ class BPETokenizer(HuggingTokenizer):
 
     def read(self, prompt: str) -> IdArray:
         """See Tokenizer; a space at the end is left out, because the next token begins with one."""
-        return self.encode(prompt[:-1] if _ends_with_space(prompt) else prompt)
+        return self.encode(prompt[:-1] if ends_with_space(prompt) else prompt)
 
     def speller(self, before: str = "") -> "BPESpeller":
         """See Tokenizer."""
-        return BPESpeller(self.bytes, _ends_with_space(before))
+        return BPESpeller(self.bytes, ends_with_space(before))
 
 
 class BPESpeller:
@@ -121,7 +121,7 @@ class BPESpeller:
         return piece
 
 
-def _ends_with_space(prompt: str) -> bool:
+def ends_with_space(prompt: str) -> bool:
     """Whether a prompt ends with one space after something that is not white space."""
     return prompt.endswith(" ") and not prompt[-2:-1].isspace() and len(prompt) > 1
 

@@ -21,7 +21,7 @@ LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})?")
 LANGUAGES = {"English": "en"}  # of the catalog, as the Hub writes them
 POINTS = 10  # of the curve
 MOST_SAMPLE = 800  # characters
-UNITS = {"char": "character", "word": "word", "bpe": "subword"}
+UNITS = {level: name.removesuffix("s") for level, name in LEVEL_NAMES.items()}  # one of its tokens
 WITHOUT = """
 Without it, the step in `model.onnx` is enough (`pip install huggingface_hub onnxruntime numpy`):
 

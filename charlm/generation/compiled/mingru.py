@@ -7,7 +7,6 @@ import torch
 
 from charlm.generation.compiled.base import Array, CompiledModel, State, clear, fill, is_type_of, step, zeros
 from charlm.generation.compiled.residual import (
-    HALF,
     ZERO,
     Shared,
     SharedWork,
@@ -19,7 +18,7 @@ from charlm.generation.compiled.residual import (
     put_logits,
     shared_weights,
 )
-from charlm.models.kernels.jit import inlined, is_wanted, sigmoid
+from charlm.models.kernels.jit import HALF, inlined, is_wanted, sigmoid
 from charlm.models.kernels.matmul import add_products, padded_columns
 from charlm.models.mingru import TAPS, MinGRUModel
 

@@ -10,10 +10,10 @@ from torch import nn
 
 from charlm.generation.compiled.base import Array, copy, fill
 from charlm.models.blocks import ResidualModel
-from charlm.models.kernels.jit import exp, inlined
+from charlm.models.kernels.jit import HALF, ONE, exp, inlined
 from charlm.models.kernels.matmul import add_products, pack, padded_columns
 
-ZERO, ONE, HALF, EPSILON = np.float32(0), np.float32(1), np.float32(0.5), np.float32(1e-5)  # as torch's LayerNorm
+ZERO, EPSILON = np.float32(0), np.float32(1e-5)  # the latter as of torch's LayerNorm
 # erf(x) = 1 - t P(t) exp(-x^2), t = 1 / (1 + A0 x) for x >= 0, within 1.5e-7 (Abramowitz and Stegun 1964, 7.1.26).
 A0, ROOT_HALF = np.float32(0.3275911), np.float32(math.sqrt(0.5))
 A1, A2, A3, A4, A5 = map(np.float32, (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429))

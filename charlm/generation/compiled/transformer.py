@@ -12,7 +12,6 @@ import numpy as np
 
 from charlm.generation.compiled.base import Array, CompiledModel, State, clear, is_type_of, step, zeros
 from charlm.generation.compiled.residual import (
-    ONE,
     ZERO,
     Shared,
     SharedWork,
@@ -28,7 +27,7 @@ from charlm.generation.compiled.residual import (
     shared_weights,
     total,
 )
-from charlm.models.kernels.jit import exp, inlined, is_wanted
+from charlm.models.kernels.jit import ONE, exp, inlined, is_wanted
 from charlm.models.kernels.matmul import padded_columns
 from charlm.models.transformer import SHARPNESS, TransformerModel, speeds_of
 
