@@ -23,7 +23,7 @@ from charlm.files import is_of_type, is_utf8, open_plain, read, write_atomically
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import SHIPPED
 from charlm.serving.baselines import keep
-from charlm.serving.texts import part_of, training_text, whole_text
+from charlm.serving.texts import held_out_text, training_text
 
 log = logging.getLogger(__name__)
 
@@ -414,7 +414,7 @@ def subject_of(run: Run, text: str | None = None) -> Subject:
         CorpusError: its text is no longer here, or the model knows next to nothing of the one that is given.
     """
     tokenizer = run.tokenizer()
-    text = part_of(whole_text(run), "val", run.corpus_config, run.held_out) if text is None else text
+    text = held_out_text(run) if text is None else text
     ids = tokenizer.encode(text, skip_unknown=True)
     if len(ids) < 2:
         raise CorpusError(

@@ -10,7 +10,7 @@ from charlm.errors import CheckpointError, ConfigError, MeasurementError
 from charlm.pretrained import Pretrained, load
 from charlm.runs.run import Run
 from charlm.serving.batcher import OpenedModel
-from charlm.serving.texts import part_of, whole_text
+from charlm.serving.texts import held_out_key, held_out_text
 
 if TYPE_CHECKING:
     from charlm.analysis.measurement import Progress
@@ -159,7 +159,7 @@ def measure(
     text, named = held_out_part(runs[0], characters)
     told: Scores = {"text": named, "characters": len(text), "rows": []}
     for run in runs:
-        if _same_text(run, runs[0]):
+        if held_out_key(run) == held_out_key(runs[0]):
             bits, tokens = evaluated(run, text)
             told["rows"].append(_row(run, bits, tokens))
     for place, model in enumerate(others):
@@ -189,17 +189,10 @@ def held_out_part(run: Run, characters: int = 0) -> tuple[str, str]:
     Raises:
         CorpusError: that text is no longer here.
     """
-    whole = part_of(whole_text(run), "val", run.corpus_config, run.held_out)
+    whole = held_out_text(run)
     text, name = whole[: characters or None], str(run.corpus.get("name") or run.label)
     part = f"the first {len(text):,} of {len(whole):,}" if len(text) < len(whole) else f"all {len(whole):,}"
     return text, f"{part} held-out characters of {name}"
-
-
-def _same_text(one: Run, other: Run) -> bool:
-    def held_out(run: Run) -> tuple[object, ...]:
-        return run.corpus.get("sha256"), run.corpus_config, run.held_out
-
-    return held_out(one) == held_out(other)
 
 
 def _row(model: Run | Pretrained, bits: float | None, tokens: int) -> Row:

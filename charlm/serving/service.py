@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from charlm.analysis.measurement import Progress
 from charlm.analysis.settings import CrossSettings
@@ -27,7 +27,7 @@ from charlm.serving.baselines import NgramBaselines, keep
 from charlm.serving.batcher import GeneratedText, GenerationRequest, GenerationWorker, OpenedModel, Starts
 from charlm.serving.compared import Writer, check_compared, check_duel
 from charlm.serving.measurements import GYM, REST, Finding, Measurements, Question, ask_all
-from charlm.serving.texts import own_text, part_of, training_text, whole_text
+from charlm.serving.texts import held_out_key, held_out_text, own_text, part_of, training_text, whole_text
 from charlm.serving.votes import Votes
 from charlm.tokenizers import Tokenizer
 from charlm.tokenizers.base import without_halves
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from charlm.serving.crossed import CrossQuestion
 
 log = logging.getLogger(__name__)
+
+Step = TypeVar("Step")
 
 # New text is handed on about this often, in seconds; a text a character would drown a browser.
 FLUSH_SECONDS = 0.06
@@ -364,14 +366,10 @@ class Serving:
             Participant(run.run_id, name, run.load_model().eval(), run.tokenizer())
             for run, name in zip(runs, question.called, strict=True)
         ]
-        began = time.monotonic()
-        for progress in measure(models, question.held_out, question.settings):
+        for progress in self._resting(measure(models, question.held_out, question.settings)):
             if progress.result is not None:
                 question.keep(progress.result)
-            if self._is_training():
-                time.sleep(min(REST, time.monotonic() - began))
             yield progress
-            began = time.monotonic()
 
     def score(
         self, models: Sequence[Writer], characters: int = pretrained.CHARACTERS
@@ -388,11 +386,15 @@ class Serving:
             scores = self.evaluate(run, text)
             return scores["bits_per_char"], scores["tokens"]
 
+        yield from self._resting(pretrained.measure(models, characters, evaluated))
+
+    def _resting(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """Steps of a measurement, each of which rests, while a training runs, for as long as it took, up to REST."""
         began = time.monotonic()
-        for progress in pretrained.measure(models, characters, evaluated):
+        for step in steps:
             if self._is_training():
                 time.sleep(min(REST, time.monotonic() - began))
-            yield progress
+            yield step
             began = time.monotonic()
 
     def known_cross(
@@ -451,11 +453,10 @@ def held_out_texts(runs: Sequence[Run]) -> dict[str, str]:
     """The held-out texts of these runs that are at hand, each once, by what to call them."""
     found: dict[tuple[Any, ...], tuple[str, str]] = {}
     for run in runs:
-        key = run.corpus.get("sha256", ""), run.corpus_config, run.held_out
+        key = held_out_key(run)
         if key not in found:
             with suppress(CorpusError):
-                text = part_of(whole_text(run), "val", run.corpus_config, run.held_out)
-                found[key] = str(run.corpus.get("name") or run.label), text
+                found[key] = str(run.corpus.get("name") or run.label), held_out_text(run)
     if len(found) == 1:
         [(_, text)] = found.values()
         return {"Held-out text": text}

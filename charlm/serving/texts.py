@@ -1,5 +1,7 @@
 """The texts of runs: the whole of what one was trained on, and its parts."""
 
+from typing import Any
+
 from charlm.config import CorpusConfig
 from charlm.data.catalog import data_dir
 from charlm.data.dataset import character_sizes
@@ -28,6 +30,20 @@ def whole_text(run: Run) -> str:
         why = gone if run.corpus else f"{run.label} was imported without a text"
         raise CorpusError(f"{why}; give one to measure it on")
     return text
+
+
+def held_out_text(run: Run) -> str:
+    """What was held out of a run's text for validation.
+
+    Raises:
+        CorpusError: it is no longer available, or nothing was held out.
+    """
+    return part_of(whole_text(run), "val", run.corpus_config, run.held_out)
+
+
+def held_out_key(run: Run) -> tuple[Any, ...]:
+    """What two runs share whose held-out texts are the same."""
+    return run.corpus.get("sha256", ""), run.corpus_config, run.held_out
 
 
 def training_text(run: Run) -> str:
