@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from gradio_client import handle_file
 
-from charlm.jobs.service import Jobs
-from charlm.public.services import Services
-from charlm.serving import NgramBaselines, Serving
-from charlm.ui.app import build_demo, launch_options
-from charlm.ui.services import Files, PublicAppServices
-from tests.patience import client, patience
-from tests.tiny_runs import TEXT, store_in, wait_for
+from charlm.serving import NgramBaselines
+from charlm.ui.app import build_demo
+from charlm.ui.services import PublicAppServices
+from tests.patience import client
+from tests.tiny_runs import TEXT, wait_for
+from tests.ui.servers import private_services, public_space, served
 
 
 @pytest.fixture(autouse=True)
@@ -24,14 +23,8 @@ def no_ladders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicAppServices]:
-    folder = tmp_path_factory.mktemp("public")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CHARLM_RUNS", str(folder / "runs"))
-        patch.setenv("CHARLM_DATA", str(folder / "data"))
-        made = PublicAppServices()
-    made.begin()
-    yield made
-    made.jobs.close(seconds=patience(30))
+    with public_space(tmp_path_factory.mktemp("public")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -42,10 +35,8 @@ def public_demo(lab: PublicAppServices, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def address(lab: PublicAppServices, public_demo: Any) -> Iterator[str]:
-    options = {**launch_options(lab.services), "server_name": "127.0.0.1", "quiet": True}
-    _, url, _ = public_demo.launch(prevent_thread_lock=True, **options)
-    yield url.rstrip("/")
-    public_demo.close()
+    with served(public_demo, lab.services) as url:
+        yield url
 
 
 @pytest.fixture
@@ -73,12 +64,7 @@ def idle(lab: PublicAppServices) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an app whose user shares it with nobody."""
-    store = store_in(tmp_path_factory.mktemp("alone"))
-    jobs = Jobs(store)
-    services = Services(store, jobs, Serving(store), Files())
-    demo = build_demo(services, tmp_path_factory.mktemp("secret"))
-    options = {**launch_options(services), "server_name": "127.0.0.1", "quiet": True}
-    _, url, _ = demo.launch(prevent_thread_lock=True, **options)
-    yield url.rstrip("/")
-    demo.close()
-    jobs.close(seconds=patience(30))
+    with private_services(tmp_path_factory.mktemp("alone")) as services:
+        demo = build_demo(services, tmp_path_factory.mktemp("secret"))
+        with served(demo, services) as url:
+            yield url

@@ -18,10 +18,10 @@ from charlm.public.services import Services
 from charlm.serving import Serving
 from charlm.ui import agents
 from charlm.ui.agents import MOST_ROWS, AgentServer
-from charlm.ui.app import build_demo, launch_options
-from charlm.ui.services import Files, PublicAppServices
+from charlm.ui.app import build_demo
 from tests.patience import patience
-from tests.tiny_runs import TEXT, store_in, trained, wait_for
+from tests.tiny_runs import TEXT, trained, wait_for
+from tests.ui.servers import private_services, public_space, served
 from tests.ui.strangers import SHIPPED
 from tests.ui.test_endpoints import NAMES, SOON
 from tests.ui.waiting import finished
@@ -95,19 +95,15 @@ class Agent:
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    store = store_in(tmp_path_factory.mktemp("agents"))
-    jobs = Jobs(store)
-    yield Services(store, jobs, Serving(store), Files())
-    jobs.close(seconds=patience(30))
+    with private_services(tmp_path_factory.mktemp("agents")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def address(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     demo = build_demo(services, tmp_path_factory.mktemp("secret"))
-    options = {**launch_options(services, agents=True), "server_name": "127.0.0.1", "quiet": True}
-    _, url, _ = demo.launch(prevent_thread_lock=True, **options)
-    yield url.rstrip("/")
-    demo.close()
+    with served(demo, services, agents=True) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -328,17 +324,8 @@ def test_gradio_by_itself_answers_with_pythons_repr() -> None:
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a public Space that serves agents."""
     folder = tmp_path_factory.mktemp("public")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CHARLM_RUNS", str(folder / "runs"))
-        patch.setenv("CHARLM_DATA", str(folder / "data"))
-        made = PublicAppServices()
-    made.begin()
-    demo = build_demo(made.services, folder)
-    options = {**launch_options(made.services, agents=True), "server_name": "127.0.0.1", "quiet": True}
-    _, url, _ = demo.launch(prevent_thread_lock=True, **options)
-    yield url.rstrip("/")
-    demo.close()
-    made.jobs.close(seconds=patience(30))
+    with public_space(folder) as made, served(build_demo(made.services, folder), made.services, agents=True) as url:
+        yield url
 
 
 def test_a_visitor_is_known_by_the_header(space: str) -> None:

@@ -16,16 +16,15 @@ from gradio_client.exceptions import AppError
 
 from charlm.data.text_store import recall
 from charlm.errors import MeasurementError
-from charlm.jobs.service import Jobs
 from charlm.public.services import Services
-from charlm.serving import Finding, Serving
+from charlm.serving import Finding
 from charlm.ui.api import _looked_at
-from charlm.ui.app import build_demo, launch_options
-from charlm.ui.services import Files
+from charlm.ui.app import build_demo
 from tests.data.sample_documents import word
 from tests.patience import client as patient_client
 from tests.patience import patience
-from tests.tiny_runs import SMALL, TEXT, store_in, trained, wait_for
+from tests.tiny_runs import SMALL, TEXT, trained, wait_for
+from tests.ui.servers import private_services, served
 
 NAMES = (
     "search",
@@ -46,19 +45,15 @@ SOON = {"hidden_size": 8, "num_layers": 1, "seq_len": 10, "batch_size": 4, "step
 
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    store = store_in(tmp_path_factory.mktemp("endpoints"))
-    jobs = Jobs(store)
-    yield Services(store, jobs, Serving(store), Files())
-    jobs.close(seconds=patience(30))
+    with private_services(tmp_path_factory.mktemp("endpoints")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def address(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     demo = build_demo(services, tmp_path_factory.mktemp("secret"))
-    options = {**launch_options(), "server_name": "127.0.0.1", "quiet": True}
-    _, url, _ = demo.launch(prevent_thread_lock=True, **options)
-    yield url.rstrip("/")
-    demo.close()
+    with served(demo) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

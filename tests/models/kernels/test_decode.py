@@ -55,6 +55,13 @@ def walked(stepper: CompiledModel, ids: np.ndarray) -> np.ndarray:
     return np.stack(logits, axis=1)
 
 
+def assert_walked_as_forward(model: LanguageModel, ids: np.ndarray) -> None:
+    """Step by step the logits of ids (B, T) are those of the model's forward pass."""
+    with torch.no_grad():
+        expected = model(torch.from_numpy(ids))[0].numpy()
+    assert walked(compile_model(model), ids) == pytest.approx(expected, abs=1e-5)
+
+
 @compiled_only
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(("arch", "nonlinearity"), ARCHS)
@@ -62,10 +69,7 @@ def test_logits_are_the_forward_pass(arch: str, nonlinearity: str, shape: dict[s
     if arch == "transformer" and shape["hidden_size"] % 2:
         pytest.skip("a Transformer's heads have pairs of units")
     model = built(arch, nonlinearity, **shape)
-    ids = np.random.default_rng(0).integers(0, 19, (7, 30))
-    with torch.no_grad():
-        expected = model(torch.from_numpy(ids))[0].numpy()
-    assert walked(compile_model(model), ids) == pytest.approx(expected, abs=1e-5)
+    assert_walked_as_forward(model, np.random.default_rng(0).integers(0, 19, (7, 30)))
 
 
 @compiled_only
@@ -84,10 +88,7 @@ def test_a_row_is_the_same_alone_and_in_company(arch: str, nonlinearity: str) ->
 @pytest.mark.parametrize("places", [1, 2, 50])
 def test_a_ring_of_keys_and_values_goes_round_as_often_as_the_text_is_long(places: int) -> None:
     model = built("transformer", hidden_size=16, num_layers=2, context=places)
-    ids = np.random.default_rng(2).integers(0, 19, (2, 1500))
-    with torch.no_grad():
-        expected = model(torch.from_numpy(ids))[0].numpy()
-    assert walked(compile_model(model), ids) == pytest.approx(expected, abs=1e-5)
+    assert_walked_as_forward(model, np.random.default_rng(2).integers(0, 19, (2, 1500)))
 
 
 @compiled_only
