@@ -14,13 +14,16 @@ from tests.e2e.steps import SECOND, open_app
 from tests.patience import patience, wait_for
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests get the mark `e2e` and, as is usual for them, a second try; the summary names who needed it."""
+    """Browser tests are slow but for those of `smoke`, and get, as is usual for them, a second try."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.flaky(reruns=1))  # the summary names who needed it
+            if item.get_closest_marker("smoke") is None:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -108,6 +108,7 @@ def test_a_preset_stands_in_the_address(page: Any) -> None:
     assert query(page) == said
 
 
+@pytest.mark.smoke
 def test_a_link_opens_the_same_comparison_and_writes_the_same_texts(visitors: Any, server: str) -> None:
     first, second = visitors(), visitors()
     asked = {"runs": "sherlock-gru,sherlock-rnn", "prompt": "The dog ", "seed": 11, "temperature": 1.1, "length": 80}

@@ -38,6 +38,7 @@ def texts(page: Any) -> list[str]:
     return page.locator("#compare-columns .col .text").all_inner_texts()
 
 
+@pytest.mark.smoke
 def test_one_click_three_texts(page: Any) -> None:
     page.locator("#compare-columns .col").nth(2).wait_for()
     assert page.locator("#compare-columns .col").count() == 3
@@ -118,6 +119,7 @@ def written_beyond(page: Any, before: list[str]) -> None:
     )
 
 
+@pytest.mark.smoke
 def test_stop_ends_the_writing(page: Any, services: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services.serving._worker, "_is_training", lambda: True)  # or it is done before one can stop
     write_long(page)
@@ -243,7 +245,7 @@ def test_the_ranking_can_be_kept(page: Any) -> None:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("look", ["light", pytest.param("dark", marks=pytest.mark.slow), "phone"])
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
 def test_pictures_of_every_tab(look: str, browser: Any, server: str, pictures: Path) -> None:
     """Nothing is wider than its window; the pictures are for people to look at."""
     size = {"width": 390, "height": 844} if look == "phone" else {"width": 1280, "height": 900}
@@ -288,6 +290,7 @@ def upload(page: Any, name: str, data: bytes) -> None:
     chooser.value.set_files({"name": name, "mimeType": "text/plain", "buffer": data})
 
 
+@pytest.mark.smoke
 def test_an_uploaded_text_is_shown_and_trained_on(page: Any, services: Any) -> None:
     text = STORY + "<img src=x onerror='window.hurt=true'>"
     page.evaluate("window.hurt = false")
@@ -342,6 +345,7 @@ def begin_race(page: Any, **numbers: float) -> None:
     page.locator("#strip .job").wait_for()
 
 
+@pytest.mark.smoke
 def test_a_race_grows_survives_a_reload_and_stops(page: Any, server: str, services: Any, pictures: Path) -> None:
     begin_race(page)
     page.wait_for_function(f"({POINTS})() > 12")
@@ -429,7 +433,6 @@ def test_a_recorded_gradient_moves_while_it_trains(page: Any, server: str, servi
     page.wait_for_function("document.querySelector('#train-gradient:empty') !== null")
 
 
-@pytest.mark.slow
 def test_a_transformer_and_a_mingru_race_and_write(page: Any, services: Any) -> None:
     choose_tab(page, "Train")
     boxes = page.locator("#train-archs")
@@ -465,7 +468,6 @@ def test_a_transformer_and_a_mingru_race_and_write(page: Any, services: Any) -> 
 RANGE = "document.querySelector('#train-plot .js-plotly-plot')?.layout.xaxis.range"
 
 
-@pytest.mark.slow
 def test_zoom_survives_new_points(page: Any, services: Any) -> None:
     begin_race(page)
     page.wait_for_function(f"({POINTS})() > 12")
@@ -476,7 +478,6 @@ def test_zoom_survives_new_points(page: Any, services: Any) -> None:
     stop_all(page, services)
 
 
-@pytest.mark.slow
 def test_a_tick_is_one_small_call(page: Any, services: Any) -> None:
     begin_race(page, steps=20_000, eval_every=20_000)
     page.wait_for_function(f"({POINTS})() > 12")
@@ -493,7 +494,6 @@ def test_a_tick_is_one_small_call(page: Any, services: Any) -> None:
     stop_all(page, services)
 
 
-@pytest.mark.slow
 def test_a_server_without_the_route_is_asked_gradios_way(page: Any, server: str, services: Any) -> None:
     page.route("**/gradio_api/pulse", lambda route: route.fulfill(status=404))
     open_app(page, server)
@@ -502,7 +502,6 @@ def test_a_server_without_the_route_is_asked_gradios_way(page: Any, server: str,
     stop_all(page, services)
 
 
-@pytest.mark.slow
 def test_the_form_follows_the_text_and_leaves_what_was_set_by_hand(page: Any, services: Any) -> None:
     upload(page, "fox.txt", STORY.encode())
     page.locator("#corpus-head", has_text="fox.txt").wait_for()
@@ -524,7 +523,6 @@ def test_the_form_follows_the_text_and_leaves_what_was_set_by_hand(page: Any, se
     page.locator("#train-fold-training", has_text="30 epochs").wait_for()
 
 
-@pytest.mark.slow
 def test_advice_fills_the_form_with_the_runs_settings_and_its_mend(page: Any, services: Any) -> None:
     [run_id] = started(services, learning_rate=1e-5, steps=160, warmup_steps=10, label="timid")
     until(lambda: services.store.get(run_id).status == "finished")
@@ -539,7 +537,6 @@ def test_advice_fills_the_form_with_the_runs_settings_and_its_mend(page: Any, se
     assert checked.all_inner_texts() == ["GRU"]
 
 
-@pytest.mark.slow
 def test_a_history_of_100_000_points_is_opened(page: Any, services: Any) -> None:
     runs = stage(services.store, 100_000, "finished")
     choose_tab(page, "Train")
@@ -606,6 +603,7 @@ def test_a_setting_out_of_range_is_said(page: Any, services: Any) -> None:
 # --- Runs -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_runs_are_opened_renamed_downloaded_evaluated_and_deleted(page: Any, services: Any) -> None:
     run_id = finished_run(services, "<b>my run</b>")
     choose_tab(page, "Runs")

@@ -95,7 +95,6 @@ def test_a_zip_comes_back_and_is_opened(page: Any, services: Any, tmp_path: Path
     page.locator("#compare-models", has_text="<i>traveller</i>").wait_for()
 
 
-@pytest.mark.slow
 def test_a_checkpoint_from_elsewhere_is_trained_further(page: Any, services: Any, tmp_path: Path) -> None:
     pytest.importorskip("charlm.formats.imports")
     from charlm.runs.run import Run

@@ -104,6 +104,7 @@ def test_plots_have_a_name_and_a_table(page: Any) -> None:
         page.locator(f"#{plot}-plot + details.values").wait_for()
 
 
+@pytest.mark.smoke
 def test_one_region_says_what_becomes_of_a_training(page: Any, services: Any) -> None:
     assert said(page) == []
     started(services, "gru", "lstm")

@@ -94,7 +94,7 @@ def test_logits_are_torchs_with_the_same_weights(
     assert np.abs(found - wanted).max() < 1e-3
 
 
-@pytest.mark.parametrize("arch", ["lstm", *(pytest.param(arch, marks=pytest.mark.slow) for arch in ("gru", "rnn"))])
+@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn"])
 def test_logits_of_the_shipped_models(arch: str, offline: Any, record_property: Any) -> None:
     run, text = shipped(arch), (shipped(arch).sample() or {})["text"][:200]
     page = offline(run)
@@ -129,9 +129,9 @@ def expected_text(run: Run, page: str, prompt: str, length: int, temperature: fl
 
 @pytest.mark.parametrize(
     "settings",
-    [pytest.param({"temperature": 0.8, "top_k": 0, "seed": 7}, marks=pytest.mark.slow),
+    [{"temperature": 0.8, "top_k": 0, "seed": 7},
      {"temperature": 1.5, "top_k": 3, "seed": 2**31 - 1},
-     pytest.param({"temperature": 0.1, "top_k": 1, "seed": 0}, marks=pytest.mark.slow)],
+     {"temperature": 0.1, "top_k": 1, "seed": 0}],
 )  # fmt: skip
 def test_a_text_is_drawn_from_the_logits_by_the_seed(settings: dict[str, Any], offline: Any) -> None:
     run = shipped("gru")
@@ -143,6 +143,7 @@ def test_a_text_is_drawn_from_the_logits_by_the_seed(settings: dict[str, Any], o
 # --- a visitor -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_prompt_settings_generate_and_go_on(offline: Any) -> None:
     page = offline(shipped("lstm"))
     page.get_by_label("Prompt").fill("Holmes 日 said 𝒳")
@@ -249,6 +250,7 @@ def test_numbers_beyond_all_bounds_are_said(offline: Any, tmp_path: Path) -> Non
 # --- safety ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_names_from_users_never_run(offline: Any, tmp_path: Path) -> None:
     for place, name in enumerate(HOSTILE):
         run = random_run(tmp_path / str(place), ODD_TOKENS, label=name, hidden_size=3, num_layers=1)
@@ -289,7 +291,7 @@ def test_even_its_own_script_reaches_nothing(attempt: str, browser: Any, tmp_pat
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("look", ["light", pytest.param("dark", marks=pytest.mark.slow), "phone"])
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
 def test_pictures_of_the_page(look: str, browser: Any, pictures: Path, tmp_path: Path) -> None:
     find_format("html").write(shipped("gru"), tmp_path / "page.html")
     size = {"width": 390, "height": 844} if look == "phone" else {"width": 1280, "height": 900}

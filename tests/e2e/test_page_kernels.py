@@ -54,6 +54,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Opened]:
 
 
 @pytest.mark.parametrize("name", ["html", "html8"])
+@pytest.mark.smoke
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: "-".join(map(str, model.values())))
 def test_without_the_module_the_numbers_are_the_same(
     model: dict[str, Any], name: str, opened: Opened, tmp_path: Path

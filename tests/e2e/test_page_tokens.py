@@ -76,9 +76,7 @@ def prompts(count: int) -> list[str]:
     return HARD + ["".join(chance.choices(pieces, k=chance.randrange(1, 7)))[:60] for _ in range(count)]
 
 
-@pytest.mark.parametrize(
-    "name", ["characters", "lower", "spaces", "subwords", *(pytest.param(one, marks=pytest.mark.slow) for one in RARER)]
-)
+@pytest.mark.parametrize("name", ["characters", "lower", "spaces", "subwords", *RARER])
 def test_ids_of_hard_prompts_are_those_of_the_tokenizer(name: str, offline: Callable[..., Any], tmp_path: Path) -> None:
     tokenizer = TOKENIZERS[name]()
     words = {"words": tokenizer.rule} if isinstance(tokenizer, WordTokenizer) else {}

@@ -101,6 +101,7 @@ def choose(page: Any, elem_id: str, text: str) -> None:
     page.get_by_role("option").filter(has_text=text).first.click()
 
 
+@pytest.mark.smoke
 def test_the_canary_would_be_heard(browser: Any, server: str) -> None:
     """Each way to hear works: else silence means nothing."""
     page = browser.new_page()
@@ -153,6 +154,7 @@ def test_runs_that_were_put_there_by_hand(listener: Listener, planted: list[str]
     row(page, planted[-1]).wait_for()
 
 
+@pytest.mark.smoke
 def test_compare_writes_them_and_draws_them(listener: Listener, planted: list[str]) -> None:
     page = listener.page
     for place in (1, 2, 6):

@@ -67,7 +67,6 @@ def test_a_fork_knows_where_it_comes_from(page: Any, services: Any) -> None:
     assert services.store.get(parent).trimmed and row_of(page, parent).get_by_text("Resume").count() == 0
 
 
-@pytest.mark.slow
 def test_a_failed_run_says_why_and_is_tried_again(page: Any, services: Any) -> None:
     hot = {"nonlinearity": "relu", "learning_rate": 9.0, "grad_clip": 0, "hidden_size": 64, "num_layers": 2}
     [failed] = started(services, "rnn", **hot, eval_every=1_000_000)
@@ -81,7 +80,6 @@ def test_a_failed_run_says_why_and_is_tried_again(page: Any, services: Any) -> N
     assert again.ancestry[0]["run_id"] == failed
 
 
-@pytest.mark.slow
 def test_the_trash_is_emptied_only_after_a_question(page: Any, services: Any) -> None:
     services.store.empty_trash()  # of what other tests have deleted
     kept, gone = (services.store.get(finished_run(services, label)) for label in ("kept", "gone"))

@@ -88,6 +88,7 @@ def save(page: Any, name: str, kind: str) -> Path:
     return Path(waiting.value.path())
 
 
+@pytest.mark.smoke
 def test_the_tab_opens_with_its_finding(understand: Any, services: Any) -> None:
     runs = [services.store.get(name) for name in SHIPPED]
     found = measured(services.serving.inspect("memory", runs, begin=False))

@@ -72,6 +72,7 @@ def voted(services: Any) -> Iterator[None]:
     services.serving.votes.reset()
 
 
+@pytest.mark.smoke
 def test_nothing_tells_the_authors_before_the_vote_and_everything_after_it(
     page: Any, server: str, services: Any, voted: None
 ) -> None:

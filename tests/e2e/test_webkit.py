@@ -12,7 +12,6 @@ from charlm.formats.exports import find_format
 from tests.e2e.test_offline_page import expected_text, shipped
 from tests.patience import patience, wait_for
 
-pytestmark = pytest.mark.slow
 NEEDED = {"WebKitWebDriver": "webkit2gtk-driver", "Xvfb": "xvfb"}  # programs and Debian's packages
 TABS = {
     "train": "#train-archs", "corpus": "#corpus-sees", "runs": "#runs-table button.name",

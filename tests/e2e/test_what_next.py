@@ -94,7 +94,7 @@ def test_a_text_is_stepped_through_by_keys_that_inputs_keep(written: Any) -> Non
     assert where.inner_text() == f"character 1 of {LENGTH}"
 
 
-@pytest.mark.parametrize("way", ["key", *(pytest.param(way, marks=pytest.mark.slow) for way in ("click", "enter"))])
+@pytest.mark.parametrize("way", ["key", "click", "enter"])
 def test_another_token_is_gone_on_from(way: str, written: Any) -> None:
     panel, text = open_panel(written), written.locator("#compare-next .next-text")
     before = texts(written)
@@ -117,7 +117,6 @@ def test_another_token_is_gone_on_from(way: str, written: Any) -> None:
     assert {name: after[name] for name in NAMES[1:]} == {name: before[name] for name in NAMES[1:]}
 
 
-@pytest.mark.slow
 def test_at_the_end_a_text_grows_by_a_token_at_a_time(written: Any) -> None:
     panel, text = open_panel(written), written.locator("#compare-next .next-text")
     text.focus()
@@ -129,7 +128,6 @@ def test_at_the_end_a_text_grows_by_a_token_at_a_time(written: Any) -> None:
     assert len(texts(written)[NAMES[0]]) == LENGTH + 2
 
 
-@pytest.mark.slow
 def test_one_of_several_samples_is_changed(written: Any) -> None:
     set_number(written, "compare-samples", 3)
     written.locator("#compare-sampling", has_text="3 samples").wait_for()
