@@ -16,9 +16,12 @@ from charlm.architectures import (
     ARCH_NAMES,
     ARCHITECTURES,
     ARCHS,
+    FEWEST_RATED,
     NARROWEST_RATED,
     RACE_ARCHS,
+    RATE_BREVITY,
     RATED_SIZE,
+    RATED_STEPS,
     Architecture,
     is_counted,
 )
@@ -311,16 +314,24 @@ class TrainConfig(Config):
         if not (self.epochs or self.steps or self.minutes):
             raise ConfigError("epochs, steps and minutes are all 0: give at least one, or training would never end")
 
-    def resolve(self, model: ModelConfig) -> Self:
-        """These settings with the learning rate that suits a model, if none is set."""
-        return self if self.learning_rate else dataclasses.replace(self, learning_rate=suited_rate(model))
+    def resolve(self, model: ModelConfig, steps: int | None = None) -> Self:
+        """These settings with the learning rate that suits a model and so many steps, if none is set."""
+        return self if self.learning_rate else dataclasses.replace(self, learning_rate=suited_rate(model, steps))
 
 
-def suited_rate(model: ModelConfig) -> float:
-    """A good learning rate for an architecture, smaller for wide layers, in two digits."""
+def suited_rate(model: ModelConfig, steps: int | None = None) -> float:
+    """A good learning rate for an architecture, in two digits: smaller for wide layers, larger for short trainings.
+
+    Args:
+        model: its architecture and width.
+        steps: of the training; None where nobody knows, as of a training of so many minutes.
+
+    Source: bench/RECIPES.md, "Other architectures and sizes" and "Short trainings".
+    """
     about, width = ARCHITECTURES[model.arch], max(model.hidden_size, NARROWEST_RATED)
     rate = about.learning_rate * (RATED_SIZE / width) ** about.rate_power
-    return float(f"{rate:.2g}")
+    brevity = RATED_STEPS / min(max(steps or RATED_STEPS, FEWEST_RATED), RATED_STEPS)
+    return float(f"{rate * brevity**RATE_BREVITY:.2g}")
 
 
 @dataclass(frozen=True)

@@ -158,3 +158,13 @@ def test_wide_layers_learn_slower(arch: str) -> None:
     assert rates[0] == rates[1] > rates[2] > rates[3] > rates[4] > 0
     resolved = TrainConfig().resolve(ModelConfig(arch=arch, hidden_size=128))
     assert resolved.learning_rate == rates[2] and resolved.resolve(ModelConfig(hidden_size=512)) == resolved
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_short_trainings_take_larger_steps(arch: str) -> None:
+    model = ModelConfig(arch=arch, hidden_size=128)
+    rates = [suited_rate(model, steps) for steps in (1, 60, 250, 1_000, 100_000)]
+    assert rates[0] == rates[1] > rates[2] > rates[3] == rates[4] == suited_rate(model)
+    assert rates[1] == pytest.approx(2 * rates[3], rel=0.05)
+    assert TrainConfig().resolve(model, 250).learning_rate == rates[2]
+    assert TrainConfig(learning_rate=0.01).resolve(model, 250).learning_rate == 0.01

@@ -86,7 +86,17 @@ def desk(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if to_run(page)], ids=name_of)
+FIRST_READ = ("README.md", "docs/getting-started.md", "docs/reference/python.md")  # the blocks of others are slow
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name_of(page), marks=() if name_of(page) in FIRST_READ else pytest.mark.slow)
+        for page in PAGES
+        if to_run(page)
+    ],
+)
 def test_the_blocks_of_a_page_run(page: Path, desk: Path) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in to_run(page):

@@ -87,7 +87,7 @@ def _new_rate(run: Run, rate: float | None) -> dict[str, Any]:
     """What run.json then holds for a run that is to go on with another learning rate; 0: the one that suits it."""
     if rate is None or run.model_config.is_counted:
         return {}
-    config = replace(run.train_config, learning_rate=rate).resolve(run.model_config)
+    config = replace(run.train_config, learning_rate=rate).resolve(run.model_config, run.total_steps)
     return {"wanted_rate": {"to": config.learning_rate, "race": False}}
 
 

@@ -10,6 +10,7 @@ from charlm.data.dataset import Cut
 from charlm.errors import ConfigError
 from charlm.models import model_class
 from charlm.training.estimate import count_parameters, size_for, training_seconds
+from charlm.training.schedule import total_steps
 
 MINUTE = 60.0
 FINE_STEP = 4  # matched sizes are multiples of it
@@ -21,7 +22,7 @@ class Racer(NamedTuple):
 
     Attributes:
         model: with the sizes that follow from the text.
-        train: with its own budget and seed.
+        train: with its own budget, learning rate and seed.
     """
 
     model: ModelConfig
@@ -54,11 +55,15 @@ def racers(config: RunConfig, archs: Sequence[str], vocab_size: int, cut: Cut) -
     budgets = _budgets(config, models, first, cut)
     if config.race.seeds > 1:
         budgets = [replace(budget, random_start=True) for budget in budgets]
+    rated = [
+        budget.resolve(model, total_steps(budget, cut.steps_per_epoch))
+        for model, budget in zip(models, budgets, strict=True)
+    ]
     seeds = range(config.train.seed, config.train.seed + config.race.seeds)
     return [
-        Racer(model, replace(budget, seed=seed))
+        Racer(model, replace(train, seed=seed))
         for seed in seeds
-        for model, budget in zip(models, budgets, strict=True)
+        for model, train in zip(models, rated, strict=True)
         if seed == seeds[0] or not model.is_counted
     ]
 

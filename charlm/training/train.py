@@ -32,6 +32,7 @@ from charlm.training.schedule import (
     budget_used,
     evaluation_interval,
     learning_rate,
+    total_steps,
 )
 
 # Where the interval of validations is not set, one is left out, but never the last, as soon as they have taken so many
@@ -156,7 +157,7 @@ def train(
             another process is lost.
         Halted: a validation was broken off.
     """
-    config = config.resolve(model.config)
+    config = config.resolve(model.config, total_steps(config, dataset.steps_per_epoch))
     state = state or TrainState.start(model, config)
     if isinstance(model, NGramModel):
         yield from _count(model, dataset, state, halted)

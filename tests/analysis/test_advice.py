@@ -193,6 +193,7 @@ def test_whatever_a_log_says_it_is_sentences_with_numbers_and_settings_that_work
 TEXT = "the fox and the hen met at the gate and sang until the moon came up over the hill. " * 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "kind"), [(3.0, "rate too high"), (1e-6, "rate too low"), (0.01, None)])
 def test_real_trainings_are_told_apart(rate: float, kind: str | None) -> None:
     tokenizer = CharTokenizer.fit(TEXT)

@@ -153,7 +153,7 @@ def test_an_ngram_of_high_order_copies_more_than_one_of_low_order() -> None:
 # --- what models write -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ["ngram", *(pytest.param(arch, marks=pytest.mark.slow) for arch in ARCHS[:-1])])
 def test_every_architecture_is_measured_beside_held_out_text_of_the_same_length(arch: str) -> None:
     given = subject(2 * HELD_OUT, arch=arch, context=16)
     found = result(given, Settings(temperatures="1, 0.5", samples=2, length=60))

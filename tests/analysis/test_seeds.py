@@ -191,16 +191,16 @@ def test_few_seeds_are_not_looked_at_twice() -> None:
         looks_at(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [4, 5, 10])
-@pytest.mark.parametrize(
-    "noise", [NOISES[0], *(pytest.param(noise, marks=pytest.mark.slow) for noise in NOISES[1:])], ids=str
-)
+@pytest.mark.parametrize("noise", NOISES, ids=str)
 def test_early_stopping_makes_few_false_claims(seeds: int, noise: tuple[float, float, float]) -> None:
     rng = np.random.default_rng(11)
     stops = [seeds_until_claim(*experiment(rng, seeds, 45, noise, 0.0)) for _ in range(2000)]
     assert sum(stop is not None for stop in stops) / 2000 <= LEVEL
 
 
+@pytest.mark.slow
 def test_looking_again_and_again_without_it_makes_too_many() -> None:
     """The test above can fail: at the full level at each look it would."""
     rng, false = np.random.default_rng(11), 0

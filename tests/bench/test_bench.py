@@ -28,7 +28,10 @@ def bench(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
     return json.loads(out.splitlines()[-1], parse_constant=pytest.fail)
 
 
-@pytest.mark.parametrize("name", NAMES)
+SLOW = ("rounding",)
+
+
+@pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.slow if one in SLOW else ()) for one in NAMES])
 def test_a_bench_measures_both_sides(capsys: pytest.CaptureFixture[str], name: str) -> None:
     told = bench(capsys, name, "--quick")
     assert told["rows"] and told["machine"]["cores"] >= 1

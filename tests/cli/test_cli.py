@@ -307,6 +307,7 @@ def test_several_samples_have_a_rule_between_them(run_id: str, capsys: pytest.Ca
     assert f"{alone[0]}\n\n{'-' * 40}\n\nthe{alone[1]}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_text_ends_before_what_it_is_to_stop_at(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     whole = answer(capsys, "generate", run_id, "--length", "60")["text"]
     shown = answer(capsys, "generate", run_id, "--length", "60", "--stop", "never", "--stop", escape(whole[20:23]))
@@ -588,6 +589,7 @@ def test_an_interrupted_training_is_saved(
     assert answer(capsys, "resume", "cut", "--steps", "2")["steps"] == shown["steps"] + 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes close differently there")
 def test_a_reader_that_leaves_is_no_error(run_id: str) -> None:
     command = [sys.executable, "-m", "charlm", "generate", run_id, "--length", "100000"]
@@ -598,6 +600,7 @@ def test_a_reader_that_leaves_is_no_error(run_id: str) -> None:
     assert process.stderr.read() == b"" and process.wait(timeout=patience(60)) == 141
 
 
+@pytest.mark.slow
 def test_texts_go_through_pipes_as_utf8(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     made = run_program("train", "-", *TINY, "--json", "--label", "naïve", input=("äöü é " * 60).encode(), env=env)

@@ -62,6 +62,7 @@ def test_one_architecture_says_that_there_is_nothing_to_compare_with(
     assert len(out.splitlines()) == 3 and "differ in nothing but their seeds" in err
 
 
+@pytest.mark.slow
 def test_a_race_that_was_cut_off_goes_on_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = RunStore(tmp_path / "runs", tmp_path / "shipped")
     wholes = trained(store, "gru", "rnn", **SETTINGS)
@@ -127,6 +128,7 @@ def test_an_experiment_stops_when_the_best_is_told_apart(
     assert answer(capsys, "runs", "compare", told["runs"][0]["run_id"])["level"] == told["level"]
 
 
+@pytest.mark.slow
 def test_an_experiment_without_a_winner_trains_all_its_seeds(
     long_book: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +139,7 @@ def test_an_experiment_without_a_winner_trains_all_its_seeds(
     assert told["level"] == pytest.approx(level_at(4, [3, 4]))
 
 
+@pytest.mark.slow
 def test_an_experiment_that_was_cut_off_goes_on_to_its_next_look(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +155,7 @@ def test_an_experiment_that_was_cut_off_goes_on_to_its_next_look(
     assert len(store.list()) == 4
 
 
+@pytest.mark.slow
 def test_before_the_first_look_nothing_is_claimed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = RunStore(tmp_path / "runs", tmp_path / "shipped")
     corpus, config = small_corpus(LONG), settings(seeds=4, steps=3, eval_every=3)

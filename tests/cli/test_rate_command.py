@@ -48,6 +48,7 @@ def test_the_rate_of_a_training_in_another_process_is_changed(book: str, capsys:
     assert answer(capsys, "runs", "show", "far")["rate_changes"][-1]["to"] == 0.004
 
 
+@pytest.mark.slow
 def test_a_race_in_another_process(book: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["race", book, *TINY, "--steps", "1000000", "--eval-every", "1", "--archs", "gru,rnn", "--label", "pair"]
     process = subprocess.Popen(

@@ -64,6 +64,7 @@ def test_json_is_the_result_and_the_winner_can_be_typed_again(pets: str, capsys:
     )
 
 
+@pytest.mark.slow
 def test_winners_are_confirmed_with_three_fresh_seeds(pets: str, capsys: pytest.CaptureFixture[str]) -> None:
     told = answer(capsys, "search", pets, "--archs", "gru,rnn", *SMALL, *SHORT, "--confirm")
     assert told["seeds"] == [8, 9, 10] and told["measured_on"] == "test" and told["sentences"]

@@ -122,6 +122,7 @@ def test_several_arguments_are_joined_as_given(tmp_path: Path) -> None:
     assert open_corpora(tokens[:1], PLAIN).text == "The end.\n"
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_on_a_folder_and_on_several_files(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,7 @@ def test_the_same_seed_proposes_the_same_settings(tmp_path: Path) -> None:
     assert first[0].settings == other[0].settings and first[1].settings != other[1].settings
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on_with_what_is_left(tmp_path: Path) -> None:
     whole, cut_off = begun(tmp_path / "whole"), begun(tmp_path / "cut")
     expected = run_until(whole, 4)
@@ -177,6 +178,7 @@ found.run(found.text(), on_trial=lambda arch, trial: print(trial.number, flush=T
 """
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_and_its_trial_counts_as_failed(tmp_path: Path) -> None:
     made = Search.create(store_in(tmp_path).root, small_corpus(LONG), settings(), ["gru"], 2.0)  # 12 s a trial
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -243,6 +245,7 @@ def test_words_and_subwords_are_searched_too(tmp_path: Path, level: str) -> None
     assert trial.state == "finished" and found.bases["gru"].model.tie_weights
 
 
+@pytest.mark.slow
 def test_winners_are_trained_again_with_seeds_that_no_trial_had(tmp_path: Path) -> None:
     found, store = begun(tmp_path, ("gru", "rnn")), store_in(tmp_path)
     found.run(found.text())

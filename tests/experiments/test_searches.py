@@ -57,6 +57,7 @@ def test_it_is_stopped_and_goes_on_also_in_another_process(tmp_path: Path) -> No
     assert trials(later)[: len(before)] == before
 
 
+@pytest.mark.slow
 def test_it_neither_begins_nor_trains_beside_a_training(tmp_path: Path) -> None:
     training = threading.Event()
     searches = Searches(store_in(tmp_path).root, training.is_set)

@@ -106,6 +106,7 @@ def test_a_training_uses_every_operation(undisturbed: tuple[dict[str, Any], list
     assert set(undisturbed[1]) == {"open", "write", "flush", "fsync", "replace"}
 
 
+@pytest.mark.slow
 def test_one_refusal_delays_and_changes_nothing(
     tmp_path: Path,
     undisturbed: tuple[dict[str, Any], list[str]],
@@ -132,6 +133,7 @@ def test_one_refusal_delays_and_changes_nothing(
         store.discard(run)
 
 
+@pytest.mark.slow
 def test_one_refusal_may_cost_a_snapshot_and_changes_nothing_else(
     tmp_path: Path, undisturbed: tuple[dict[str, Any], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -191,6 +193,7 @@ def has_finished(jobs: Jobs, run_id: str) -> bool:
     return finished
 
 
+@pytest.mark.slow
 def test_a_disk_that_goes_on_refusing_lets_the_job_rest(
     tmp_path: Path,
     undisturbed: tuple[dict[str, Any], list[str]],
@@ -258,6 +261,7 @@ def test_a_run_that_cannot_be_made_ready_to_go_on_says_so_and_goes_on_later(
         assert same(outcome(store.get(run_id)), undisturbed[0]), number
 
 
+@pytest.mark.slow
 def test_others_in_a_race_rest_with_the_one_whose_disk_refuses(tmp_path: Path, saved: dict[str, int]) -> None:
     store = store_in(tmp_path)
     jobs, disk = Jobs(store), Broken(60, errno.ENOSPC)

@@ -26,6 +26,7 @@ def short(steps: int) -> dict[str, Any]:
     return OPTIONS | {"steps": steps}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_server_that_is_ended_saves_and_the_next_one_goes_on(tmp_path: Path) -> None:
     """What trains and what waits is interrupted and offered, by one signal and, gone on with, by the other."""

@@ -121,6 +121,7 @@ def test_the_repository_holds_what_it_says_and_nothing_private(hub: Hub, kept: R
     assert large == {"model.safetensors", "model.onnx"}
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_card_run(hub: Hub, kept: Run, tmp_path: Path) -> None:
     push(kept)
     card = hub.content(REPO, "README.md").decode()

@@ -328,6 +328,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("name", REFUSED)
 def test_the_lines_that_are_told_save_it_anew(name: str, legacy: bool, store: RunStore, tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def test_a_case_can_be_repeated_and_does_damage(suffix: str) -> None:
     assert len({*made, whole}) > 40 and set(STRUCTURED) == {".json", ".jsonl", ".safetensors", ".zip", ".gz"}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_no_damaged_file_does_harm(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     cases, seed = request.config.getoption("--fuzz"), request.config.getoption("--fuzz-seed")

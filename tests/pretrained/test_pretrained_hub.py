@@ -99,6 +99,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_model_is_downloaded_once_without_pickles_and_code(hub: Hub, tmp_path: Path) -> None:
     repository = saved(hub.folder / "someone" / "tiny")
     (repository / "pytorch_model.bin").write_bytes(b"a pickle")

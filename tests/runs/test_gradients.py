@@ -240,6 +240,7 @@ def row_of(step: int, **more: Any) -> dict[str, Any]:
     return {"step": step, "half_life": 2, "h0": [0.5, -1.25, None], "input": [0.0], **more}
 
 
+@pytest.mark.slow
 def test_of_too_many_records_those_close_to_others_go(tmp_path: Path) -> None:
     log, newest = GradientLog(tmp_path / FILE), 0
     for step in range(0, 5 * 730, 5):

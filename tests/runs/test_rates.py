@@ -105,7 +105,14 @@ CASES = [("lstm", "cosine", {}), ("gru", "plateau", {"eval_every": 5}), ("rnn", 
 
 
 @pytest.mark.parametrize(("arch", "schedule", "more"), CASES)
-@pytest.mark.parametrize(("end", "how"), [(20, "stopped"), (30, "stopped"), (44, "interrupted")])
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [
+        pytest.param(20, "stopped", marks=pytest.mark.slow),
+        (30, "stopped"),
+        pytest.param(44, "interrupted", marks=pytest.mark.slow),
+    ],
+)
 def test_a_changed_training_is_resumed_exactly(
     arch: str, schedule: str, more: dict[str, Any], end: int, how: str, store: RunStore
 ) -> None:

@@ -208,6 +208,7 @@ ENDING = """if True:
 """
 
 
+@pytest.mark.slow
 def test_the_program_ends_while_it_writes() -> None:
     run = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=patience(120))
     assert (run.returncode, run.stdout, run.stderr) == (0, "True\n", "")

@@ -110,6 +110,7 @@ def beyond(runs: RunStore, run: Run, step: int) -> bool:
     return any(row["step"] > step for row in runs.get(run.run_id).metrics())
 
 
+@pytest.mark.slow
 def test_what_ends_a_process_ends_all_and_the_run_is_resumed_by_any_number(runs: RunStore) -> None:
     [whole] = trained(runs, **LONG)
     run = stopped(runs, 20, **LONG)  # by one process
@@ -134,6 +135,7 @@ def test_what_ends_a_process_ends_all_and_the_run_is_resumed_by_any_number(runs:
     assert_nearly_same(end, whole)
 
 
+@pytest.mark.slow
 def test_the_others_say_that_the_first_is_gone(runs: RunStore) -> None:
     run = stopped(runs, 20, **LONG)
     with Pair("resume", run.run_id) as pair:
@@ -146,6 +148,7 @@ def test_the_others_say_that_the_first_is_gone(runs: RunStore) -> None:
     assert runs.get(run.run_id).status == "interrupted"
 
 
+@pytest.mark.slow
 def test_torchrun_starts_them(book: str, runs: RunStore) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     told = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
@@ -157,6 +160,7 @@ def test_torchrun_starts_them(book: str, runs: RunStore) -> None:
     assert json.loads(started.stdout)["steps"] == 12 and [run.status for run in runs.list()] == ["finished"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

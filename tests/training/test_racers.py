@@ -24,7 +24,16 @@ def race(*archs: str, **options: Any) -> list[Racer]:
 def test_alone_it_is_what_the_settings_say() -> None:
     [one] = race("gru", seed=3)
     config = from_options({**SIZE, "seed": 3})
-    assert one.train == config.train and one.model == config.model.resolve_for("gru", 60, CUT.train, CUT.seq_len)
+    assert one.model == config.model.resolve_for("gru", 60, CUT.train, CUT.seq_len)
+    assert one.train == config.train.resolve(one.model, 1000)
+
+
+def test_each_has_the_rate_that_suits_its_width_and_its_own_steps() -> None:
+    short, long = race("gru", steps=250)[0].train, race("gru")[0].train
+    assert short.learning_rate > long.learning_rate
+    assert race("gru", steps=0, epochs=250 / CUT.steps_per_epoch)[0].train.learning_rate == short.learning_rate
+    assert race("gru", steps=0, minutes=0.1)[0].train.learning_rate == long.learning_rate  # nobody knows its steps
+    assert {one.train.learning_rate for one in race(steps=250, learning_rate=0.003)} == {0.003}
 
 
 def test_every_seed_comes_once_for_every_network() -> None:

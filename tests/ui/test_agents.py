@@ -210,6 +210,7 @@ def test_a_race(agent: Agent) -> None:
     assert agent.notices[-1][1] == 16 and str(agent.notices[-1][2]).count("; ") == 1
 
 
+@pytest.mark.slow
 def test_a_race_that_ends_early_answers_with_what_was_trained(agent: Agent) -> None:
     options = {**SOON, "seeds": 4, "early_stop": True, "eval_every": 4, "snapshots": 0}
     book = {"name": "pets.txt", "text": TEXT * 40}

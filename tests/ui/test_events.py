@@ -92,6 +92,7 @@ def garbage(victim: dict[str, Any]) -> list[Any]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_event_answers_garbage_with_anothers_things(
     lab: PublicAppServices,
     address: str,
@@ -112,6 +113,7 @@ def test_no_event_answers_garbage_with_anothers_things(
     assert unchanged(lab, victim)
 
 
+@pytest.mark.slow
 def test_no_button_of_anothers_run_works(
     lab: PublicAppServices, address: str, public_demo: Any, victim: dict[str, Any], idle: None
 ) -> None:

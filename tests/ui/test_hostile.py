@@ -32,6 +32,7 @@ def failed(lab: PublicAppServices, address: str) -> Iterator[tuple[Bare, str, Pa
     yield one, run_id, lab.store.get(run_id).folder / "run.json"
 
 
+@pytest.mark.slow
 def test_three_hundred_events_are_not_let_into_the_queue(address: str) -> None:
     flood, other = stranger(address), stranger(address)
     body = {"data": ["sherlock-rnn", "", 1000, {}]}
@@ -68,6 +69,7 @@ def test_starts_in_the_same_instant_are_counted(lab: PublicAppServices, address:
     assert one.predict("limits")["left"]["minutes"] >= 0
 
 
+@pytest.mark.slow
 def test_deleting_and_starting_again_ends(lab: PublicAppServices, address: str, idle: None) -> None:
     one, begun = stranger(address), 0
     for _ in range(LIMITS.starts_an_hour + 1):

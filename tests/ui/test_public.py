@@ -67,6 +67,7 @@ def test_a_visitor_has_three_seeds(visit: Any, pets: Any, idle: None) -> None:
     assert "are wanted; delete some" in refused(one, "", pets, ["gru", "rnn", "lstm"], options, api_name="/race")
 
 
+@pytest.mark.slow
 def test_equal_seconds_are_those_that_the_first_needs(visit: Any, pets: Any, idle: None) -> None:
     one = visit()
     runs = one.predict("", pets, ["gru", "rnn"], {**SOON, "budget": "seconds"}, api_name="/race")
@@ -154,6 +155,7 @@ def test_a_run_without_an_end_ends_with_the_visitors_minutes(
     assert train.minutes == 5 and train.steps == 2000
 
 
+@pytest.mark.slow
 def test_one_measurement_at_a_time_which_costs_its_seconds(visit: Any, pets: Any, idle: None) -> None:
     one, other = visit(), visit()
     found = one.predict(["sherlock-rnn"], "", {}, api_name="/memory")  # comes with the run, and costs nothing

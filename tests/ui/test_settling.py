@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from charlm.data.catalog import data_dir
@@ -35,6 +36,7 @@ def main() -> None:
     app.jobs.close(patience(30))
 
 
+@pytest.mark.slow
 def test_an_app_at_rest_measures_again_what_was_disturbed() -> None:
     """In a program of its own, which has no threads of other tests."""
     subprocess.run([sys.executable, "-m", "tests.ui.test_settling"], check=True, timeout=patience(240))

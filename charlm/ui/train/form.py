@@ -9,7 +9,7 @@ import gradio as gr
 
 from charlm.analysis.seeds import FIRST_LOOK, looks_of
 from charlm.architectures import ARCH_NAMES, ARCHS, RACE_ARCHS, is_counted
-from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, RaceConfig, TrainConfig, suited_rate
+from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, RaceConfig, TrainConfig
 from charlm.data.dataset import Sizes, text_sizes, token_sizes, tokenizer_for
 from charlm.errors import CharLMError, ConfigError
 from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
@@ -21,6 +21,7 @@ from charlm.ui.corpus.texts import Chosen, chosen_options, chosen_tokens, corpus
 from charlm.ui.html import ACTIONS_JS, facts, notice, render
 
 if TYPE_CHECKING:
+    from charlm.data.dataset import Cut
     from charlm.training.racers import Racer
 
 # What a newcomer needs, then the rest, which is folded once more under Advanced.
@@ -140,13 +141,27 @@ def control_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in NAMES} | {"learning_rate": values["learning_rate"] or ""}
 
 
-def suited_rates(hidden_size: Any, archs: Sequence[str]) -> str:
-    """`0.0035`, or of several architectures `0.001 to 0.0035`: the learning rates that are used where none is set."""
+def suited_rates(
+    size_of: SizeOf,
+    chosen: Chosen | None,
+    corpus: str,
+    preset: str,
+    archs: Sequence[str],
+    values: Mapping[str, Any],
+    limits: Limits | None = None,
+) -> str:
+    """`0.0035`, or of several `0.001 to 0.0035`: the learning rates that are used where none is set.
+
+    Args:
+        size_of, chosen, corpus, preset, archs, values, limits: as of `estimate_html`.
+    """
     try:
-        models = [ModelConfig(arch=arch, hidden_size=hidden_size) for arch in archs if not is_counted(arch)]
+        config = run_config(preset, {**values, "learning_rate": 0.0}, chosen)
+        size = size_of(corpus, config.corpus, config.model.tokenization)
+        _, trainings = _trainings(config, archs, size, limits)
     except CharLMError:
         return ""  # the estimates say why
-    rates = sorted(map(suited_rate, models))
+    rates = sorted(one.train.learning_rate for one in trainings if not one.model.is_counted)
     return " to ".join(f"{rate:g}" for rate in dict.fromkeys([*rates[:1], *rates[-1:]]))
 
 
@@ -393,19 +408,28 @@ def estimate_html(
         return notice("This cannot be trained yet.", str(error), "error")
 
 
-def _estimate(
-    config: RunConfig, archs: Sequence[str], size: TextSize, limits: Limits | None, left: Mapping[str, Any]
-) -> str:
-    from charlm.data.dataset import cut_of, unit_of
-    from charlm.training.estimate import check_memory, count_parameters, memory_bytes, training_seconds
-    from charlm.training.machine import speed
+def _trainings(
+    config: RunConfig, archs: Sequence[str], size: TextSize, limits: Limits | None
+) -> "tuple[Cut, list[Racer]]":
+    """How the text is cut, and what each architecture is trained with."""
+    from charlm.data.dataset import cut_of
     from charlm.training.racers import racers
 
     cut = cut_of(size.tokens, config.train, config.corpus, config.model.level)
-    looks_of(config.race, archs)
     if limits is not None and config.race.budget != "seconds":  # as it is started there
         config = replace(config, train=replace(config.train, steps=config.train.steps or limits.steps))
-    trainings = [one.fitted(cut) for one in racers(config, archs, size.distinct, cut)]
+    return cut, [one.fitted(cut) for one in racers(config, archs, size.distinct, cut)]
+
+
+def _estimate(
+    config: RunConfig, archs: Sequence[str], size: TextSize, limits: Limits | None, left: Mapping[str, Any]
+) -> str:
+    from charlm.data.dataset import unit_of
+    from charlm.training.estimate import check_memory, count_parameters, memory_bytes, training_seconds
+    from charlm.training.machine import speed
+
+    looks_of(config.race, archs)
+    cut, trainings = _trainings(config, archs, size, limits)
     for one in trainings:
         check_memory(*one, trainers=len(trainings))
     models, tokens = [one.model for one in trainings[: len(archs)]], cut.train

@@ -152,7 +152,8 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
         values["level"] = train_form.level_of(given[form.preset], chosen_tokens(given[shared.corpus]))
         archs = given[form.archs]
         titles = {fold: gr.update(label=train_form.fold_title(key, values, archs)) for key, fold in form.folds.items()}
-        rates = train_form.suited_rates(values["hidden_size"], archs)
+        picked = given[shared.corpus], given[form.corpus], given[form.preset], archs
+        rates = train_form.suited_rates(size_of, *picked, form.values(given), limits)
         counted = gr.update(visible=any(map(is_counted, archs)))
         early = gr.update(visible=train_form.can_stop_early(values["seeds"]))
         return {**titles, rate: gr.update(placeholder=rates or "by itself"), order: counted, early_stop: early}

@@ -45,6 +45,7 @@ def folder_of(house: Path, **env: str) -> Path:
     return Path(run.stdout.strip())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not is_wanted(), reason="compiled only")
 def test_changed_source_has_a_folder_of_its_own(repository: Path, tmp_path: Path) -> None:
     shutil.copytree(repository / "charlm", tmp_path / "charlm", ignore=shutil.ignore_patterns("__pycache__"))
@@ -59,7 +60,9 @@ def test_changed_source_has_a_folder_of_its_own(repository: Path, tmp_path: Path
     assert own == tmp_path / "own" / after.name
 
 
-@pytest.mark.parametrize("arch, broken", [("lstm", True), ("gru", False), ("rnn", False)])
+@pytest.mark.parametrize(
+    "arch, broken", [("lstm", True), *(pytest.param(one, False, marks=pytest.mark.slow) for one in ("gru", "rnn"))]
+)
 def test_training_and_writing_do_without(arch: str, broken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not broken:
         monkeypatch.setenv("CHARLM_COMPILE", "0")

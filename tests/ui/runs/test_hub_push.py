@@ -89,6 +89,7 @@ def test_a_push_says_where_it_went_and_why_it_did_not(hub: Hub, own: Services) -
     assert set(hub.repos) == {("model", f"{OWNER}/small"), ("space", f"{OWNER}/page")}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("authlib", "itsdangerous", "joserfc"))), reason="logins need gradio[oauth]"
 )

@@ -67,13 +67,21 @@ def test_a_learning_rate_that_is_found_by_itself_is_shown_in_grey() -> None:
     assert preset_values("quick")["learning_rate"] == "" and preset_values("notebook")["learning_rate"] == 0.001
     assert configured().train.learning_rate == 0.0 and configured(learning_rate=0.01).train.learning_rate == 0.01
     assert configured("notebook", learning_rate=None).train.learning_rate == 0.0
-    lstm, wide = suited_rate(ModelConfig(hidden_size=128)), suited_rate(ModelConfig(hidden_size=512))
-    assert suited_rates(128, ["lstm"]) == suited_rates(128, ["lstm", "lstm", "ngram"]) == f"{lstm:g}"
-    assert suited_rates(512, ["lstm"]) == f"{wide:g}" != f"{lstm:g}"
-    rates = sorted(suited_rate(ModelConfig(arch=arch)) for arch in ("lstm", "gru", "transformer"))
-    assert suited_rates(128, ["lstm", "gru", "transformer"]) == f"{rates[0]:g} to {rates[-1]:g}"
-    assert suited_rates(128, ["ngram"]) == suited_rates(128, []) == suited_rates(0, ["lstm"]) == ""
-    assert suited_rates("x", ["lstm"]) == suited_rates(128, ["<i>"]) == ""
+    one_pass = TextSize(40_000, (30_000, 5_000, 5_000), 50)
+
+    def shown(*archs: str, **changes: Any) -> str:
+        return suited_rates(lambda *_: one_pass, None, "x", "quick", archs, values(**changes))
+
+    def rate(arch: str, size: int, steps: int) -> str:
+        return f"{suited_rate(ModelConfig(arch=arch, hidden_size=size), steps):g}"
+
+    assert shown("lstm", steps=2_000) == shown("lstm", "ngram", steps=2_000) == rate("lstm", 128, 2_000)
+    assert shown("lstm", steps=2_000, hidden_size=512) == rate("lstm", 512, 2_000) != rate("lstm", 128, 2_000)
+    assert shown("lstm", steps=250) == rate("lstm", 128, 250) != rate("lstm", 128, 2_000)
+    assert shown("lstm", steps=0, epochs=2.0) == rate("lstm", 128, 58)  # twice 29 steps of 16 x 64
+    ends = rate("transformer", 128, 2_000), rate("lstm", 128, 2_000)
+    assert shown("lstm", "gru", "transformer", steps=2_000) == " to ".join(ends)
+    assert shown("ngram") == shown() == shown("lstm", hidden_size=0) == shown("lstm", hidden_size="x") == ""
 
 
 @pytest.mark.parametrize(

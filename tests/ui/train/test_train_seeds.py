@@ -59,6 +59,7 @@ def test_a_race_of_seeds_shows_the_first_live_and_what_all_of_them_say(services:
     assert {run.run_id for run in runs} > {run.run_id for run in of_first_seed(runs)}
 
 
+@pytest.mark.slow
 def test_while_it_trains_nothing_is_claimed_for_good(services: Services) -> None:
     runs = entered(services.store, "gru", "rnn", **OPTIONS | {"steps": 400, "eval_every": 20})
     trainers, control, seen = prepare(runs, small_corpus(LONG)), Control(), list[tuple[str, str]]()
