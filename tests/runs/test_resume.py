@@ -81,9 +81,11 @@ def until(step: int, how: str, trainers: Sequence[RunTrainer], control: Control)
 
 # Only with --slow: ReLU differs from tanh in no schedule, the schedules are the same code for all, and the parts of the
 # rest are in other cases, too.
-ELSEWHERE_TOO = ("gru-schedule=", "mingru-schedule=", "transformer-schedule=", "rnn-batch_size", "lstm-batch_size",
-                 "gru-embed_dropout", "gru-patience", "rnn-nonlinearity=relu-", "lstm-init=torch", "gru-init=notebook", "lstm-weight_average",
-                  "mingru-transformer-", "lstm-gru-rnn-dropout=0.3", "gru-lstm-", "rnn-gru-")  # fmt: skip
+ELSEWHERE_TOO = (
+    "gru-schedule=", "mingru-schedule=", "transformer-schedule=", "rnn-batch_size", "lstm-batch_size",
+    "gru-embed_dropout", "gru-patience", "rnn-nonlinearity=relu-", "lstm-init=torch", "gru-init=notebook",
+    "lstm-weight_average", "mingru-transformer-", "lstm-gru-rnn-dropout=0.3", "gru-lstm-", "rnn-gru-",
+)  # fmt: skip
 
 
 def case_of(case: tuple[tuple[str, ...], dict[str, Any]]) -> Any:
