@@ -44,7 +44,7 @@ ARCH_NAMES = {arch: architecture.name for arch, architecture in ARCHITECTURES.it
 RATED_SIZE, NARROWEST_RATED = 512, 64
 # A training of fewer steps than RATED_STEPS takes a rate larger by this power of how much shorter it is, down to
 # FEWEST_RATED steps.
-RATED_STEPS, FEWEST_RATED, RATE_BREVITY = 1_000, 60, 0.25
+RATED_STEPS, FEWEST_RATED, RATE_BREVITY = 800, 50, 0.25
 RACE_ARCHS = ("lstm", "gru", "rnn")  # the default of a race
 
 

@@ -275,7 +275,7 @@ class TrainConfig(Config):
 
     seq_len: int = setting(64, "Tokens in a sequence, over which gradients are propagated back", 1, 4096, "tokens")
     batch_size: int = setting(16, "Sequences in a batch, from evenly spaced places of the text", 1, 4096, "rows")
-    learning_rate: float = setting(0.0, "Step size; 0: the rate that suits architecture and size", 0.0, 10.0)
+    learning_rate: float = setting(0.0, "Step size; 0: the rate that suits architecture, size and steps", 0.0, 10.0)
     schedule: str = setting(
         "linear", "Learning rate schedule after warm-up", choices=("constant", "linear", "cosine", "plateau")
     )

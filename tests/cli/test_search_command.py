@@ -75,7 +75,11 @@ def test_winners_are_confirmed_with_three_fresh_seeds(pets: str, capsys: pytest.
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    "number, code",
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143),
+     pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow)],
+)  # fmt: skip
 def test_whatever_ends_it_it_goes_on_with_the_minutes_that_are_left(
     pets: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
 ) -> None:

@@ -104,7 +104,7 @@ def walk(page: Any) -> Iterator[str]:
         yield f"{name}, unfolded"
 
 
-@pytest.mark.parametrize("look", [pytest.param("light", marks=pytest.mark.smoke), *list(LOOKS)[1:]])
+@pytest.mark.parametrize("look", LOOKS)
 def test_every_tab_is_within_reach(look: str, visit: Any) -> None:
     """No rule of axe-core's is broken, no target is under 24 px, and nothing is wider than the window."""
     page, faults = visit(look), []

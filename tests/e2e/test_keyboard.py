@@ -43,6 +43,7 @@ def test_the_focus_goes_to_stop_and_back(page: Any, services: Any, monkeypatch: 
     wait_focus(page, "#compare-more, #compare-generate")
 
 
+@pytest.mark.smoke
 def test_arrow_keys_move_between_tabs(page: Any) -> None:
     page.get_by_role("tab", name="Compare", exact=True).focus()
     for key, name in {"ArrowRight": "Train", "End": "Understand", "Home": "Compare", "ArrowLeft": "Understand"}.items():
@@ -104,7 +105,6 @@ def test_plots_have_a_name_and_a_table(page: Any) -> None:
         page.locator(f"#{plot}-plot + details.values").wait_for()
 
 
-@pytest.mark.smoke
 def test_one_region_says_what_becomes_of_a_training(page: Any, services: Any) -> None:
     assert said(page) == []
     started(services, "gru", "lstm")
