@@ -12,8 +12,8 @@ from charlm.cli.bench import benches
 from charlm.training.machine import speed
 
 # These start servers and browsers; the browser tests see to the pages, tests/test_crowd.py to the crowd.
-HEAVY = ("start", "pages", "crowd")
-BRIEF = ("corpora", "rounding")  # the others take long
+HEAVY = ("start", "pages", "crowd", "growth")
+BRIEF = ("corpora",)  # the others take long
 NAMES = [
     pytest.param(name, marks=() if name in BRIEF else pytest.mark.slow)
     for name in benches()
@@ -28,10 +28,7 @@ def bench(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
     return json.loads(out.splitlines()[-1], parse_constant=pytest.fail)
 
 
-SLOW = ("rounding",)
-
-
-@pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.slow if one in SLOW else ()) for one in NAMES])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_bench_measures_both_sides(capsys: pytest.CaptureFixture[str], name: str) -> None:
     told = bench(capsys, name, "--quick")
     assert told["rows"] and told["machine"]["cores"] >= 1

@@ -155,6 +155,8 @@ def suited_rates(
     Args:
         size_of, chosen, corpus, preset, archs, values, limits: as of `estimate_html`.
     """
+    if not archs:
+        return ""
     try:
         config = run_config(preset, {**values, "learning_rate": 0.0}, chosen)
         size = size_of(corpus, config.corpus, config.model.tokenization)

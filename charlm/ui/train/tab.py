@@ -190,12 +190,10 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
     causes = [opened, form.corpus.change, form.archs.input, measured.change]
     asked_for = gr.on(causes, suit, picked, suits, **LATEST)
     asked_for.then(None, [suits, form.preset, filled, *controls], [filled, *controls], js=REFILL_JS)
-    changes = [opened, form.archs.change, *(one.change for one in controls)]
-    titled = {shared.corpus, form.preset, form.archs, *controls}
-    gr.on(changes, retitle, titled, [*form.folds.values(), rate, order, early_stop], **LATEST)
-    changes = [opened, measured.change, *(one.change for one in form.inputs)]
-    gr.on(changes, estimate, form.inputs | {shared.corpus}, form.estimates, **LATEST)
-    form.estimates.refresh(estimate, form.inputs | {shared.corpus}, form.estimates, **LATEST)
+    asked, changes = form.inputs | {shared.corpus}, [opened, *(one.change for one in form.inputs)]
+    gr.on(changes, retitle, asked, [*form.folds.values(), rate, order, early_stop], **LATEST)
+    gr.on([measured.change, *changes], estimate, asked, form.estimates, **LATEST)
+    form.estimates.refresh(estimate, asked, form.estimates, **LATEST)
     gr.on([opened, form.archs.change], rename, form.archs, form.start, **LATEST)
     return filled
 
