@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from charlm.config import suited_rate
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.formats.run_zip import read_zip, write_zip
 from charlm.jobs.scheduler import Control, RunTrainer, prepare, run_trainers
