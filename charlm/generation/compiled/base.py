@@ -10,7 +10,7 @@ import numpy as np
 
 from charlm.generation.sampling import NO_TOKEN, SamplingParams, sample_token
 from charlm.models.kernels.jit import compiled, inlined
-from charlm.models.kernels.matmul import padded_rows
+from charlm.models.kernels.matmul16 import padded_rows
 
 Array = np.ndarray[Any, Any]
 State = tuple[Array, ...]

@@ -19,17 +19,17 @@ from charlm.generation.compiled.residual import (
     shared_weights,
 )
 from charlm.models.kernels.jit import HALF, inlined, is_wanted, sigmoid
-from charlm.models.kernels.matmul import add_products, padded_columns
+from charlm.models.kernels.matmul16 import add_products, padded_columns
 from charlm.models.mingru import TAPS, MinGRUModel
 
 
 class Weights(NamedTuple):
-    """A model's weights.
+    """A model's weights, the larger matrices in 16 bits, see `kernels.matmul16`.
 
     Attributes:
         table: (V, H).
         taps: (L, TAPS, H), the convolution.
-        gates: (L, 2 H / n, H, n), of the update gate and of the candidates.
+        gates: (L, 2 H / 32, H + 2, 16), of the update gate and of the candidates.
         bias: (L, 2 H filled up).
         shared: what a Transformer has, too.
     """

@@ -7,25 +7,27 @@ import torch
 
 from charlm.generation.compiled.base import Array, CompiledModel, State, clear, copy, fill, is_type_of, step, zeros
 from charlm.models.kernels.jit import inlined, is_wanted, sigmoid, tanh
-from charlm.models.kernels.matmul import add_products, pack, padded_columns, padded_rows
+from charlm.models.kernels.matmul16 import add_products, inputs_of, pack, padded_columns, padded_rows
 from charlm.models.recurrent import RecurrentModel
 
 LSTM_GATES, GRU_GATES = 4, 3
 
 
 class Weights(NamedTuple):
-    """A model's weights, ordered for reading; N is gates * H filled up to whole tiles of n columns.
+    """A model's weights, ordered for reading; N is gates * H filled up to whole tiles of 32 columns.
+
+    Matrices are in 16 bits, see `kernels.matmul16`; everything else is float32.
 
     Attributes:
         gates: 4 of an LSTM, 3 of a GRU, 1 of a plain RNN.
         relu: whether the plain RNN's nonlinearity is relu instead of tanh.
         table: (V, N) the first layer's input part of each token, biases added; with an embedding (V, E), its vectors.
-        first: (N / n, E, n) the first layer's input weights; no tiles without an embedding.
-        inputs: (L - 1, N / n, H, n) those of the other layers.
-        hidden: (L, N / n, H, n) recurrent weights.
+        first: (N / 32, E + 2, 16) the first layer's input weights; no tiles without an embedding.
+        inputs: (L - 1, N / 32, H + 2, 16) those of the other layers.
+        hidden: (L, N / 32, H + 2, 16) recurrent weights.
         bias: (L, N) of the input part.
         past_bias: (L, N) of the GRU's recurrent part, which has its own sum; the others' is in `bias`.
-        out: (V / n, H, n) weights of the logits.
+        out: (V / 32, H + 2, 16) weights of the logits.
         out_bias: (V filled up,).
     """
 
@@ -43,7 +45,7 @@ class Weights(NamedTuple):
 
 @torch.no_grad()
 def weights_of(model: RecurrentModel) -> Weights:
-    """A copy of the model's weights as they are now, in float32."""
+    """A copy of the model's weights as they are now."""
     config, recurrent = model.config, _numbers(model, "rnn.weight_hh_l0")
     gates = len(recurrent) // config.hidden_size
     hidden = [pack(_numbers(model, f"rnn.weight_hh_l{layer}")) for layer in range(config.num_layers)]
@@ -53,7 +55,7 @@ def weights_of(model: RecurrentModel) -> Weights:
     if model.embed is not None:
         table, first = model.embed.weight.float().numpy().copy(), pack(first)
     else:
-        table, first = _lookup(first, bias[0]), np.empty((0, 1, 1), np.float32)
+        table, first = _lookup(first, bias[0]), pack(first[:0])
     out_bias = np.zeros(padded_columns(config.vocab_size), np.float32)
     out_bias[: config.vocab_size] = model.fc.bias.float().numpy()
     return Weights(
@@ -61,7 +63,7 @@ def weights_of(model: RecurrentModel) -> Weights:
         relu=config.arch == "rnn" and config.nonlinearity == "relu",
         table=table,
         first=first,
-        inputs=np.stack(inputs) if inputs else np.empty((0, *hidden[0].shape), np.float32),
+        inputs=np.stack(inputs) if inputs else np.empty((0, *hidden[0].shape), np.int32),
         hidden=np.stack(hidden),
         bias=bias,
         past_bias=past_bias,
@@ -262,4 +264,4 @@ class CompiledRNN(CompiledModel):
 
     def work_arrays(self, rows: int) -> Work:
         w = self.weights
-        return Work(*zeros(rows, w.first.shape[1], w.bias.shape[1], w.bias.shape[1], w.out_bias.shape[0]))
+        return Work(*zeros(rows, inputs_of(w.first), w.bias.shape[1], w.bias.shape[1], w.out_bias.shape[0]))

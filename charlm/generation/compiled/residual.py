@@ -11,7 +11,7 @@ from torch import nn
 from charlm.generation.compiled.base import Array, copy, fill
 from charlm.models.blocks import ResidualModel
 from charlm.models.kernels.jit import HALF, ONE, exp, inlined
-from charlm.models.kernels.matmul import add_products, pack, padded_columns
+from charlm.models.kernels.matmul16 import add_products, inputs_of, pack, padded_columns
 
 ZERO, EPSILON = np.float32(0), np.float32(1e-5)  # the latter as of torch's LayerNorm
 # erf(x) = 1 - t P(t) exp(-x^2), t = 1 / (1 + A0 x) for x >= 0, within 1.5e-7 (Abramowitz and Stegun 1964, 7.1.26).
@@ -20,14 +20,14 @@ A1, A2, A3, A4, A5 = map(np.float32, (0.254829592, -0.284496736, 1.421413741, -1
 
 
 class Shared(NamedTuple):
-    """Weights of every residual model, in tiles of n columns.
+    """Weights of every residual model, in tiles, see `kernels.matmul16`.
 
     Attributes:
         norms: (L, 2, 2, H), weight and bias of each block's norms.
-        up: (L, M / n, H, n), to the wider layer of M units.
-        down: (L, H / n, M, n), and back.
+        up: (L, M / 32, H + 2, 16), to the wider layer of M units.
+        down: (L, H / 32, M + 2, 16), and back.
         norm: (2, H), weight and bias of the last norm.
-        out: (V / n, H, n), of the logits.
+        out: (V / 32, H + 2, 16), of the logits.
         out_bias: (V filled up,).
     """
 
@@ -61,7 +61,7 @@ class SharedWork(NamedTuple):
     @staticmethod
     def widths(w: Shared) -> tuple[int, ...]:
         """Those of the arrays."""
-        size, wide = w.norm.shape[1], w.down.shape[2]
+        size, wide = w.norm.shape[1], inputs_of(w.down)
         return size, size, padded_columns(size), padded_columns(wide), wide, len(w.out_bias)
 
 
@@ -89,7 +89,7 @@ def shared_weights(model: ResidualModel) -> Shared:
 
 @torch.no_grad()
 def packed(model: ResidualModel, layer: Callable[[Any], nn.Linear]) -> Array:
-    """A layer of each block in tiles, (L, N, K, n)."""
+    """A layer of each block in tiles, (L, N / 32, K + 2, 16)."""
     return np.stack([pack(layer(block).weight.float().numpy()) for block in model.blocks])
 
 
@@ -143,7 +143,7 @@ def gelu(x: Array, y: Array) -> None:
 
 @inlined
 def products(x: Array, rows: int, w: Array, y: Array) -> None:
-    """y (R, 16 N) = x (R, K) times a matrix in tiles."""
+    """y (R, 32 N) = x (R, K) times a matrix in tiles."""
     for b in range(rows):
         for j in range(y.shape[1]):
             y[b, j] = ZERO

@@ -28,17 +28,17 @@ from charlm.generation.compiled.residual import (
     total,
 )
 from charlm.models.kernels.jit import ONE, exp, inlined, is_wanted
-from charlm.models.kernels.matmul import padded_columns
+from charlm.models.kernels.matmul16 import padded_columns
 from charlm.models.transformer import SHARPNESS, TransformerModel, speeds_of
 
 
 class Weights(NamedTuple):
-    """A model's weights.
+    """A model's weights, the larger matrices in 16 bits, see `kernels.matmul16`.
 
     Attributes:
         table: (V, H).
-        qkv: (L, 3 H / n, H, n).
-        out: (L, H / n, H, n).
+        qkv: (L, 3 H / 32, H + 2, 16).
+        out: (L, H / 32, H + 2, 16).
         speeds: (D / 2,) float64, the angle in radians by which each pair of a head's D units is rotated a token.
         scale: of scores, a float32.
         shared: what a minGRU has, too.

@@ -1,9 +1,10 @@
 """A product of some rows with a matrix, compiled: each row's sums are the same bit for bit, whatever the other rows.
 
-The weights lie in tiles of 16 columns, read from start to end. A few rows take little longer than reading them; of many
-rows six share each read, their sums in registers. All sums add up in the order of the inputs.
+The weights lie in tiles of 16 columns, read from start to end; of many rows six share each read, their sums in
+registers. All sums add up in the order of the inputs.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,44 +18,7 @@ Array = np.ndarray[Any, Any]
 COLUMNS = 16  # of a tile: two registers of AVX2, one of AVX-512, four of NEON
 # Rows that share a reading: their 12 or 8 vectors of sums fit AVX2's 16 registers, with the weights and a factor.
 ROWS, FEW_ROWS = 6, 4
-TILES = 4  # read at once for a single row: fewer than 8 sums would wait for each other
 TILED_USES = 4  # products with one matrix from which laying it out in tiles pays
-
-
-def padded_rows(rows: int) -> int:
-    """The number of rows that arrays must have; results in the surplus ones are meaningless."""
-    whole, rest = rows // ROWS * ROWS, rows % ROWS
-    if rows == 1 or not rest:
-        return rows
-    return whole + (FEW_ROWS if rest <= FEW_ROWS else ROWS)
-
-
-def padded_columns(columns: int) -> int:
-    """The number of columns of all tiles."""
-    return -(-columns // COLUMNS) * COLUMNS
-
-
-def pack(weight: Array) -> Array:
-    """Weights in torch's layout, (N, K), as tiles (N / 16, K, 16) in float32, filled up with zeros."""
-    columns, inputs = weight.shape
-    whole, rest = columns // COLUMNS, columns % COLUMNS
-    tiles = np.zeros((padded_columns(columns) // COLUMNS, inputs, COLUMNS), np.float32)
-    tiles[:whole] = weight[: whole * COLUMNS].reshape(-1, COLUMNS, inputs).transpose(0, 2, 1)
-    if rest:
-        tiles[whole, :, :rest] = weight[-rest:].T
-    return tiles
-
-
-def add_products(x: Array, rows: int, w: Array, y: Array) -> None:
-    """Add the products of some rows with a matrix in tiles: y += x w.
-
-    Args:
-        x: (R, K) float32, where R is `padded_rows(rows)`.
-        rows: how many rows count; the results of the others are meaningless.
-        w: (N, K, 16) float32, see `pack`.
-        y: (R, 16 N) float32.
-    """
-    raise NotImplementedError("compiled only")
 
 
 def multiply(x: Array, w: Array, y: Array) -> None:
@@ -79,47 +43,62 @@ if is_wanted():
     from numba.core import cgutils
     from numba.extending import intrinsic
 
-    VECTOR = ir.VectorType(ir.FloatType(), COLUMNS)
-    FIRST = ir.Constant(ir.VectorType(ir.IntType(32), COLUMNS), [0] * COLUMNS)
+    def vector_at(builder: Any, data: Any, offset: Any, kind: Any) -> Any:
+        """A pointer to the vector of this type that begins at an element of an array's data."""
+        return builder.bitcast(builder.gep(data, [offset]), kind.as_pointer())
 
-    def _adder(rows: int, tiles: int) -> Any:
-        """A compiled function (x, w, y, i, j): add to y, from row i on, these rows' products with the tiles from j on.
+    def multiply_adder(builder: Any, kind: Any) -> Any:
+        """The function a * b + c of three vectors of float32."""
+        signature = ir.FunctionType(kind, [kind] * 3)
+        return cgutils.get_or_insert_function(builder.module, signature, f"llvm.fmuladd.v{kind.count}f32")
+
+    def add_up(builder: Any, x: Any, rows: Sequence[Any], inputs: Any, weights: Callable[[Any], list[Any]],
+               sums: Sequence[Sequence[Any]]) -> None:  # fmt: skip
+        """Emit the loop over the inputs, in their order: sums[r][q] += x[rows[r], k] * weights(k)[q].
 
         It is put together from the compiler's own vectors, because a plain loop leaves it to chance whether the sums
         stay in registers, and in which order they add up.
+
+        Args:
+            builder: emits.
+            x: data of (R, K) float32.
+            rows: the numbers of some of its rows.
+            inputs: K.
+            weights: emits vectors of float32 for an input.
+            sums: for each row, pointers to as many vectors.
         """
+        with cgutils.for_range(builder, inputs) as loop:
+            vectors = weights(loop.index)
+            kind = vectors[0].type
+            multiply_add, first = multiply_adder(builder, kind), ir.VectorType(ir.IntType(32), kind.count)
+            for row, of_row in zip(rows, sums, strict=True):
+                number = builder.load(builder.gep(x, [builder.add(builder.mul(row, inputs), loop.index)]))
+                lane = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
+                factor = builder.shuffle_vector(lane, lane, ir.Constant(first, [0] * kind.count))
+                for vector, total in zip(vectors, of_row, strict=True):
+                    builder.store(builder.call(multiply_add, [factor, vector, builder.load(total)]), total)
+
+    VECTOR = ir.VectorType(ir.FloatType(), COLUMNS)
+
+    def _adder(rows: int) -> Any:
+        """A compiled function (x, w, y, i, j): add to y, from row i on, these rows' products with tile j."""
 
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             x, w, y = (context.make_array(signature.args[a])(context, builder, args[a]) for a in range(3))
             inputs, width = builder.extract_value(w.shape, 1), builder.extract_value(y.shape, 1)
-            index = inputs.type
+            index, tile = inputs.type, args[4]
             row = [builder.add(args[3], ir.Constant(index, r)) for r in range(rows)]
-            tile = [builder.add(args[4], ir.Constant(index, q)) for q in range(tiles)]
-            columns = [builder.mul(number, ir.Constant(index, COLUMNS)) for number in tile]
+            column = builder.mul(tile, ir.Constant(index, COLUMNS))
+            place = [vector_at(builder, y.data, builder.add(builder.mul(r, width), column), VECTOR) for r in row]
+            sums = [[cgutils.alloca_once_value(builder, builder.load(p, align=4))] for p in place]
 
-            def vector(data: Any, offset: Any) -> Any:
-                return builder.bitcast(builder.gep(data, [offset]), VECTOR.as_pointer())
+            def weights(k: Any) -> list[Any]:
+                line = builder.mul(builder.add(builder.mul(tile, inputs), k), ir.Constant(index, COLUMNS))
+                return [builder.load(vector_at(builder, w.data, line, VECTOR), align=4)]
 
-            place = [[vector(y.data, builder.add(builder.mul(r, width), c)) for c in columns] for r in row]
-            sums = [[cgutils.alloca_once_value(builder, builder.load(p, align=4)) for p in of_row] for of_row in place]
-            kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-            multiply_add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{COLUMNS}f32")
-            with cgutils.for_range(builder, inputs) as loop:
-                weights = []
-                for q in range(tiles):
-                    line = builder.add(builder.mul(tile[q], inputs), loop.index)
-                    start = vector(w.data, builder.mul(line, ir.Constant(index, COLUMNS)))
-                    weights.append(builder.load(start, align=4))
-                for r in range(rows):
-                    number = builder.load(builder.gep(x.data, [builder.add(builder.mul(row[r], inputs), loop.index)]))
-                    lane = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), number, ir.IntType(32)(0))
-                    factor = builder.shuffle_vector(lane, lane, FIRST)
-                    for q in range(tiles):
-                        total = builder.call(multiply_add, [factor, weights[q], builder.load(sums[r][q])])
-                        builder.store(total, sums[r][q])
-            for r in range(rows):
-                for q in range(tiles):
-                    builder.store(builder.load(sums[r][q]), place[r][q], align=4)
+            add_up(builder, x.data, row, inputs, weights, sums)
+            for p, [total] in zip(place, sums, strict=True):
+                builder.store(builder.load(total), p, align=4)
             return context.get_dummy_value()
 
         @intrinsic
@@ -128,26 +107,7 @@ if is_wanted():
 
         return add
 
-    _add_many, _add_few = _adder(ROWS, 1), _adder(FEW_ROWS, 1)
-    _add_one, _add_rest = _adder(1, TILES), _adder(1, 1)
-
-    @compiled
-    def add_products(x: Array, rows: int, w: Array, y: Array) -> None:
-        """See the stub above."""
-        tiles, room = w.shape[0], x.shape[0]
-        if rows == 1:
-            wide = tiles // TILES * TILES
-            for j in range(0, wide, TILES):
-                _add_one(x, w, y, 0, j)
-            for j in range(wide, tiles):
-                _add_rest(x, w, y, 0, j)
-            return
-        many = room // ROWS * ROWS
-        for j in range(tiles):
-            for i in range(0, many, ROWS):
-                _add_many(x, w, y, i, j)
-            if many < room:
-                _add_few(x, w, y, many, j)
+    _add_many, _add_few, _add_one = _adder(ROWS), _adder(FEW_ROWS), _adder(1)
 
     @compiled
     def multiply(x: Array, w: Array, y: Array) -> None:
@@ -165,7 +125,7 @@ if is_wanted():
             for i in range(many, rows - alone, FEW_ROWS):
                 _add_few(x, w, y, i, j)
             for i in range(rows - alone, rows):
-                _add_rest(x, w, y, i, j)
+                _add_one(x, w, y, i, j)
 
     @compiled
     def tile(weight: Array, tiles: Array) -> None:
