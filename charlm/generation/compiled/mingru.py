@@ -18,8 +18,9 @@ from charlm.generation.compiled.residual import (
     put_logits,
     shared_weights,
 )
-from charlm.models.kernels.jit import HALF, inlined, is_wanted, sigmoid
+from charlm.models.kernels.jit import inlined, is_wanted
 from charlm.models.kernels.matmul16 import add_products, padded_columns
+from charlm.models.kernels.scan import next_state
 from charlm.models.mingru import TAPS, MinGRUModel
 
 
@@ -72,12 +73,11 @@ def convolve(x: Array, past: Array, row: int, taps: Array, y: Array) -> None:
 
 @inlined
 def recur(sums: Array, h: Array, x: Array) -> None:
-    """A step of the recurrence, see `kernels.scan`; the new state h (H,) is added to x (H,)."""
+    """A step of the recurrence; the new state h (H,) is added to x (H,)."""
     size = h.shape[0]
     k, c = sums[:size], sums[size : 2 * size]
     for j in range(size):
-        g = c[j] + HALF if c[j] >= ZERO else sigmoid(c[j])
-        h[j] = h[j] + sigmoid(k[j]) * (g - h[j])
+        h[j] = next_state(k[j], c[j], h[j])
     for j in range(size):
         x[j] += h[j]
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from charlm.models.kernels.jit import compiled, is_wanted, sigmoid
+from charlm.models.kernels.jit import compiled, inlined, is_wanted, sigmoid
 
 Array = np.ndarray[Any, Any]
 ONE, HALF = np.float32(1), np.float32(0.5)
@@ -82,6 +82,19 @@ class Scan(Function):
         return torch.from_numpy(dsums), torch.from_numpy(carry)
 
 
+@inlined
+def next_state(k: Any, c: Any, past: Any) -> Any:
+    """One unit's state after a step.
+
+    Args:
+        k: the gate's sum.
+        c: the candidate's.
+        past: the state before.
+    """
+    g = c + HALF if c >= 0 else sigmoid(c)
+    return past + sigmoid(k) * (g - past)
+
+
 @compiled
 def scan_forward(sums: Array, before: Array, states: Array) -> None:
     """The recurrence step by step.
@@ -97,8 +110,7 @@ def scan_forward(sums: Array, before: Array, states: Array) -> None:
         for t in range(sums.shape[1]):
             k, c, h = sums[b, t, :hidden], sums[b, t, hidden:], states[b, t]
             for j in range(hidden):
-                g = c[j] + HALF if c[j] >= 0 else sigmoid(c[j])
-                h[j] = past[j] + sigmoid(k[j]) * (g - past[j])
+                h[j] = next_state(k[j], c[j], past[j])
             past = h
 
 
