@@ -408,11 +408,13 @@ class Serving:
 
     def warm_up(self) -> None:
         """Load torch and the shipped models, so that the first click answers at once."""
-        for run in self.store.list():
-            if run.shipped:
-                for _ in self.generate(run, "", SampleConfig(length=1)):
-                    pass
-                self.lexicon(run)
+        for run in self._shipped():
+            for _ in self.generate(run, "", SampleConfig(length=1)):
+                pass
+            self.lexicon(run)
+
+    def _shipped(self) -> list[Run]:
+        return [run for run in self.store.list() if run.shipped]
 
     def warm_up_later(self, seconds: float) -> None:
         """Compile what is not compiled yet, and warm up, in a thread `seconds` from now: the first page comes first."""
@@ -421,8 +423,11 @@ class Serving:
             compiler = compile_ahead.start()
             if compiler is not None:
                 atexit.register(compiler.terminate)
-                compiler.wait()
             try:
+                for run in self._shipped():  # torch and the weights, for who writes while loops are being compiled
+                    self._open(run)
+                if compiler is not None:
+                    compiler.wait()
                 self.warm_up()
             except CharLMError as error:
                 log.warning("a shipped model cannot generate: %s", error)
