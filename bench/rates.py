@@ -52,7 +52,12 @@ def fill(given: argparse.Namespace, factor: float, seed: int) -> None:
         return
     options: dict[str, Any] = {**size, "steps": given.steps, "learning_rate": rate, "seed": seed, "dropout": 0.0}
     words = [f"{name}={value}" for name, value in options.items()]
-    run = train(given.work, given.corpus, "quick", {**options, "snapshots": 0, "label": label_of("rates", words)})
+    run = train(
+        given.work,
+        given.corpus,
+        "quick",
+        {**options, "snapshots": 0, "label": label_of(Path(given.corpus).stem, words)},
+    )
     rows = [row for row in run.metrics() if row.get("val_loss") is not None]
     with given.cells.open("a", encoding="utf-8") as file:
         file.write(json.dumps({**key, "rate": rate, "loss": round(rows[-1]["val_loss"], 4)}) + "\n")
