@@ -24,7 +24,6 @@ from gradio.context import LocalContext
 from gradio.mcp import GradioMCPServer
 from gradio.route_utils import get_root_url
 from gradio.utils import get_function_description
-from starlette.types import ASGIApp
 
 import charlm
 from charlm.errors import CharLMError, ConfigError
@@ -134,7 +133,6 @@ class AgentServer(GradioMCPServer):
     def __init__(self, blocks: Blocks, files: FileAccess) -> None:
         self._files, self._threads = files, anyio.CapacityLimiter(THREADS)
         super().__init__(blocks)
-        self.handle_streamable_http: ASGIApp
         self.handle_streamable_http = self._sessions = Sessions(self.handle_streamable_http)
 
     def get_tool_to_endpoint(self) -> dict[str, str]:

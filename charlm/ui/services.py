@@ -242,8 +242,8 @@ class PublicAppServices(AppServices):
     def __init__(self, limits: Limits | None = None) -> None:
         if os.environ.get("CHARLM_TRACK"):
             raise ConfigError(
-                "CHARLM_TRACK sends trainings to a tracker on this machine, which no visitor of a public Space sees; unset "
-                "it, or set CHARLM_PUBLIC=0 for an app of your own"
+                "CHARLM_TRACK sends trainings to a tracker on this machine, which no visitor of a public Space sees; "
+                "unset it, or set CHARLM_PUBLIC=0 for an app of your own"
             )
         limits = limits or Limits()
         self.searches = None

@@ -221,7 +221,7 @@ def test_trials_go_to_tensorboard(tensorboard: Any, book: str, capsys: pytest.Ca
     folder = RunStore().root / "searches" / found["search"]
     trials = found["archs"][0]["trials"]
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {f"gru-{one['number']}" for one in trials}
-    assert any(len(one["losses"]) == 3 for one in trials)
+    assert any(one["losses"] for one in trials)
     for one in trials:
         events = read_events(tensorboard, folder / f"gru-{one['number']}")
         scalars = [[row.step, pytest.approx(row.value, rel=1e-6)] for row in events.Scalars("val_loss")]
@@ -233,6 +233,7 @@ def test_trials_go_to_tensorboard(tensorboard: Any, book: str, capsys: pytest.Ca
         )
 
 
+@pytest.mark.slow
 def test_trials_go_to_trackio(trackio: Any, book: str, capsys: pytest.CaptureFixture[str]) -> None:
     from trackio.sqlite_storage import SQLiteStorage
 
@@ -365,9 +366,7 @@ def test_the_pages_tracker_is_named_by_the_environment(monkeypatch: pytest.Monke
     assert trackers.wanted_tracker() == "tensorboard"
     made = AppServices()
     assert f"tensorboard --logdir {made.store.root}" in made.services.tracked
-    with pytest.raises(
-        ConfigError, match=r"CHARLM_TRACK sends trainings to a tracker on this machine, which no visitor"
-    ):
+    with pytest.raises(ConfigError, match="CHARLM_TRACK sends trainings to a tracker on this machine"):
         PublicAppServices()
     monkeypatch.setenv("CHARLM_TRACK", "wandb")
     with pytest.raises(ConfigError, match="'wandb' is no tracker; choose among tensorboard, trackio"):
