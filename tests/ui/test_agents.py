@@ -1,6 +1,8 @@
 """The endpoints for agents, asked by the official client of the Model Context Protocol over a real server."""
 
 import json
+import shutil
+import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -359,6 +361,22 @@ async def leave(
                     if not stays:
                         return
             assert done
+
+
+@pytest.mark.slow
+def test_an_agent_in_javascript(address: str) -> None:
+    """With the protocol's TypeScript SDK, whose client and Ajv are stricter than Python's."""
+    node, asked = shutil.which("node") or "", "require('@modelcontextprotocol/sdk/client/index.js')"
+    if not node or subprocess.run([node, "-e", asked], capture_output=True).returncode:
+        pytest.skip("npm install @modelcontextprotocol/sdk, and name its node_modules in NODE_PATH")
+    words = [node, str(Path(__file__).with_name("strange_agent.cjs")), f"{address}/gradio_api/mcp/", TEXT]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=patience(300))
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert set(found["tools"]) == set(NAMES) and found["complaints"] == []
+    assert found["status"] == "finished" and found["notices"][0] == {"progress": 0, "message": "begun"}
+    assert found["lengths"] == [40] * 4 and found["compared"] == 10 and found["bytes"] == found["size"] > 0
+    assert "enough" in found["cancelled"] and found["refused"] == "there is no run 'nope'" and found["session"]
 
 
 def test_no_stream_is_open_for_nothing(address: str) -> None:
