@@ -141,8 +141,8 @@ class Comparison:
         rows = []
         for run, called in zip(self.models, self.called, strict=True):
             if run.arch == KIND:
-                cost, size = bits_of(run), formatting.whole(run.num_parameters)
-                rows.append([called, shape(run), MISSING, cost, MISSING, MISSING, size, MISSING])
+                parameters = formatting.whole(run.num_parameters)
+                rows.append([called, shape(run), MISSING, bits_of(run), MISSING, MISSING, parameters, MISSING])
                 continue
             loss, (_, seconds) = run.best_val_loss, trained(run)
             measured = [formatting.nats(loss), formatting.bits(run.bits_per_char(loss)), kept_step(run)]
