@@ -55,6 +55,16 @@ def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def fingerprint(facts: Sequence[Any], digits: int = 24) -> str:
+    """What stands for some facts in the name of a file: the beginning of the sha256 of them as JSON.
+
+    Args:
+        facts: strings, numbers, None, and lists and dicts of such.
+        digits: hexadecimal ones, at most 64.
+    """
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:digits]
+
+
 def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview], keep: Path | None = None) -> None:
     """Replace a file: write a temporary file beside it, flush it to the disk, read it back, then rename it.
 

@@ -120,7 +120,7 @@ def measure(subject: Subject, settings: Settings) -> Generator[Progress[Copies],
         curves=[], held_out=None, texts=[], longest_copies=[],
     )  # fmt: skip
     if is_pasted:
-        compared = yield from _scaled(_compare([(None, None, human[0])], training, settings.shortest), 0.1, 0.9)
+        compared = yield from _scaled(_compare([(None, None, human[0])], training, settings.shortest), 0.1, 0.89)
         yield Progress(1.0, _extended(result, compared, training))
         return
     temperatures = sorted(settings.numbers(), key=lambda temperature: abs(temperature - USUAL))

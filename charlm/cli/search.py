@@ -1,7 +1,6 @@
 """search: find good settings for one or several architectures, and train the winners again."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,9 +8,11 @@ import typer
 from charlm.architectures import ARCH_NAMES
 from charlm.cli.options import Json, RunsDir, named_archs, open_corpus, takes
 from charlm.cli.report import note, print_json, print_table
-from charlm.cli.train import Preset, show_race, stops_between_steps, work
+from charlm.cli.train import Preset, Track, quiet, show_race, stops_between_steps, work
 from charlm.config import CorpusConfig, ModelConfig, SearchConfig, TrainConfig
 from charlm.errors import ConfigError
+from charlm.experiments.tracking import TrialTracking
+from charlm.formats.trackers import check_tracker
 from charlm.presets import from_options
 from charlm.runs.store import RunStore
 
@@ -37,7 +38,7 @@ Confirm = Annotated[bool, typer.Option("--confirm", help=CONFIRM)]
 @takes(ModelConfig, TrainConfig, CorpusConfig, SearchConfig, skip=DECIDED)
 def search(
     options: dict[str, Any], corpus: Text = "", archs: Archs = "lstm", resume: ResumeId = "", confirm: Confirm = False,
-    preset: Preset = "quick", runs_dir: RunsDir = None, json: Json = False,
+    preset: Preset = "quick", track: Track = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Search for good settings within some minutes, and print them, what they gained and what mattered.
 
@@ -47,6 +48,7 @@ def search(
     Returns:
         The exit code: 0, or 1 if a training of `confirm` failed.
     """
+    check_tracker(track)
     store = RunStore(runs_dir)
     found, text = reopen(store, resume, corpus, options) if resume else begin(store, corpus, options, archs, preset)
     from charlm.jobs import Control
@@ -55,11 +57,18 @@ def search(
     with stops_between_steps(control):
         if not found.is_done:
             note(f"search {found.search_id}: {found.trial_seconds:g} s a trial, {found.minutes:g} min an architecture")
-            found.run(text, lambda: control.interrupted, partial(print_trial, found))
+            tracking = TrialTracking(track, found, note)
+
+            def on_trial(arch: str, trial: "Trial") -> None:
+                print_trial(found, arch, trial)
+                tracking.add(arch, trial)
+
+            with quiet(track):
+                found.run(text, lambda: control.interrupted, on_trial)
         if control.interrupted:
             note(f"saved; go on with: python -m charlm search --resume {found.search_id}")
     if confirm:
-        return show_race(work(found.confirm(store, text), text), json)
+        return show_race(work(found.confirm(store, text), text, track=track), json)
     if json:
         print_json(found.result())
     else:

@@ -4,6 +4,7 @@ What needs torch, which takes seconds to load, is imported once settings and tex
 """
 
 import contextlib
+import io
 import math
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -389,7 +390,7 @@ def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False, ray: str = "
     control = Control()
     remarks = () if resume else [*corpus.repairs, *([runs[0].message] if runs[0].message else [])]
     tracking = Tracking(track, runs, note)
-    with stops_between_steps(control), released(runs), contextlib.closing(tracking):
+    with stops_between_steps(control), released(runs), quiet(track), contextlib.closing(tracking):
         if ray:
             from charlm.jobs.cluster import train_on_cluster
 
@@ -410,6 +411,11 @@ def work(runs: Sequence[Run], corpus: Corpus, resume: bool = False, ray: str = "
 
             run_trainers(trainers, control, on_slice)
     return [Run(run.folder) for run in runs]
+
+
+def quiet(track: str) -> contextlib.AbstractContextManager[Any]:
+    """Keep what a tracker prints from standard output, which is for results."""
+    return contextlib.redirect_stdout(io.StringIO()) if track else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -82,6 +82,7 @@ class Trial:
         seconds: that it has trained, validation included.
         is_base: whether it has the settings that the search began from.
         message: why it diverged.
+        losses: its looks, each the per cent of its time and the lowest loss so far.
     """
 
     number: int
@@ -91,6 +92,7 @@ class Trial:
     seconds: float
     is_base: bool
     message: str
+    losses: Sequence[tuple[int, float]] = ()
 
 
 class Search:
@@ -500,16 +502,17 @@ STATES = {
 
 
 def _trial_of(found: FrozenTrial, base: Racer) -> Trial:
-    losses = [loss for loss in found.intermediate_values.values() if math.isfinite(loss)]
+    losses = [(at, loss) for at, loss in sorted(found.intermediate_values.items()) if math.isfinite(loss)]
     message = str(found.user_attrs.get("message", ""))
     return Trial(
         number=found.number,
         settings=settings_of(with_settings(base, found.params)),
-        loss=min(losses, default=None),
+        loss=min((loss for _, loss in losses), default=None),
         state="diverged" if message else STATES[found.state],
         seconds=float(found.user_attrs.get("seconds", 0.0)),
         is_base=found.params == settings_of(base),
         message=message,
+        losses=losses,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.data.corpus import Corpus
 from charlm.errors import CharLMError, CheckpointError, JobError
+from charlm.experiments.tracking import TrialTracking
 from charlm.presets import RunConfig
 
 if TYPE_CHECKING:
@@ -44,10 +45,11 @@ class Searches:
     Args:
         root: folder of the runs.
         is_training: whether a training takes its share of the machine just now; a search rests meanwhile.
+        track: a tracker that trials go to, see charlm/formats/trackers.py; empty: none.
     """
 
-    def __init__(self, root: Path, is_training: Callable[[], bool] = lambda: False) -> None:
-        self._root, self._is_training = root, is_training
+    def __init__(self, root: Path, is_training: Callable[[], bool] = lambda: False, track: str = "") -> None:
+        self._root, self._is_training, self._track = root, is_training, track
         self._lock = threading.Lock()
         self._search: Search | None = None  # the last one that was looked at
         self._thread: threading.Thread | None = None
@@ -131,7 +133,8 @@ class Searches:
 
     def _work(self, search: "Search", corpus: Corpus) -> None:
         try:
-            search.run(corpus, self._stopped.is_set, rest=self._rest)
+            tracking = TrialTracking(self._track, search, log.warning)
+            search.run(corpus, self._stopped.is_set, tracking.add, self._rest)
         except CharLMError as error:
             self._error = str(error)
         except Exception:  # whatever it is, the page says that it ended

@@ -5,13 +5,12 @@ tracker's run is written from the folder's first row, in place of what it held: 
 """
 
 import contextvars
-import io
 import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout, suppress
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from importlib import import_module
@@ -40,6 +39,33 @@ class Entry:
     seconds: float
     measures: Mapping[str, float]
     sample: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a tracker's run is made of.
+
+    Attributes:
+        name: the run's id.
+        group: of those that belong together, such as a race; empty: none.
+        settings: by name.
+        began: seconds since 1970.
+        folder: where event files go.
+    """
+
+    name: str
+    group: str
+    settings: Mapping[str, int | float | str | bool]
+    began: float
+    folder: Path
+
+
+def subject_of(run: Run) -> Subject:
+    """A run, to be tracked in its own folder."""
+    began = 0.0
+    with suppress(ValueError):
+        began = datetime.fromisoformat(run.created).timestamp()
+    return Subject(run.run_id, run.group, settings_of(run), began, run.folder)
 
 
 class Tracker(Protocol):
@@ -75,24 +101,20 @@ class TensorBoard:
     run's beginning and the seconds that it has trained: pauses do not count.
 
     Args:
-        run: whose settings it begins with.
-        folder: where it goes; None: the run's own.
+        subject: whose settings it begins with.
     """
 
-    def __init__(self, run: Run, folder: Path | None = None) -> None:
+    def __init__(self, subject: Subject) -> None:
         tensorboard = import_module("torch.utils.tensorboard")
-        folder = folder or run.folder
-        before = sorted(folder.glob(EVENTS))
+        before = sorted(subject.folder.glob(EVENTS))
         for path in before[:-1]:
             path.unlink()
         for path in before[-1:]:
             os.truncate(path, 0)
-        self._began = 0.0
-        with suppress(ValueError):
-            self._began = datetime.fromisoformat(run.created).timestamp()
+        self._began = subject.began
         # A page that has read others is told to forget what it has of step 0 and later.
-        self._writer = tensorboard.SummaryWriter(str(folder), purge_step=0)
-        settings = settings_of(run)
+        self._writer = tensorboard.SummaryWriter(str(subject.folder), purge_step=0)
+        settings = dict(subject.settings)
         rows = "".join(f"| {name} | {str(value).replace('|', '&#124;')} |\n" for name, value in settings.items())
         self._writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}", 0, self._began)
         for summary in tensorboard.summary.hparams(settings, dict.fromkeys(COMPARED, 0.0)):
@@ -116,25 +138,24 @@ class TensorBoard:
 
 
 class Trackio:
-    """A run of trackio's project PROJECT on this machine, in place of the one of the same id.
+    """A run of trackio's project PROJECT on this machine, in place of the one of the same name.
 
     Args:
-        run: whose settings it begins with; its race is the group.
+        subject: whose settings it begins with.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, subject: Subject) -> None:
         self._trackio: Any = import_module("trackio")
         with suppress(ValueError):  # the first run of the project
             for one in list(self._trackio.Api().runs(PROJECT)):
-                if one.name == run.run_id:
+                if one.name == subject.name:
                     one.delete()
         begin = partial(
-            self._trackio.init, PROJECT, name=run.run_id, group=run.group or None, config=settings_of(run),
-            embed=False, auto_log_gpu=False, auto_log_cpu=False,
+            self._trackio.init, PROJECT, name=subject.name, group=subject.group or None,
+            config=dict(subject.settings), embed=False, auto_log_gpu=False, auto_log_cpu=False,
         )  # fmt: skip
-        with redirect_stdout(io.StringIO()):  # which is for results
-            # In a context of its own, as trackio ends the run before when another one begins.
-            self._run = contextvars.Context().run(begin)
+        # In a context of its own: in one, trackio ends the run before when another begins.
+        self._run = contextvars.Context().run(begin)
 
     def log(self, entry: Entry) -> None:
         """Add its measures under their names, and its text as `sample`."""
@@ -146,11 +167,10 @@ class Trackio:
 
     def close(self) -> None:
         """Write what waits."""
-        with redirect_stdout(io.StringIO()):
-            self._run.finish()
+        self._run.finish()
 
 
-TRACKERS: Mapping[str, Callable[[Run], Tracker]] = {"tensorboard": TensorBoard, "trackio": Trackio}
+TRACKERS: Mapping[str, Callable[[Subject], Tracker]] = {"tensorboard": TensorBoard, "trackio": Trackio}
 
 
 def check_tracker(name: str) -> None:
@@ -169,9 +189,30 @@ def check_tracker(name: str) -> None:
     check_package(name)
     if name == "trackio" and (elsewhere := [name for name in ELSEWHERE if os.environ.get(name)]):
         raise ConfigError(
-            f"--track trackio logs on this machine, and {elsewhere[0]} names another: unset it, and send the project "
-            "there afterwards with `trackio sync`"
+            f"trackio logs on this machine, and {elsewhere[0]} names another: unset it, and send the project there "
+            "afterwards with `trackio sync`"
         )
+
+
+def wanted_tracker() -> str:
+    """The tracker of trainings that are begun in the page: CHARLM_TRACK; empty: none.
+
+    Raises:
+        ConfigError: it cannot be used; see `check_tracker`.
+    """
+    name = os.environ.get("CHARLM_TRACK", "")
+    check_tracker(name)
+    return name
+
+
+def shown_by(name: str, folder: Path) -> str:
+    """The command that shows a tracker's page.
+
+    Args:
+        name: of TRACKERS.
+        folder: around those of the event files.
+    """
+    return f"trackio show --project {PROJECT}" if name == "trackio" else f"tensorboard --logdir {folder}"
 
 
 def check_package(name: str) -> None:
@@ -243,40 +284,29 @@ def measures_of(run: Run, row: Mapping[str, Any]) -> dict[str, float]:
     return found if bits is None else found | {"bits_per_char": bits}
 
 
-class Tracking:
-    """Passes on what the runs of a training write; what goes wrong with it ends the tracking and never the training.
+class Attempts:
+    """What is attempted with a tracker; the first time that something goes wrong ends it, and never the training.
 
     Args:
         name: of TRACKERS; empty: nothing is tracked.
-        runs: of the training.
+        folder: around those of the event files.
         say: told where to look, and once what went wrong.
     """
 
-    def __init__(self, name: str, runs: Sequence[Run], say: Callable[[str], None]) -> None:
-        self._name, self._runs, self._say = name, runs, say
-        self._followers: list[Follower] | None = None
-        self._is_on = bool(name)
+    def __init__(self, name: str, folder: Path, say: Callable[[str], None]) -> None:
+        self._name, self._folder, self._say = name, folder, say
+        self._is_on, self._is_told = bool(name), False
 
-    def follow(self) -> None:
-        """Pass on what is new; the first time, once the runs' logs are as their training begins, all there is."""
-        self._attempt(self._follow)
+    def begin(self, subject: Subject) -> Tracker:
+        """A run of the tracker."""
+        made = TRACKERS[self._name](subject)
+        if not self._is_told:
+            self._is_told = True
+            self._say(f"{self._name}: {shown_by(self._name, self._folder)}")
+        return made
 
-    def _follow(self) -> None:
-        if self._followers is None:
-            self._followers = []
-            for run in self._runs:
-                self._followers.append(Follower(run, TRACKERS[self._name](run)))
-            self._say(f"{self._name}: {self._command()}")
-        for follower in self._followers:
-            follower.follow()
-
-    def _command(self) -> str:
-        """What shows the tracker's page."""
-        if self._name == "trackio":
-            return f"trackio show --project {PROJECT}"
-        return f"tensorboard --logdir {self._runs[0].folder.parent}"
-
-    def _attempt(self, action: Callable[[], None]) -> None:
+    def attempt(self, action: Callable[[], None]) -> None:
+        """Do something with the tracker, unless that has failed before."""
         if not self._is_on:
             return
         try:
@@ -286,10 +316,34 @@ class Tracking:
             reason = (str(error) or type(error).__name__).partition("\n")[0][:300]
             self._say(f"{self._name} failed ({reason}); the training goes on without it")
 
+
+class Tracking:
+    """Passes on what the runs of a training write.
+
+    Args:
+        name: of TRACKERS; empty: nothing is tracked.
+        runs: of the training.
+        say: told where to look, and once what went wrong.
+    """
+
+    def __init__(self, name: str, runs: Sequence[Run], say: Callable[[str], None]) -> None:
+        self._runs, self._followers = runs, list[Follower]()
+        self._tracker = Attempts(name, runs[0].folder.parent, say)
+
+    def follow(self) -> None:
+        """Pass on what is new; the first time, once the runs' logs are as their training begins, all there is."""
+        self._tracker.attempt(self._follow)
+
+    def _follow(self) -> None:
+        for run in self._runs[len(self._followers) :]:
+            self._followers.append(Follower(run, self._tracker.begin(subject_of(run))))
+        for follower in self._followers:
+            follower.follow()
+
     def close(self) -> None:
         """Pass on the rest."""
-        for follower in self._followers or ():
-            self._attempt(follower.close)
+        for follower in self._followers:
+            self._tracker.attempt(follower.close)
 
 
 def write_events(run: Run, path: Path) -> None:
@@ -301,7 +355,7 @@ def write_events(run: Run, path: Path) -> None:
     check_package("tensorboard")
     with tempfile.TemporaryDirectory(prefix="charlm-") as place:
         folder = Path(place)
-        Follower(run, TensorBoard(run, folder)).close()
+        Follower(run, TensorBoard(replace(subject_of(run), folder=folder))).close()
         [events] = folder.glob(EVENTS)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             # Its own name tells the name of this machine.

@@ -84,10 +84,8 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> Ids:
     Of a list only the last item counts, after its border.
     """
     ids = tokenizer.read(prompt).astype(np.int64)
-    if tokenizer.border is not None:
-        return last_item(np.concatenate([[tokenizer.border], ids]), tokenizer)
-    begins = tokenizer.begin_id is not None or not len(ids)
-    return np.concatenate([[first_id(tokenizer)], ids]) if begins else ids
+    begins = tokenizer.border is not None or tokenizer.begin_id is not None or not len(ids)
+    return last_item(np.concatenate([[first_id(tokenizer)], ids]) if begins else ids, tokenizer)
 
 
 def last_item(ids: Ids, tokenizer: Tokenizer) -> Ids:

@@ -4,12 +4,14 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from charlm.data.corpus import Corpus
 from charlm.errors import CharLMError, ConfigError, JobError
+from charlm.formats.trackers import Tracking
 from charlm.jobs import JobStatus, QueueEntry, RunStatus, StatusAnswer, run_status
 from charlm.jobs.queue import MOST_AT_ONCE, Job, JobQueue
 from charlm.presets import RunConfig
@@ -43,6 +45,7 @@ class Jobs:
     Args:
         store: where the runs are.
         at_once: how many train at the same time; each then gets less of the machine. None: `trainings_at_once`.
+        track: a tracker that they go to, see charlm/formats/trackers.py; empty: none.
 
     Attributes:
         may_go_on: asked after each slice, with a run's id and the seconds of its own that it has taken: whether its
@@ -52,8 +55,8 @@ class Jobs:
         ConfigError: CHARLM_AT_ONCE is no such number.
     """
 
-    def __init__(self, store: RunStore, at_once: int | None = None) -> None:
-        self.store = store
+    def __init__(self, store: RunStore, at_once: int | None = None, track: str = "") -> None:
+        self.store, self._track = store, track
         self.may_go_on: Callable[[str, float], bool] = lambda run_id, seconds: True
         self._queue = JobQueue(self._run, at_once or trainings_at_once())
         self._unwritten_failures: dict[str, str] = {}  # why runs failed whose run.json could not be written either
@@ -316,7 +319,8 @@ class Jobs:
         """Do one job to its end; the queue continues whatever happens to it."""
         from charlm.jobs.scheduler import explain, prepare, run_trainers
 
-        def on_slice() -> None:
+        def on_slice(tracking: Tracking) -> None:
+            tracking.follow()
             job.last_slice = time.monotonic()
             self._note_failures(job)
             self._stop_what_is_used_up(job)
@@ -328,7 +332,8 @@ class Jobs:
             for part in self._parts(job):
                 chosen = [trainer for trainer in trainers if trainer.run in part]
                 job.trainers = job.trainers + chosen
-                run_trainers(chosen, job.control, on_slice)
+                with closing(Tracking(self._track, [one.run for one in chosen] or job.runs, log.warning)) as tracking:
+                    run_trainers(chosen, job.control, partial(on_slice, tracking))
         except Exception as error:
             self._fail(job, explain(error, job.runs[0].train_config.batch_size))
         self._note_failures(job)

@@ -199,6 +199,7 @@ ALLOWED = {
     "POST": re.compile(
         rf"{API}(queue/join|call/.+|run/.+|api/.+|cancel|reset/?|upload|component_server/?|pulse|{AGENTS})"
     ),
+    "DELETE": re.compile(rf"{API}{AGENTS}"),  # ends an agent's session
     "OPTIONS": re.compile(".*"),  # a browser's question before it calls from another site
 }
 ALLOWED["HEAD"] = ALLOWED["GET"]

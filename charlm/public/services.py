@@ -198,6 +198,7 @@ class Services:
         quotas: what each visitor of a public Space has used; None elsewhere.
         texts: what was uploaded and pasted.
         searches: for good settings; None on a public Space, where nobody may take the machine for so long.
+        tracked: which tracker trainings go to, in a sentence; empty: none.
     """
 
     store: RunAccess
@@ -208,6 +209,7 @@ class Services:
     quotas: Quotas | None = None
     texts: TextAccess = field(default_factory=OwnTexts)
     searches: Searches | None = None
+    tracked: str = ""
 
     @property
     def limits(self) -> Limits | None:

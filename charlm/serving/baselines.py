@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from charlm import files
 from charlm.data.catalog import data_dir
 from charlm.errors import CharLMError, CorpusError
-from charlm.files import open_plain, write_atomically
+from charlm.files import fingerprint, open_plain, write_atomically
 from charlm.runs.run import Run
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class NgramBaselines:
         except OSError:
             return ""
         facts = [VERSION, sha256, tokens, cleaning.val_fraction, cleaning.test_fraction, run.held_out, self.fitted]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]
+        return fingerprint(facts, 40)
 
     def _request(self, key: str, run: Run, not_before: float) -> None:
         """Have a text measured; called with the lock."""

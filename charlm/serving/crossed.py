@@ -1,7 +1,6 @@
 """Cross-perplexity that is known: kept in the data folder by weights, texts and settings, without anybody's names."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,7 @@ from typing import TypedDict
 
 from charlm.analysis.cross import VERSION, Cross, Row, Settings
 from charlm.data.catalog import data_dir
-from charlm.files import is_of_type, read
+from charlm.files import fingerprint, is_of_type, read
 from charlm.runs.run import Run
 from charlm.serving.measurements import FOLDER, weights_sha256, write_result
 
@@ -60,8 +59,7 @@ class CrossQuestion:
             [hashlib.sha256(text.encode()).hexdigest() for text in self.held_out.values()],
             self.settings.to_dict(),
         ]
-        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
-        return data_dir() / FOLDER / "cross" / f"cross-{key}.json"
+        return data_dir() / FOLDER / "cross" / f"cross-{fingerprint(facts)}.json"
 
     def known(self) -> Cross | None:
         """The matrix, if it has been measured; a file that is damaged is as good as none.

@@ -19,7 +19,7 @@ from charlm.analysis.settings import SETTINGS
 from charlm.config import LEVEL_NAMES, Config
 from charlm.data.catalog import data_dir
 from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, LimitError, MeasurementError
-from charlm.files import is_of_type, is_utf8, open_plain, read, write_atomically
+from charlm.files import fingerprint, is_of_type, is_utf8, open_plain, read, write_atomically
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import SHIPPED
 from charlm.serving.baselines import keep
@@ -83,7 +83,7 @@ class Question:
         ]
         if self.run and self.name == "history":
             facts.append(self.run.snapshots())
-        return f"{self.name}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]}"
+        return f"{self.name}-{fingerprint(facts)}"
 
     @property
     def identity(self) -> tuple[str, str, str]:

@@ -29,6 +29,7 @@ import charlm
 from charlm.errors import CharLMError, ConfigError
 from charlm.files import is_utf8
 from charlm.public.services import FileAccess
+from charlm.ui.agent_sessions import Sessions
 from charlm.ui.schemas import RESULT, Schema, answer_schema, parameters_schema
 
 INSTRUCTIONS = """Trains small language models (LSTM, GRU, RNN, Transformer, minGRU, n-grams) on a text and compares
@@ -132,6 +133,7 @@ class AgentServer(GradioMCPServer):
     def __init__(self, blocks: Blocks, files: FileAccess) -> None:
         self._files, self._threads = files, anyio.CapacityLimiter(THREADS)
         super().__init__(blocks)
+        self.handle_streamable_http = self._sessions = Sessions(self.handle_streamable_http)
 
     def get_tool_to_endpoint(self) -> dict[str, str]:
         """The tools' names: the endpoints', also on a Space, whose name gradio puts in front."""
@@ -179,8 +181,13 @@ class AgentServer(GradioMCPServer):
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> Any:
         """Answer a tool's call."""
+        context = self.mcp_server.request_context
+        assert context.request is not None  # served over HTTP
+        given = without_nulls(arguments)
         try:
-            answer = plain(await self._answer(name, dict(arguments)))
+            answer = plain(
+                await self._sessions.hold(context.request, context.request_id, partial(self._answer, name, given))
+            )
         except gr.Error as error:
             return self._text(error.message, isError=True)
         except (CharLMError, OSError) as error:
@@ -204,6 +211,7 @@ class AgentServer(GradioMCPServer):
         bound = endpoint.bind(arguments)
         await anyio.to_thread.run_sync(self._keep_texts, bound.arguments)
         tell = Notices(self._send)
+        await tell.begin()  # loading torch may take long, and clients count from the last notice
         value = await self._run(endpoint, bound.args, tell)
         if seconds:
             value = await self._ended(value, bound.arguments.get("since_step", -1), seconds, tell)
@@ -293,6 +301,11 @@ class Notices:
     def __init__(self, send: Callable[[float, float | None, str], Coroutine[Any, Any, None]]) -> None:
         self._send, self._done, self._next = send, -1.0, 0.0
 
+    async def begin(self) -> None:
+        """Tell that the call has come."""
+        self._done = 0.0
+        await self._send(0.0, None, "begun")
+
     async def __call__(self, done: float, total: float | None, said: str) -> None:
         """Tell how far it is; called in the server's event loop."""
         if self._is_due(done):
@@ -321,6 +334,15 @@ def seconds_of(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         raise ConfigError(f"wait_seconds must be a number from 0 to {most:,}, not {str(value)[:60]!r}")
     return float(value)
+
+
+def without_nulls(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments without those that are null, also among the options: clients that must name all say so what they mean
+    to leave out."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if isinstance(options := given.get("options"), dict):
+        given["options"] = {name: value for name, value in options.items() if value is not None}
+    return given
 
 
 def plain(value: Any) -> dict[str, Any]:

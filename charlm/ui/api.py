@@ -254,8 +254,7 @@ def _training(services: Services) -> list[Callable[..., Any]]:
             corpus: a key of /corpora, or of a text that was uploaded; not with file.
             file: an upload to train on instead, or a list of uploads that are joined.
             archs: the architectures; left out: lstm, gru and rnn.
-            options: those of /train, and seeds, match and budget: how often each is trained, and what all share;
-                with early_stop it ends, and runs of further seeds go, as soon as the best is told apart.
+            options: those of /train, seeds, match and budget; early_stop: end as soon as the best is told apart.
 
         Returns:
             Of each run what /train returns.
@@ -624,8 +623,7 @@ def _exchange(services: Services) -> list[Callable[..., Any]]:
 
         Args:
             run_id: id of a run, as /runs lists them.
-            format: zip for this program, html or html8 to write offline, torch, udacity, onnx, onnx8, onnx-mobile or
-                tensorboard.
+            format: zip, html or html8 (writes offline), torch, udacity, onnx, onnx8, onnx-mobile or tensorboard.
 
         Returns:
             The file, to be downloaded from its url.

@@ -15,10 +15,11 @@ from typing import Any
 from charlm.data.catalog import data_dir
 from charlm.data.own_texts import OwnTexts
 from charlm.data.text_store import sweep_texts
-from charlm.errors import CorpusError
+from charlm.errors import ConfigError, CorpusError
 from charlm.experiments.searches import Searches
 from charlm.files import file_name
 from charlm.formats.exports import Format
+from charlm.formats.trackers import shown_by, wanted_tracker
 from charlm.jobs.service import Jobs
 from charlm.public import VisitorJobs, VisitorRuns, VisitorServing, VisitorTexts
 from charlm.public.eviction import evict
@@ -202,15 +203,17 @@ class AppServices:
         services: what pages and endpoints get.
 
     Raises:
-        ConfigError: CHARLM_AT_ONCE is no number of trainings.
+        ConfigError: CHARLM_AT_ONCE is no number of trainings, or CHARLM_TRACK is no tracker that can be used.
     """
 
     def __init__(self) -> None:
         self.store = RunStore()
-        self.jobs = Jobs(self.store)
-        self.searches: Searches | None = Searches(self.store.root, self.jobs.is_training)
+        track = wanted_tracker()
+        tracked = f"Trainings go to {track}, too. To see them: {shown_by(track, self.store.root)}" if track else ""
+        self.jobs = Jobs(self.store, track=track)
+        self.searches: Searches | None = Searches(self.store.root, self.jobs.is_training, track)
         self.serving = Serving(self.store, self._is_training)
-        self.services = Services(self.store, self.jobs, self.serving, Files(), searches=self.searches)
+        self.services = Services(self.store, self.jobs, self.serving, Files(), searches=self.searches, tracked=tracked)
         self._measurements = MOST_MEASUREMENTS
 
     def _is_training(self) -> bool:
@@ -237,6 +240,11 @@ class PublicAppServices(AppServices):
     """The same for strangers: each meets own and shipped runs only, within the table of limits."""
 
     def __init__(self, limits: Limits | None = None) -> None:
+        if os.environ.get("CHARLM_TRACK"):
+            raise ConfigError(
+                "CHARLM_TRACK sends trainings to a tracker on this machine, which no visitor of a public Space sees; "
+                "unset it, or set CHARLM_PUBLIC=0 for an app of your own"
+            )
         limits = limits or Limits()
         self.searches = None
         self.store = RunStore(owner=owner)

@@ -42,6 +42,7 @@ def result(given: Subject, settings: Settings = QUICK) -> Copies:
     steps = list(measure(given, settings))
     shares = [step.share for step in steps]
     assert shares == sorted(shares) and shares[-1] == 1.0
+    assert all(step.result for step in steps if step.share == 1.0)  # who waits for it ends there
     assert steps[-1].result is not None
     assert json.loads(json.dumps(steps[-1].result, allow_nan=False)) == json.loads(json.dumps(steps[-1].result))
     return steps[-1].result

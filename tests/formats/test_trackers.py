@@ -14,13 +14,15 @@ from charlm.cli import main
 from charlm.errors import ConfigError
 from charlm.formats import trackers
 from charlm.formats.exports import find_format
-from charlm.formats.trackers import Entry, Follower, Tracking, measures_of
+from charlm.formats.trackers import Entry, Follower, Subject, Tracking, measures_of, subject_of
 from charlm.jobs.scheduler import Control, prepare, run_trainers
+from charlm.jobs.service import Jobs
 from charlm.runs.run import Run
 from charlm.runs.store import SHIPPED, RunStore
+from charlm.ui.services import AppServices, PublicAppServices
 from tests.cli.test_cli import TINY, answer, refusal
 from tests.cli.test_cli import book as book
-from tests.tiny_runs import entered, small_corpus, trained
+from tests.tiny_runs import begin, entered, small_corpus, trained, wait_for
 
 EVERY = ("--eval-every", "2")
 ONE_LINE = "failed ("
@@ -45,7 +47,7 @@ def trackio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 class Recorder:
     """A tracker that keeps what it is told."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, subject: Subject) -> None:
         self.entries = list[Entry]()
         self.is_closed = False
 
@@ -177,6 +179,75 @@ def test_a_race_goes_to_trackio_and_goes_on_there(trackio: Any, book: str, capsy
     assert_trackio_is_of(trackio, runs["ngram"])
 
 
+def test_trainings_of_the_page_go_to_a_tracker_side_by_side(trackio: Any, store: RunStore) -> None:
+    out = sys.stdout
+    jobs = Jobs(store, at_once=2, track="trackio")
+    archs = [("gru",), ("rnn", "lstm")]
+    ids = [run_id for names in archs for run_id in begin(jobs, *names)]
+    wait_for(lambda: not jobs.queue())
+    for run_id in ids:
+        assert store.get(run_id).status == "finished"
+        assert_trackio_is_of(trackio, store.get(run_id))
+    jobs.resume(ids[0], {"steps": 3})
+    wait_for(lambda: not jobs.queue())
+    assert store.get(ids[0]).step == 15
+    assert_trackio_is_of(trackio, store.get(ids[0]))
+    jobs.close()
+    assert sys.stdout is out
+
+
+def test_trackio_ends_the_run_before_when_another_begins(trackio: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else they need no context of their own."""
+
+    def opened(name: str) -> Any:
+        return trackio.init("ends", name=name, embed=False, auto_log_gpu=False, auto_log_cpu=False)
+
+    first = opened("first")
+    assert "Run finished" not in capsys.readouterr().out
+    second = opened("second")
+    assert "Run finished" in capsys.readouterr().out
+    for run in (first, second):
+        run.finish()
+
+
+def trials_of(capsys: pytest.CaptureFixture[str], book: str, track: str) -> dict[str, Any]:
+    """A small search that is tracked: what it answers."""
+    small = ("--hidden-size", "8", "--num-layers", "1", "--seq-len", "10", "--batch-size", "4", "--minutes", "0.05")
+    return dict(answer(capsys, "search", book, *small, "--archs", "gru", "--track", track))
+
+
+def test_trials_go_to_tensorboard(tensorboard: Any, book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = trials_of(capsys, book, "tensorboard")
+    folder = RunStore().root / "searches" / found["search"]
+    trials = found["archs"][0]["trials"]
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {f"gru-{one['number']}" for one in trials}
+    assert any(one["losses"] for one in trials)
+    for one in trials:
+        events = read_events(tensorboard, folder / f"gru-{one['number']}")
+        scalars = [[row.step, pytest.approx(row.value, rel=1e-6)] for row in events.Scalars("val_loss")]
+        assert one["losses"] == scalars
+        [settings] = texts_of(events, "settings").values()
+        assert (
+            f"| state | {one['state']} |" in settings
+            and f"| batch_size | {one['settings']['batch_size']} |" in settings
+        )
+
+
+@pytest.mark.slow
+def test_trials_go_to_trackio(trackio: Any, book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from trackio.sqlite_storage import SQLiteStorage
+
+    found = trials_of(capsys, book, "trackio")
+    runs = {one.name: one for one in trackio.Api().runs(trackers.PROJECT) if one.config["_Group"] == found["search"]}
+    trials = found["archs"][0]["trials"]
+    assert set(runs) == {f"{found['search']}-gru-{one['number']}" for one in trials}
+    for one in trials:
+        mine = runs[f"{found['search']}-gru-{one['number']}"]
+        logged = SQLiteStorage.get_logs(trackers.PROJECT, mine.name, run_id=mine.id)
+        assert [[row["step"], row["val_loss"]] for row in logged] == one["losses"]
+        assert mine.config["hidden_size"] == one["settings"]["hidden_size"]
+
+
 @pytest.mark.parametrize("arch", ["rnn", "ngram"])
 def test_event_files_of_a_finished_run(arch: str, tensorboard: Any, store: RunStore, tmp_path: Path) -> None:
     [run] = trained(store, arch)
@@ -220,11 +291,11 @@ def followed(
     made: list[Recorder] = []
     said: list[str] = []
 
-    def begin(run: Run) -> Recorder:
-        made.append(kind(run))
+    def opened(subject: Subject) -> Recorder:
+        made.append(kind(subject))
         return made[-1]
 
-    monkeypatch.setattr(trackers, "TRACKERS", {"tensorboard": begin})
+    monkeypatch.setattr(trackers, "TRACKERS", {"tensorboard": opened})
     [run], control = entered(store, eval_every=5), Control()
     [trainer] = prepare([run], small_corpus())
     tracking = Tracking("tensorboard", [run], said.append)
@@ -257,7 +328,7 @@ def test_each_step_is_passed_on_once_while_it_trains(
 def test_it_is_live(store: RunStore, single_steps: None) -> None:
     [run] = entered(store, eval_every=4)
     [trainer] = prepare([run], small_corpus())
-    tracker = Recorder(run)
+    tracker = Recorder(subject_of(run))
     follower, seen = Follower(run, tracker), list[tuple[int, int]]()
 
     def on_slice() -> None:
@@ -286,6 +357,20 @@ def test_without_its_package_it_is_said_how_to_get_it(
         said = refusal(capsys, words[0], book, *words[1:], *TINY, "--track", name)
         assert f"{name} needs the package {name}: pip install -r requirements-{name}.txt" in said
     assert not list(RunStore().root.glob("2*"))
+
+
+def test_the_pages_tracker_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trackers, "find_spec", lambda name: name)
+    assert trackers.wanted_tracker() == ""
+    monkeypatch.setenv("CHARLM_TRACK", "tensorboard")
+    assert trackers.wanted_tracker() == "tensorboard"
+    made = AppServices()
+    assert f"tensorboard --logdir {made.store.root}" in made.services.tracked
+    with pytest.raises(ConfigError, match="CHARLM_TRACK sends trainings to a tracker on this machine"):
+        PublicAppServices()
+    monkeypatch.setenv("CHARLM_TRACK", "wandb")
+    with pytest.raises(ConfigError, match="'wandb' is no tracker; choose among tensorboard, trackio"):
+        AppServices()
 
 
 def test_a_wrong_tracker_is_one_sentence(

@@ -117,6 +117,16 @@ def test_a_race_on_two_nodes_is_the_race_here(
 
 
 @pytest.mark.slow
+def test_a_race_on_two_nodes_goes_to_a_tracker(nodes: Any, book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    words = ("race", book, *TINY, "--archs", "lstm,gru", "--ray", nodes.address, "--track", "tensorboard")
+    for one in answer(capsys, *words):
+        run = RunStore().get(one["run_id"])
+        events = accumulator.EventAccumulator(str(run.folder)).Reload()
+        assert [row.step for row in events.Scalars("train_loss")] == [row["step"] for row in run.metrics()]
+
+
+@pytest.mark.slow
 def test_a_training_that_fails_on_a_node_fails_here_with_its_reason(nodes: Any, store: RunStore) -> None:
     [run] = entered(store, "lstm")
     cluster.train_on_cluster([run], small_corpus("another text, too short"), nodes.address, Control())

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +153,15 @@ def test_the_others_say_that_the_first_is_gone(runs: RunStore) -> None:
 def test_torchrun_starts_them(book: str, runs: RunStore) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     told = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    track = ["--track", "tensorboard"] if find_spec("tensorboard") else []
     started = subprocess.run(
-        [*launcher, "--local-addr", "127.0.0.1", "-m", "charlm", "train", book, *SMALL, "--json"],
+        [*launcher, "--local-addr", "127.0.0.1", "-m", "charlm", "train", book, *SMALL, *track, "--json"],
         capture_output=True, text=True, cwd=ROOT, env=told, timeout=patience(240),
     )  # fmt: skip
     assert started.returncode == 0, started.stderr
-    assert json.loads(started.stdout)["steps"] == 12 and [run.status for run in runs.list()] == ["finished"]
+    [run] = runs.list()
+    assert json.loads(started.stdout)["steps"] == 12 and run.status == "finished"
+    assert len(list(run.folder.glob("*tfevents*"))) == bool(track)  # the first process alone writes
 
 
 @pytest.mark.slow

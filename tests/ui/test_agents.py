@@ -1,6 +1,8 @@
 """The endpoints for agents, asked by the official client of the Model Context Protocol over a real server."""
 
 import json
+import shutil
+import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -17,6 +19,7 @@ from charlm.public.identity import HEADER
 from charlm.public.services import Services
 from charlm.serving import Serving
 from charlm.ui import agents
+from charlm.ui.agent_sessions import SESSION
 from charlm.ui.agents import MOST_ROWS, AgentServer
 from charlm.ui.app import build_demo
 from tests.patience import patience
@@ -191,7 +194,8 @@ def test_poll_and_stop(agent: Agent) -> None:
     wait_for(lambda: agent.call("status", run_id=run_id, since_step=10**9)["step"] > 10, pause=0.1)
     waited = agent.call("status", run_id=run_id, wait_seconds=1.5)
     assert waited["status"] == "running"
-    assert len(agent.notices) >= 2 and all(notice[1] == 1_000_000 for notice in agent.notices)
+    assert agent.notices[0] == (0, None, "begun")
+    assert len(agent.notices) >= 3 and all(notice[1] == 1_000_000 for notice in agent.notices[1:])
     assert "running, step " in str(agent.notices[-1][2]) and "train loss " in str(agent.notices[-1][2])
     agent.call("stop", run_id=run_id)
     wait_for(lambda: agent.call("status", run_id=run_id)["status"] == "stopped", pause=0.1)
@@ -271,6 +275,28 @@ def test_a_browser_is_shown_how_to_connect(address: str) -> None:
 
 
 def test_a_text_is_no_longer_written_when_its_agent_has_left(address: str, services: Services, run_id: str) -> None:
+    assert ending(leave(address, run_id, nothing)) == "left"
+
+
+def test_a_cancelled_call_ends(address: str, services: Services, run_id: str) -> None:
+    assert ending(leave(address, run_id, cancel, stays=True)) == "left"
+
+
+def test_a_session_that_is_ended_takes_its_calls_along(address: str, services: Services, run_id: str) -> None:
+    assert ending(leave(address, run_id, end, stays=True)) == "left"
+
+
+def test_a_call_is_not_cancelled_by_another_session(address: str, services: Services, run_id: str) -> None:
+    async def others(client: httpx.AsyncClient, session: str) -> None:
+        for other in ("", "0" * 32):
+            await cancel(client, other)
+            await end(client, other)
+
+    assert ending(leave(address, run_id, others, stays=True, length=20_000)) == "whole"
+
+
+def ending(work: Any) -> str:
+    """How the text ends that is written meanwhile."""
     ended: list[str] = []
     written = Serving.generate
 
@@ -284,23 +310,86 @@ def test_a_text_is_no_longer_written_when_its_agent_has_left(address: str, servi
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Serving, "generate", generate)
-        finished(leave(address, run_id))
+        finished(work)
         wait_for(lambda: ended, "for the end of the text")
-    assert ended == ["left"]
+    [how] = ended
+    return how
 
 
-async def leave(address: str, run_id: str) -> None:
-    """Ask for a long text, and close the connection when it has begun."""
-    call = {"name": "generate", "arguments": {"run_id": run_id, "length": 100_000}, "_meta": {"progressToken": 1}}
-    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
-    headers = {"accept": "application/json, text/event-stream"}
-    async with (
-        httpx.AsyncClient(timeout=patience(60)) as client,
-        client.stream("POST", f"{address}/gradio_api/mcp/", json=body, headers=headers) as answer,
-    ):
-        async for line in answer.aiter_lines():
-            if "characters" in line:
-                return
+HEADERS = {"accept": "application/json, text/event-stream"}
+
+
+def message(method: str, number: int | None = None, **params: Any) -> dict[str, Any]:
+    """A request, or without a number a notification."""
+    return {"jsonrpc": "2.0", "method": method, "params": params} | ({} if number is None else {"id": number})
+
+
+async def nothing(client: httpx.AsyncClient, session: str) -> None:
+    """No word before it leaves."""
+
+
+async def cancel(client: httpx.AsyncClient, session: str) -> None:
+    said = message("notifications/cancelled", requestId=7)
+    assert (await client.post("", json=said, headers={**HEADERS, SESSION: session})).status_code == 202
+
+
+async def end(client: httpx.AsyncClient, session: str) -> None:
+    assert (await client.delete("", headers={SESSION: session})).status_code == 204
+
+
+async def leave(
+    address: str,
+    run_id: str,
+    then: Callable[[httpx.AsyncClient, str], Any],
+    stays: bool = False,
+    length: int = 100_000,
+) -> None:
+    """Ask for a long text, and when it has begun do something; then hear the answer to its end, or do not stay."""
+    about = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    call = message(
+        "tools/call", 7, name="generate", arguments={"run_id": run_id, "length": length}, _meta={"progressToken": 1}
+    )
+    async with httpx.AsyncClient(base_url=f"{address}/gradio_api/mcp/", timeout=patience(60)) as client:
+        opened = await client.post("", json=message("initialize", 1, **about), headers=HEADERS)
+        session = opened.headers[SESSION]
+        async with client.stream("POST", "", json=call, headers={**HEADERS, SESSION: session}) as answer:
+            done = False
+            async for line in answer.aiter_lines():
+                if "characters" in line and not done:
+                    done = True
+                    await then(client, session)
+                    if not stays:
+                        return
+            assert done
+
+
+@pytest.mark.slow
+def test_an_agent_in_javascript(address: str) -> None:
+    """With the protocol's TypeScript SDK, whose client and Ajv are stricter than Python's."""
+    node, asked = shutil.which("node") or "", "require('@modelcontextprotocol/sdk/client/index.js')"
+    if not node or subprocess.run([node, "-e", asked], capture_output=True).returncode:
+        pytest.skip("npm install @modelcontextprotocol/sdk, and name its node_modules in NODE_PATH")
+    words = [node, str(Path(__file__).with_name("strange_agent.cjs")), f"{address}/gradio_api/mcp/", TEXT]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=patience(300))
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert set(found["tools"]) == set(NAMES) and found["complaints"] == []
+    assert found["status"] == "finished" and found["notices"][0] == {"progress": 0, "message": "begun"}
+    assert found["lengths"] == [40] * 4 and found["compared"] == 10 and found["bytes"] == found["size"] > 0
+    assert "enough" in found["cancelled"] and found["refused"] == "there is no run 'nope'" and found["session"]
+
+
+def test_no_stream_is_open_for_nothing(address: str) -> None:
+    answer = httpx.get(f"{address}/gradio_api/mcp/", headers={"accept": "text/event-stream"}, timeout=patience(60))
+    assert answer.status_code == 405 and answer.headers["allow"] == "POST, DELETE"
+
+
+def test_what_is_null_is_left_out(agent: Agent, run_id: str) -> None:
+    assert agent.call("next_tokens", run_id=run_id, text=None, options={"count": 3, "temperature": None})
+    schema = agent.tools()["train"].inputSchema["properties"]["options"]["properties"]
+    every = {name: one.get("default") for name, one in schema.items()}  # as clients send it that must name all
+    run = agent.call("train", corpus=None, file=PETS, options={**every, **SOON}, wait_seconds=patience(60))
+    assert run["status"] == "finished"
 
 
 def test_on_a_space_the_names_are_the_same(services: Services, tmp_path: Path) -> None:

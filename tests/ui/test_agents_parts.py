@@ -135,6 +135,7 @@ def test_what_a_preset_chooses_has_no_default() -> None:
 def test_an_endpoint_says_what_it_takes_and_answers(name: str, endpoints: dict[str, Callable[..., Any]]) -> None:
     about, parameters, answers = get_function_description(endpoints[name])
     assert about and answers and all(parameters.values()), parameters
+    assert all(said.endswith(".") for said in parameters.values()), "gradio reads the first line of an argument alone"
 
 
 @pytest.mark.parametrize("name", sorted(options_schemas()))

@@ -172,7 +172,7 @@ def _described(run: Run, weights: Sequence[Packed]) -> dict[str, Any]:
         "signs": {place: [sign, called(token)] for place, (token, sign) in signs if sign != token},
         "first": first_id(tokenizer),
         **({} if tokenizer.border is None else {"border": tokenizer.border}),
-        "begins": tokenizer.begin_id is not None,
+        "begins": tokenizer.border is not None or tokenizer.begin_id is not None,
         "silent": silent,
         "level": tokenizer.level,
         "units": LEVEL_NAMES[tokenizer.level],

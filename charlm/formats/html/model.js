@@ -104,8 +104,8 @@ class Model {
   constructor(about, view, code) {
     this.tokens = about.tokens;
     this.first = about.first; // stands before an empty text, unseen
-    this.border = about.border; // stands between the items of a list, and before each; undefined: there are none
-    this.begins = about.begins; // whether it stands before every text
+    this.border = about.border; // stands between the items of a list; undefined: there are none
+    this.begins = about.begins; // whether `first` stands before every text
     this.silent = about.silent; // ids that stand for no text, or for unknown words: the page never writes them
     this.tokenizer = new TOKENIZERS[about.level](about);
     const { weights, memory } = tensorsOf(about, view, code);
@@ -121,8 +121,7 @@ class Model {
   /** Ids of a prompt, at least one; the text that they stand for; and what the model does not know, each once. */
   encode(prompt) {
     const { ids, text, unknown } = this.tokenizer.read(prompt);
-    const begun = this.border === undefined ? ids : [this.border, ...ids];
-    return { ids: begun.length && !this.begins ? begun : [this.first, ...begun], text, unknown };
+    return { ids: ids.length && !this.begins ? ids : [this.first, ...ids], text, unknown };
   }
 
   /** Read one token: changes `state`, returns a logit for each token. */

@@ -24,9 +24,14 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class CrossFold:
-    """The components of the fold; `csv` is in sight beside a matrix only, and `csv_file` never."""
+    """The components of the fold; `csv` is in sight beside a matrix only, and `csv_file` never.
+
+    Attributes:
+        left_out: says which of the chosen models take no part.
+    """
 
     fold: gr.Accordion
+    left_out: gr.HTML
     measure: gr.Button
     stop: gr.Button
     csv: gr.Button
@@ -38,6 +43,7 @@ def build() -> CrossFold:
     """The fold; call inside the tab."""
     with gr.Accordion(TITLE, open=False, elem_id="compare-cross-fold", elem_classes="fold section-fold") as fold:
         gr.HTML(render("hint", sentence=ABOUT), apply_default_css=False)
+        left_out = gr.HTML("", elem_id="compare-cross-left-out", apply_default_css=False)
         with gr.Row(elem_classes="keep-line"):
             plain: dict[str, Any] = {"size": "sm", "elem_classes": "quiet", "scale": 0}
             measure = gr.Button("Measure", elem_id="compare-cross-measure", **plain)
@@ -45,7 +51,7 @@ def build() -> CrossFold:
             csv = gr.Button("Download CSV", elem_id="compare-cross-csv", visible=False, **plain)
             csv_file = gr.DownloadButton("CSV", visible="hidden", elem_id="compare-cross-csv-file")
         matrix = gr.HTML("", elem_id="compare-cross", apply_default_css=False)
-    return CrossFold(fold, measure, stop, csv, csv_file, matrix)
+    return CrossFold(fold, left_out, measure, stop, csv, csv_file, matrix)
 
 
 def wire(fold: CrossFold, models: gr.Dropdown, services: Services) -> None:

@@ -296,13 +296,13 @@ def _wire_keeping(form: Controls, services: Services) -> None:
     shown = "() => JSON.stringify(window.charlmTexts())"
 
     def kept(ids: list[str], present: str, written: str) -> Comparison:
-        runs = found_runs(services.store, ids)
-        if not runs:
+        models = found_runs(Models(services), ids)
+        if not models:
             raise ConfigError("there is nothing to save; choose a model")
         config = settings_in(written) if written else None
-        return comparison_now(
-            runs, texts_in(present, runs), config, services.serving.known_cross(runs, {}, names(runs))
-        )
+        runs = found_runs(services.store, ids)
+        cross = services.serving.known_cross(runs, {}, names(runs))
+        return comparison_now(models, texts_in(present, models), config, cross)
 
     def save_as(ending: str, write: Writer, ids: list[str], present: str, written: str) -> str:
         try:

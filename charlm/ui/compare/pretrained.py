@@ -21,7 +21,7 @@ TITLE = "Pretrained model"
 ABOUT = (
     "A language model that others trained, with a tokenizer of its own, as one more column: it writes from the same "
     "prompt with the same settings, its length in characters. It has no curve and no place in the ranking, and takes "
-    "no part in blind votes, cross-perplexity, duels, next-token probabilities and saved files."
+    "no part in blind votes, cross-perplexity, duels and next-token probabilities."
 )
 WHERE = "A folder with safetensors, a .gguf file, or owner/name on the Hugging Face Hub"
 CHOSEN = "One of those that this Space offers"

@@ -20,7 +20,7 @@ from charlm.runs.run import ACTIVE
 from charlm.training.metrics import Blocks
 from charlm.ui import formatting
 from charlm.ui.formatting import csv_text, day
-from charlm.ui.html import FIRST_RUN, Cell, notice, swatch, table
+from charlm.ui.html import FIRST_RUN, Cell, notice, render, swatch, table
 from charlm.ui.runs.details import came_untrained
 from charlm.ui.verdict import is_tie, names, same_text, same_tokens
 
@@ -260,6 +260,17 @@ def ranking_table(runs: Sequence[Any]) -> str:
         rest = [formatting.duration(seconds), formatting.whole(run.num_parameters)]
         rows.append([name, Cell(formatting.nats(loss), strong=True), *measured, *rest])
     return table(HEAD, rows, keep=PHONE_COLUMNS, kind="ranking", id="ranking-table")
+
+
+def left_out(chosen: Sequence[Any]) -> str:
+    """What is said of pretrained models where runs alone take part, as HTML; empty where none is chosen."""
+    labels = [one.label for one in chosen if one.arch == KIND]
+    if not labels:
+        return ""
+    takes, has = (
+        ("takes", "it has tokens of its own") if len(labels) == 1 else ("take", "they have tokens of their own")
+    )
+    return render("hint", sentence=f"{formatting.listed(labels)}, pretrained, {takes} no part here: {has}.")
 
 
 def model_name(name: str, grey: str) -> str:

@@ -24,6 +24,7 @@ from charlm.ui.command_line import command_line, settings
 from charlm.ui.compare.cross import cells
 from charlm.ui.compare.drawing import drawing
 from charlm.ui.compare.ranking import kept_step, shape, trained
+from charlm.ui.formatting import MISSING, listed
 from charlm.ui.html import STATIC
 from charlm.ui.verdict import loss_unit, names, verdict
 
@@ -41,17 +42,17 @@ TEMPLATES = Environment(
 
 @dataclass(frozen=True)
 class Comparison:
-    """Some runs side by side, with the texts that stand in their columns.
+    """Some models side by side, with the texts that stand in their columns.
 
     Attributes:
-        runs: in the order of the columns.
+        models: runs and pretrained models, in the order of the columns.
         texts: by run id.
         config: how the texts were written; None: they are of the trainings.
         at: when it was saved.
         cross: cross-perplexity, a `charlm.analysis.cross.Cross`; None: it has not been measured.
     """
 
-    runs: Sequence[Any]
+    models: Sequence[Any]
     texts: Mapping[str, Sequence[GeneratedText]]
     config: SampleConfig | None
     at: datetime
@@ -59,19 +60,35 @@ class Comparison:
 
     @cached_property
     def called(self) -> list[str]:
-        """What to call each run."""
-        return names(self.runs)
+        """What to call each model."""
+        return names(self.models)
+
+    @cached_property
+    def runs(self) -> list[Any]:
+        """Those that were trained here: they alone are ranked and have curves."""
+        return [model for model in self.models if model.arch != KIND]
 
     @property
     def name(self) -> str:
-        """A file's name without its ending: the runs' labels."""
-        labels = [re.sub(r"[^\w.-]+", "-", run.label).strip("-.")[:24] for run in self.runs]
+        """A file's name without its ending: the models' labels."""
+        labels = [re.sub(r"[^\w.-]+", "-", model.label).strip("-.")[:24] for model in self.models]
         return "-vs-".join(filter(None, labels))[:120] or "comparison"
 
     @cached_property
     def finding(self) -> tuple[str, str]:
-        """Compare's heading and the line under it."""
+        """Compare's heading and the line under it; of pretrained models alone, who wrote."""
+        if not self.runs:
+            return f"Written by {listed(self.called)}.", ""
         return verdict(self.runs)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is to be said of the pretrained models."""
+        return [
+            f"{called} is pretrained, and not ranked. {model.note}"
+            for model, called in zip(self.models, self.called, strict=True)
+            if model.arch == KIND
+        ]
 
     @cached_property
     def duel(self) -> tuple[str, Mapping[str, Sequence[int | None]]]:
@@ -80,12 +97,12 @@ class Comparison:
         Whether a text had come to its end is not known here: where one is the beginning of another, they have not
         parted yet. Without a duel, or with one text alone, both are empty.
         """
-        present = [run for run in self.runs if self.texts.get(run.run_id)]
+        present = [run for run in self.models if self.texts.get(run.run_id)]
         if self.config is None or not self.config.duel or len(present) < 2:
             return "", {}
         samples = [_written(sample) for sample in zip(*(self.texts[run.run_id] for run in present), strict=False)]
         places = zip(*map(partings, samples), strict=True)
-        called = [name for run, name in zip(self.runs, self.called, strict=True) if run in present]
+        called = [name for run, name in zip(self.models, self.called, strict=True) if run in present]
         return duel_sentence(called, samples), {run.run_id: found for run, found in zip(present, places, strict=True)}
 
     def texts_of(self, run_id: str) -> list[tuple[GeneratedText, int | None]]:
@@ -108,7 +125,7 @@ class Comparison:
         first = next((one for texts in self.texts.values() for one in texts), None)
         if self.config is None or first is None:
             return ""
-        return compare_command(self.runs, first.prompt, self.config)
+        return compare_command(self.models, first.prompt, self.config)
 
     @property
     def how(self) -> str:
@@ -120,9 +137,13 @@ class Comparison:
 
     @cached_property
     def rows(self) -> list[list[str]]:
-        """The numbers of each run, under HEAD."""
+        """The numbers of each model, under HEAD."""
         rows = []
-        for run, called in zip(self.runs, self.called, strict=True):
+        for run, called in zip(self.models, self.called, strict=True):
+            if run.arch == KIND:
+                parameters = formatting.whole(run.num_parameters)
+                rows.append([called, shape(run), MISSING, bits_of(run), MISSING, MISSING, parameters, MISSING])
+                continue
             loss, (_, seconds) = run.best_val_loss, trained(run)
             measured = [formatting.nats(loss), formatting.bits(run.bits_per_char(loss)), kept_step(run)]
             size = [formatting.duration(seconds), formatting.whole(run.num_parameters)]
@@ -142,6 +163,12 @@ class Comparison:
         return curves
 
 
+def bits_of(model: Any) -> str:
+    """Bits per character of a model's column; of a pretrained one an upper bound."""
+    found = formatting.bits(model.bits_per_char(model.best_val_loss))
+    return f"≤ {found}" if model.arch == KIND and model.scored else found
+
+
 def _written(texts: Sequence[GeneratedText]) -> list[Written]:
     """Texts of one sample; as ended ones, unless one is but the beginning of another."""
     pairs = permutations((one.text for one in texts), 2)
@@ -156,22 +183,41 @@ def compare_command(runs: Sequence[Any], prompt: str, config: SampleConfig) -> s
     return command_line("compare", models, [*begun, *settings(config)])
 
 
+def _run_facts(run: Any) -> dict[str, Any]:
+    """What JSON says of a run alone."""
+    loss, (steps, seconds) = run.best_val_loss, trained(run)
+    return {
+        "tokens": LEVEL_NAMES[run.level], "corpus": run.corpus.get("name"),
+        "corpus_sha256": run.corpus.get("sha256"), "best_val_loss": loss, "best_step": run.best_step,
+        "bits_per_char": run.bits_per_char(loss), "steps": steps, "seconds": seconds,
+        "model": run.model_config.to_dict(), "train": run.train_config.to_dict(),
+    }  # fmt: skip
+
+
+def _pretrained_facts(model: Any) -> dict[str, Any]:
+    """What JSON says of a pretrained model alone; its bits per character are None where it was not scored."""
+    scored_on = model.scored[0] if model.scored else None
+    return {
+        "source": model.source, "bits_per_char": model.bits_per_char(), "upper_bound": True, "scored_on": scored_on,
+        "note": model.note,
+    }  # fmt: skip
+
+
 def as_json(comparison: Comparison) -> str:
     """All of it for programs."""
-    models, duel = [], comparison.duel[0]
-    for run, called, curve in zip(comparison.runs, comparison.called, comparison.curves, strict=True):
-        loss, (steps, seconds) = run.best_val_loss, trained(run)
+    duel, curves = (
+        comparison.duel[0],
+        dict(zip([run.run_id for run in comparison.runs], comparison.curves, strict=True)),
+    )
+    models = []
+    for run, called in zip(comparison.models, comparison.called, strict=True):
         texts = [
             {"prompt": one.prompt, "text": one.text, **({"parts_after": place} if duel else {})}
             for one, place in comparison.texts_of(run.run_id)
         ]
-        models.append({
-            "run_id": run.run_id, "name": called, "label": run.label, "arch": run.arch,
-            "parameters": run.num_parameters, "tokens": LEVEL_NAMES[run.level], "corpus": run.corpus.get("name"),
-            "corpus_sha256": run.corpus.get("sha256"), "best_val_loss": loss, "best_step": run.best_step,
-            "bits_per_char": run.bits_per_char(loss), "steps": steps, "seconds": seconds,
-            "model": run.model_config.to_dict(), "train": run.train_config.to_dict(), "texts": texts, "curve": curve,
-        })  # fmt: skip
+        both = {"run_id": run.run_id, "name": called, "label": run.label, "arch": run.arch}
+        more = _pretrained_facts(run) if run.arch == KIND else {**_run_facts(run), "curve": curves[run.run_id]}
+        models.append({**both, "parameters": run.num_parameters, **more, "texts": texts})
     title, sentence = comparison.finding
     about = {"program": f"CharLM Lab {__version__}", "saved": comparison.at.isoformat(timespec="seconds")}
     how = {"settings": comparison.config.to_dict() if comparison.config else None, "command": comparison.command}
@@ -185,9 +231,11 @@ def as_markdown(comparison: Comparison) -> str:
     """What people read, to be pasted into a note or an issue."""
     title, sentence = comparison.finding
     table = [HEAD, tuple("---" for _ in HEAD), *comparison.rows]
-    lines = [f"# {plain(title)}", "", plain(sentence), ""]
+    lines = [f"# {plain(title)}", "", *([plain(sentence), ""] if sentence else [])]
     lines += [f"| {' | '.join(map(_cell, row))} |" for row in table]
-    for run, called in zip(comparison.runs, comparison.called, strict=True):
+    for remark in comparison.remarks:
+        lines += ["", plain(remark)]
+    for run, called in zip(comparison.models, comparison.called, strict=True):
         for one, place in comparison.texts_of(run.run_id):
             text = one.text if place is None else one.text[:place] + PARTS_HERE + one.text[place:]
             lines += ["", f"## {plain(called)}", "", fenced(one.prompt + text)]
@@ -211,21 +259,25 @@ def as_html(comparison: Comparison) -> str:
     """One page that needs nothing else: no script, no request."""
     title, sentence = comparison.finding
     archs = [run.arch for run in comparison.runs]
+    called = [name for run, name in zip(comparison.models, comparison.called, strict=True) if run.arch != KIND]
     columns = [
         {
             "name": called,
             "colour": arch_colour(run.arch),
-            "about": f"{ARCH_NAMES.get(run.arch, run.arch)} {shape(run)}, on {run.corpus.get('name') or 'a text'}",
-            "bits": formatting.bits(run.bits_per_char(run.best_val_loss)),
+            "about": f"Pretrained, {run.size}"
+            if run.arch == KIND
+            else f"{ARCH_NAMES.get(run.arch, run.arch)} {shape(run)}, on {run.corpus.get('name') or 'a text'}",
+            "bits": bits_of(run),
             "texts": comparison.texts_of(run.run_id),
         }
-        for run, called in zip(comparison.runs, comparison.called, strict=True)
+        for run, called in zip(comparison.models, comparison.called, strict=True)
     ]
     return TEMPLATES.get_template("comparison.html").render(
         policy=POLICY, title=title, sentence=sentence, columns=columns, head=HEAD, rows=comparison.rows,
-        crossed=comparison.crossed, cross_title=CROSS, cross_hint=CROSS_HINT, written_by=WRITTEN_BY,
+        remarks=comparison.remarks, crossed=comparison.crossed, cross_title=CROSS, cross_hint=CROSS_HINT,
+        written_by=WRITTEN_BY,
         how=comparison.how, duel=comparison.duel[0], command=comparison.command, unit=loss_unit(comparison.runs)[0],
-        drawing=drawing(comparison.curves, comparison.called, archs), version=__version__,
+        drawing=drawing(comparison.curves, called, archs), version=__version__,
         at=f"{comparison.at:%d %b %Y, %H:%M} UTC",
     )  # fmt: skip
 
@@ -239,10 +291,10 @@ KINDS: Mapping[str, tuple[str, Writer]] = {
 
 
 def comparison_now(
-    runs: Sequence[Any],
+    models: Sequence[Any],
     texts: Mapping[str, Sequence[GeneratedText]],
     config: SampleConfig | None,
     cross: Any = None,
 ) -> Comparison:
     """A comparison as it stands at this moment."""
-    return Comparison(runs, texts, config, datetime.now(UTC), cross)
+    return Comparison(models, texts, config, datetime.now(UTC), cross)

@@ -22,6 +22,7 @@ from charlm.ui.compare.ranking import (
     asked,
     default_runs,
     found_runs,
+    left_out,
     ranking_csv,
     ranking_table,
 )
@@ -146,11 +147,12 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
     def take(message: str) -> Any:
         return picker(asked(message).get("runs", []))
 
-    def show(ids: list[str]) -> tuple[str, str, str, Any, str, str]:
+    def show(ids: list[str]) -> tuple[Any, ...]:
         runs, shown = found_runs(store, ids), found_runs(all_models, ids)
         lexicons = {run.run_id: serving.lexicon(run) for run in shown}
-        prompt, more = json.dumps(resting_prompt(runs)), gr.update(interactive=False)
-        return head(runs), resting_columns(shown, lexicons), ranking_table(runs), more, prompt, ""
+        prompt, more, others = json.dumps(resting_prompt(runs)), gr.update(interactive=False), left_out(shown)
+        ranking = ranking_table(runs) + others
+        return head(runs), resting_columns(shown, lexicons), ranking, more, prompt, "", others, others
 
     def matched(runs: list[Any]) -> str:
         return verdict.matched_orders(serving.baselines.of(runs), verdict.networks(runs, names(runs)))
@@ -177,6 +179,7 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
     told = gr.Textbox(visible="hidden", elem_id="compare-told")
     prompts = [controls.filled, controls.prompt]
     shown = [tab.verdict, controls.columns, tab.ranking, controls.more, controls.answered, controls.written]
+    shown += [tab.cross.left_out, tab.vote.left_out]
     drawn = [tab.plot, tab.fold, tab.baselines]
     models.input(None, models, js=CHOSEN_JS)
     opened = shared.page.load(open_with, None, [models, told, *prompts, *controls.settings.values()], **QUICK)

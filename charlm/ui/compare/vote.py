@@ -37,12 +37,14 @@ class VoteFold:
     """The components of the fold.
 
     Attributes:
+        left_out: says which of the chosen models take no part.
         question: which text is to be chosen.
         ballot: the texts; its `act` event says which button is pressed.
         tallies: what the votes say; empty while texts wait for a vote, so that no name is in sight.
     """
 
     fold: gr.Accordion
+    left_out: gr.HTML
     question: gr.Radio
     stop: gr.Button
     ballot: gr.HTML
@@ -55,6 +57,7 @@ def build() -> VoteFold:
     """The fold; call inside the tab."""
     with gr.Accordion(TITLE, open=False, elem_id="compare-vote-fold", elem_classes="fold section-fold") as fold:
         gr.HTML(render("hint", sentence=ABOUT), apply_default_css=False)
+        left_out = gr.HTML("", elem_id="compare-vote-left-out", apply_default_css=False)
         plain: dict[str, Any] = {"size": "sm", "elem_classes": "quiet", "scale": 0}
         question = gr.Radio(
             [(question, kind) for kind, question in QUESTIONS.items()], value="best", label="Question",
@@ -65,7 +68,7 @@ def build() -> VoteFold:
         tallies = gr.HTML("", elem_id="compare-votes", js_on_load=ACTIONS_JS, apply_default_css=False)
         csv = gr.Button("Download CSV", elem_id="compare-votes-csv", **plain)
         csv_file = gr.DownloadButton("CSV", visible="hidden", elem_id="compare-votes-csv-file")
-    return VoteFold(fold, question, stop, ballot, tallies, csv, csv_file)
+    return VoteFold(fold, left_out, question, stop, ballot, tallies, csv, csv_file)
 
 
 def wire(fold: VoteFold, controls: Controls, services: Services) -> None:

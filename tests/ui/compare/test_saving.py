@@ -6,12 +6,14 @@ import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import pytest
 
 from charlm.cli import main
 from charlm.config import SampleConfig
+from charlm.pretrained import Pretrained
 from charlm.runs.history import LossHistory
 from charlm.serving import GeneratedText
 from charlm.ui.compare.drawing import drawing, ticks
@@ -101,6 +103,49 @@ def test_cross_perplexity_is_there_where_it_was_measured() -> None:
     assert "&lt;b&gt; reads" in page and "LSTM pays 1.50 for its own" in page
     for write in (as_json, as_markdown, as_html):
         assert "ross-perplexity" not in write(comparison()) and "cross_perplexity" not in write(comparison())
+
+
+class Scored(NamedTuple):
+    bits_per_char: float
+
+
+def with_pretrained(scored: bool, alone: bool = False) -> Comparison:
+    """Two runs and a pretrained model between them, or the latter alone."""
+    tokenizer: Any = None
+    model = Pretrained("pretrained-1", "Smol <b>", "./Smol", None, tokenizer, 64, "2 × 16", 12_345)
+    model.scored = ("the first 20 characters of <i>", Scored(1.125)) if scored else None  # type: ignore[assignment]
+    runs = [learned(run) for run in trio()[:2]]
+    models = [model] if alone else [runs[0], model, runs[1]]
+    return Comparison(models, {one.run_id: [GeneratedText("P ", f"by {one.label}")] for one in models}, None, AT)
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_a_pretrained_model_is_saved_with_its_text_and_an_upper_bound(scored: bool) -> None:
+    saved = with_pretrained(scored)
+    told = json.loads(as_json(saved))
+    assert [one["arch"] for one in told["models"]] == ["lstm", "pretrained", "gru"]
+    mine = told["models"][1]
+    assert mine["texts"] == [{"prompt": "P ", "text": "by Smol <b>"}] and mine["source"] == "./Smol"
+    assert mine["bits_per_char"] == (1.125 if scored else None) and mine["upper_bound"] is True
+    assert mine["scored_on"] == ("the first 20 characters of <i>" if scored else None)
+    assert not {"curve", "best_val_loss", "train"} & set(mine) and mine["parameters"] == 12_345
+    assert told["finding"] == json.loads(as_json(replace(saved, models=saved.runs)))["finding"]
+    cost = "≤ 1.12" if scored else "—"
+    said = as_markdown(saved)
+    assert f"| Smol \\<b\\> | 2 × 16 | — | {cost} | — | — | 12,345 | — |" in said and "P by Smol <b>" in said
+    assert "Smol \\<b\\> is pretrained, and not ranked. " in said
+    assert ("It may have read this text" in said) is scored
+    page = as_html(saved)
+    assert "<b>" in page and "Smol <b>" not in page and "<pre><b>P </b>by Smol &lt;b&gt;</pre>" in page
+    assert f'<div class="bits">{cost} <span' in page and "Pretrained, 2 × 16, 0.0 million parameters" in page
+    assert page.count("<polyline") == 2
+
+
+def test_pretrained_models_alone_are_saved_too() -> None:
+    saved = with_pretrained(True, alone=True)
+    assert json.loads(as_json(saved))["finding"] == "Written by Smol <b>." and saved.name == "Smol-b"
+    assert as_markdown(saved).startswith("# Written by Smol \\<b\\>.\n\n| Model |")
+    assert "<polyline" not in as_html(saved) and "<h1>Written by Smol &lt;b&gt;.</h1>" in as_html(saved)
 
 
 def test_the_command_is_understood_by_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
