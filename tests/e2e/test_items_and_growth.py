@@ -61,7 +61,7 @@ def test_a_list_takes_its_preset_and_its_models_say_how_much_is_new(page: Any, s
     page.locator("#compare-items-check textarea").fill("[a-z]+")
     page.locator("#compare-items-write").click()
     cells = page.locator("#items-table tbody td")
-    cells.first.wait_for()
+    until(lambda: cells.count() == 7)
     model, different, written, unique, new, valid, nats = cells.all_inner_texts()
     assert "of-names" in model and different == "15" and int(written) >= 15 and float(nats) > 0
     assert all(share.endswith(" %") for share in (unique, new)) and valid == "100.0 %"
