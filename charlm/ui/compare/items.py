@@ -53,7 +53,7 @@ def build(services: Services, chosen: Sequence[Any]) -> ItemsFold:
                 COUNT, precision=0, label="Different items", info="Of each model", elem_id="compare-items-count"
             )
             check = gr.Textbox(
-                label="Valid if it matches", info="A regular expression; or smiles, which asks RDKit; empty: not asked",
+                label="Valid if it matches", info="A regular expression, or smiles (asks RDKit)",
                 placeholder="[A-Z][a-z]+", max_length=1000, visible=is_open, elem_id="compare-items-check",
             )  # fmt: skip
         with gr.Row(elem_classes="keep-line"):
