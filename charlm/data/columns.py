@@ -283,9 +283,8 @@ def _choose(fields: list[Field], wanted: str, name: str) -> tuple[Field, bool]:
     A usual name counts first, then being the only one with text; what is in the rows themselves counts before what is
     deeper. Of an object that is no table, its lists count before its own fields, unless both have a usual name.
     """
-    texts = [one for one in fields if one.has_text]
+    texts = _texts(fields)
     most = max((one.size for one in texts), default=0)
-    texts = [one for one in texts if not one.is_listed or one.size > TAGS * most]
     shallow = [one for one in fields if not one.level and one.is_usual and not (one.is_nested and texts)]
     for usual in (shallow, [one for one in texts if one.is_usual]):
         if len({one.level and one.name.rpartition(".")[0] for one in usual}) > 1:
@@ -323,7 +322,16 @@ def readable(table: Table) -> Iterator[Field]:
 
 def shown_names(fields: Iterable[Field]) -> list[str]:
     """Names to choose from: the columns that are no objects, and what has text deeper inside."""
-    return [one.name for one in fields if one.has_text or not (one.level or one.is_nested)]
+    fields = list(fields)
+    texts = _texts(fields)
+    return [one.name for one in fields if one in texts or not (one.level or one.is_nested or one.is_listed)]
+
+
+def _texts(fields: Sequence[Field]) -> list[Field]:
+    """The fields with text, without lists of strings that hold little of it, such as tags."""
+    texts = [one for one in fields if one.has_text]
+    most = max((one.size for one in texts), default=0)
+    return [one for one in texts if not one.is_listed or one.size > TAGS * most]
 
 
 def _fields(prefix: str, rows: Callable[[], Iterator[Row]], columns: Sequence[str]) -> Iterator[Field]:
@@ -346,7 +354,7 @@ def _fields(prefix: str, rows: Callable[[], Iterator[Row]], columns: Sequence[st
             if len(seen) < MOST_COLUMNS or path in seen:
                 seen[path] = seen.get(path, False) or is_words(value)
                 sizes[path] += text_size(value)
-                if isinstance(value, list) and not _are_pieces(value):
+                if isinstance(value, list) and not any(isinstance(one, dict) for one in value):
                     lists.add(path)
         nested |= {key for key, value in row.items() if isinstance(value, dict | list) and not is_words(value)}
     for index, column in enumerate(columns):
