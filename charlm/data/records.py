@@ -237,8 +237,8 @@ def _lists_inside(
             read = partial(_listed, text, elements.place, strings="")
             if next(read(), None):
                 yield ".".join(place), read
-        elif read := _map_reading(text, elements):
-            yield ".".join(place), read
+        elif records := _map_reading(text, elements):
+            yield ".".join(place), records
         elif len(place) < MOST_PATH:
             inner = {key: one for key, one in Elements(text, elements.place, _nested_at) if one}
             yield from _lists_inside(text, inner, place)
