@@ -24,6 +24,11 @@ def toast(page: Any, said: str) -> Any:
     return page.get_by_test_id("toast-text").filter(has_text=said)
 
 
+def wait_focus(page: Any, selector: str) -> None:
+    """Wait until what has the focus matches."""
+    page.wait_for_function("(selector) => document.activeElement.matches(selector)", arg=selector)
+
+
 def choose_tab(page: Any, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
 
