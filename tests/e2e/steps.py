@@ -37,7 +37,10 @@ def fill_number(field: Any, value: str) -> None:
     """What a number field holds from now on."""
     if field.page.context.browser.browser_type.name == "firefox":  # where fill() adds to what it holds
         field.press("ControlOrMeta+A")
-        field.press_sequentially(value)
+        if value:
+            field.press_sequentially(value)
+        else:
+            field.press("Delete")
     else:
         field.fill(value)
 
