@@ -291,11 +291,8 @@ class View:
     @cached_property
     def limits(self) -> list[str]:
         """The first and the last column's heads: the step, and the seconds, at which the runs are compared."""
-        clock = (
-            [f"At {self._seconds:,.1f} s each" if self._by_seconds else "At equal time"] if len(self.runs) > 1 else []
-        )
-        if not self.standings.ranked:
-            return ["Model", *clock]  # there is nothing to compare yet
+        clock = f"At {self._seconds:,.1f} s each" if self._by_seconds else "At equal time"
+        step = f"At step {formatting.whole(self._step)}" if self.standings.trained_alike else "As kept"
         return [step if self.standings.ranked else "Model", *([clock] if len(self.runs) > 1 else [])]
 
     @property
