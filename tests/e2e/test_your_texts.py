@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.e2e.steps import STORY, choose_tab, open_app, until, wait_focus
+from tests.e2e.steps import SECOND, STORY, choose_tab, open_app, until, wait_focus
+from tests.patience import patience
 
 
 def listed(page: Any) -> str:
@@ -41,6 +42,7 @@ def test_own_texts_are_in_every_picker_until_they_are_deleted(
     assert "fox.txt" in listed(page) and "Pasted: It was a dark" in listed(page)
 
     other = browser.new_context().new_page()
+    other.set_default_timeout(patience(60) * SECOND)
     open_app(other, server)
     shown = listed(other)
     assert "fox.txt 4.4 kB, today" in " ".join(shown.split()) and "Pasted: It was a dark" in shown

@@ -133,7 +133,7 @@
     return one;
   };
   const read = (html) => (html ?? '').replace(/<[^>]*>/g, ' ').replace(/&lt;/g, '<').replace(/&gt;/g, '>').replace(/&amp;/g, '&').trim();
-  const written = (value) => (typeof value === 'number' ? value.toLocaleString('en', { maximumSignificantDigits: 4 }) : read(String(value ?? '')));
+  const written = (value) => (typeof value === 'number' ? value.toLocaleString('en', Number.isInteger(value) ? {} : { minimumSignificantDigits: 4, maximumSignificantDigits: 4 }) : read(String(value ?? '')));
   const KINDS = { train: ', training', val: ', held out' };
   const rowsOf = (graph) => {
     const lines = graph.data.filter((one) => one.name && one.x?.length && one.y && one.hoverinfo !== 'skip' && one.meta?.kind !== 'rate' && !one.z);
