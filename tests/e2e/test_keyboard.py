@@ -64,6 +64,7 @@ def test_the_focus_goes_to_what_opened(page: Any) -> None:
     wait_focus(page, "#runs-fork-name :is(input, textarea)")
 
 
+@pytest.mark.slow
 def test_the_focus_outlives_what_had_it(page: Any, services: Any) -> None:
     """Deleted, brought back, gone for good: there is always something to go on from."""
     finished_run(services, "short-lived")
