@@ -195,7 +195,8 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
         filled = asked_for.then(None, [controls.answered, *prompts], prompts, js=form.PROMPT_JS)
         if is_chosen:
             form.follow(filled, controls)
-        event(draw, models, drawn, trigger_mode="always_last", **QUICK)
+        # After the heading, which says whether baselines are still coming: what came in between would not be drawn.
+        asked_for.then(draw, models, drawn, trigger_mode="always_last", **QUICK)
     tab.verdict.refresh(look_again, models, [tab.verdict, *drawn], **QUICK)
     tab.controls.columns.refresh(offer, models, models, **QUICK)
 
