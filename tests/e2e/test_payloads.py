@@ -303,9 +303,9 @@ def test_measurements_show_them(listener: Listener, planted: list[str], services
 
     measure_on(page, ALL)
     alerts.first.wait_for(state="detached")
-    for name in ("surprise", "neurons", "dynamics", "copies", "history", "gym"):
+    for name in ("surprise", "neurons", "gym"):
         page.locator(f"#understand-{name} button").first.click()
-    for name in ("memory", "gradient", "surprise", "neurons", "dynamics", "copies", "history", "gym"):
+    for name in ("memory", "gradient", "surprise", "neurons", "gym"):
         measured(page, name)
         listener.silent(name)
     head = page.locator("#understand-head")
