@@ -205,10 +205,10 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
     causes = [opened, form.corpus.change, form.archs.input, measured.change]
     asked_for = gr.on(causes, suit, picked, suits, **LATEST)
     asked_for.then(None, [suits, form.preset, filled, *controls], [filled, *controls], js=REFILL_JS)
-    asked, changes = form.inputs | {shared.corpus}, [opened, *(one.change for one in form.inputs)]
-    gr.on(changes, retitle, asked, [*form.folds.values(), rate, order, early_stop], **LATEST)
-    gr.on([measured.change, *changes], estimate, asked, form.estimates, **LATEST)
-    form.estimates.refresh(estimate, asked, form.estimates, **LATEST)
+    inputs, changes = form.inputs | {shared.corpus}, [opened, *(one.change for one in form.inputs)]
+    gr.on(changes, retitle, inputs, [*form.folds.values(), rate, order, early_stop], **LATEST)
+    gr.on([measured.change, *changes], estimate, inputs, form.estimates, **LATEST)
+    form.estimates.refresh(estimate, inputs, form.estimates, **LATEST)
     gr.on([opened, form.archs.change], rename, form.archs, form.start, **LATEST)
     return filled
 
