@@ -19,6 +19,7 @@ FORKABLE = (*RESUMABLE, "warmup_steps", "weight_decay", "label")
 _CONTENT = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 PRESET_HINTS: dict[str, str] = {name: preset.pop("hint") for name, preset in _CONTENT["preset"].items()}
 PRESETS: dict[str, dict[str, Any]] = _CONTENT["preset"]
+FIRST_PRESET, LIST_PRESET = next(iter(PRESETS)), "items"  # taken where none is named: of a text, of a list of items
 SAMPLE_PRESETS: dict[str, dict[str, Any]] = _CONTENT["sample"]
 
 
@@ -39,12 +40,18 @@ def option_names() -> tuple[str, ...]:
     return (*ModelConfig.names(), *TrainConfig.names(), *CorpusConfig.names(), *RaceConfig.names())
 
 
-def from_options(options: Mapping[str, Any], preset: str = "quick") -> RunConfig:
+def usual_preset(options: Mapping[str, Any]) -> str:
+    """The preset that is taken where none is named: LIST_PRESET if the options make the text a list of items."""
+    items = options.get("items")
+    return LIST_PRESET if isinstance(items, str) and items not in ("", "none") else FIRST_PRESET
+
+
+def from_options(options: Mapping[str, Any], preset: str = "") -> RunConfig:
     """A preset with the user's options over it.
 
     Args:
         options: fields of ModelConfig, TrainConfig, CorpusConfig and RaceConfig, by name; may also name a `preset`.
-        preset: the preset, unless the options name one.
+        preset: the preset, unless the options name one; empty: see `usual_preset`.
 
     Raises:
         ConfigError: an unknown name or preset, or a value out of range.
@@ -52,7 +59,7 @@ def from_options(options: Mapping[str, Any], preset: str = "quick") -> RunConfig
     if not isinstance(options, Mapping):
         raise ConfigError(f"options must be an object of settings, not {type(options).__name__}")
     given = dict(options)
-    preset = given.pop("preset", preset)
+    preset = given.pop("preset", preset or usual_preset(given))
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"preset {preset!r} is not one of: {', '.join(PRESETS)}")
     reject_unknown(given, option_names())

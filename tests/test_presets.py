@@ -42,6 +42,19 @@ def test_a_given_budget_replaces_the_presets(preset: str, budget: str) -> None:
     assert {name: getattr(train, name) for name in BUDGETS} == {**dict.fromkeys(BUDGETS, 0), budget: 2}
 
 
+@pytest.mark.parametrize(
+    ("options", "preset", "items"),
+    [
+        ({}, "quick", "none"), ({"items": "none"}, "quick", "none"), ({"items": "blank"}, "items", "blank"),
+        ({"preset": "items"}, "items", "line"), ({"items": "line", "preset": "quick"}, "quick", "line"),
+    ],
+)  # fmt: skip
+def test_a_list_takes_its_own_preset_where_none_is_named(options: dict[str, Any], preset: str, items: str) -> None:
+    config = from_options(options)
+    assert (config.preset, config.corpus.items) == (preset, items)
+    assert config.train.epochs == (20.0 if preset == "items" else 0.0)
+
+
 def test_several_budgets_hold_together() -> None:
     train = from_options({"epochs": 2, "minutes": 3.5}, "balanced").train
     assert (train.epochs, train.steps, train.minutes) == (2, 0, 3.5)
@@ -61,7 +74,7 @@ def test_options_win_over_the_preset_and_leave_the_rest() -> None:
 
 @pytest.mark.parametrize("preset", ["quik", "", None, 3, ["quick"]])
 def test_an_unknown_preset_names_the_known(preset: Any) -> None:
-    with pytest.raises(ConfigError, match="quick, balanced, quality, notebook"):
+    with pytest.raises(ConfigError, match="quick, balanced, quality, items, notebook"):
         from_options({"preset": preset})
 
 

@@ -123,6 +123,11 @@ class Training:
         """The steps that show whether the learning rate is right: the warm-up and a hundred more."""
         return self.train.warmup_steps + FIRST
 
+    @property
+    def is_beginning(self) -> bool:
+        """Whether it has made too few steps for its loss to have come down."""
+        return bool(self.validations) and self.rows[-1]["step"] < FIRST and self.val_loss > LEARNT * self.uniform
+
     @cached_property
     def first_losses(self) -> list[float]:
         """Training losses of the first steps."""
@@ -230,7 +235,7 @@ def _of_fit(training: Training) -> Iterator[Advice]:
             f"The training loss is {gap:.0%} below the validation loss of {val_loss:.3f}: the model memorises more of "
             "this text than helps it.", *_more_dropout(training), 4.0,
         )  # fmt: skip
-    if training.share_done < 0.8 or gap > NO_GAP:
+    if training.share_done < 0.8 or gap > NO_GAP or training.is_beginning:  # at first all losses are equal
         return
     changes, action = _units(training, 1.5)
     is_large = training.parameters > LOPSIDED * training.train_tokens
@@ -284,6 +289,14 @@ def _of_progress(training: Training) -> Iterator[Advice]:
             f"The validation loss has not moved from {training.best['val_loss']:.3f} since step {second[0]['step']:,}, "
             f"with {1 - done:.0%} of the training still to come: stop it, or go on with a lower learning rate.",
             *_rate(training.newest_rate / 3), 4.5,
+        )  # fmt: skip
+    if training.ended and training.is_beginning:
+        steps = 10 * training.first_steps
+        yield Advice(
+            "too short",
+            f"{training.rows[-1]['step']:,} steps are too few to learn from: the validation loss of "
+            f"{training.val_loss:.3f} is near that of guessing ({training.uniform:.2f}).",
+            {"steps": steps, "epochs": 0.0, "minutes": 0.0}, f"{steps:,} steps", 6.0,
         )  # fmt: skip
     if not training.ended or len(known) < 4 or known[-1] is not training.best:
         return

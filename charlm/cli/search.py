@@ -38,7 +38,7 @@ Confirm = Annotated[bool, typer.Option("--confirm", help=CONFIRM)]
 @takes(ModelConfig, TrainConfig, CorpusConfig, SearchConfig, skip=DECIDED)
 def search(
     options: dict[str, Any], corpus: Text = "", archs: Archs = "lstm", resume: ResumeId = "", confirm: Confirm = False,
-    preset: Preset = "quick", track: Track = "", runs_dir: RunsDir = None, json: Json = False,
+    preset: Preset = "", track: Track = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Search for good settings within some minutes, and print them, what they gained and what mattered.
 

@@ -35,7 +35,7 @@ from charlm.config import CorpusConfig, ModelConfig, RaceConfig, TrainConfig
 from charlm.data.corpus import Corpus
 from charlm.errors import CharLMError, ConfigError, JobError
 from charlm.formats.trackers import Tracking, check_tracker
-from charlm.presets import FORKABLE, PRESET_HINTS, RESUMABLE, RunConfig, from_options
+from charlm.presets import FIRST_PRESET, FORKABLE, LIST_PRESET, PRESET_HINTS, RESUMABLE, RunConfig, from_options
 from charlm.runs.store import Run, RunStore
 from charlm.training.autosize import autosize
 
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 RACERS = ",".join(RACE_ARCHS)
 EXPERIMENT = {"seeds": 5, "match": "parameters"}  # settings of an experiment that are not a race's
-PRESETS = "; ".join(f"{name}: {hint}" for name, hint in PRESET_HINTS.items()) + "."
+PRESETS = "; ".join(f"{name}: {hint}" for name, hint in PRESET_HINTS.items())
+PRESETS = f"{PRESETS}. (default: {FIRST_PRESET}; of a list {LIST_PRESET})"
 Preset = Annotated[str, typer.Option("--preset", help=PRESETS)]
 Archs = Annotated[str, typer.Option("--archs", metavar="A,B,..", help="Architectures that run against each other.")]
 SAME_TEXT = "Its text, where that is no longer kept; checked by sha256."
@@ -66,7 +67,7 @@ Arch = Annotated[str, typer.Option("--arch", help="Only this architecture of the
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, skip=("counted",))
 def train(
-    corpus: CorpusTokens, options: dict[str, Any], preset: Preset = "quick", track: Track = "",
+    corpus: CorpusTokens, options: dict[str, Any], preset: Preset = "", track: Track = "",
     runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Train one model on a text, or on several joined, and print its result.
@@ -83,7 +84,7 @@ def train(
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def race(
-    corpus: CorpusTokens, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
+    corpus: CorpusTokens, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "",
     ray: Ray = "", track: Track = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """Train several architectures on the same batches and print their ranking, or what their seeds show.
@@ -96,7 +97,7 @@ def race(
 
 @takes(ModelConfig, TrainConfig, CorpusConfig, RaceConfig, skip=("arch", "counted"))
 def experiment(
-    corpus: CorpusTokens, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "quick",
+    corpus: CorpusTokens, options: dict[str, Any], archs: Archs = RACERS, preset: Preset = "",
     ray: Ray = "", track: Track = "", runs_dir: RunsDir = None, json: Json = False,
 ) -> int:  # fmt: skip
     """A race of several seeds and equal parameters, unless told otherwise.

@@ -2,16 +2,15 @@
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charlm.data.records import MOST_COLUMNS, ROWS, Oddities, Row, Table
+from charlm.data.records import MOST_COLUMNS, ROWS, TEXT_COLUMNS, Oddities, Row, Table, is_map
 from charlm.errors import CorpusError
 from charlm.files import one_line
 
-# Tried in this order, whatever their case, when the user names no column.
-TEXT_COLUMNS = ("text", "content", "contents", "body", "story", "document", "article", "passage", "sentence")
 # The text in an object that stands for a piece of a text: of a chat, of rich text, of Quill's deltas.
 PIECES = ("text", "content", "value", "insert", "children")
 LOOK = 1000  # rows that decide whether a column holds text
@@ -20,6 +19,9 @@ MOST_FIELDS = 4  # names from a row to a text
 MOST_LEAVES = 10_000  # of a row that are looked at
 LEAST_SHARE, LEAST_TEXT = 0.01, 1000  # below both of a file's characters next to nothing of it was read
 SAID_SHARE = 0.05  # a smaller share is said
+# Of the characters of the column with most text: a list of strings with fewer holds tags, no text; a usual name deeper
+# inside the rows with fewer is no clear choice.
+TAGS, ASIDE = 0.5, 0.25
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Field:
         has_text: whether it holds words, as far as the first rows say.
         is_nested: whether it holds objects, of which only fields can be read.
         level: 0 in the rows themselves, 1 deeper, 2 beside lists of rows; the lower counts first.
+        size: characters of text that the first rows hold in it.
+        is_listed: whether its text is put together from lists of strings, such as lines, words or tags.
     """
 
     name: str
@@ -43,6 +47,8 @@ class Field:
     has_text: bool
     is_nested: bool = False
     level: int = 0
+    size: int = 0
+    is_listed: bool = False
 
     @property
     def rank(self) -> int:
@@ -67,6 +73,9 @@ def _dug(value: Any, path: tuple[str, ...]) -> Iterator[Any]:
     """The values at a path, through lists; None where there are none."""
     if not path:
         yield value
+    elif isinstance(value, dict) and is_map(value):
+        for one in value.values():
+            yield from _dug(one, path)
     elif isinstance(value, dict):
         yield from _dug(value.get(path[0]), path[1:])
     elif isinstance(value, list):
@@ -187,6 +196,9 @@ def text_of(cell: Any) -> str | None:
         return _piece(cell) if _is_piece(cell) else None
     if all(isinstance(one, str) for one in cell):  # paragraphs, or words
         return ("\n" if any(" " in one.strip() for one in cell) else " ").join(cell)
+    if all(isinstance(one, str | list) for one in cell):  # chapters of lines
+        inner = [text_of(one) for one in cell]
+        return None if None in inner else "\n".join(one for one in inner if one)
     return "".join(map(_piece, cell)) if _are_pieces(cell) else None
 
 
@@ -271,13 +283,16 @@ def _choose(fields: list[Field], wanted: str, name: str) -> tuple[Field, bool]:
     A usual name counts first, then being the only one with text; what is in the rows themselves counts before what is
     deeper. Of an object that is no table, its lists count before its own fields, unless both have a usual name.
     """
-    texts = [one for one in fields if one.has_text]
+    texts = _texts(fields)
+    most = max((one.size for one in texts), default=0)
     shallow = [one for one in fields if not one.level and one.is_usual and not (one.is_nested and texts)]
     for usual in (shallow, [one for one in texts if one.is_usual]):
         if len({one.level and one.name.rpartition(".")[0] for one in usual}) > 1:
             raise _unclear(usual, name)
+        if usual and (best := min(usual, key=lambda one: one.rank)).level and best.size < ASIDE * most:
+            raise _unclear(texts, name, wanted)  # an answer's text beside the passage, say
         if usual:
-            return min(usual, key=lambda one: one.rank), True
+            return best, True
     lowest = min((one.level for one in texts), default=0)
     among = [one for one in texts if one.level == lowest]
     if len(among) == 1:
@@ -307,7 +322,16 @@ def readable(table: Table) -> Iterator[Field]:
 
 def shown_names(fields: Iterable[Field]) -> list[str]:
     """Names to choose from: the columns that are no objects, and what has text deeper inside."""
-    return [one.name for one in fields if one.has_text or not (one.level or one.is_nested)]
+    fields = list(fields)
+    texts = _texts(fields)
+    return [one.name for one in fields if one in texts or not (one.level or one.is_nested or one.is_listed)]
+
+
+def _texts(fields: Sequence[Field]) -> list[Field]:
+    """The fields with text, without lists of strings that hold little of it, such as tags."""
+    texts = [one for one in fields if one.has_text]
+    most = max((one.size for one in texts), default=0)
+    return [one for one in texts if not one.is_listed or one.size > TAGS * most]
 
 
 def _fields(prefix: str, rows: Callable[[], Iterator[Row]], columns: Sequence[str]) -> Iterator[Field]:
@@ -319,6 +343,7 @@ def _fields(prefix: str, rows: Callable[[], Iterator[Row]], columns: Sequence[st
         columns: of the rows; without any, all are other fields.
     """
     seen: dict[tuple[str, ...], bool] = {}
+    sizes, lists = Counter[tuple[str, ...]](), set[tuple[str, ...]]()
     nested: set[str] = set()
     texts: set[int] = set()
     for row in itertools.islice(rows(), LOOK):
@@ -326,20 +351,28 @@ def _fields(prefix: str, rows: Callable[[], Iterator[Row]], columns: Sequence[st
             texts |= {index for index, cell in enumerate(row[: len(columns)]) if index not in texts and is_words(cell)}
             continue
         for path, value in itertools.islice(_leaves(row, ()), MOST_LEAVES):
-            if not seen.get(path) and (len(seen) < MOST_COLUMNS or path in seen):
-                seen[path] = is_words(value)
+            if len(seen) < MOST_COLUMNS or path in seen:
+                seen[path] = seen.get(path, False) or is_words(value)
+                sizes[path] += text_size(value)
+                if isinstance(value, list) and not any(isinstance(one, dict) for one in value):
+                    lists.add(path)
         nested |= {key for key, value in row.items() if isinstance(value, dict | list) and not is_words(value)}
     for index, column in enumerate(columns):
         has_text = seen.pop((column,), False) or index in texts
-        yield Field(column, (column,), index, rows, has_text, column in nested and not has_text)
+        is_nested, path = column in nested and not has_text, (column,)
+        yield Field(column, path, index, rows, has_text, is_nested, size=sizes[path], is_listed=path in lists)
     level = 1 if prefix or columns else 2
     for path, has_text in seen.items():
-        yield Field(".".join(one for one in (prefix, *path) if one), path, 0, rows, has_text, level=level)
+        shown = ".".join(one for one in (prefix, *path) if one)
+        yield Field(shown, path, 0, rows, has_text, level=level, size=sizes[path], is_listed=path in lists)
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """What is neither an object nor a list of such, with the names that lead there."""
-    if isinstance(value, dict) and len(path) < MOST_FIELDS:
+    if isinstance(value, dict) and is_map(value):
+        for inner in value.values():
+            yield from _leaves(inner, path)
+    elif isinstance(value, dict) and len(path) < MOST_FIELDS:
         for key, inner in value.items():
             yield from _leaves(inner, (*path, key))
     elif isinstance(value, list) and any(isinstance(one, dict) for one in value) and not _are_pieces(value):
@@ -352,8 +385,8 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 
 def is_words(cell: Any) -> bool:
     """Whether a cell holds text, whole or in pieces, that is not just a number."""
-    if isinstance(cell, list) and any(isinstance(one, dict) for one in cell):
-        cell = text_of(cell)
+    if isinstance(cell, list):
+        cell = text_of(cell) if not all(isinstance(one, int | float | bool) for one in cell) else None
     if not isinstance(cell, str) or not cell.strip():
         return False
     try:
@@ -361,6 +394,11 @@ def is_words(cell: Any) -> bool:
     except ValueError:
         return True
     return False
+
+
+def text_size(cell: Any) -> int:
+    """The characters of a cell that are text, whole or in pieces."""
+    return len(text_of(cell) or "") if isinstance(cell, str | list) else 0
 
 
 def listed(columns: Iterable[str]) -> str:

@@ -27,6 +27,11 @@ MAGIC = (
     (b"\x89PNG", "a picture"),
     (b"\xff\xd8\xff", "a picture"),
     (b"PAR1", "a Parquet file"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     (b"\xd0\xcf\x11\xe0", "an old Office file"),
 )
 WEIGHTS = (
@@ -36,6 +41,7 @@ _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b")) + b"\x7f"
 _NOT_CONTROL = bytes(set(range(256)) - set(_CONTROL))
 _SAMPLE = 1 << 16
 _DETECTED = 1 << 18
+_TO_BYTES = {ord(bytes([byte]).decode("cp1252", "ignore") or chr(byte)): byte for byte in range(0x80, 0xA0)}
 MIXED = 0.2  # share of the lines beyond ASCII that are UTF-8, from which on the others are read by themselves
 MOST_DAMAGED = 0.1  # share of characters that an encoding given by the user may fail on
 
@@ -67,9 +73,25 @@ def decode(data: bytes, name: str, *, known: bool = True, encoding: str = "") ->
     if _control_share(data) > 0.02:
         raise _binary(name)
     try:
-        return data.decode("utf-8"), []
+        return _encoded_once(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         return _not_utf8(data, name, error, known)
+
+
+def _encoded_once(text: str) -> tuple[str, list[str]]:
+    """A text without an encoding too many: UTF-8 that was read as a Western page and saved as UTF-8, `ZoÃ«` for `Zoë`.
+
+    Such a text is UTF-8 again in that page, from beginning to end, which no other is.
+    """
+    if text.isascii() or not any(sign in text for sign in ("Ã", "Â", "â", "Å", "Ä", "Ð", "Ñ")):
+        return text, []
+    try:  # what cp1252 leaves open is read as the control character of that number
+        once = text.translate(_TO_BYTES).encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text, []
+    return once, [
+        f"UTF-8 that had been read as cp1252 and saved as UTF-8 undone: {sample_line(text)} is {sample_line(once)}"
+    ]
 
 
 def _as_given(data: bytes, name: str, codec: str) -> tuple[str, list[str]]:
@@ -318,8 +340,8 @@ def join_rows(rows: Iterable[str], config: CorpusConfig) -> tuple[list[str], lis
 
 
 def to_lf(text: str) -> str:
-    """CRLF and lone CR as LF."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    """CRLF, CRCRLF (CRLF that was converted twice) and lone CR as LF."""
+    return text.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def join_surrogates(text: str) -> str:

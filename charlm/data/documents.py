@@ -227,8 +227,14 @@ def _subtitles(source: str, name: str) -> Read:
 
     kind = "vtt" if source.lstrip("\ufeff").startswith("WEBVTT") else "srt"
     events = [one for one in pysubs2.SSAFile.from_string(source, format_=kind) if not one.is_comment]
-    lines = [unescape(re.sub(r"<[^<>\n]{0,200}>", "", one.plaintext)).strip() for one in events]
-    return "\n".join(line for line in lines if line) + "\n", Counter({"cue time": len(events)})
+    cues = [unescape(re.sub(r"<[^<>\n]{0,200}>", "", one.plaintext)).strip().split("\n") for one in events]
+    lines, left_out = list[str](), Counter({"cue time": len(events)})
+    for cue in cues:
+        cue = [line.strip() for line in cue if line.strip()]
+        if lines and len(cue) > 1 and cue[0] == lines[-1]:  # captions that roll up show each line twice
+            cue, left_out["repeated line"] = cue[1:], left_out["repeated line"] + 1
+        lines += cue
+    return "\n".join(lines) + "\n", left_out
 
 
 def _notebook(source: str, name: str) -> Read:

@@ -10,13 +10,27 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 WESTERN = "cp1252"
 # The common pages under Python's names, which chardet knows as well; those of DOS and old Macs come last.
 CODE_PAGES = [
     *(WESTERN, "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874"),
     *("iso8859-2", "iso8859-9", "koi8-r", "koi8-u", "cp932", "euc_jis_2004", "gb18030", "big5hkscs", "cp949"),
-    *("cp437", "cp850", "cp852", "cp866", "mac-roman"),
+    *("iso8859-15", "iso8859-5", "iso8859-7", "iso8859-13", "iso8859-4"),
+    *(
+        "cp437",
+        "cp850",
+        "cp852",
+        "cp866",
+        "cp1125",
+        "cp775",
+        "cp857",
+        "cp737",
+        "mac-roman",
+        "mac-cyrillic",
+        "mac-latin2",
+    ),
 ]
 # What else these pages' texts are written with; a letter of a page that none of them has speaks against that page.
 ALPHABETS = [
@@ -24,9 +38,14 @@ ALPHABETS = [
     "ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "čćđšž", "ăâîşţșț",
     "çğıöşüâîû\u0307", "ąčęėįšųūž", "āčēģīķļņšūž", "äõöüšž", "àáâãèéêìíòóôõùúýăđĩũơư\u0300\u0301\u0303\u0309\u0323",
 ]  # fmt: skip
+_RUSSIAN = "абвгдежзийклмнопрстуфхцчшщъыьэюя"
+CYRILLIC = [_RUSSIAN + "ё", _RUSSIAN + "іїєґўё", "абвгдђежзијклљмнњопрстћуфхцчџшѓќѕѐѝ"]
 NO_KANA = ("gb18030", "big5hkscs", "cp949")  # they have kana, but Chinese and Korean texts do not
 NEAR = 0.7  # a second guess of this share of the first one's weight is said
-PRIORS = {WESTERN: 1.05, **dict.fromkeys(("cp437", "cp850", "cp852", "cp866", "mac-roman"), 0.6)}
+PRIORS = {
+    WESTERN: 1.05, **dict.fromkeys(CODE_PAGES[CODE_PAGES.index("cp437") :], 0.6),
+    **dict.fromkeys(("iso8859-4", "iso8859-5", "iso8859-7", "iso8859-13", "iso8859-15"), 0.9),
+}  # fmt: skip
 _ODD = re.compile("[\x80-\x9f\u2500-\u25ff]")  # control characters, and what DOS drew frames with
 _WORD = re.compile(r"[^\W\d_]+")
 LEAST = 0.0003  # weight of a guess that is worth anything; a single name has ten times that
@@ -79,18 +98,27 @@ def _commonness(codec: str) -> int:
 def fit(text: str, codec: str) -> float:
     """The share of the letters beyond ASCII that some language would write so, from 0 to 1."""
     latin: Counter[str] = Counter()
-    fitting, total = 0, len(_ODD.findall(text))
+    cyrillic: Counter[str] = Counter()
+    fitting, total = 0, len(_ODD.findall(text)) + sum(map(_has_odd_capitals, _WORD.findall(text)))
     for letters, is_mixed in _foreign(text):
         for letter in letters:
             total += 1
             if unicodedata.name(letter, "").startswith("LATIN"):
                 latin[letter] += 1
+            elif "\u0400" <= letter <= "\u04ff" and not is_mixed:
+                cyrillic[letter] += 1
             elif codec in NO_KANA:
                 fitting += not "\u3041" <= letter <= "\u30ff"
             else:
                 fitting += not is_mixed or letter > "\u2e80"
-    fitting += max(sum(count for letter, count in latin.items() if letter in one) for one in ALPHABETS)
+    for found, alphabets in ((latin, ALPHABETS), (cyrillic, CYRILLIC)):
+        fitting += max(sum(count for letter, count in found.items() if letter in one) for one in alphabets)
     return fitting / total if total else 1.0
+
+
+def _has_odd_capitals(word: str) -> bool:
+    """Whether a word beyond ASCII has a small letter before a capital."""
+    return not word.isascii() and any(one.islower() and other.isupper() for one, other in pairwise(word))
 
 
 def _foreign(text: str) -> Iterator[tuple[str, bool]]:

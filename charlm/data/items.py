@@ -15,6 +15,7 @@ from charlm.errors import CorpusError
 LINE_BORDER, BORDER = "\n", "\x1e"  # of items of one line, and of others: ASCII's record separator
 FEWEST = 10  # items, of a list
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
+GAME = re.compile(r"\n[^\S\n]*\n\s*(?=\[Event )")  # in PGN a blank line stands inside each game, too
 # A text of so many lines is taken for a list if they are so short at their median and hardly one reads like prose.
 LISTED, SHORT, PROSE = 200, 60, 0.05
 
@@ -54,7 +55,8 @@ def listed(text: str, kind: str, val_fraction: float, test_fraction: float, name
     Raises:
         CorpusError: too few items.
     """
-    pieces = text.split("\n") if kind == "line" else BLANK_LINE.split(text) if kind == "blank" else text.split(BORDER)
+    between = GAME if text.lstrip().startswith("[Event ") else BLANK_LINE
+    pieces = text.split("\n") if kind == "line" else between.split(text) if kind == "blank" else text.split(BORDER)
     items = [item for piece in pieces if (item := piece.rstrip() if kind == "line" else piece.strip())]
     distinct = len(set(items))
     if distinct < FEWEST:

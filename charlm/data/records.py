@@ -7,7 +7,7 @@ their bytes there. Here each loop over the rows decodes one after the other.
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice, zip_longest
@@ -24,6 +24,10 @@ MOST_LISTS = 1_000  # that are looked into
 ROWS = ("rows", "data")  # an object may keep its rows under one of these
 STRINGS = "text"  # the column that a plain list of strings gets
 MOST_COLUMNS = 10_000
+# Tried in this order, whatever their case, when the user names no column.
+TEXT_COLUMNS = ("text", "content", "contents", "body", "story", "document", "article", "passage", "sentence")
+LEAST_MAP = 5  # objects of the same kind under names of their own that are rows
+LEAST_NAMED = 12  # texts under names of their own that are rows
 _space = re.compile(r"[ \t\n\r]*").match
 _decode = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # raw_decode without a detour
 
@@ -191,9 +195,36 @@ def _table_of(text: str, name: str) -> Table | None:
     if read := _rows_inside(text, nested) or _columns_inside(nested):
         return _surveyed(read, name)
     lists = tuple(islice(_lists_inside(text, nested), MOST_LISTS))
+    if not nested and len(everything) >= LEAST_NAMED and (named := _named_texts(text, start)):
+        return replace(named, notes=(f"{len(everything):,} texts under names of their own read",))
     if not lists:
         return _surveyed(lambda: _alone(text, start), name)
     return Table(tuple(everything), lambda: _alone(text, start), lists=(*lists, ("", lambda: _scalars(text, start))))
+
+
+def is_map(value: Mapping[str, Any]) -> bool:
+    """Whether an object names records: each of its values is an object, and all have a field in common."""
+    return len(value) >= LEAST_MAP and _are_alike(value.values())
+
+
+def _are_alike(values: Iterable[Any]) -> bool:
+    """Whether all are objects with a field in common."""
+    common: set[str] | None = None
+    for value in values:
+        if not isinstance(value, dict):
+            return False
+        common = set(value) if common is None else common & value.keys()
+        if not common:
+            return False
+    return True
+
+
+def _map_reading(text: str, elements: "Elements") -> Reading | None:
+    """What iterates over the records that an object names; None if it does not."""
+    named = Elements(text, elements.place)
+    if elements.is_list or elements.count < LEAST_MAP or not _are_alike(value for _, value in named):
+        return None
+    return lambda: (value for _, value in named)
 
 
 def _lists_inside(
@@ -206,6 +237,8 @@ def _lists_inside(
             read = partial(_listed, text, elements.place, strings="")
             if next(read(), None):
                 yield ".".join(place), read
+        elif records := _map_reading(text, elements):
+            yield ".".join(place), records
         elif len(place) < MOST_PATH:
             inner = {key: one for key, one in Elements(text, elements.place, _nested_at) if one}
             yield from _lists_inside(text, inner, place)
@@ -234,6 +267,14 @@ def _scalars(text: str, place: int) -> Iterator[Record]:
         return (None, _nested_at(text, place)[1]) if text.startswith(("[", "{"), place) else _value_at(text, place)
 
     yield {name: value for name, value in Elements(text, place, take) if value is not None}
+
+
+def _named_texts(text: str, place: int) -> Table | None:
+    """`{"id1": "text", "id2": "text", ..}` as rows; None if a value is no string, or a name a usual one."""
+    members = list(Elements(text, place))
+    if any(not isinstance(value, str) or key.strip().casefold() in TEXT_COLUMNS for key, value in members):
+        return None
+    return Table((STRINGS,), lambda: ({STRINGS: value} for _, value in Elements(text, place)))
 
 
 def _rows_inside(text: str, nested: "Mapping[str, Elements]") -> Reading | None:

@@ -6,17 +6,20 @@ of cells; here they are kept, and the repairs name them.
 
 import csv
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal
 
 from charlm.data.columns import LOOK, listed, readable, shown_names
 from charlm.data.decoding import to_lf
-from charlm.data.records import MOST_COLUMNS, Table, lines, read_json, read_lines
+from charlm.data.records import MOST_COLUMNS, TEXT_COLUMNS, Table, lines, read_json, read_lines
 from charlm.errors import CorpusError
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _NO_DELIMITER = "\x1f"
+_NUMBER = re.compile(r"[-+]?[0-9]{1,20}(?:[.,][0-9]{1,20})?")
+_SEPARATOR = re.compile(r"sep=.\r?\n", re.IGNORECASE)
 CsvRows = Callable[[], Iterator[list[str]]]
 
 
@@ -47,8 +50,9 @@ def header(text: str, kind: str, name: str) -> tuple[str, ...]:
         name: the file's name, for messages.
     """
     if kind in ("csv", "tsv"):
-        text = to_lf(text[: 1 << 20])
-        return _column_names(next(_csv_rows(text, name, _delimiter(text, kind, name)), [])[:MOST_COLUMNS])
+        text = _without_separator(to_lf(text[: 1 << 20]), kind)
+        names = next(_csv_rows(text, name, _delimiter(text, kind, name)), [])[:MOST_COLUMNS]
+        return _column_names([""] * len(names) if _is_no_header(names) else names)
     if kind == "jsonl":
         text = "".join(itertools.islice(lines(text), LOOK))
     return tuple(shown_names(readable(read_table(text, kind, name))))[:MOST_COLUMNS]
@@ -81,6 +85,7 @@ def _delimiter(text: str, kind: str, name: str) -> str:
 def _read_csv(text: str, kind: str, name: str) -> Table:
     if text.count("\r") != text.count("\r\n"):
         text = to_lf(text)  # the csv module takes no lone CR
+    text = _without_separator(text, kind)
     rows = partial(_csv_rows, text, name, _delimiter(text, kind, name))
     names = next(rows())
     if kind == "tsv" and len(names) > 1 and '"' in text:
@@ -92,9 +97,25 @@ def _read_csv(text: str, kind: str, name: str) -> Table:
         raise CorpusError(
             f"{name} has {len(names):,} columns; at most {MOST_COLUMNS:,} are read; rename it to .txt to read all"
         )
+    if _is_no_header(names) and next(itertools.islice(rows(), 1, None), None) is not None:
+        return Table(_column_names([""] * len(names)), rows, ("no header found; the first row is text, too",))
     if next(itertools.islice(rows(), 1, None), None) is None:
         raise CorpusError(f"{name} has a header but no rows; its columns: {listed(_column_names(names))}")
     return Table(_column_names(names), lambda: itertools.islice(rows(), 1, None))
+
+
+def _without_separator(text: str, kind: str) -> str:
+    """The text of a CSV file without the first line that tells Excel its delimiter, which is found without it."""
+    found = _SEPARATOR.match(text) if kind == "csv" else None
+    return text[found.end() :] if found else text
+
+
+def _is_no_header(cells: Sequence[str]) -> bool:
+    """Whether a first row holds a number or a sentence, which name no column, and no usual name of one."""
+    known = [one.strip() for one in cells]
+    if any(one.casefold() in TEXT_COLUMNS for one in known):
+        return False
+    return any(_NUMBER.fullmatch(one) or (one[-1:] in (*".!?…",) and len(one.split(None, 3)) > 3) for one in known)
 
 
 def _stands_in_quotes(cell: str) -> bool:

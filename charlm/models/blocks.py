@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from charlm.config import ModelConfig
 from charlm.models.base import NeuralModel
 from charlm.models.kernels.cross_entropy import activations, are_many
+from charlm.models.kernels.linear import Linear
 
 
 class MLP(nn.Module):
@@ -19,8 +20,8 @@ class MLP(nn.Module):
     def __init__(self, size: int, times: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(size)
-        self.up = nn.Linear(size, times * size, bias=False)
-        self.down = nn.Linear(times * size, size, bias=False)
+        self.up = Linear(size, times * size, bias=False)
+        self.down = Linear(times * size, size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.down(F.gelu(self.up(self.norm(x))))
@@ -44,7 +45,7 @@ class ResidualModel(NeuralModel):
         super().__init__(config, seed)
         size, length = config.hidden_size, config.embed_dim or config.hidden_size
         self.embed = nn.Embedding(config.vocab_size, length, sparse=are_many(config.vocab_size))
-        self.widen = nn.Linear(length, size, bias=False) if length != size else None
+        self.widen = Linear(length, size, bias=False) if length != size else None
         self.blocks = nn.ModuleList(self.block() for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(size)
         self.fc = nn.Linear(size, config.vocab_size)

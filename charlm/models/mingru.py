@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from charlm.models.base import State
 from charlm.models.blocks import MLP, ResidualModel
+from charlm.models.kernels.linear import Linear
 from charlm.models.kernels.scan import scan
 
 TAPS = 4  # tokens that the short convolution sees
@@ -36,7 +37,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(size)
         self.conv = CausalConv1d(size)
-        self.gates = nn.Linear(size, 2 * size)  # of the update gate, and of the candidates
+        self.gates = Linear(size, 2 * size)  # of the update gate, and of the candidates
         self.wide = MLP(size, WIDER)
 
 

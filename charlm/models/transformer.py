@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from charlm.config import ModelConfig
 from charlm.models.base import State
 from charlm.models.blocks import MLP, ResidualModel
+from charlm.models.kernels.linear import Linear
 
 WIDER = 4  # of the block's second half, beside hidden_size
 # Scores are at most this times sqrt(D), D the size of a head: queries and keys have a fixed length (QK-norm, Henry et
@@ -24,8 +25,8 @@ class Block(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(size)
-        self.qkv = nn.Linear(size, 3 * size, bias=False)
-        self.out = nn.Linear(size, size, bias=False)
+        self.qkv = Linear(size, 3 * size, bias=False)
+        self.out = Linear(size, size, bias=False)
         self.wide = MLP(size, WIDER)
 
 

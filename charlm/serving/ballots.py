@@ -117,7 +117,12 @@ def held_out_passage(runs: Sequence[Run], length: int, seed: int) -> Passage:
         part, start = "validation", max(train for train, _, _ in sizes)
         end = min(train + validation for train, validation, _ in sizes)
     corpus = str(runs[0].corpus.get("name") or "their text")
-    if (room := max(0, end - start)) < PROMPT + 2 * WORD + length:
+    if start >= end:
+        raise ConfigError(
+            f"the {part} part of {corpus} that none of the models has read has 0 characters, for they hold out "
+            "different parts; choose models of one race"
+        )
+    if (room := end - start) < PROMPT + 2 * WORD + length:
         raise ConfigError(
             f"the {part} part of {corpus} that none of the models has read has {room:,} characters, and a prompt with "
             f"a passage of {length:,} takes {PROMPT + 2 * WORD + length:,}; choose a shorter length, or models of a "

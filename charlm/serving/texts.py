@@ -5,8 +5,9 @@ from typing import Any
 from charlm.config import CorpusConfig
 from charlm.data.catalog import data_dir
 from charlm.data.dataset import character_sizes
+from charlm.data.items import border_of
 from charlm.data.text_store import recall
-from charlm.errors import ConfigError, CorpusError
+from charlm.errors import CharLMError, ConfigError, CorpusError
 from charlm.runs.run import Run
 
 SPLITS = ("val", "test", "all")
@@ -39,6 +40,18 @@ def held_out_text(run: Run) -> str:
         CorpusError: it is no longer available, or nothing was held out.
     """
     return part_of(whole_text(run), "val", run.corpus_config, run.held_out)
+
+
+def nats_per_item(run: Run) -> float | None:
+    """What a held-out item costs a model of a list in all, from its validation loss; None if that is not known."""
+    border, loss = border_of(run.corpus_config.items), run.best_val_loss
+    if not border or loss is None:
+        return None
+    try:
+        text = held_out_text(run)
+    except CharLMError:
+        return None
+    return loss * len(text) / max(text.count(border), 1)
 
 
 def held_out_key(run: Run) -> tuple[Any, ...]:

@@ -322,11 +322,8 @@ def action(name: str, label: str, why: str = "", of: str = "", **data: str) -> s
 # Sends {act, run, ...} of the clicked button to the element's "act" listener; a double click is meant once.
 ACTIONS_JS = """
 element.addEventListener('click', (event) => {
-  const button = event.target.closest('button[data-act]');
-  if (!button || button.disabled) return;
-  button.disabled = true;
-  setTimeout(() => { button.disabled = false; }, 700);
-  trigger('act', { ...button.dataset });
+  const data = window.charlmPressed(event);
+  if (data) trigger('act', data);
 });
 """
 

@@ -26,7 +26,7 @@ from charlm.config import (
 )
 from charlm.formats.exports import FORMATS
 from charlm.jobs import QueueEntry, StatusAnswer
-from charlm.presets import FORKABLE, PRESET_HINTS, RESUMABLE, from_options
+from charlm.presets import FORKABLE, LIST_PRESET, PRESET_HINTS, RESUMABLE, from_options
 from charlm.serving.texts import SPLITS
 from charlm.serving.votes import Answer
 from charlm.training.autosize import SIZED
@@ -161,7 +161,7 @@ def _training_options() -> dict[str, Schema]:
             "type": "string",
             "enum": list(PRESET_HINTS),
             "default": usual.preset,
-            "description": f"The settings to begin from, with defaults of its own. {presets}",
+            "description": f"The settings to begin from, with defaults of its own; of a list {LIST_PRESET}. {presets}",
         }
     }
     for config in (usual.model, usual.train, usual.corpus):

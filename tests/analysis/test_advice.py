@@ -204,3 +204,12 @@ def test_real_trainings_are_told_apart(rate: float, kind: str | None) -> None:
     told = advise(Training(model.config, config, log, model.num_parameters, data.train, data.val, ended=True))
     rates = [advice.kind for advice in told if advice.kind.startswith("rate")]
     assert rates == ([kind] if kind else [])
+
+
+def test_a_training_of_a_few_steps_is_told_to_go_on_and_no_more() -> None:
+    """Its losses are equal because it has learned nothing yet: no larger model would help that."""
+    log = rows(lambda step: 4.1, lambda step: 4.1 - step / 1000, steps=range(1, 7), every=1)
+    found = said_of(log, total_steps=6)
+    assert set(found) == {"too short"} and found["too short"].changes["steps"] == 1500
+    assert "6 steps are too few" in found["too short"].text and "4.094" in found["too short"].text
+    assert "too short" not in said_of(rows(healthy, healthy_val))

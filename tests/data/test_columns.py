@@ -94,7 +94,8 @@ def test_the_page_names_the_column_that_is_read_by_itself() -> None:
         (["The", "cat"], "The cat"),
         (["The cat sat.", "It ran."], "The cat sat.\nIt ran."),
         (7, "7"), (None, ""), ([], ""),
-        ([1, 2], None), ({"a": "b"}, None), ([["a"]], None), ([{"id": 1, "type": "message", "text": "x"}], None),
+        ([1, 2], None), ({"a": "b"}, None), ([["a", "b c"], ["d"]], "a\nb c\nd"),
+        ([{"id": 1, "type": "message", "text": "x"}], None),
     ],
 )  # fmt: skip
 def test_the_text_of_a_cell(cell: Any, text: str | None) -> None:

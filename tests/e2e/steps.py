@@ -24,6 +24,11 @@ def toast(page: Any, said: str) -> Any:
     return page.get_by_test_id("toast-text").filter(has_text=said)
 
 
+def wait_focus(page: Any, selector: str) -> None:
+    """Wait until what has the focus matches."""
+    page.wait_for_function("(selector) => document.activeElement.matches(selector)", arg=selector)
+
+
 def choose_tab(page: Any, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
 
@@ -32,7 +37,10 @@ def fill_number(field: Any, value: str) -> None:
     """What a number field holds from now on."""
     if field.page.context.browser.browser_type.name == "firefox":  # where fill() adds to what it holds
         field.press("ControlOrMeta+A")
-        field.press_sequentially(value)
+        if value:
+            field.press_sequentially(value)
+        else:
+            field.press("Delete")
     else:
         field.fill(value)
 

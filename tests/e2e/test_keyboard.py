@@ -5,14 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.steps import choose_tab, fill_number, started, stop_all, until
+from tests.e2e.steps import choose_tab, fill_number, finished_run, started, stop_all, until, wait_focus
 
 NAMES = "(buttons) => buttons.map(one => one.ariaLabel ?? one.innerText)"
-
-
-def wait_focus(page: Any, selector: str) -> None:
-    """Wait until what has the focus matches."""
-    page.wait_for_function("(selector) => document.activeElement.matches(selector)", arg=selector)
 
 
 def said(page: Any) -> list[str]:
@@ -67,6 +62,33 @@ def test_the_focus_goes_to_what_opened(page: Any) -> None:
     page.locator("#runs-fork").focus()
     page.keyboard.press("Enter")
     wait_focus(page, "#runs-fork-name :is(input, textarea)")
+
+
+@pytest.mark.slow
+def test_the_focus_outlives_what_had_it(page: Any, services: Any) -> None:
+    """Deleted, brought back, gone for good: there is always something to go on from."""
+    finished_run(services, "short-lived")
+    choose_tab(page, "Runs")
+    page.locator("#runs-list button.name", has_text="short-lived").press("Enter")
+    wait_focus(page, "#runs-details h2")
+    page.locator("#runs-delete").press("Enter")
+    wait_focus(page, "#runs-told [data-act=restore]")
+    page.keyboard.press("Enter")
+    wait_focus(page, "#runs-list button.name")
+    assert page.evaluate("document.activeElement.innerText") == "short-lived"
+    page.locator("#runs-delete").wait_for(state="hidden")
+    page.keyboard.press("Enter")
+    wait_focus(page, "#runs-details h2")
+    page.locator("#runs-delete").press("Enter")
+    wait_focus(page, "#runs-told [data-act=restore]")
+    page.locator("#runs-trash button").first.press("Enter")
+    page.locator("#runs-trash [data-act=ask-empty]").press("Enter")
+    wait_focus(page, "#runs-trash [data-act=keep]")  # a key held too long deletes nothing
+    wait_said(page, "gone for good")
+    page.locator("#runs-trash [data-act=empty]").press("Enter")
+    wait_focus(page, "#tabs [role=tab][aria-selected=true]")
+    page.locator("#runs-list [data-act=compare]").first.press("Enter")
+    page.wait_for_function("document.activeElement.innerText === 'Compare'")
 
 
 def test_buttons_of_rows_name_their_run(page: Any, services: Any) -> None:

@@ -16,7 +16,7 @@ from charlm.jobs.scheduler import Control, prepare, run_trainers
 from charlm.runs.create import create_runs
 from charlm.runs.run import Run
 from charlm.runs.store import SHIPPED, RunStore
-from tests.e2e.steps import SECOND, until
+from tests.e2e.steps import SECOND, fill_number, until
 from tests.formats.pages import ODD_TOKENS, logits_of, random_run, rounded_model
 from tests.formats.test_import_shapes import spiky
 from tests.patience import patience
@@ -49,7 +49,9 @@ def offline(browser: Any, tmp_path: Path) -> Iterator[Any]:
 
     yield open_page
     visitor.close()
-    assert not wrong and set(asked) == {(tmp_path / "page.html").as_uri()}
+    # Over WebDriver BiDi Firefox 153 tells of no request for a file, the page itself included.
+    own = set() if browser.browser_type.name == "firefox" else {(tmp_path / "page.html").as_uri()}
+    assert not wrong and set(asked) == own
 
 
 def shipped(arch: str) -> Run:
@@ -150,7 +152,7 @@ def test_prompt_settings_generate_and_go_on(offline: Any) -> None:
     page.locator("#status", has_text="Skipped what the model does not know: 日 𝒳").wait_for()
     page.locator("#settings summary").click()
     for name, value in (("Length", "150"), ("Temperature", "0.6"), ("Top-k", "9"), ("Seed", "11")):
-        page.get_by_label(name).fill(value)
+        fill_number(page.get_by_label(name), value)
         page.get_by_label(name).press("Tab")
     assert page.locator("#settings summary").inner_text() == "150 characters · temperature 0.6 · top-k 9 · seed 11"
     page.get_by_role("button", name="Generate").click()
@@ -172,7 +174,7 @@ def test_settings_are_put_back_into_their_range(offline: Any) -> None:
         ("Length", "0", "1"), ("Length", "", "500"), ("Temperature", "99", "5"), ("Top-k", "7.6", "8"),
         ("Top-k", "900", "78"), ("Seed", "-3", "0"),
     ):  # fmt: skip
-        page.get_by_label(name).fill(given)
+        fill_number(page.get_by_label(name), given)
         page.get_by_label(name).press("Tab")
         assert page.get_by_label(name).input_value() == kept
 
@@ -300,7 +302,7 @@ def test_pictures_of_the_page(look: str, browser: Any, pictures: Path, tmp_path:
     page.goto((tmp_path / "page.html").as_uri())
     page.get_by_label("Prompt").fill("Holmes ")
     page.locator("#settings summary").click()
-    page.get_by_label("Seed").fill("16")
+    fill_number(page.get_by_label("Seed"), "16")
     page.get_by_role("button", name="Generate").click()
     page.locator("#status", has_text="500 characters").wait_for()
     page.mouse.move(0, 0)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.e2e.steps import STORY, choose_tab, open_app, until
+from tests.e2e.steps import SECOND, STORY, choose_tab, open_app, until, wait_focus
+from tests.patience import patience
 
 
 def listed(page: Any) -> str:
@@ -41,6 +42,7 @@ def test_own_texts_are_in_every_picker_until_they_are_deleted(
     assert "fox.txt" in listed(page) and "Pasted: It was a dark" in listed(page)
 
     other = browser.new_context().new_page()
+    other.set_default_timeout(patience(60) * SECOND)
     open_app(other, server)
     shown = listed(other)
     assert "fox.txt 4.4 kB, today" in " ".join(shown.split()) and "Pasted: It was a dark" in shown
@@ -57,11 +59,14 @@ def test_own_texts_are_in_every_picker_until_they_are_deleted(
 
     listed(other)
     row = other.locator("#corpus-own li", has_text="fox.txt")
-    row.locator("button[data-act=ask]").click()
+    row.locator("button[data-act=ask]").press("Enter")
     other.locator("#corpus-own", has_text="they can still be resumed").wait_for()
+    other.locator("#said p", has_text="they can still be resumed").wait_for(state="attached")
+    wait_focus(other, "#corpus-own [data-act=keep]")
     assert len(services.texts.list()) == 2  # not before it was said a second time
-    row.locator("button[data-act=delete]").click()
+    row.locator("button[data-act=delete]").press("Enter")
     row.wait_for(state="detached")
+    wait_focus(other, "#corpus-own li [data-act]")  # of the other text
     assert [one.name[:7] for one in services.texts.list()] == ["Pasted:"]
     choose_tab(other, "Train")
     until(lambda: not any("fox.txt" in name for name in options_of(other, "train-corpus")))

@@ -1,7 +1,9 @@
-"""The graph for phones: torch's own logits in onnxruntime, and, where they are installed, in ncnn."""
+"""The graph for phones: torch's own logits in onnxruntime and, where they are installed, ncnn, OpenVINO and TFLite."""
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +85,66 @@ def test_ncnn_takes_the_same_steps(settings: dict[str, Any], store: RunStore, tm
                 logits, *after = (np.array(part.numpy(batch_index=233)).reshape(1, -1) for part in parts)
             state = dict(zip(state, after, strict=True))
             assert logits[0] == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_openvino_takes_the_same_steps(settings: dict[str, Any], store: RunStore, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    path, ids, expected = written(settings, store, tmp_path)
+    step = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    vectors, state = tokens_and_state(path)
+    for token, wanted in zip(ids, expected, strict=True):
+        found = step({"token": vectors[token], **state})
+        state = {name: found[f"{name}_out"] for name in state}
+        assert found["logits"][0] == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "mingru", "transformer"])
+def test_openvino_takes_the_whole_graph_too(arch: str, store: RunStore, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    run, path = made_run(store, arch=arch), tmp_path / "step.onnx"
+    find_format("onnx").write(run, path)
+    ids = some_ids(run, 2, 20)
+    expected = our_logits(run, ids).numpy()
+    step = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    state: Inputs = {}
+    for one in onnx.load(path).graph.input[1:]:
+        kind = np.int64 if one.type.tensor_type.elem_type == onnx.TensorProto.INT64 else np.float32
+        state[one.name] = np.zeros([each.dim_value or 2 for each in one.type.tensor_type.shape.dim], kind)
+    for place in range(ids.shape[1]):
+        found = step({"ids": ids[:, place].numpy(), **state})
+        state = {name: found[f"{name}_out"] for name in state}
+        assert found["logits"] == pytest.approx(expected[:, place], abs=1e-4)
+
+
+# Run where onnx2tf is installed, which wants older versions of numpy and onnx than we do: in a folder of its own.
+TFLITE = """
+import subprocess, sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+subprocess.run([sys.executable, "-m", "onnx2tf", "-i", "step.onnx", "-o", "tf", "-n"], check=True, capture_output=True)
+step = Interpreter("tf/step_float32.tflite").get_signature_runner()
+state = {name: np.zeros(one["shape"], np.float32) for name, one in step.get_input_details().items()}
+vectors, logits = np.eye(state.pop("token").shape[1], dtype=np.float32), []
+for token in np.load("ids.npy"):
+    found = step(token=vectors[token][None], **state)
+    state = {name: found[name + "_out"] for name in state}
+    logits.append(found["logits"][0])
+np.save("logits.npy", logits)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "mingru"])
+def test_tflite_takes_the_same_steps(arch: str, store: RunStore, tmp_path: Path) -> None:
+    packages = os.environ.get("CHARLM_TFLITE")
+    if not packages:
+        pytest.skip("CHARLM_TFLITE names no folder: pip install --target FOLDER onnx2tf tensorflow-cpu onnxruntime")
+    path, ids, expected = written({"arch": arch}, store, tmp_path)
+    np.save(tmp_path / "ids.npy", ids)
+    told = {**os.environ, "PYTHONPATH": packages, "PATH": f"{packages}/bin{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run([sys.executable, "-c", TFLITE], cwd=path.parent, env=told, check=True, timeout=1200)
+    assert np.load(tmp_path / "logits.npy") == pytest.approx(expected, abs=1e-4)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from charlm.models.kernels import cells
-from charlm.models.kernels.matmul import PreparedMatrix
+from charlm.models.kernels.matmul import PreparedMatrix, add_gradient
 from charlm.models.kernels.plan import ComputePlan, as_array
 
 # Rows (steps x batch) that the products over a whole sequence take at a time.
@@ -31,15 +31,13 @@ class CellSpec:
     """What distinguishes the architectures.
 
     Attributes:
-        kind: which branch of the compiled loops over steps it takes.
-        forward: one step.
-        backward: the gradient of one step.
+        forward: steps.
+        backward: their gradient.
         gates: times H, the sums of a row that the products give.
         saved: times H, the numbers of a row that the backward pass needs.
         states: hidden state, and the LSTM's cell.
     """
 
-    kind: int
     forward: Callable[..., None]
     backward: Callable[..., None]
     gates: int
@@ -48,12 +46,12 @@ class CellSpec:
 
 
 # Hochreiter and Schmidhuber 1997, with Gers' forget gate
-LSTM = CellSpec(0, cells.lstm_forward, cells.lstm_backward, gates=4, saved=4, states=2)
+LSTM = CellSpec(cells.lstm_forward, cells.lstm_backward, gates=4, saved=4, states=2)
 # Cho et al. 2014, in torch's form: reset gate after the product
-GRU = CellSpec(1, cells.gru_forward, cells.gru_backward, gates=3, saved=4)
+GRU = CellSpec(cells.gru_forward, cells.gru_backward, gates=3, saved=4)
 # Elman 1990; and the same with relu
-RNN = CellSpec(2, cells.rnn_forward, cells.rnn_backward, gates=1, saved=0)
-RELU = CellSpec(3, cells.relu_forward, cells.relu_backward, gates=1, saved=0)
+RNN = CellSpec(cells.rnn_forward, cells.rnn_backward, gates=1, saved=0)
+RELU = CellSpec(cells.relu_forward, cells.relu_backward, gates=1, saved=0)
 
 
 class RecurrentLayer(Function):
@@ -133,21 +131,19 @@ def _forward_steps(
     """
     past, hs = tensors[2], tensors[4]
     fixed = tuple(map(as_array, tensors))
-    if keep and plan.is_one_loop(len(past)):
-        array = as_array(weight.contiguous())
-        return lambda first, source, rows: cells.forward_steps(
-            cell.kind, first, keep, array, as_array(source), as_array(rows), *fixed
-        )
     matrix = PreparedMatrix(weight, plan, len(hs) - 1, len(past))
-    h, product = list(map(matrix.operand, hs.unbind(0))), matrix.operand(past)
+    h = hs.unbind(0)
 
-    def one_by_one(first: int, source: Tensor, rows: Tensor) -> None:
-        looked_up = as_array(source)
-        for t, picked in enumerate(as_array(rows), first):
-            matrix.multiply(h[t], product)
-            cell.forward(t, t if keep else 0, looked_up, picked, *fixed)
+    def advance(first: int, source: Tensor, rows: Tensor) -> None:
+        looked_up, picked = as_array(source), as_array(rows)
+        if matrix.in_loop:
+            cell.forward(first, keep, *matrix.arrays, looked_up, picked, *fixed)
+            return
+        for k in range(len(picked)):
+            matrix.multiply(h[first + k], past)
+            cell.forward(first + k, keep, *matrix.arrays, looked_up, picked[k : k + 1], *fixed)
 
-    return one_by_one
+    return advance
 
 
 def _backward_steps(
@@ -164,18 +160,18 @@ def _backward_steps(
     """
     dh, dpast = tensors[1], tensors[7]
     fixed, each = tuple(map(as_array, tensors)), as_array(rows)
-    if plan.is_one_loop(len(dh)):
-        array = as_array(weight)
-        return lambda first, last: cells.backward_steps(cell.kind, first, last, array, each, *fixed)
     matrix = PreparedMatrix(weight, plan, *rows.shape)
-    products, dstate = list(map(matrix.operand, dpast.unbind(0))), matrix.operand(dh)
+    products = dpast.unbind(0)
 
-    def one_by_one(first: int, last: int) -> None:
+    def retreat(first: int, last: int) -> None:
+        if matrix.in_loop:
+            cell.backward(first, last, first, *matrix.arrays, each, *fixed)
+            return
         for t in range(last - 1, first - 1, -1):
-            cell.backward(t, t - first, *fixed, each[t])
-            matrix.multiply(products[t - first], dstate)
+            cell.backward(t, t + 1, first, *matrix.arrays, each, *fixed)
+            matrix.multiply(products[t - first], dh)
 
-    return one_by_one
+    return retreat
 
 
 class _GradientSums:
@@ -207,18 +203,11 @@ class _GradientSums:
             self._dbias_past += dpast.sum(0, dtype=self._dbias_past.dtype)
         if self.dinputs is not None and self._weight is not None:
             self._dweight = self._plus(self._dweight, d, self.inputs[first:last].to(self.plan.dtype))
-            operand = self._weight.operand
-            self._weight.multiply(operand(d), operand(self.dinputs[first:last].view(d.shape[0], -1)))
+            self._weight.multiply(d, self.dinputs[first:last].view(d.shape[0], -1))
 
     def _plus(self, total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
-        """total + left^T right; products in bfloat16 are added up in float32."""
-        right = right.reshape(left.shape[0], -1)
-        if total is None:
-            return (left.t() @ right).to(self.into.dtype)
-        if total.dtype == left.dtype:
-            return total.addmm_(left.t(), right)
-        total += left.t() @ right
-        return total
+        """total + left^T right."""
+        return add_gradient(total, self.plan, left, right.reshape(left.shape[0], -1), self.into.dtype)
 
     @property
     def dbias(self) -> Tensor:
@@ -263,7 +252,7 @@ def _input_parts(inputs: Tensor, weight_ih: Tensor, plan: ComputePlan) -> Iterat
     for first in range(0, steps, piece):
         part = inputs[first : first + piece].to(plan.dtype)
         flat = part.reshape(-1, part.shape[2])
-        matrix.multiply(matrix.operand(flat), matrix.operand(source[: len(flat)]))
+        matrix.multiply(flat, source[: len(flat)])
         yield first, source, rows[: part.shape[0]]
 
 

@@ -3,14 +3,14 @@
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from charlm.analysis.difference import difference, share_difference
 from charlm.analysis.standing import Contender, standings
-from charlm.architectures import ARCH_NAMES, RACE_ARCHS
+from charlm.architectures import ARCH_NAMES, ARCHS, RACE_ARCHS
 from charlm.config import LEVEL_NAMES
 from charlm.errors import CharLMError
 from charlm.files import parsed
@@ -36,17 +36,20 @@ def comparable(runs: Sequence[Any]) -> list[Any]:
 
 
 def default_runs(runs: Sequence[Any]) -> list[str]:
-    """Ids of the newest finished LSTM, GRU and RNN on the same tokens, else the shipped ones, else the newest run.
+    """Ids of the race that was trained last, else the newest LSTM, GRU and RNN on the same tokens, own or shipped.
 
-    A Space that was made for a run opens on that one.
+    Where there are none, the newest run. A Space that was made for a run opens on that one.
     """
     usable = [run for run in comparable(runs) if run.status not in ACTIVE]
     if featured := [run.run_id for run in usable if run.shipped and run.info.get("featured") is True]:
         return featured[:MOST]
     own = [run for run in usable if not run.shipped and run.best_val_loss is not None]
+    race = [run for run in own if run.group and run.group == own[0].group]
+    if len({run.arch for run in race}) > 1:
+        return _newest_of_each(race, ARCHS)[:MOST]
     for group in (own, [run for run in usable if run.shipped]):
         for ground in dict.fromkeys(map(_ground, group)):
-            trio = _newest_of_each([run for run in group if _ground(run) == ground])
+            trio = _newest_of_each([run for run in group if _ground(run) == ground], RACE_ARCHS)
             if len(trio) == len(RACE_ARCHS):
                 return trio
     return [run.run_id for run in usable[:1]]
@@ -57,10 +60,10 @@ def _ground(run: Any) -> tuple[Any, str]:
     return run.corpus.get("sha256"), run.level
 
 
-def _newest_of_each(runs: Sequence[Any]) -> list[str]:
-    """The newest run of each of RACE_ARCHS, in their order."""
+def _newest_of_each(runs: Sequence[Any], archs: Iterable[str]) -> list[str]:
+    """The newest run of each of these architectures, in their order."""
     found = {run.arch: run.run_id for run in reversed(runs)}
-    return [found[arch] for arch in RACE_ARCHS if arch in found]
+    return [found[arch] for arch in archs if arch in found]
 
 
 def run_choices(runs: Sequence[Any]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from charlm.config import SampleConfig
 from charlm.errors import CharLMError
 from charlm.public.services import Services
 from charlm.ui import verdict
-from charlm.ui.compare import cross, form, pretrained, vote
+from charlm.ui.compare import cross, form, items, pretrained, vote
 from charlm.ui.compare.link import linked, sentence
 from charlm.ui.compare.ranking import (
     MOST,
@@ -48,6 +48,7 @@ class CompareTab:
 
     verdict: gr.HTML
     controls: form.Controls
+    items: items.ItemsFold
     plot: gr.Plot
     ranking: gr.HTML
     fold: gr.Accordion
@@ -64,6 +65,7 @@ def build(services: Services, shared: Shared) -> CompareTab:
     tab = _components(services)
     _wire_choice(tab, services, shared)
     form.wire(tab.controls, services)
+    items.wire(tab.items, tab.controls.models, tab.controls.prompt, tab.controls.how, services)
     _wire_csv(tab, services)
     scored = pretrained.wire(tab.pretrained, tab.controls.models, shared, services)
     form.redraw(scored, tab.controls, services)
@@ -78,6 +80,7 @@ def _components(services: Services) -> CompareTab:
     finding = heading(*verdict.verdict(chosen))
     head = gr.HTML(finding, elem_id="compare-verdict", js_on_load=WAITING_JS, apply_default_css=False)
     controls = form.build(services, runs, chosen)
+    of_items = items.build(services, chosen)
     with gr.Row(elem_classes="halves"):
         with gr.Column(min_width=320):
             gr.HTML(section("How they learned", LEGEND), apply_default_css=False)
@@ -94,7 +97,7 @@ def _components(services: Services) -> CompareTab:
         baselines = gr.HTML("", elem_id="compare-ladder", apply_default_css=False)
     others = pretrained.build(services)
     return CompareTab(
-        head, controls, plot, ranking, fold, baselines, csv, csv_file, others, cross.build(), vote.build()
+        head, controls, of_items, plot, ranking, fold, baselines, csv, csv_file, others, cross.build(), vote.build()
     )
 
 
@@ -192,7 +195,8 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
         filled = asked_for.then(None, [controls.answered, *prompts], prompts, js=form.PROMPT_JS)
         if is_chosen:
             form.follow(filled, controls)
-        event(draw, models, drawn, trigger_mode="always_last", **QUICK)
+        # After the heading, which says whether baselines are still coming: what came in between would not be drawn.
+        asked_for.then(draw, models, drawn, trigger_mode="always_last", **QUICK)
     tab.verdict.refresh(look_again, models, [tab.verdict, *drawn], **QUICK)
     tab.controls.columns.refresh(offer, models, models, **QUICK)
 

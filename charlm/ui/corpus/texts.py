@@ -7,9 +7,9 @@ from typing import Any
 
 from charlm.config import TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.data.catalog import data_dir, entries, is_at_hand, load_corpus
-from charlm.data.columns import TEXT_COLUMNS
 from charlm.data.corpus import Corpus
 from charlm.data.own_texts import KeptText, Upload, is_there, open_upload
+from charlm.data.records import TEXT_COLUMNS
 from charlm.data.text_store import recall
 from charlm.errors import CorpusError
 from charlm.ui.formatting import day, size

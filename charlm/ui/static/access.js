@@ -12,12 +12,13 @@
     region.append(Object.assign(document.createElement('p'), { textContent: text }));
     while (region.childElementCount > KEPT) region.firstChild.remove();
   };
-  let shown = [];
-  const hush = () => {
-    for (const one of all('[role=status]:not([aria-live=off]), [role=alert]:not([aria-live=off]), output:not([aria-live=off])')) {
-      if (one !== region) one.setAttribute('aria-live', 'off');
-    }
-    const texts = all('[role=alert], .told-line, [data-testid=toast-text]').filter(isShown).map((one) => one.innerText.trim());
+  // What may speak is looked for in what is new on the page alone; of what was found, only what is still there is read.
+  const within = (added, selector) => added.flatMap((one) => [...(one.matches(selector) ? [one] : []), ...one.querySelectorAll(selector)]);
+  let speakers = [], shown = [];
+  const hush = (added) => {
+    for (const one of within(added, '[role=status], [role=alert], output')) if (one !== region) one.setAttribute('aria-live', 'off');
+    speakers = [...new Set([...speakers, ...within(added, '[role=alert], .told-line, [data-testid=toast-text]')])].filter((one) => one.isConnected);
+    const texts = speakers.filter(isShown).map((one) => one.innerText.trim());
     texts.filter((text) => text && !shown.includes(text)).forEach(say);
     shown = texts;
   };
@@ -55,29 +56,48 @@
   };
 
   // Where the focus goes ---------------------------------------------------------------------------------------------
-  // A pressed button may vanish, or be drawn anew with the list it stands in: the focus goes to what took its place.
+  // A pressed button may vanish, or be drawn anew with the list it stands in: the focus goes to what took its place, or
+  // to what is next to it; if nothing is, to the fold that it stood in, or to the tab.
   const quoted = (text) => CSS.escape(text);
-  const heirs = (one) => {
-    if (one.matches('#compare-generate, #compare-more')) return ['#compare-stop', `#${one.id}`];
-    if (one.id === 'compare-stop') return ['#compare-stop', '#compare-generate'];
-    const home = one.closest('[id]:not([id^=html-])')?.id, act = one.dataset.act;
-    if (act && home === 'strip') return [`#strip [data-act=${quoted(act)}]`, '#strip [data-act]', '#tabs [role=tab][aria-selected=true]'];
-    const run = one.dataset.run ? `[data-run="${quoted(one.dataset.run)}"]` : '';
-    const by = one.dataset.by ? `[data-by="${quoted(one.dataset.by)}"]` : '';
-    if (home === 'runs-picked') return ['#runs-by-race input'];
-    // A question takes the place of the button that asked for it.
-    if (act && home) return [`#${quoted(home)} [data-act=${quoted(act)}]${run}${by}`, `#${quoted(home)} .foot [data-act]`];
-    if (one.dataset.pick) return [`#runs-list [data-pick="${quoted(one.dataset.pick)}"]`];
-    if (one.role === 'radio') return [`[role=radiogroup][aria-label="${one.closest('[role=radiogroup]').ariaLabel}"] [aria-checked=true]`];
-    return [];
+  const having = (data, ...names) => names.filter((one) => data[one]).map((one) => `[data-${one}="${quoted(data[one])}"]`).join('');
+  const TAB = '#tabs [role=tab][aria-selected=true]';
+  const AFTER = {
+    'compare-generate': ['#compare-stop', '#compare-generate'], 'compare-more': ['#compare-stop', '#compare-more'],
+    'compare-stop': ['#compare-stop', '#compare-generate'], 'corpus-use': ['#corpus-paste'], 'runs-save': ['#runs-rename'],
+    'runs-delete': ['#runs-told [data-act]'],
   };
-  let wanted = [];
-  document.addEventListener('focusin', ({ target }) => { wanted = heirs(target); });
-  document.addEventListener('pointerdown', ({ target }) => { if (!target.closest('button')) wanted = []; });
+  const heirs = (one) => {
+    if (AFTER[one.id]) return AFTER[one.id];
+    if (one.dataset.pick) return [`#runs-list ${having(one.dataset, 'pick')}`];
+    if (one.role === 'radio') return [`[role=radiogroup][aria-label="${one.closest('[role=radiogroup]').ariaLabel}"] [aria-checked=true]`];
+    const { act } = one.dataset, home = one.closest('[id]:not([id^=html-])')?.id;
+    if (!act || !home) return [];
+    if (home === 'runs-picked') return ['#runs-by-race input'];
+    const list = `#${quoted(home)}`, item = having(one.dataset, 'run', 'text', 'by');
+    const line = one.closest('li, tr'), beside = line?.nextElementSibling ?? line?.previousElementSibling;
+    const next = having(beside?.querySelector('[data-act]')?.dataset ?? {}, 'run', 'text');
+    // A question takes the place of the button that asked for it, and that button the answer's. What is asked before
+    // something is lost begins with Keep: a key held too long must not delete.
+    return [
+      `${list} [data-act=${quoted(act)}]${item}`, ...['keep', 'ask', ''].map((kind) => item && `${list} [data-act^="${kind}"]${item}`),
+      ...['ask', ''].map((kind) => next && `${list} [data-act^="${kind}"]${next}`), `${list} .foot [data-act^=keep]`, `${list} .foot [data-act]`,
+      home === 'strip' && `${list} [data-act]`, act === 'restore' && '#runs-list .name' + having(one.dataset, 'run'),
+    ].filter(Boolean);
+  };
+  const foldOf = (one) => one.closest('.gr-accordion[id]')?.id;
+  let wanted = [], last = [], stopgap = null;
+  document.addEventListener('focusin', ({ target }) => {
+    if (target === stopgap) return;
+    wanted = heirs(target);
+    last = target.matches('button') ? [...(foldOf(target) ? [`#${quoted(foldOf(target))} > button`] : []), TAB] : [];
+    stopgap = null;
+  });
+  document.addEventListener('pointerdown', ({ target }) => { if (!target.closest('button')) wanted = last = []; });
   // What a button opens: its first field, or its heading, gets the focus as it appears.
   const OPENED = ['#corpus-pasted textarea', '#runs-name :is(input, textarea)', '#runs-fork-name :is(input, textarea)', '#runs-details h2'];
   let open = OPENED.map(() => true);
-  const place = () => {
+  const heirOf = (selectors) => selectors.map(find).find((one) => isShown(one) && !one.disabled);
+  const place = (late) => {
     OPENED.forEach((selector, at) => {
       const one = find(selector), was = open[at];
       open[at] = isShown(one);
@@ -85,9 +105,13 @@
       if (one.matches('h2')) one.tabIndex = -1;
       one.focus();
     });
-    if (document.activeElement !== document.body) return;
-    const heir = wanted.map(find).find((one) => isShown(one) && !one.disabled);
+    if (document.activeElement !== document.body && document.activeElement !== stopgap) return;
+    const heir = heirOf(wanted);
     if (heir) heir.focus();
+    else if (late && document.activeElement === document.body) {
+      stopgap = heirOf(last) ?? null;
+      stopgap?.focus({ preventScroll: true });
+    }
   };
   document.addEventListener('keydown', (event) => {
     const { target, key } = event, group = target.closest?.('[role=tablist], [role=radiogroup]');
@@ -109,7 +133,7 @@
     return one;
   };
   const read = (html) => (html ?? '').replace(/<[^>]*>/g, ' ').replace(/&lt;/g, '<').replace(/&gt;/g, '>').replace(/&amp;/g, '&').trim();
-  const written = (value) => (typeof value === 'number' ? value.toLocaleString('en', { maximumSignificantDigits: 4 }) : read(String(value ?? '')));
+  const written = (value) => (typeof value === 'number' ? value.toLocaleString('en', Number.isInteger(value) ? {} : { minimumSignificantDigits: 4, maximumSignificantDigits: 4 }) : read(String(value ?? '')));
   const KINDS = { train: ', training', val: ', held out' };
   const rowsOf = (graph) => {
     const lines = graph.data.filter((one) => one.name && one.x?.length && one.y && one.hoverinfo !== 'skip' && one.meta?.kind !== 'rate' && !one.z);
@@ -163,10 +187,16 @@
   };
 
   let due = 0;
-  const later = () => { due ||= setTimeout(() => { due = 0; name(); follow(); place(); }, 150); };
+  const later = () => { due ||= setTimeout(() => { due = 0; name(); follow(); place(true); }, 150); };
   const start = () => {
     document.body.append(region);
-    new MutationObserver(() => { hush(); place(); later(); }).observe(document.body, { childList: true, subtree: true });
+    hush([document.body]);
+    new MutationObserver((changes) => {
+      const added = changes.flatMap(({ addedNodes }) => [...addedNodes]).filter((one) => one.nodeType === Node.ELEMENT_NODE);
+      if (added.length) hush(added);
+      if (document.activeElement === document.body) place();
+      later();
+    }).observe(document.body, { childList: true, subtree: true, attributeFilter: ['class', 'hidden'] });
   };
   if (document.body) start();
   else document.addEventListener('DOMContentLoaded', start);

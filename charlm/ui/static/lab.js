@@ -12,6 +12,16 @@ document.addEventListener("click", (event) => {
   const { plot, kind } = event.target.closest?.("button[data-act=picture]")?.dataset ?? {};
   if (plot) window.charlmPicture(plot, kind);
 });
+// What the clicked button says of itself; null if there is none, or none that is to act: a double click is meant once.
+// Meanwhile it is not disabled, which would take the focus away.
+window.charlmPressed = (event) => {
+  const button = event.target.closest("button[data-act]");
+  if (!button || button.disabled || button.dataset.pressed) return null;
+  const data = { ...button.dataset };
+  button.dataset.pressed = "yes";
+  setTimeout(() => { delete button.dataset.pressed; }, 700);
+  return data;
+};
 // Copies a text, and says so in the button for a moment. Without the clipboard's own interface, which a page has over
 // https and on its own machine only, as one copies what is selected.
 window.charlmCopy = async (text, button) => {

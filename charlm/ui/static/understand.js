@@ -2,11 +2,8 @@
 const ASK_EVERY = 700;  // ms
 const name = () => element.closest('[id$=-status]').id.replace('-status', '');  // `element` itself has an id of gradio's
 element.addEventListener('click', (event) => {
-  const button = event.target.closest('button[data-act]');
-  if (!button || button.disabled) return;
-  const { act } = button.dataset;
-  button.disabled = true;
-  setTimeout(() => { button.disabled = false; }, 700);
+  const { act } = window.charlmPressed(event) ?? {};
+  if (!act) return;
   if (act === 'svg' || act === 'png') window.charlmPicture(`${name()}-plot`, act);
   else if (act === 'csv') trigger('csv', {});
   else trigger('act', { act });

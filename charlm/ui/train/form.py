@@ -12,7 +12,16 @@ from charlm.architectures import ARCH_NAMES, ARCHS, RACE_ARCHS, is_counted
 from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, RaceConfig, TrainConfig
 from charlm.data.dataset import Sizes, text_sizes, token_sizes, tokenizer_for
 from charlm.errors import CharLMError, ConfigError
-from charlm.presets import BUDGETS, PRESET_HINTS, PRESETS, RunConfig, from_options
+from charlm.presets import (
+    BUDGETS,
+    FIRST_PRESET,
+    LIST_PRESET,
+    PRESET_HINTS,
+    PRESETS,
+    RunConfig,
+    from_options,
+    usual_preset,
+)
 from charlm.public.limits import Limits, check_new, check_race, check_tokens, fitted
 from charlm.training.autosize import is_autosized, sizes
 from charlm.ui import formatting
@@ -59,7 +68,6 @@ STEPS: dict[str, float] = {
     "num_layers": 1, "order": 1, "dropout": 0.01, "input_dropout": 0.01, "embed_dropout": 0.01, "weight_dropout": 0.01,
     "snapshots": 1,
 }  # fmt: skip
-FIRST_PRESET = next(iter(PRESETS))
 RATE_HINT = "How far one step moves the weights; empty: what suits architecture and size, as shown in grey"
 UNASKED = ("arch", "counted")  # fields that are no options of `race`
 SIZED = ("hidden_size", "dropout", "steps")  # what a preset may make of its own on another machine
@@ -185,6 +193,30 @@ def preset_values(
 
         values |= sizes(preset, tokens, this_machine(), archs, limits=limits)
     return control_values(values if limits is None else fitted(limits, values))
+
+
+def preset_for(preset: str, chosen: Chosen | None, is_of_list: bool) -> tuple[str, bool]:
+    """The preset for a text that the Corpus tab hands over: a list takes LIST_PRESET instead of FIRST_PRESET, and the
+    next text that is none gives it back; any other preset stays.
+
+    Args:
+        preset: that is picked.
+        chosen: what the Corpus tab chose.
+        is_of_list: whether the text before it was a list.
+
+    Returns:
+        The preset, and whether the text is a list.
+    """
+    usual = usual_preset(chosen_options(chosen))
+    is_list = usual == LIST_PRESET
+    return usual if is_list != is_of_list and preset in (FIRST_PRESET, LIST_PRESET) else preset, is_list
+
+
+def is_as_filled(values: Mapping[str, Any], filled: Mapping[str, Any]) -> bool:
+    """Whether the controls hold what a preset filled into them."""
+    return all(
+        value == filled.get(name) or (value in EMPTY and filled.get(name) in EMPTY) for name, value in values.items()
+    )
 
 
 def tokens_to_learn(size_of: SizeOf, chosen: Chosen | None, corpus: str, preset: str) -> int:

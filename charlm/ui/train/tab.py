@@ -12,7 +12,7 @@ from charlm.analysis.plots import By
 from charlm.architectures import ARCHS, is_counted
 from charlm.errors import CharLMError
 from charlm.files import parsed
-from charlm.presets import PRESET_HINTS, PRESETS
+from charlm.presets import FIRST_PRESET, PRESET_HINTS, PRESETS
 from charlm.public.limits import Limits
 from charlm.public.services import Services
 from charlm.ui import verdict
@@ -146,6 +146,16 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
         hint = gr.update(info=f"{preset}: {PRESET_HINTS[preset]}{cut}")
         return {filled: json.dumps(values), form.preset: hint, **form.show(values)}
 
+    def follow(given: Given) -> dict[Any, Any]:
+        """The preset follows a list; the settings do if none was changed by hand."""
+        preset, is_list = train_form.preset_for(given[form.preset], given[shared.corpus], given[of_list] == "list")
+        shown: dict[Any, Any] = {of_list: "list" if is_list else ""}
+        if preset == given[form.preset]:
+            return shown
+        new = fill({**given, form.preset: preset})
+        picked = {form.preset: {**new[form.preset], "value": preset}}
+        return shown | (new if train_form.is_as_filled(form.values(given), asked(given[filled])) else {}) | picked
+
     def suit(given: Given) -> str:
         return json.dumps({"preset": given[form.preset], "values": suited(given)})
 
@@ -184,18 +194,21 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
     rate, order, early_stop = (form.controls[name] for name in ("learning_rate", "order", "early_stop"))
     picked: set[Any] = {shared.corpus, form.corpus, form.preset, form.archs}
     filled, suits = (gr.Textbox(visible="hidden", elem_id=f"train-{name}") for name in ("filled", "suits"))
-    filled.value = json.dumps(train_form.preset_values(train_form.FIRST_PRESET))
+    filled.value = json.dumps(train_form.preset_values(FIRST_PRESET))
     form.preset.input(fill, picked, [filled, form.preset, *controls], **QUICK)
+    of_list = gr.Textbox(visible="hidden", elem_id="train-of-list")
+    handed_over, known = {*picked, filled, of_list, *controls}, [of_list, filled, form.preset, *controls]
+    shared.corpus.change(follow, handed_over, known, **LATEST)
     measured = gr.Textbox(visible="hidden", elem_id="train-measured")
     form.estimates.act(measure, None, measured, **QUICK)
     # Of archs the input alone: advice fills them and all else itself.
     causes = [opened, form.corpus.change, form.archs.input, measured.change]
     asked_for = gr.on(causes, suit, picked, suits, **LATEST)
     asked_for.then(None, [suits, form.preset, filled, *controls], [filled, *controls], js=REFILL_JS)
-    asked, changes = form.inputs | {shared.corpus}, [opened, *(one.change for one in form.inputs)]
-    gr.on(changes, retitle, asked, [*form.folds.values(), rate, order, early_stop], **LATEST)
-    gr.on([measured.change, *changes], estimate, asked, form.estimates, **LATEST)
-    form.estimates.refresh(estimate, asked, form.estimates, **LATEST)
+    inputs, changes = form.inputs | {shared.corpus}, [opened, *(one.change for one in form.inputs)]
+    gr.on(changes, retitle, inputs, [*form.folds.values(), rate, order, early_stop], **LATEST)
+    gr.on([measured.change, *changes], estimate, inputs, form.estimates, **LATEST)
+    form.estimates.refresh(estimate, inputs, form.estimates, **LATEST)
     gr.on([opened, form.archs.change], rename, form.archs, form.start, **LATEST)
     return filled
 

@@ -291,8 +291,9 @@ class View:
     @cached_property
     def limits(self) -> list[str]:
         """The first and the last column's heads: the step, and the seconds, at which the runs are compared."""
-        clock = [f"At {self._seconds:,.1f} s each"] if len(self.runs) > 1 else []
-        return [f"At step {formatting.whole(self._step)}" if self.standings.trained_alike else "As kept", *clock]
+        clock = f"At {self._seconds:,.1f} s each" if self._by_seconds else "At equal time"
+        step = f"At step {formatting.whole(self._step)}" if self.standings.trained_alike else "As kept"
+        return [step if self.standings.ranked else "Model", *([clock] if len(self.runs) > 1 else [])]
 
     @property
     def _step(self) -> int:
@@ -320,8 +321,8 @@ class View:
             formatting.perplexity(loss),
             formatting.bits(run.bits_per_char(loss)),
             formatting.bits(self.histories[run.run_id].last.get("grad_norm")),
-            formatting.whole(state["chars_per_second"]),
-            f"{state['seconds'] or 0:,.1f} s",
+            formatting.whole(state["chars_per_second"] or None),
+            f"{state['seconds']:,.1f} s" if state["seconds"] else formatting.MISSING,
             *([formatting.perplexity(state.get("test_loss"))] if self._tested else []),
             *([formatting.nats(dict(self._by_seconds).get(run.run_id))] if len(self.runs) > 1 else []),
         ]

@@ -234,15 +234,16 @@ def _longest(found: Found) -> int:
 def _fixed_notes(found: Found, view: str) -> list[dict[str, Any]]:
     """The axis's name with the chosen view's, the lengths of training sequences, and what the thin lines are."""
     notes = [
-        note("axis", f"gradient, relative to lag 0 · {view}", 0, 1, yref="paper", xanchor="left", yanchor="bottom",
+        note("axis", f"gradient relative to lag 0 · {view}", 0, 1, yref="paper", xanchor="left", yanchor="bottom",
              xshift=-34, yshift=8)
     ]  # fmt: skip
     for length in _marked(found):
         text = f"training sequence: {length}"
         notes.append(note("sequence", text, length, 1, xref="x", yref="paper", xanchor="left", yanchor="top", xshift=4))
     if any(one.result["initial"] or one.result["snapshots"] for one in found):
+        # As far right as the picture goes: on a phone the axis's name needs the rest of the line.
         notes.append(note("thin", "thin: before training", 1, 1, yref="paper", xanchor="right", yanchor="bottom",
-                          yshift=8))  # fmt: skip
+                          xshift=_right(found) - 2, yshift=8))  # fmt: skip
     return notes
 
 
@@ -251,12 +252,16 @@ def _marked(found: Found) -> list[int]:
     return sorted({one.seq_len for one in found if 0 < one.seq_len <= _longest(found)})
 
 
+def _right(found: Found) -> int:
+    """px that the names at the lines' ends take."""
+    return 16 + max(8 * len(short(one.label)) + 6 * len(INPUT) * _has_input_only(one) for one in found)
+
+
 def _layout(found: Found, lowest: float, highest: float) -> dict[str, Any]:
     units = listed(sorted({one.unit for one in found}))
-    right = 16 + max(8 * len(short(one.label)) + 6 * len(INPUT) * _has_input_only(one) for one in found)
     return frame(
         HEIGHT,
-        margin={"l": 44, "r": right, "t": TOP, "b": BOTTOM},
+        margin={"l": 44, "r": _right(found), "t": TOP, "b": BOTTOM},
         xaxis={
             **AXIS, "title": axis_title(f"{units} back"), "showgrid": False, "range": [0, _longest(found)], "nticks": 7,
         },

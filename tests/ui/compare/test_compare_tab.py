@@ -283,6 +283,16 @@ def test_default_is_the_newest_trio_of_one_corpus_else_the_shipped() -> None:
     assert ranking.default_runs(own) == ["u-rnn"]
 
 
+def test_default_is_the_race_that_was_trained_last() -> None:
+    """Not two of its models beside a third of an earlier race, nor the shipped ones."""
+    last = [FakeRun(f"b-{arch}-{seed}", arch, group="b", corpus=AUNT) for seed in (8, 7) for arch in ("gru", "lstm")]
+    before = [FakeRun(f"a-{run.arch}", run.arch, group="a", corpus=AUNT) for run in trio()]
+    shipped = [FakeRun(f"s-{run.arch}", run.arch, shipped=True) for run in trio()]
+    assert ranking.default_runs([*last, *before, *shipped]) == ["b-lstm-8", "b-gru-8"]
+    alone = FakeRun("alone", "gru", corpus=AUNT)
+    assert ranking.default_runs([alone, *before]) == ["a-lstm", "alone", "a-rnn"]
+
+
 def test_choices_are_told_apart() -> None:
     old = "2026-01-02T12:00:00+00:00"
     runs = [FakeRun("a", label="mine"), FakeRun("b", label="mine", created=old), FakeRun("c", label="my lstm")]

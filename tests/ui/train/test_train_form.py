@@ -63,6 +63,24 @@ def test_changes_count_and_emptied_fields_take_the_preset() -> None:
     assert configured(hidden_size=64.0).model.hidden_size == 64
 
 
+@pytest.mark.parametrize(
+    ("preset", "items", "was_list", "after"),
+    [
+        ("quick", "line", False, "items"), ("items", "none", True, "quick"), ("balanced", "line", False, "balanced"),
+        ("quick", "line", True, "quick"), ("items", "none", False, "items"), ("notebook", "none", True, "notebook"),
+        ("quick", "none", False, "quick"), ("items", "blank", True, "items"),
+    ],
+)  # fmt: skip
+def test_the_preset_follows_a_list_and_comes_back(preset: str, items: str, was_list: bool, after: str) -> None:
+    assert form.preset_for(preset, {"config": {"items": items}}, was_list) == (after, items != "none")
+
+
+def test_what_was_changed_by_hand_is_no_longer_as_filled() -> None:
+    filled = preset_values("quick")
+    assert form.is_as_filled({**filled, "learning_rate": None}, filled)
+    assert not form.is_as_filled({**filled, "steps": 7}, filled) and not form.is_as_filled(filled, {})
+
+
 def test_a_learning_rate_that_is_found_by_itself_is_shown_in_grey() -> None:
     assert preset_values("quick")["learning_rate"] == "" and preset_values("notebook")["learning_rate"] == 0.001
     assert configured().train.learning_rate == 0.0 and configured(learning_rate=0.01).train.learning_rate == 0.01
