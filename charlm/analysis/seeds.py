@@ -24,7 +24,10 @@ LEVEL = 0.05  # of a false claim
 # interval of 95 % holds the truth in 92 % of all experiments; with this one, in 93.4 to 96.8 % of those simulated.
 CAUTION = 1.25
 POWER = 0.8  # with which a difference that is there is to be found
-MOST_SEEDS = 1_000  # said to be needed; beyond, the text is what lacks
+MOST_SEEDS, NO_END = (
+    1_000,
+    10**12,
+)  # the most that are said to be needed, and so many that only the text's noise is left
 # After these shares of its seeds an experiment that may stop early is looked at, and not before so many: with two, the
 # variances are hardly known.
 LOOKS, FIRST_LOOK = (0.3, 0.5, 0.7, 1.0), 3
@@ -93,7 +96,7 @@ class SeedDifference:
         return (quantile(1 - LEVEL / 2, freedom) + quantile(POWER, freedom)) * math.sqrt(self.variance(seeds))
 
     def seeds_for(self, least: float) -> int | None:
-        """How many seeds find a difference of `least` with a probability of 80 %; None: only a longer text would."""
+        """How many seeds find a difference of `least` with a probability of 80 %; None: more than MOST_SEEDS."""
         if not math.isfinite(self.by_seed) or not least > 0:
             return None
         low, high = 1, 2
@@ -105,6 +108,15 @@ class SeedDifference:
             middle = (low + high) // 2
             low, high = (low, middle) if self.detectable(middle) <= least else (middle, high)
         return high
+
+    def needed_for(self, least: float) -> str:
+        """What would find a difference of `least`: `12 seeds`, `a longer held-out text`, or more of both."""
+        if (seeds := self.seeds_for(least)) is not None:
+            return f"{seeds} seeds"
+        if self.detectable(NO_END) <= least:
+            return f"more than {MOST_SEEDS:,} seeds"
+        luck, text = self.by_seed / self.seeds, self.by_block / self.blocks
+        return "more seeds and a longer held-out text" if luck > text else "a longer held-out text"
 
 
 def seed_difference(

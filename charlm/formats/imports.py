@@ -221,6 +221,7 @@ def _read_safetensors(source: Source) -> Imported:
 def _assembled(source: Source, weights: "Weights", format: str) -> Imported:
     """A model of what a reader found, and its characters."""
     from charlm.formats.foreign import model_of
+    from charlm.formats.frameworks.weights import MASKED
 
     name = clean_name(source.path.name)
     if not weights.tensors:
@@ -234,6 +235,11 @@ def _assembled(source: Source, weights: "Weights", format: str) -> Imported:
         tokenizer = tokenizer_of(facts, source.path, given, vocab_size, source.others)
     if tokenizer.vocab_size != vocab_size:
         raise CheckpointError(f"{name} names {tokenizer.vocab_size} characters, its model knows {vocab_size}")
+    if facts.get(MASKED) and 0 not in tokenizer.silent_ids:
+        raise CheckpointError(
+            f"the embedding of {name} has mask_zero, so that its layers pass over {tokenizer.tokens[0]!r}, the character "
+            "with id 0, which no model here does; number the characters from 1, and train it again"
+        )
     return Imported(model, tokenizer, format)
 
 

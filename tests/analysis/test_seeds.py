@@ -155,7 +155,17 @@ def test_the_seeds_said_to_be_needed_find_it() -> None:
 def test_where_the_text_is_the_limit_no_number_of_seeds_is_told() -> None:
     noisy_text = SeedDifference(0.004, 0.02, 5, 0.5, 3, 9, by_seed=0.001**2, by_block=0.3**2, by_both=0.0)
     assert noisy_text.seeds_for(0.01) is None
+    assert noisy_text.needed_for(0.01) == "a longer held-out text"
     assert noisy_text.detectable(1000) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("by_seed", "by_block", "needed"),
+    [(1e-5, 0.0, "3 seeds"), (0.2, 0.0, "more than 1,000 seeds"), (0.2, 0.02, "more seeds and a longer held-out text"),
+     (1e-6, 0.02, "a longer held-out text")],
+)  # fmt: skip
+def test_what_is_needed_is_what_lacks(by_seed: float, by_block: float, needed: str) -> None:
+    assert SeedDifference(0.1, 0.7, 3.0, 0.5, 2, 50, by_seed, by_block, 0.0).needed_for(0.01) == needed
 
 
 # --- early stopping --------------------------------------------------------------------------------------------------

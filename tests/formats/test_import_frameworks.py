@@ -259,6 +259,7 @@ KERAS_REFUSALS: dict[str, tuple[Callable[[list[Any]], None], str, str]] = {
     "backwards": (setting("LSTM", go_backwards=True), "keras-lstm", "reads the text backwards"),
     "both ways": (renamed("LSTM", "Bidirectional"), "keras-lstm", "another layer, 'l9' .Bidirectional"),
     "norm": (renamed("Dropout", "LayerNormalization"), "keras-lstm", "LayerNormalization"),
+    "masked": (setting("Embedding", mask_zero=True), "keras-gru", r"pass over .*, the character with id 0"),
     "attention": (renamed("Dropout", "Attention"), "keras-lstm", "a layer of attention"),
     "sigmoid": (setting("Dense", activation="sigmoid"), "keras-lstm", "'aaa' has the activation 'sigmoid'"),
     "order": (lambda layers: layers.insert(2, layers.pop(1)), "keras-gru", "does not follow"),
@@ -272,6 +273,13 @@ def test_keras_layers_that_compute_otherwise_are_refused(name: str, store: RunSt
     with pytest.raises(CheckpointError, match=said):
         import_file(store, keras_config(change, tmp_path, base))
     assert store.list() == []
+
+
+def test_padding_that_is_masked_is_no_character(store: RunStore, tmp_path: Path) -> None:
+    needs_h5py()
+    path = keras_config(setting("Embedding", mask_zero=True), tmp_path, "keras-gru")
+    (tmp_path / "vocab.json").write_text(json.dumps(["<PAD>", *TOKENS[1:]]))
+    assert import_file(store, path).tokenizer().silent_ids == (0,)
 
 
 def test_textgenrnn_is_told_why_not(store: RunStore, tmp_path: Path) -> None:

@@ -80,6 +80,21 @@ def test_a_day_has_so_many_minutes(place: Callable[..., Place]) -> None:
         begin(lab.jobs, "rnn")
 
 
+def test_a_fork_grows_no_further_than_a_model_may_here(place: Callable[..., Place]) -> None:
+    letters = "".join(chr(code) for code in range(0x0430, 0x0450))  # 32 that the parent does not know
+    lab = place(vocab_size=40)
+    [run_id] = begin(lab.jobs, "rnn", steps=4)
+    wait_for(lambda: lab.store.get(run_id).status == "finished")
+    known = lab.store.get(run_id).model_config.vocab_size
+    options, text = {"steps": 4, "grow": True}, small_corpus().text
+    with pytest.raises(LimitError, match=rf"vocab_size is {known + 32} .*40"):
+        lab.jobs.fork(run_id, options, small_corpus(text + letters, "more.txt"))
+    assert [run.run_id for run in lab.store.list()] == [run_id]
+    fork = lab.jobs.fork(run_id, options, small_corpus(text + letters[:3], "more.txt"))["run_id"]
+    wait_for(lambda: lab.store.get(fork).status == "finished")
+    assert lab.store.get(fork).model_config.vocab_size == known + 3 <= 40
+
+
 def minutes(lab: Place) -> tuple[float, float]:
     left = lab.jobs.left()
     return left["minutes"], left["set_aside"]

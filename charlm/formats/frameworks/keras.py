@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from charlm.formats.frameworks.weights import Tensors, Weights, by_number, cell, gates, need
+from charlm.formats.frameworks.weights import MASKED, Tensors, Weights, by_number, cell, gates, need
 
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 # What leaves no trace in what a model computes when it writes.
@@ -61,6 +61,7 @@ def from_config(config: Any, arrays: Mapping[str, Tensor], weights: Mapping[str,
             tensors |= _recurrent(f"cell{place}", kind, name, parts)
             place += 1
         elif kind == "Embedding" and not tensors:
+            facts[MASKED] = bool(about.get("mask_zero"))
             tensors["embedding.weight"] = _matrix(name, parts)
         elif kind == "Dense":
             if about.get("activation") not in ACTIVATIONS:

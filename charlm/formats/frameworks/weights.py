@@ -11,6 +11,7 @@ from torch import Tensor
 from charlm.formats.vocabularies import Vocabulary
 
 Tensors = dict[str, Tensor]
+MASKED = "mask_zero"  # a fact: layers pass over the token with id 0
 
 
 @dataclass
