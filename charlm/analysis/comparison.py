@@ -325,5 +325,5 @@ def _claim(better: str, worse: str, found: SeedDifference, is_claimed: bool) -> 
     number = f"{found.mean:.3f} ± {found.margin:.3f} nats per token"
     if is_claimed:
         return f"{better} beats {worse} by {number}."
-    needed = found.needed_for(LEAST)
-    return f"No difference found between {better} and {worse}: {number}; {needed} would be needed to show one of {LEAST:g}."
+    wanted = f"{found.needed_for(LEAST)} would be needed"
+    return f"No difference found between {better} and {worse}: {number}; {wanted} to show one of {LEAST:g}."
