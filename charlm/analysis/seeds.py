@@ -24,10 +24,8 @@ LEVEL = 0.05  # of a false claim
 # interval of 95 % holds the truth in 92 % of all experiments; with this one, in 93.4 to 96.8 % of those simulated.
 CAUTION = 1.25
 POWER = 0.8  # with which a difference that is there is to be found
-MOST_SEEDS, NO_END = (
-    1_000,
-    10**12,
-)  # the most that are said to be needed, and so many that only the text's noise is left
+MOST_SEEDS = 1_000  # said to be needed
+NO_END = 10**12  # seeds that leave no noise but the text's
 # After these shares of its seeds an experiment that may stop early is looked at, and not before so many: with two, the
 # variances are hardly known.
 LOOKS, FIRST_LOOK = (0.3, 0.5, 0.7, 1.0), 3

@@ -237,8 +237,8 @@ def _assembled(source: Source, weights: "Weights", format: str) -> Imported:
         raise CheckpointError(f"{name} names {tokenizer.vocab_size} characters, its model knows {vocab_size}")
     if facts.get(MASKED) and 0 not in tokenizer.silent_ids:
         raise CheckpointError(
-            f"the embedding of {name} has mask_zero, so that its layers pass over {tokenizer.tokens[0]!r}, the character "
-            "with id 0, which no model here does; number the characters from 1, and train it again"
+            f"the embedding of {name} has mask_zero, so that its layers pass over {tokenizer.tokens[0]!r}, the "
+            "character with id 0, which no model here does; number the characters from 1, and train it again"
         )
     return Imported(model, tokenizer, format)
 

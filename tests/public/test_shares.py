@@ -87,7 +87,7 @@ def test_a_fork_grows_no_further_than_a_model_may_here(place: Callable[..., Plac
     wait_for(lambda: lab.store.get(run_id).status == "finished")
     known = lab.store.get(run_id).model_config.vocab_size
     options, text = {"steps": 4, "grow": True}, small_corpus().text
-    with pytest.raises(LimitError, match=rf"vocab_size is {known + 32} .*40"):
+    with pytest.raises(LimitError, match=rf"vocab_size is {known + 32}, more than the 40"):
         lab.jobs.fork(run_id, options, small_corpus(text + letters, "more.txt"))
     assert [run.run_id for run in lab.store.list()] == [run_id]
     fork = lab.jobs.fork(run_id, options, small_corpus(text + letters[:3], "more.txt"))["run_id"]
