@@ -44,9 +44,11 @@ NO_KANA = ("gb18030", "big5hkscs", "cp949")  # they have kana, but Chinese and K
 NEAR = 0.7  # a second guess of this share of the first one's weight is said
 PRIORS = {
     WESTERN: 1.05, **dict.fromkeys(CODE_PAGES[CODE_PAGES.index("cp437") :], 0.6),
+    "mac-cyrillic": 0.3,  # it makes Russian letters of any noise
     **dict.fromkeys(("iso8859-4", "iso8859-5", "iso8859-7", "iso8859-13", "iso8859-15"), 0.9),
 }  # fmt: skip
-_ODD = re.compile("[\x80-\x9f\u2500-\u25ff]")  # control characters, and what DOS drew frames with
+# Control characters, what DOS drew frames with, and signs between two letters.
+_ODD = re.compile("[\x80-\x9f\u2500-\u25ff]|(?<=[^\\W\\d_])[€¤†‡•‰™√∞≈≠≤≥∆](?=[^\\W\\d_])")
 _WORD = re.compile(r"[^\W\d_]+")
 LEAST = 0.0003  # weight of a guess that is worth anything; a single name has ten times that
 _MOST = 1 << 17  # bytes that are looked at

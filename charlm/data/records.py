@@ -27,6 +27,7 @@ MOST_COLUMNS = 10_000
 # Tried in this order, whatever their case, when the user names no column.
 TEXT_COLUMNS = ("text", "content", "contents", "body", "story", "document", "article", "passage", "sentence")
 LEAST_MAP = 5  # objects of the same kind under names of their own that are rows
+MOST_WORDS_IN = 200  # of them that are looked at for texts
 LEAST_NAMED = 12  # texts under names of their own that are rows
 _space = re.compile(r"[ \t\n\r]*").match
 _decode = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # raw_decode without a detour
@@ -204,7 +205,19 @@ def _table_of(text: str, name: str) -> Table | None:
 
 def is_map(value: Mapping[str, Any]) -> bool:
     """Whether an object names records: each of its values is an object, and all have a field in common."""
-    return len(value) >= LEAST_MAP and _are_alike(value.values())
+    return len(value) >= LEAST_MAP and _are_alike(value.values()) and _have_words(value.values())
+
+
+def _have_words(values: Iterable[Any]) -> bool:
+    """Whether half of the first records have a text of more than a word; names of files and types are none."""
+    first = list(islice(values, MOST_WORDS_IN))
+    return 2 * sum(_has_words(value) for value in first) >= len(first)
+
+
+def _has_words(value: Any, depth: int = MOST_DEPTH) -> bool:
+    if isinstance(value, dict | list) and depth:
+        return any(_has_words(one, depth - 1) for one in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and " " in value
 
 
 def _are_alike(values: Iterable[Any]) -> bool:
@@ -223,6 +236,8 @@ def _map_reading(text: str, elements: "Elements") -> Reading | None:
     """What iterates over the records that an object names; None if it does not."""
     named = Elements(text, elements.place)
     if elements.is_list or elements.count < LEAST_MAP or not _are_alike(value for _, value in named):
+        return None
+    if not _have_words(value for _, value in named):
         return None
     return lambda: (value for _, value in named)
 
