@@ -12,8 +12,8 @@ from charlm.models.kernels.jit import is_wanted
 from charlm.models.kernels.plan import all_threads
 
 # Multiplications of a batch between two waits (B x G H x H in a recurrent layer) from which sharing it out pays: below,
-# Python's lock goes to and fro more often than a product lasts.
-SHARED_PRODUCT = 4_000_000
+# a thread waits for the other longer than it computes.
+SHARED_PRODUCT = 700_000
 # Rows a thread must have to itself: with fewer, reading the weights takes longer than the product.
 SHARD_ROWS = 8
 # Multiplications from which bfloat16 products pay for their conversions, given instructions for them.
