@@ -55,7 +55,7 @@ def build() -> CrossFold:
 
 
 def wire(fold: CrossFold, models: gr.Dropdown, services: Services) -> None:
-    """What the buttons do; another choice of models takes the matrix away. One that is known is there at once.
+    """What the buttons do; a matrix that is known is there at once, and the tab takes it away with another choice.
 
     Args:
         fold: see `build`.
@@ -104,7 +104,6 @@ def wire(fold: CrossFold, models: gr.Dropdown, services: Services) -> None:
     shown = [fold.measure, fold.stop, fold.csv, fold.matrix]
     fold.measure.click(measure, models, shown, concurrency_limit=4, **QUIET)
     fold.stop.click(stop, None, None, **QUICK)
-    models.change(lambda: ("", gr.update(visible=False)), None, [fold.matrix, fold.csv], **QUICK)
     fold.fold.expand(show, models, [fold.matrix, fold.csv], **QUICK)
     saved = fold.csv.click(save, models, fold.csv_file, **QUIET)
     saved.success(None, js=click_js(fold.csv_file.elem_id or ""))

@@ -63,7 +63,7 @@ def build(services: Services, chosen: Sequence[Any]) -> ItemsFold:
 
 
 def wire(fold: ItemsFold, models: gr.Dropdown, prompt: gr.Textbox, how: gr.Textbox, services: Services) -> None:
-    """The fold is there when a model of a list is chosen; another choice takes its numbers away.
+    """What the button does; another choice of models takes the numbers away.
 
     Args:
         fold: see `build`.
@@ -72,9 +72,6 @@ def wire(fold: ItemsFold, models: gr.Dropdown, prompt: gr.Textbox, how: gr.Textb
         how: the settings of sampling, as JSON.
         services: for the models.
     """
-
-    def show(ids: list[str]) -> Any:
-        return gr.update(visible=bool(of_lists(found_runs(services.store, ids))))
 
     def write(ids: list[str], count: Any, check: str, prompt: str, how: str) -> Iterator[dict[Any, Any]]:
         yield {fold.write: gr.update(interactive=False), fold.shares: render("hint", sentence="Writing…")}
@@ -91,7 +88,6 @@ def wire(fold: ItemsFold, models: gr.Dropdown, prompt: gr.Textbox, how: gr.Textb
             html += notice("Not all could be counted." if found else "Nothing was counted.", str(error), "error")
         yield {fold.write: gr.update(interactive=True), fold.shares: html}
 
-    models.change(show, models, fold.fold, **QUICK)
     models.input(lambda: "", None, fold.shares, **QUICK)  # not `change`, which may come late after the page has opened
     inputs = [models, fold.count, fold.check, prompt, how]
     gr.on([fold.write.click, fold.check.submit], write, inputs, [fold.write, fold.shares], concurrency_limit=2, **QUIET)
