@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -90,6 +91,13 @@ def garbage(victim: dict[str, Any]) -> list[Any]:
         None, ids[0], ids, {"run": ids[0]}, json.dumps({"runs": ids, "run": ids[0], "at": 1}), 1e308, [[[]]],
         {"key": victim["sha256"], "sha256": victim["sha256"], "name": "x"}, "x" * 5_000, "\ud800",
     ]  # fmt: skip
+
+
+def test_no_picker_of_several_is_listened_to_twice(public_demo: Any) -> None:
+    """Several listeners to the `change` of such a picker call each other without end (gradio 6.31)."""
+    listeners = Counter(target for one in public_demo.fns.values() for target, name in one.targets if name == "change")
+    several = {key for key, block in public_demo.blocks.items() if getattr(block, "multiselect", False)}
+    assert several and all(listeners[key] <= 1 for key in several)
 
 
 @pytest.mark.slow
