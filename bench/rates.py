@@ -51,13 +51,8 @@ def fill(given: argparse.Namespace, factor: float, seed: int) -> None:
     if any(all(cell[name] == value for name, value in key.items()) for cell in logged(given.cells)):
         return
     options: dict[str, Any] = {**size, "steps": given.steps, "learning_rate": rate, "seed": seed, "dropout": 0.0}
-    words = [f"{name}={value}" for name, value in options.items()]
-    run = train(
-        given.work,
-        given.corpus,
-        "quick",
-        {**options, "snapshots": 0, "label": label_of(Path(given.corpus).stem, words)},
-    )
+    label = label_of(Path(given.corpus).stem, [f"{name}={value}" for name, value in options.items()])
+    run = train(given.work, given.corpus, "quick", {**options, "snapshots": 0, "label": label})
     rows = [row for row in run.metrics() if row.get("val_loss") is not None]
     with given.cells.open("a", encoding="utf-8") as file:
         file.write(json.dumps({**key, "rate": rate, "loss": round(rows[-1]["val_loss"], 4)}) + "\n")

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 RACERS = ",".join(RACE_ARCHS)
 EXPERIMENT = {"seeds": 5, "match": "parameters"}  # settings of an experiment that are not a race's
-PRESETS = "; ".join(f"{name}: {hint}" for name, hint in PRESET_HINTS.items())
-PRESETS = f"{PRESETS}. (default: {FIRST_PRESET}; of a list {LIST_PRESET})"
+HINTS = "; ".join(f"{name}: {hint}" for name, hint in PRESET_HINTS.items())
+PRESETS = f"{HINTS}. (default: {FIRST_PRESET}; of a list {LIST_PRESET})"
 Preset = Annotated[str, typer.Option("--preset", help=PRESETS)]
 Archs = Annotated[str, typer.Option("--archs", metavar="A,B,..", help="Architectures that run against each other.")]
 SAME_TEXT = "Its text, where that is no longer kept; checked by sha256."

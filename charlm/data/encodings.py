@@ -18,19 +18,8 @@ CODE_PAGES = [
     *(WESTERN, "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874"),
     *("iso8859-2", "iso8859-9", "koi8-r", "koi8-u", "cp932", "euc_jis_2004", "gb18030", "big5hkscs", "cp949"),
     *("iso8859-15", "iso8859-5", "iso8859-7", "iso8859-13", "iso8859-4"),
-    *(
-        "cp437",
-        "cp850",
-        "cp852",
-        "cp866",
-        "cp1125",
-        "cp775",
-        "cp857",
-        "cp737",
-        "mac-roman",
-        "mac-cyrillic",
-        "mac-latin2",
-    ),
+    *("cp437", "cp850", "cp852", "cp866", "cp1125", "cp775", "cp857", "cp737"),
+    *("mac-roman", "mac-cyrillic", "mac-latin2"),
 ]
 # What else these pages' texts are written with; a letter of a page that none of them has speaks against that page.
 ALPHABETS = [

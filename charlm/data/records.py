@@ -205,13 +205,16 @@ def _table_of(text: str, name: str) -> Table | None:
 
 def is_map(value: Mapping[str, Any]) -> bool:
     """Whether an object names records: each of its values is an object, and all have a field in common."""
-    return len(value) >= LEAST_MAP and _are_alike(value.values()) and _have_words(value.values())
+    return len(value) >= LEAST_MAP and _are_records(lambda: value.values())
 
 
-def _have_words(values: Iterable[Any]) -> bool:
-    """Whether half of the first records have a text of more than a word; names of files and types are none."""
-    first = list(islice(values, MOST_WORDS_IN))
-    return 2 * sum(_has_words(value) for value in first) >= len(first)
+def _are_records(read: Callable[[], Iterable[Any]]) -> bool:
+    """Whether all are objects with a field in common, and half of the first ones have a text of more than a word: names
+    of files and types are none."""
+    if not _are_alike(read()):
+        return False
+    first = list(islice(read(), MOST_WORDS_IN))
+    return 2 * sum(map(_has_words, first)) >= len(first)
 
 
 def _has_words(value: Any, depth: int = MOST_DEPTH) -> bool:
@@ -235,11 +238,11 @@ def _are_alike(values: Iterable[Any]) -> bool:
 def _map_reading(text: str, elements: "Elements") -> Reading | None:
     """What iterates over the records that an object names; None if it does not."""
     named = Elements(text, elements.place)
-    if elements.is_list or elements.count < LEAST_MAP or not _are_alike(value for _, value in named):
-        return None
-    if not _have_words(value for _, value in named):
-        return None
-    return lambda: (value for _, value in named)
+
+    def read() -> Iterator[Record]:
+        return (value for _, value in named)
+
+    return None if elements.is_list or elements.count < LEAST_MAP or not _are_records(read) else read
 
 
 def _lists_inside(

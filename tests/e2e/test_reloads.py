@@ -58,7 +58,7 @@ def test_reloads_leave_the_job_alone(
     page.goto(server)
     page.locator("#strip .job").wait_for()
     [job], threads = services.jobs._queue.jobs(), lasting_threads()
-    reloads: int = request.config.getoption("--reloads") or (20 if request.config.getoption("--slow") else 5)
+    reloads: int = request.config.getoption("--reloads") or 20
     for number in range(1, reloads + 1):
         step = services.jobs.current()["step"]
         page.reload(wait_until="domcontentloaded")

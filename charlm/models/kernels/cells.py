@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from charlm.models.kernels.jit import compiled, get, inlined, put, sigmoid, tanh
+from charlm.models.kernels.jit import ONE, compiled, get, inlined, put, sigmoid, tanh
 from charlm.models.kernels.matmul import multiply_past
 
 Array = np.ndarray[Any, Any]
-ONE = np.float32(1)
 
 
 @inlined

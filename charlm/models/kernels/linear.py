@@ -6,13 +6,12 @@ With AVX-512 on an AMD EPYC (Zen 5) a core makes 110 billion operations a second
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
 from charlm.models.kernels.jit import is_wanted
-from charlm.models.kernels.matmul import ABREAST, COLUMNS, add_transposed, multiply, tile
+from charlm.models.kernels.matmul import ABREAST, COLUMNS, add_transposed, in_tiles, multiply
 
 # Multiplications of a product up to which one thread is as fast as several.
 ALONE = 4_000_000
@@ -74,8 +73,7 @@ class Product(Function):
 def _multiplied(x: Tensor, matrix: Tensor) -> Tensor:
     """x (.., K) times a matrix (K, N)."""
     inputs, columns = matrix.shape
-    tiles = np.empty((columns // COLUMNS, inputs, COLUMNS), np.float32)
-    tile(matrix.detach().numpy(), tiles)
     out = x.new_empty(*x.shape[:-1], columns)
-    multiply(x.detach().reshape(-1, inputs).contiguous().numpy(), tiles, out.view(-1, columns).numpy())
+    rows = x.detach().reshape(-1, inputs).contiguous()
+    multiply(rows.numpy(), in_tiles(matrix.detach()), out.view(-1, columns).numpy())
     return out

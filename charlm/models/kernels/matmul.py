@@ -19,8 +19,9 @@ COLUMNS = 16  # of a tile: two registers of AVX2, one of AVX-512, four of NEON
 # Rows that share a reading: their 12 or 8 vectors of sums fit AVX2's 16 registers, with the weights and a factor.
 ROWS, FEW_ROWS = 6, 4
 TILES = 4  # read at once for a single row: fewer than 8 sums would wait for each other
-# Tiles read at once for several rows: AVX-512 has 32 registers for sums, and with fewer they would wait for each other.
-ABREAST = 4 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 1
+WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"  # which has 32 registers
+# Tiles read at once for several rows: the 32 registers take their sums, and with fewer they would wait for each other.
+ABREAST = 4 if WIDE else 1
 TILED_USES = 4  # products with one matrix from which laying it out in tiles pays
 
 
@@ -29,7 +30,7 @@ def multiply(x: Array, w: Array, y: Array) -> None:
 
     Args:
         x: (R, K) float32.
-        w: (N, K, 16) float32, see `pack`.
+        w: (N, K, 16) float32, see `in_tiles`.
         y: (R, 16 N) float32, overwritten.
     """
     raise NotImplementedError("compiled only")
@@ -62,6 +63,14 @@ def multiply_past(x: Array, weight: Array, tiles: Array, y: Array) -> None:
 def tile(weight: Array, tiles: Array) -> None:
     """Lay weights (K, 16 N) out as tiles (N, K, 16)."""
     raise NotImplementedError("compiled only")
+
+
+def in_tiles(matrix: Tensor) -> Array:
+    """A matrix (K, 16 N) in float32 as tiles (N, K, 16)."""
+    inputs, columns = matrix.shape
+    tiles = np.empty((columns // COLUMNS, inputs, COLUMNS), np.float32)
+    tile(matrix.numpy(), tiles)
+    return tiles
 
 
 if is_wanted():
@@ -253,15 +262,14 @@ class PreparedMatrix:
     """
 
     def __init__(self, matrix: Tensor, plan: ComputePlan, uses: int, rows: int) -> None:
-        inputs, columns = matrix.shape
+        columns = matrix.shape[1]
         weight, tiles = np.empty((0, 0), np.float32), np.empty((0, 0, COLUMNS), np.float32)
         self._tiles = self._packed = None
         if plan.uses_packed(uses, rows):
             packed = plan.packed_weights.get(weight_key(matrix))
             self._packed = pack_weight(matrix) if packed is None else packed
         elif plan.tiled and uses >= TILED_USES and columns % COLUMNS == 0:
-            self._tiles = tiles = np.empty((columns // COLUMNS, inputs, COLUMNS), np.float32)
-            tile(matrix.numpy(), tiles)
+            self._tiles = tiles = in_tiles(matrix)
         else:  # copied, which products in float32 like better, only where many pay for it
             copied = uses > 1 and plan.dtype == torch.float32
             self._matrix = matrix.contiguous() if copied else matrix.to(plan.dtype)

@@ -8,17 +8,15 @@ of many rows six share each read. All sums add up in float32, in the order of th
 from typing import Any
 
 import numpy as np
-import torch
 
 from charlm.models.kernels.jit import compiled, is_wanted
-from charlm.models.kernels.matmul import FEW_ROWS, ROWS, Array
+from charlm.models.kernels.matmul import FEW_ROWS, ROWS, WIDE, Array
 
 WORDS = 16  # of a line of a tile, each with the weights of two columns
 COLUMNS = 2 * WORDS
 HALF_WORD = np.float32(65536)
 LARGEST = np.float32(32767)  # of the 16-bit numbers
 # With the 32 registers of AVX-512 half of a tile need not wait for the other.
-WIDE = is_wanted() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 TILES = 4 if WIDE else 2  # read at once for a single row: fewer than 8 sums would wait for each other
 LANES = WORDS if WIDE else WORDS // 2  # words of many rows at once: 12 vectors of sums, the weights and a factor
 

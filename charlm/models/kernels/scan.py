@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from charlm.models.kernels.jit import compiled, inlined, is_wanted, sigmoid
+from charlm.models.kernels.jit import HALF, ONE, compiled, inlined, is_wanted, sigmoid
 
 Array = np.ndarray[Any, Any]
-ONE, HALF = np.float32(1), np.float32(0.5)
 # Steps of one parallel scan: sums of logarithms over more of them would lose digits.
 PIECE = 64
 

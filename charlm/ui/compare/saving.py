@@ -205,11 +205,8 @@ def _pretrained_facts(model: Any) -> dict[str, Any]:
 
 def as_json(comparison: Comparison) -> str:
     """All of it for programs."""
-    duel, curves = (
-        comparison.duel[0],
-        dict(zip([run.run_id for run in comparison.runs], comparison.curves, strict=True)),
-    )
-    models = []
+    models, duel = [], comparison.duel[0]
+    curves = dict(zip([run.run_id for run in comparison.runs], comparison.curves, strict=True))
     for run, called in zip(comparison.models, comparison.called, strict=True):
         texts = [
             {"prompt": one.prompt, "text": one.text, **({"parts_after": place} if duel else {})}

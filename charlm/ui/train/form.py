@@ -68,7 +68,7 @@ STEPS: dict[str, float] = {
     "num_layers": 1, "order": 1, "dropout": 0.01, "input_dropout": 0.01, "embed_dropout": 0.01, "weight_dropout": 0.01,
     "snapshots": 1,
 }  # fmt: skip
-RATE_HINT = "How far one step moves the weights; empty: what suits architecture and size, as shown in grey"
+RATE_HINT = "How far one step moves the weights; empty: what suits architecture, size and steps, as shown in grey"
 UNASKED = ("arch", "counted")  # fields that are no options of `race`
 SIZED = ("hidden_size", "dropout", "steps")  # what a preset may make of its own on another machine
 EMPTY = (None, "")  # what an emptied number field holds, and a learning rate's before it is touched
