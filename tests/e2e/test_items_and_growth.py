@@ -6,7 +6,7 @@ import pytest
 
 from charlm.data.corpus import corpus_from_text
 from charlm.presets import from_options
-from tests.e2e.steps import STORY, choose_tab, fill_number, finished_run, open_app, set_number, until
+from tests.e2e.steps import STORY, choose_tab, fill_number, finished_run, open_app, set_number, until, wait_focus
 
 NAMES = "".join(
     f"{a}{b}{c}\n" for a in ("an", "bo", "ci", "du") for b in "eiou" for c in ("na", "ri", "to", "le", "su")
@@ -81,8 +81,9 @@ def test_a_fork_learns_the_new_characters_of_another_text(page: Any, services: A
     upload(page, "other.txt", other)
     for grows, label in ((True, "larger"), (False, "as-large")):
         choose_tab(page, "Runs")
-        page.locator("#runs-table button[data-act=open]", has_text="parent").first.click()
+        page.locator(f"#runs-table button[data-act=open][data-run='{parent}']").first.click()  # its forks name it, too
         page.locator("#runs-fork").click()
+        wait_focus(page, "#runs-fork-name :is(input, textarea)")  # which closes a list that is open by then
         page.locator("#runs-fork-text input").click()
         page.get_by_role("option").filter(has_text="other.txt").click()
         page.locator("#runs-fork-grow input").set_checked(grows)
