@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import CorpusConfig
-from charlm.data import tables
+from charlm.data import sequences, tables
 from charlm.data.collection import Source, folder_sources, joined, named, order_note, remarks, zip_sources
 from charlm.data.columns import text_column
 from charlm.data.decoding import WEIGHTS, clean, decode, join_rows, join_surrogates
 from charlm.data.documents import KINDS, MARKUP, TABLE, Document, kind_of, read_documents
-from charlm.data.items import BORDER, listed, looks_like_a_list
+from charlm.data.items import BORDER, LINE_BORDER, listed, looks_like_a_list
 from charlm.data.markup import markup_note, markup_share
 from charlm.errors import CorpusError
 from charlm.files import one_line
@@ -26,12 +26,13 @@ if TYPE_CHECKING:  # numpy comes with it: the command line shows its help withou
     from charlm.tokenizers import Tokenizer
 
 TEXT_SUFFIXES = (".txt", ".md")
-SUFFIXES = (*TEXT_SUFFIXES, *tables.KINDS, *KINDS, ".zip")
+SUFFIXES = (*TEXT_SUFFIXES, *tables.KINDS, *sequences.KINDS, *KINDS, ".zip")
 MAX_BYTES = 1 << 30  # of a file, and of what a .gz may unpack to
 MOST_NAME = 100  # characters of a file's name
 _BLOCK = 1 << 20
 LEAST_SHARE = 0.5  # of a text that a model must know: with less, what remains is hardly a text
 LIST_HINT = "this looks like a list"
+_BETWEEN = {"blank": "\n\n", "record": BORDER}  # items of these kinds
 NAMED = 12  # unknown characters that are named
 _NEED = "a corpus needs at least two different characters"
 
@@ -223,6 +224,10 @@ def _of_bytes(held: list[bytes], suffix: str, name: str, config: CorpusConfig) -
     if suffix in tables.KINDS:  # no reference to a text is kept here: it is freed when it is changed
         pieces, more = _rows_joined(text, tables.KINDS[suffix], name, config)
         return pieces, [*notes, *more]
+    if found := sequences.listed_sequences(text[0], suffix):
+        items, said = found
+        hint = [] if config.is_list else [_list_hint(len(items))]
+        return [_BETWEEN.get(config.items, LINE_BORDER).join(items)], [*notes, said, *hint]
     return text, notes
 
 
@@ -343,8 +348,8 @@ def _finished(name: str, text: str, cleaned: list[str], notes: list[str], config
     if config.is_list and text.strip():
         found = listed(text, config.items, config.val_fraction, config.test_fraction, name)
         text, held_out, cleaned = found.text, found.held_out, [*cleaned, *found.notes]
-    elif (lines := looks_like_a_list(text)) and not config.is_list:
-        notes = [*notes, f"{LIST_HINT} of {lines:,} items, one a line: take items line, which shuffles them"]
+    elif not _is_hinted(notes) and (lines := looks_like_a_list(text)) and not config.is_list:
+        notes = [*notes, _list_hint(lines)]
     try:
         digest = text_sha256(text)
     except UnicodeEncodeError:
@@ -353,6 +358,14 @@ def _finished(name: str, text: str, cleaned: list[str], notes: list[str], config
         cleaned = [*cleaned, "lone surrogates (half characters) replaced"]
     _refuse_trivial(text, name)
     return Corpus(name, text, digest, tuple(notes + cleaned), held_out=held_out)
+
+
+def _list_hint(lines: int) -> str:
+    return f"{LIST_HINT} of {lines:,} items, one a line: take items line, which shuffles them"
+
+
+def _is_hinted(notes: Sequence[str]) -> bool:
+    return any(note.startswith(LIST_HINT) for note in notes)
 
 
 def _refuse_trivial(text: str, name: str) -> None:

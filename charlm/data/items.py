@@ -40,6 +40,17 @@ def border_of(items: str) -> str:
     return "" if items == "none" else LINE_BORDER if items == "line" else BORDER
 
 
+def item_length(text: str, items: str) -> int:
+    """The mean characters of a list's items, their borders included, at least 1; 0 if the text is no list.
+
+    Args:
+        text: see `Items`.
+        items: of which kind.
+    """
+    border = border_of(items)
+    return max(1, round(len(text) / max(1, text.count(border)))) if border else 0
+
+
 def listed(text: str, kind: str, val_fraction: float, test_fraction: float, name: str) -> Items:
     """A text as a list of items.
 
