@@ -15,9 +15,9 @@ from charlm.config import CorpusConfig
 from charlm.data import sequences, tables
 from charlm.data.collection import Source, folder_sources, joined, named, order_note, remarks, zip_sources
 from charlm.data.columns import text_column
-from charlm.data.decoding import WEIGHTS, clean, decode, join_rows, join_surrogates
+from charlm.data.decoding import WEIGHTS, clean, decode, encoded_once, join_rows, join_surrogates
 from charlm.data.documents import KINDS, MARKUP, TABLE, Document, kind_of, read_documents
-from charlm.data.items import BORDER, LINE_BORDER, listed, looks_like_a_list
+from charlm.data.items import BORDER, LINE_BORDER, blocks_that_are_items, listed, looks_like_a_list
 from charlm.data.markup import markup_note, markup_share
 from charlm.errors import CorpusError
 from charlm.files import one_line
@@ -34,6 +34,7 @@ LEAST_SHARE = 0.5  # of a text that a model must know: with less, what remains i
 LIST_HINT = "this looks like a list"
 _BETWEEN = {"blank": "\n\n", "record": BORDER}  # items of these kinds
 NAMED = 12  # unknown characters that are named
+_DATA_SCRIPT = re.compile(r"\s*window\.YTD\.[\w.]{1,80} ?= ?(?=\[)")  # the files of an archive of Twitter
 _NEED = "a corpus needs at least two different characters"
 
 
@@ -221,6 +222,8 @@ def _of_bytes(held: list[bytes], suffix: str, name: str, config: CorpusConfig) -
     """The text of a plain file or a table in pieces, not cleaned, and the repairs; the bytes are popped."""
     *text, notes = decode(held[0], name, known=suffix in SUFFIXES, encoding=config.encoding)
     held.clear()
+    if suffix == ".js" and (script := _DATA_SCRIPT.match(text[0])):
+        text, suffix = [text[0][script.end() :]], ".json"
     if suffix in tables.KINDS:  # no reference to a text is kept here: it is freed when it is changed
         pieces, more = _rows_joined(text, tables.KINDS[suffix], name, config)
         return pieces, [*notes, *more]
@@ -337,6 +340,9 @@ def _rows_joined(text: list[str], kind: str, name: str, config: CorpusConfig) ->
     whole = len(text[0])
     column = text_column(tables.read_table(text.pop(), kind, name), config.column, name, config.condition)
     pieces, dropped = join_rows(column, config)
+    if kind in ("json", "jsonl"):  # Facebook writes the bytes of UTF-8 as characters, each with a \\u
+        once, undone = encoded_once("".join(pieces))
+        pieces, dropped = [once], [*dropped, *undone]
     share = column.share_note(sum(map(len, pieces)), whole)
     return pieces, [*column.notes(), *dropped, *([share] if share else [])]
 
@@ -348,8 +354,8 @@ def _finished(name: str, text: str, cleaned: list[str], notes: list[str], config
     if config.is_list and text.strip():
         found = listed(text, config.items, config.val_fraction, config.test_fraction, name)
         text, held_out, cleaned = found.text, found.held_out, [*cleaned, *found.notes]
-    elif not _is_hinted(notes) and (lines := looks_like_a_list(text)) and not config.is_list:
-        notes = [*notes, _list_hint(lines)]
+    elif not config.is_list and not _is_hinted(notes):
+        notes = [*notes, *_hints(text)]
     try:
         digest = text_sha256(text)
     except UnicodeEncodeError:
@@ -362,6 +368,16 @@ def _finished(name: str, text: str, cleaned: list[str], notes: list[str], config
 
 def _list_hint(lines: int) -> str:
     return f"{LIST_HINT} of {lines:,} items, one a line: take items line, which shuffles them"
+
+
+def _hints(text: str) -> Iterator[str]:
+    """That a text is a list, if it looks like one."""
+    if text.startswith(">") and sequences.listed_sequences(text[:_BLOCK], ".fasta"):
+        yield f"{LIST_HINT} of sequences in FASTA; as a file named .fasta each of them is an item, without its header"
+    elif blocks := blocks_that_are_items(text):
+        yield f"{LIST_HINT} of {blocks:,} tunes or games: take items blank, which shuffles them"
+    elif lines := looks_like_a_list(text):
+        yield _list_hint(lines)
 
 
 def _is_hinted(notes: Sequence[str]) -> bool:

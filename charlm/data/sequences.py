@@ -5,10 +5,9 @@ import re
 FASTA = (".fasta", ".fa", ".fas", ".faa", ".ffn", ".fna", ".frn")
 SMILES = (".smi", ".smiles", ".ism")
 KINDS = (*FASTA, *SMILES)
-_SEQUENCE = re.compile(r"[A-Za-z*.\-\s\d]*")  # IUPAC's letters, gaps and stops; some count the residues of a line
+_SEQUENCE = re.compile(r"[A-Za-z*.\-]*\s*")  # IUPAC's letters, gaps and stops
 _MOLECULE = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9@+\-\[\]()=#$:.%/\\*~]+")
 _TITLE = re.compile(r"(?:canonical_?|isomeric_?)?smiles", re.IGNORECASE)
-_NO_RESIDUE = re.compile(r"[\s\d]+")
 
 
 def listed_sequences(text: str, suffix: str) -> tuple[list[str], str] | None:
@@ -34,10 +33,10 @@ def _fasta(text: str) -> tuple[list[str], str] | None:
         if line.startswith((">", ";")):
             headers += 1
             records.append([])
-        elif not records and line.strip() or not _SEQUENCE.fullmatch(line):
+        elif (not records and line.strip()) or not _SEQUENCE.fullmatch(line):
             return None
         elif records:
-            records[-1].append(_NO_RESIDUE.sub("", line))
+            records[-1].append(line.strip())
     sequences = [sequence for lines in records if (sequence := "".join(lines))]
     return (sequences, f"FASTA: {len(sequences):,} sequences, {headers:,} header lines left out") if sequences else None
 

@@ -384,8 +384,8 @@ def level_of(preset: str, tokens: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class TextSize:
-    """What an estimate needs to know of a text: its characters, the tokens of its parts, how many distinct ones, and of a
-    list the mean tokens of an item, else 0.
+    """What an estimate needs to know of a text: its characters, the tokens of its parts, how many distinct ones; and
+    the mean tokens of an item of a list, else 0.
     """
 
     characters: int
