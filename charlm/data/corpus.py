@@ -311,7 +311,8 @@ def _of_sources(
     said = [order_note(paths, "natural order of their paths")] if len(paths) > 1 else [f"{paths[0]} read"]
     if left_out:
         said.append(f"{len(left_out):,} files left out: {named([path for path, _ in left_out])}")
-    return [joined(cleaned)], [*said, *remarks([*left_out, *notes])]
+    whole = BORDER.join(cleaned) if config.items == "record" else joined(cleaned)
+    return [whole], [*said, *remarks([*left_out, *notes])]
 
 
 def _without(said: str, path: str) -> str:

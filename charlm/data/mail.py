@@ -5,6 +5,7 @@ from collections import Counter
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
+from charlm.data.decoding import decode
 from charlm.data.markup import html_text
 
 ONE, MANY = ".eml", ".mbox"
@@ -40,9 +41,9 @@ def mail_text(data: bytes) -> tuple[str, Counter[str]]:
 
 
 def _content(body: EmailMessage) -> str:
-    """The text of a part; of one in an encoding that nobody knows what is ASCII in it."""
+    """The text of a part; where its encoding is unknown or wrong, in the one that is found."""
     try:
         return str(body.get_content())
     except (LookupError, ValueError):
         payload = body.get_payload(decode=True)
-        return payload.decode("ascii", "replace") if isinstance(payload, bytes) else ""
+        return decode(payload, "the mail")[0] if isinstance(payload, bytes) else ""

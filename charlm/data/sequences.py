@@ -6,7 +6,8 @@ FASTA = (".fasta", ".fa", ".fas", ".faa", ".ffn", ".fna", ".frn")
 SMILES = (".smi", ".smiles", ".ism")
 KINDS = (*FASTA, *SMILES)
 _SEQUENCE = re.compile(r"[A-Za-z*.\-]*\s*")  # IUPAC's letters, gaps and stops
-_MOLECULE = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9@+\-\[\]()=#$:.%/\\*~]+")
+# OpenSMILES: the organic subset, other atoms in brackets, bonds, branches, rings.
+_MOLECULE = re.compile(r"(?:Br|Cl|[BCNOPSFIbcnops*]|\[[^\[\]\s]{1,40}\]|[-=#$:/\\.~()]|%\d\d|\d)+")
 _TITLE = re.compile(r"(?:canonical_?|isomeric_?)?smiles", re.IGNORECASE)
 
 

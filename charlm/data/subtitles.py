@@ -41,6 +41,7 @@ def spoken(source: str) -> tuple[str, Counter[str]]:
     source = source.lstrip("\ufeff").replace("\r\n", "\n")
     if kind == "vtt":
         source = _VTT_NAME.sub("", _VTT_ASIDE.sub("", source))
+    source += "</BODY></SAMI>" if kind == "sami" else ""  # without it the last cue gets lost
     # frames a second only say when something is said
     events = pysubs2.SSAFile.from_string(source, format_=kind or "srt", fps=25 if kind == "microdvd" else None)
     cues = [unescape(_TAG.sub("", one.plaintext)).strip().split("\n") for one in events if not one.is_comment]
