@@ -17,7 +17,7 @@ from charlm.data.collection import Source, folder_sources, joined, named, order_
 from charlm.data.columns import text_column
 from charlm.data.decoding import WEIGHTS, clean, decode, encoded_once, join_rows, join_surrogates
 from charlm.data.documents import KINDS, MARKUP, TABLE, Document, kind_of, read_documents
-from charlm.data.items import BORDER, LINE_BORDER, blocks_that_are_items, listed, looks_like_a_list
+from charlm.data.items import BORDER, FEWEST, LINE_BORDER, blocks_that_are_items, listed, looks_like_a_list
 from charlm.data.markup import markup_note, markup_share
 from charlm.errors import CorpusError
 from charlm.files import one_line
@@ -229,7 +229,7 @@ def _of_bytes(held: list[bytes], suffix: str, name: str, config: CorpusConfig) -
         return pieces, [*notes, *more]
     if found := sequences.listed_sequences(text[0], suffix):
         items, said = found
-        hint = [] if config.is_list else [_list_hint(len(items))]
+        hint = [] if config.is_list or len(items) < FEWEST else [_list_hint(len(items))]
         return [_BETWEEN.get(config.items, LINE_BORDER).join(items)], [*notes, said, *hint]
     return text, notes
 

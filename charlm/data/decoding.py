@@ -34,6 +34,7 @@ MAGIC = (
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     (b"\xd0\xcf\x11\xe0", "an old Office file"),
 )
+SHEETS = (".xlsx", ".xls", ".ods")
 WEIGHTS = (
     ".pt", ".pth", ".net", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".safetensors", ".onnx", ".h5",
 )  # fmt: skip
@@ -114,9 +115,12 @@ def _as_given(data: bytes, name: str, codec: str) -> tuple[str, list[str]]:
 def _refuse_known_formats(data: bytes, name: str) -> None:
     if name.lower().endswith(WEIGHTS):
         raise CorpusError(f"{name} is a file of weights, not a text; use the text that the model was trained on")
+    as_what = ".csv" if name.lower().endswith(SHEETS) else ".txt"
     for magic, what in MAGIC:
         if data.startswith(magic):
-            raise CorpusError(f"{name} is {what}, not plain text; save its text as .txt and use that")
+            raise CorpusError(f"{name} is {what}, not plain text; save its text as {as_what} and use that")
+    if data[257:262] == b"ustar":
+        raise CorpusError(f"{name} is a tar archive, not plain text; unpack it and use its folder")
 
 
 def _binary(name: str) -> CorpusError:

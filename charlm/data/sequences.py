@@ -39,7 +39,9 @@ def _fasta(text: str) -> tuple[list[str], str] | None:
         elif records:
             records[-1].append(line.strip())
     sequences = [sequence for lines in records if (sequence := "".join(lines))]
-    return (sequences, f"FASTA: {len(sequences):,} sequences, {headers:,} header lines left out") if sequences else None
+    left_out = f"{headers:,} header line{'s' if headers > 1 else ''} left out"
+    said = f"FASTA: {len(sequences):,} sequence{'s' if len(sequences) > 1 else ''}, {left_out}"
+    return (sequences, said) if sequences else None
 
 
 def _smiles(text: str) -> tuple[list[str], str] | None:

@@ -1,6 +1,8 @@
 """Texts in shapes that people have, tried by hand once: the right text, or the question which one is meant."""
 
+import io
 import json
+import tarfile
 from typing import Any
 
 import pytest
@@ -207,6 +209,18 @@ def test_some_nuls_in_a_text_are_no_binary() -> None:
         read(b"\0" * 100, "a.txt")
 
 
+def test_archives_and_sheets_are_told_what_would_do() -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        member = tarfile.TarInfo("book.txt")
+        member.size = len(PLAIN) * 900  # of which the NULs around it are few
+        archive.addfile(member, io.BytesIO(PLAIN.encode() * 900))
+    with pytest.raises(CorpusError, match=r"a\.tar\.gz is a tar archive, not plain text; unpack it and use its folder"):
+        read(packed.getvalue(), "a.tar.gz")
+    with pytest.raises(CorpusError, match=r"a\.xlsx is a zip archive.*save its text as \.csv"):
+        read(zipped({"xl/workbook.xml": "<x/>"}), "a.xlsx")
+
+
 def test_mac_cyrillic_is_told_from_the_page_of_windows() -> None:
     text = "Яна Щукина\nЮрий Жуков\nСъешь же ещё этих мягких булок\n"
     for codec in ("mac-cyrillic", "cp1251", "cp866", "koi8-r"):
@@ -244,6 +258,8 @@ def test_sequences_in_fasta_are_items() -> None:
     for kind, border in (("line", "\n"), ("blank", BORDER), ("record", BORDER)):
         items = read(many, "a.fa", items=kind).text.split(border)[:-1]
         assert sorted(items, key=len) == [f"MK{'A' * number}L" for number in range(12)]
+    genome = read(">chr1\nACGT\nACGN\n", "a.fna")
+    assert genome.text == "ACGTACGN" and genome.repairs == ("FASTA: 1 sequence, 1 header line left out",)
     named = read(FASTA, "a.txt")
     assert named.text == FASTA and "as a file named .fasta each of them is an item" in named.repairs[0]
     quoted = "> You said so.\nI did not, or did I?\n" * 12
