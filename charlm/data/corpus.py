@@ -25,7 +25,11 @@ from charlm.files import one_line
 if TYPE_CHECKING:  # numpy comes with it: the command line shows its help without
     from charlm.tokenizers import Tokenizer
 
-TEXT_SUFFIXES = (".txt", ".md")
+# Plain text under its usual names: the page takes no others, and of others no code page is guessed.
+TEXT_SUFFIXES = (
+    ".txt", ".text", ".md", ".rst", ".org", ".tex", ".log", ".abc", ".pgn", ".xml", ".tmx", ".js", ".py", ".c", ".h",
+    ".cpp", ".java", ".lua", ".sh", ".sql", ".po", ".yaml", ".yml",
+)  # fmt: skip
 SUFFIXES = (*TEXT_SUFFIXES, *tables.KINDS, *sequences.KINDS, *KINDS, ".zip")
 MAX_BYTES = 1 << 30  # of a file, and of what a .gz may unpack to
 MOST_NAME = 100  # characters of a file's name

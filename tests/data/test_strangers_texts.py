@@ -209,6 +209,11 @@ def test_some_nuls_in_a_text_are_no_binary() -> None:
         read(b"\0" * 100, "a.txt")
 
 
+@pytest.mark.parametrize("name", ["paper.tex", "notes.org", "chat.log", "tunes.abc", "games.pgn", "code.py", "de.po"])
+def test_plain_text_has_many_names(name: str) -> None:
+    assert read("Größe ist schön,\nsagt Jürgen.\n".encode("cp1252"), name).text == "Größe ist schön,\nsagt Jürgen.\n"
+
+
 def test_archives_and_sheets_are_told_what_would_do() -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
