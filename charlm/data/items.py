@@ -125,4 +125,6 @@ def looks_like_a_list(text: str) -> int:
     lengths = sorted(map(len, lines))
     prose = sum(line.rstrip()[-1:] in ".,;:!?\"'”’-" or (line[:1].islower() and " " in line) for line in lines)
     is_list = lengths[len(lines) // 2] <= SHORT and lengths[int(0.98 * len(lines))] <= 2 * SHORT
-    return text.count("\n") if is_list and prose <= PROSE * len(lines) else 0
+    if not is_list or prose > PROSE * len(lines):
+        return 0
+    return text.count("\n") - text.count("\n\n") + (not text.endswith("\n"))  # tables have blank lines between
