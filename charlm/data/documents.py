@@ -31,6 +31,13 @@ HEAD_ROWS = 1000
 MEMORY_EACH = 12  # bytes of memory for each of a document, beside a gigabyte
 _PACKAGES = {"striprtf": "striprtf", "mammoth": "mammoth", "pysubs2": "pysubs2", "pypdfium2": "pypdfium2",
              "fastparquet": "fastparquet", "cramjam": "fastparquet"}  # fmt: skip
+# What pysubs2 takes for speech in WebVTT: the name of a cue, and then a comment.
+_CUE_NAME = re.compile(r"(?<=\n\n)(?!.*-->).+\n(?=.*-->)")
+_COMMENT = re.compile(r"(?<=\n\n)NOTE(?:[ \t].*)?(?:\n.+)*(?=\n\n|\n?\Z)")
+# What stands around words of a Word file that mammoth leaves out: simple fields, and base texts that have a reading.
+_WRAPPING = re.compile(
+    rb"</?w:(?:fldSimple|ruby|rubyBase)(?:\s[^<>]*)?>|<w:rt>.*?</w:rt>|<w:rubyPr>.*?</w:rubyPr>", re.DOTALL
+)
 Read = tuple[str, Counter[str]]
 
 
@@ -225,10 +232,12 @@ def _subtitles(source: str, name: str) -> Read:
     """What is said in SRT or WebVTT, a line of it a line."""
     import pysubs2
 
-    kind = "vtt" if source.lstrip("\ufeff").startswith("WEBVTT") else "srt"
+    kind, comments = ("vtt" if source.lstrip("\ufeff").startswith("WEBVTT") else "srt"), 0
+    if kind == "vtt":
+        source, comments = _COMMENT.subn("", _CUE_NAME.sub("", source.replace("\r\n", "\n")))
     events = [one for one in pysubs2.SSAFile.from_string(source, format_=kind) if not one.is_comment]
     cues = [unescape(re.sub(r"<[^<>\n]{0,200}>", "", one.plaintext)).strip().split("\n") for one in events]
-    lines, left_out = list[str](), Counter({"cue time": len(events)})
+    lines, left_out = list[str](), Counter({"cue time": len(events), "comment": comments})
     for cue in cues:
         cue = [line.strip() for line in cue if line.strip()]
         if lines and len(cue) > 1 and cue[0] == lines[-1]:  # captions that roll up show each line twice
@@ -257,11 +266,22 @@ def _word(data: bytes, name: str, options: dict[str, Any]) -> Read:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         _check_unpacked(archive, name, options["most_bytes"])
         names = archive.namelist()
+        file = _unwrapped(archive)
     no_picture = mammoth.images.img_element(lambda image: {"src": ""})
-    source = mammoth.convert_to_html(io.BytesIO(data), convert_image=no_picture).value
+    source = mammoth.convert_to_html(file, convert_image=no_picture).value
     text, left_out = html_text(source)
     left_out["comment"] += "word/comments.xml" in names
     return text, left_out
+
+
+def _unwrapped(archive: zipfile.ZipFile) -> io.BytesIO:
+    """A Word file whose words are not inside of fields or under readings, where mammoth does not look for them."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as copy:
+        for one in archive.infolist():
+            data = archive.read(one)
+            copy.writestr(one, _WRAPPING.sub(b"", data) if re.fullmatch(r"word/\w+\.xml", one.filename) else data)
+    return file
 
 
 def _check_unpacked(archive: zipfile.ZipFile, name: str, most_bytes: int) -> None:
