@@ -36,7 +36,7 @@ _CUE_NAME = re.compile(r"(?<=\n\n)(?!.*-->).+\n(?=.*-->)")
 _COMMENT = re.compile(r"(?<=\n\n)NOTE(?:[ \t].*)?(?:\n.+)*(?=\n\n|\n?\Z)")
 # What stands around words of a Word file that mammoth leaves out: simple fields, and base texts that have a reading.
 _WRAPPING = re.compile(
-    rb"</?w:(?:fldSimple|ruby|rubyBase)(?:\s[^<>]*)?>|<w:rt>.*?</w:rt>|<w:rubyPr>.*?</w:rubyPr>", re.DOTALL
+    rb"</?w:(?:fldSimple|ruby|rubyBase)(?:\s[^<>]*)?>|<w:(rt|rubyPr)>(?:(?!<w:\1>).)*?</w:\1>", re.DOTALL
 )
 Read = tuple[str, Counter[str]]
 
