@@ -1,22 +1,23 @@
 """How long a visitor waits after a click: until the page can be used, a tab is shown, the first characters come.
 
-The times are taken in the page itself, from the click to the first frame that shows what was asked for. It needs
-Playwright and Chromium, and a machine that does nothing else.
+The times are taken in the page itself, from the click to the first frame that shows what was asked for; opening is
+compared with that of an empty gr.Blocks app. It needs Playwright and Chromium, and a machine that does nothing else.
 """
 
-import statistics
 import sys
 import time
 from typing import Any
 
-from bench.start import chromium, first_byte, free_port, server, usable
+from bench.measure import Row
+from bench.start import EMPTY, chromium, first_byte, free_port, server, usable
 
-TIMES = 7
+OPENED = "clicks, open"
+FIRST = "clicks, first characters"
 # What a tab shows when it is there.
 TABS = {"Train": "#train-archs", "Corpus": "#corpus-sees", "Runs": "#runs-table button.name",
         "Understand": "#understand-models", "Compare": "#compare-columns .col"}  # fmt: skip
-GOALS = {"open": 3.0, "first characters": 0.3}
-TAB_GOAL = 0.3
+GOALS = {OPENED: "<= 3 s, <= 1.5x an empty gr.Blocks"}
+OTHER_GOALS = "<= 0.3 s"
 CLICK_JS = """([button, shown, changed]) => new Promise((resolve) => {
   const text = () => changed ? document.querySelector(shown)?.textContent : '';
   const before = text(), began = performance.now();
@@ -35,39 +36,49 @@ def click(page: Any, button: str, shown: str, changed: bool = False) -> float:
     return float(page.evaluate(CLICK_JS, [button, shown, changed]))
 
 
-def measure(browser: Any, port: int) -> dict[str, list[float]]:
-    """Seconds of each kind of click, TIMES each; the first round warms up and is not counted."""
+def measure(quick: bool = False) -> list[Row]:
+    """Rows of opening, of each tab and of the first characters; the first round of each warms up and is not counted."""
+    rounds = 2 if quick else 8
+    ours, usual = free_port(), free_port()
     seconds: dict[str, list[float]] = {}
-    for _ in range(TIMES + 1):
-        seconds.setdefault("open", []).append(usable(browser, port, time.perf_counter()))
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.goto(f"http://127.0.0.1:{port}/")
-        page.locator("#compare-plot .main-svg").first.wait_for()
-        page.wait_for_timeout(1000)
-        for tab, shown in TABS.items():
-            found = click(page, f"#tabs [aria-controls=tab-{tab.lower()}]", shown)
-            seconds.setdefault(f"tab {tab}", []).append(found)
-            page.wait_for_timeout(500)
-        text = "#compare-columns .col .text"
-        seconds.setdefault("first characters", []).append(click(page, "#compare-generate", text, True))
-        page.close()
-    return {name: found[1:] for name, found in seconds.items()}
-
-
-def main() -> None:
-    """Print a table: median, least, most and goal, in seconds."""
-    with chromium() as browser:
+    empty = []
+    with (
+        chromium() as browser,
+        server([sys.executable, "app.py"], ours) as app,
+        server([sys.executable, "-c", EMPTY], usual) as blocks,
+    ):
         if browser is None:
             raise SystemExit("this needs playwright and chromium")
-        port = free_port()
-        with server([sys.executable, "app.py"], port) as process:
+        for process, port in ((app, ours), (blocks, usual)):
             first_byte(process, port, time.perf_counter())
-            found = measure(browser, port)
-    print("| Click | Median, s | Least | Most | Goal |\n|---|---|---|---|---|")
-    for name, seconds in found.items():
-        goal = GOALS.get(name, TAB_GOAL)
-        print(f"| {name} | {statistics.median(seconds):.2f} | {min(seconds):.2f} | {max(seconds):.2f} | {goal:g} |")
+        for _ in range(rounds):
+            empty.append(usable(browser, usual, time.perf_counter()))
+            seconds.setdefault(OPENED, []).append(usable(browser, ours, time.perf_counter()))
+            for what, taken in _clicks(browser, ours).items():
+                seconds.setdefault(what, []).append(taken)
+    return [
+        Row(
+            what,
+            "s",
+            taken[1:],
+            empty[1:] if what == OPENED else (),
+            GOALS.get(what, OTHER_GOALS),
+            less_is_better=True,
+        )
+        for what, taken in seconds.items()
+    ]
 
 
-if __name__ == "__main__":
-    main()
+def _clicks(browser: Any, port: int) -> dict[str, float]:
+    """Seconds of one click of each kind, in a new page."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"http://127.0.0.1:{port}/")
+    page.locator("#compare-plot .main-svg").first.wait_for()
+    page.wait_for_timeout(1000)
+    seconds = {}
+    for tab, shown in TABS.items():
+        seconds[f"clicks, tab {tab}"] = click(page, f"#tabs [aria-controls=tab-{tab.lower()}]", shown)
+        page.wait_for_timeout(500)
+    seconds[FIRST] = click(page, "#compare-generate", "#compare-columns .col .text", True)
+    page.close()
+    return seconds

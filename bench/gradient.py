@@ -16,8 +16,8 @@ from bench.measure import Row
 from charlm.analysis.gradient import Result, Settings
 from charlm.analysis.gradient import measure as measure_ours
 from charlm.analysis.measurement import Subject
+from charlm.data.batches import Dataset
 from charlm.data.catalog import load_corpus
-from charlm.data.dataset import Dataset
 from charlm.models import LanguageModel
 from charlm.models.recurrent import RecurrentModel
 from charlm.runs.run import Run

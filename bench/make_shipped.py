@@ -18,8 +18,8 @@ from pathlib import Path
 from bench.how_far import PARAMETERS, recipe
 from bench.model_card import card
 from bench.resumable import train
+from charlm.data.batches import Dataset
 from charlm.data.catalog import DEFAULT_KEY, load_corpus
-from charlm.data.dataset import Dataset
 from charlm.models import LanguageModel
 from charlm.models.kernels.plan import all_threads
 from charlm.runs.checkpoint import load_weights, save_weights, weights_about

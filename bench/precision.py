@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from bench.measure import Row
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
+from charlm.data.batches import Dataset
 from charlm.data.catalog import DEFAULT_KEY, load_corpus
-from charlm.data.dataset import Dataset
 from charlm.models import build_model
 from charlm.tokenizers import CharTokenizer
 from charlm.training.train import train

@@ -15,8 +15,8 @@ import torch
 
 from bench.measure import Row
 from bench.start import chromium
+from charlm.data.batches import Dataset, validation_rows
 from charlm.data.catalog import load_corpus
-from charlm.data.dataset import Dataset, validation_rows
 from charlm.formats.html import Bits, pack, unpack, write_page
 from charlm.generation.compiled import can_compile, compile_model
 from charlm.models import LanguageModel

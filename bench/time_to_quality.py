@@ -57,7 +57,7 @@ def train_usual(arch: str, corpus: str, work: Path, epochs: int) -> None:
     from bench.usual_notebook import EPOCHS, Notebook
     from charlm.cli.options import open_corpus
     from charlm.config import CorpusConfig
-    from charlm.data.dataset import Dataset
+    from charlm.data.batches import Dataset
     from charlm.tokenizers import CharTokenizer
 
     text = open_corpus(corpus, CorpusConfig(drop_newlines=True, separator="space")).text

@@ -81,7 +81,7 @@ def our_training(arch: str, batch_size: int, seq_len: int, **sizes: Any) -> Iter
     import numpy as np
 
     from charlm.config import ModelConfig, TrainConfig
-    from charlm.data.dataset import Dataset
+    from charlm.data.batches import Dataset
     from charlm.models import build_model
     from charlm.training.train import train
 

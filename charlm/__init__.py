@@ -15,8 +15,8 @@ from charlm.config import CorpusConfig, ModelConfig, SampleConfig, TrainConfig
 from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, JobError
 
 if TYPE_CHECKING:
+    from charlm.data.batches import Dataset
     from charlm.data.catalog import load_corpus
-    from charlm.data.dataset import Dataset
     from charlm.generation import generate
     from charlm.models import build_model
     from charlm.runs.store import load_run
@@ -30,7 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _LAZY = {
     "CharTokenizer": "charlm.tokenizers",
-    "Dataset": "charlm.data.dataset",
+    "Dataset": "charlm.data.batches",
     "build_model": "charlm.models",
     "evaluate": "charlm.training.evaluate",
     "generate": "charlm.generation",

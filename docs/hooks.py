@@ -24,8 +24,8 @@ import charlm.__main__  # noqa: E402  # adds the command that serves the page
 from charlm.analysis.settings import SETTINGS as MEASUREMENTS  # noqa: E402
 from charlm.cli import COMMANDS, load_command  # noqa: E402
 from charlm.config import Config, CorpusConfig, ModelConfig, RaceConfig, SampleConfig, SearchConfig, TrainConfig  # noqa: E402
+from charlm.data.batches import Dataset  # noqa: E402
 from charlm.data.catalog import load_corpus  # noqa: E402
-from charlm.data.dataset import Dataset  # noqa: E402
 from charlm.models import build_model  # noqa: E402
 from charlm.presets import PRESET_HINTS, PRESETS  # noqa: E402
 from charlm.public.limits import Limits  # noqa: E402

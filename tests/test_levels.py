@@ -14,8 +14,9 @@ import tokenizers
 
 import charlm
 from charlm.config import CorpusConfig, ModelConfig, SampleConfig
+from charlm.data.batches import Dataset
 from charlm.data.corpus import corpus_from_text
-from charlm.data.dataset import Dataset, character_sizes, corpus_cut, dataset_of, text_sizes, tokenizer_for
+from charlm.data.dataset import character_sizes, corpus_cut, dataset_of, text_sizes, tokenizer_for
 from charlm.data.text_store import recall
 from charlm.errors import CheckpointError, ConfigError, CorpusError
 from charlm.formats.exports import find_format

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from charlm.analysis.ppmd import Ppmd, ppmd_costs
-from charlm.data.dataset import validation_row_count, validation_rows
+from charlm.data.batches import validation_row_count, validation_rows
 from charlm.errors import CorpusError, MeasurementError
 from charlm.files import is_number
 from charlm.models.kneser_ney import EMPTY, MAX_ORDER, UNSEEN, grams, level_of

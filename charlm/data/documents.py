@@ -33,6 +33,10 @@ HEAD_ROWS = 1000
 MEMORY_EACH = 12  # bytes of memory for each of a document, beside a gigabyte
 _PACKAGES = {"striprtf": "striprtf", "mammoth": "mammoth", "pysubs2": "pysubs2", "pypdfium2": "pypdfium2",
              "fastparquet": "fastparquet", "cramjam": "fastparquet"}  # fmt: skip
+# What stands around words of a Word file that mammoth leaves out: simple fields, and base texts that have a reading.
+_WRAPPING = re.compile(
+    rb"</?w:(?:fldSimple|ruby|rubyBase)(?:\s[^<>]*)?>|<w:(rt|rubyPr)>(?:(?!<w:\1>).)*?</w:\1>", re.DOTALL
+)
 Read = tuple[str, Counter[str]]
 
 
@@ -267,8 +271,9 @@ def _word(data: bytes, name: str, options: dict[str, Any]) -> Read:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         _check_unpacked(archive, name, options["most_bytes"])
         names = archive.namelist()
+        file = _unwrapped(archive)
     no_picture = mammoth.images.img_element(lambda image: {"src": ""})
-    source = mammoth.convert_to_html(io.BytesIO(data), convert_image=no_picture).value
+    source = mammoth.convert_to_html(file, convert_image=no_picture).value
     text, left_out = html_text(source)
     left_out["comment"] += "word/comments.xml" in names
     return text, left_out
@@ -285,6 +290,16 @@ def _office(data: bytes, name: str, options: dict[str, Any]) -> Read:
     source = re.sub(r"<(/?)text:(?:p|h)\b", r"<\1p", re.sub(r"<(/?)text:note\b", r"<\1template", source))
     left_out = Counter({"picture": source.count("<draw:image"), "note": source.count("<template")})
     return html_text(source)[0], left_out
+
+
+def _unwrapped(archive: zipfile.ZipFile) -> io.BytesIO:
+    """A Word file whose words are not inside of fields or under readings, where mammoth does not look for them."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as copy:
+        for one in archive.infolist():
+            data = archive.read(one)
+            copy.writestr(one, _WRAPPING.sub(b"", data) if re.fullmatch(r"word/\w+\.xml", one.filename) else data)
+    return file
 
 
 def _check_unpacked(archive: zipfile.ZipFile, name: str, most_bytes: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from charlm.config import CorpusConfig, TrainConfig
-from charlm.data.dataset import Cut, Dataset, Parts, Sizes
+from charlm.data.batches import Cut, Dataset, Parts, Sizes
 from charlm.data.items import border_of
 from charlm.tokenizers import IdArray, Tokenizer
 

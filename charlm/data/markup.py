@@ -161,7 +161,9 @@ def rtf_text(source: str) -> tuple[str, Counter[str]]:
     from striprtf.striprtf import rtf_to_text  # imported only for such a file
 
     left_out = Counter({"picture": source.count("\\pict"), "note": source.count("\\footnote")})
-    return rtf_to_text(source, errors="replace"), left_out
+    text = rtf_to_text(source, errors="replace")
+    # A character beyond U+FFFF, which RTF has as two halves, comes as these.
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"), left_out
 
 
 def plain(text: str) -> tuple[str, str]:

@@ -11,9 +11,9 @@ _MICRODVD = re.compile(r"\s*\{\d{1,9}\}\{\d{1,9}\}")
 _STAMP = re.compile(r"\[\d{1,3}:\d\d(?:[.:]\d{1,3})?\]")
 _ABOUT = re.compile(r"\[(?:#|[a-z]{2,10}:)[^\]\n]{0,200}\]\s*")  # such as [ar:Ann]
 _TAG = re.compile(r"<[^<>\n]{0,200}>")
-# In WebVTT: comments and styles, and the name of a cue, which stands alone before its times.
-_VTT_ASIDE = re.compile(r"(?<=\n\n)(?:NOTE|STYLE|REGION)\b(?:(?!-->)[^\n])*\n(?:(?!-->)[^\n]+\n)*")
-_VTT_NAME = re.compile(r"(?<=\n\n)(?:(?!-->)[^\n])+\n(?=[^\n]*-->)")
+# What pysubs2 takes for speech in WebVTT: the name of a cue, and then a comment.
+_CUE_NAME = re.compile(r"(?<=\n\n)(?!.*-->).+\n(?=.*-->)")
+_COMMENT = re.compile(r"(?<=\n\n)NOTE(?:[ \t].*)?(?:\n.+)*(?=\n\n|\n?\Z)")
 
 
 def format_of(source: str) -> str:
@@ -38,14 +38,14 @@ def spoken(source: str) -> tuple[str, Counter[str]]:
         return _sung(source)
     import pysubs2  # imported only for such a file
 
-    source = source.lstrip("\ufeff").replace("\r\n", "\n")
+    source, comments = source.lstrip("\ufeff").replace("\r\n", "\n"), 0
     if kind == "vtt":
-        source = _VTT_NAME.sub("", _VTT_ASIDE.sub("", source))
+        source, comments = _COMMENT.subn("", _CUE_NAME.sub("", source))
     source += "</BODY></SAMI>" if kind == "sami" else ""  # without it the last cue gets lost
     # frames a second only say when something is said
     events = pysubs2.SSAFile.from_string(source, format_=kind or "srt", fps=25 if kind == "microdvd" else None)
     cues = [unescape(_TAG.sub("", one.plaintext)).strip().split("\n") for one in events if not one.is_comment]
-    lines, left_out = list[str](), Counter({"cue time": len(cues)})
+    lines, left_out = list[str](), Counter({"cue time": len(cues), "comment": comments})
     for cue in cues:
         cue = [line.strip() for line in cue if line.strip()]
         if lines and len(cue) > 1 and cue[0] == lines[-1]:  # captions that roll up show each line twice

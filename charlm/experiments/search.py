@@ -29,9 +29,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from charlm.architectures import ARCH_NAMES
 from charlm.config import CorpusConfig, ModelConfig, RaceConfig, RunConfig, SearchConfig, TrainConfig
+from charlm.data.batches import Dataset
 from charlm.data.catalog import data_dir
 from charlm.data.corpus import Corpus
-from charlm.data.dataset import Dataset, corpus_cut, dataset_of, tokenizer_for
+from charlm.data.dataset import corpus_cut, dataset_of, tokenizer_for
 from charlm.data.text_store import recall, remember
 from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, Halted, JobError
 from charlm.experiments.trials import (

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from charlm.architectures import ARCHITECTURES
 from charlm.config import TrainConfig
-from charlm.data.dataset import Cut, Dataset
+from charlm.data.batches import Cut, Dataset
 from charlm.errors import Halted
 from charlm.models import LanguageModel, build_model
 from charlm.training.device import device_for

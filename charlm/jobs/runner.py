@@ -14,8 +14,8 @@ import torch
 
 from charlm.analysis import gradient
 from charlm.config import SampleConfig
+from charlm.data.batches import MIN_HELD_OUT, Dataset, validation_row_count
 from charlm.data.corpus import usual_beginning
-from charlm.data.dataset import MIN_HELD_OUT, Dataset, validation_row_count
 from charlm.errors import CheckpointError, Halted, JobError, MeasurementError
 from charlm.generation import generate
 from charlm.jobs import Control, RunStatus, run_status

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from charlm.config import CorpusConfig
+from charlm.data.batches import Dataset
 from charlm.data.corpus import Corpus, corpus_from_text
-from charlm.data.dataset import Dataset, dataset_of
+from charlm.data.dataset import dataset_of
 from charlm.models import LanguageModel
 from charlm.runs.checkpoint import load_weights
 from charlm.runs.history import MetricsLog

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from charlm.config import LEVEL_NAMES, ModelConfig
+from charlm.data.batches import Cut, Sizes
 from charlm.data.catalog import data_dir
 from charlm.data.corpus import Corpus
-from charlm.data.dataset import Cut, Sizes, check_vocabulary, corpus_cut, tokenizer_for
+from charlm.data.dataset import check_vocabulary, corpus_cut, tokenizer_for
 from charlm.data.text_store import remember
 from charlm.errors import CheckpointError, ConfigError
 from charlm.presets import RunConfig

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from charlm.config import ModelConfig, TrainConfig, reject_unknown
+from charlm.data.batches import Cut
 from charlm.data.catalog import data_dir
 from charlm.data.corpus import Corpus, drop_unknown
-from charlm.data.dataset import Cut, character_sizes, corpus_cut, cut_of
+from charlm.data.dataset import character_sizes, corpus_cut, cut_of
 from charlm.data.text_store import is_changed, recall, remember
 from charlm.errors import CharLMError, CheckpointError, ConfigError, CorpusError, JobError
 from charlm.files import write_atomically

@@ -43,7 +43,7 @@ def train_and_write(arch: str, batch_size: int = MANY, precision: str = "float32
     import numpy as np
 
     from charlm.config import ModelConfig, SampleConfig, TrainConfig
-    from charlm.data.dataset import Dataset
+    from charlm.data.batches import Dataset
     from charlm.generation import generate
     from charlm.models import build_model
     from charlm.tokenizers import CharTokenizer

@@ -8,7 +8,7 @@ import psutil
 
 from charlm.architectures import ARCHITECTURES
 from charlm.config import ModelConfig, TrainConfig
-from charlm.data.dataset import MAX_ROWS
+from charlm.data.batches import MAX_ROWS
 from charlm.errors import ConfigError
 from charlm.models import LanguageModel, model_class
 from charlm.models.kernels.cross_entropy import CHUNK, are_many

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from charlm.data.dataset import validation_row_count, validation_rows
+from charlm.data.batches import validation_row_count, validation_rows
 from charlm.data.item_batches import evaluated_items
 from charlm.errors import CorpusError, Halted
 from charlm.models import LanguageModel, State

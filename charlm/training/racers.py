@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from charlm.architectures import ARCH_NAMES
 from charlm.config import ModelConfig, RunConfig, TrainConfig
-from charlm.data.dataset import Cut
+from charlm.data.batches import Cut
 from charlm.errors import ConfigError
 from charlm.models import model_class
 from charlm.training.estimate import count_parameters, size_for, training_seconds

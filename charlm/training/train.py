@@ -14,7 +14,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from charlm.config import TrainConfig
-from charlm.data.dataset import MIN_HELD_OUT, Dataset, validation_row_count
+from charlm.data.batches import MIN_HELD_OUT, Dataset, validation_row_count
 from charlm.errors import JobError
 from charlm.models import LanguageModel, NeuralModel, State, build_model
 from charlm.models.kernels.cross_entropy import Sampler, are_many

@@ -37,7 +37,7 @@ class Sessions:
         headers = Headers(scope=scope)
         session, method = headers.get(SESSION, ""), scope["method"]
         if method == "DELETE":
-            self._cancel(session)
+            self._cancel(lambda key: key[0] == session)
             await Response(status_code=204)(scope, receive, send)
         elif method == "GET" and "text/event-stream" in headers.get("accept", ""):
             # No notice comes but within a call: a stream of others would be open for nothing.
@@ -54,7 +54,7 @@ class Sessions:
         said, unread = _message(body), [True]
         params = said.get("params")
         if session and said.get("method") == "notifications/cancelled" and isinstance(params, dict):
-            self._cancel(session, params.get("requestId"))
+            self._cancel(lambda key: key == (session, params.get("requestId")))  # none without the id of one
 
         async def again() -> Message:
             if unread:
@@ -69,10 +69,10 @@ class Sessions:
 
         await self._app(scope, again, named if said.get("method") == "initialize" else send)
 
-    def _cancel(self, session: str, request_id: Any = None) -> None:
-        """Cancel the call of a session, or all of them."""
-        for (owner, number), call in list(self._calls.items()):
-            if session and owner == session and request_id in (None, number):
+    def _cancel(self, is_meant: Callable[[tuple[str, str | int]], bool]) -> None:
+        """Cancel the calls, by session and request, that are meant; those without a session never are."""
+        for key, call in list(self._calls.items()):
+            if key[0] and is_meant(key):
                 call.cancel()
 
     async def hold(self, request: Request, request_id: str | int, call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

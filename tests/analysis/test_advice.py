@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from charlm.analysis.advice import MOST, Advice, Training, advise
 from charlm.config import ModelConfig, TrainConfig
-from charlm.data.dataset import Dataset
+from charlm.data.batches import Dataset
 from charlm.models import build_model
 from charlm.tokenizers import CharTokenizer
 from charlm.training.train import train

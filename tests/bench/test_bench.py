@@ -12,7 +12,7 @@ from charlm.cli.bench import benches
 from charlm.training.machine import speed
 
 # These start servers and browsers; the browser tests see to the pages, tests/test_crowd.py to the crowd.
-HEAVY = ("start", "pages", "crowd", "growth")
+HEAVY = ("start", "pages", "clicks", "crowd", "growth")
 BRIEF = ("corpora",)  # the others take long
 NAMES = [
     pytest.param(name, marks=() if name in BRIEF else pytest.mark.slow)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench import time_to_quality, usual_notebook
-from charlm.data.dataset import Dataset
+from charlm.data.batches import Dataset
 from charlm.tokenizers import CharTokenizer
 
 TEXT = "the cat sat on the mat and a dog ran from the hen. " * 60

@@ -19,7 +19,7 @@ RTF = (
 )
 SRT = f"1\n00:00:01,000 --> 00:00:02,000\n<i>{WORDS}</i>\n\n2\n00:00:03,000 --> 00:00:04,000\n{MORE}\n"
 _CUES = f"00:01.000 --> 00:02.000 align:start\n<v Bob>{WORDS}\n\n00:03.000 --> 00:04.000\n{MORE} &amp;\n"
-VTT = f"WEBVTT\n\nNOTE none\n\n{_CUES}"
+VTT = f"WEBVTT\n\nNOTE none\n\n{_CUES}\nNOTE the\nend\n"
 NOTEBOOK = json.dumps(
     {
         "nbformat": 4,

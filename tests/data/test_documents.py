@@ -49,7 +49,7 @@ TABLE = "Tale\n\nA fox met a hen. & more\n\none\ntwo\n\na\tb\n\n  x\n y\n\nThe h
         ("a.html", TABLE, "left out: 2 scripts, 1 comment, 1 picture"),
         ("b.rtf", f"{WORDS}\n{MORE}\n", "left out: 1 picture"),
         ("c.srt", f"{WORDS}\n{MORE}\n", "left out: 2 cue times"),
-        ("d.vtt", f"{WORDS}\n{MORE} &\n", "left out: 2 cue times"),
+        ("d.vtt", f"{WORDS}\n{MORE} &\n", "left out: 2 cue times, 2 comments"),
         ("e.ipynb", f"{WORDS}\n{MORE}\n", "left out: 1 code cell, 1 output"),
         ("f.docx", f"{WORDS}\n\n{MORE}\n\nNoted\n", "left out: 1 note"),
         ("g.epub", f"One\n\n{WORDS}\n\n{MORE}\n", "left out: 1 note, 1 picture"),
@@ -59,6 +59,24 @@ def test_a_document_gives_its_text_and_says_what_it_left_out(name: str, text: st
     corpus = read(plain_documents()[name], name, native=False)
     assert corpus.text == text
     assert corpus.repairs == (said,)
+
+
+def test_comments_and_names_of_subtitles_are_no_speech() -> None:
+    cues = "00:01.000 --> 00:02.000\nOne.\n\nNOTE Bob\n\nid/2-0\n00:03.000 --> 00:04.000\nNOTE this.\n\nNOTE\nthe end"
+    corpus = read(f"WEBVTT\n\n{cues}".replace("\n", "\r\n").encode(), "a.vtt")
+    assert corpus.text == "One.\nNOTE this.\n" and corpus.repairs == ("left out: 2 cue times, 2 comments",)
+
+
+def test_a_character_that_rtf_has_in_two_halves_is_one() -> None:
+    assert read(rb"{\rtf1\ansi a \u-10188?\u-8930? b\par}", "a.rtf").text == "a \U0001d11e b\n"
+
+
+def test_words_under_readings_and_of_fields_are_kept() -> None:
+    base, reading = (f"<w:r><w:t>{one}</w:t></w:r>" for one in ("\u6f22\u5b57", "\u304b\u3093\u3058"))
+    ruby = f'<w:rubyPr><w:hps w:val="9"/></w:rubyPr><w:rt>{reading}</w:rt><w:rubyBase>{base}</w:rubyBase>'
+    field = '<w:fldSimple w:instr=" DATE "><w:r><w:t>May 1</w:t></w:r></w:fldSimple>'
+    data = word(f"<w:p><w:r><w:ruby>{ruby}</w:ruby></w:r><w:r><w:t> of </w:t></w:r>{field}</w:p>")
+    assert "\u6f22\u5b57 of May 1\n" in read(data, "a.docx").text
 
 
 def test_pdf_and_parquet_give_their_text() -> None:

@@ -79,9 +79,11 @@ def test_a_fork_learns_the_new_characters_of_another_text(page: Any, services: A
     choose_tab(page, "Corpus")
     page.locator("#corpus-facts", has_text="distinct").wait_for()
     upload(page, "other.txt", other)
+    row, newest = "#runs-table button.name[data-run='%s']", parent
     for grows, label in ((True, "larger"), (False, "as-large")):
         choose_tab(page, "Runs")
-        page.locator(f"#runs-table button[data-act=open][data-run='{parent}']").first.click()  # its forks name it, too
+        page.locator(row % newest).wait_for()  # before it is listed, its place is another's
+        page.locator(row % parent).click()
         page.locator("#runs-fork").click()
         wait_focus(page, "#runs-fork-name :is(input, textarea)")  # which closes a list that is open by then
         page.locator("#runs-fork-text input").click()
@@ -95,4 +97,5 @@ def test_a_fork_learns_the_new_characters_of_another_text(page: Any, services: A
             return next((run for run in services.store.list() if run.label == label), None)
 
         until(lambda made=made: made() is not None and made().status == "finished")  # type: ignore[misc]
+        newest = made().run_id
         assert made().tokenizer().tokens == [*services.store.get(parent).tokenizer().tokens, *(new if grows else [])]

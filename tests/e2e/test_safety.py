@@ -47,7 +47,7 @@ def test_a_fork_knows_where_it_comes_from(page: Any, services: Any) -> None:
     choose_tab(page, "Runs")
     row_of(page, parent).locator("button.name").click()
     page.locator("#runs-fork").click()
-    assert page.locator("#runs-fork-rate input").input_value() == "0.024"  # what suits it
+    assert page.locator("#runs-fork-rate input").input_value() == "0.048"  # as of its parent: what suits 5 steps
     fill_number(page.locator("#runs-fork-rate input"), "0.002")
     fill_number(page.locator("#runs-fork-steps input"), "7")
     page.locator("#runs-fork-name").get_by_role("textbox").fill("child")

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from charlm.data.dataset import Cut, cut_of
+from charlm.data.batches import Cut
+from charlm.data.dataset import cut_of
 from charlm.errors import CheckpointError, ConfigError, CorpusError, JobError
 from charlm.experiments import search as module
 from charlm.experiments.search import FEWEST, Search, Trial, mend_journal

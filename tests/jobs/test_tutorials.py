@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from bench.usual_notebook import get_batches
 from charlm.cli import main
 from charlm.config import ModelConfig
-from charlm.data.dataset import Dataset
+from charlm.data.batches import Dataset
 from charlm.jobs.tutorials import (
     BATCH_MEAN,
     LAST_BATCH,

@@ -18,7 +18,7 @@ from torch import nn
 import charlm.files
 from charlm.architectures import ARCHS
 from charlm.config import ModelConfig, TrainConfig
-from charlm.data.dataset import Dataset
+from charlm.data.batches import Dataset
 from charlm.errors import CheckpointError
 from charlm.models import build_model
 from charlm.runs.checkpoint import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from charlm.config import ModelConfig, TrainConfig
-from charlm.data.dataset import Dataset
+from charlm.data.batches import Dataset
 from charlm.errors import CheckpointError, ConfigError, JobError
 from charlm.formats.exports import FORMATS
 from charlm.formats.run_zip import read_zip

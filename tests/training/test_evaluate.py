@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 import charlm.data.dataset
 from charlm.config import ModelConfig
-from charlm.data.dataset import validation_rows
+from charlm.data.batches import validation_rows
 from charlm.errors import CorpusError
 from charlm.models import build_model
 from charlm.training.evaluate import Evaluation, evaluate
@@ -23,7 +23,7 @@ def text(tokens: int) -> np.ndarray:
 
 @pytest.mark.parametrize("tokens", [2, 3, 251, 1003])
 def test_it_is_the_mean_over_every_token(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(charlm.data.dataset, "ROW_TOKENS", 300)  # so that this short text has rows
+    monkeypatch.setattr(charlm.data.batches, "ROW_TOKENS", 300)  # so that this short text has rows
     model = build_model(ModelConfig(vocab_size=V, hidden_size=8, dropout=0.5), 1).train()
     result = evaluate(model, text(tokens))
     assert model.training

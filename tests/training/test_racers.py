@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from charlm.data.dataset import Cut
+from charlm.data.batches import Cut
 from charlm.errors import ConfigError
 from charlm.presets import from_options
 from charlm.training.estimate import count_parameters

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from charlm.config import ModelConfig, TrainConfig
-from charlm.data.dataset import Dataset
+from charlm.data.batches import Dataset
 from charlm.errors import JobError
 from charlm.models import LanguageModel, build_model
 from charlm.tokenizers import CharTokenizer

@@ -286,11 +286,17 @@ def test_a_session_that_is_ended_takes_its_calls_along(address: str, services: S
     assert ending(leave(address, run_id, end, stays=True)) == "left"
 
 
-def test_a_call_is_not_cancelled_by_another_session(address: str, services: Services, run_id: str) -> None:
+def test_a_call_is_not_cancelled_by_another_session_nor_for_another_call(
+    address: str, services: Services, run_id: str
+) -> None:
     async def others(client: httpx.AsyncClient, session: str) -> None:
         for other in ("", "0" * 32):
             await cancel(client, other)
             await end(client, other)
+        for unlike in ({"requestId": 8}, {"requestId": [7]}, {}):  # nor by what names another call, or none
+            await client.post(
+                "", json=message("notifications/cancelled", **unlike), headers={**HEADERS, SESSION: session}
+            )
 
     assert ending(leave(address, run_id, others, stays=True, length=20_000)) == "whole"
 

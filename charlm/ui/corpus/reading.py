@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
+from charlm.data.batches import Dataset
 from charlm.data.catalog import data_dir, entries
 from charlm.data.corpus import Corpus
-from charlm.data.dataset import Dataset, dataset_of, text_sizes, tokenizer_for
+from charlm.data.dataset import dataset_of, text_sizes, tokenizer_for
 from charlm.data.own_texts import open_upload
 from charlm.data.tables import KINDS
 from charlm.public.limits import Limits, check_tokens

@@ -10,7 +10,8 @@ import gradio as gr
 from charlm.analysis.seeds import FIRST_LOOK, looks_of
 from charlm.architectures import ARCH_NAMES, ARCHS, RACE_ARCHS, is_counted
 from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, RaceConfig, TrainConfig
-from charlm.data.dataset import Sizes, text_sizes, token_sizes, tokenizer_for
+from charlm.data.batches import Sizes
+from charlm.data.dataset import text_sizes, token_sizes, tokenizer_for
 from charlm.data.items import item_length
 from charlm.errors import CharLMError, ConfigError
 from charlm.presets import (
@@ -31,7 +32,7 @@ from charlm.ui.corpus.texts import Chosen, chosen_options, chosen_tokens, corpus
 from charlm.ui.html import ACTIONS_JS, facts, notice, render
 
 if TYPE_CHECKING:
-    from charlm.data.dataset import Cut
+    from charlm.data.batches import Cut
     from charlm.training.racers import Racer
 
 # What a newcomer needs, then the rest, which is folded once more under Advanced.
@@ -463,7 +464,7 @@ def _trainings(
 def _estimate(
     config: RunConfig, archs: Sequence[str], size: TextSize, limits: Limits | None, left: Mapping[str, Any]
 ) -> str:
-    from charlm.data.dataset import unit_of
+    from charlm.data.batches import unit_of
     from charlm.training.estimate import check_memory, count_parameters, memory_bytes, training_seconds
     from charlm.training.machine import speed
 

@@ -20,7 +20,7 @@ if {broken}:
 import numpy as np
 from charlm import ModelConfig, SampleConfig, TrainConfig, generate
 from charlm.training.train import train
-from charlm.data.dataset import Dataset
+from charlm.data.batches import Dataset
 from charlm.models import build_model
 from charlm.models.kernels.jit import is_wanted
 from charlm.tokenizers import CharTokenizer
