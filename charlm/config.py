@@ -392,7 +392,9 @@ class CorpusConfig(Config):
     nfc: bool = setting(False, "Normalise to Unicode NFC: one code point for e + accent")
     lowercase: bool = setting(False, "Convert to lower case")
     strip_gutenberg: bool = setting(True, "Remove Project Gutenberg's header and footer")
-    strip_markup: bool = setting(False, "Strip HTML or XML tags and RTF codes that stand in a text")
+    strip_markup: bool = setting(
+        False, "Strip HTML or XML tags, RTF codes, and dates before the lines of a chat or log"
+    )
     val_fraction: float = setting(0.1, "Share of the text held out for validation, before the test part", 0.0, 0.9)
     test_fraction: float = setting(0.0, "Share at the end of the text held out for a final test", 0.0, 0.9)
 

@@ -48,7 +48,8 @@ def import_run(
     print(run.run_id)
     bits = run.bits_per_char(run.best_val_loss)
     cost = "" if bits is None else f", {bits:.2f} bits per character on {corpus}"
-    note(f"{run.label}: {run.arch}, {run.num_parameters:,} parameters{cost}")
+    how = f" with {run.model_config.nonlinearity}" if run.arch == "rnn" else ""  # most files do not say
+    note(f"{run.label}: {run.arch}{how}, {run.num_parameters:,} parameters{cost}")
 
 
 def imported_facts(run: Run) -> dict[str, Any]:

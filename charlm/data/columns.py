@@ -246,8 +246,14 @@ def _text_column(table: Table, wanted: str, name: str) -> Column:
         if exact:
             return Column(table, exact, "", name)
     chosen, is_clear = _choose(fields, wanted, name)
-    said = f"column {one_line(chosen.name, 60)} read" if chosen.level or not is_clear else ""
+    said = f"{_titled(chosen.name)} read" if chosen.level or not is_clear else ""
     return Column(table, chosen, said if is_clear else f"{said}, the only one with text", name)
+
+
+def _titled(name: str) -> str:
+    """`column body`; of one without a name, `column 2`, that alone."""
+    shown = one_line(name, 60)
+    return shown if shown.startswith("column ") else f"column {shown}"
 
 
 def _named(fields: list[Field], wanted: str, name: str) -> tuple[Field | None, list[Field]]:
@@ -295,6 +301,8 @@ def _choose(fields: list[Field], wanted: str, name: str) -> tuple[Field, bool]:
             return best, True
     lowest = min((one.level for one in texts), default=0)
     among = [one for one in texts if one.level == lowest]
+    if len(among) == 1 and among[0].size < ASIDE * most:
+        raise _unclear(texts, name, wanted)  # the titles of chats, say, whose messages lie deeper
     if len(among) == 1:
         return among[0], False
     if among or (shown := [one for one in fields if not one.level and not one.is_nested]):

@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from charlm.config import CorpusConfig
-from charlm.data import tables
+from charlm.data import sequences, tables
 from charlm.data.collection import Source, folder_sources, joined, named, order_note, remarks, zip_sources
 from charlm.data.columns import text_column
-from charlm.data.decoding import WEIGHTS, clean, decode, join_rows, join_surrogates
+from charlm.data.decoding import WEIGHTS, clean, decode, encoded_once, join_rows, join_surrogates
 from charlm.data.documents import KINDS, MARKUP, TABLE, Document, kind_of, read_documents
-from charlm.data.items import BORDER, listed, looks_like_a_list
+from charlm.data.items import BORDER, FEWEST, LINE_BORDER, blocks_that_are_items, listed, looks_like_a_list
 from charlm.data.markup import markup_note, markup_share
 from charlm.errors import CorpusError
 from charlm.files import one_line
@@ -25,14 +25,20 @@ from charlm.files import one_line
 if TYPE_CHECKING:  # numpy comes with it: the command line shows its help without
     from charlm.tokenizers import Tokenizer
 
-TEXT_SUFFIXES = (".txt", ".md")
-SUFFIXES = (*TEXT_SUFFIXES, *tables.KINDS, *KINDS, ".zip")
+# Plain text under its usual names: the page takes no others, and of others no code page is guessed.
+TEXT_SUFFIXES = (
+    ".txt", ".text", ".md", ".rst", ".org", ".tex", ".log", ".abc", ".pgn", ".xml", ".tmx", ".js", ".py", ".c", ".h",
+    ".cpp", ".java", ".lua", ".sh", ".sql", ".po", ".yaml", ".yml",
+)  # fmt: skip
+SUFFIXES = (*TEXT_SUFFIXES, *tables.KINDS, *sequences.KINDS, *KINDS, ".zip")
 MAX_BYTES = 1 << 30  # of a file, and of what a .gz may unpack to
 MOST_NAME = 100  # characters of a file's name
 _BLOCK = 1 << 20
 LEAST_SHARE = 0.5  # of a text that a model must know: with less, what remains is hardly a text
 LIST_HINT = "this looks like a list"
+_BETWEEN = {"blank": "\n\n", "record": BORDER}  # items of these kinds
 NAMED = 12  # unknown characters that are named
+_DATA_SCRIPT = re.compile(r"\s*window\.YTD\.[\w.]{1,80} ?= ?(?=\[)")  # the files of an archive of Twitter
 _NEED = "a corpus needs at least two different characters"
 
 
@@ -220,9 +226,15 @@ def _of_bytes(held: list[bytes], suffix: str, name: str, config: CorpusConfig) -
     """The text of a plain file or a table in pieces, not cleaned, and the repairs; the bytes are popped."""
     *text, notes = decode(held[0], name, known=suffix in SUFFIXES, encoding=config.encoding)
     held.clear()
+    if suffix == ".js" and (script := _DATA_SCRIPT.match(text[0])):
+        text, suffix = [text[0][script.end() :]], ".json"
     if suffix in tables.KINDS:  # no reference to a text is kept here: it is freed when it is changed
         pieces, more = _rows_joined(text, tables.KINDS[suffix], name, config)
         return pieces, [*notes, *more]
+    if found := sequences.listed_sequences(text[0], suffix):
+        items, said = found
+        hint = [] if config.is_list or len(items) < FEWEST else [_list_hint(len(items))]
+        return [_BETWEEN.get(config.items, LINE_BORDER).join(items)], [*notes, said, *hint]
     return text, notes
 
 
@@ -303,7 +315,8 @@ def _of_sources(
     said = [order_note(paths, "natural order of their paths")] if len(paths) > 1 else [f"{paths[0]} read"]
     if left_out:
         said.append(f"{len(left_out):,} files left out: {named([path for path, _ in left_out])}")
-    return [joined(cleaned)], [*said, *remarks([*left_out, *notes])]
+    whole = BORDER.join(cleaned) if config.items == "record" else joined(cleaned)
+    return [whole], [*said, *remarks([*left_out, *notes])]
 
 
 def _without(said: str, path: str) -> str:
@@ -332,6 +345,9 @@ def _rows_joined(text: list[str], kind: str, name: str, config: CorpusConfig) ->
     whole = len(text[0])
     column = text_column(tables.read_table(text.pop(), kind, name), config.column, name, config.condition)
     pieces, dropped = join_rows(column, config)
+    if kind in ("json", "jsonl"):  # Facebook writes the bytes of UTF-8 as characters, each with a \\u
+        once, undone = encoded_once("".join(pieces))
+        pieces, dropped = [once], [*dropped, *undone]
     share = column.share_note(sum(map(len, pieces)), whole)
     return pieces, [*column.notes(), *dropped, *([share] if share else [])]
 
@@ -343,8 +359,8 @@ def _finished(name: str, text: str, cleaned: list[str], notes: list[str], config
     if config.is_list and text.strip():
         found = listed(text, config.items, config.val_fraction, config.test_fraction, name)
         text, held_out, cleaned = found.text, found.held_out, [*cleaned, *found.notes]
-    elif (lines := looks_like_a_list(text)) and not config.is_list:
-        notes = [*notes, f"{LIST_HINT} of {lines:,} items, one a line: take items line, which shuffles them"]
+    elif not config.is_list and not _is_hinted(notes):
+        notes = [*notes, *_hints(text)]
     try:
         digest = text_sha256(text)
     except UnicodeEncodeError:
@@ -353,6 +369,24 @@ def _finished(name: str, text: str, cleaned: list[str], notes: list[str], config
         cleaned = [*cleaned, "lone surrogates (half characters) replaced"]
     _refuse_trivial(text, name)
     return Corpus(name, text, digest, tuple(notes + cleaned), held_out=held_out)
+
+
+def _list_hint(lines: int) -> str:
+    return f"{LIST_HINT} of {lines:,} items, one a line: take items line, which shuffles them"
+
+
+def _hints(text: str) -> Iterator[str]:
+    """That a text is a list, if it looks like one."""
+    if text.startswith(">") and sequences.listed_sequences(text[:_BLOCK], ".fasta"):
+        yield f"{LIST_HINT} of sequences in FASTA; as a file named .fasta each of them is an item, without its header"
+    elif blocks := blocks_that_are_items(text):
+        yield f"{LIST_HINT} of {blocks:,} tunes or games: take items blank, which shuffles them"
+    elif lines := looks_like_a_list(text):
+        yield _list_hint(lines)
+
+
+def _is_hinted(notes: Sequence[str]) -> bool:
+    return any(note.startswith(LIST_HINT) for note in notes)
 
 
 def _refuse_trivial(text: str, name: str) -> None:

@@ -34,6 +34,7 @@ MAGIC = (
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     (b"\xd0\xcf\x11\xe0", "an old Office file"),
 )
+SHEETS = (".xlsx", ".xls", ".ods")
 WEIGHTS = (
     ".pt", ".pth", ".net", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".safetensors", ".onnx", ".h5",
 )  # fmt: skip
@@ -42,6 +43,8 @@ _NOT_CONTROL = bytes(set(range(256)) - set(_CONTROL))
 _SAMPLE = 1 << 16
 _DETECTED = 1 << 18
 _TO_BYTES = {ord(bytes([byte]).decode("cp1252", "ignore") or chr(byte)): byte for byte in range(0x80, 0xA0)}
+STRAY_NULS = 0.02  # share of the bytes, as a program that crashed leaves them, in UTF-8; UTF-16 has more, or is none
+
 MIXED = 0.2  # share of the lines beyond ASCII that are UTF-8, from which on the others are read by themselves
 MOST_DAMAGED = 0.1  # share of characters that an encoding given by the user may fail on
 
@@ -68,17 +71,24 @@ def decode(data: bytes, name: str, *, known: bool = True, encoding: str = "") ->
         if data.startswith(mark):
             text, notes = _replacing(memoryview(data)[len(mark) :], codec)
             return text, [note, *notes]
-    if b"\0" in data:
+    if b"\0" in data and not (data.count(0) <= STRAY_NULS * len(data) and _is_utf8(data)):
         return _unmarked_utf16(data, name)
     if _control_share(data) > 0.02:
         raise _binary(name)
     try:
-        return _encoded_once(data.decode("utf-8"))
+        return encoded_once(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         return _not_utf8(data, name, error, known)
 
 
-def _encoded_once(text: str) -> tuple[str, list[str]]:
+def decode_head(data: bytes, most: int = 4096) -> str:
+    """How a file begins, as far as its content can be told from that."""
+    head = data[:most]
+    codec = next((codec for mark, codec, _ in MARKS if head.startswith(mark)), "utf-8")
+    return head.decode(codec, "replace")
+
+
+def encoded_once(text: str) -> tuple[str, list[str]]:
     """A text without an encoding too many: UTF-8 that was read as a Western page and saved as UTF-8, `ZoÃ«` for `Zoë`.
 
     Such a text is UTF-8 again in that page, from beginning to end, which no other is.
@@ -105,9 +115,12 @@ def _as_given(data: bytes, name: str, codec: str) -> tuple[str, list[str]]:
 def _refuse_known_formats(data: bytes, name: str) -> None:
     if name.lower().endswith(WEIGHTS):
         raise CorpusError(f"{name} is a file of weights, not a text; use the text that the model was trained on")
+    as_what = ".csv" if name.lower().endswith(SHEETS) else ".txt"
     for magic, what in MAGIC:
         if data.startswith(magic):
-            raise CorpusError(f"{name} is {what}, not plain text; save its text as .txt and use that")
+            raise CorpusError(f"{name} is {what}, not plain text; save its text as {as_what} and use that")
+    if data[257:262] == b"ustar":
+        raise CorpusError(f"{name} is a tar archive, not plain text; unpack it and use its folder")
 
 
 def _binary(name: str) -> CorpusError:

@@ -12,18 +12,20 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from html import unescape
 from typing import Any
 from urllib.parse import unquote
 
 from charlm.data.confined import ConfinedError, confined
-from charlm.data.decoding import decode
+from charlm.data.decoding import decode, decode_head
+from charlm.data.mail import MANY, ONE, mail_text, mailbox_text
 from charlm.data.markup import html_text, left_out_note, plain, rtf_text
+from charlm.data.subtitles import BY_CONTENT, FORMATS, format_of, spoken
 from charlm.errors import CharLMError, CorpusError
 from charlm.files import is_text_codec, one_line
 
 TABLE = ".parquet"
 NATIVE = (".pdf", TABLE)  # parsed in C
+ZIPPED = (".docx", ".epub", ".odt")
 MARKUP = "markup"  # the kind of a plain text whose markup is to be stripped
 MOST_UNPACKED = 16  # times the most bytes of a text, of what a book or a Word file may unpack to
 LEAST_UNPACKED = 64 << 20
@@ -31,9 +33,6 @@ HEAD_ROWS = 1000
 MEMORY_EACH = 12  # bytes of memory for each of a document, beside a gigabyte
 _PACKAGES = {"striprtf": "striprtf", "mammoth": "mammoth", "pysubs2": "pysubs2", "pypdfium2": "pypdfium2",
              "fastparquet": "fastparquet", "cramjam": "fastparquet"}  # fmt: skip
-# What pysubs2 takes for speech in WebVTT: the name of a cue, and then a comment.
-_CUE_NAME = re.compile(r"(?<=\n\n)(?!.*-->).+\n(?=.*-->)")
-_COMMENT = re.compile(r"(?<=\n\n)NOTE(?:[ \t].*)?(?:\n.+)*(?=\n\n|\n?\Z)")
 # What stands around words of a Word file that mammoth leaves out: simple fields, and base texts that have a reading.
 _WRAPPING = re.compile(
     rb"</?w:(?:fldSimple|ruby|rubyBase)(?:\s[^<>]*)?>|<w:(rt|rubyPr)>(?:(?!<w:\1>).)*?</w:\1>", re.DOTALL
@@ -66,7 +65,9 @@ def kind_of(data: bytes, suffix: str) -> str:
         return _kind_of_zip(data)
     if suffix == ".rtf" and not data.lstrip().startswith(b"{\\rtf"):
         return ""  # plain text under another name
-    return suffix if suffix in KINDS and suffix not in (*NATIVE, ".docx", ".epub") else ""
+    if suffix in BY_CONTENT and not format_of(decode_head(data)):
+        return ""
+    return suffix if suffix in KINDS and suffix not in (*NATIVE, *ZIPPED) else ""
 
 
 def _kind_of_zip(data: bytes) -> str:
@@ -77,6 +78,8 @@ def _kind_of_zip(data: bytes) -> str:
         return ""
     if "word/document.xml" in names:
         return ".docx"
+    if "content.xml" in names and "mimetype" in names:
+        return ".odt"
     return ".epub" if "META-INF/container.xml" in names else ""
 
 
@@ -229,21 +232,23 @@ def _markup(source: str, name: str) -> Read:
 
 
 def _subtitles(source: str, name: str) -> Read:
-    """What is said in SRT or WebVTT, a line of it a line."""
-    import pysubs2
+    return spoken(source)
 
-    kind, comments = ("vtt" if source.lstrip("\ufeff").startswith("WEBVTT") else "srt"), 0
-    if kind == "vtt":
-        source, comments = _COMMENT.subn("", _CUE_NAME.sub("", source.replace("\r\n", "\n")))
-    events = [one for one in pysubs2.SSAFile.from_string(source, format_=kind) if not one.is_comment]
-    cues = [unescape(re.sub(r"<[^<>\n]{0,200}>", "", one.plaintext)).strip().split("\n") for one in events]
-    lines, left_out = list[str](), Counter({"cue time": len(events), "comment": comments})
-    for cue in cues:
-        cue = [line.strip() for line in cue if line.strip()]
-        if lines and len(cue) > 1 and cue[0] == lines[-1]:  # captions that roll up show each line twice
-            cue, left_out["repeated line"] = cue[1:], left_out["repeated line"] + 1
-        lines += cue
-    return "\n".join(lines) + "\n", left_out
+
+def _fiction(source: str, name: str) -> Read:
+    """A book in FictionBook's XML, without its description and its pictures."""
+    source, pictures = re.subn(r"<binary\b.*?</binary>", "", source, flags=re.DOTALL)
+    text, left_out = html_text(re.sub(r"<description\b.*?</description>", "", source, flags=re.DOTALL))
+    left_out["picture"] = pictures
+    return text, left_out
+
+
+def _mail(data: bytes, name: str, options: dict[str, Any]) -> Read:
+    return mail_text(data)
+
+
+def _mailbox(data: bytes, name: str, options: dict[str, Any]) -> Read:
+    return mailbox_text(data)
 
 
 def _notebook(source: str, name: str) -> Read:
@@ -272,6 +277,19 @@ def _word(data: bytes, name: str, options: dict[str, Any]) -> Read:
     text, left_out = html_text(source)
     left_out["comment"] += "word/comments.xml" in names
     return text, left_out
+
+
+def _office(data: bytes, name: str, options: dict[str, Any]) -> Read:
+    """The paragraphs of an OpenDocument text, whose names HTML has shorter."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        _check_unpacked(archive, name, options["most_bytes"])
+        source = archive.read("content.xml").decode("utf-8", "replace")
+    if "<office:text" not in source:
+        raise CorpusError(f"{name} is an OpenDocument file, but no text; save its text as .txt, or a table as .csv")
+    source = re.sub(r"<text:(?:s|tab)\b[^>]*>", " ", source).replace("<text:line-break/>", "<br>")
+    source = re.sub(r"<(/?)text:(?:p|h)\b", r"<\1p", re.sub(r"<(/?)text:note\b", r"<\1template", source))
+    left_out = Counter({"picture": source.count("<draw:image"), "note": source.count("<template")})
+    return html_text(source)[0], left_out
 
 
 def _unwrapped(archive: zipfile.ZipFile) -> io.BytesIO:
@@ -387,10 +405,10 @@ def _cell(value: Any) -> Any:
 
 
 KINDS_OF_TEXT: dict[str, Callable[[str, str], Read]] = {
-    ".html": _html, ".htm": _html, ".xhtml": _html, ".rtf": _rtf, ".srt": _subtitles, ".vtt": _subtitles,
-    ".ipynb": _notebook, MARKUP: _markup,
+    ".html": _html, ".htm": _html, ".xhtml": _html, ".rtf": _rtf, ".fb2": _fiction, ".ipynb": _notebook,
+    MARKUP: _markup, **dict.fromkeys((*FORMATS, *BY_CONTENT), _subtitles),
 }  # fmt: skip
 KINDS_OF_BYTES: dict[str, Callable[[bytes, str, dict[str, Any]], Read]] = {
-    ".docx": _word, ".epub": _book, ".pdf": _pdf, TABLE: _parquet,
+    ".docx": _word, ".epub": _book, ".odt": _office, ONE: _mail, MANY: _mailbox, ".pdf": _pdf, TABLE: _parquet,
 }  # fmt: skip
 KINDS = (*(kind for kind in KINDS_OF_TEXT if kind != MARKUP), *KINDS_OF_BYTES)

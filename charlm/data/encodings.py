@@ -33,11 +33,12 @@ NO_KANA = ("gb18030", "big5hkscs", "cp949")  # they have kana, but Chinese and K
 NEAR = 0.7  # a second guess of this share of the first one's weight is said
 PRIORS = {
     WESTERN: 1.05, **dict.fromkeys(CODE_PAGES[CODE_PAGES.index("cp437") :], 0.6),
-    "mac-cyrillic": 0.3,  # it makes Russian letters of any noise
+    "mac-cyrillic": 1.0,  # see STRICT
     **dict.fromkeys(("iso8859-4", "iso8859-5", "iso8859-7", "iso8859-13", "iso8859-15"), 0.9),
 }  # fmt: skip
-# Control characters, what DOS drew frames with, and signs between two letters.
-_ODD = re.compile("[\x80-\x9f\u2500-\u25ff]|(?<=[^\\W\\d_])[€¤†‡•‰™√∞≈≠≤≥∆](?=[^\\W\\d_])")
+STRICT = {"mac-cyrillic": 16}  # it makes Russian letters of any noise: hardly one may not fit
+# Control characters, what DOS drew frames with, signs before a letter, and others between two.
+_ODD = re.compile("[\x80-\x9f\u2500-\u25ff]|[¬√∆≈÷◊](?=[^\\W\\d_])|(?<=[^\\W\\d_])[€¤†‡•‰™√∞≈≠≤≥∆](?=[^\\W\\d_])")
 _WORD = re.compile(r"[^\W\d_]+")
 LEAST = 0.0003  # weight of a guess that is worth anything; a single name has ten times that
 _MOST = 1 << 17  # bytes that are looked at
@@ -76,7 +77,7 @@ def guesses(sample: bytes) -> list[Guess]:
             if error.end < len(sample) - 3:  # else a character is cut in two
                 continue
             text = sample.decode(codec, "ignore")
-        weight = one["confidence"] * fit(text, codec) ** 4 * PRIORS.get(codec, 1.0)
+        weight = one["confidence"] * fit(text, codec) ** STRICT.get(codec, 4) * PRIORS.get(codec, 1.0)
         alike = found.get(text, Guess(codec, 0.0))
         found[text] = Guess(min(codec, alike.codec, key=_commonness), max(weight, alike.weight))
     return sorted(found.values(), key=lambda one: -one.weight) or [Guess(WESTERN, 0.0)]

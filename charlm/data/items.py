@@ -16,6 +16,7 @@ LINE_BORDER, BORDER = "\n", "\x1e"  # of items of one line, and of others: ASCII
 FEWEST = 10  # items, of a list
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 GAME = re.compile(r"\n[^\S\n]*\n\s*(?=\[Event )")  # in PGN a blank line stands inside each game, too
+TUNE = re.compile(r"(?:\A|\n)\s*(?=X: ?\d)")  # in ABC none need stand between tunes; what is before the first is none
 # A text of so many lines is taken for a list if they are so short at their median and hardly one reads like prose.
 LISTED, SHORT, PROSE = 200, 60, 0.05
 
@@ -40,6 +41,17 @@ def border_of(items: str) -> str:
     return "" if items == "none" else LINE_BORDER if items == "line" else BORDER
 
 
+def item_length(text: str, items: str) -> int:
+    """The mean characters of a list's items, their borders included, at least 1; 0 if the text is no list.
+
+    Args:
+        text: see `Items`.
+        items: of which kind.
+    """
+    border = border_of(items)
+    return max(1, round(len(text) / max(1, text.count(border)))) if border else 0
+
+
 def listed(text: str, kind: str, val_fraction: float, test_fraction: float, name: str) -> Items:
     """A text as a list of items.
 
@@ -55,8 +67,7 @@ def listed(text: str, kind: str, val_fraction: float, test_fraction: float, name
     Raises:
         CorpusError: too few items.
     """
-    between = GAME if text.lstrip().startswith("[Event ") else BLANK_LINE
-    pieces = text.split("\n") if kind == "line" else between.split(text) if kind == "blank" else text.split(BORDER)
+    pieces = text.split("\n") if kind == "line" else _blocks(text) if kind == "blank" else text.split(BORDER)
     items = [item for piece in pieces if (item := piece.rstrip() if kind == "line" else piece.strip())]
     distinct = len(set(items))
     if distinct < FEWEST:
@@ -73,6 +84,27 @@ def listed(text: str, kind: str, val_fraction: float, test_fraction: float, name
     first = _border_before(items, ends, ends[-1] * (1.0 - val_fraction - test_fraction))
     second = max(first, _border_before(items, ends, ends[-1] * (1.0 - test_fraction)))
     return Items(border.join(items) + border, (second - first, ends[-1] - second), notes)
+
+
+def _blocks(text: str) -> list[str]:
+    """What stands between blank lines: of a book of tunes or games each of these."""
+    if _is_of_tunes(text):
+        return TUNE.split(text)[1:]
+    return (GAME if text.lstrip().startswith("[Event ") else BLANK_LINE).split(text)
+
+
+def _is_of_tunes(text: str) -> bool:
+    """Whether it is in ABC: each tune has a number and a key."""
+    head = text[:4096]
+    return bool(TUNE.search(head) and re.search(r"^K: ?\S", head, re.MULTILINE))
+
+
+def blocks_that_are_items(text: str) -> int:
+    """How many tunes in ABC, games in PGN a text has; 0 if it holds neither, or few."""
+    if not text.lstrip().startswith("[Event ") and not _is_of_tunes(text):
+        return 0
+    found = len(_blocks(text))
+    return found if found >= FEWEST else 0
 
 
 def _border_before(items: list[str], ends: list[int], place: float) -> int:
@@ -93,4 +125,6 @@ def looks_like_a_list(text: str) -> int:
     lengths = sorted(map(len, lines))
     prose = sum(line.rstrip()[-1:] in ".,;:!?\"'”’-" or (line[:1].islower() and " " in line) for line in lines)
     is_list = lengths[len(lines) // 2] <= SHORT and lengths[int(0.98 * len(lines))] <= 2 * SHORT
-    return text.count("\n") if is_list and prose <= PROSE * len(lines) else 0
+    if not is_list or prose > PROSE * len(lines):
+        return 0
+    return text.count("\n") - text.count("\n\n") + (not text.endswith("\n"))  # tables have blank lines between

@@ -9,6 +9,8 @@ from charlm.files import one_line
 LOOKED_AT = 1 << 20  # characters
 LEAST_SHARE = 0.02  # of a text, from which on markup is said
 LEAST_TAGS = 6
+STAMPED = 0.5  # of the lines, from which share on the dates before them are said
+STAMPS = "dates and times before lines"
 RTF = "{\\rtf"
 # What is no text of a page, and what a reader is told was left out.
 SKIPPED = {"script": "script", "style": "style sheet", "svg": "drawing", "math": "formula", "template": "template"}
@@ -30,6 +32,13 @@ _KNOWN = {
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "image", "input", "link", "meta", "source", "track", "wbr"}
 _TAG = re.compile(r"<(?:/?[A-Za-z][\w:.-]{0,40}(?:\s[^<>]{0,2000})?/?|!--[^<>]{0,2000}--|![A-Za-z][^<>]{0,300})>")
 _JSON = re.compile(r'\s*(?:\{\s*"[^"\n]{0,200}"\s*:|\[\s*(?:\{\s*"|\[|"[^"]{0,9999}"\s*[],]))')
+# As in chats and logs: `[12.03.21, 14:02:11] `, `3/12/21, 2:02 PM - `, `12.3.2021 klo 14.02 - `, `2021-03-12T14:02 `.
+_STAMP = re.compile(
+    r"^\u200e?\[?(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2}))(?:, ?|[T ])"
+    r"(?:[^\W\d_]{1,4}\.?[ ]?)?\d{1,2}[:.]\d{2}(?:[:.]\d{2}(?:[.,]\d{1,6})?)?(?:Z|[+-]\d{2}:?\d{2})?"
+    r"(?:[ \u202f]?[AaPp]\.?[ ]?[Mm]\.?)?\]?(?: -)? +",
+    re.MULTILINE,
+)
 _CODE = re.compile(r"\\(?:[a-z]{1,32}-?\d{0,10} ?|'[0-9a-f]{2}|[^a-z])|[{}]")
 
 
@@ -162,6 +171,8 @@ def plain(text: str) -> tuple[str, str]:
     kind, _ = markup_share(text)
     if kind == "RTF codes":
         return rtf_text(text)[0], kind
+    if kind == STAMPS:
+        return _STAMP.sub("", text), kind
     if kind:
         is_page = re.match(r"\s*(?:<\?xml[^>]{0,200}>\s*)?<(?:!doctype|html|head|body)\b", text, re.IGNORECASE)
         return html_text(text, keeps_space=not is_page)[0], kind
@@ -173,6 +184,9 @@ def markup_share(text: str) -> tuple[str, float]:
     part = text[:LOOKED_AT]
     if part.lstrip()[: len(RTF)] == RTF:
         return "RTF codes", _share(_CODE, part)
+    stamps = _STAMP.findall(part)
+    if len(stamps) >= LEAST_TAGS and len(stamps) > STAMPED * (part.count("\n") + 1):
+        return STAMPS, _share(_STAMP, part)
     tags = _TAG.findall(part) if "</" in part else []
     closing = sum(one.startswith("</") for one in tags)
     if len(tags) < LEAST_TAGS or closing < len(tags) / 5 or (share := _share(_TAG, part)) < LEAST_SHARE:
@@ -190,7 +204,8 @@ def markup_note(text: str) -> str:
     if _JSON.match(text) and text[-4096:].rstrip()[-1:] in "]}" and text.count('"', 0, LOOKED_AT) > LEAST_TAGS:
         return "this looks like JSON; as a file named .json or .jsonl its texts alone are read"
     kind, share = markup_share(text)
-    return f"{100 * share:.0f} % of this looks like {kind}; the option strip_markup strips them" if kind else ""
+    looks = "are" if kind == STAMPS else "looks like"
+    return f"{100 * share:.0f} % of this {looks} {kind}; the option strip_markup strips them" if kind else ""
 
 
 def left_out_note(left_out: Counter[str]) -> str:

@@ -25,7 +25,9 @@ ROWS = ("rows", "data")  # an object may keep its rows under one of these
 STRINGS = "text"  # the column that a plain list of strings gets
 MOST_COLUMNS = 10_000
 # Tried in this order, whatever their case, when the user names no column.
-TEXT_COLUMNS = ("text", "content", "contents", "body", "story", "document", "article", "passage", "sentence")
+TEXT_COLUMNS = (
+    "text", "full_text", "content", "contents", "body", "story", "document", "article", "passage", "sentence",
+)  # fmt: skip
 LEAST_MAP = 5  # objects of the same kind under names of their own that are rows
 MOST_WORDS_IN = 200  # of them that are looked at for texts
 LEAST_NAMED = 12  # texts under names of their own that are rows

@@ -17,6 +17,7 @@ from charlm.data.records import MOST_COLUMNS, TEXT_COLUMNS, Table, lines, read_j
 from charlm.errors import CorpusError
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+ESCAPED, SINGLE = "read with a backslash before quotation marks in cells", "read with cells in single quotation marks"
 _NO_DELIMITER = "\x1f"
 _NUMBER = re.compile(r"[-+]?[0-9]{1,20}(?:[.,][0-9]{1,20})?")
 _SEPARATOR = re.compile(r"sep=.\r?\n", re.IGNORECASE)
@@ -63,10 +64,13 @@ def _column_names(cells: Sequence[str]) -> tuple[str, ...]:
     return tuple(cell.strip() or f"column {number}" for number, cell in enumerate(cells, 1))
 
 
-def _csv_rows(text: str, name: str, delimiter: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> Iterator[list[str]]:
+def _csv_rows(
+    text: str, name: str, delimiter: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL, quote: str = '"', escape: str = ""
+) -> Iterator[list[str]]:
     csv.field_size_limit(2**31 - 1)  # the module's 131,072 would trip on a chapter
+    escapes = escape or None
     try:
-        for row in csv.reader(lines(text), delimiter=delimiter, quoting=quoting):
+        for row in csv.reader(lines(text), delimiter=delimiter, quoting=quoting, quotechar=quote, escapechar=escapes):
             if row:
                 yield row
     except csv.Error as error:
@@ -93,15 +97,21 @@ def _read_csv(text: str, kind: str, name: str) -> Table:
         header = next(plain())
         if not all(map(_stands_in_quotes, header)) and _are_quotes_plain(plain, rows, len(names)):
             rows, names = plain, header
+    notes = list[str]()
+    if len(names) > 1 and not _are_whole(rows, len(names), LOOK):  # as MySQL and others write texts
+        for how, sign, said in ((partial(rows, escape="\\"), '\\"', ESCAPED), (partial(rows, quote="'"), "'", SINGLE)):
+            if sign in text and _are_whole(how, len(names), LOOK):
+                rows, names, notes = how, next(how()), [said]
     if len(names) > MOST_COLUMNS:
         raise CorpusError(
             f"{name} has {len(names):,} columns; at most {MOST_COLUMNS:,} are read; rename it to .txt to read all"
         )
     if _is_no_header(names) and next(itertools.islice(rows(), 1, None), None) is not None:
-        return Table(_column_names([""] * len(names)), rows, ("no header found; the first row is text, too",))
+        notes.append("no header found; the first row is text, too")
+        return Table(_column_names([""] * len(names)), rows, tuple(notes))
     if next(itertools.islice(rows(), 1, None), None) is None:
         raise CorpusError(f"{name} has a header but no rows; its columns: {listed(_column_names(names))}")
-    return Table(_column_names(names), lambda: itertools.islice(rows(), 1, None))
+    return Table(_column_names(names), lambda: itertools.islice(rows(), 1, None), tuple(notes))
 
 
 def _without_separator(text: str, kind: str) -> str:
@@ -118,18 +128,20 @@ def _is_no_header(cells: Sequence[str]) -> bool:
     return any(_NUMBER.fullmatch(one) or (one[-1:] in (*".!?…",) and len(one.split(None, 3)) > 3) for one in known)
 
 
+def _are_whole(rows: CsvRows, width: int, most: int | None = None) -> bool:
+    """Whether each row, of the first ones or of all, has so many cells."""
+    return all(len(row) == width for row in itertools.islice(rows(), most))
+
+
 def _stands_in_quotes(cell: str) -> bool:
     return len(cell) > 1 and cell[0] == cell[-1] == '"'
 
 
 def _are_quotes_plain(plain: CsvRows, quoted: CsvRows, width: int) -> bool:
     """Whether the quotes in a TSV quote no cells: rows are whole without quoting, and torn or fewer with it."""
-    count = 0
-    for row in plain():
-        count += 1
-        if len(row) != width:
-            return False
-    odd = 0
+    if not _are_whole(plain, width):
+        return False
+    count, odd = sum(1 for _ in plain()), 0
     for row in quoted():
         count -= 1
         odd += len(row) != width

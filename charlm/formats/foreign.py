@@ -25,6 +25,12 @@ FITS = (
 )
 
 
+# What people's files hold that has no recurrent layers of torch, by a part of a name, and why it cannot be taken.
+OTHERS = {
+    "attn": "it is a Transformer, in which attention, positions and norms are others than here",
+    "to_hidden_and_gate": "it is a minGRU between layers that the one here has not",
+    "xh_to_": "it has makemore's cells, which begin with a state that they have learned",
+}
 Tensors = Mapping[str, Tensor]
 Layers = Mapping[str, Tensors]
 
@@ -58,6 +64,8 @@ def model_of(tensors: dict[str, Tensor], facts: Mapping[str, Any], nonlinearity:
         return _assembled(config, tensors, heads, widths)
     except ValueError as error:
         raise CheckpointError(f"{file} does not fit: {error}; {FITS}") from None
+    except ArithmeticError as error:
+        raise CheckpointError(f"{file} cannot be used: {error}; take an earlier checkpoint") from None
 
 
 def _parted(tensors: Tensors) -> tuple[Tensors, Layers]:
@@ -79,6 +87,8 @@ def _parted(tensors: Tensors) -> tuple[Tensors, Layers]:
             layer, _, leaf = name.rpartition(".")
             rest.setdefault(layer, {})[leaf] = tensor
     if len(stacks) != 1:
+        if not stacks and (why := next((why for part, why in OTHERS.items() for name in tensors if part in name), "")):
+            raise ValueError(why)
         named = " and ".join(repr(name) for name in [*stacks.values()][:2]) or repr(next(iter(tensors), "nothing"))
         raise ValueError(f"it has {len(stacks) or 'no'} recurrent layers of torch ({named})")
     return recurrent, rest
@@ -203,7 +213,7 @@ def _widened(tensor: Tensor, shape: torch.Size, name: str, arch: str) -> Tensor:
 
 
 def _converted(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The tensor in float32 and in memory of its own; a ValueError says why it cannot be used."""
+    """The tensor in float32 and in memory of its own; a ValueError or ArithmeticError says why it cannot be used."""
     if tuple(tensor.shape) != shape or tensor.dtype not in FLOATS:
         kind = str(tensor.dtype).removeprefix("torch.")
         raise ValueError(f"{name!r} is {tuple(tensor.shape)} {kind}, not {shape} of floating point")
@@ -212,5 +222,5 @@ def _converted(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     if not is_alone or tensor.dtype != torch.float32:
         own = torch.empty(tensor.shape, dtype=torch.float32).copy_(tensor)
     if not is_finite(own):
-        raise ValueError(f"{name!r} holds values that are not finite numbers")
+        raise ArithmeticError(f"{name!r} holds values that are not finite numbers")
     return own

@@ -7,6 +7,7 @@ are followed here on plain values, within bounds, and torch gets only what has p
 
 import io
 import math
+import re
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ KEPT_BESIDE = (
     "pathlib._local WindowsPath",
 )  # fmt: skip
 TENSOR, PARAMETER = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"
+QUANTISED = re.compile(r"torch qu?int(?:8|32|4x2)|torch Q\w{1,20}Storage|torch(?:\._utils)? _rebuild_qtensor")
 WAY_OUT = "save the weights as torch.save({'state_dict': model.state_dict(), 'chars': chars}, FILE) and import that"
 # What opens a file that torch's safe loader refuses, and saves it as one that is taken here; told with its names.
 LINES = (
@@ -132,6 +134,11 @@ class InertReader:
     def _name(self, name: str) -> None:
         if name in KEPT_BESIDE:
             self.beside = self.beside or name
+        elif QUANTISED.fullmatch(name):
+            raise CheckpointError(
+                f"{self.name} holds quantised weights ({name.replace(' ', '.')}), which are not imported; save the "
+                "state_dict of the model as it was before that"
+            )
         elif name not in (*ITEM_SIZES, ORDERED_DICT, COUNTER, *SETS, BYTES, SIZE, TENSOR, PARAMETER):
             shown = one_line(name, 80).replace(" ", ".")
             raise CheckpointError(

@@ -11,6 +11,7 @@ from charlm.architectures import ARCHITECTURES
 from charlm.config import ModelConfig, TrainConfig
 from charlm.data.corpus import Corpus
 from charlm.data.dataset import character_sizes
+from charlm.data.items import item_length
 from charlm.presets import BUDGETS, RunConfig
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def autosize(config: RunConfig, corpus: Corpus, archs: Sequence[str], limits: Si
     from charlm.training.machine import this_machine  # torch takes seconds: not before it is needed
 
     tokens = character_sizes(len(corpus.text), config.corpus, corpus.held_out or None)[0]
-    new = sizes(config.preset, tokens, this_machine(), archs, given, limits)
+    item = item_length(corpus.text, config.corpus.items)
+    new = sizes(config.preset, tokens, this_machine(), archs, given, limits, item)
     model, train = ({name: new[name] for name in new if name in cls.names()} for cls in (ModelConfig, TrainConfig))
     return replace(config, model=replace(config.model, **model), train=replace(config.train, **train))
 
@@ -77,6 +79,7 @@ def sizes(
     archs: Sequence[str],
     given: Mapping[str, Any] | None = None,
     limits: SizeLimits | None = None,
+    item: int = 0,
 ) -> dict[str, Any]:
     """hidden_size, dropout and steps of a preset, as far as they are not given.
 
@@ -87,9 +90,11 @@ def sizes(
         archs: that are to be trained; in a race all have one dropout, between what suits each.
         given: settings that are decided.
         limits: of a public Space.
+        item: of a list the mean tokens of an item, of which a row of a batch holds one; 0: a text that goes on.
     """
     given = given or {}
     train = TrainConfig(**{name: given[name] for name in ("batch_size", "seq_len") if name in given})
+    train = replace(train, seq_len=min(train.seq_len, item)) if item else train
     passes_a_step = train.batch_size * train.seq_len / max(tokens, 1)
     most = min(MOST_PASSES, limits.steps * passes_a_step if limits else MOST_PASSES)
     widest = limits.hidden_size if limits else PRESET_WIDTHS[0]

@@ -385,6 +385,10 @@ def documents() -> Members:
         "rtf-deep.rtf": b"{\\rtf1" + b"{" * 1_900_000, "rtf-groups.rtf": b"{\\rtf1" + b"{\\pict}" * 200_000 + b"}",
         "notebook-deep.ipynb": b"[" * 1_000_000, "notebook-of-cells.ipynb": b'{"cells":[' + b"{}," * 500_000 + b"{}]}",
         "subtitles-of-times.srt": b"00:00:00,000 --> 00:00:01,000\n" * 60_000,
+        "sami-of-tags.smi": b"<SAMI>" + b"<SYNC Start=1><P>" * 90_000, "fb2-of-binaries.fb2": b"<binary>" * 200_000,
+        "cues-of-names.vtt": b"WEBVTT\n\n" + b"NOTE a\n\n" * 90_000, "odt-bomb.odt": _office(b"<text:p/>" * 12_000_000),
+        "mail-deep.eml": b"".join(_part % (number, number) for number in range(5000)),
+        "mails-of-nothing.mbox": b"From a 2021\n\n" * 90_000,
         "pdf-cut-off.pdf": pdf()[:200], "pdf-encrypted.pdf": pdf(more="/Encrypt 1 0 R "),
         "pdf-pages-of-itself.pdf": pdf().replace(b"/Kids [3 0 R]", b"/Kids [2 0 R]"),
         "parquet-huge-footer.parquet": b"PAR1" + bytes(99) + huge + b"PAR1",
@@ -392,6 +396,14 @@ def documents() -> Members:
         "zip-of-bombs.zip": zipped({f"{number}.txt": b"ab" * (1 << 20) for number in range(30)}),
         "zip-of-zips.zip": zipped({"a.zip": zipped({"a.txt": b"ab"})}),
     }  # fmt: skip
+
+
+_part = b'Content-Type: multipart/mixed; boundary="%d"\n\n--%d\n'
+
+
+def _office(text: bytes) -> bytes:
+    """An OpenDocument text."""
+    return zipped({"mimetype": b"", "content.xml": b"<office:text>" + text + b"</office:text>"})
 
 
 def _before(document: bytes, declared: str) -> bytes:

@@ -29,6 +29,27 @@ NOTEBOOK = json.dumps(
         ],
     }
 )
+STYLED = (
+    "[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname\nStyle: Default,Arial\n\n[Events]\n"
+    "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+    "Comment: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,a note\n"
+    f"Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,{{\\i1\\pos(1,2)}}{WORDS}\\N{MORE}\n"
+)
+CUES = (
+    "WEBVTT - x\n\nSTYLE\n::cue {color: red}\n\nREGION\nid:a\n\nNOTE two\nlines of it\n\n"
+    f"intro\n00:01.000 --> 00:02.000 line:0\n<v Ann><c.yellow>{WORDS}</c>\n\nNOTE a word\n\nsecond one\n"
+    f"00:03.000 --> 00:04.000\n{MORE}\n"
+)
+SUNG = f"\ufeff[ti:A song]\n[length: 03:20]\n[00:01.50]{WORDS}\n[00:03.2][01:03.20]<00:03.2>{MORE}\n"
+SAMI = f"<SAMI><HEAD><STYLE>P {{}}</STYLE></HEAD>\n<SYNC Start=1><P>{WORDS}\n<SYNC Start=9><P>{MORE}\n"
+FRAMES = f"{{1}}{{20}}{WORDS}\n{{21}}{{40}}{MORE}\n"
+MAIL = (
+    "From: Ann <a@b.c>\nSubject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=\nMIME-Version: 1.0\n"
+    'Content-Type: multipart/mixed; boundary="X"\n\n--X\nContent-Type: text/plain; charset=utf-8\n'
+    f"Content-Transfer-Encoding: quoted-printable\n\nGr=C3=BC=C3=9Fe!\n>From {WORDS}\n--X\n"
+    "Content-Type: image/png\nContent-Disposition: attachment\nContent-Transfer-Encoding: base64\n\niVBORw==\n--X--\n"
+)
+PAGE_MAIL = f"Subject: b\nContent-Type: text/html; charset=x-none\n\n<html><body><p>{MORE}</p></body></html>\n"
 _W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 _RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 
@@ -140,6 +161,23 @@ def plain_documents() -> dict[str, bytes]:
         "a.html": HTML.encode(), "b.rtf": RTF.encode(), "c.srt": SRT.encode(), "d.vtt": VTT.encode(),
         "e.ipynb": NOTEBOOK.encode(), "f.docx": word(), "g.epub": book(),
     }  # fmt: skip
+
+
+def documents_of_people() -> dict[str, bytes]:
+    """Subtitles, lyrics, mails and books of other programs, by a file's name."""
+    about, picture = "<description><p>No.</p></description>", "<binary id='a'>aGk=</binary>"
+    note, began = "<text:note>No.</text:note>", "From a@b.c Mon Jan  4 10:00:00 2021\n"
+    text = f"<text:h>{WORDS}{note}</text:h><text:p>{MORE}<text:s/>It<text:tab/>is so.</text:p>"
+    office = {
+        "mimetype": "application/vnd.oasis.opendocument.text",
+        "content.xml": f"<office:text>{text}</office:text>",
+    }
+    texts = {
+        "a.ass": STYLED, "a.vtt": CUES.replace("\n", "\r\n"), "a.sub": FRAMES, "a.lrc": SUNG, "a.smi": SAMI,
+        "a.eml": MAIL, "a.mbox": f"{began}{MAIL}\n{began}{PAGE_MAIL}",
+        "a.fb2": f"<FictionBook>{about}<body><p>{WORDS}</p><p>{MORE}</p></body>{picture}</FictionBook>",
+    }  # fmt: skip
+    return {**{name: text.encode() for name, text in texts.items()}, "a.odt": zipped(office)}
 
 
 def native_documents() -> dict[str, bytes]:

@@ -168,6 +168,22 @@ def tied(kept: str, bias: str) -> Made:
     return {**state, kept: matrix, bias: offset}, model(IDS).detach()
 
 
+def by_hand(is_from_left: bool) -> Made:
+    """min-char-rnn's arrays, computed as its loop does; or each the other way round, as x @ W takes it."""
+    torch.manual_seed(3)
+    wxh, whh, why = (0.5 * torch.randn(shape) for shape in ((HIDDEN, SIZE), (HIDDEN, HIDDEN), (SIZE, HIDDEN)))
+    bh, by = torch.randn(HIDDEN, 1), torch.randn(SIZE, 1)
+    logits = torch.empty(*IDS.shape, SIZE)
+    for row, ids in enumerate(IDS.tolist()):
+        hidden = torch.zeros(HIDDEN, 1)
+        for place, one in enumerate(ids):
+            hidden = torch.tanh(wxh[:, one : one + 1] + whh @ hidden + bh)
+            logits[row, place] = (why @ hidden + by).ravel()
+    if is_from_left:
+        wxh, whh, why, bh, by = wxh.T, whh.T, why.T, bh.ravel(), by.ravel()
+    return {"Wxh": wxh, "Whh": whh, "Why": why, "bh": bh, "by": by}, logits
+
+
 def with_weights_of_the_loss() -> Made:
     loss = nn.CrossEntropyLoss(weight=torch.rand(SIZE))
     return net(("rnn", nn.RNN(6, HIDDEN, batch_first=True)), width=6, crit=loss)
@@ -181,6 +197,7 @@ SHAPES: dict[str, Callable[[], Made]] = {
     **{kind.__name__: lambda kind=kind: cells(kind) for kind in (nn.LSTMCell, nn.GRUCell, nn.RNNCell)},
     "weight_norm": lambda: weight_norm(True), "weight_norm before torch 2": lambda: weight_norm(False),
     "weight drop": lambda: weight_drop("outside"), "weight drop inside": lambda: weight_drop("inside"),
+    "min-char-rnn": lambda: by_hand(False), "min-char-rnn from left": lambda: by_hand(True),
     "tied": lambda: tied("encoder.weight", "decoder.bias"), "tied bias": lambda: tied("emb.weight", "out_bias"),
     "tied the other way": lambda: tied("decoder.weight", "decoder.bias"),
 }  # fmt: skip
@@ -193,6 +210,13 @@ def test_a_shape_computes_what_its_own_module_did(name: str, store: RunStore, tm
     run = came_in(store, tmp_path / "model.pt", {"state_dict": state, "chars": TOKENS})
     assert_logits(run, logits)
     assert run.model_config.tie_weights is name.startswith("tied")
+
+
+def test_min_char_rnn_in_numpys_own_file(store: RunStore, tmp_path: Path) -> None:
+    state, logits = by_hand(False)
+    arrays: dict[str, Any] = {name: part.numpy() for name, part in state.items()}
+    np.savez(tmp_path / "model.npz", chars=np.array(TOKENS), **arrays)
+    assert_logits(import_file(store, tmp_path / "model.npz"), logits)
 
 
 def with_another(name: str, layer: nn.Module) -> Made:

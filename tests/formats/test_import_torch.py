@@ -181,8 +181,9 @@ ODD: list[tuple[Any, str]] = [
     (lambda: changed(lstm__weight_hh_l1=None), "'rnn.weight_hh_l1' is missing"),
     (lambda: changed(lstm__weight_hh_l1=torch.ones(32, 7)), "'lstm.weight_hh_l1' is .32, 7. float32, not .32, 8."),
     (lambda: changed(lstm__weight_hh_l7=torch.ones(32, 8)), "'lstm.weight_hh_l7' has no place in 3 layers"),
-    (lambda: changed(fc__bias=beyond(float("nan"))), "'fc.bias' holds values that are not finite"),
-    (lambda: changed(fc__bias=beyond(1e300, torch.float64)), "'fc.bias' holds values that are not finite"),
+    (lambda: {"wte.weight": torch.ones(3, 4), "h.0.attn.c_attn.weight": torch.ones(12, 4)}, "it is a Transformer"),
+    (lambda: {"layers.0.2.to_hidden_and_gate.weight": torch.ones(12, 4)}, "it is a minGRU between layers"),
+    (lambda: {"start": torch.ones(1, 4), "cell.xh_to_h.weight": torch.ones(4, 8)}, "it has makemore's cells"),
     (lambda: changed(fc__bias=beyond(1, torch.int64)), "int64, not .12,. of floating point"),
 ]
 
@@ -195,6 +196,22 @@ def test_other_models_are_refused_by_the_name_of_a_tensor(
     with pytest.raises(CheckpointError, match=f"model.pt does not fit: .*{said}.*what fits is one nn.LSTM"):
         import_file(store, tmp_path / "model.pt")
     assert store.list() == []
+
+
+@pytest.mark.parametrize("bias", [beyond(float("nan")), beyond(1e300, torch.float64)])
+def test_weights_of_a_training_that_diverged_are_refused(bias: torch.Tensor, store: RunStore, tmp_path: Path) -> None:
+    torch.save({"state_dict": changed(fc__bias=bias), "chars": TOKENS}, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match=r"model\.pt cannot be used: 'fc.bias' holds values that are not finite"):
+        import_file(store, tmp_path / "model.pt")
+    assert store.list() == []
+
+
+@pytest.mark.filterwarnings("ignore:.*quantized tensor:UserWarning")
+def test_quantised_weights_are_refused(store: RunStore, tmp_path: Path) -> None:
+    weights = torch.quantize_per_tensor(torch.ones(2, 3), 0.1, 0, torch.qint8)
+    torch.save({"fc._packed_params.dtype": torch.qint8, "fc.weight": weights}, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match=r"quantised weights \(torch\.qint8\).*as it was before that"):
+        import_file(store, tmp_path / "model.pt")
 
 
 def test_a_model_beyond_what_is_trained_here(store: RunStore, tmp_path: Path) -> None:

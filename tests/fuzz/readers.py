@@ -47,7 +47,7 @@ from charlm.ui.status_bar import status_bar_html
 from charlm.ui.train.live import Watch, answer, figure
 from charlm.ui.verdict import verdict
 from tests.attacks.make import Payload, real_run
-from tests.data.sample_documents import plain_documents, zipped
+from tests.data.sample_documents import documents_of_people, plain_documents, zipped
 from tests.fuzz.foreign import checkpoints, read_foreign, torch_saved
 from tests.fuzz.frameworks import framework_files, in_home, keras_configs, read_keras_config
 from tests.tiny_runs import TEXT, small_corpus, store_in, trained
@@ -271,7 +271,7 @@ def _text(ground: Ground, name: str, data: bytes) -> None:
 def _documents(ground: Ground) -> Files:
     tale = json.dumps({"name": "x", "posts": [{"body": "a fox met"}, {"body": [{"type": "b", "text": "ł"}, " hen"]}]})
     return {
-        **plain_documents(),
+        **plain_documents(), **documents_of_people(), "a.fasta": b">a b\nMKV\nLA\n", "b.smi": b"CC(=O)O acid\n" * 9,
         "h.zip": zipped({"a.txt": b"a fox", "b/c.csv": b"text\na hen\nb\n", "d.json": tale.encode()}),
         "i.json": tale.encode(), "j.txt": "Łódź\n".encode("cp1250") * 9 + "Wąż\n".encode() * 9,
     }  # fmt: skip

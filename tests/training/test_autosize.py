@@ -91,6 +91,21 @@ def test_what_is_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert autosize(decided, corpus, LSTM) == decided
 
 
+def test_a_list_is_sized_by_its_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.training.machine.this_machine", lambda: LAPTOP)
+    config = from_options({"preset": "quality", "items": "line"})
+    names = corpus_from_text("\n".join(f"{number:06d}" for number in range(10_000)), "names.txt", config.corpus)
+    sized = autosize(config, names, LSTM)
+    assert sized.train.steps == pytest.approx(MOST_PASSES * 9_000 / sized.train.batch_size, rel=0.1)  # items, not rows
+    text = corpus_from_text(names.text, "names.txt", CorpusConfig())
+    plain = autosize(from_options({"preset": "quality"}), text, LSTM)
+    assert plain.train.steps == pytest.approx(MOST_PASSES * 63_000 / (16 * 64), rel=0.1)
+    short = sizes("quick", 63_000, SLOW, LSTM, item=7)
+    assert short["steps"] > sizes("quick", 63_000, SLOW, LSTM)["steps"]
+    long = sizes("quick", A_NOVEL, LAPTOP, LSTM, item=5_000)
+    assert long == sizes("quick", A_NOVEL, LAPTOP, LSTM)
+
+
 @pytest.mark.parametrize("options", [{"preset": "notebook"}, {"preset": "tiny"}, {"level": "word"}])
 def test_other_presets_and_words_are_the_same_everywhere(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlm.training.machine.this_machine", lambda: LAPTOP)

@@ -18,6 +18,10 @@ NORMED = (
 # Layers that only a loss has, and its weights of the classes.
 LOSS = re.compile(r"(?:.*\.)?(?:\w*(?:crit|loss|nll|xent|cross_?entropy)\w*|ce)\.(?:weight|pos_weight)", re.IGNORECASE)
 CLASS_WEIGHTS = re.compile(r"(?:.*\.)?(?:class|loss|pos)_weights?", re.IGNORECASE)
+# What Karpathy's min-char-rnn calls its arrays, and who follows it; biases are columns there.
+BY_HAND = {
+    "Wxh": "weight_ih_l0", "Whh": "weight_hh_l0", "bh": "bias_ih_l0", "Why": "output.weight", "by": "output.bias",
+}  # fmt: skip
 LOOKUP = re.compile(r"emb|enc|wte|lookup", re.IGNORECASE)  # an embedding's usual names
 BACKWARDS = re.compile(r"back|bwd|reverse", re.IGNORECASE)
 MOST_STACKS = 5
@@ -37,6 +41,7 @@ def normalised(tensors: Tensors) -> None:
     Raises:
         ValueError: modules that do not form a chain.
     """
+    _name_by_hand(tensors)
     for name in [name for name, tensor in tensors.items() if tensor.dim() < 2 and _is_of_a_loss(name)]:
         del tensors[name]
     _undo_weight_norm(tensors)
@@ -44,6 +49,18 @@ def normalised(tensors: Tensors) -> None:
     _chain(tensors)
     _drop_twins(tensors)
     _untie(tensors)
+
+
+def _name_by_hand(tensors: Tensors) -> None:
+    """A plain RNN of single matrices, each from the right of the one that it multiplies, or all from its left."""
+    matrices = {"Wxh", "Whh", "Why"}
+    if not matrices <= tensors.keys() <= BY_HAND.keys() or any(tensors[name].dim() != 2 for name in matrices):
+        return
+    is_from_left = tensors["Wxh"].shape[-1:] == tensors["Whh"].shape[-1:] != tensors["Why"].shape[-1:]
+    for name, ours in BY_HAND.items():
+        if name in tensors:
+            tensor = tensors.pop(name)
+            tensors[ours] = tensor.flatten() if name.startswith("b") else tensor.T if is_from_left else tensor
 
 
 def _is_of_a_loss(name: str) -> bool:

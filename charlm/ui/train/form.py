@@ -12,6 +12,7 @@ from charlm.architectures import ARCH_NAMES, ARCHS, RACE_ARCHS, is_counted
 from charlm.config import LEVEL_NAMES, Config, CorpusConfig, ModelConfig, RaceConfig, TrainConfig
 from charlm.data.batches import Sizes
 from charlm.data.dataset import text_sizes, token_sizes, tokenizer_for
+from charlm.data.items import item_length
 from charlm.errors import CharLMError, ConfigError
 from charlm.presets import (
     BUDGETS,
@@ -177,22 +178,22 @@ def suited_rates(
 
 
 def preset_values(
-    preset: str, limits: Limits | None = None, tokens: int = 0, archs: Sequence[str] = RACE_ARCHS
+    preset: str, limits: Limits | None = None, size: "TextSize | None" = None, archs: Sequence[str] = RACE_ARCHS
 ) -> dict[str, Any]:
     """A preset's value for every control, by name.
 
     Args:
         preset: its name.
         limits: where there are any, the values are cut down to them.
-        tokens: characters to train on, which `quick`, `balanced` and `quality` follow; 0: unknown, or not characters.
+        size: of the text, which `quick`, `balanced` and `quality` follow; None: unknown, or not characters.
         archs: that are to be trained.
     """
     config = from_options({}, preset)
     values = config.model.to_dict() | config.train.to_dict() | config.race.to_dict()
-    if tokens and is_autosized(preset, config.model):
+    if size and is_autosized(preset, config.model):
         from charlm.training.machine import this_machine
 
-        values |= sizes(preset, tokens, this_machine(), archs, limits=limits)
+        values |= sizes(preset, size.tokens[0], this_machine(), archs, limits=limits, item=size.item)
     return control_values(values if limits is None else fitted(limits, values))
 
 
@@ -220,8 +221,8 @@ def is_as_filled(values: Mapping[str, Any], filled: Mapping[str, Any]) -> bool:
     )
 
 
-def tokens_to_learn(size_of: SizeOf, chosen: Chosen | None, corpus: str, preset: str) -> int:
-    """The training part of the text that is picked, in characters; 0 if it is read otherwise, or cannot be read.
+def size_to_learn(size_of: SizeOf, chosen: Chosen | None, corpus: str, preset: str) -> "TextSize | None":
+    """The size of the text that is picked, in characters; None if it is read otherwise, or cannot be read.
 
     Args:
         size_of: measures texts.
@@ -232,10 +233,10 @@ def tokens_to_learn(size_of: SizeOf, chosen: Chosen | None, corpus: str, preset:
     try:
         config = from_options({**chosen_tokens(chosen), **chosen_options(chosen)}, preset)
         if is_autosized(preset, config.model):
-            return size_of(corpus, config.corpus, config.model.tokenization).tokens[0]
+            return size_of(corpus, config.corpus, config.model.tokenization)
     except CharLMError:
         pass  # the estimates say why
-    return 0
+    return None
 
 
 def build(chosen: Chosen | None = None) -> Form:
@@ -384,11 +385,14 @@ def level_of(preset: str, tokens: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class TextSize:
-    """What an estimate needs to know of a text: its characters, the tokens of its parts, and how many distinct ones."""
+    """What an estimate needs to know of a text: its characters, the tokens of its parts, how many distinct ones; and
+    the mean tokens of an item of a list, else 0.
+    """
 
     characters: int
     tokens: Sizes
     distinct: int
+    item: int = 0
 
 
 def text_size(value: str, config: CorpusConfig, model: ModelConfig, limits: Limits | None = None) -> TextSize:
@@ -409,7 +413,7 @@ def text_size(value: str, config: CorpusConfig, model: ModelConfig, limits: Limi
         check_tokens(limits, corpus.text, model)
     tokenizer = tokenizer_for(corpus, model, config)
     tokens = token_sizes(corpus, text_sizes(corpus, config, tokenizer), tokenizer)
-    return TextSize(len(corpus.text), tokens, tokenizer.vocab_size)
+    return TextSize(len(corpus.text), tokens, tokenizer.vocab_size, item_length(corpus.text, config.items))
 
 
 def estimate_html(
@@ -450,7 +454,8 @@ def _trainings(
     from charlm.data.dataset import cut_of
     from charlm.training.racers import racers
 
-    cut = cut_of(size.tokens, config.train, config.corpus, config.model.level)
+    rows = replace(config.train, seq_len=min(config.train.seq_len, size.item or config.train.seq_len))
+    cut = cut_of(size.tokens, rows, config.corpus, config.model.level)
     if limits is not None and config.race.budget != "seconds":  # as it is started there
         config = replace(config, train=replace(config.train, steps=config.train.steps or limits.steps))
     return cut, [one.fitted(cut) for one in racers(config, archs, size.distinct, cut)]

@@ -137,8 +137,8 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
 
     def suited(given: Given, most: Limits | None = limits) -> dict[str, Any]:
         picked = given[shared.corpus], given[form.corpus], given[form.preset]
-        tokens = train_form.tokens_to_learn(size_of, *picked)
-        return train_form.preset_values(given[form.preset], most, tokens, given[form.archs])
+        size = train_form.size_to_learn(size_of, *picked)
+        return train_form.preset_values(given[form.preset], most, size, given[form.archs])
 
     def fill(given: Given) -> dict[Any, Any]:
         values, preset = suited(given), given[form.preset]

@@ -1,6 +1,7 @@
 """The Train form's pure parts: fold titles, controls to configs, estimates."""
 
 import re
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -97,6 +98,8 @@ def test_a_learning_rate_that_is_found_by_itself_is_shown_in_grey() -> None:
     assert shown("lstm", steps=2_000, hidden_size=512) == rate("lstm", 512, 2_000) != rate("lstm", 128, 2_000)
     assert shown("lstm", steps=250) == rate("lstm", 128, 250) != rate("lstm", 128, 2_000)
     assert shown("lstm", steps=0, epochs=2.0) == rate("lstm", 128, 58)  # twice 29 steps of 16 x 64
+    one_pass = replace(one_pass, item=5)  # a list: a step reads 16 items, a pass has 374
+    assert shown("lstm", steps=0, epochs=2.0) == rate("lstm", 128, 748) != rate("lstm", 128, 58)
     ends = rate("transformer", 128, 2_000), rate("lstm", 128, 2_000)
     assert shown("lstm", "gru", "transformer", steps=2_000) == " to ".join(ends)
     assert shown("ngram") == shown() == shown("lstm", hidden_size=0) == shown("lstm", hidden_size="x") == ""
