@@ -11,7 +11,7 @@ import pytest
 from charlm.data.corpus import corpus_from_text
 from charlm.presets import from_options
 from tests.e2e.payloads import LISTEN_JS, PAYLOADS, PROBE_JS, TRACES_JS
-from tests.e2e.steps import SECOND, choose_tab, open_app, until
+from tests.e2e.steps import SECOND, choose_tab, download, open_app, until
 from tests.patience import patience
 
 ALL = "\n".join(PAYLOADS)
@@ -155,9 +155,7 @@ def test_runs_that_were_put_there_by_hand(listener: Listener, planted: list[str]
     page.locator("#runs-save").click()
     until(lambda: services.store.get(planted[-1]).label == PAYLOADS[1])
     listener.silent("fork and rename")
-    with page.expect_download() as waiting:
-        page.locator("#runs-download").click()
-    assert not set("<>\"'/\\:&${}") & set(waiting.value.suggested_filename)
+    assert not set("<>\"'/\\:&${}") & set(download(page, page.locator("#runs-download")).name)
     page.locator("#runs-delete").click()
     page.locator("#runs-told", has_text="Deleted").wait_for()
     page.locator("#runs-trash").get_by_role("button").first.click()
@@ -202,9 +200,7 @@ def test_compare_writes_them_and_draws_them(listener: Listener, planted: list[st
         box = page.locator("#compare-plot .js-plotly-plot").bounding_box()
         page.mouse.move(box["x"] + x * box["width"], box["y"] + box["height"] / 2)
         page.evaluate(PROBE_JS)
-    with page.expect_download() as waiting:
-        page.locator("#compare-csv").click()
-    assert waiting.value.suggested_filename == "charlm-ranking.csv"
+    assert download(page, page.locator("#compare-csv")).name == "charlm-ranking.csv"
     listener.silent("plot and ranking")
 
 
@@ -340,7 +336,6 @@ def test_measurements_show_them(listener: Listener, planted: list[str], services
     page.locator("#understand-history .scrub input").press("Home")
     page.locator("#understand-history .written[data-at='0']:visible").first.wait_for()
     listener.silent("the first step of a training")
-    with page.expect_download() as waiting:
-        page.locator("#understand-surprise-status").get_by_role("button", name="CSV").click()
-    assert waiting.value.suggested_filename == "charlm-surprise.csv"
+    csv = page.locator("#understand-surprise-status").get_by_role("button", name="CSV")
+    assert download(page, csv).name == "charlm-surprise.csv"
     listener.silent("stepped through, and the difference to a model")
