@@ -89,7 +89,7 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
                 gr.HTML(render("hint", sentence=services.tracked), elem_id="train-tracked", apply_default_css=False)
         with gr.Column(elem_id="train-live-side", min_width=300):
             live = _live()
-            found = search.build()
+            found = search.build(services.searches is not None)
     filled = _wire_form(form, shared, services)
     memory.wire(form, filled, shared, services)
     _wire_plot(live, services, shared, watches)
