@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 1200
 MAX_MARKERS = 300  # validations; more would be a band
+FEWEST_STEPS = 4  # that the axis shows; of fewer plotly would label halves
 REACH = 0.35  # share of the curves' range that a level may lie below it and still be drawn
 LOSSES = ("val_loss", "train_loss")
 By = Literal["step", "seconds"]
@@ -146,12 +147,15 @@ def loss_plot(
     levels = near(curves, uniform, levels)
     span = loss_range(curves, uniform, levels)
     layout = _layout(by, log, span, height)
-    layout["xaxis"]["range"] = [0, max((row[by] for curve in curves for row in curve.rows), default=None) or 1]
+    sight = [0, FEWEST_STEPS] if by == "step" else [0]
     if live:  # the axes follow points that are added in the page; 0 and the lines stay in sight
-        del layout["xaxis"]["range"], layout["yaxis"]["range"]
+        del layout["yaxis"]["range"]
         kept = [level.value for level in levels] + ([] if uniform is None else [span[1]])
-        layout["xaxis"] |= {"autorange": True, "autorangeoptions": {"include": [0]}}
-        layout["yaxis"] |= {"autorange": True, "autorangeoptions": {"include": [] if log else kept}}
+        follow = {"autorange": True, "rangemode": "nonnegative"}  # before the first point, too
+        layout["xaxis"] |= {**follow, "autorangeoptions": {"include": sight}}
+        layout["yaxis"] |= {**follow, "autorangeoptions": {"include": [] if log else kept}}
+    else:
+        layout["xaxis"]["range"] = [0, max([*sight, *(row[by] for curve in curves for row in curve.rows)]) or 1]
     layout["margin"]["r"] = 16 + max((8 * len(short(curve.name)) for curve in curves), default=0)
     layout["annotations"] = [
         *end_labels(curves, log=log, span=span, height=height),

@@ -198,7 +198,8 @@ class Services:
         quotas: what each visitor of a public Space has used; None elsewhere.
         texts: what was uploaded and pasted.
         searches: for good settings; None on a public Space, where nobody may take the machine for so long.
-        tracked: which tracker trainings go to, in a sentence; empty: none.
+        track: which tracker trainings go to, see charlm/formats/trackers.py; empty: none.
+        tracked: the same in a sentence.
     """
 
     store: RunAccess
@@ -209,6 +210,7 @@ class Services:
     quotas: Quotas | None = None
     texts: TextAccess = field(default_factory=OwnTexts)
     searches: Searches | None = None
+    track: str = ""
     tracked: str = ""
 
     @property

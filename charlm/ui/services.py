@@ -213,7 +213,9 @@ class AppServices:
         self.jobs = Jobs(self.store, track=track)
         self.searches: Searches | None = Searches(self.store.root, self.jobs.is_training, track)
         self.serving = Serving(self.store, self._is_training)
-        self.services = Services(self.store, self.jobs, self.serving, Files(), searches=self.searches, tracked=tracked)
+        self.services = Services(
+            self.store, self.jobs, self.serving, Files(), searches=self.searches, track=track, tracked=tracked
+        )
         self._measurements = MOST_MEASUREMENTS
 
     def _is_training(self) -> bool:

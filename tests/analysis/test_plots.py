@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from charlm.analysis.figures import arch_colour, short, spread
-from charlm.analysis.plots import Curve, Level, end_labels, loss_figure, loss_range, thinned
+from charlm.analysis.plots import FEWEST_STEPS, Curve, Level, end_labels, loss_figure, loss_range, thinned
 
 
 def rows(last: int = 40, offset: float = 0.0) -> list[dict[str, Any]]:
@@ -76,7 +76,15 @@ def test_the_uniform_guess_is_inside_the_plot() -> None:
 def test_a_live_figure_lets_its_axes_follow() -> None:
     axes = loss_figure([curve()], live=True, uniform=4.36).layout
     assert axes.xaxis.range is None and axes.yaxis.range is None
-    assert axes.xaxis.autorangeoptions.include == (0,) and axes.yaxis.autorangeoptions.include[0] > 4.36
+    assert axes.xaxis.autorangeoptions.include == (0, FEWEST_STEPS) and axes.yaxis.autorangeoptions.include[0] > 4.36
+
+
+def test_the_axis_of_a_few_steps_has_whole_steps() -> None:
+    """Plotly labels halves of fewer; before the first point it would begin at -1."""
+    assert loss_figure([curve(rows=rows(1))]).layout.xaxis.range == (0, FEWEST_STEPS)
+    assert loss_figure([curve(rows=rows(1))], by="seconds").layout.xaxis.range[1] < 1
+    live = loss_figure([curve(rows=[])], live=True).layout
+    assert live.xaxis.rangemode == live.yaxis.rangemode == "nonnegative"
 
 
 def test_no_curve_and_no_point_give_an_empty_plot() -> None:

@@ -97,16 +97,21 @@ def firefox_path() -> str:
 
 
 @pytest.fixture(scope="session")
-def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A headless browser, the one of --browser."""
+def browser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless browser, the one of --browser; `downloads` is the folder that it saves into, see `steps.download`."""
     if request.config.getoption("--browser") == "chromium":
-        path, kind, options = request.getfixturevalue("chromium_path"), "chromium", {"args": list(CHROMIUM_ARGS)}
+        options: dict[str, Any] = {"args": list(CHROMIUM_ARGS)}
+        path, kind = request.getfixturevalue("chromium_path"), "chromium"
     else:
-        path, kind, options = request.getfixturevalue("firefox_path"), "firefox", {"channel": "moz-firefox"}
+        prefs = {"browser.download.alwaysOpenPanel": False}  # else its list of downloads takes the page's focus
+        options = {"channel": "moz-firefox", "firefox_user_prefs": prefs}
+        path, kind = request.getfixturevalue("firefox_path"), "firefox"
     from playwright.sync_api import sync_playwright
 
+    folder = tmp_path_factory.mktemp("downloads")
     with sync_playwright() as playwright:
-        launched = getattr(playwright, kind).launch(executable_path=path, **options)
+        launched = getattr(playwright, kind).launch(executable_path=path, downloads_path=folder, **options)
+        launched.downloads = folder
         yield launched
         launched.close()
 

@@ -1,7 +1,9 @@
 """What the browser tests do again and again."""
 
+import tempfile
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from charlm.data.corpus import corpus_from_text
 from charlm.presets import from_options
@@ -43,6 +45,33 @@ def fill_number(field: Any, value: str) -> None:
             field.press("Delete")
     else:
         field.fill(value)
+
+
+class Download(NamedTuple):
+    """A file that a page has saved: what it is called, and where it is."""
+
+    name: str
+    path: Path
+
+
+def download(page: Any, button: Any) -> Download:
+    """Press a button that saves a file.
+
+    Playwright 1.64 passes over the downloads that Firefox counts to no navigation; the file is saved all the same.
+    """
+    browser = page.context.browser
+    if browser.browser_type.name != "firefox":
+        with page.expect_download() as waiting:
+            button.click()
+        return Download(waiting.value.suggested_filename, Path(waiting.value.path()))
+
+    def came() -> list[Path]:
+        files = [one for one in browser.downloads.iterdir() if one.is_file()]
+        return files if all(one.stat().st_size and one.suffix != ".part" for one in files) else []
+
+    button.click()
+    [file] = wait_for(came, "for a download")
+    return Download(file.name, file.rename(Path(tempfile.mkdtemp(dir=browser.downloads)) / file.name))
 
 
 def set_number(page: Any, elem_id: str, value: float) -> None:

@@ -17,6 +17,7 @@ from tests.e2e.steps import (
     SECOND,
     STORY,
     choose_tab,
+    download,
     fill_form,
     fill_number,
     finished_run,
@@ -236,9 +237,7 @@ def test_the_machine_is_measured_again_on_demand(page: Any) -> None:
 
 
 def test_the_ranking_can_be_kept(page: Any) -> None:
-    with page.expect_download() as waiting:
-        page.locator("#compare-csv").click()
-    content = Path(waiting.value.path()).read_text(encoding="utf-8")
+    content = download(page, page.locator("#compare-csv")).path.read_text(encoding="utf-8")
     assert len(content.splitlines()) == 4
 
 
@@ -617,9 +616,7 @@ def test_runs_are_opened_renamed_downloaded_evaluated_and_deleted(page: Any, ser
     page.locator("#runs-table", has_text="renamed").wait_for()
     assert services.store.get(run_id).label == "renamed"
 
-    with page.expect_download() as waiting:
-        page.locator("#runs-download").click()
-    with zipfile.ZipFile(waiting.value.path()) as archive:
+    with zipfile.ZipFile(download(page, page.locator("#runs-download")).path) as archive:
         assert {Path(name).name for name in archive.namelist()} >= {"run.json", "best.safetensors", "metrics.jsonl"}
 
     page.locator("#runs-evaluate").click()

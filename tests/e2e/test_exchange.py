@@ -8,7 +8,7 @@ import pytest
 
 from charlm.formats.exports import FORMATS, find_format
 from charlm.runs.store import SHIPPED
-from tests.e2e.steps import choose_tab, fill_number, finished_run, toast
+from tests.e2e.steps import Download, choose_tab, download, fill_number, finished_run, toast
 
 
 def open_run(page: Any, run_id: str) -> None:
@@ -26,19 +26,17 @@ def choose_format(page: Any, name: str) -> None:
     wanted.wait_for(state="detached")
 
 
-def download(page: Any) -> Any:
-    with page.expect_download() as waiting:
-        page.locator("#runs-download").click()
-    return waiting.value
+def exported(page: Any) -> Download:
+    return download(page, page.locator("#runs-download"))
 
 
 def test_each_page_format_is_one_click(page: Any) -> None:
     open_run(page, "sherlock-rnn")
     for name in ("html", "html8", "zip"):
         choose_format(page, name)
-        got = download(page)
-        assert got.suggested_filename == f"sherlock-rnn{find_format(name).suffix}"
-        start = Path(got.path()).read_bytes()[:15]
+        got = exported(page)
+        assert got.name == f"sherlock-rnn{find_format(name).suffix}"
+        start = got.path.read_bytes()[:15]
         assert start.startswith(b"PK" if name == "zip" else b"<!doctype html>")
 
 
@@ -47,7 +45,7 @@ def test_what_does_not_fit_is_said_and_nothing_is_downloaded(
 ) -> None:
     run = services.store.get(finished_run(services, "<i>hollow</i>"))
     open_run(page, run.run_id)
-    download(page)  # a file is known to the hidden button, which must not be pressed again
+    exported(page)  # a file is known to the hidden button, which must not be pressed again
     (run.folder / "best.safetensors").unlink()
     (run.folder / "last.safetensors").unlink()
     choose_format(page, "html")
@@ -82,8 +80,7 @@ def test_a_zip_comes_back_and_is_opened(page: Any, services: Any, tmp_path: Path
     pytest.importorskip("charlm.formats.imports")
     run_id = finished_run(services, "<i>traveller</i>")
     open_run(page, run_id)
-    path = tmp_path / "traveller.zip"
-    download(page).save_as(path)
+    path = exported(page).path.rename(tmp_path / "traveller.zip")
     with zipfile.ZipFile(path) as archive:
         assert f"{run_id}/run.json" in archive.namelist()
     before = {run.run_id for run in services.store.list()}

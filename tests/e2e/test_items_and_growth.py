@@ -69,6 +69,10 @@ def test_a_list_takes_its_preset_and_its_models_say_how_much_is_new(page: Any, s
     page.locator("#compare-items-check textarea").fill("[a-")
     page.locator("#compare-items-write").click()
     page.locator("#compare-items", has_text="check '[a-' is no regular expression").wait_for()
+    choose_tab(page, "Runs")
+    page.locator("#runs-table button[data-act=compare][data-run='sherlock-gru']").click()
+    page.locator("#compare-models .token", has_text="sherlock-gru").wait_for()
+    page.locator("#compare-items .notice").wait_for(state="detached")
 
 
 @pytest.mark.slow

@@ -4,16 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.steps import choose_tab, pasted, set_number, until
+from tests.e2e.steps import choose_tab, download, pasted, set_number, until
 
 SHIPPED = ["sherlock-lstm", "sherlock-gru", "sherlock-rnn"]
 
 
 def saved(page: Any, button: Any) -> Path:
-    with page.expect_download() as waiting:
-        button.click()
-    assert waiting.value.suggested_filename
-    return Path(waiting.value.path())
+    return download(page, button).path
 
 
 def shown(page: Any) -> dict[str, Any]:

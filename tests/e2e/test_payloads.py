@@ -11,7 +11,7 @@ import pytest
 from charlm.data.corpus import corpus_from_text
 from charlm.presets import from_options
 from tests.e2e.payloads import LISTEN_JS, PAYLOADS, PROBE_JS, TRACES_JS
-from tests.e2e.steps import SECOND, choose_tab, open_app, until
+from tests.e2e.steps import SECOND, choose_tab, download, open_app, until
 from tests.patience import patience
 
 ALL = "\n".join(PAYLOADS)
@@ -73,8 +73,9 @@ def plant(folder: Path, payload: str, status: str) -> None:
     }  # fmt: skip
     info["corpus"] |= {"name": payload, "key": payload, "about": payload}
     (folder / "run.json").write_text(json.dumps(info), encoding="utf-8")
-    sample = {"step": 6, "prompt": payload, "text": f"{payload} {ALL}"}
-    (folder / "samples.jsonl").write_text(json.dumps(sample) + "\n", encoding="utf-8")
+    samples = [{"step": step, "prompt": payload, "text": f"{step} {payload} {ALL}"} for step in (3, 6)]
+    lines = "".join(json.dumps(sample) + "\n" for sample in samples)
+    (folder / "samples.jsonl").write_text(lines, encoding="utf-8")
 
 
 @pytest.fixture
@@ -136,6 +137,17 @@ def test_runs_that_were_put_there_by_hand(listener: Listener, planted: list[str]
         row(page, run_id).click()
         page.locator("#runs-details", has_text=run_id).wait_for()
     listener.silent("details")
+    written = page.locator("#runs-samples .shown-sample")
+    assert PRINTED[-1] in " ".join(written.inner_text().split())
+    page.locator("#runs-samples input[type=range]").press("Home")
+    written.get_by_text("step 3", exact=True).wait_for()
+    assert ALL.split("\n")[0] in written.locator(".text").inner_text()
+    page.locator("#runs-plot .main-svg").first.hover()
+    listener.silent("samples and history")
+    page.locator("#runs-note textarea").fill(ALL)
+    page.locator("#runs-note textarea").blur()
+    until(lambda: bool(services.store.get(planted[-1]).note))
+    listener.silent("a note")
     page.locator("#runs-fork").click()
     page.locator("#runs-fork-name").get_by_role("textbox").fill(PAYLOADS[0])
     page.locator("#runs-rename").click()
@@ -143,9 +155,7 @@ def test_runs_that_were_put_there_by_hand(listener: Listener, planted: list[str]
     page.locator("#runs-save").click()
     until(lambda: services.store.get(planted[-1]).label == PAYLOADS[1])
     listener.silent("fork and rename")
-    with page.expect_download() as waiting:
-        page.locator("#runs-download").click()
-    assert not set("<>\"'/\\:&${}") & set(waiting.value.suggested_filename)
+    assert not set("<>\"'/\\:&${}") & set(download(page, page.locator("#runs-download")).name)
     page.locator("#runs-delete").click()
     page.locator("#runs-told", has_text="Deleted").wait_for()
     page.locator("#runs-trash").get_by_role("button").first.click()
@@ -190,9 +200,7 @@ def test_compare_writes_them_and_draws_them(listener: Listener, planted: list[st
         box = page.locator("#compare-plot .js-plotly-plot").bounding_box()
         page.mouse.move(box["x"] + x * box["width"], box["y"] + box["height"] / 2)
         page.evaluate(PROBE_JS)
-    with page.expect_download() as waiting:
-        page.locator("#compare-csv").click()
-    assert waiting.value.suggested_filename == "charlm-ranking.csv"
+    assert download(page, page.locator("#compare-csv")).name == "charlm-ranking.csv"
     listener.silent("plot and ranking")
 
 
@@ -301,11 +309,11 @@ def test_measurements_show_them(listener: Listener, planted: list[str], services
     until(all_refuse)  # in one look: what failed begins again when it is asked for again
     listener.silent("errors")
 
-    measure_on(page, ALL)
+    measure_on(page, f"{ALL}\n" * 2)  # dynamics wants 2,000 tokens
     alerts.first.wait_for(state="detached")
-    for name in ("surprise", "neurons", "gym"):
+    for name in ("surprise", "neurons", "dynamics", "copies", "history", "gym"):
         page.locator(f"#understand-{name} button").first.click()
-    for name in ("memory", "gradient", "surprise", "neurons", "gym"):
+    for name in ("memory", "gradient", "surprise", "neurons", "dynamics", "copies", "history", "gym"):
         measured(page, name)
         listener.silent(name)
     head = page.locator("#understand-head")
@@ -319,7 +327,15 @@ def test_measurements_show_them(listener: Listener, planted: list[str], services
     page.locator("#understand-surprise select").select_option("1")
     assert runs[1].label in page.locator("#understand-surprise [data-legend=difference]").inner_text()
     page.locator("#understand-surprise-plot").hover()
-    with page.expect_download() as waiting:
-        page.locator("#understand-surprise-status").get_by_role("button", name="CSV").click()
-    assert waiting.value.suggested_filename == "charlm-surprise.csv"
+    for run in runs[1:]:  # the text of the first is gone
+        page.locator("#understand-copies details.longest summary", has_text=run.label).click()
+    page.locator("#understand-copies summary").first.click()
+    page.locator("#understand-copies .copied, #understand-copies mark").first.wait_for()
+    listener.silent("copies, unfolded")
+    assert all(run.label in page.locator("#understand-history .history").inner_text() for run in runs)
+    page.locator("#understand-history .scrub input").press("Home")
+    page.locator("#understand-history .written[data-at='0']:visible").first.wait_for()
+    listener.silent("the first step of a training")
+    csv = page.locator("#understand-surprise-status").get_by_role("button", name="CSV")
+    assert download(page, csv).name == "charlm-surprise.csv"
     listener.silent("stepped through, and the difference to a model")

@@ -56,6 +56,15 @@ def test_advanced_settings_are_folded_once_more(phone: Any) -> None:
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_folds_of_long_titles_have_their_arrows_with_the_others(phone: Any) -> None:
+    choose_tab(phone, "Compare")
+    phone.locator("#compare-primer > button").wait_for()
+    titles = phone.locator(".gr-accordion > button.label-wrap:visible")
+    heights = {round(box["height"]) for box in (one.bounding_box() for one in titles.all())}
+    arrows = {round(box["x"]) for box in (one.locator(".icon").bounding_box() for one in titles.all())}
+    assert len(arrows) == 1 and max(heights) > 30  # one title at least takes two lines
+
+
 def test_a_search_without_a_result_says_so(phone: Any) -> None:
     choose_tab(phone, "Runs")
     phone.locator("#runs-table table").wait_for()

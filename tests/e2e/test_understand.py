@@ -13,7 +13,7 @@ from charlm.analysis import memory
 from charlm.serving import measurements
 from charlm.ui.understand.outlines import FIRST, FOLDED
 from charlm.ui.understand.tab import measured
-from tests.e2e.steps import STORY, choose_tab, finished_run, until
+from tests.e2e.steps import STORY, choose_tab, download, finished_run, until
 
 SHIPPED = ("sherlock-lstm", "sherlock-gru", "sherlock-rnn")
 
@@ -82,10 +82,9 @@ def status(page: Any, name: str) -> Any:
 
 def save(page: Any, name: str, kind: str) -> Path:
     """Press a panel's CSV, SVG or PNG; the file."""
-    with page.expect_download() as waiting:
-        status(page, name).get_by_role("button", name=kind).click()
-    assert waiting.value.suggested_filename == f"charlm-{name}.{kind.lower()}"
-    return Path(waiting.value.path())
+    saved = download(page, status(page, name).get_by_role("button", name=kind))
+    assert saved.name == f"charlm-{name}.{kind.lower()}"
+    return saved.path
 
 
 @pytest.mark.smoke

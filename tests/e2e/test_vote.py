@@ -3,14 +3,13 @@
 import csv
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from charlm.architectures import ARCHITECTURES
-from tests.e2e.steps import SECOND, open_app, unfold, until
+from tests.e2e.steps import SECOND, download, open_app, unfold, until
 from tests.patience import patience
 from tests.tiny_runs import TEXT, trained
 
@@ -138,10 +137,9 @@ def test_the_tables_are_saved_and_votes_deleted_after_a_question(
     button(page, "Show texts").click()
     button(page, "Choose Text A").click()
     expect(page.locator(f"{VOTES} table")).to_have_count(1)
-    with page.expect_download() as waiting:
-        page.locator("#compare-votes-csv").click()
-    assert waiting.value.suggested_filename == "charlm-votes.csv"
-    with Path(waiting.value.path()).open(encoding="utf-8", newline="") as file:
+    saved = download(page, page.locator("#compare-votes-csv"))
+    assert saved.name == "charlm-votes.csv"
+    with saved.path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["name"] for row in rows} == {"'=1+1", "the human"} and sum(int(row["chosen"]) for row in rows) == 1
     assert {row["kind"] for row in rows} == {"best"} and all(float(row["chance"]) == 0.5 for row in rows)

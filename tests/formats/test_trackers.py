@@ -366,6 +366,7 @@ def test_the_pages_tracker_is_named_by_the_environment(monkeypatch: pytest.Monke
     assert trackers.wanted_tracker() == "tensorboard"
     made = AppServices()
     assert f"tensorboard --logdir {made.store.root}" in made.services.tracked
+    assert made.services.track == "tensorboard"
     with pytest.raises(ConfigError, match="CHARLM_TRACK sends trainings to a tracker on this machine"):
         PublicAppServices()
     monkeypatch.setenv("CHARLM_TRACK", "wandb")

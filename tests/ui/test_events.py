@@ -100,6 +100,14 @@ def test_no_picker_of_several_is_listened_to_twice(public_demo: Any) -> None:
     assert several and all(listeners[key] <= 1 for key in several)
 
 
+def test_another_choice_of_models_takes_what_was_measured_away(public_demo: Any) -> None:
+    """By whatever way it comes: by the picker, or from Runs."""
+    elements = {getattr(block, "elem_id", None): block for block in public_demo.blocks.values()}
+    measured = {elements[name] for name in ("compare-items", "compare-cross")}
+    shows = [one for one in public_demo.fns.values() if elements["compare-ranking"] in one.outputs]
+    assert len(shows) == 3 and all(measured <= set(one.outputs) for one in shows)
+
+
 @pytest.mark.slow
 def test_no_event_answers_garbage_with_anothers_things(
     lab: PublicAppServices,

@@ -13,7 +13,7 @@ from charlm.ui import formatting
 from charlm.ui.api import whole_of
 from charlm.ui.compare.form import settings_in
 from charlm.ui.compare.ranking import found_runs, model_name, shape
-from charlm.ui.html import QUICK, QUIET, Cell, notice, render, swatch, table
+from charlm.ui.html import QUIET, Cell, notice, render, swatch, table
 from charlm.ui.verdict import names
 
 TITLE = "Items: unique, new, valid"
@@ -63,7 +63,7 @@ def build(services: Services, chosen: Sequence[Any]) -> ItemsFold:
 
 
 def wire(fold: ItemsFold, models: gr.Dropdown, prompt: gr.Textbox, how: gr.Textbox, services: Services) -> None:
-    """What the button does; another choice of models takes the numbers away.
+    """What the button does; another choice of models takes the numbers away, see `tab`.
 
     Args:
         fold: see `build`.
@@ -88,7 +88,6 @@ def wire(fold: ItemsFold, models: gr.Dropdown, prompt: gr.Textbox, how: gr.Textb
             html += notice("Not all could be counted." if found else "Nothing was counted.", str(error), "error")
         yield {fold.write: gr.update(interactive=True), fold.shares: html}
 
-    models.input(lambda: "", None, fold.shares, **QUICK)  # not `change`, which may come late after the page has opened
     inputs = [models, fold.count, fold.check, prompt, how]
     gr.on([fold.write.click, fold.check.submit], write, inputs, [fold.write, fold.shares], concurrency_limit=2, **QUIET)
 

@@ -155,7 +155,7 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
         lexicons = {run.run_id: serving.lexicon(run) for run in shown}
         prompt, more, others = json.dumps(resting_prompt(runs)), gr.update(interactive=False), left_out(shown)
         ranking = ranking_table(runs) + others
-        folds = others, others, gr.update(visible=bool(items.of_lists(runs))), "", gr.update(visible=False)
+        folds = others, others, gr.update(visible=bool(items.of_lists(runs))), "", "", gr.update(visible=False)
         return head(runs), resting_columns(shown, lexicons), ranking, more, prompt, "", *folds
 
     def matched(runs: list[Any]) -> str:
@@ -184,7 +184,7 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
     prompts = [controls.filled, controls.prompt]
     shown: list[Any] = [tab.verdict, controls.columns, tab.ranking, controls.more, controls.answered, controls.written]
     # Not by the picker's `change`, which several listeners keep going for ever (gradio 6.31).
-    shown += [tab.cross.left_out, tab.vote.left_out, tab.items.fold, tab.cross.matrix, tab.cross.csv]
+    shown += [tab.cross.left_out, tab.vote.left_out, tab.items.fold, tab.items.shares, tab.cross.matrix, tab.cross.csv]
     drawn = [tab.plot, tab.fold, tab.baselines]
     models.input(None, models, js=CHOSEN_JS)
     opened = shared.page.load(open_with, None, [models, told, *prompts, *controls.settings.values()], **QUICK)

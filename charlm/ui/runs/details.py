@@ -139,6 +139,11 @@ def fork_name(run: Any) -> str:
     return f"{run.label.removesuffix('-fork')[: MAX_LABEL - 5]}-fork"
 
 
+def can_grow(run: Any, text: str) -> bool:
+    """Whether a fork on this text, empty for the run's own, may learn characters that the run does not know."""
+    return bool(text) and run.model_config.level == "char" and not run.model_config.is_counted
+
+
 def model_sentence(run: Any) -> str:
     """`LSTM, 2 layers of 512, dropout 0.3. Best at step 980.`, `n-gram, order 7, 505,508 tokens counted.`"""
     model = run.model_config

@@ -379,8 +379,11 @@ class RunsTab:
                 parts["rate"]: gr.update(value=run.learning_rate, visible=not is_counted),
                 parts["steps"]: gr.update(value=details.fork_steps(run), visible=not is_counted),
                 parts["fork_name"]: details.fork_name(run),
-                parts["grow"]: gr.update(value=False, visible=run.model_config.level == "char" and not is_counted),
+                parts["grow"]: gr.update(value=False, visible=details.can_grow(run, texts[0][1])),
             }
+
+        def offer_growth(message: str, text: str) -> Any:
+            return gr.update(visible=details.can_grow(self.find(message), text))
 
         def start(message: str, text: str, rate: float | None, steps: int | None, label: str, grow: bool) -> Changes:
             run = self.find(message)
@@ -393,6 +396,7 @@ class RunsTab:
 
         asks = [parts["fork_column"], parts["name_row"], parts["fork_hint"], *fields]
         parts["fork"].click(ask, [parts["chosen"], shared.corpus], asks, **QUICK)
+        parts["text"].input(offer_growth, [parts["chosen"], parts["text"]], parts["grow"], **QUICK)
         outputs = [parts["fork_column"], shared.watch, shared.tabs]
         parts["start"].click(start, [parts["chosen"], *fields], outputs, **QUIET).then(None, js=WAKE_JS)
 

@@ -151,32 +151,6 @@ def control_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in NAMES} | {"learning_rate": values["learning_rate"] or ""}
 
 
-def suited_rates(
-    size_of: SizeOf,
-    chosen: Chosen | None,
-    corpus: str,
-    preset: str,
-    archs: Sequence[str],
-    values: Mapping[str, Any],
-    limits: Limits | None = None,
-) -> str:
-    """`0.0035`, or of several `0.001 to 0.0035`: the learning rates that are used where none is set.
-
-    Args:
-        size_of, chosen, corpus, preset, archs, values, limits: as of `estimate_html`.
-    """
-    if not archs:
-        return ""
-    try:
-        config = run_config(preset, {**values, "learning_rate": 0.0}, chosen)
-        size = size_of(corpus, config.corpus, config.model.tokenization)
-        _, trainings = _trainings(config, archs, size, limits)
-    except CharLMError:
-        return ""  # the estimates say why
-    rates = sorted(one.train.learning_rate for one in trainings if not one.model.is_counted)
-    return " to ".join(f"{rate:g}" for rate in dict.fromkeys([*rates[:1], *rates[-1:]]))
-
-
 def preset_values(
     preset: str, limits: Limits | None = None, size: "TextSize | None" = None, archs: Sequence[str] = RACE_ARCHS
 ) -> dict[str, Any]:
@@ -360,13 +334,14 @@ def typed_rate(typed: str) -> float:
         raise ConfigError(f"learning_rate must be a number such as 0.001, not {typed[:20]!r}") from None
 
 
-def command(config: RunConfig, corpus: str, archs: Sequence[str]) -> str:
+def command(config: RunConfig, corpus: str, archs: Sequence[str], track: str = "") -> str:
     """What trains the same on a command line.
 
     Args:
         config: the form's.
         corpus: the name of the text, or of its file.
         archs: that train or race.
+        track: the tracker that the page's trainings go to; empty: none.
     """
     usual, decided = from_options({}, config.preset), SIZED if is_autosized(config.preset, config.model) else ()
     pairs = (
@@ -375,7 +350,7 @@ def command(config: RunConfig, corpus: str, archs: Sequence[str]) -> str:
     )  # fmt: skip
     options = [word for mine, theirs in pairs for word in settings(mine, theirs, UNASKED, decided)]
     named = ["--archs", ",".join(archs), "--preset", config.preset]
-    return command_line("race", [corpus], [*named, *options])
+    return command_line("race", [corpus], [*named, *options, *(["--track", track] if track else [])])
 
 
 def level_of(preset: str, tokens: Mapping[str, Any]) -> str:
@@ -416,7 +391,7 @@ def text_size(value: str, config: CorpusConfig, model: ModelConfig, limits: Limi
     return TextSize(len(corpus.text), tokens, tokenizer.vocab_size, item_length(corpus.text, config.items))
 
 
-def estimate_html(
+def estimate(
     size_of: SizeOf,
     chosen: Chosen | None,
     corpus: str,
@@ -425,8 +400,8 @@ def estimate_html(
     values: Mapping[str, Any],
     limits: Limits | None = None,
     left: Mapping[str, Any] | None = None,
-) -> str:
-    """Parameters, time, parameters a token, memory; or what does not fit, in a sentence.
+) -> tuple[str, str]:
+    """What the form's training will take, and the learning rates that it will use.
 
     Args:
         size_of: measures texts; it is asked at every change of a field.
@@ -437,14 +412,26 @@ def estimate_html(
         values: as in `run_config`.
         limits: of a public Space.
         left: what the visitor may still use of them; see `Jobs.left`.
+
+    Returns:
+        HTML: parameters, time, parameters a token, memory; or what does not fit, in a sentence. And `0.0035`, or of
+        several networks `0.001 to 0.0035`; empty where there is none, or nothing can be trained.
     """
     if not archs:
-        return notice("No architecture chosen.", "Choose one to train it alone, or several to let them race.")
+        return notice("No architecture chosen.", "Choose one to train it alone, or several to let them race."), ""
     try:
         config = run_config(preset, values, chosen)
-        return _estimate(config, archs, size_of(corpus, config.corpus, config.model.tokenization), limits, left or {})
+        size = size_of(corpus, config.corpus, config.model.tokenization)
+        looks_of(config.race, archs)
+        cut, trainings = _trainings(config, archs, size, limits)
+        return _estimate(config, archs, size, cut, trainings, limits, left or {}), _rates(trainings)
     except CharLMError as error:
-        return notice("This cannot be trained yet.", str(error), "error")
+        return notice("This cannot be trained yet.", str(error), "error"), ""
+
+
+def _rates(trainings: "Sequence[Racer]") -> str:
+    rates = sorted(one.train.learning_rate for one in trainings if not one.model.is_counted)
+    return " to ".join(f"{rate:g}" for rate in dict.fromkeys([*rates[:1], *rates[-1:]]))
 
 
 def _trainings(
@@ -462,14 +449,13 @@ def _trainings(
 
 
 def _estimate(
-    config: RunConfig, archs: Sequence[str], size: TextSize, limits: Limits | None, left: Mapping[str, Any]
-) -> str:
+    config: RunConfig, archs: Sequence[str], size: TextSize, cut: "Cut", trainings: "Sequence[Racer]",
+    limits: Limits | None, left: Mapping[str, Any],
+) -> str:  # fmt: skip
     from charlm.data.batches import unit_of
     from charlm.training.estimate import check_memory, count_parameters, memory_bytes, training_seconds
     from charlm.training.machine import speed
 
-    looks_of(config.race, archs)
-    cut, trainings = _trainings(config, archs, size, limits)
     for one in trainings:
         check_memory(*one, trainers=len(trainings))
     models, tokens = [one.model for one in trainings[: len(archs)]], cut.train

@@ -26,7 +26,7 @@ ABOUT = (
     "form's settings; learning rate, width, dropout, batch and schedule of the others are proposed from what came of "
     "those before. It goes on when the page is closed, and rests while a training is at work."
 )
-REFUSED = "On a shared Space nobody may search: it takes minutes of the machine. Run the app or `charlm search` at home"
+REFUSED = "On a shared Space nobody may search: it takes minutes of the machine. Run the app, or charlm search, at home"
 NONE_YET = "No search yet."
 SECONDS = 2.0  # between two looks at a search at work
 SHOWN = 6  # trials of each architecture, the best
@@ -57,12 +57,16 @@ class SearchFold:
         return [self.start, self.stop, self.body, self.plot, self.drawn, self.timer]
 
 
-def build() -> SearchFold:
-    """The fold; call inside the tab."""
+def build(is_open: bool = True) -> SearchFold:
+    """The fold; call inside the tab.
+
+    Args:
+        is_open: whether anybody may search here; else the fold says only why not.
+    """
     with gr.Accordion(TITLE, open=False, elem_id="train-search-fold", elem_classes="fold section-fold") as fold:
         gr.HTML(render("hint", sentence=ABOUT), apply_default_css=False)
         usual = SearchConfig().minutes
-        with gr.Row(elem_classes="keep-line", elem_id="train-search-line"):
+        with gr.Row(visible=is_open, elem_classes="keep-line", elem_id="train-search-line"):
             minutes = gr.Number(
                 usual, label="Minutes for each architecture", elem_id="train-search-minutes",
                 min_width=220, scale=0,
@@ -95,7 +99,7 @@ def wire(parts: SearchFold, form: Form, shared: Shared, services: Services) -> N
 
     def look(drawn: str) -> dict[Any, Any]:
         if services.searches is None:
-            return shown(parts, None, drawn, f"{REFUSED}.")
+            return {parts.body: render("hint", sentence=f"{REFUSED}.")}
         try:
             return shown(parts, services.searches.look(), drawn)
         except CharLMError as error:

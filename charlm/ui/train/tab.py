@@ -89,7 +89,7 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
                 gr.HTML(render("hint", sentence=services.tracked), elem_id="train-tracked", apply_default_css=False)
         with gr.Column(elem_id="train-live-side", min_width=300):
             live = _live()
-            found = search.build()
+            found = search.build(services.searches is not None)
     filled = _wire_form(form, shared, services)
     memory.wire(form, filled, shared, services)
     _wire_plot(live, services, shared, watches)
@@ -164,19 +164,18 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
         values["level"] = train_form.level_of(given[form.preset], chosen_tokens(given[shared.corpus]))
         archs = given[form.archs]
         titles = {fold: gr.update(label=train_form.fold_title(key, values, archs)) for key, fold in form.folds.items()}
-        picked = given[shared.corpus], given[form.corpus], given[form.preset], archs
-        rates = train_form.suited_rates(size_of, *picked, form.values(given), limits)
         counted = gr.update(visible=any(map(is_counted, archs)))
         early = gr.update(visible=train_form.can_stop_early(values["seeds"]))
-        return {**titles, rate: gr.update(placeholder=rates or "by itself"), order: counted, early_stop: early}
+        return {**titles, order: counted, early_stop: early}
 
     def rename(archs: Sequence[str]) -> Any:
         return gr.update(value="Train" if len(archs) < 2 else "Race", interactive=bool(archs))
 
-    def estimate(given: Given) -> str:
+    def estimate(given: Given) -> tuple[str, Any]:
         picked = given[shared.corpus], given[form.corpus], given[form.preset], given[form.archs]
         left = services.jobs.left() if limits is not None else None
-        return train_form.estimate_html(size_of, *picked, form.values(given), limits, left)
+        about, rates = train_form.estimate(size_of, *picked, form.values(given), limits, left)
+        return about, gr.update(placeholder=rates or "by itself")
 
     def measure() -> str:
         from charlm.training.machine import measure_again
@@ -191,7 +190,7 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
 
     size_of = lru_cache(KEPT_SIZES)(partial(train_form.text_size, limits=limits))
     controls, opened = list(form.controls.values()), shared.own.select
-    rate, order, early_stop = (form.controls[name] for name in ("learning_rate", "order", "early_stop"))
+    order, early_stop = form.controls["order"], form.controls["early_stop"]
     picked: set[Any] = {shared.corpus, form.corpus, form.preset, form.archs}
     filled, suits = (gr.Textbox(visible="hidden", elem_id=f"train-{name}") for name in ("filled", "suits"))
     filled.value = json.dumps(train_form.preset_values(FIRST_PRESET))
@@ -206,9 +205,10 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
     asked_for = gr.on(causes, suit, picked, suits, **LATEST)
     asked_for.then(None, [suits, form.preset, filled, *controls], [filled, *controls], js=REFILL_JS)
     inputs, changes = form.inputs | {shared.corpus}, [opened, *(one.change for one in form.inputs)]
-    gr.on(changes, retitle, inputs, [*form.folds.values(), rate, order, early_stop], **LATEST)
-    gr.on([measured.change, *changes], estimate, inputs, form.estimates, **LATEST)
-    form.estimates.refresh(estimate, inputs, form.estimates, **LATEST)
+    gr.on(changes, retitle, inputs, [*form.folds.values(), order, early_stop], **LATEST)
+    estimates = [form.estimates, form.controls["learning_rate"]]
+    gr.on([measured.change, *changes], estimate, inputs, estimates, **LATEST)
+    form.estimates.refresh(estimate, inputs, estimates, **LATEST)
     gr.on([opened, form.archs.change], rename, form.archs, form.start, **LATEST)
     return filled
 
@@ -338,7 +338,7 @@ def _wire_command(copy: gr.Button, form: Form, shared: Shared, services: Service
             raise gr.Error(toast(error), print_exception=False) from None
         texts = remembered(given[shared.corpus]) | {one.key: one.name for one in services.texts.list()}
         corpus = str(given[form.corpus] or "")
-        return train_form.command(config, texts.get(corpus, corpus), given[form.archs])
+        return train_form.command(config, texts.get(corpus, corpus), given[form.archs], services.track)
 
     line = gr.Textbox(visible="hidden", elem_id="train-command")
     copied = copy.click(stands_for, form.inputs | {shared.corpus}, line, **QUIET)

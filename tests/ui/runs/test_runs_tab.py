@@ -142,6 +142,7 @@ def test_what_a_fork_begins_with() -> None:
     assert "newest weights" in details.fork_hint(FakeRun("a"))
     assert "best weights" in details.fork_hint(FakeRun("a", trimmed=True))
     assert not details.is_forkable(FakeRun("a", best_val_loss=None))
+    assert details.can_grow(FakeRun("a"), "sherlock") and not details.can_grow(FakeRun("a"), "")
 
 
 def waiting_jobs(*titles: str, at_once: int = 1) -> Any:

@@ -10,11 +10,11 @@ from charlm.presets import PRESETS, RunConfig, from_options
 from charlm.ui.train.form import command, preset_values, run_config
 
 
-def understood(line: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, RunConfig, list[str]]:
+def understood(line: str, monkeypatch: pytest.MonkeyPatch, track: str = "") -> tuple[str, RunConfig, list[str]]:
     heard: list[Any] = []
 
     def take(tokens: list[str], config: RunConfig, archs: list[str], runs_dir: Any, *rest: Any) -> list[Any]:
-        assert len(tokens) == 1 and not any(rest)
+        assert len(tokens) == 1 and [one for one in rest if one] == [one for one in (track,) if one]
         heard.extend((tokens[0], config, archs))
         return []
 
@@ -34,6 +34,13 @@ def test_it_trains_the_same(preset: str, changed: dict[str, Any], monkeypatch: p
     corpus, read, archs = understood(line, monkeypatch)
     assert (corpus, archs) == ("my text.txt", ["lstm", "transformer"])
     assert (read.model, read.train, read.corpus) == (config.model, config.train, config.corpus)
+
+
+def test_it_is_tracked_where_the_page_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = run_config("tiny", preset_values("tiny"), None)
+    line = command(config, "sherlock", ["lstm"], "tensorboard")
+    assert understood(line, monkeypatch, "tensorboard")[2] == ["lstm"]
+    assert "--track" not in command(config, "sherlock", ["lstm"])
 
 
 def test_what_a_preset_would_choose_on_another_machine_is_said() -> None:

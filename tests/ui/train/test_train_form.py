@@ -14,16 +14,7 @@ from charlm.errors import CharLMError, ConfigError
 from charlm.presets import PRESETS, from_options
 from charlm.public.limits import Limits
 from charlm.ui.train import form
-from charlm.ui.train.form import (
-    FOLDS,
-    NAMES,
-    TextSize,
-    config_class,
-    fold_title,
-    preset_values,
-    run_config,
-    suited_rates,
-)
+from charlm.ui.train.form import FOLDS, NAMES, TextSize, config_class, fold_title, preset_values, run_config
 from tests.tiny_runs import TEXT
 
 
@@ -82,14 +73,14 @@ def test_what_was_changed_by_hand_is_no_longer_as_filled() -> None:
     assert not form.is_as_filled({**filled, "steps": 7}, filled) and not form.is_as_filled(filled, {})
 
 
-def test_a_learning_rate_that_is_found_by_itself_is_shown_in_grey() -> None:
+def test_a_learning_rate_that_is_found_by_itself_is_shown_in_grey(estimated: Any) -> None:
     assert preset_values("quick")["learning_rate"] == "" and preset_values("notebook")["learning_rate"] == 0.001
     assert configured().train.learning_rate == 0.0 and configured(learning_rate=0.01).train.learning_rate == 0.01
     assert configured("notebook", learning_rate=None).train.learning_rate == 0.0
     one_pass = TextSize(40_000, (30_000, 5_000, 5_000), 50)
 
     def shown(*archs: str, **changes: Any) -> str:
-        return suited_rates(lambda *_: one_pass, None, "x", "quick", archs, values(**changes))
+        return form.estimate(lambda *_: one_pass, None, "x", "quick", archs, values(**changes))[1]
 
     def rate(arch: str, size: int, steps: int) -> str:
         return f"{suited_rate(ModelConfig(arch=arch, hidden_size=size), steps):g}"
@@ -206,7 +197,7 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> Any:
     ) -> str:
         monkeypatch.setattr(form, "open_corpus", lambda _, config: corpus_from_text(text, "<i>", config))
         public = changes.pop("limits", None), changes.pop("left", None)
-        return form.estimate_html(form.text_size, chosen, "any", preset, archs, values(preset, **changes), *public)
+        return form.estimate(form.text_size, chosen, "any", preset, archs, values(preset, **changes), *public)[0]
 
     return estimate
 
@@ -314,9 +305,9 @@ def test_an_ngram_is_told_by_its_order_and_its_tokens() -> None:
     def size_of(*_: Any) -> TextSize:
         return TextSize(10_000, (9_000, 1_000, 0), 40)
 
-    alone = form.estimate_html(size_of, None, "x", "quick", ["ngram"], filled)
+    alone, _ = form.estimate(size_of, None, "x", "quick", ["ngram"], filled)
     assert "9,000</b><span>tokens to count, n-gram" in alone
-    raced = form.estimate_html(size_of, None, "x", "quick", ["ngram", "rnn"], filled)
+    raced, _ = form.estimate(size_of, None, "x", "quick", ["ngram", "rnn"], filled)
     assert "parameters, RNN" in raced
 
 
@@ -324,5 +315,5 @@ def test_a_public_space_counts_no_words_of_a_long_text(monkeypatch: pytest.Monke
     monkeypatch.setattr(form, "open_corpus", lambda _, config: corpus_from_text(TEXT, "a", config))
     monkeypatch.setattr(form, "tokenizer_for", lambda *_: pytest.fail("counted"))
     size_of = partial(form.text_size, limits=Limits(corpus_bytes=100))
-    html = form.estimate_html(size_of, {"tokens": {"level": "bpe"}}, "any", "quick", ["gru"], values())
+    html, _ = form.estimate(size_of, {"tokens": {"level": "bpe"}}, "any", "quick", ["gru"], values())
     assert "the text has" in html and "bytes" in html

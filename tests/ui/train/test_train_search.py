@@ -120,6 +120,13 @@ def test_the_button_fills_the_form_with_what_was_found(parts: tuple[search.Searc
             search.found_settings(other, search_id, arch)
 
 
+def test_where_nobody_may_search_there_is_no_button() -> None:
+    with gr.Blocks():
+        open_fold, shut = search.build(), search.build(is_open=False)
+    lines = [fold.start.parent for fold in (open_fold, shut)]
+    assert [line.visible for line in lines] == [True, False] and shut.stop.parent is lines[1]
+
+
 def test_every_setting_that_is_searched_has_a_control_in_a_fold_that_is_opened() -> None:
     from charlm.experiments.trials import SEARCHED
 
