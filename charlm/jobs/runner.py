@@ -327,7 +327,7 @@ class RunTrainer:
         if len(ids) < MIN_HELD_OUT or not (self.run.folder / "best.safetensors").is_file():
             return
         model = self.run.load_model().to(self.device)
-        threads = choose(model.config, validation_row_count(len(ids))).threads
+        threads = choose(model.config, validation_row_count(len(ids)), model.device.type).threads
         with suppress(Halted):  # then its losses by block stay unknown
             border = self.dataset.border
             scores = evaluate(model, ids, threads=threads, halted=lambda: self._control.interrupted, border=border)
