@@ -199,6 +199,7 @@ class Services:
         texts: what was uploaded and pasted.
         searches: for good settings; None on a public Space, where nobody may take the machine for so long.
         tracked: which tracker trainings go to, in a sentence; empty: none.
+        lent: what ZeroGPU lends, in sentences; empty: nothing.
     """
 
     store: RunAccess
@@ -210,6 +211,7 @@ class Services:
     texts: TextAccess = field(default_factory=OwnTexts)
     searches: Searches | None = None
     tracked: str = ""
+    lent: str = ""
 
     @property
     def limits(self) -> Limits | None:
