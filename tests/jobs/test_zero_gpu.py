@@ -4,10 +4,14 @@ What lends the GPU is stood in for, as it is to be had on Hugging Face alone; `f
 does with a generator there (0.51: a process that is forked, pickled pieces, a flag that closes it).
 """
 
+import contextlib
 import inspect
+import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,6 +25,7 @@ from charlm.jobs.service import ZERO_GPU, Jobs
 from charlm.jobs.zero_gpu import LENT, Slice, train_slice
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
+from tests.conftest import ROOT
 from tests.jobs.test_jobs import LONG, idle, until, until_step
 from tests.tiny_runs import assert_same_training, begin, trained, untimed, wait_for
 
@@ -232,7 +237,7 @@ def test_elsewhere_nothing_is_lent(store: RunStore, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_the_package_takes_it_for_a_generator(tmp_path: Path, store: RunStore, lending: Any) -> None:
+def test_the_package_takes_it_for_a_generator(store: RunStore, lending: Any) -> None:
     """The real decorator, which elsewhere than on ZeroGPU gives back what it is given."""
     spaces = pytest.importorskip("spaces", reason="pip install -r requirements-slow.txt brings it")
     assert inspect.isgeneratorfunction(train_slice)
@@ -241,3 +246,24 @@ def test_the_package_takes_it_for_a_generator(tmp_path: Path, store: RunStore, l
     [made], [wanted] = begin(jobs, device="cuda"), trained(store)
     idle(jobs)
     assert_same(store.get(made), wanted)
+
+
+@pytest.mark.slow
+def test_on_a_space_the_page_trains_for_as_long_as_the_visitors_quota_lasts(tmp_path: Path) -> None:
+    """The real package between the real page and a service of our own; see zero_gpu_space.py."""
+    pytest.importorskip("spaces", reason="pip install -r requirements-slow.txt brings it")
+    folders = {"CHARLM_RUNS": str(tmp_path / "runs"), "CHARLM_DATA": str(tmp_path / "data")}
+    command, output = [sys.executable, "-m", "tests.jobs.zero_gpu_space"], tmp_path / "output"
+    with output.open("wb") as file:  # no pipe: the process that was forked would hold it
+        env = {**os.environ, **folders, "SPACES_ZERO_GPU": "true"}
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, start_new_session=True)
+        assert process.wait() == 0
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    told = json.loads(output.read_text(encoding="utf-8").splitlines()[-1])
+    assert told["status"] == "finished" and told["step"] == 2_000 and told["cuda"] and told["lent"] == ZERO_GPU
+    assert LENT in told["messages"] and "no GPU was lent (You have exceeded your ZeroGPU quota" in told["messages"][-1]
+    paths = [path for path, _ in told["asked"]]
+    assert paths[0] == "/startup-report" and paths.count("/schedule") == 3 and paths.count("/release") == 2
+    schedule = next(query for path, query in told["asked"] if path == "/schedule")
+    assert schedule["durationSeconds"] == ["60"] and schedule["token"] == ["a.e30.b"]
