@@ -43,9 +43,8 @@ class CharMinGRU(nn.Module):
         x = self.embed(ids)
         for place, (gates, wide) in enumerate(zip(self.gates, self.wide, strict=True)):
             gate, candidate = gates(self.norms[2 * place](x)).float().chunk(2, dim=-1)
-            taken = -F.softplus(-gate) + torch.where(
-                candidate >= 0, (F.relu(candidate) + 0.5).log(), -F.softplus(-candidate)
-            )
+            log_g = torch.where(candidate >= 0, (F.relu(candidate) + 0.5).log(), -F.softplus(-candidate))
+            taken = log_g - F.softplus(-gate)
             kept = -F.softplus(gate).cumsum(1)
             x = x + self.dropout((kept + (taken - kept).logcumsumexp(1)).exp())
             x = x + self.dropout(wide(self.norms[2 * place + 1](x)))
@@ -53,14 +52,7 @@ class CharMinGRU(nn.Module):
 
 
 def step_of(
-    arch: str,
-    device: str,
-    half: bool,
-    vocab_size: int,
-    hidden_size: int,
-    num_layers: int,
-    batch_size: int,
-    seq_len: int,
+    arch: str, device: str, half: bool, batch_size: int, seq_len: int, vocab_size: int, **layers: int
 ) -> Callable[[], None]:
     """A function that trains on one batch of random characters.
 
@@ -68,9 +60,10 @@ def step_of(
         arch: lstm, gru, rnn, transformer or mingru.
         device: torch's name.
         half: whether products are in bfloat16, by autocast.
-        vocab_size, hidden_size, num_layers, batch_size, seq_len: as everywhere.
+        batch_size, seq_len, vocab_size: as everywhere.
+        **layers: hidden_size and num_layers.
     """
-    sizes, net = (vocab_size, hidden_size, num_layers, 0.3), nn.Module()
+    sizes, net = (vocab_size, layers["hidden_size"], layers["num_layers"], 0.3), nn.Module()
     if arch == "transformer":
         net = CharTransformer(*sizes, seq_len)
     elif arch == "mingru":

@@ -1,6 +1,5 @@
 """What a training computes with on this machine: processor, threads, number format; and why."""
 
-import multiprocessing
 import os
 from dataclasses import dataclass
 
@@ -50,13 +49,13 @@ def has_cuda() -> bool:
 
     On ZeroGPU only the processes that the package `spaces` forks can, though torch says otherwise in the first one.
     """
-    return (not is_zero_gpu() or multiprocessing.parent_process() is not None) and torch.cuda.is_available()
+    return (not is_zero_gpu() or torch.multiprocessing.parent_process() is not None) and torch.cuda.is_available()
 
 
 def device_for(name: str) -> str:
     """The kind of device a training uses: `auto` takes a GPU if torch's cuda has one, else the CPU.
 
-    A recurrent model of the sizes here waits longer for an Apple GPU than it computes: `mps` has to be asked for.
+    An Apple GPU, which nobody has seen to be faster than a CPU at the sizes here, has to be asked for: `mps`.
 
     Raises:
         ConfigError: cuda or mps is asked for and not there.
