@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from charlm.data.batches import Dataset
 from charlm.data.corpus import Corpus
-from charlm.data.dataset import Dataset, dataset_of
+from charlm.data.dataset import dataset_of
 from charlm.errors import CharLMError, Halted, JobError
 from charlm.jobs import Control
 from charlm.jobs.runner import RunTrainer

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from charlm.data.batches import Dataset
 from charlm.data.corpus import Corpus
-from charlm.data.dataset import Dataset
 from charlm.files import one_line
 from charlm.jobs import Control, RunStatus, run_status
 from charlm.jobs.queue import Job
