@@ -76,7 +76,9 @@ def measured_usual(**options: Any) -> Callable[[], dict[str, float]]:
     return with_memory(trainer(**options))
 
 
-def our_training(arch: str, batch_size: int, seq_len: int, **sizes: Any) -> Iterator[Any]:
+def our_training(
+    arch: str, batch_size: int, seq_len: int, device: str = "cpu", precision: str = "auto", **sizes: Any
+) -> Iterator[Any]:
     """The generator that every training runs through; charlm is loaded before torch, and says how its threads wait."""
     import numpy as np
 
@@ -87,8 +89,10 @@ def our_training(arch: str, batch_size: int, seq_len: int, **sizes: Any) -> Iter
 
     ids = np.random.default_rng(0).integers(0, sizes["vocab_size"], 20 * batch_size * seq_len + 1).astype(np.uint8)
     dataset = Dataset(ids, batch_size, seq_len, val_fraction=0.0)
-    config = TrainConfig(batch_size=batch_size, seq_len=seq_len, steps=10**8, eval_every=10**8)
-    return train(build_model(ModelConfig(arch=arch, dropout=0.3, **sizes)), dataset, config)
+    config = TrainConfig(
+        batch_size=batch_size, seq_len=seq_len, steps=10**8, eval_every=10**8, device=device, precision=precision
+    )
+    return train(build_model(ModelConfig(arch=arch, dropout=0.3, **sizes)).to(device), dataset, config)
 
 
 def measured_ours(arch: str, steps: int, batch_size: int, seq_len: int, **sizes: Any) -> Callable[[], dict[str, float]]:

@@ -303,7 +303,11 @@ class TrainConfig(Config):
     record_gradient: bool = setting(False, "Record the gradient through time at each validation")
     seed: int = setting(7, "Random seed; the same seed and settings give the same run", 0, 2**31 - 1)
     random_start: bool = setting(False, "Begin each pass at a place of the text that the seed draws, not at its start")
-    device: str = setting("auto", "Device; auto: the GPU if there is one", choices=("auto", "cpu", "cuda"))
+    device: str = setting(
+        "auto",
+        "Device; auto: cuda if there is one, else cpu; mps: an Apple GPU, untested",
+        choices=("auto", "cpu", "cuda", "mps"),
+    )
     precision: str = setting(
         "auto", "Precision of products; auto: bfloat16 where that is fast", choices=("auto", "float32", "bfloat16")
     )

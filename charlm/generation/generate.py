@@ -93,7 +93,7 @@ class TorchDecoder(Decoder):
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
         self._device = model.device
-        self._together = self._device.type == "cuda"
+        self._together = self._device.type != "cpu"
 
     def initial_state(self) -> Any:
         return self._model.initial_state(1)
@@ -104,8 +104,7 @@ class TorchDecoder(Decoder):
         return logits[:, -1].float().cpu().numpy(), state
 
     def select(self, state: Any, rows: Ids) -> Any:
-        chosen = torch.from_numpy(rows).to(self._device)
-        return tuple(part.index_select(1, chosen) for part in state)
+        return tuple(part.index_select(1, torch.from_numpy(rows).to(part.device)) for part in state)
 
     def sample(self, streams: Sequence[Stream], steps: int) -> list[str]:
         for stream in streams:

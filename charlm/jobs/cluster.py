@@ -223,7 +223,7 @@ def _slot(resources: dict[str, float], runs: Sequence[Run], address: str) -> dic
     """What one training takes: a processor, and a GPU where the cluster has any and the settings do not forbid it."""
     if not resources.get("CPU"):
         raise JobError(f"the Ray cluster at {address} has no processor to train on; add a node with `ray start`")
-    on_gpu = resources.get("GPU", 0) >= 1 and any(run.train_config.device != "cpu" for run in runs)
+    on_gpu = resources.get("GPU", 0) >= 1 and any(run.train_config.device in ("auto", "cuda") for run in runs)
     return {"num_cpus": 1, "num_gpus": int(on_gpu)}
 
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from charlm.runs.run import ACTIVE, Run
 
 if TYPE_CHECKING:
     from charlm.jobs.runner import RunTrainer
+    from charlm.jobs.zero_gpu import SlicedTrainer
 
 # A step that takes longer than this shows that it is being worked on.
 SLOW_SECONDS = 1.0
@@ -29,6 +31,8 @@ class Job:
         started: a thread works on it.
         trainers: one for each run, once the text is prepared.
         last_slice: when a slice last ended, by the monotonic clock.
+        waits_for: what else than the disk it waits for, in words; empty: nothing.
+        context: that it was made in: whose request it was.
     """
 
     runs: list[Run]
@@ -37,8 +41,10 @@ class Job:
     later: list[Run] = field(default_factory=list)
     control: Control = field(default_factory=Control)
     started: bool = False
-    trainers: list["RunTrainer"] = field(default_factory=list)
+    trainers: list["RunTrainer | SlicedTrainer"] = field(default_factory=list)
     last_slice: float = field(default_factory=time.monotonic)
+    waits_for: str = ""
+    context: Context = field(default_factory=copy_context)
 
     def has(self, run_id: str) -> bool:
         """Whether this run is, or was, part of it."""
@@ -48,7 +54,7 @@ class Job:
         """Whether this run trains only if a look at its experiment does not end it."""
         return any(run.run_id == run_id for run in list(self.later))
 
-    def trainer(self, run_id: str) -> "RunTrainer | None":
+    def trainer(self, run_id: str) -> "RunTrainer | SlicedTrainer | None":
         """The trainer of this run, once the job is at work."""
         return next((trainer for trainer in self.trainers if trainer.run.run_id == run_id), None)
 
@@ -91,6 +97,8 @@ class Job:
             return self.trouble
         if run.run_id in self.control.stopped:
             return "stopping: the present step ends, then the model is saved"
+        if self.waits_for:
+            return self.waits_for
         waited = time.monotonic() - self.last_slice
         if waited > SLOW_SECONDS and not self.control.paused:
             return f"working, {waited:.0f} s since the last step"

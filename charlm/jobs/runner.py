@@ -70,6 +70,8 @@ class RunTrainer:
         dataset: its text as ids, cut as its settings say; trainers share one.
         resume: continue from the run's saved state.
         processes: share the training, this one being the first; None: this one alone.
+        device: the kind to train on; empty: as its settings say.
+        message: what run.json says of it; empty: the dataset's notes.
 
     Attributes:
         trouble: why it waits for the disk, in a sentence; empty while the disk takes what is written.
@@ -77,11 +79,19 @@ class RunTrainer:
         slowest: seconds of the last slice's slowest step.
     """
 
-    def __init__(self, run: Run, dataset: Dataset, resume: bool = False, processes: Processes | None = None) -> None:
-        self._processes = processes
+    def __init__(
+        self,
+        run: Run,
+        dataset: Dataset,
+        resume: bool = False,
+        processes: Processes | None = None,
+        device: str = "",
+        message: str = "",
+    ) -> None:
+        self._processes, self._message = processes, message
         self.run, self.dataset, self.tokenizer = run, dataset, run.tokenizer()
         config = run.train_config
-        self.device = "cpu" if run.model_config.is_counted else device_for(config.device)
+        self.device = "cpu" if run.model_config.is_counted else device or device_for(config.device)
         self.prompt = self._sample_prompt()
         self.best_val_loss, self.best_step = math.inf, 0  # of all validations; the state's are the schedule's own
         self.model, self.state = self._restore() if resume else self._start()
@@ -140,6 +150,11 @@ class RunTrainer:
         return model, state
 
     @property
+    def seconds(self) -> float:
+        """The training's own time so far."""
+        return self.state.seconds
+
+    @property
     def learned(self) -> LanguageModel:
         """The model that is validated, saved and sampled from."""
         return self.state.learned(self.model)
@@ -150,7 +165,8 @@ class RunTrainer:
             self._keep_snapshot()
         if not self.run.gradients():
             self._record_gradient()
-        about = {"status": "running", "message": "; ".join(self.dataset.notes), "mend": {}, "device": self.device}
+        message = self._message or "; ".join(self.dataset.notes)
+        about = {"status": "running", "message": message, "mend": {}, "device": self.device}
         self._write(partial(self.run.update, {"total_steps": self.total}, **about))
 
     def _follow_rates(self) -> None:
@@ -305,6 +321,14 @@ class RunTrainer:
         self._saved = time.monotonic()
         self._save_seconds = max(SAVE_SECONDS, (self._saved - began) / SAVE_SHARE)
 
+    def keep_place(self) -> None:
+        """Write all that another trainer needs to go on from here; the run goes on running.
+
+        Raises:
+            CheckpointError, OSError: it cannot be written.
+        """
+        self._write(self.save, self._update)
+
     def finish(self, status: str) -> None:
         """End with `status`; a stopped run is validated once more, so that no training is lost."""
         self._write()
@@ -327,7 +351,7 @@ class RunTrainer:
         if len(ids) < MIN_HELD_OUT or not (self.run.folder / "best.safetensors").is_file():
             return
         model = self.run.load_model().to(self.device)
-        threads = choose(model.config, validation_row_count(len(ids))).threads
+        threads = choose(model.config, validation_row_count(len(ids)), model.device.type).threads
         with suppress(Halted):  # then its losses by block stay unknown
             border = self.dataset.border
             scores = evaluate(model, ids, threads=threads, halted=lambda: self._control.interrupted, border=border)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from charlm.data.batches import Dataset
 from charlm.data.corpus import Corpus
 from charlm.data.dataset import dataset_of
 from charlm.errors import CharLMError, Halted, JobError
@@ -13,7 +14,7 @@ from charlm.jobs.runner import RunTrainer
 from charlm.runs.run import Run
 from charlm.training.distributed import Processes
 
-__all__ = ["Control", "RunTrainer", "prepare", "run_trainers", "slices"]
+__all__ = ["Control", "RunTrainer", "datasets_of", "prepare", "run_trainers", "slices"]
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +35,22 @@ def prepare(
         resume: continue from the runs' saved states.
         processes: share the training of a single run; None: this one trains alone.
     """
+    datasets = datasets_of(runs, corpus)
+    return [RunTrainer(run, dataset, resume, processes) for run, dataset in zip(runs, datasets, strict=True)]
+
+
+def datasets_of(runs: Sequence[Run], corpus: Corpus) -> list[Dataset]:
+    """The text of each run as its settings cut it; all share one set of ids.
+
+    Args:
+        runs: of one text and its tokens.
+        corpus: the text, as cleaned when the runs were made.
+    """
     first = runs[0]
     dataset = dataset_of(first.tokenizer(), corpus, first.train_config, first.corpus_config)
     batches = {(one.train_config.batch_size, one.train_config.seq_len) for one in runs}
     datasets = {size: dataset if len(batches) == 1 else dataset.with_batches(*size) for size in batches}
-    return [
-        RunTrainer(run, datasets[run.train_config.batch_size, run.train_config.seq_len], resume, processes)
-        for run in runs
-    ]
+    return [datasets[run.train_config.batch_size, run.train_config.seq_len] for run in runs]
 
 
 def run_trainers(trainers: Sequence[RunTrainer], control: Control, on_slice: Callable[[], None] = lambda: None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charlm.data.corpus import Corpus
 from charlm.errors import CharLMError, ConfigError, JobError
@@ -19,9 +19,16 @@ from charlm.runs.rates import request_rate
 from charlm.runs.run import ACTIVE, Run
 from charlm.runs.store import RunStore
 
+if TYPE_CHECKING:
+    from charlm.jobs.zero_gpu import Slice
+
 log = logging.getLogger(__name__)
 
 USED_UP = "stopped and saved: no training time is left for it today; resume it tomorrow"
+ZERO_GPU = (
+    "ZeroGPU: with device cuda a training runs on a GPU that Hugging Face lends for a minute at a time, out of the "
+    "daily quota of whoever starts or resumes it; where none is lent, it goes on on the CPU, as does device auto."
+)
 # Which runs are shown to the user who asks.
 Among = Callable[[Run], bool]
 
@@ -39,6 +46,15 @@ def trainings_at_once() -> int:
     return int(given)
 
 
+def gpu_lender() -> "Slice | None":
+    """See `charlm.jobs.zero_gpu.lender`; without torch where the environment names no ZeroGPU."""
+    if not os.environ.get("SPACES_ZERO_GPU"):
+        return None
+    from charlm.jobs.zero_gpu import lender
+
+    return lender()
+
+
 class Jobs:
     """All trainings of this process, first in first out.
 
@@ -48,6 +64,7 @@ class Jobs:
         track: a tracker that they go to, see charlm/formats/trackers.py; empty: none.
 
     Attributes:
+        lend: trains where ZeroGPU lends a GPU, see charlm/jobs/zero_gpu.py; None where it does not.
         may_go_on: asked after each slice, with a run's id and the seconds of its own that it has taken: whether its
             training may go on, or is stopped and saved.
 
@@ -59,6 +76,7 @@ class Jobs:
         self.store, self._track = store, track
         self.may_go_on: Callable[[str, float], bool] = lambda run_id, seconds: True
         self._queue = JobQueue(self._run, at_once or trainings_at_once())
+        self.lend = gpu_lender()
         self._unwritten_failures: dict[str, str] = {}  # why runs failed whose run.json could not be written either
         self._offered: list[str] | None = None  # ids of runs that were interrupted before this process began
 
@@ -217,6 +235,11 @@ class Jobs:
         return self.status(run_id)
 
     @property
+    def lent(self) -> str:
+        """What the page says of the GPU that is lent here; empty: none is."""
+        return ZERO_GPU if self.lend else ""
+
+    @property
     def at_once(self) -> int:
         """How many trainings may share the machine."""
         return self._queue.at_once
@@ -317,7 +340,7 @@ class Jobs:
 
     def _run(self, job: Job) -> None:
         """Do one job to its end; the queue continues whatever happens to it."""
-        from charlm.jobs.scheduler import explain, prepare, run_trainers
+        from charlm.jobs.scheduler import explain
 
         def on_slice(tracking: Tracking) -> None:
             tracking.follow()
@@ -327,16 +350,29 @@ class Jobs:
             time.sleep(0)  # threads that ask for the state get a turn
 
         try:
-            trainers = prepare(job.runs, job.corpus, job.resume)
+            trainers, train = self._trainers(job)
             job.corpus = replace(job.corpus, text="")  # from here on its ids are enough
             for part in self._parts(job):
                 chosen = [trainer for trainer in trainers if trainer.run in part]
                 job.trainers = job.trainers + chosen
                 with closing(Tracking(self._track, [one.run for one in chosen] or job.runs, log.warning)) as tracking:
-                    run_trainers(chosen, job.control, partial(on_slice, tracking))
+                    train(chosen, partial(on_slice, tracking))
         except Exception as error:
             self._fail(job, explain(error, job.runs[0].train_config.batch_size))
         self._note_failures(job)
+
+    def _trainers(self, job: Job) -> tuple[Sequence[Any], Callable[[Sequence[Any], Callable[[], None]], None]]:
+        """A trainer for each run of a job, and what trains some of them: here, or where a GPU is lent."""
+        from charlm.jobs.scheduler import prepare, run_trainers
+
+        if self.lend is not None:
+            from charlm.jobs.zero_gpu import sliced, train_in_slices, wants_gpu
+
+            if wants_gpu(job.runs):
+                lend = self.lend
+                return sliced(job.runs, job.corpus), lambda part, on_slice: train_in_slices(job, part, lend, on_slice)
+        trainers = prepare(job.runs, job.corpus, job.resume)
+        return trainers, lambda part, on_slice: run_trainers(part, job.control, on_slice)
 
     def _parts(self, job: Job) -> Iterator[list[Run]]:
         """The runs of a job, or of an experiment those up to its next look; then, what no look has left to train goes.
@@ -369,7 +405,7 @@ class Jobs:
             run = trainer.run
             if trainer.ended or run.run_id in job.control.stopped:
                 continue
-            if not self.may_go_on(run.run_id, trainer.state.seconds):
+            if not self.may_go_on(run.run_id, trainer.seconds):
                 with suppress(CharLMError):
                     run.update(message=USED_UP)
                 job.control.stopped.add(run.run_id)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from charlm.config import ModelConfig
 from charlm.errors import ConfigError
 from charlm.models.kernels.cross_entropy import Sampler, are_many, output_loss
-from charlm.models.kernels.plan import BufferPool, ComputePlan, PackedWeights, dropout
+from charlm.models.kernels.plan import BufferPool, ComputePlan, PackedWeights, dropout, sum_type
 from charlm.tokenizers import IdArray
 
 # Copies of the inputs and outputs of a matrix: before a nonlinearity, after it, and their gradients.
@@ -100,11 +100,12 @@ class LanguageModel(nn.Module, ABC):
             ids, targets, state: as of `loss`.
 
         Returns:
-            (B,) in nats, of float64, and the state after `ids`.
+            (B,) in nats, of float64 (on mps float32), and the state after `ids`.
         """
         losses, state = self.token_losses(ids, targets, state)
         row = (targets >= 0).nonzero()[:, 0]
-        return torch.zeros(len(ids), dtype=torch.float64, device=ids.device).index_add_(0, row, losses.double()), state
+        losses = losses.to(sum_type(ids.device))
+        return losses.new_zeros(len(ids)).index_add_(0, row, losses), state
 
     def init_output_bias(self, counts: IdArray) -> None:
         """Start with the frequency of each token, (V,) in the training text; by default nothing."""
@@ -220,7 +221,8 @@ class NeuralModel(LanguageModel):
             return super().row_losses(ids, targets, state)
         features, state = self.features(ids, state)
         plan, pairs = self.plan(), zip(features, targets, strict=True)
-        return torch.stack([output_loss(plan, row, self.fc, wanted, None) for row, wanted in pairs]).double(), state
+        losses = torch.stack([output_loss(plan, row, self.fc, wanted, None) for row, wanted in pairs])
+        return losses.to(sum_type(ids.device)), state
 
     @torch.no_grad()
     def init_weights(self) -> None:

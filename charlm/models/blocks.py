@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.models.base import NeuralModel
-from charlm.models.kernels.cross_entropy import activations, are_many
+from charlm.models.kernels.cross_entropy import activations, look_up
 from charlm.models.kernels.linear import Linear
 
 
@@ -44,7 +44,7 @@ class ResidualModel(NeuralModel):
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
         size, length = config.hidden_size, config.embed_dim or config.hidden_size
-        self.embed = nn.Embedding(config.vocab_size, length, sparse=are_many(config.vocab_size))
+        self.embed = nn.Embedding(config.vocab_size, length)
         self.widen = Linear(length, size, bias=False) if length != size else None
         self.blocks = nn.ModuleList(self.block() for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(size)
@@ -63,7 +63,7 @@ class ResidualModel(NeuralModel):
 
     def embed_inputs(self, ids: Tensor) -> Tensor:
         """Ids (B, T) -> the input of the first block, (B, T, H)."""
-        x, share = self.embed(ids), self.config.embed_dropout
+        x, share = look_up(ids, self.embed.weight), self.config.embed_dropout
         if share and self.training:
             x = x * self.dropout(x.new_ones(self.config.vocab_size, 1), share)[ids]
         x = self.sequence_dropout(x, self.config.input_dropout)

@@ -4,13 +4,12 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.models.base import NeuralModel, State
 from charlm.models.kernels.bptt import GRU, LSTM, RELU, RNN, CellSpec, RecurrentLayer
-from charlm.models.kernels.cross_entropy import activations, are_many
+from charlm.models.kernels.cross_entropy import activations, are_many, look_up
 from charlm.models.kernels.jit import is_wanted
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -116,8 +115,8 @@ class RecurrentModel(NeuralModel):
         if self.embed is None:  # torch's layers read one-hot vectors
             one_hot = self.fc.weight.new_zeros(*ids.shape, vocab_size)
             x = one_hot.scatter_(2, ids[..., None], 1.0)
-        else:  # of many tokens a batch has few: the others' vectors then have no gradient, instead of one of zeros
-            x = F.embedding(ids, self.embed.weight, sparse=are_many(vocab_size))
+        else:
+            x = look_up(ids, self.embed.weight)
         return self._sequence_dropout(x if seen is None else x * seen[ids], self.config.input_dropout), None
 
     def _weights(self, layer: int, seen: Tensor | None) -> list[Tensor]:
@@ -135,7 +134,7 @@ class RecurrentModel(NeuralModel):
 
     def _is_compiled(self, x: Tensor) -> bool:
         """Whether our own layers compute, instead of torch's."""
-        return not x.is_cuda and self.plan().compiled
+        return x.is_cpu and self.plan().compiled
 
     def _torch_layer(self, x: Tensor, weights: list[Tensor], before: list[Tensor]) -> tuple[Tensor, ...]:
         """The same by torch's own function, cuDNN on a GPU."""

@@ -34,9 +34,10 @@ class TransformerModel(ResidualModel):
     """Attention (Vaswani et al. 2017) with a sliding window, positions by rotation (RoPE, Su et al. 2021).
 
     Its state is the keys and values of the last W = context - 1 tokens, the newest last, (L, B, W, N, D) each of N
-    heads, and the number of these tokens: (1, B) of int64. Keys are stored unrotated and rotated by their place in the
-    window whenever they are read, so that no position grows with the text. As in Transformer-XL (Dai et al. 2019)
-    training carries them from batch to batch: it computes the same function as generation.
+    heads, and the number of these tokens: (1, B) of int64, on the CPU, since the mask's shape depends on it. Keys are
+    stored unrotated and rotated by their place in the window whenever they are read, so that no position grows with the
+    text. As in Transformer-XL (Dai et al. 2019) training carries them from batch to batch: it computes the same
+    function as generation.
     """
 
     TENSORS = 46
@@ -59,7 +60,7 @@ class TransformerModel(ResidualModel):
         heads = self.config.num_heads
         shape = (self.config.num_layers, batch_size, self.window, heads, self.config.hidden_size // heads)
         new = self.fc.weight.new_zeros
-        return new(shape), new(shape), new((1, batch_size), dtype=torch.int64)
+        return new(shape), new(shape), torch.zeros(1, batch_size, dtype=torch.int64)
 
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         state = self.initial_state(len(ids)) if state is None else state
@@ -72,8 +73,8 @@ class TransformerModel(ResidualModel):
     def _read(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """All blocks over x (B, T, H), all positions at once, and the next window."""
         keys, values, filled = state
-        filled, steps, ends = filled.clamp(0, self.window), x.shape[1], []
-        first, mask = attention_mask(filled[0], steps, self.window)
+        filled, steps, ends = filled.cpu().clamp(0, self.window), x.shape[1], []
+        first, mask = attention_mask(filled[0], steps, self.window, x.device)
         for block, *past in zip(self.blocks, keys, values, strict=True):
             seen, *end = self._attend(block.qkv(block.norm(x)), past, first, mask)
             x = x + self.sequence_dropout(block.out(seen))
@@ -131,13 +132,16 @@ def speeds_of(config: ModelConfig) -> list[float]:
     return [(config.window + 1) ** (-pair / pairs) for pair in range(pairs)]
 
 
-def attention_mask(filled: Tensor, steps: int, window: int) -> tuple[int, Tensor | None]:
+def attention_mask(
+    filled: Tensor, steps: int, window: int, device: torch.device | None = None
+) -> tuple[int, Tensor | None]:
     """The places that new tokens may attend to.
 
     Args:
         filled: (B,), how many of the last places of each window hold a token.
         steps: T, the number of new tokens.
         window: the number of its places.
+        device: of the mask; None: the CPU, where `filled` should be, as it is looked at here.
 
     Returns:
         The first place that any of them needs; and which of the places from there on each may attend to, (T, ..), or
@@ -147,11 +151,11 @@ def attention_mask(filled: Tensor, steps: int, window: int) -> tuple[int, Tensor
     first = window - most
     if least == most and steps == 1:
         return first, None
-    places = torch.arange(first, window + steps, device=filled.device)
-    new = torch.arange(steps, device=filled.device)[:, None]
+    places = torch.arange(first, window + steps, device=device)
+    new = torch.arange(steps, device=device)[:, None]
     mask = (places >= new) & (places <= new + window)
     if least < most:
-        mask = mask & (places >= window - filled[:, None])[:, None, None]
+        mask = mask & (places >= window - filled.to(device)[:, None])[:, None, None]
     return first, mask
 
 

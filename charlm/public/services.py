@@ -200,6 +200,7 @@ class Services:
         searches: for good settings; None on a public Space, where nobody may take the machine for so long.
         track: which tracker trainings go to, see charlm/formats/trackers.py; empty: none.
         tracked: the same in a sentence.
+        lent: what ZeroGPU lends, in sentences; empty: nothing.
     """
 
     store: RunAccess
@@ -212,6 +213,7 @@ class Services:
     searches: Searches | None = None
     track: str = ""
     tracked: str = ""
+    lent: str = ""
 
     @property
     def limits(self) -> Limits | None:

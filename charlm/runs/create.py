@@ -17,7 +17,7 @@ from charlm.presets import RunConfig
 from charlm.runs.run import MAX_LABEL, Run, clean_label
 from charlm.runs.store import RunStore
 from charlm.tokenizers import Tokenizer
-from charlm.training.device import device_for
+from charlm.training.device import check_device
 from charlm.training.estimate import check_memory, count_parameters
 from charlm.training.racers import racers
 
@@ -51,7 +51,7 @@ def create_runs(
     """
     if not archs or any(arch in archs[:place] for place, arch in enumerate(archs)):
         raise ConfigError(f"choose one or more different architectures, not {', '.join(map(str, archs)) or 'none'}")
-    device_for(config.train.device)
+    check_device(config.train)
     if config.race.seeds > 1:
         config = with_test_part(config, corpus)
     if tokenizer is None:

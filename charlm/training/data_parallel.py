@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from typing import Self
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from charlm.models import LanguageModel, State
-from charlm.models.kernels.plan import BufferPool, pack_weight, weight_key
+from charlm.models.kernels.plan import BufferPool, pack_weight, seed_gpu, weight_key
 
 
 class DataParallelStep:
@@ -34,19 +35,21 @@ class DataParallelStep:
         self._replicas = [_replica(model) for _ in range(count)]
         self._pool = ThreadPoolExecutor(count, "shard", torch.set_num_threads, (1,)) if count > 1 else None
 
-    def gradients(self, inputs: Tensor, targets: Tensor, hidden: State | None) -> tuple[float, State]:
-        """Set the gradients of the mean loss of a batch.
+    def gradients(self, inputs: Tensor, targets: Tensor, hidden: State | None) -> tuple[Tensor, State]:
+        """Set the gradients of the mean loss of a batch; on a GPU nothing here waits for it.
 
         Args:
-            inputs: ids (B, T).
-            targets: ids (B, T), one later; those of -1 do not count.
+            inputs: ids (B, T), on the CPU.
+            targets: ids (B, T), one later, likewise; those of -1 do not count.
             hidden: the state before; None is the zero state.
 
         Returns:
-            The loss in nats per token, and the state after the batch, detached.
+            The loss in nats per token, a scalar on the model's device, and the state after the batch, detached.
         """
         state = self.model.initial_state(len(inputs)) if hidden is None else hidden
         tokens = int((targets >= 0).sum())
+        inputs, targets = _beside(self.model.device, inputs, targets)
+        seed_gpu(self.model.device, self.model.generator)
         self._clear()
         if self._pool is None or len(inputs) < self.count:
             part = inputs, targets, state
@@ -64,7 +67,8 @@ class DataParallelStep:
         work = partial(_backpropagate, parameters=self._parameters, tokens=tokens)
         losses, ends, grads_of = zip(*self._pool.map(work, self._replicas, parts), strict=True)
         self._set(grads_of)
-        return math.fsum(losses), tuple(torch.cat(each, dim=1) for each in zip(*ends, strict=True))
+        loss = torch.tensor(math.fsum(loss.item() for loss in losses), dtype=torch.float64)
+        return loss, tuple(torch.cat(each, dim=1) for each in zip(*ends, strict=True))
 
     def _clear(self) -> None:
         """Forget the last step's gradients, but for those of some rows only: their tensors are used again."""
@@ -99,16 +103,23 @@ def _replica(model: LanguageModel) -> LanguageModel:
 
 def _backpropagate(
     model: LanguageModel, part: tuple[Tensor, Tensor, State], parameters: Sequence[Tensor], tokens: int
-) -> tuple[float, State, tuple[Tensor, ...]]:
+) -> tuple[Tensor, State, tuple[Tensor, ...]]:
     """A part's share of the mean loss over `tokens`, its state at the end, and its gradients."""
     inputs, targets, state = part
     half = model.precision == torch.bfloat16 and (inputs.is_cuda or not model.HANDLES_PRECISION)
     with torch.enable_grad():
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(inputs.device.type, torch.bfloat16) if half else nullcontext():
             total, end = model.loss(inputs, targets, state)
         loss = total / tokens
         grads = torch.autograd.grad(loss, parameters)
-    return loss.item(), tuple(part.detach() for part in end), grads
+    return loss.detach(), tuple(part.detach() for part in end), grads
+
+
+def _beside(device: torch.device, *parts: Tensor) -> Sequence[Tensor]:
+    """Tensors of one shape where the model is; to cuda in one copy that the CPU does not wait for."""
+    if device.type == "cuda":
+        return torch.stack(parts).pin_memory().to(device, non_blocking=True).unbind()
+    return [part.to(device) for part in parts]
 
 
 def _total(tensors: Sequence[Tensor]) -> Tensor:

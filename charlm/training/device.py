@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from charlm.config import ModelConfig
+from charlm.config import ModelConfig, TrainConfig
 from charlm.errors import ConfigError
 from charlm.models import model_class
 from charlm.models.kernels.jit import is_wanted
@@ -27,7 +27,7 @@ class Device:
     """A choice.
 
     Attributes:
-        kind: cpu or cuda.
+        kind: cpu, cuda or mps.
         threads: parts that a batch is cut into, each with a thread of its own.
         dtype: of the products, in training only.
         reasons: a sentence for each choice.
@@ -39,15 +39,44 @@ class Device:
     reasons: tuple[str, ...]
 
 
+def is_zero_gpu() -> bool:
+    """Whether this is a Hugging Face Space that lends a GPU for seconds (ZeroGPU), as its environment says."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def has_cuda() -> bool:
+    """Whether this process can compute on a GPU of NVIDIA's (or AMD's, as torch calls both cuda).
+
+    On ZeroGPU only the processes that the package `spaces` forks can, though torch says otherwise in the first one.
+    """
+    return (not is_zero_gpu() or torch.multiprocessing.parent_process() is not None) and torch.cuda.is_available()
+
+
 def device_for(name: str) -> str:
-    """The kind of device a training uses: `auto` takes a GPU if there is one.
+    """The kind of device a training uses: `auto` takes a GPU if torch's cuda has one, else the CPU.
+
+    An Apple GPU, which nobody has seen to be faster than a CPU at the sizes here, has to be asked for: `mps`.
 
     Raises:
-        ConfigError: cuda is asked for and not there.
+        ConfigError: cuda or mps is asked for and not there.
     """
-    if name == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not has_cuda():
         raise ConfigError("device 'cuda' is not available here; use 'cpu' or 'auto'")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps', the GPU of an Apple computer, is not available here; use 'cpu' or 'auto'")
+    return ("cuda" if has_cuda() else "cpu") if name == "auto" else name
+
+
+def check_device(config: TrainConfig) -> None:
+    """Refuse a device that a training here cannot have, or that does not compute in its precision.
+
+    Raises:
+        ConfigError: see `device_for`; or bfloat16 is asked for on mps.
+    """
+    if config.device == "mps" and config.precision == "bfloat16":
+        raise ConfigError("precision 'bfloat16' is not for device 'mps'; use 'float32' or 'auto'")
+    if not (config.device == "cuda" and is_zero_gpu()):  # there a training gets it in slices, see jobs/zero_gpu.py
+        device_for(config.device)
 
 
 def choose(model: ModelConfig, batch_size: int, name: str = "auto", precision: str = "auto") -> Device:
@@ -56,11 +85,11 @@ def choose(model: ModelConfig, batch_size: int, name: str = "auto", precision: s
     Args:
         model: its sizes decide what pays.
         batch_size: rows of a batch.
-        name: auto, cpu or cuda.
+        name: auto, cpu, cuda or mps.
         precision: auto, float32 or bfloat16.
 
     Raises:
-        ConfigError: cuda is asked for and not there.
+        ConfigError: see `device_for`.
     """
     kind = device_for(name)
     made = model_class(model.arch)
@@ -68,6 +97,8 @@ def choose(model: ModelConfig, batch_size: int, name: str = "auto", precision: s
     if kind == "cuda":
         dtype = torch.float32 if precision == "float32" or not torch.cuda.is_bf16_supported() else torch.bfloat16
         return Device(kind, 1, dtype, (f"a GPU: {made.ON_GPU}, {_name(dtype)}",))
+    if kind == "mps":
+        return Device(kind, 1, torch.float32, ("an Apple GPU: torch's operations, float32 (untested)",))
     threads, why_threads = _threads(product, batch_size)
     dtype, why_dtype = _dtype(product, precision)
     return Device(kind, threads, dtype, (why_threads, why_dtype, _loops(made.COMPILED)))

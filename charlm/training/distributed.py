@@ -168,8 +168,8 @@ class Processes:
             dist.broadcast(_flat(model), 0)
         return batch.chunk(self.size, dim=1)[0]
 
-    def mean(self, model: LanguageModel, loss: float) -> float:
-        """Replace the gradients by their mean over all processes; returns the mean loss.
+    def mean(self, model: LanguageModel, loss: Tensor) -> Tensor:
+        """Replace the gradients by their mean over all processes; returns the mean loss, a scalar.
 
         Args:
             model: with the gradients of this process's rows.
@@ -177,10 +177,10 @@ class Processes:
         """
         parameters = list(model.parameters())
         total = self._add_up(parameters, loss) / self.size
-        *grads, mean = total.split([*(parameter.numel() for parameter in parameters), 1])
+        grads = total[:-1].split([parameter.numel() for parameter in parameters])
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = grad.view_as(parameter)
-        return float(mean)
+        return total[-1]
 
     def _order(self, what: int) -> None:
         with self._together():
@@ -194,10 +194,10 @@ class Processes:
             dist.broadcast_object_list(said := [setup], 0, group=self._orders)
         return said[0]
 
-    def _add_up(self, parameters: list[torch.nn.Parameter], loss: float) -> Tensor:
+    def _add_up(self, parameters: list[torch.nn.Parameter], loss: Tensor) -> Tensor:
         """All gradients and the loss in a row, added up over all processes in process 0."""
         grads = [parameter.grad.flatten() for parameter in parameters if parameter.grad is not None]
-        total = torch.cat((*grads, grads[0].new_tensor([loss])))
+        total = torch.cat((*grads, loss.to(grads[0]).view(1)))
         with self._together():
             dist.reduce(total, 0)
         return total
@@ -239,8 +239,8 @@ class Processes:
                         dist.scatter(work, group=self._orders)
                         dist.broadcast(weights := _flat(model), 0)
                     _take_weights(model, weights)
-                    _seed(model, int(work[0]))
-                    inputs, targets = work[1:].view(2, rows, setup.seq_len).to(model.device)
+                    model.generator.manual_seed(int(work[0]))
+                    inputs, targets = work[1:].view(2, rows, setup.seq_len)
                     loss, state = step.gradients(inputs, targets, state if order == STEP else None)
                     self._add_up(list(model.parameters()), loss)
 
@@ -271,7 +271,7 @@ class DistributedStep(DataParallelStep):
         super().__init__(model, count)
         self._processes = processes
 
-    def gradients(self, inputs: Tensor, targets: Tensor, hidden: State | None) -> tuple[float, State]:
+    def gradients(self, inputs: Tensor, targets: Tensor, hidden: State | None) -> tuple[Tensor, State]:
         """See `DataParallelStep.gradients`; the states are those of this process's rows."""
         own = self._processes.share_out(self.model, torch.stack((inputs, targets)), hidden is None)
         loss, end = super().gradients(own[0], own[1], hidden)
@@ -288,11 +288,13 @@ def check_gpus(kind: str) -> None:
     """Refuse more processes on this machine than it has GPUs, where they are to compute on those.
 
     Args:
-        kind: cpu or cuda.
+        kind: cpu, cuda or mps.
 
     Raises:
-        ConfigError: there are more.
+        ConfigError: there are more; or it is mps, which processes do not share.
     """
+    if kind == "mps":
+        raise ConfigError("several processes cannot train on device 'mps'; train with --device cpu, or in one process")
     count, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
     if kind == "cuda" and count > gpus:
         raise ConfigError(
@@ -313,10 +315,3 @@ def _take_weights(model: LanguageModel, weights: Tensor) -> None:
     with torch.no_grad():
         for parameter, part in zip(parameters, parts, strict=True):
             parameter.copy_(part.view_as(parameter))
-
-
-def _seed(model: LanguageModel, seed: int) -> None:
-    """Begin dropout's random numbers with this seed; on a GPU they come from torch's own generator."""
-    model.generator.manual_seed(seed)
-    if model.device.type == "cuda":
-        torch.cuda.manual_seed(seed)

@@ -7,10 +7,11 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from charlm.config import TrainConfig
@@ -309,7 +310,7 @@ def _evaluate(
     """A held-out text scored; the time counts as the training's own."""
     began = time.perf_counter()
     model.zero_grad()  # the last step's gradients would but take room
-    threads = choose(model.config, validation_row_count(len(ids))).threads
+    threads = choose(model.config, validation_row_count(len(ids)), model.device.type).threads
     scores = evaluate(state.learned(model), ids, threads=threads, halted=halted, border=dataset.border)
     state.last_validating = time.perf_counter() - began
     state.validating += state.last_validating
@@ -347,18 +348,37 @@ def _step(
     """One update of the weights; returns the batch's loss and the gradient's norm before clipping."""
     assert state.optimizer is not None
     parameters = list(parallel.model.parameters())
-    inputs, targets = (torch.from_numpy(part).long().to(parameters[0].device) for part in batch)  # (B, T)
+    inputs, targets = (torch.from_numpy(part).long() for part in batch)  # (B, T)
     state.optimizer.param_groups[0]["lr"] = rate
-    loss, hidden = parallel.gradients(inputs, targets, state.hidden)
-    norm = clip_grad_norm_(parameters, config.grad_clip or math.inf).item()
+    total, hidden = parallel.gradients(inputs, targets, state.hidden)
+    length = clip_grad_norm_(parameters, config.grad_clip or math.inf)
+    loss, norm = update(state.optimizer, torch.stack((total, length.to(total.dtype))), total.is_cuda)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         what, wrong = ("gradient norm", norm) if math.isfinite(loss) else ("loss", loss)
         raise _diverged(what, wrong, state.step + 1, base_rate(config.learning_rate, state.step, state.rate_changes))
-    state.optimizer.step()
     if state.average is not None:
         _average(state.average, parallel.model, min(config.weight_average, (1 + state.step) / (WARMING + state.step)))
     state.hidden = hidden
     return loss, norm
+
+
+def update(optimizer: torch.optim.Optimizer, numbers: Tensor, on_gpu: bool) -> list[float]:
+    """Update the weights if all `numbers`, a step's loss and gradient norm, are finite; they are returned either way.
+
+    Args:
+        optimizer: a fused one.
+        numbers: (2,), where the weights are.
+        on_gpu: have the GPU decide, as torch's GradScaler does: then it has all work of the step before it is waited
+            for once. Otherwise the CPU looks first.
+    """
+    if on_gpu:
+        optimizer.found_inf = 1.0 - numbers.isfinite().all().float()  # type: ignore[attr-defined]
+        optimizer.step()
+        return cast(list[float], numbers.tolist())
+    found = cast(list[float], numbers.tolist())
+    if all(map(math.isfinite, found)):
+        optimizer.step()
+    return found
 
 
 @torch.no_grad()

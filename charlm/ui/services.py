@@ -213,9 +213,8 @@ class AppServices:
         self.jobs = Jobs(self.store, track=track)
         self.searches: Searches | None = Searches(self.store.root, self.jobs.is_training, track)
         self.serving = Serving(self.store, self._is_training)
-        self.services = Services(
-            self.store, self.jobs, self.serving, Files(), searches=self.searches, track=track, tracked=tracked
-        )
+        access, told = (self.store, self.jobs, self.serving, Files()), {"track": track, "tracked": tracked}
+        self.services = Services(*access, searches=self.searches, lent=self.jobs.lent, **told)
         self._measurements = MOST_MEASUREMENTS
 
     def _is_training(self) -> bool:
@@ -257,7 +256,8 @@ class PublicAppServices(AppServices):
         jobs = VisitorJobs(self.jobs, runs, who, quotas)
         serving = VisitorServing(self.serving, who, quotas)
         texts = VisitorTexts(OwnTexts(), who, limits)
-        self.services = Services(runs, jobs, serving, VisitorFiles(who, quotas), who, quotas, texts)
+        files, lent = VisitorFiles(who, quotas), self.jobs.lent
+        self.services = Services(runs, jobs, serving, files, who, quotas, texts, lent=lent)
         self._measurements = MOST_MEASUREMENTS
         self._most_bytes = limits.together_disk_bytes
 

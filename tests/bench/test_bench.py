@@ -5,14 +5,14 @@ import math
 
 import pytest
 
-from bench import results
+from bench import gpu, results
 from bench.measure import Row
 from charlm.cli import main
 from charlm.cli.bench import benches
 from charlm.training.machine import speed
 
-# These start servers and browsers; the browser tests see to the pages, tests/test_crowd.py to the crowd.
-HEAVY = ("start", "pages", "clicks", "crowd", "growth")
+# These start servers and browsers, or need a GPU; browser tests see to the pages, test_crowd.py to the crowd.
+HEAVY = ("start", "pages", "clicks", "crowd", "growth", "gpu")
 BRIEF = ("corpora",)  # the others take long
 NAMES = [
     pytest.param(name, marks=() if name in BRIEF else pytest.mark.slow)
@@ -34,6 +34,18 @@ def test_a_bench_measures_both_sides(capsys: pytest.CaptureFixture[str], name: s
     assert told["rows"] and told["machine"]["cores"] >= 1
     for row in told["rows"]:
         assert row["what"] and row["unit"] and math.isfinite(row["ours"])
+
+
+def test_without_a_gpu_its_bench_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["bench", "gpu"]) == 0
+    assert "there is no GPU that torch's cuda can use here" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_gpu_bench_runs_on_a_cpu() -> None:
+    rows = gpu.measure(quick=True, device="cpu")
+    assert len(rows) == 2 * len(gpu.ARCHS) and all(row.ratio and row.ratio > 0 for row in rows)
 
 
 def test_device_says_what_and_why(capsys: pytest.CaptureFixture[str]) -> None:

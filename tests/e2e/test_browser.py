@@ -539,7 +539,7 @@ def test_advice_fills_the_form_with_the_runs_settings_and_its_mend(page: Any, se
 def test_a_history_of_100_000_points_is_opened(page: Any, services: Any) -> None:
     runs = stage(services.store, 100_000, "finished")
     choose_tab(page, "Train")
-    page.locator("#train-head", has_text="after 100,000 steps").wait_for()
+    page.locator("#train-head", has_text="LSTM wins").wait_for()
     page.wait_for_function(f"({POINTS})() > 3 * 1000")
     assert page.evaluate(POINTS) < 3 * 4000
     choose_tab(page, "Runs")

@@ -101,7 +101,7 @@ def test_products_in_bfloat16_come_close(arch: str, vocab_size: int) -> None:
         model.precision = precision
         with DataParallelStep(model, 1) as shards:
             loss, state = shards.gradients(ids, ids.roll(-1, 1), None)
-            losses.append(shards.gradients(ids, ids.roll(-1, 1), state)[0] + loss)
+            losses.append(float(shards.gradients(ids, ids.roll(-1, 1), state)[0] + loss))
         norms.append(math.hypot(*(one.grad.norm().item() for one in model.parameters() if one.grad is not None)))
         assert all(part.dtype in (torch.float32, torch.int64) for part in state)
     assert losses[0] == pytest.approx(losses[1], rel=0.01) and norms[0] == pytest.approx(norms[1], rel=0.1)

@@ -1,10 +1,12 @@
 """A batch in shards gives the gradients of the whole batch, the same ones each time, and leaves no thread behind."""
 
 import threading
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.nn.utils import clip_grad_norm_
 
 from charlm.config import ModelConfig
 from charlm.models import LanguageModel, build_model
@@ -112,3 +114,18 @@ def test_no_thread_is_left_and_an_error_arrives() -> None:
 def test_a_team_answers_in_order(count: int) -> None:
     with team(count) as share_out:
         assert list(share_out(lambda number: number * number, range(5))) == [0, 1, 4, 9, 16]
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"locked_dropout": True, "embed_dim": 6, "input_dropout": 0.1, "embed_dropout": 0.1}]
+)
+@pytest.mark.parametrize("arch", TRAINED)
+def test_the_cpu_waits_for_no_gpu(arch: str, more: dict[str, Any]) -> None:
+    """On torch's meta device, which has no numbers: whatever looked at one, as when a GPU is waited for, would fail."""
+    config = ModelConfig(arch=arch, vocab_size=V, hidden_size=8, num_layers=2, dropout=0.2, **more)
+    model, (inputs, targets) = build_model(config).to("meta").train(), batch(4)
+    with DataParallelStep(model, 1) as step:
+        loss, state = step.gradients(inputs, targets, None)
+        loss, state = step.gradients(inputs, targets, state)
+    length = clip_grad_norm_(model.parameters(), 1.0)
+    assert loss.device.type == length.device.type == "meta" and all(one.is_meta for one in grads_of(model))

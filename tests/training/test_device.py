@@ -1,14 +1,15 @@
 """What a training computes with: the choice follows sizes, cores, instructions and wishes."""
 
+import multiprocessing
 from typing import Any
 
 import pytest
 import torch
 
-from charlm.config import ModelConfig
+from charlm.config import ModelConfig, TrainConfig
 from charlm.errors import ConfigError
 from charlm.training import device
-from charlm.training.device import choose, device_for, matrix_instructions
+from charlm.training.device import check_device, choose, device_for, matrix_instructions
 
 LARGE = ModelConfig(vocab_size=77, hidden_size=512)
 SMALL = ModelConfig(vocab_size=77, hidden_size=32)
@@ -64,3 +65,30 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device_for("auto") == device_for("cpu") == "cpu"
     with pytest.raises(ConfigError, match="use 'cpu' or 'auto'"):
         device_for("cuda")
+
+
+def test_apples_gpu_is_there_or_refused_and_never_chosen_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"'mps', the GPU of an Apple computer, is not available here; use 'cpu'"):
+        device_for("mps")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert device_for("auto") == "cpu" and device_for("mps") == "mps"
+    chosen = choose(LARGE, 128, "mps")
+    assert (chosen.kind, chosen.threads, chosen.dtype) == ("mps", 1, torch.float32)
+    with pytest.raises(ConfigError, match="'bfloat16' is not for device 'mps'; use 'float32' or 'auto'"):
+        check_device(TrainConfig(device="mps", precision="bfloat16"))
+    check_device(TrainConfig(device="mps"))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_on_zero_gpu_the_first_process_has_no_gpu_whatever_torch_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert device_for("auto") == "cuda"
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    assert device_for("auto") == "cpu" and choose(LARGE, 128).kind == "cpu"
+    with pytest.raises(ConfigError, match="use 'cpu' or 'auto'"):
+        device_for("cuda")
+    check_device(TrainConfig(device="cuda"))  # a training gets it in slices
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(device_for, ["cuda"]) == "cuda"

@@ -210,6 +210,8 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
         check_gpus("cuda")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     check_gpus("cuda")
+    with pytest.raises(ConfigError, match="cannot train on device 'mps'"):
+        check_gpus("mps")
 
 
 def test_help_is_printed_once(one_of_two: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

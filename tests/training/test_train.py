@@ -18,7 +18,7 @@ from charlm.tokenizers import CharTokenizer
 from charlm.training.evaluate import evaluate
 from charlm.training.metrics import Metrics
 from charlm.training.schedule import evaluation_interval, learning_rate, total_steps
-from charlm.training.train import TrainState, train
+from charlm.training.train import TrainState, train, update
 from tests.tiny_runs import TRAINED
 
 TEXT = "the fox and the hen met at the gate and sang until the moon came up over the hill. " * 12
@@ -190,6 +190,22 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_way_out(wrong: float) ->
         next(steps)
     after = model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items() if name != "fc.bias")
+
+
+@pytest.mark.parametrize("second", [0.5, math.inf, math.nan])
+def test_the_gpu_updates_what_the_cpu_would(second: float) -> None:
+    """The branch for a GPU, on a CPU: fused AdamW leaves out a step there, too."""
+    ends = []
+    for on_gpu in (False, True):
+        weight = torch.nn.Parameter(torch.linspace(-1, 1, 20))
+        optimizer, generator = torch.optim.AdamW([weight], lr=0.1, fused=True), torch.Generator().manual_seed(3)
+        for norm in (1.0, second, 2.0):
+            weight.grad = torch.randn(20, generator=generator)
+            before, numbers = weight.detach().clone(), torch.tensor([0.25, norm])
+            assert update(optimizer, numbers, on_gpu) == pytest.approx(numbers.tolist(), nan_ok=True)
+            assert torch.equal(weight, before) == (not math.isfinite(norm))
+        ends.append([weight.detach(), *optimizer.state[weight].values()])
+    assert all(map(torch.equal, *ends))
 
 
 def test_a_test_part_is_scored_at_each_epochs_end_and_decides_nothing() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from charlm.models.kernels.jit import compiled, exp, get, put
-from charlm.models.kernels.plan import ComputePlan, as_array
+from charlm.models.kernels.plan import ComputePlan, as_array, sum_type
 
 Array = np.ndarray[Any, Any]
 LANES = 128  # maxima and sums kept side by side: a single one would wait for itself
@@ -88,6 +88,14 @@ def are_many(vocab_size: int) -> bool:
     return vocab_size >= MANY_TOKENS
 
 
+def look_up(ids: Tensor, weight: Tensor) -> Tensor:
+    """Rows of weights (V, D), (.., D); of many tokens a batch has few: the others then have no gradient, not zeros.
+
+    Apple's GPUs are not asked for such sparse gradients.
+    """
+    return F.embedding(ids, weight, sparse=are_many(len(weight)) and weight.device.type != "mps")
+
+
 def activations(vocab_size: int, features: int) -> int:
     """Numbers a token that an output layer keeps for the backward pass, or works with."""
     return 3 * features if are_many(vocab_size) else 4 * vocab_size
@@ -113,9 +121,9 @@ class CrossEntropy(Function):
         """
         x, w = features.to(plan.dtype), weight.to(plan.dtype)
         rows = max(1, CHUNK // len(w))
-        again = keep and not x.is_cuda  # the buffers are memory of the CPU
+        again = keep and x.is_cpu  # the buffers are memory of the CPU
         room = plan.buffers.take((CHUNK,), plan.dtype) if again else x.new_empty(min(rows, len(x)) * len(w))
-        total = torch.zeros((), dtype=torch.float64, device=x.device)
+        total = torch.zeros((), dtype=sum_type(x.device), device=x.device)
         gradients = _Gradients(x, w, bias) if keep else None
         for first in range(0, len(x), rows):
             part = x[first : first + rows]
@@ -159,10 +167,10 @@ class _Gradients:
 
 def _losses(plan: ComputePlan, logits: Tensor, bias: Tensor, targets: Tensor, into_gradients: bool) -> Tensor | float:
     """See `losses`; by torch's operations where nothing is compiled."""
-    if plan.compiled and bias.dtype == torch.float32 and not logits.is_cuda:
+    if plan.compiled and bias.dtype == torch.float32 and logits.is_cpu:
         exps = np.empty(len(bias), np.float32)
         return losses(as_array(logits), bias.detach().numpy(), targets.numpy(), exps, into_gradients)
-    total = torch.zeros((), dtype=torch.float64, device=logits.device)
+    total = torch.zeros((), dtype=sum_type(logits.device), device=logits.device)
     rows = max(1, BLOCK // len(bias))
     for first in range(0, len(logits), rows):
         block, wanted = logits[first : first + rows], targets[first : first + rows, None]
@@ -172,7 +180,7 @@ def _losses(plan: ComputePlan, logits: Tensor, bias: Tensor, targets: Tensor, in
         shares -= shares.amax(1, keepdim=True)
         chosen = shares.gather(1, wanted)
         sums = shares.exp_().sum(1, keepdim=True)
-        total += ((sums.log() - chosen) * counts).sum(dtype=torch.float64)
+        total += ((sums.log() - chosen) * counts).sum(dtype=total.dtype)
         if into_gradients:
             shares *= counts / sums
             shares.scatter_add_(1, wanted, -counts.to(shares.dtype))
@@ -249,7 +257,7 @@ def output_loss(
     weight: Tensor = output.weight
     bias: Tensor = output.bias
     if drawn is not None:
-        weight, bias = F.embedding(drawn.ids, weight, sparse=True), bias[drawn.ids] + drawn.raised
+        weight, bias = look_up(drawn.ids, weight), bias[drawn.ids] + drawn.raised
         targets = drawn.targets
     loss: Callable[..., Tensor] = CrossEntropy.apply
     return loss(plan, torch.is_grad_enabled(), features, weight, bias, targets)

@@ -125,16 +125,31 @@ def as_array(tensor: Tensor) -> Array:
     return array
 
 
+def sum_type(device: torch.device) -> torch.dtype:
+    """The number format in which losses are added up: float64, which Apple's GPUs do not have."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def seed_gpu(device: torch.device, generator: torch.Generator) -> None:
+    """Let the masks that are drawn next on a GPU follow from a model's own generator; on a CPU they do anyway.
+
+    cuDNN's dropout between the layers of a recurrent model draws from a state of its own, which this does not reach.
+    """
+    if device.type in ("cuda", "mps"):
+        seed = int(torch.randint(2**62, (), generator=generator))
+        (torch.cuda if device.type == "cuda" else torch.mps).manual_seed(seed)
+
+
 def dropout(x: Tensor, share: float, generator: torch.Generator, locked: bool = False) -> Tensor:
     """Inverted dropout (Srivastava et al. 2014).
 
     Args:
         x: (..., H).
         share: of its numbers to set to zero, from 0 to below 1.
-        generator: of the mask on a CPU; on a GPU it comes from torch's global one.
+        generator: of the mask on a CPU; on a GPU it comes from torch's global one, see `seed_gpu`.
         locked: one mask for all places of dimension 0, the steps of a sequence (Gal and Ghahramani 2016).
     """
-    if x.is_cuda:
+    if not x.is_cpu:
         return x * F.dropout(torch.ones_like(x[:1]), share) if locked else F.dropout(x, share)
     if is_wanted():
         seed = int(torch.randint(2**32, (), generator=generator))

@@ -85,8 +85,9 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
             copy = gr.Button("Copy command", elem_id="train-copy-command", **plain)
             notify: dict[str, Any] = {"js_on_load": NOTIFY_JS, "apply_default_css": False}
             gr.HTML(render("notify"), elem_id="train-notify", **notify)
-            if services.tracked:
-                gr.HTML(render("hint", sentence=services.tracked), elem_id="train-tracked", apply_default_css=False)
+            for name, sentence in (("tracked", services.tracked), ("lent", services.lent)):
+                if sentence:
+                    gr.HTML(render("hint", sentence=sentence), elem_id=f"train-{name}", apply_default_css=False)
         with gr.Column(elem_id="train-live-side", min_width=300):
             live = _live()
             found = search.build(services.searches is not None)
