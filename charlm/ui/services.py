@@ -213,8 +213,8 @@ class AppServices:
         self.jobs = Jobs(self.store, track=track)
         self.searches: Searches | None = Searches(self.store.root, self.jobs.is_training, track)
         self.serving = Serving(self.store, self._is_training)
-        access, told = (self.store, self.jobs, self.serving, Files()), {"track": track, "tracked": tracked}
-        self.services = Services(*access, searches=self.searches, lent=self.jobs.lent, **told)
+        access, lent = (self.store, self.jobs, self.serving, Files()), self.jobs.lent
+        self.services = Services(*access, searches=self.searches, track=track, tracked=tracked, lent=lent)
         self._measurements = MOST_MEASUREMENTS
 
     def _is_training(self) -> bool:
