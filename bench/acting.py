@@ -6,6 +6,7 @@ training, and a page as a tutorial would write it.
 
 import json
 import math
+import secrets
 import sys
 import tempfile
 import threading
@@ -38,12 +39,12 @@ def stage(store: Any, points: int, status: str = "running") -> list[Any]:
     from charlm.config import CorpusConfig, ModelConfig, TrainConfig
     from charlm.tokenizers import CharTokenizer
 
-    runs = []
+    runs, race = [], secrets.token_hex(4)
     for place, arch in enumerate(ARCHS):
         model, train = ModelConfig(arch=arch, vocab_size=77), TrainConfig(steps=LIVES)
         info = {
             "label": arch.upper(), "model": vars(model), "train": vars(train), "corpus_config": vars(CorpusConfig()),
-            "corpus": {"name": "A play", "sha256": "0" * 64, "characters": 100_000}, "group": f"play-{points}",
+            "corpus": {"name": "A play", "sha256": "0" * 64, "characters": 100_000}, "group": race,
         }  # fmt: skip
         run = store.create(info, CharTokenizer([chr(48 + code) for code in range(77)]))
         with run.log.path.open("w") as log:

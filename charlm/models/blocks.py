@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.models.base import NeuralModel
-from charlm.models.kernels.cross_entropy import activations, look_up
+from charlm.models.kernels.cross_entropy import activations, has_sparse_gradient
 from charlm.models.kernels.linear import Linear
 
 
@@ -63,7 +63,8 @@ class ResidualModel(NeuralModel):
 
     def embed_inputs(self, ids: Tensor) -> Tensor:
         """Ids (B, T) -> the input of the first block, (B, T, H)."""
-        x, share = look_up(ids, self.embed.weight), self.config.embed_dropout
+        self.embed.sparse = has_sparse_gradient(self.embed.weight)
+        x, share = self.embed(ids), self.config.embed_dropout
         if share and self.training:
             x = x * self.dropout(x.new_ones(self.config.vocab_size, 1), share)[ids]
         x = self.sequence_dropout(x, self.config.input_dropout)

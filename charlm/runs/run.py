@@ -1,5 +1,6 @@
 """One run: a folder whose run.json says what it is, with tokenizer, weights, metrics and samples beside it."""
 
+import copy
 import json
 import logging
 import math
@@ -7,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -154,6 +155,17 @@ class Run:
         self._lock = lock or run_lock(folder)
         self._load()
 
+    def twin(self) -> Self:
+        """The same run as it was read, without reading it again; a lock and a history of its own."""
+        twin = copy.copy(self)
+        twin._history, twin._lock = HistoryReader(self.log.path), run_lock(self.folder)
+        return twin
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether run.json is as it was read."""
+        return file_mark(self.folder / "run.json") == self._mark
+
     def _load(self) -> None:
         self._mark = file_mark(self.folder / "run.json")
         info = read_json(self.folder / "run.json")
@@ -180,7 +192,7 @@ class Run:
         Raises:
             CheckpointError: it is gone or damaged.
         """
-        if file_mark(self.folder / "run.json") != self._mark:
+        if not self.is_fresh:
             self._load()
 
     @property

@@ -5,7 +5,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -57,15 +57,6 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _open_all(folder: Path, shipped: bool) -> list[Run]:
-    runs = []
-    for path in folder.glob("*/run.json"):
-        with suppress(CharLMError):
-            if _is_run(path.parent):  # reading a pipe would never end
-                runs.append(Run(path.parent, shipped))
-    return runs
-
-
 def _is_run(folder: Path) -> bool:
     try:
         return (folder / "run.json").is_file()
@@ -98,12 +89,27 @@ class RunStore:
         self.root = root or runs_dir()
         self.shipped = shipped or SHIPPED
         self._owner = owner
+        self._known: dict[Path, dict[Path, Run]] = {}  # by the folder they are in, as they were read
 
     def list(self) -> list[Run]:
         """Newest first, shipped ones last, the largest of each architecture first; what is no run is passed over."""
-        own = sorted(_open_all(self.root, shipped=False), key=lambda run: (run.created, run.run_id), reverse=True)
-        shipped = _open_all(self.shipped, shipped=True)
+        own = sorted(self._open_all(self.root, shipped=False), key=lambda run: (run.created, run.run_id), reverse=True)
+        shipped = self._open_all(self.shipped, shipped=True)
         return own + sorted(shipped, key=lambda run: (_arch_rank(run.arch), -run.num_parameters))
+
+    def _open_all(self, folder: Path, shipped: bool) -> Iterable[Run]:
+        """The runs in a folder; of those that have not changed nothing is read again."""
+        known, runs = self._known.get(folder, {}), dict[Path, Run]()
+        for path in folder.glob("*/run.json"):
+            with suppress(CharLMError):
+                run = known.get(path.parent)
+                if run is None or not run.is_fresh:
+                    if not _is_run(path.parent):  # reading a pipe would never end
+                        continue
+                    run = Run(path.parent, shipped)
+                runs[path.parent] = run
+        self._known[folder] = runs
+        return (run.twin() for run in runs.values())
 
     def find(self, token: str) -> Run:
         """The run with this id, a unique prefix of one, an unambiguous label, or this folder.
@@ -234,7 +240,7 @@ class RunStore:
 
     def trashed(self) -> Sequence[Run]:
         """The deleted runs, the last deleted first."""
-        runs = _open_all(self.trash, shipped=False)
+        runs = self._open_all(self.trash, shipped=False)
         return sorted(runs, key=lambda run: run.folder.stat().st_ctime_ns, reverse=True)
 
     def restore(self, run_id: str) -> Run:

@@ -91,6 +91,22 @@ def test_newest_first_and_shipped_last(tmp_path: Path) -> None:
     assert [run.shipped for run in runs] == [False, False, True, True]
 
 
+def test_what_has_not_changed_is_not_read_again(store: RunStore, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr("charlm.runs.run.read_json", lambda path, *most: read.append(path) or read_json(path, *most))
+    before, *_ = store.list()
+    read.clear()
+    [again] = [one for one in store.list() if not one.shipped]
+    assert not read and again.info == before.info and again is not before
+    again.hold()
+    assert not before._lock.is_locked  # each has its own
+    again.release()
+    store.get(run.run_id).update(label="changed by another")
+    assert store.list()[0].label == "changed by another" and before.label == "mine"
+    shutil.rmtree(run.folder)
+    assert run.run_id not in [one.run_id for one in store.list()]
+
+
 def test_load_run_looks_where_the_environment_says(store: RunStore, run: Run) -> None:
     assert load_run("mine").run_id == run.run_id
 

@@ -88,12 +88,17 @@ def are_many(vocab_size: int) -> bool:
     return vocab_size >= MANY_TOKENS
 
 
-def look_up(ids: Tensor, weight: Tensor) -> Tensor:
-    """Rows of weights (V, D), (.., D); of many tokens a batch has few: the others then have no gradient, not zeros.
+def has_sparse_gradient(weight: Tensor) -> bool:
+    """Whether vectors (V, D) that are not looked up have no gradient, instead of zeros: of many tokens a batch has few.
 
-    Apple's GPUs are not asked for such sparse gradients.
+    Apple's GPUs are not asked for that.
     """
-    return F.embedding(ids, weight, sparse=are_many(len(weight)) and weight.device.type != "mps")
+    return are_many(len(weight)) and weight.device.type != "mps"
+
+
+def look_up(ids: Tensor, weight: Tensor) -> Tensor:
+    """Rows of weights (V, D) by ids (..), (.., D); see `has_sparse_gradient`."""
+    return F.embedding(ids, weight, sparse=has_sparse_gradient(weight))
 
 
 def activations(vocab_size: int, features: int) -> int:

@@ -19,9 +19,10 @@ from charlm.ui import formatting
 from charlm.ui.formatting import count, listed, ordinal, size
 from charlm.ui.html import TERMS, action, heading, notice, render, section
 from charlm.ui.runs.details import came_untrained, origin_line, origin_sentence, resume_options
-from charlm.ui.runs.order import COLUMNS, Order, arranged, model, status_word
+from charlm.ui.runs.order import COLUMNS, Group, Order, grouped, model, status_word
 
 SHOWN_NOTE = 90  # characters of a note in the table
+MOST_ROWS = 100  # of the table; a browser takes seconds for thousands
 RESUMABLE = ("stopped", "interrupted", "finished")
 # What the browser's file picker offers, on a public Space the first one only; what is read is known by its content.
 TYPES = [
@@ -177,16 +178,25 @@ def runs_table(
         return notice("Nothing has been trained here yet.", "The Train tab makes the first run in about a minute.")
     if not shown:
         return notice("No run matches.", f"Nothing here is called {wanted!r}; clear the filter to see all.")
+    rows = order.sort(shown)[:MOST_ROWS]
     return render(
         "runs",
         known_json=json.dumps([run.run_id for run in runs]),
         columns=COLUMNS,
         order=order,
         tips=TERMS,
-        groups=arranged(shown, order, by_race),
+        groups=grouped(rows) if by_race else [Group("", "", rows)],
+        left_out=left_out(len(shown)),
         cells=lambda run: _cells(run, (words or {}).get(run.run_id, "")),
         actions=lambda run: Markup("".join(_actions(run))),
     )
+
+
+def left_out(matching: int) -> str:
+    """`The first 100 of 1,998 runs; ..`; empty if all that match are in the table."""
+    if matching <= MOST_ROWS:
+        return ""
+    return f"The first {MOST_ROWS:,} of {matching:,} runs; the filter, or another order, brings the others."
 
 
 def _cells(run: Any, word: str) -> list[str]:

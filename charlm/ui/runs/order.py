@@ -146,12 +146,6 @@ def _race(runs: Sequence[Any]) -> Group:
     return Group(f"Race{own}{on}", f"{listed([ARCH_NAMES[arch] for arch in models])}, {when}", runs)
 
 
-def arranged(runs: Sequence[Any], order: Order, by_race: bool) -> list[Group]:
-    """The table's rows, in one group without a heading unless they are to stand by race."""
-    ordered = order.sort(runs)
-    return grouped(ordered) if by_race else [Group("", "", ordered)]
-
-
 def remembered(order: Order) -> Mapping[str, Any]:
     """An order as the page remembers it."""
     return {"by": order.by, "down": order.down}

@@ -64,6 +64,16 @@ def headings(html: str) -> list[tuple[str, str]]:
     return re.findall(r'scope="rowgroup"><b>([^<]*)</b> <span class="grey">([^<]*)<', html)
 
 
+def test_of_very_many_the_first_are_shown_and_how_to_find_the_others() -> None:
+    runs = [FakeRun(f"r{at:03}", "gru", 1.0 + at, label=f"run {at}", step=at) for at in range(listing.MOST_ROWS + 2)]
+    html = listing.runs_table(runs, order=Order("loss", True))
+    assert shown(html) == [run.run_id for run in runs[:1:-1]]
+    assert "The first 100 of 102 runs; the filter, or another order, brings the others." in html
+    assert all(run.run_id in html for run in runs)  # what is selected stays selected
+    assert "The first" not in listing.runs_table(runs[2:]) and shown(listing.runs_table(runs, "run 101")) == ["r101"]
+    assert len(shown(listing.runs_table(runs, by_race=True))) == listing.MOST_ROWS
+
+
 def test_those_of_a_race_stand_together() -> None:
     made = "2020-05-03T10:00:00+00:00"
     runs = [
