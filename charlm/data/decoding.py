@@ -44,7 +44,6 @@ _SAMPLE = 1 << 16
 _DETECTED = 1 << 18
 _TO_BYTES = {ord(bytes([byte]).decode("cp1252", "ignore") or chr(byte)): byte for byte in range(0x80, 0xA0)}
 STRAY_NULS = 0.02  # share of the bytes, as a program that crashed leaves them, in UTF-8; UTF-16 has more, or is none
-
 MIXED = 0.2  # share of the lines beyond ASCII that are UTF-8, from which on the others are read by themselves
 MOST_DAMAGED = 0.1  # share of characters that an encoding given by the user may fail on
 
