@@ -30,6 +30,7 @@ AHEAD = 4096
 PACE = 400
 PACED_STEPS = 24
 CORE_SHARE = 0.3
+LONGEST_REST = 1.0  # seconds, after a turn that took uncommonly long
 # The thread ends after so many seconds without work.
 IDLE_SECONDS = 5.0
 # What the first turn of a model is planned with: seconds a token takes.
@@ -110,10 +111,12 @@ class OpenedModel:
 
     @cached_property
     def decoder(self) -> TextDecoder:
-        """Made ready when the first text is generated."""
-        from charlm.generation import decoder_for
+        """Made ready when the first text is generated; what it compiles at its first token is compiled then."""
+        from charlm.generation import Stream, decoder_for
 
-        return decoder_for(self.model)
+        decoder = decoder_for(self.model)
+        decoder.decode([Stream.start(self.tokenizer, "", SampleConfig(length=1))], 1)
+        return decoder
 
     def batch(self) -> "list[GenerationRequest]":
         """The texts that are generated now."""
@@ -302,7 +305,7 @@ class GenerationWorker:
         seconds = time.monotonic() - began
         if training:
             opened.due = began + max(map(len, pieces)) / PACE
-            self._rest_until = began + seconds / CORE_SHARE
+            self._rest_until = began + min(seconds / CORE_SHARE, seconds + LONGEST_REST)
         with self._changed:
             for request, piece in zip(batch, pieces, strict=True):
                 had_begun = request.has_begun()

@@ -214,6 +214,27 @@ def test_the_program_ends_while_it_writes() -> None:
     assert (run.returncode, run.stdout, run.stderr) == (0, "True\n", "")
 
 
+def test_after_a_turn_that_took_very_long_beside_a_training_it_rests_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not several times as long: the first turn may have been a minute of compiling."""
+    monkeypatch.setattr(batcher, "CORE_SHARE", 1e-6)  # days of rest for each second
+    made, writer = GenerationWorker(lambda: True), FakeWriter()
+    text = made.submit(opened(writer), GeneratedText(""), SampleConfig(length=batcher.PACED_STEPS + 1))
+    finish(made, text)
+    assert len(writer.calls) >= 2 and len(text.result.text) == batcher.PACED_STEPS + 1
+    made.close()
+
+
+def test_what_is_compiled_at_the_first_token_is_no_turn_of_a_text(
+    writing: GenerationWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = FakeWriter()
+    monkeypatch.setattr("charlm.generation.decoder_for", lambda model: writer)
+    text = writing.submit(OpenedModel(MODEL, TOKENIZER), GeneratedText(""), SampleConfig(length=10))
+    finish(writing, text)
+    assert writer.calls[0] == ("", 1, 1) and len(text.result.turns) == len(writer.calls) - 1
+    assert len(text.result.text) == 10
+
+
 def test_a_reader_wakes_when_its_own_text_begins_or_ends(writing: GenerationWorker) -> None:
     """Not at every turn of every other text."""
     asked = {"mine": 0}
