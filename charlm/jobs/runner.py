@@ -35,7 +35,7 @@ from charlm.runs.history import block_row
 from charlm.runs.rates import Wanted, changes_of, take_rate, wanted_rate
 from charlm.runs.run import Run
 from charlm.runs.snapshots import SnapshotKeeper
-from charlm.training.device import choose, device_for
+from charlm.training.device import choose, device_for, device_or_cpu
 from charlm.training.distributed import Processes
 from charlm.training.evaluate import evaluate
 from charlm.training.metrics import Metrics
@@ -70,7 +70,8 @@ class RunTrainer:
         dataset: its text as ids, cut as its settings say; trainers share one.
         resume: continue from the run's saved state.
         processes: share the training, this one being the first; None: this one alone.
-        device: the kind to train on; empty: as its settings say.
+        device: the kind to train on; empty: as its settings say, or the CPU where that is not to be
+            had and no other process shares the training.
         message: what run.json says of it; empty: the dataset's notes.
 
     Attributes:
@@ -88,10 +89,11 @@ class RunTrainer:
         device: str = "",
         message: str = "",
     ) -> None:
-        self._processes, self._message = processes, message
+        self._processes = processes
         self.run, self.dataset, self.tokenizer = run, dataset, run.tokenizer()
         config = run.train_config
-        self.device = "cpu" if run.model_config.is_counted else device or device_for(config.device)
+        self.device, elsewhere = self._find_device(device)
+        self._message = message or "; ".join(filter(None, [*dataset.notes, elsewhere]))
         self.prompt = self._sample_prompt()
         self.best_val_loss, self.best_step = math.inf, 0  # of all validations; the state's are the schedule's own
         self.model, self.state = self._restore() if resume else self._start()
@@ -110,6 +112,11 @@ class RunTrainer:
         self._save_seconds = SAVE_SECONDS
         self._control = Control()
         self._steps = train(self.model, dataset, config, self.state, lambda: self._control.interrupted, processes)
+
+    def _find_device(self, device: str) -> tuple[str, str]:
+        """The kind to train on, and a word on it where the settings name another, which is not to be had."""
+        wanted = "cpu" if self.run.model_config.is_counted else device or self.run.train_config.device
+        return device_or_cpu(wanted) if self._processes is None else (device_for(wanted), "")
 
     def _sample_prompt(self) -> str:
         """What its samples begin with: the same all along, and something that its text begins sentences with."""
@@ -165,8 +172,7 @@ class RunTrainer:
             self._keep_snapshot()
         if not self.run.gradients():
             self._record_gradient()
-        message = self._message or "; ".join(self.dataset.notes)
-        about = {"status": "running", "message": message, "mend": {}, "device": self.device}
+        about = {"status": "running", "message": self._message, "mend": {}, "device": self.device}
         self._write(partial(self.run.update, {"total_steps": self.total}, **about))
 
     def _follow_rates(self) -> None:

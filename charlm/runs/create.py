@@ -51,7 +51,8 @@ def create_runs(
     """
     if not archs or any(arch in archs[:place] for place, arch in enumerate(archs)):
         raise ConfigError(f"choose one or more different architectures, not {', '.join(map(str, archs)) or 'none'}")
-    check_device(config.train)
+    if not ancestry:  # one that descends from a run goes on with its device, or without, as a resumed one
+        check_device(config.train)
     if config.race.seeds > 1:
         config = with_test_part(config, corpus)
     if tokenizer is None:

@@ -67,6 +67,17 @@ def device_for(name: str) -> str:
     return ("cuda" if has_cuda() else "cpu") if name == "auto" else name
 
 
+def device_or_cpu(name: str) -> tuple[str, str]:
+    """The kind of device for a run that exists, and a word on it if it is not the one its settings name.
+
+    A run that was begun on a GPU goes on where there is none.
+    """
+    try:
+        return device_for(name), ""
+    except ConfigError:
+        return "cpu", f"device {name!r} is not available here: it goes on on the CPU"
+
+
 def check_device(config: TrainConfig) -> None:
     """Refuse a device that a training here cannot have, or that does not compute in its precision.
 

@@ -1,5 +1,6 @@
 """Racers: the same batches, equal steps, stops and failures that touch one only, exact resume."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from charlm.errors import JobError
 from charlm.jobs import runner, scheduler
 from charlm.jobs.scheduler import Control, RunTrainer, prepare, run_trainers
 from charlm.runs.checkpoint import save_weights
-from charlm.runs.resume import reopen
+from charlm.runs.resume import fork, reopen
 from charlm.runs.run import Run
 from charlm.runs.store import RunStore
 from charlm.training.data_parallel import DataParallelStep
@@ -243,6 +244,21 @@ def test_a_run_cut_off_before_its_first_save_begins_anew(store: RunStore) -> Non
     [whole] = trained(store)
     assert [row["step"] for row in resumed.metrics()] == list(range(1, 13))
     assert_same_weights(resumed, whole)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_run_of_a_gpu_goes_on_on_the_cpu_where_there_is_none(store: RunStore) -> None:
+    [elsewhere, here] = [trained(store, steps=4)[0] for _ in range(2)]
+    told = json.loads((elsewhere.folder / "run.json").read_text())
+    told["train"]["device"] = told["device"] = "cuda"
+    (elsewhere.folder / "run.json").write_text(json.dumps(told))
+    moved, stayed = again(store, elsewhere, steps=8), again(store, here, steps=8)
+    assert moved.status == "finished" and moved.train_config.device == "cuda"
+    assert "device 'cuda' is not available here: it goes on on the CPU" in moved.message and not stayed.message
+    assert_same_training(moved, stayed)
+    forked, corpus = fork(store, moved, {"steps": 2})
+    run_trainers(prepare([forked], corpus, resume=True), Control())
+    assert store.get(forked.run_id).status == "finished" and "goes on on the CPU" in store.get(forked.run_id).message
 
 
 def test_a_worse_validation_after_a_resume_does_not_replace_better_weights(store: RunStore) -> None:
