@@ -1,6 +1,6 @@
 """Cross-perplexity in Compare: a fold with a button, and the matrix of what each text costs each model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,31 +54,39 @@ def build() -> CrossFold:
     return CrossFold(fold, left_out, measure, stop, csv, csv_file, matrix)
 
 
-def wire(fold: CrossFold, models: gr.Dropdown, services: Services) -> None:
+def wire(fold: CrossFold, models: gr.Dropdown, services: Services) -> Callable[[str], None]:
     """What the buttons do; a matrix that is known is there at once, and the tab takes it away with another choice.
 
     Args:
         fold: see `build`.
         models: the picker.
         services: for the models.
+
+    Returns:
+        What ends the measurement of a page, by its session hash, without a word: other models are chosen.
     """
-    stops = Stops()
+    stops, left = Stops(), Stops()
 
     def measure(ids: list[str], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        yield {**_buttons(fold, busy=True), fold.matrix: matrix(None, 0.0)}
-        last, is_whole = "", False
-        try:
-            runs = found_runs(services.store, ids)
-            with stops.begun(request.session_hash or "") as stopped:
+        last, is_whole, page = "", False, request.session_hash or ""
+        with stops.begun(page) as is_stopped, left.begun(page) as is_left:
+            yield {**_buttons(fold, busy=True), fold.matrix: matrix(None, 0.0)}
+            try:
+                runs = found_runs(services.store, ids)
                 for progress in services.serving.cross(runs, {}, names(runs)):
                     last, is_whole = matrix(progress.result, progress.share), progress.result is not None
-                    yield {fold.matrix: last}
-                    if stopped.is_set():
-                        last = last if progress.result else ""
+                    if is_left.is_set():
                         break
-        except CharLMError as error:
-            last = matrix(None, 1.0, str(error))
-        yield {**_buttons(fold, busy=False, is_whole=is_whole), fold.matrix: last}
+                    yield {fold.matrix: last}
+                    if is_stopped.is_set():
+                        last = last if is_whole else ""
+                        break
+            except CharLMError as error:
+                last = matrix(None, 1.0, str(error))
+            if is_left.is_set():
+                yield _buttons(fold, busy=False)
+            else:
+                yield {**_buttons(fold, busy=False, is_whole=is_whole), fold.matrix: last}
 
     def known(ids: list[str]) -> Any:
         runs = found_runs(services.store, ids)
@@ -107,6 +115,7 @@ def wire(fold: CrossFold, models: gr.Dropdown, services: Services) -> None:
     fold.fold.expand(show, models, [fold.matrix, fold.csv], **QUICK)
     saved = fold.csv.click(save, models, fold.csv_file, **QUIET)
     saved.success(None, js=click_js(fold.csv_file.elem_id or ""))
+    return left.stop
 
 
 def _buttons(fold: CrossFold, busy: bool, is_whole: bool = False) -> dict[Any, Any]:

@@ -1,6 +1,6 @@
 """Items in Compare: a fold that is there for models of lists, and says how many of what they write is new."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import gradio as gr
 
 from charlm.errors import CharLMError
 from charlm.public.services import Services
+from charlm.serving.stops import Stops
 from charlm.serving.texts import nats_per_item
 from charlm.ui import formatting
 from charlm.ui.api import whole_of
@@ -62,7 +63,9 @@ def build(services: Services, chosen: Sequence[Any]) -> ItemsFold:
     return ItemsFold(fold, count, check, write, shares)
 
 
-def wire(fold: ItemsFold, models: gr.Dropdown, prompt: gr.Textbox, how: gr.Textbox, services: Services) -> None:
+def wire(
+    fold: ItemsFold, models: gr.Dropdown, prompt: gr.Textbox, how: gr.Textbox, services: Services
+) -> Callable[[str], None]:
     """What the button does; another choice of models takes the numbers away, see `tab`.
 
     Args:
@@ -71,25 +74,35 @@ def wire(fold: ItemsFold, models: gr.Dropdown, prompt: gr.Textbox, how: gr.Textb
         prompt: what each item begins with.
         how: the settings of sampling, as JSON.
         services: for the models.
-    """
 
-    def write(ids: list[str], count: Any, check: str, prompt: str, how: str) -> Iterator[dict[Any, Any]]:
-        yield {fold.write: gr.update(interactive=False), fold.shares: render("hint", sentence="Writing…")}
-        runs, found = of_lists(found_runs(services.store, ids)), list[tuple[Any, str, Any]]()
-        html = ""
-        try:
-            number, config, wanted = whole_of(count, "count"), settings_in(how), (check or "").strip()
-            for run, name in zip(runs, names(runs), strict=True):
-                written = services.serving.items(run, number, prompt or "", config, wanted)
-                found.append((run, name, written))
-                html = shares_html(found)
-                yield {fold.shares: html}
-        except CharLMError as error:
-            html += notice("Not all could be counted." if found else "Nothing was counted.", str(error), "error")
-        yield {fold.write: gr.update(interactive=True), fold.shares: html}
+    Returns:
+        What ends the writing of a page, by its session hash, without a word: other models are chosen.
+    """
+    left = Stops()
+
+    def write(
+        ids: list[str], count: Any, check: str, prompt: str, how: str, request: gr.Request
+    ) -> Iterator[dict[Any, Any]]:
+        with left.begun(request.session_hash or "") as is_left:
+            yield {fold.write: gr.update(interactive=False), fold.shares: render("hint", sentence="Writing…")}
+            runs, found = of_lists(found_runs(services.store, ids)), list[tuple[Any, str, Any]]()
+            html = ""
+            try:
+                number, config, wanted = whole_of(count, "count"), settings_in(how), (check or "").strip()
+                for run, name in zip(runs, names(runs), strict=True):
+                    written = services.serving.items(run, number, prompt or "", config, wanted)
+                    if is_left.is_set():
+                        break
+                    found.append((run, name, written))
+                    html = shares_html(found)
+                    yield {fold.shares: html}
+            except CharLMError as error:
+                html += notice("Not all could be counted." if found else "Nothing was counted.", str(error), "error")
+            yield {fold.write: gr.update(interactive=True), **({} if is_left.is_set() else {fold.shares: html})}
 
     inputs = [models, fold.count, fold.check, prompt, how]
     gr.on([fold.write.click, fold.check.submit], write, inputs, [fold.write, fold.shares], concurrency_limit=2, **QUIET)
+    return left.stop
 
 
 def of_lists(runs: Sequence[Any]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
@@ -63,13 +63,15 @@ class CompareTab:
 def build(services: Services, shared: Shared) -> CompareTab:
     """The tab's components and their wiring; call inside its gr.Tab."""
     tab = _components(services)
-    _wire_choice(tab, services, shared)
+    leave = [
+        items.wire(tab.items, tab.controls.models, tab.controls.prompt, tab.controls.how, services),
+        cross.wire(tab.cross, tab.controls.models, services),
+    ]
+    _wire_choice(tab, leave, services, shared)
     form.wire(tab.controls, services)
-    items.wire(tab.items, tab.controls.models, tab.controls.prompt, tab.controls.how, services)
     _wire_csv(tab, services)
     scored = pretrained.wire(tab.pretrained, tab.controls.models, shared, services)
     form.redraw(scored, tab.controls, services)
-    cross.wire(tab.cross, tab.controls.models, services)
     vote.wire(tab.vote, tab.controls, services)
     return tab
 
@@ -119,8 +121,15 @@ def loss_plot(runs: list[Any], baselines: Any = None) -> Any:
     return plot_data(loss_plot(curves, unit=unit, levels=levels))
 
 
-def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
-    """Choosing models redraws the page's measured parts; opening it, and a job's end, renew the picker."""
+def _wire_choice(tab: CompareTab, leave: Sequence[Callable[[str], None]], services: Services, shared: Shared) -> None:
+    """Choosing models redraws the page's measured parts; opening it, and a job's end, renew the picker.
+
+    Args:
+        tab: see `CompareTab`.
+        leave: what ends measurements of the models chosen before, by the page's session hash.
+        services: for the models.
+        shared: what tabs tell each other.
+    """
     store, serving, controls, models = services.store, services.serving, tab.controls, tab.controls.models
 
     all_models = Models(services)
@@ -150,7 +159,9 @@ def _wire_choice(tab: CompareTab, services: Services, shared: Shared) -> None:
     def take(message: str) -> Any:
         return picker(asked(message).get("runs", []))
 
-    def show(ids: list[str]) -> tuple[Any, ...]:
+    def show(ids: list[str], request: gr.Request) -> tuple[Any, ...]:
+        for end in leave:
+            end(request.session_hash or "")
         runs, shown = found_runs(store, ids), found_runs(all_models, ids)
         lexicons = {run.run_id: serving.lexicon(run) for run in shown}
         prompt, more, others = json.dumps(resting_prompt(runs)), gr.update(interactive=False), left_out(shown)

@@ -1,9 +1,20 @@
 """The matrix of cross-perplexity: its numbers, what is said without colour, and strangers' names."""
 
 import re
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
 
 from charlm.analysis.cross import Cross, Row, cross_csv
+from charlm.jobs.service import Jobs
+from charlm.public.services import Services
+from charlm.runs.store import RunStore
+from charlm.serving import Serving
+from charlm.ui.compare import cross
 from charlm.ui.compare.cross import matrix
+from charlm.ui.services import Files
+from tests.tiny_runs import trained
 
 
 def found(*names: str) -> Cross:
@@ -45,3 +56,26 @@ def test_the_file_has_what_the_table_shows() -> None:
     assert head == '"written_by","run_id","texts","characters","\'=LSTM","GRU"'
     assert first == '"\'=LSTM","run-0",20,6000,1.5,1.75'
     assert second == '"GRU","run-1",20,6000,1.5,""' and held_out == '"Held-out text","",20,6000,1.9,1.8'
+
+
+def listener(demo: gr.Blocks, name: str) -> Any:
+    return next(found.fn for found in demo.fns.values() if found.name == name)
+
+
+def test_other_models_end_a_measurement_and_take_no_word_of_it(store: RunStore) -> None:
+    runs = trained(store, "lstm", "gru")
+    services = Services(store, Jobs(store), Serving(store), Files())
+    with gr.Blocks() as demo:
+        fold, models = cross.build(), gr.Dropdown(multiselect=True)
+        leave = cross.wire(fold, models, services)
+    page, other = (SimpleNamespace(session_hash=name) for name in ("page", "other"))
+    ids = [run.run_id for run in runs]
+    measuring = listener(demo, "measure")(ids, page)
+    next(measuring), next(measuring)
+    leave("other")
+    assert fold.matrix in next(measuring)
+    leave("page")
+    [last] = measuring
+    assert fold.matrix not in last and last[fold.measure]["visible"] and not last[fold.stop]["visible"]
+    *_, whole = listener(demo, "measure")(ids, other)
+    assert "<table" in whole[fold.matrix] and whole[fold.csv]["visible"]
