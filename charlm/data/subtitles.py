@@ -11,6 +11,8 @@ _MICRODVD = re.compile(r"\s*\{\d{1,9}\}\{\d{1,9}\}")
 _STAMP = re.compile(r"\[\d{1,3}:\d\d(?:[.:]\d{1,3})?\]")
 _ABOUT = re.compile(r"\[(?:#|[a-z]{2,10}:)[^\]\n]{0,200}\]\s*")  # such as [ar:Ann]
 _TAG = re.compile(r"<[^<>\n]{0,200}>")
+# An override of style; braces without a backslash are a comment in .ass, and elsewhere what somebody wrote.
+_OVERRIDE = re.compile(r"\{\\[^{}\n]*\}")
 # What pysubs2 takes for speech in WebVTT: the name of a cue, and then a comment.
 _CUE_NAME = re.compile(r"(?<=\n\n)(?!.*-->).+\n(?=.*-->)")
 _COMMENT = re.compile(r"(?<=\n\n)NOTE(?:[ \t].*)?(?:\n.+)*(?=\n\n|\n?\Z)")
@@ -44,7 +46,11 @@ def spoken(source: str) -> tuple[str, Counter[str]]:
     source += "</BODY></SAMI>" if kind == "sami" else ""  # without it the last cue gets lost
     # frames a second only say when something is said
     events = pysubs2.SSAFile.from_string(source, format_=kind or "srt", fps=25 if kind == "microdvd" else None)
-    cues = [unescape(_TAG.sub("", one.plaintext)).strip().split("\n") for one in events if not one.is_comment]
+    if kind in ("", "vtt", "sami"):
+        said = [_OVERRIDE.sub("", one.text).replace(r"\h", " ").replace(r"\N", "\n") for one in events]
+    else:
+        said = [one.plaintext for one in events if not one.is_comment]
+    cues = [unescape(_TAG.sub("", words)).strip().split("\n") for words in said]
     lines, left_out = list[str](), Counter({"cue time": len(cues), "comment": comments})
     for cue in cues:
         cue = [line.strip() for line in cue if line.strip()]

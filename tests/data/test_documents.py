@@ -67,6 +67,20 @@ def test_comments_and_names_of_subtitles_are_no_speech() -> None:
     assert corpus.text == "One.\nNOTE this.\n" and corpus.repairs == ("left out: 2 cue times, 2 comments",)
 
 
+@pytest.mark.parametrize("name", ["a.srt", "a.vtt", "a.ass"])
+def test_braces_in_subtitles_are_speech_unless_they_set_a_style(name: str) -> None:
+    said = r"{\an8}<i>Oh</i> {sighs} no"
+    cue = f"00:00:01.000 --> 00:00:02.000\n{said}\n"
+    given = {
+        "a.srt": f"1\n{cue.replace('.', ',')}",
+        "a.vtt": f"WEBVTT\n\n{cue}",
+        "a.ass": f"[Script Info]\nScriptType: v4.00+\n\n[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, "
+        f"MarginR, MarginV, Effect, Text\nDialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,{said}\n",
+    }
+    words = "Oh  no" if name == "a.ass" else "Oh {sighs} no"  # there braces are a comment
+    assert read(given[name].encode(), name).text == f"{words}\n"
+
+
 def test_a_character_that_rtf_has_in_two_halves_is_one() -> None:
     assert read(rb"{\rtf1\ansi a \u-10188?\u-8930? b\par}", "a.rtf").text == "a \U0001d11e b\n"
 
