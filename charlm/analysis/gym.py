@@ -30,6 +30,7 @@ from charlm.architectures import ARCH_NAMES, ARCHITECTURES
 from charlm.config import ModelConfig
 from charlm.errors import MeasurementError
 from charlm.models import LanguageModel, build_model, model_class
+from charlm.training.optimizer import AdamW
 
 Settings = GymSettings
 
@@ -193,7 +194,7 @@ def _train(model: LanguageModel, task: Task, settings: Settings, seed: int) -> I
         MeasurementError: the loss is no finite number.
     """
     rng, delays, level = np.random.default_rng([seed, 0]), settings.delays, 0
-    optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99), fused=True)
+    optimizer = AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     at_longest: list[float] = []
     recent: list[float] = []
     model.train()

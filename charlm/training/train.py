@@ -26,6 +26,7 @@ from charlm.training.device import choose
 from charlm.training.distributed import DistributedStep, Processes
 from charlm.training.evaluate import Evaluation, evaluate
 from charlm.training.metrics import Metrics
+from charlm.training.optimizer import AdamW
 from charlm.training.schedule import (
     PLATEAU_PATIENCE,
     RateChanges,
@@ -78,7 +79,7 @@ class TrainState:
         """
         if model.config.is_counted:
             return cls(None)
-        optimizer = torch.optim.AdamW(
+        optimizer = AdamW(
             model.parameters(),
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
