@@ -10,7 +10,7 @@ from torch import Tensor
 from charlm.config import ModelConfig
 from charlm.errors import CheckpointError
 from charlm.formats.frameworks.state_dict import normalised
-from charlm.models import LanguageModel, build_model
+from charlm.models import LanguageModel, model_class
 from charlm.models.recurrent import gate_count
 from charlm.runs.tensor_file import is_finite
 
@@ -164,8 +164,7 @@ def _assembled(config: ModelConfig, tensors: dict[str, Tensor], heads: Heads, wi
 
     Units that a narrower layer lacks are added with weights of zero: their state then stays zero, and changes nothing.
     """
-    with torch.device("meta"):
-        model = build_model(config)
+    model = model_class(config.arch).on_meta_device(config)
     expected = model.state_dict()
     theirs = {_our_name(name, heads): name for name in tensors}
     if unknown := [name for ours, name in theirs.items() if ours not in expected]:

@@ -4,11 +4,12 @@ import math
 from abc import ABC, abstractmethod
 from functools import cache
 from itertools import chain
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from charlm.config import ModelConfig
 from charlm.errors import ConfigError
@@ -23,6 +24,15 @@ MOST_LOGITS = 1 << 22
 
 # What a model carries from call to call, as tensors whose dimension 1 is the batch: (L, B, H) each.
 State = tuple[Tensor, ...]
+
+
+class _Shapes(TorchFunctionMode):
+    """Draws no numbers: on the meta device there are none, and torch would import its compiler, 70 MB, to draw them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Leaves a tensor as it is instead of filling it with normal numbers; calls anything else."""
+        kwargs = kwargs or {}
+        return [*args, *kwargs.values()][0] if func in (Tensor.normal_, nn.init.normal_) else func(*args, **kwargs)
 
 
 class LanguageModel(nn.Module, ABC):
@@ -118,7 +128,7 @@ class LanguageModel(nn.Module, ABC):
     @classmethod
     def on_meta_device(cls, config: ModelConfig) -> Self:
         """A model on torch's meta device: it has all shapes and takes no memory."""
-        with torch.device("meta"):
+        with torch.device("meta"), _Shapes():
             return cls(config)
 
     @classmethod
