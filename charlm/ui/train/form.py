@@ -213,6 +213,11 @@ def size_to_learn(size_of: SizeOf, chosen: Chosen | None, corpus: str, preset: s
     return None
 
 
+def start_title(archs: Sequence[str]) -> str:
+    """What the button that starts these architectures says."""
+    return "Train" if len(archs) < 2 else "Race"
+
+
 def build(chosen: Chosen | None = None) -> Form:
     """The form's components; call inside its column."""
     start = preset_values(FIRST_PRESET)
@@ -231,7 +236,7 @@ def build(chosen: Chosen | None = None) -> Form:
     estimates = gr.HTML(
         facts([("…", "being estimated")]), elem_id="train-estimates", js_on_load=script, apply_default_css=False
     )
-    button = gr.Button("Train", variant="primary", elem_id="train-start")
+    button = gr.Button(start_title(archs.value), variant="primary", elem_id="train-start")
     folds: dict[str, Any] = {}
     controls: dict[str, Any] = {}
 

@@ -170,7 +170,7 @@ def _wire_form(form: Form, shared: Shared, services: Services) -> gr.Textbox:
         return {**titles, order: counted, early_stop: early}
 
     def rename(archs: Sequence[str]) -> Any:
-        return gr.update(value="Train" if len(archs) < 2 else "Race", interactive=bool(archs))
+        return gr.update(value=train_form.start_title(archs), interactive=bool(archs))
 
     def estimate(given: Given) -> tuple[str, Any]:
         picked = given[shared.corpus], given[form.corpus], given[form.preset], given[form.archs]
