@@ -1,15 +1,17 @@
 """A corpus: text ready for training, with its name, its fingerprint and its repairs; and its words."""
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from charlm.config import CorpusConfig
 from charlm.data import sequences, tables
@@ -31,7 +33,13 @@ TEXT_SUFFIXES = (
     ".cpp", ".java", ".lua", ".sh", ".sql", ".po", ".yaml", ".yml",
 )  # fmt: skip
 SUFFIXES = (*TEXT_SUFFIXES, *tables.KINDS, *sequences.KINDS, *KINDS, ".zip")
-MAX_BYTES = 1 << 30  # of a file, and of what a .gz may unpack to
+PACKED = (".gz", ".bz2", ".xz")  # around any of these
+_PACKINGS: tuple[tuple[bytes, str, Callable[[IO[bytes]], io.BufferedIOBase]], ...] = (
+    (b"\x1f\x8b", "gzip", lambda file: gzip.GzipFile(fileobj=file)),
+    (b"BZh", "bzip2", bz2.BZ2File),
+    (b"\xfd7zXZ\x00", "xz", lzma.LZMAFile),
+)
+MAX_BYTES = 1 << 30  # of a file, and of what a packed one may unpack to
 MOST_NAME = 100  # characters of a file's name
 _BLOCK = 1 << 20
 LEAST_SHARE = 0.5  # of a text that a model must know: with less, what remains is hardly a text
@@ -409,17 +417,20 @@ def _file_name(name: str) -> str:
 
 
 def _unpacked(data: bytes, name: str, most_bytes: int) -> tuple[bytes, str, list[str]]:
-    """The content, the file's name without .gz, and the repairs."""
+    """The content, the file's name without the suffix of what it was packed with, and the repairs."""
     if len(data) > most_bytes:
         raise _too_large(name, most_bytes)
-    inner = name[:-3] if name.lower().endswith(".gz") else name
-    if not data.startswith(b"\x1f\x8b"):
+    suffix = PurePosixPath(name).suffix
+    inner = name.removesuffix(suffix) if suffix.lower() in PACKED else name
+    packing = next((packing for packing in _PACKINGS if data.startswith(packing[0])), None)
+    if packing is None:
         return data, inner, []
+    _, how, unpack = packing
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            return _read_bounded(file, name, most_bytes), inner, ["gzip unpacked"]
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"{name} is a damaged gzip file ({error}); unpack it yourself and use the text") from error
+        with unpack(io.BytesIO(data)) as file:
+            return _read_bounded(file, name, most_bytes), inner, [f"{how} unpacked"]
+    except (OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError) as error:
+        raise CorpusError(f"{name} is a damaged {how} file ({error}); unpack it yourself and use the text") from error
 
 
 def _read_bounded(file: io.BufferedIOBase, name: str, most_bytes: int) -> bytes:

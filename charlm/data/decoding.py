@@ -27,8 +27,6 @@ MAGIC = (
     (b"\x89PNG", "a picture"),
     (b"\xff\xd8\xff", "a picture"),
     (b"PAR1", "a Parquet file"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ", "an xz archive"),
     (b"7z\xbc\xaf", "a 7-Zip archive"),
     (b"Rar!", "a RAR archive"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
@@ -168,7 +166,7 @@ def _not_utf8(data: bytes, name: str, error: UnicodeDecodeError, known: bool) ->
     if not known:
         raise CorpusError(
             f"{name} is of an unknown kind and is not clean UTF-8 text; "
-            "use .txt, .md, .csv, .tsv, .json or .jsonl (also .gz), or name its encoding"
+            "use .txt, .md, .csv, .tsv, .json or .jsonl (also .gz, .bz2 and .xz), or name its encoding"
         )
     start = max(0, data.rfind(b"\n", 0, error.start) + 1, error.start - _SAMPLE)
     sample = data[start : start + _DETECTED]

@@ -1,11 +1,14 @@
 """Reading corpora: encodings, tables, cleaning, and every refusal."""
 
+import bz2
 import gzip
 import hashlib
 import json
+import lzma
 import os
 import re
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -157,6 +160,22 @@ def test_gzip_is_unpacked_by_its_content() -> None:
     assert read(packed, "t.csv").repairs == ("gzip unpacked",)
     assert "damaged gzip" in refusal(packed[:-9], "t.csv.gz")
     assert "damaged gzip" in refusal(b"\x1f\x8bnonsense", "t.txt.gz")
+
+
+@pytest.mark.parametrize(("pack", "name", "suffix"), [(bz2.compress, "bzip2", ".bz2"), (lzma.compress, "xz", ".xz")])
+def test_bzip2_and_xz_are_unpacked_within_bounds(pack: Callable[[bytes], bytes], name: str, suffix: str) -> None:
+    packed = pack(b"Text\nabc\ndef\n")
+    assert read(packed, f"t.csv{suffix}").text == "abc\n\ndef"
+    assert read(packed, "t.csv").repairs == (f"{name} unpacked",)
+    assert read(pack(b"abc") + pack(b"def"), f"t.txt{suffix.upper()}").text == "abcdef"
+    for damaged in (packed[:-9], packed[:8] + b"nonsense"):
+        assert f"damaged {name}" in refusal(damaged, f"t.csv{suffix}")
+    bomb = pack(b"ab" * (16 << 20))
+    tracemalloc.start()
+    with pytest.raises(CorpusError, match=f"bomb.txt{suffix} holds more than 1,048,576 bytes"):
+        read_corpus(bomb, f"bomb.txt{suffix}", PLAIN, most_bytes=1 << 20)
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20  # xz has a dictionary of 8 MiB
+    tracemalloc.stop()
 
 
 def test_a_gzip_bomb_is_stopped() -> None:

@@ -118,7 +118,7 @@ def test_a_game_of_chess_is_one_item() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "what"), [(b"BZh91AY", "a bzip2"), (b"\xfd7zXZ\0", "an xz"), (b"7z\xbc\xaf'\x1c", "a 7-Zip")]
+    ("start", "what"), [(b"(\xb5/\xfd", "a Zstandard"), (b"Rar!\x1a\7\1", "a RAR"), (b"7z\xbc\xaf'\x1c", "a 7-Zip")]
 )
 def test_archives_that_are_not_unpacked_are_named(start: bytes, what: str) -> None:
     with pytest.raises(CorpusError, match=f"is {what} archive, not plain text"):

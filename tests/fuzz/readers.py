@@ -4,8 +4,10 @@ A reader of foreign checkpoints joins with one line in FOREIGN: its name, its fi
 `Reader("foreign", files_of_others, coming_in(import_file))`.
 """
 
+import bz2
 import gzip
 import json
+import lzma
 import pickle
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -258,7 +260,11 @@ def _texts(ground: Ground) -> Files:
     }  # fmt: skip
     encoded = {name: content.encode() for name, content in files.items()}
     pages = {"h.txt": text.encode("utf-16"), "i.txt": text.replace("ł", "l").encode("cp1252")}
-    return encoded | pages | {"j.txt.gz": gzip.compress(text.encode()), "k.jsonl.gz": gzip.compress(lines.encode())}
+    packed = {
+        "j.txt.gz": gzip.compress(text.encode()), "k.jsonl.gz": gzip.compress(lines.encode()),
+        "l.txt.bz2": bz2.compress(text.encode()), "m.txt.xz": lzma.compress(text.encode()),
+    }  # fmt: skip
+    return encoded | pages | packed
 
 
 def _text(ground: Ground, name: str, data: bytes) -> None:

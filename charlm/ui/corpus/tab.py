@@ -9,7 +9,7 @@ import gradio as gr
 
 from charlm.config import LEVEL_NAMES, TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.data.catalog import DEFAULT_KEY, data_dir, find_entry
-from charlm.data.corpus import SUFFIXES
+from charlm.data.corpus import PACKED, SUFFIXES
 from charlm.data.own_texts import Upload, open_upload, pasted_text
 from charlm.errors import CharLMError
 from charlm.public.limits import Limits, check_text_size
@@ -60,7 +60,7 @@ def build_parts() -> tuple[Parts, Parts]:
             texts.corpus_choices(None), label="Choose a text", info="A built-in one, or bring your own",
             elem_id="corpus-picker", scale=5,
         )  # fmt: skip
-        types = [*SUFFIXES, ".gz"]
+        types = [*SUFFIXES, *PACKED]
         parts["upload"] = gr.UploadButton(
             "Upload…", file_types=types, file_count="multiple", elem_id="corpus-upload", scale=0, min_width=96
         )

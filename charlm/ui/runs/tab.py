@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from charlm.data import catalog
-from charlm.data.corpus import SUFFIXES, Corpus, read_corpus
+from charlm.data.corpus import PACKED, SUFFIXES, Corpus, read_corpus
 from charlm.errors import CharLMError
 from charlm.files import is_count
 from charlm.formats.exports import FORMATS, find_format
@@ -25,7 +25,7 @@ from charlm.ui.services import click_js
 from charlm.ui.train.view import written
 
 Changes = dict[Any, Any]  # components with what they are to show
-TEXT_TYPES = [*SUFFIXES, ".gz"]
+TEXT_TYPES = [*SUFFIXES, *PACKED]
 SAME_TEXT = ("The same text", "")
 # The browser's tab remembers how the table stands over a reload.
 KEEP_ORDER_JS = "(order, by_race) => { window.charlmAddress.keepRuns([order, by_race]); }"
