@@ -195,6 +195,8 @@ def _table_of(text: str, name: str) -> Table | None:
     everything = dict(members)
     _check_end(text, members.end)
     nested = {name: elements for name, elements in everything.items() if elements}
+    if len(nested) == len(everything) and (songs := _named_lists(nested)):
+        return replace(songs, notes=(f"{len(nested):,} lists of lines under names of their own read",))
     if read := _rows_inside(text, nested) or _columns_inside(nested):
         return _surveyed(read, name)
     lists = tuple(islice(_lists_inside(text, nested), MOST_LISTS))
@@ -295,6 +297,23 @@ def _named_texts(text: str, place: int) -> Table | None:
     if any(not isinstance(value, str) or key.strip().casefold() in TEXT_COLUMNS for key, value in members):
         return None
     return Table((STRINGS,), lambda: ({STRINGS: value} for _, value in Elements(text, place)))
+
+
+def _named_lists(nested: "Mapping[str, Elements]") -> Table | None:
+    """`{"song 1": ["line", "line"], ..}` as rows; None if they are equally long, as the columns of a table."""
+    if len(nested) < LEAST_NAMED or len({lines.count for lines in nested.values()}) == 1:
+        return None
+
+    def read() -> Iterator[Record]:
+        return ({STRINGS: "\n".join(line for _, line in lines)} for lines in nested.values())
+
+    if not all(lines.is_list and lines.is_flat for lines in nested.values()):
+        return None
+    found = (line for lines in nested.values() for _, line in lines)
+    first = list(islice(found, MOST_WORDS_IN))
+    if 2 * sum(map(_has_words, first)) < len(first) or not all(isinstance(line, str) for line in (*first, *found)):
+        return None
+    return Table((STRINGS,), read)
 
 
 def _rows_inside(text: str, nested: "Mapping[str, Elements]") -> Reading | None:

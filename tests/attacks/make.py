@@ -325,7 +325,7 @@ def texts() -> Members:
     bomb = gzip.compress(bytes(200 << 20), 9)
     return {
         "gzip-bomb.txt.gz": gzip.compress(b"ab" * (100 << 20), 9), "gzip-in-gzip.txt.gz": gzip.compress(bomb),
-        "bzip2-bomb.txt.bz2": bz2.compress(b"ab" * (4 << 20)), "xz-bomb.txt.xz": lzma.compress(b"ab" * (8 << 20)),
+        "bzip2-bomb.txt.bz2": bz2.compress(b"a" * (8 << 20)), "xz-bomb.txt.xz": lzma.compress(b"ab" * (8 << 20)),
         "gzip-cut-off.csv.gz": bomb[: len(bomb) // 2], "gzip-renamed.txt": bomb,
         "json-deep.json": b'[{"text":' + b"[" * 500_000 + b"]" * 500_000 + b"}]",
         "json-deep-lines.jsonl": (b'{"text":' + b'{"a":' * 900 + b"1" + b"}" * 901 + b"\n") * 9,

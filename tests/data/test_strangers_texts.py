@@ -56,6 +56,13 @@ def test_lists_of_lines_are_text_and_tags_are_none() -> None:
 def test_records_and_texts_under_names_of_their_own_are_rows() -> None:
     corpus = read({f"id{number}": one for number, one in enumerate(SAID)})
     assert corpus.text == PLAIN and corpus.repairs[0] == "24 texts under names of their own read"
+    songs = {f"song {number}": [one] * (1 + number % 3) for number, one in enumerate(SAID)}
+    corpus = read(songs)
+    assert corpus.text.startswith(f"{SAID[0]}\n\n{SAID[1]}\n{SAID[1]}\n\n{SAID[2]}\n")
+    assert corpus.repairs[0] == "24 lists of lines under names of their own read"
+    for table in ({f"question {number}": [one, one] for number, one in enumerate(SAID)}, {**songs, "x": [1]}):
+        with pytest.raises(CorpusError, match="say which column to read: "):
+            read(table)
     pages = {str(number): {"id": number, "extract": one} for number, one in enumerate(SAID)}
     assert read({"query": {"pages": pages}}).text == PLAIN
     messages = {f"n{number}": {"message": {"content": {"parts": [one]}}} for number, one in enumerate(SAID)}
