@@ -22,7 +22,7 @@ from charlm.formats.run_zip import MOST_DIRECTORY, UNREADABLE
 
 Kind = Literal[
     "run", "safetensors", "torch", "legacy torch", "torchscript", "tar", "pickle", "packed", "unknown",
-    "npz", "keras", "hdf5", "tensorflow", "json", "folder",
+    "gguf", "npz", "keras", "hdf5", "tensorflow", "json", "folder",
 ]  # fmt: skip
 # Descriptions of the kinds that hold a pickle.
 PICKLES: dict[str, str] = {
@@ -87,6 +87,8 @@ def _kind(file: IO[bytes]) -> Kind:
         return "pickle"
     if head.startswith(HDF5):
         return "hdf5"
+    if head.startswith(b"GGUF"):
+        return "gguf"
     if _tail(file, len(TENSORFLOW)) == TENSORFLOW:
         return "tensorflow"
     if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":

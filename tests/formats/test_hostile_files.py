@@ -221,6 +221,14 @@ def test_a_public_server_refuses_good_pickles_too_and_nothing_else(store: RunSto
     assert import_file(store, shipped, pickles=False).arch == "rnn"
 
 
+def test_a_model_of_gguf_is_told_where_it_belongs(store: RunStore, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"GGUF" + (3).to_bytes(4, "little") + bytes(99))
+    with pytest.raises(
+        CheckpointError, match=r"model\.bin is a pretrained model \(GGUF\).* load it beside your own in"
+    ):
+        import_file(store, tmp_path / "model.bin")
+
+
 @pytest.mark.parametrize("content", [b'{"a": 1}\n{"b": 2}\n', b"Es war einmal.", b"\xff" * 99, b"N.", bytes(99)])
 def test_what_is_no_pickle(content: bytes, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "run.zip", "w") as archive:
