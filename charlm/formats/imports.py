@@ -32,7 +32,7 @@ REFUSED: dict[Kind, str] = {
     "tar": "what torch before 0.1.10 saved, a tar of pickles; open it with torch and save its state_dict again",
     "pickle": "a plain pickle, and opening one can run code; save the weights with torch.save(model.state_dict(), ..)",
     "packed": "an archive; unpack it and import the checkpoint that is inside",
-    "gguf": "a pretrained model (GGUF), which is not trained here; load it beside your own in Compare, under Pretrained model",
+    "gguf": "a pretrained model (GGUF), not trained here; load it beside your own in Compare, under Pretrained model",
     "unknown": "nothing that can be imported: give a run's zip, a state_dict that torch.save wrote, or a file of "
     "another program that the guide to importing lists",
 }
