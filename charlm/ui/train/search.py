@@ -122,7 +122,7 @@ def wire(parts: SearchFold, form: Form, shared: Shared, services: Services) -> N
             searches().go_on()
         except CharLMError as error:
             raise gr.Error(toast(error), title="That did not work", print_exception=False) from None
-        return {parts.timer: gr.Timer(active=True)}
+        return gr.skip()
 
     def stop() -> None:
         if services.searches is not None:
@@ -132,8 +132,8 @@ def wire(parts: SearchFold, form: Form, shared: Shared, services: Services) -> N
     begun = parts.start.click(begin, form.inputs | {shared.corpus, parts.minutes}, None, concurrency_limit=4, **QUIET)
     begun.success(look, parts.drawn, parts.shown, **QUICK)
     parts.stop.click(stop, None, None, **QUICK).then(look, parts.drawn, parts.shown, **QUICK)
-    outputs = [form.archs, *form.controls.values(), *form.folds.values(), form.advanced, parts.timer]
-    parts.body.act(obey, None, outputs, **QUIET)
+    outputs = [form.archs, *form.controls.values(), *form.folds.values(), form.advanced]
+    parts.body.act(obey, None, outputs, **QUIET).success(look, parts.drawn, parts.shown, **QUICK)
 
 
 def found_settings(found: "Outlook | None", search_id: str, arch: str) -> Mapping[str, Any]:
