@@ -65,6 +65,6 @@ def test_it_is_stopped_goes_on_and_does_not_begin_beside_a_training(page: Any, s
     toast(page, "A training is at work").wait_for()
     services.jobs.stop_job(run_id)
     until(lambda: not services.jobs.is_training())
-    body.get_by_role("button", name="Go on").click()
+    body.locator("button[data-act=go-on]:not([data-pressed])").click()  # a double click would have counted as one
     expect(body).to_contain_text("at work, about")
     services.searches.close(60)

@@ -197,6 +197,7 @@ def test_compare_writes_them_and_draws_them(listener: Listener, planted: list[st
     listener.silent("what next")
     page.locator("#compare-plot .js-plotly-plot").wait_for()
     for x in (0.3, 0.6, 0.9):  # hover texts
+        page.locator("#compare-plot .js-plotly-plot").scroll_into_view_if_needed()  # nothing is hovered out of sight
         box = page.locator("#compare-plot .js-plotly-plot").bounding_box()
         page.mouse.move(box["x"] + x * box["width"], box["y"] + box["height"] / 2)
         page.evaluate(PROBE_JS)
@@ -218,9 +219,8 @@ def test_texts_files_and_tables(listener: Listener, tmp_path: Path) -> None:
     head, toasts = page.locator("#corpus-head"), page.locator(".toast-body")
     for name, content in files():
         before = (head.inner_text(), *toasts.all_inner_texts())
-        with page.expect_file_chooser() as chooser:
-            page.locator("#corpus-upload").click()
-        chooser.value.set_files({"name": name, "mimeType": "text/plain", "buffer": content})
+        chosen = {"name": name, "mimeType": "text/plain", "buffer": content}
+        page.locator("#corpus-bar input[type=file]").set_input_files(chosen)
         until(lambda before=before: not {head.inner_text(), *toasts.all_inner_texts()} <= set(before))  # type: ignore[misc]
         listener.silent(name)
     choose_tab(page, "Train")

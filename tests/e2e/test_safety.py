@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.e2e.steps import choose_tab, fill_number, finished_run, open_app, set_number, started, toast, until
 from tests.patience import patience
@@ -47,6 +48,7 @@ def test_a_fork_knows_where_it_comes_from(page: Any, services: Any) -> None:
     choose_tab(page, "Runs")
     row_of(page, parent).locator("button.name").click()
     page.locator("#runs-fork").click()
+    expect(page.locator("#runs-fork-name").get_by_role("textbox")).not_to_have_value("")  # the last field to be filled
     assert page.locator("#runs-fork-rate input").input_value() == "0.048"  # as of its parent: what suits 5 steps
     fill_number(page.locator("#runs-fork-rate input"), "0.002")
     fill_number(page.locator("#runs-fork-steps input"), "7")

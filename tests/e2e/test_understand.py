@@ -72,7 +72,9 @@ def take_away(page: Any, label: str) -> None:
 
 def choose(page: Any, label: str) -> None:
     """Take a model into the picker."""
-    page.locator("#understand-models input").fill(label)
+    field = page.locator("#understand-models input")
+    field.scroll_into_view_if_needed()  # before its list opens, which stands where the field stood
+    field.fill(label)
     page.get_by_role("option").filter(has_text=label).first.click()
 
 
