@@ -2,6 +2,7 @@
 
     python -m bench.peers install            an environment with JAX and Keras, outside the repository
     python -m bench.peers run [ARCH ..] [--hidden N ..] [--shape BxT ..] [--rounds N]
+    python -m bench.peers memory [ARCH ..] [--hidden N ..] [--shape BxT ..]    ours and torch's, which needs no quiet
     python -m bench.peers table | picture
 
 A cell is an architecture, a width (two layers) and a batch. All sides of a cell run in turn, each in its own process
@@ -118,6 +119,22 @@ def run(archs: Iterable[str], widths: Iterable[int], shapes: Iterable[str], roun
         print(f"  ours {ratio(cell):.2f}x the fastest other", file=sys.stderr)
 
 
+def memory(archs: Iterable[str], widths: Iterable[int], shapes: Iterable[str]) -> None:
+    """Print the most memory that a process of ours and one of torch's take, as a table in Markdown."""
+    ratios = []
+    print("| cell | torch, MB | ours, MB | ours / torch |\n|---|---|---|---|")
+    for hidden, shape, arch in product(widths, shapes, archs):
+        for _ in range(2):  # the first time ours may compile
+            sides = sides_of(arch, hidden, shape, 0.3)
+            for name in sides.keys() - {"torch", "ours"}:
+                sides.pop(name).close()
+            peaks = {name: found[0]["peak_mb"] for name, found in alternate(sides, 1).items()}
+        ratios.append(peaks["ours"] / peaks["torch"])
+        what = f"{arch} {LAYERS}x{hidden}, {shape}"
+        print(f"| {what} | {peaks['torch']:.0f} | {peaks['ours']:.0f} | {ratios[-1]:.2f} |", flush=True)
+    print(f"\nmedian of {len(ratios)} cells: {statistics.median(ratios):.2f}")
+
+
 def table() -> None:
     """Print the cells as a table in Markdown, and the median of the ratios."""
     names = ("torch", "torch.compile", "jax", "keras", "ours")
@@ -177,16 +194,17 @@ def measure(quick: bool = False) -> list[Row]:
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["install", "run", "table", "picture"])
+    parser.add_argument("what", choices=["install", "run", "memory", "table", "picture"])
     parser.add_argument("archs", nargs="*", metavar="ARCH", help=f"of {', '.join(ARCHS)}; all")
     parser.add_argument("--hidden", type=int, nargs="+", default=HIDDEN, metavar="N")
     parser.add_argument("--shape", nargs="+", choices=SHAPES, default=SHAPES, metavar="BxT")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     given = parser.parse_args()
-    if given.what == "run":
-        unknown = set(given.archs) - set(ARCHS)
-        if unknown:
-            parser.error(f"{', '.join(sorted(unknown))} is none of {', '.join(ARCHS)}")
+    if unknown := set(given.archs) - set(ARCHS):
+        parser.error(f"{', '.join(sorted(unknown))} is none of {', '.join(ARCHS)}")
+    if given.what == "memory":
+        memory(given.archs or ARCHS, given.hidden, given.shape)
+    elif given.what == "run":
         if python() is None:
             print("no JAX: `python -m bench.peers install` brings it; measuring torch only", file=sys.stderr)
         run(given.archs or ARCHS, given.hidden, given.shape, given.rounds)
