@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from json import JSONDecodeError
 from typing import Any
 
@@ -311,7 +311,7 @@ def _named_lists(nested: "Mapping[str, Elements]") -> Table | None:
         return None
     found = (line for lines in nested.values() for _, line in lines)
     first = list(islice(found, MOST_WORDS_IN))
-    if 2 * sum(map(_has_words, first)) < len(first) or not all(isinstance(line, str) for line in (*first, *found)):
+    if 2 * sum(map(_has_words, first)) < len(first) or not all(isinstance(line, str) for line in chain(first, found)):
         return None
     return Table((STRINGS,), read)
 
