@@ -1,6 +1,6 @@
 """Cross-perplexity in Compare: a fold with a button, and the matrix of what each text costs each model."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,18 +54,16 @@ def build() -> CrossFold:
     return CrossFold(fold, left_out, measure, stop, csv, csv_file, matrix)
 
 
-def wire(fold: CrossFold, models: gr.Dropdown, services: Services) -> Callable[[str], None]:
+def wire(fold: CrossFold, models: gr.Dropdown, left: Stops, services: Services) -> None:
     """What the buttons do; a matrix that is known is there at once, and the tab takes it away with another choice.
 
     Args:
         fold: see `build`.
         models: the picker.
+        left: ends a measurement without a word, since other models are chosen.
         services: for the models.
-
-    Returns:
-        What ends the measurement of a page, by its session hash, without a word: other models are chosen.
     """
-    stops, left = Stops(), Stops()
+    stops = Stops()
 
     def measure(ids: list[str], request: gr.Request) -> Iterator[dict[Any, Any]]:
         last, is_whole, page = "", False, request.session_hash or ""
@@ -115,7 +113,6 @@ def wire(fold: CrossFold, models: gr.Dropdown, services: Services) -> Callable[[
     fold.fold.expand(show, models, [fold.matrix, fold.csv], **QUICK)
     saved = fold.csv.click(save, models, fold.csv_file, **QUIET)
     saved.success(None, js=click_js(fold.csv_file.elem_id or ""))
-    return left.stop
 
 
 def _buttons(fold: CrossFold, busy: bool, is_whole: bool = False) -> dict[Any, Any]:

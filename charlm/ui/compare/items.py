@@ -1,6 +1,6 @@
 """Items in Compare: a fold that is there for models of lists, and says how many of what they write is new."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,8 +64,8 @@ def build(services: Services, chosen: Sequence[Any]) -> ItemsFold:
 
 
 def wire(
-    fold: ItemsFold, models: gr.Dropdown, prompt: gr.Textbox, how: gr.Textbox, services: Services
-) -> Callable[[str], None]:
+    fold: ItemsFold, models: gr.Dropdown, prompt: gr.Textbox, how: gr.Textbox, left: Stops, services: Services
+) -> None:
     """What the button does; another choice of models takes the numbers away, see `tab`.
 
     Args:
@@ -73,12 +73,9 @@ def wire(
         models: the picker.
         prompt: what each item begins with.
         how: the settings of sampling, as JSON.
+        left: ends the writing without a word, since other models are chosen.
         services: for the models.
-
-    Returns:
-        What ends the writing of a page, by its session hash, without a word: other models are chosen.
     """
-    left = Stops()
 
     def write(
         ids: list[str], count: Any, check: str, prompt: str, how: str, request: gr.Request
@@ -102,7 +99,6 @@ def wire(
 
     inputs = [models, fold.count, fold.check, prompt, how]
     gr.on([fold.write.click, fold.check.submit], write, inputs, [fold.write, fold.shares], concurrency_limit=2, **QUIET)
-    return left.stop
 
 
 def of_lists(runs: Sequence[Any]) -> list[Any]:

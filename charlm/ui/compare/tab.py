@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
@@ -13,6 +13,7 @@ from charlm.analysis.comparison import with_other_seeds
 from charlm.config import SampleConfig
 from charlm.errors import CharLMError
 from charlm.public.services import Services
+from charlm.serving.stops import Stops
 from charlm.ui import verdict
 from charlm.ui.compare import cross, form, items, pretrained, vote
 from charlm.ui.compare.link import linked, sentence
@@ -63,15 +64,14 @@ class CompareTab:
 def build(services: Services, shared: Shared) -> CompareTab:
     """The tab's components and their wiring; call inside its gr.Tab."""
     tab = _components(services)
-    leave = [
-        items.wire(tab.items, tab.controls.models, tab.controls.prompt, tab.controls.how, services),
-        cross.wire(tab.cross, tab.controls.models, services),
-    ]
-    _wire_choice(tab, leave, services, shared)
+    left = Stops()
+    _wire_choice(tab, left, services, shared)
     form.wire(tab.controls, services)
+    items.wire(tab.items, tab.controls.models, tab.controls.prompt, tab.controls.how, left, services)
     _wire_csv(tab, services)
     scored = pretrained.wire(tab.pretrained, tab.controls.models, shared, services)
     form.redraw(scored, tab.controls, services)
+    cross.wire(tab.cross, tab.controls.models, left, services)
     vote.wire(tab.vote, tab.controls, services)
     return tab
 
@@ -121,12 +121,12 @@ def loss_plot(runs: list[Any], baselines: Any = None) -> Any:
     return plot_data(loss_plot(curves, unit=unit, levels=levels))
 
 
-def _wire_choice(tab: CompareTab, leave: Sequence[Callable[[str], None]], services: Services, shared: Shared) -> None:
+def _wire_choice(tab: CompareTab, left: Stops, services: Services, shared: Shared) -> None:
     """Choosing models redraws the page's measured parts; opening it, and a job's end, renew the picker.
 
     Args:
         tab: see `CompareTab`.
-        leave: what ends measurements of the models chosen before, by the page's session hash.
+        left: ends measurements of the models chosen before.
         services: for the models.
         shared: what tabs tell each other.
     """
@@ -160,8 +160,7 @@ def _wire_choice(tab: CompareTab, leave: Sequence[Callable[[str], None]], servic
         return picker(asked(message).get("runs", []))
 
     def show(ids: list[str], request: gr.Request) -> tuple[Any, ...]:
-        for end in leave:
-            end(request.session_hash or "")
+        left.stop(request.session_hash or "")
         runs, shown = found_runs(store, ids), found_runs(all_models, ids)
         lexicons = {run.run_id: serving.lexicon(run) for run in shown}
         prompt, more, others = json.dumps(resting_prompt(runs)), gr.update(interactive=False), left_out(shown)

@@ -11,6 +11,7 @@ from charlm.jobs.service import Jobs
 from charlm.public.services import Services
 from charlm.runs.store import RunStore
 from charlm.serving import Serving
+from charlm.serving.stops import Stops
 from charlm.ui.compare import cross
 from charlm.ui.compare.cross import matrix
 from charlm.ui.services import Files
@@ -67,14 +68,14 @@ def test_other_models_end_a_measurement_and_take_no_word_of_it(store: RunStore) 
     services = Services(store, Jobs(store), Serving(store), Files())
     with gr.Blocks() as demo:
         fold, models = cross.build(), gr.Dropdown(multiselect=True)
-        leave = cross.wire(fold, models, services)
+        cross.wire(fold, models, left := Stops(), services)
     page, other = (SimpleNamespace(session_hash=name) for name in ("page", "other"))
     ids = [run.run_id for run in runs]
     measuring = listener(demo, "measure")(ids, page)
     next(measuring), next(measuring)
-    leave("other")
+    left.stop("other")
     assert fold.matrix in next(measuring)
-    leave("page")
+    left.stop("page")
     [last] = measuring
     assert fold.matrix not in last and last[fold.measure]["visible"] and not last[fold.stop]["visible"]
     *_, whole = listener(demo, "measure")(ids, other)

@@ -16,6 +16,7 @@ from charlm.public.services import Services
 from charlm.runs.create import create_runs
 from charlm.runs.store import RunStore
 from charlm.serving import Serving
+from charlm.serving.stops import Stops
 from charlm.serving.texts import nats_per_item
 from charlm.ui.compare import items
 from charlm.ui.compare.items import of_lists, shares_html
@@ -63,12 +64,12 @@ def test_other_models_end_the_writing_and_take_no_word_of_it(of_names: Any, stor
     services = Services(store, Jobs(store), Serving(store), Files())
     with gr.Blocks() as demo:
         fold, models = items.build(services, [of_names]), gr.Dropdown(multiselect=True)
-        leave = items.wire(fold, models, gr.Textbox(), gr.Textbox(), services)
+        items.wire(fold, models, gr.Textbox(), gr.Textbox(), left := Stops(), services)
     write = next(found.fn for found in demo.fns.values() if found.name == "write")
     page, asked = SimpleNamespace(session_hash="page"), ([of_names.run_id], 5, "", "", "{}")
     writing = write(*asked, page)
     next(writing)
-    leave("page")
+    left.stop("page")
     [last] = writing
     assert fold.shares not in last and last[fold.write]["interactive"]
     *_, whole = write(*asked, page)
