@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, islice, zip_longest
+from itertools import islice, zip_longest
 from json import JSONDecodeError
 from typing import Any
 
@@ -217,7 +217,12 @@ def _are_records(read: Callable[[], Iterable[Any]]) -> bool:
     of files and types are none."""
     if not _are_alike(read()):
         return False
-    first = list(islice(read(), MOST_WORDS_IN))
+    return _have_words(read())
+
+
+def _have_words(values: Iterable[Any]) -> bool:
+    """Whether half of the first ones have a text of more than a word."""
+    first = list(islice(values, MOST_WORDS_IN))
     return 2 * sum(map(_has_words, first)) >= len(first)
 
 
@@ -301,19 +306,18 @@ def _named_texts(text: str, place: int) -> Table | None:
 
 def _named_lists(nested: "Mapping[str, Elements]") -> Table | None:
     """`{"song 1": ["line", "line"], ..}` as rows; None if they are equally long, as the columns of a table."""
-    if len(nested) < LEAST_NAMED or len({lines.count for lines in nested.values()}) == 1:
-        return None
+    songs = nested.values()
 
-    def read() -> Iterator[Record]:
-        return ({STRINGS: "\n".join(line for _, line in lines)} for lines in nested.values())
+    def lines() -> Iterator[Any]:
+        return (line for song in songs for _, line in song)
 
-    if not all(lines.is_list and lines.is_flat for lines in nested.values()):
+    if len(songs) < LEAST_NAMED or len({song.count for song in songs}) == 1:
         return None
-    found = (line for lines in nested.values() for _, line in lines)
-    first = list(islice(found, MOST_WORDS_IN))
-    if 2 * sum(map(_has_words, first)) < len(first) or not all(isinstance(line, str) for line in chain(first, found)):
+    if not all(song.is_list and song.is_flat for song in songs):
         return None
-    return Table((STRINGS,), read)
+    if not _have_words(lines()) or not all(isinstance(line, str) for line in lines()):
+        return None
+    return Table((STRINGS,), lambda: ({STRINGS: "\n".join(line for _, line in song)} for song in songs))
 
 
 def _rows_inside(text: str, nested: "Mapping[str, Elements]") -> Reading | None:
