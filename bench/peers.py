@@ -61,16 +61,18 @@ def install() -> None:
     print(f"installed in {environment()}: {', '.join(PACKAGES)}")
 
 
-def sides_of(arch: str, hidden: int, shape: str, seconds: float = SECONDS) -> dict[str, Side]:
-    """The processes of a cell by name; those that are not to be had are left out."""
+def sides_of(arch: str, hidden: int, shape: str, seconds: float = SECONDS, beside: bool = True) -> dict[str, Side]:
+    """The processes of a cell by name: torch's and ours, and beside them the others that are to be had."""
     rows, length = map(int, shape.split("x"))
     sizes = {"vocab_size": VOCAB, "hidden_size": hidden, "num_layers": LAYERS}
     options = {"arch": arch, **sizes, "batch_size": rows, "seq_len": length, "seconds": seconds}
     sides = {
         "torch": Side("bench.peer_torch:trainer", {**options, "compiled": False}),
-        "torch.compile": Side("bench.peer_torch:trainer", {**options, "compiled": True}),
         "ours": Side("bench.peers:ours", options),
     }
+    if not beside:
+        return sides
+    sides["torch.compile"] = Side("bench.peer_torch:trainer", {**options, "compiled": True})
     other = python()
     if other is not None:
         sides["jax"] = Side("bench.peer_jax:trainer", options, python=str(other))
@@ -125,10 +127,8 @@ def memory(archs: Iterable[str], widths: Iterable[int], shapes: Iterable[str]) -
     print("| cell | torch, MB | ours, MB | ours / torch |\n|---|---|---|---|")
     for hidden, shape, arch in product(widths, shapes, archs):
         for _ in range(2):  # the first time ours may compile
-            sides = sides_of(arch, hidden, shape, 0.3)
-            for name in sides.keys() - {"torch", "ours"}:
-                sides.pop(name).close()
-            peaks = {name: found[0]["peak_mb"] for name, found in alternate(sides, 1).items()}
+            results = alternate(sides_of(arch, hidden, shape, 0.3, beside=False), 1)
+            peaks = {name: found[0]["peak_mb"] for name, found in results.items()}
         ratios.append(peaks["ours"] / peaks["torch"])
         what = f"{arch} {LAYERS}x{hidden}, {shape}"
         print(f"| {what} | {peaks['torch']:.0f} | {peaks['ours']:.0f} | {ratios[-1]:.2f} |", flush=True)

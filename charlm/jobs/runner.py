@@ -70,8 +70,8 @@ class RunTrainer:
         dataset: its text as ids, cut as its settings say; trainers share one.
         resume: continue from the run's saved state.
         processes: share the training, this one being the first; None: this one alone.
-        device: the kind to train on; empty: as its settings say, or the CPU where that is not to be
-            had and no other process shares the training.
+        device: the kind to train on; empty: as its settings say, or the CPU where that is not to be had and no other
+            process shares the training.
         message: what run.json says of it; empty: the dataset's notes.
 
     Attributes:
