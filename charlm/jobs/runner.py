@@ -10,8 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
-
 from charlm.analysis import gradient
 from charlm.config import SampleConfig
 from charlm.data.batches import MIN_HELD_OUT, Dataset, validation_row_count
@@ -196,7 +194,6 @@ class RunTrainer:
 
     def advance(self, goal: int, control: Control) -> None:
         """Train up to step `goal`; less far if the run ends or `control` asks for something."""
-        torch.set_num_threads(1)  # of this thread's products only: a batch is shared out as a whole
         self._control = control
         self.slowest = 0.0
         while self.state.step < goal:

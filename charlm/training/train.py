@@ -5,7 +5,8 @@ Networks learn by truncated backpropagation through time; an n-gram counts the t
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Self, cast
 
@@ -19,6 +20,7 @@ from charlm.data.batches import MIN_HELD_OUT, Dataset, validation_row_count
 from charlm.errors import JobError
 from charlm.models import LanguageModel, NeuralModel, State, build_model
 from charlm.models.kernels.cross_entropy import Sampler, are_many
+from charlm.models.kernels.plan import one_core
 from charlm.models.ngram import NGramModel, slice_ends
 from charlm.tokenizers import IdArray
 from charlm.training.data_parallel import DataParallelStep
@@ -159,6 +161,24 @@ def train(
             another process is lost.
         Halted: a validation was broken off.
     """
+    with closing(_trained(model, dataset, config, state, halted, processes)) as steps:
+        while True:
+            with one_core():  # a batch is shared out as a whole
+                metrics = next(steps, None)
+            if metrics is None:
+                return
+            yield metrics
+
+
+def _trained(
+    model: LanguageModel,
+    dataset: Dataset,
+    config: TrainConfig,
+    state: TrainState | None,
+    halted: Callable[[], bool],
+    processes: Processes | None,
+) -> Generator[Metrics]:
+    """As `train`, with as many threads for each of torch's operations as the caller has."""
     config = config.resolve(model.config, total_steps(config, dataset.steps_per_epoch))
     state = state or TrainState.start(model, config)
     if isinstance(model, NGramModel):

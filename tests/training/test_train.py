@@ -229,6 +229,23 @@ def test_a_test_part_is_scored_at_each_epochs_end_and_decides_nothing() -> None:
     assert not any(row.test_loss for row in rows_and_state(Dataset((*parts, ids[:1]), 4, 16))[0])
 
 
+def test_torchs_operations_keep_to_one_core_in_a_step_and_to_the_callers_number_after_it() -> None:
+    data, vocab_size = dataset()
+    model, seen, before = model_of(vocab_size), [], torch.get_num_threads()
+    loss = model.loss
+    model.loss = lambda *given: (seen.append(torch.get_num_threads()), loss(*given))[1]  # type: ignore[method-assign]
+    torch.set_num_threads(2)
+    try:
+        steps = train(model, data, CONFIG)
+        next(steps)
+        next(steps)
+        assert seen == [1, 1] and torch.get_num_threads() == 2
+        steps.close()  # type: ignore[attr-defined]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_text_learned_by_heart(lstm_text: str) -> None:
     tokenizer = CharTokenizer.fit(lstm_text)
     data = Dataset(tokenizer.encode(lstm_text), batch_size=1, seq_len=20)

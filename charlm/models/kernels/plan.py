@@ -29,6 +29,18 @@ def all_threads() -> int:
 
 
 @contextmanager
+def one_core() -> Iterator[None]:
+    """Keeps torch's operations in this thread to one core: threads wait passively, and take long to wake."""
+    all_threads()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def team(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
     """A `map` that distributes its calls over `count` threads of one core each."""
     if count == 1:
