@@ -1,6 +1,7 @@
 """A small decoder-only Transformer: every token attends to the last `context` ones, itself included."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from charlm.config import ModelConfig
 from charlm.models.base import State
 from charlm.models.blocks import MLP, ResidualModel
+from charlm.models.kernels.attention import Attention
 from charlm.models.kernels.linear import Linear
 
 WIDER = 4  # of the block's second half, beside hidden_size
@@ -64,20 +66,26 @@ class TransformerModel(ResidualModel):
 
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         state = self.initial_state(len(ids)) if state is None else state
-        parts = []
-        for piece in self.embed_inputs(ids).split(self.piece, dim=1):
-            part, state = self._read(piece, state)
+        parts, pieces = [], self.embed_inputs(ids).split(self.piece, dim=1)
+        alone = self.training and len(pieces) == 1 and self._is_compiled(pieces[0])
+        for piece in pieces:
+            part, state = self._read(piece, state, alone)
             parts.append(part)
         return self.output_features(torch.cat(parts, dim=1)), state
 
-    def _read(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def _is_compiled(self, x: Tensor) -> bool:
+        """Whether attention is our own in training; the gradient of a window that was read before is torch's."""
+        return x.is_cpu and x.dtype == torch.float32 and self.plan().compiled
+
+    def _read(self, x: Tensor, state: State, compiled: bool) -> tuple[Tensor, State]:
         """All blocks over x (B, T, H), all positions at once, and the next window."""
         keys, values, filled = state
         filled, steps, ends = filled.cpu().clamp(0, self.window), x.shape[1], []
-        first, mask = attention_mask(filled[0], steps, self.window, x.device)
+        first, mask = (0, None) if compiled else attention_mask(filled[0], steps, self.window, x.device)
         for block, *past in zip(self.blocks, keys, values, strict=True):
-            seen, *end = self._attend(block.qkv(block.norm(x)), past, first, mask)
-            x = x + self.sequence_dropout(block.out(seen))
+            qkv = block.qkv(block.norm(x)).unflatten(2, (3, self.config.num_heads, -1))
+            seen, *end = self._compiled(qkv, past, filled[0]) if compiled else self._attend(qkv, past, first, mask)
+            x = x + self.sequence_dropout(block.out(seen.flatten(2)))
             x = x + self.sequence_dropout(block.wide(x))
             ends.append(end)
         activations = [torch.stack(parts).to(keys.dtype) for parts in zip(*ends, strict=True)]
@@ -87,19 +95,18 @@ class TransformerModel(ResidualModel):
         """Attention of every new token.
 
         Args:
-            qkv: (B, T, 3 H), queries, keys and values of the new tokens.
+            qkv: (B, T, 3, N, D), queries, keys and values of the new tokens.
             past: keys and values of the window, (B, W, N, D) each.
             first: the first place of the window that is attended to.
             mask: see `attention_mask`.
 
         Returns:
-            (B, T, H), and keys and values of the next window.
+            (B, T, N, D), and keys and values of the next window.
         """
-        heads = qkv.unflatten(2, (3, self.config.num_heads, -1))  # (B, T, 3, N, D)
-        steps, width = heads.shape[1], heads.shape[-1]
-        query, new_key = F.layer_norm(heads[:, :, :2], (width,)).unbind(2)
+        steps, width = qkv.shape[1], qkv.shape[-1]
+        query, new_key = F.layer_norm(qkv[:, :, :2], (width,)).unbind(2)
         key = torch.cat((past[0], new_key), dim=1)  # (B, W + T, N, D)
-        value = torch.cat((past[1], heads[:, :, 2]), dim=1)
+        value = torch.cat((past[1], qkv[:, :, 2]), dim=1)
         cos, sin = self._rotations(key.shape[1] - first, qkv.device)
         seen = F.scaled_dot_product_attention(
             rotate(query.transpose(1, 2), cos[-steps:], sin[-steps:]),
@@ -108,7 +115,14 @@ class TransformerModel(ResidualModel):
             attn_mask=mask,
             scale=SHARPNESS / math.sqrt(width),
         )  # (B, N, T, D)
-        return seen.transpose(1, 2).flatten(2), key[:, steps:], value[:, steps:]
+        return seen.transpose(1, 2), key[:, steps:], value[:, steps:]
+
+    def _compiled(self, qkv: Tensor, past: list[Tensor], filled: Tensor) -> tuple[Tensor, ...]:
+        """As `_attend`, of a window of which `filled` (B,) places hold a token; the next one has no gradient."""
+        half = qkv.shape[-1] // 2
+        cos, sin = (part[:, half:].t() for part in self._rotations(int(filled.max()) + qkv.shape[1], qkv.device))
+        attention: Callable[..., tuple[Tensor, ...]] = Attention.apply
+        return attention(qkv.float(), past, filled, cos, sin, SHARPNESS / math.sqrt(qkv.shape[-1]))
 
     def _rotations(self, places: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """The cosines and sines that `rotate` takes for the first `places` places, (places, D) each."""
