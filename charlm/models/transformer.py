@@ -43,6 +43,7 @@ class TransformerModel(ResidualModel):
     """
 
     TENSORS = 46
+    COMPILED = "attention"
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
