@@ -90,7 +90,8 @@ def next_state(k: Any, c: Any, past: Any) -> Any:
         c: the candidate's.
         past: the state before.
     """
-    g = c + HALF if c >= 0 else sigmoid(c)
+    low = sigmoid(c)  # of both kinds, so that a loop over units needs no branch
+    g = c + HALF if c >= 0 else low
     return past + sigmoid(k) * (g - past)
 
 
