@@ -68,15 +68,21 @@ class TransformerModel(ResidualModel):
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         state = self.initial_state(len(ids)) if state is None else state
         parts, pieces = [], self.embed_inputs(ids).split(self.piece, dim=1)
-        alone = self.training and len(pieces) == 1 and self._is_compiled(pieces[0])
+        compiled = self._is_compiled(pieces[0], alone=len(pieces) == 1)
         for piece in pieces:
-            part, state = self._read(piece, state, alone)
+            part, state = self._read(piece, state, compiled)
             parts.append(part)
         return self.output_features(torch.cat(parts, dim=1)), state
 
-    def _is_compiled(self, x: Tensor) -> bool:
-        """Whether attention is our own in training; the gradient of a window that was read before is torch's."""
-        return x.is_cpu and x.dtype == torch.float32 and self.plan().compiled
+    def _is_compiled(self, x: Tensor, alone: bool) -> bool:
+        """Whether attention is our own, which gives the window no gradient: nobody wants one, or it is a batch's own.
+
+        Args:
+            x: the input of the first block.
+            alone: whether it is the whole sequence, so that its window is that of the batch before.
+        """
+        wanted = alone if self.training else not torch.is_grad_enabled()
+        return wanted and x.is_cpu and x.dtype == torch.float32 and self.plan().compiled
 
     def _read(self, x: Tensor, state: State, compiled: bool) -> tuple[Tensor, State]:
         """All blocks over x (B, T, H), all positions at once, and the next window."""

@@ -1,8 +1,9 @@
-"""A Transformer's attention in training on a CPU: norms, rotation, softmax and products of a head in one compiled pass.
+"""A Transformer's attention on a CPU: norms, rotation, softmax and products of a head in one compiled pass.
 
-torch's operations lay every one of these out in memory, the whole window rotated and masked; here a head's keys and
-values are prepared once and stay in the cache, and 16 queries at a time are compared with those that they may see. The
-backward pass computes the weights again (Dao et al. 2022) instead of keeping them.
+It is that of training and validation; texts are written by generation/compiled/transformer.py. torch's operations lay
+every one of these out in memory, the whole window rotated and masked; here a head's keys and values are prepared once
+and stay in the cache, and 16 queries at a time are compared with those that they may see. The backward pass computes
+the weights again (Dao et al. 2022) instead of keeping them.
 
 Queries and keys lie in columns, (D', ..): loops over tokens are long enough to be vectorised, those over a head's D
 numbers are not, and their sums keep their order. D', T' and P' are D, T and the places that are read, in whole tiles.

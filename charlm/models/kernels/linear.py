@@ -1,4 +1,4 @@
-"""Linear layers in training: our own products in float32 where they are faster than the library's.
+"""Linear layers whose products in float32 are our own, where they are faster than the library's.
 
 With AVX-512 on an AMD EPYC (Zen 5) a core makes 110 billion operations a second in the library's products, 250 in ours.
 """
@@ -15,10 +15,12 @@ from charlm.models.kernels.matmul import ABREAST, COLUMNS, add_transposed, in_ti
 
 # Multiplications of a product up to which one thread is as fast as several.
 ALONE = 4_000_000
+# Rows from which laying the weights out in tiles pays where they are not trained.
+LEAST_ROWS = 16
 
 
 class Linear(nn.Linear):
-    """torch's layer with the same parameters; while training its products may be our own."""
+    """torch's layer with the same parameters; in training, and where no gradient is wanted, products may be our own."""
 
     def forward(self, input: Tensor) -> Tensor:  # torch's name
         """(.., K) -> (.., N).
@@ -26,7 +28,8 @@ class Linear(nn.Linear):
         Args:
             input: of the weights' number format, or another under autocast.
         """
-        if not (self.training and _is_ours(input, self.weight)):
+        many = input.numel() >= LEAST_ROWS * self.in_features and not torch.is_grad_enabled()
+        if not ((self.training or many) and _is_ours(input, self.weight)):
             return super().forward(input)
         product: Callable[..., Tensor] = Product.apply
         out = product(input, self.weight)

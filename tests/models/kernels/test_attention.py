@@ -1,4 +1,4 @@
-"""Attention in training: results, windows and gradients are those of torch's operations."""
+"""Our attention: results, windows and gradients are those of torch's operations."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def outcome(model: TransformerModel, ids: Tensor, state: State | None) -> tuple[
 def by_torch(model: TransformerModel, ids: Tensor, state: State | None, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """The same by torch's operations."""
     with monkeypatch.context() as patched:
-        patched.setattr(TransformerModel, "_is_compiled", lambda self, x: False)
+        patched.setattr(TransformerModel, "_is_compiled", lambda self, x, alone: False)
         return outcome(model, ids, state)
 
 
@@ -80,6 +80,17 @@ def test_the_gradient_of_a_long_sequence_reaches_its_earlier_pieces() -> None:
     ids = torch.randint(TOKENS, (2, 40), generator=torch.Generator().manual_seed(0))
     for one, two in zip(outcome(model, ids, None)[2], outcome(model.eval(), ids, None)[2], strict=True):
         same(one, two)
+
+
+def test_a_long_text_is_read_in_pieces_where_no_gradient_is_wanted() -> None:
+    model, ids = made(24).eval(), torch.randint(TOKENS, (2, 100), generator=torch.Generator().manual_seed(0))
+    model.piece = 30
+    expected = model.loss(ids, ids)
+    with torch.no_grad():
+        loss, state = model.loss(ids, ids)
+    for one, two in zip((loss, *state), (expected[0], *expected[1]), strict=True):
+        same(one, two.detach())
+    assert state[0].grad_fn is None and expected[1][0].grad_fn is not None
 
 
 def test_scores_are_as_sharp_as_they_can_be(monkeypatch: pytest.MonkeyPatch) -> None:

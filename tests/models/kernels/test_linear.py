@@ -38,6 +38,20 @@ def test_results_and_gradients_are_torchs(
     assert len(calls) == 2  # of the outputs, and of the inputs' gradients
 
 
+@ours_only
+@pytest.mark.parametrize(("rows", "ours"), [(linear.LEAST_ROWS, 1), (linear.LEAST_ROWS - 1, 0)])
+def test_many_rows_are_multiplied_by_ours_where_no_gradient_is_wanted(
+    rows: int, ours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    layer, x, calls = Linear(48, 32).eval(), torch.randn(1, rows, 48), []
+    expected = layer(x)
+    monkeypatch.setattr(linear, "multiply", lambda *given, made=linear.multiply: (calls.append(1), made(*given)))
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
+    assert len(calls) == ours
+
+
 def test_what_our_products_cannot_do_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Product, "apply", lambda *_: pytest.fail("our own product"))
     x = torch.randn(3, 32)
