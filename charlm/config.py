@@ -125,8 +125,10 @@ class Config:
     """Base of the config classes: every field is checked when an object is made."""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+        for name, field in self.__dataclass_fields__.items():
+            value = getattr(self, name)
+            if type(value) is not type(field.default) or value != field.default:  # most are as they were set here
+                object.__setattr__(self, name, _checked(field, value))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -27,7 +27,6 @@ from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddic
 
 # The errors of a file system that cannot flush folders.
 _NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
-LEFTOVERS = "*.tmp"  # temporary files that a killed process may leave
 MOST_DEPTH = 16
 LARGEST = 1e40  # of measurements: more than any float32, and far from where arithmetic on float64 overflows
 MOST_COUNT = 10**15  # float64 holds every whole number up to here
@@ -101,6 +100,14 @@ def _write(path: Path, pieces: Iterable[bytes | memoryview]) -> bytes:
         file.flush()
         os.fsync(file.fileno())
     return digest.digest()
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """The temporary files that killed processes left in a folder; none where there is no folder."""
+    try:
+        return [folder / name for name in os.listdir(folder) if name.endswith(".tmp")]
+    except OSError:
+        return []
 
 
 def sync_folder(folder: Path) -> None:
@@ -188,7 +195,8 @@ def read(path: Path, most_bytes: int) -> Any:
         ValueError: as for `parsed`.
     """
     with open_plain(path) as file:
-        return parsed(file.read(most_bytes + 1), most_bytes)
+        size = os.fstat(file.fileno()).st_size  # to ask for a megabyte takes the memory for one
+        return parsed(file.read(min(size, most_bytes) + 1), most_bytes)
 
 
 def known_fields(value: Any, known: Sequence[str]) -> dict[str, Any]:
@@ -267,7 +275,9 @@ def one_line(value: Any, most: int) -> str:
     """A text as one line of at most so many printable characters with single spaces; empty if it is not a text."""
     if not isinstance(value, str):
         return ""
-    shown = "".join(char if char.isprintable() else " " for char in value[: 8 * most])
+    shown = value[: 8 * most]
+    if not shown.isprintable():
+        shown = "".join(char if char.isprintable() else " " for char in shown)
     return " ".join(shown.split())[:most].rstrip()
 
 

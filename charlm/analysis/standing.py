@@ -1,15 +1,14 @@
 """Who is ahead, by how much and at which step: one answer for every place that compares runs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from charlm.analysis.difference import Difference, difference
+from charlm.runs.history import LossHistory
 from charlm.runs.run import ACTIVE
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -21,26 +20,23 @@ class Contender:
         status: its status word.
         loss: the lowest validation loss so far, that of the weights kept, in nats per token; None: there is none yet.
         step: of that validation.
-        lows: the rows of its validations that were the best so far, in the order of steps.
-        validated: the step of its last validation.
+        history: reads its log; it is asked only where runs have come to different steps.
     """
 
     run: Any
     status: str
     loss: float | None
     step: int
-    lows: Rows
-    validated: int
+    history: Callable[[], LossHistory]
 
     @classmethod
     def of(cls, run: Any) -> "Contender":
         """A run as its folder has it."""
-        history = run.history()
-        return cls(run, run.status, run.best_val_loss, run.best_step, history.lows, history.validated)
+        return cls(run, run.status, run.best_val_loss, run.best_step, run.history)
 
     def by(self, step: int) -> tuple[float, int] | None:
         """The lowest validation loss by a step, and the step that it is of."""
-        known = [row for row in self.lows if row["step"] <= step]
+        known = [row for row in self.history().lows if row["step"] <= step]
         return (known[-1]["val_loss"], known[-1]["step"]) if known else None
 
 
@@ -104,7 +100,7 @@ def standings(contenders: Sequence[Contender]) -> Standings:
     if not is_race or all(one.status == "finished" for one in runners):
         found = [(one.run, None if one.loss is None else (one.loss, one.step)) for one in contenders]
         return Standings(_ranked(found), is_over=is_over)
-    common = min(one.validated for one in runners)
+    common = min(one.history().validated for one in runners)
     return Standings(_ranked([(one.run, one.by(common)) for one in contenders]), common, is_over)
 
 

@@ -13,7 +13,7 @@ from charlm.config import CorpusConfig
 from charlm.data.catalog import ENTRIES, folder_or_default, is_at_hand, is_kept, load_corpus
 from charlm.data.corpus import Corpus, utf8_blocks
 from charlm.errors import CorpusError
-from charlm.files import LEFTOVERS, is_count, known_fields, one_line, read, write_atomically
+from charlm.files import is_count, known_fields, leftovers, one_line, read, write_atomically
 
 ABOUT = ("name", "about", "key", "repairs", "characters", "held_out")  # the fields of the .json beside a text
 MOST_ABOUT = 1 << 20  # bytes of it
@@ -46,9 +46,9 @@ def sweep_texts(data_dir: Path | None = None) -> None:
     """Remove temporary files of killed processes, unless a text is being written at this moment."""
     folder = folder_or_default(data_dir) / "texts"
     with contextlib.suppress(OSError):  # Timeout is one
-        if any(folder.glob(LEFTOVERS)):
+        if leftovers(folder):
             with FileLock(folder.with_name("texts.lock")).acquire(blocking=False):
-                for leftover in folder.glob(LEFTOVERS):
+                for leftover in leftovers(folder):
                     leftover.unlink(missing_ok=True)
 
 

@@ -4,9 +4,12 @@ import copy
 import json
 import logging
 import math
+import os
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
@@ -16,7 +19,7 @@ from charlm import files
 from charlm.config import CorpusConfig, ModelConfig, TrainConfig
 from charlm.data.items import border_of
 from charlm.errors import CheckpointError, ConfigError, JobError
-from charlm.files import LEFTOVERS, one_line, write_atomically
+from charlm.files import leftovers, one_line, write_atomically
 from charlm.runs.gradients import FILE as GRADIENTS
 from charlm.runs.gradients import GradientLog
 from charlm.runs.history import BLOCK_LOG, TEST_LOG, HistoryReader, LossHistory, MetricsLog, blocks_of, file_mark
@@ -84,19 +87,20 @@ def run_lock(folder: Path) -> FileLock:
 
 def folder_bytes(folder: Path) -> int:
     """What all files in a folder take on disk."""
-    return sum(map(_size, folder.rglob("*")))
+    return sum(_size(os.path.join(place, name)) for place, _, names in os.walk(folder) for name in names)
 
 
-def _size(file: Path) -> int:
+def _size(file: str | Path) -> int:
     try:
-        return file.stat().st_size if file.is_file() else 0
+        state = os.stat(file)
     except OSError:
         return 0  # replaced or deleted meanwhile
+    return state.st_size if stat.S_ISREG(state.st_mode) else 0
 
 
 def leftovers_in(folder: Path) -> list[Path]:
     """What a killed process left half written in a run's folder."""
-    return [*folder.glob(LEFTOVERS), *snapshot_leftovers(folder)]
+    return [*leftovers(folder), *snapshot_leftovers(folder)]
 
 
 class _Stored(Generic[Value]):
@@ -119,6 +123,7 @@ class Run:
         folder: of the run.
         shipped: it came with the app and is read-only.
         lock: its `run_lock`, if that is taken already.
+        reader: gives what reads its log; one that others have, too, need not begin anew.
     """
 
     message = _Stored("message", "")  # why it failed, or what was adapted
@@ -142,23 +147,35 @@ class Run:
     best_val_loss = _Stored[float | None]("best_val_loss", None, "progress")  # nats per token
     best_step = _Stored("best_step", 0, "progress")
 
-    def __init__(self, folder: Path, shipped: bool = False, lock: FileLock | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        shipped: bool = False,
+        lock: FileLock | None = None,
+        reader: Callable[[Path], HistoryReader] = HistoryReader,
+    ) -> None:
         self.folder = folder
         self.shipped = shipped
         self.run_id: str = folder.name or folder.resolve().name
-        self.log = MetricsLog(folder / "metrics.jsonl")
-        self.sample_log = SampleLog(folder / SAMPLES)
-        self.block_log = MetricsLog(folder / BLOCK_LOG)
-        self.test_log = MetricsLog(folder / TEST_LOG)
-        self.gradient_log = GradientLog(folder / GRADIENTS)
-        self._history = HistoryReader(self.log.path)
-        self._lock = lock or run_lock(folder)
+        self._lock = lock  # None: it has not been held by this object yet
+        self._reader = reader
         self._load()
 
+    # Made when they are first asked for: of thousands of runs in a list hardly any is.
+    log = cached_property(lambda run: MetricsLog(run.folder / "metrics.jsonl"))
+    sample_log = cached_property(lambda run: SampleLog(run.folder / SAMPLES))
+    block_log = cached_property(lambda run: MetricsLog(run.folder / BLOCK_LOG))
+    test_log = cached_property(lambda run: MetricsLog(run.folder / TEST_LOG))
+    gradient_log = cached_property(lambda run: GradientLog(run.folder / GRADIENTS))
+
+    @cached_property
+    def _history(self) -> HistoryReader:
+        return self._reader(self.log.path)
+
     def twin(self) -> Self:
-        """The same run as it was read, without reading it again; a lock and a history of its own."""
+        """The same run as it was read, without reading it again; with a lock of its own."""
         twin = copy.copy(self)
-        twin._history, twin._lock = HistoryReader(self.log.path), run_lock(self.folder)
+        twin._lock = None
         return twin
 
     @property
@@ -417,6 +434,7 @@ class Run:
 
     def hold(self) -> None:
         """Mark the run as this process's own until `release`; a process that dies lets go by itself."""
+        self._lock = self._lock or run_lock(self.folder)
         try:
             self._lock.acquire(timeout=1)
         except Timeout:
@@ -426,7 +444,8 @@ class Run:
 
     def release(self) -> None:
         """Let go of the run."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def sweep(self) -> None:
         """Remove what a killed process left half written; the run is held, and not edited meanwhile."""
@@ -438,7 +457,7 @@ class Run:
             log.warning("the leftovers in %s stay: %s", self.run_id, error)
 
     def _is_held(self) -> bool:
-        if self._lock.is_locked:
+        if self._lock is not None and self._lock.is_locked:
             return True
         if not (self.folder / ".lock").is_file():
             return False

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from charlm.files import LEFTOVERS
+from charlm.files import leftovers
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def snapshot_steps(folder: Path) -> list[int]:
 
 def snapshot_leftovers(folder: Path) -> list[Path]:
     """What a killed process left half written among the snapshots of a run's folder."""
-    return list((folder / FOLDER).glob(LEFTOVERS))
+    return leftovers(folder / FOLDER)
 
 
 def drop_snapshots(folder: Path, after: int = -1) -> None:

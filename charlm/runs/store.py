@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from charlm.architectures import ARCH_NAMES
 from charlm.errors import CharLMError, CheckpointError, ConfigError, JobError
 from charlm.files import sync_folder, write_atomically
+from charlm.runs.history import HistoryReader
 from charlm.runs.run import (
     ACTIVE,
     MAX_LABEL,
@@ -42,6 +44,7 @@ PACKAGE = Path(str(files("charlm"))).resolve()
 SHIPPED = PACKAGE / "shipped" if (PACKAGE / "shipped").is_dir() else PACKAGE.parent / "checkpoints" / "shipped"
 # A folder's name as an id: begins with a letter or digit, so that it never leads anywhere else.
 RUN_ID = re.compile(r"[A-Za-z0-9][\w .()+-]{0,120}")
+HISTORIES = 32  # that are kept, those used last; each is some megabytes at most
 MADE_ID = re.compile(r"\d{8}-\d{6}-[a-z]+-[0-9a-f]{10}")  # of folders that this program made
 
 
@@ -89,7 +92,8 @@ class RunStore:
         self.root = root or runs_dir()
         self.shipped = shipped or SHIPPED
         self._owner = owner
-        self._known: dict[Path, dict[Path, Run]] = {}  # by the folder they are in, as they were read
+        self._reader = lru_cache(HISTORIES)(HistoryReader)  # one for each log: who looks at a run reads on from there
+        self._known: dict[Path, dict[str, Run]] = {}  # by the folder they are in and their own, as they were read
 
     def list(self) -> list[Run]:
         """Newest first, shipped ones last, the largest of each architecture first; what is no run is passed over."""
@@ -99,15 +103,13 @@ class RunStore:
 
     def _open_all(self, folder: Path, shipped: bool) -> Iterable[Run]:
         """The runs in a folder; of those that have not changed nothing is read again."""
-        known, runs = self._known.get(folder, {}), dict[Path, Run]()
-        for path in folder.glob("*/run.json"):
+        known, runs = self._known.get(folder, {}), dict[str, Run]()
+        for name in _names(folder):
             with suppress(CharLMError):
-                run = known.get(path.parent)
+                run = known.get(name)
                 if run is None or not run.is_fresh:
-                    if not _is_run(path.parent):  # reading a pipe would never end
-                        continue
-                    run = Run(path.parent, shipped)
-                runs[path.parent] = run
+                    run = Run(folder / name, shipped, reader=self._reader)
+                runs[name] = run
         self._known[folder] = runs
         return (run.twin() for run in runs.values())
 
@@ -146,7 +148,7 @@ class RunStore:
             return None
         for root, shipped in ((self.root, False), (self.shipped, True)):
             if _is_run(root / run_id):
-                return Run(root / run_id, shipped)
+                return Run(root / run_id, shipped, reader=self._reader)
         return None
 
     def create(self, info: Mapping[str, Any], tokenizer: Tokenizer) -> Run:
@@ -315,7 +317,7 @@ class RunStore:
         Returns:
             The folders that were tidied; what another process holds is left alone.
         """
-        tidied = [folder for folder in _folders(self.root) if _is_own(folder) and _tidy(folder)]
+        tidied = [folder for folder in _folders(self.root) if _is_untidy(folder) and _tidy(folder)]
         for folder in _folders(self.trash):
             if not _is_run(folder):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -323,11 +325,24 @@ class RunStore:
         return tidied
 
 
-def _folders(root: Path) -> list[Path]:
+def _names(root: Path) -> list[str]:
+    """The names of the folders in a folder, sorted."""
     try:
-        return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        with os.scandir(root) as entries:
+            return sorted(entry.name for entry in entries if _is_dir(entry))
     except OSError:
         return []
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # links in a circle
+
+
+def _folders(root: Path) -> list[Path]:
+    return [root / name for name in _names(root) if not name.startswith(".")]
 
 
 def _move(source: Path, target: Path) -> None:
@@ -336,15 +351,13 @@ def _move(source: Path, target: Path) -> None:
         sync_folder(folder)
 
 
-def _is_own(folder: Path) -> bool:
-    """A run, or what was to become one."""
-    return _is_run(folder) or MADE_ID.fullmatch(folder.name) is not None
+def _is_untidy(folder: Path) -> bool:
+    """Whether a run has leftovers, or what was to become one never did."""
+    return bool(leftovers_in(folder)) if _is_run(folder) else MADE_ID.fullmatch(folder.name) is not None
 
 
 def _tidy(folder: Path) -> bool:
-    """Clear one folder of leftovers if no process holds it; returns whether there were any."""
-    if _is_run(folder) and not leftovers_in(folder):
-        return False
+    """Clear one folder of leftovers; returns False if a process holds it."""
     try:
         lock = run_lock(folder)
         with lock.acquire(blocking=False):

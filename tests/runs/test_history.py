@@ -86,12 +86,42 @@ def test_a_long_log_is_thinned_and_keeps_what_decides(log: MetricsLog, monkeypat
     original = course_module.parsed_row
     monkeypatch.setattr(course_module, "parsed_row", lambda line: parsed.append(line) or original(line))
     history = HistoryReader(log.path).read()
-    assert len(parsed) < 10_000  # what is not drawn is not parsed
+    assert len(parsed) <= 2 * MOST + 41  # what is not drawn is not parsed
     assert MOST <= len(history.rows) <= 2 * MOST + 41 and steps_of(history) == sorted(set(steps_of(history)))
     assert [row["step"] for row in history.rows if row["val_loss"]] == list(range(500, 20_001, 500))
     assert history.last["step"] == 20_000 and [row["step"] for row in history.lows] == list(range(500, 20_001, 500))
     gaps = [b - a for a, b in zip(steps_of(history)[:-1], steps_of(history)[1:], strict=True)]
     assert max(gaps) <= 20_000 // MOST
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.floats(0, 9)), max_size=60),
+    st.sampled_from([(", ", ": "), (",", ":"), (" , ", " : ")]),
+    st.sampled_from(["\n", "\r\n", "\n\n"]),
+    st.integers(1, 3),
+    st.integers(150, 400),
+)
+def test_whatever_is_thinned_what_decides_is_there(
+    tmp_path_factory: pytest.TempPathFactory,
+    losses: list[float | None],
+    between: tuple[str, str],
+    end: str,
+    most: int,
+    chunk: int,
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "metrics.jsonl"
+    rows = [{"step": step, "train_loss": 1 / step, "val_loss": loss} for step, loss in enumerate(losses, start=1)]
+    path.write_text("".join(json.dumps(row, separators=between) + end for row in rows), encoding="utf-8", newline="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(course_module, "CHUNK", chunk)
+        history = HistoryReader(path, most).read()
+    known = [(step, loss) for step, loss in enumerate(losses, start=1) if loss is not None]
+    lows = [one for place, one in enumerate(known) if all(one[1] < loss for _, loss in known[:place])]
+    assert [(row["step"], row["val_loss"]) for row in history.lows] == lows
+    assert history.last.get("step", 0) == len(losses) and history.validated in (0, *(step for step, _ in known))
+    assert len(history.rows) <= 2 * (2 * most + 1) + 1 and steps_of(history) == sorted(set(steps_of(history)))
+    if known:
+        assert history.span[2] == max(loss for _, loss in known)
 
 
 def test_as_many_validations_are_thinned_too(log: MetricsLog) -> None:

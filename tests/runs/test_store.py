@@ -15,7 +15,8 @@ import torch
 from charlm.errors import CharLMError, CheckpointError, ConfigError, JobError
 from charlm.models import build_model
 from charlm.runs.checkpoint import save_weights
-from charlm.runs.run import Run, read_json
+from charlm.runs.history import MetricsLog
+from charlm.runs.run import Run, folder_bytes, read_json
 from charlm.runs.store import RunStore, load_run
 from tests.tiny_runs import entered, spoil, store_in, trained
 
@@ -99,12 +100,38 @@ def test_what_has_not_changed_is_not_read_again(store: RunStore, run: Run, monke
     [again] = [one for one in store.list() if not one.shipped]
     assert not read and again.info == before.info and again is not before
     again.hold()
-    assert not before._lock.is_locked  # each has its own
+    before.release()  # each has a lock of its own
+    with pytest.raises(JobError):
+        store.get(run.run_id).hold()
     again.release()
     store.get(run.run_id).update(label="changed by another")
     assert store.list()[0].label == "changed by another" and before.label == "mine"
     shutil.rmtree(run.folder)
     assert run.run_id not in [one.run_id for one in store.list()]
+
+
+def test_all_who_look_at_a_run_read_its_log_once(store: RunStore, run: Run) -> None:
+    def write(step: int) -> None:  # as another process does
+        MetricsLog(run.log.path).append({"step": step, "train_loss": 1.0})
+
+    write(1)
+    first = store.get(run.run_id).history()
+    assert store.get(run.run_id).history() is first is store.list()[0].history()
+    write(2)
+    again = store.get(run.run_id).history()
+    assert [row["step"] for row in again.rows] == [1, 2] and again.rows[0] is first.rows[0]
+    store.delete(run)
+    store.restore(run.run_id).log.path.unlink()
+    assert not store.get(run.run_id).history().rows
+
+
+def test_links_in_a_circle_and_files_hide_no_run(store: RunStore, run: Run) -> None:
+    (store.root / "round").symlink_to("round")
+    (store.root / "a file").touch()
+    (store.root / "linked").symlink_to(run.folder, target_is_directory=True)
+    (run.folder / "torn.tmp").touch()
+    assert [one.run_id for one in store.list()] == ["linked", run.run_id]
+    assert store.sweep() and not (run.folder / "torn.tmp").exists()
 
 
 def test_load_run_looks_where_the_environment_says(store: RunStore, run: Run) -> None:
@@ -392,6 +419,15 @@ def test_leftovers_of_killed_processes_are_swept_and_nothing_else(store: RunStor
     assert store.sweep() == [] and store.get(done.run_id).load_model() is not None
     busy.release()
     assert store.sweep() == [busy.folder]
+
+
+def test_a_folder_takes_what_its_files_do(store: RunStore, run: Run) -> None:
+    before = run.size_bytes
+    (run.folder / "snapshots" / "deep").mkdir(parents=True)
+    (run.folder / "snapshots" / "deep" / "0.safetensors").write_bytes(b"12345")
+    (run.folder / "gone").symlink_to("nowhere")
+    (run.folder / "up").symlink_to("..", target_is_directory=True)
+    assert run.size_bytes == before + 5 and folder_bytes(run.folder / "nowhere") == 0
 
 
 def test_damaged_best_weights_are_not_the_end(store: RunStore, caplog: pytest.LogCaptureFixture) -> None:

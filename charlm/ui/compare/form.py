@@ -19,7 +19,7 @@ from charlm.serving.stops import Stops, until
 from charlm.tokenizers.characters import called, visible_line
 from charlm.ui import primer
 from charlm.ui.api import whole_of
-from charlm.ui.compare.ranking import MOST, Models, comparable, found_runs, run_choices
+from charlm.ui.compare.ranking import MOST, Models, found_runs, run_choices
 from charlm.ui.compare.saving import KINDS, Comparison, Writer, compare_command, comparison_now
 from charlm.ui.compare.view import (
     check_room,
@@ -166,13 +166,12 @@ def sample_preset(name: str) -> tuple[str, SampleConfig]:
     return chosen.pop("prompt", ""), SampleConfig(**chosen)
 
 
-def build(services: Services, runs: Sequence[Any], chosen: Sequence[Any]) -> Controls:
+def build(services: Services, chosen: Sequence[Any]) -> Controls:
     """The controls, the columns under them and the next-token panel; call inside the tab.
 
     Args:
         services: for the panel.
-        runs: all that there are.
-        chosen: those to compare at first.
+        chosen: those to compare at first; the others come when a page opens.
     """
     text, config = resting_prompt(chosen) or "", SampleConfig()
     filled = gr.Textbox(text, visible="hidden", elem_id="compare-filled")
@@ -186,7 +185,7 @@ def build(services: Services, runs: Sequence[Any], chosen: Sequence[Any]) -> Con
             placeholder="Empty works too", html_attributes=gr.InputHTMLAttributes(spellcheck=False),
         )  # fmt: skip
         models = gr.Dropdown(
-            run_choices(comparable(runs)), value=[run.run_id for run in chosen], multiselect=True, max_choices=MOST,
+            run_choices(chosen), value=[run.run_id for run in chosen], multiselect=True, max_choices=MOST,
             label="Models", elem_id="compare-models", scale=6,
         )  # fmt: skip
         generate = gr.Button("Generate", variant="primary", elem_id="compare-generate", scale=0, min_width=120)

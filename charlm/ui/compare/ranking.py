@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -48,8 +49,11 @@ def default_runs(runs: Sequence[Any]) -> list[str]:
     if len({run.arch for run in race}) > 1:
         return _newest_of_each(race, ARCHS)[:MOST]
     for group in (own, [run for run in usable if run.shipped]):
-        for ground in dict.fromkeys(map(_ground, group)):
-            trio = _newest_of_each([run for run in group if _ground(run) == ground], RACE_ARCHS)
+        alike: dict[Any, list[Any]] = {}
+        for run in group:
+            alike.setdefault(_ground(run), []).append(run)
+        for others in alike.values():
+            trio = _newest_of_each(others, RACE_ARCHS)
             if len(trio) == len(RACE_ARCHS):
                 return trio
     return [run.run_id for run in usable[:1]]
@@ -69,8 +73,9 @@ def _newest_of_each(runs: Sequence[Any], archs: Iterable[str]) -> list[str]:
 def run_choices(runs: Sequence[Any]) -> list[tuple[str, str]]:
     """(what is read, run id) for a picker; a name met twice also says when the run was started."""
     titles = [run_title(run) for run in runs]
+    times = Counter(titles)
     return [
-        (title if titles.count(title) == 1 else f"{title} · {day(run.created)}", run.run_id)
+        (title if times[title] == 1 else f"{title} · {day(run.created)}", run.run_id)
         for title, run in zip(titles, runs, strict=True)
     ]
 

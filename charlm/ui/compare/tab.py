@@ -77,11 +77,10 @@ def build(services: Services, shared: Shared) -> CompareTab:
 
 
 def _components(services: Services) -> CompareTab:
-    runs = services.store.list()
-    chosen = found_runs(services.store, default_runs(runs))
+    chosen = found_runs(services.store, default_runs(services.store.list()))
     finding = heading(*verdict.verdict(chosen))
     head = gr.HTML(finding, elem_id="compare-verdict", js_on_load=WAITING_JS, apply_default_css=False)
-    controls = form.build(services, runs, chosen)
+    controls = form.build(services, chosen)
     of_items = items.build(services, chosen)
     with gr.Row(elem_classes="halves"):
         with gr.Column(min_width=320):

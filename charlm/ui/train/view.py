@@ -434,9 +434,9 @@ class View:
         return standings([self._contender(run) for run in self._ranked_runs])
 
     def _contender(self, run: Run) -> Contender:
-        state, history, best = self.states[run.run_id], self.histories[run.run_id], self.best(run)
+        state, best = self.states[run.run_id], self.best(run)
         loss = (best["val_loss"], best["step"]) if best else (state["best_val_loss"], state["best_step"])
-        return Contender(run, state["status"], *loss, history.lows, history.validated)
+        return Contender(run, state["status"], *loss, lambda: self.histories[run.run_id])
 
     @cached_property
     def _losses(self) -> dict[str, float]:

@@ -89,7 +89,7 @@ def build(services: Services, shared: Shared, compared: gr.Dropdown) -> None:
         compared: the models that Compare shows; they are looked into unless others are chosen here.
     """
     head = gr.HTML(heading(TITLE, QUESTION), elem_id="understand-head", apply_default_css=False)
-    choice = _choice(services)
+    choice = _choice()
     views = []
     with gr.Row(elem_classes="halves", elem_id="understand-first"):
         for outline in FIRST:
@@ -108,12 +108,11 @@ def build(services: Services, shared: Shared, compared: gr.Dropdown) -> None:
     tab.wire(shared, compared, folds)
 
 
-def _choice(services: Services) -> Choice:
-    runs = comparable(services.store.list())
+def _choice() -> Choice:
+    """What is looked into; the models come when the tab is opened."""
     with gr.Row(elem_id="understand-bar", elem_classes="bar-line"):
         models = gr.Dropdown(
-            run_choices(runs), value=default_models(runs), multiselect=True, max_choices=MOST, label="Models",
-            elem_id="understand-models", scale=6,
+            [], multiselect=True, max_choices=MOST, label="Models", elem_id="understand-models", scale=6,
         )  # fmt: skip
         source = gr.Radio(
             [OWN, PASTED], value=OWN, label="Measured on", elem_id="understand-source", elem_classes="segmented",
