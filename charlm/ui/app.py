@@ -66,8 +66,11 @@ def build_demo(services: Services, data_dir: Path) -> gr.Blocks:
         data_dir: where the secret of the browser's memory is kept, so that it outlives a restart.
     """
     demo = gr.Blocks(title="CharLM Lab", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True)
+    # A page of their own, so that ours does not carry them; and first: a name is the first one's that asks for it.
+    with demo.route("Endpoints", show_in_navbar=False):
+        api.build(services)
+    demo.current_page = ""
     with demo:
-        api.build(services)  # first: a name is the first one's that asks for it
         watches = Watches(services)
         _frame(services, status_bar.PollEndpoint(services, watches))
         crossing = _crossing(data_dir)
