@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
 
@@ -26,3 +27,11 @@ def test_who_shows_no_progress_is_told_of_none(public_demo: Any) -> None:
     hidden = [one for one in public_demo.fns.values() if one.show_progress == "hidden" and one.api_name]
     listed = [one.api_name for one in hidden if one.api_visibility == "private" and one.show_progress_on != ()]
     assert len(hidden) > 100 and listed == []
+
+
+def test_the_page_is_sent_packed_to_who_can_unpack_it(address: str) -> None:
+    plain = httpx.get(f"{address}/", headers={"Accept-Encoding": "identity"})
+    packed = httpx.get(f"{address}/", headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in plain.headers and packed.headers["content-encoding"] == "gzip"
+    assert packed.num_bytes_downloaded < len(plain.content) / 4
+    assert "window.gradio_config" in packed.text
