@@ -4,7 +4,8 @@
 - `describe_once`: every session describes all components again.
 - `page_head`: of a stylesheet that is given as `css=`, what stands in @supports and @container is dropped, and @media
   reaches only what lies in the page's main part; so it goes into the head. There is also gradio_patches.js, which
-  slows down loading timers that never end, and lets Backspace in a dropdown with several choices be heard as input.
+  slows down loading timers that never end, lets Backspace in a dropdown with several choices be heard as input, and
+  spares the page that opens some of the time that it takes to look through its listeners.
 - `serve_agents`: gradio's MCP server answers with Python's repr instead of JSON, knows no type of what stands in an
   object, tells of a stream only "Processing", and names a tool as the function, after the Space.
 - `FONT_WEIGHTS`: of the fonts that gradio brings along, the half-bold ones, which it asks for by itself, hold only

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).parent / "static"
 TABS = ("Compare", "Train", "Corpus", "Runs", "Understand")  # an address names them in lower case
-# How a page's own event is declared: no endpoint of its own; QUICK does not wait in the queue, but cannot toast either.
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# How a page's own event is declared: no endpoint of its own, and no component is told how far it is, which would cost a
+# page more than most events do; QUICK does not wait in the queue, but cannot toast either.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": (), "api_visibility": "private"}
 QUICK: dict[str, Any] = {**QUIET, "queue": False}
 FIRST_RUN = "If there is none yet, the Train tab makes the first in about a minute."  # what an empty place says
 # What a newcomer may not know, explained where the word stands.

@@ -112,3 +112,11 @@ def test_gradios_backspace_takes_a_choice_away_unheard() -> None:
     ]
     assert "dispatch" not in does, "gradio's Backspace is heard as input: drop its part of gradio_patches.js"
     assert '"Backspace"' in page_head()
+
+
+def test_gradios_page_looks_through_all_listeners_for_each_component() -> None:
+    """tests/e2e/test_opening.py sees that these would be proxies, too."""
+    looks = re.compile(r"\.filter\((\w)=>\1\.targets\.find\(.{,200}\.attached_events=")
+    found = [path for path in (FRONTEND / "assets").glob("core-*.js") if looks.search(path.read_text(encoding="utf-8"))]
+    assert found, "gradio finds a component's listeners otherwise: see whether gradio_patches.js must still help"
+    assert "Object.setPrototypeOf" in page_head()

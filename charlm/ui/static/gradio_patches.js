@@ -18,3 +18,13 @@ window.addEventListener("keydown", (event) => {
   event.stopPropagation();
   last.click();
 }, true);
+// While it opens, a page goes through all its listeners once for each component, and through all its components once for
+// each listener, twice (6.31), and all of that through Svelte's proxies: a third of its time. What is not a plain
+// object gets no proxy, and a listener never changes; those that follow another one listen to no component.
+{
+  const listener = {};
+  for (const one of window.gradio_config?.dependencies ?? []) {
+    Object.setPrototypeOf(one, listener);
+    one.targets = one.targets.filter(([id]) => id !== null);
+  }
+}
