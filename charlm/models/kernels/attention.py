@@ -152,23 +152,25 @@ def rotate_columns(x: Array, size: int, count: int, first: int, cos: Array, sin:
 
 
 @inlined
-def load(
-    b: int, n: int, qkv: Array, keys: Array, values: Array, old: int, room: tuple[Array, Array],
-    q: Array, k: Array, v: Array, factors: Array,
+def prepare(
+    b: int, n: int, qkv: Array, keys: Array, values: Array, cos: Array, sin: Array, scale: Any,
+    room: tuple[Array, Array], q: Array, k: Array, v: Array, straight: Array, factors: Array, q_tiles: Array,
+    k_tiles: Array,
 ) -> None:  # fmt: skip
-    """A head's queries, keys and values: normalised, not yet rotated; numbers beyond D and P stay as they are, zero.
+    """A head's queries, keys and values as its products take them; numbers beyond D and P stay as they are, zero.
 
     Args:
         b, n: row of the batch, and head.
-        qkv, keys, values: as for `attend`.
-        old: places of the window that are read.
+        qkv, keys, values, cos, sin, scale: as for `attend`.
         room: two rows (P',), overwritten.
-        q: (D', T'), written.
-        k: (D', P'), written.
+        q, k: (D', T') and (D', P'), written: normalised and rotated, the queries times `scale`.
         v: (P', D'), written.
+        straight: (2, D, T), written: the new queries and keys, normalised and not rotated.
         factors: (2, T'), written: see `normalise`, of queries and keys.
+        q_tiles, k_tiles: q and k in tiles, written.
     """
-    steps, size, first = qkv.shape[1], qkv.shape[4], keys.shape[1] - old
+    steps, size, old = qkv.shape[1], qkv.shape[4], cos.shape[1] - qkv.shape[1]
+    first, (mean, factor) = keys.shape[1] - old, room
     for p in range(old):
         for d in range(size):
             k[d, p] = keys[b, first + p, n, d]
@@ -178,11 +180,17 @@ def load(
             q[d, t] = qkv[b, t, 0, n, d]
             k[d, old + t] = qkv[b, t, 1, n, d]
             v[old + t, d] = qkv[b, t, 2, n, d]
-    mean, factor = room
     normalise(q, size, 0, steps, mean, factors[0])
     normalise(k, size, old, old + steps, mean, factor)
     for t in range(steps):
         factors[1, t] = factor[old + t]
+    for d in range(size):
+        for t in range(steps):
+            straight[0, d, t], straight[1, d, t] = q[d, t], k[d, old + t]
+    rotate_columns(q, size, steps, old, cos, sin, ONE, scale)
+    rotate_columns(k, size, old + steps, 0, cos, sin, ONE, ONE)
+    tile(q, q_tiles)
+    tile(k, k_tiles)
 
 
 @inlined
@@ -230,26 +238,23 @@ def attend(
     window, old, level = keys.shape[1], cos.shape[1] - steps, scale * FLOAT(size)
     wide, places, queries = padded(size), padded(cos.shape[1]), padded(steps)
     q, k, v = np.zeros((wide, queries), FLOAT), np.zeros((wide, places), FLOAT), np.zeros((places, wide), FLOAT)
-    query_tiles = np.empty((queries // COLUMNS, wide, COLUMNS), FLOAT)
-    key_tiles = np.empty((places // COLUMNS, wide, COLUMNS), FLOAT)
+    q_tiles = np.empty((queries // COLUMNS, wide, COLUMNS), FLOAT)
+    k_tiles = np.empty((places // COLUMNS, wide, COLUMNS), FLOAT)
     room, factors = (np.empty(places, FLOAT), np.empty(places, FLOAT)), np.empty((2, queries), FLOAT)
+    straight = np.empty((2, size, steps), FLOAT)
     numbers, lanes = np.empty(COLUMNS * places, FLOAT), np.empty(COLUMNS, FLOAT)
     sums, kept = np.empty((COLUMNS, wide), FLOAT), max(0, window - steps)
     for b in range(rows):
         for n in range(heads):
-            load(b, n, qkv, keys, values, old, room, q, k, v, factors)
+            prepare(b, n, qkv, keys, values, cos, sin, scale, room, q, k, v, straight, factors, q_tiles, k_tiles)
             for p in range(kept):
                 for d in range(size):
                     next_keys[b, p, n, d] = keys[b, window - kept + p, n, d]
                     next_values[b, p, n, d] = values[b, window - kept + p, n, d]
             for p in range(kept, window):
                 for d in range(size):
-                    next_keys[b, p, n, d] = k[d, old + p - window + steps]
+                    next_keys[b, p, n, d] = straight[1, d, p - window + steps]
                     next_values[b, p, n, d] = qkv[b, p - window + steps, 2, n, d]
-            rotate_columns(q, size, steps, old, cos, sin, ONE, scale)
-            rotate_columns(k, size, old + steps, 0, cos, sin, ONE, ONE)
-            tile(q, query_tiles)
-            tile(k, key_tiles)
             for t in range(0, steps, COLUMNS):
                 count = min(COLUMNS, steps - t)
                 lowest = max(0, old - filled[b], t + old - window)
@@ -257,7 +262,7 @@ def attend(
                 begin, width = first * COLUMNS, (last - first) * COLUMNS
                 scores = numbers[: COLUMNS * width].reshape(COLUMNS, width)
                 scores[:] = ZERO
-                add_fours(query_tiles[t // COLUMNS].T, key_tiles[first:last], scores)
+                add_fours(q_tiles[t // COLUMNS].T, k_tiles[first:last], scores)
                 sums[:] = ZERO
                 for r in range(count):
                     weigh(scores[r], max(lowest, t + r + old - window) - begin, old + t + r + 1 - begin, level)
@@ -288,23 +293,17 @@ def attend_backward(
     q, k, v = np.zeros((wide, queries), FLOAT), np.zeros((wide, places), FLOAT), np.zeros((places, wide), FLOAT)
     dq, dk, dv = np.empty((wide, queries), FLOAT), np.empty((wide, places), FLOAT), np.empty((wide, places), FLOAT)
     straight, by_place = np.empty((2, size, steps), FLOAT), np.zeros((places, wide), FLOAT)
-    query_tiles = np.empty((queries // COLUMNS, wide, COLUMNS), FLOAT)
-    tiles = np.empty((2, places // COLUMNS, wide, COLUMNS), FLOAT)
+    q_tiles = np.empty((queries // COLUMNS, wide, COLUMNS), FLOAT)
+    k_tiles = np.empty((places // COLUMNS, wide, COLUMNS), FLOAT)
+    v_tiles = np.empty((places // COLUMNS, wide, COLUMNS), FLOAT)
     room, factors = (np.empty(places, FLOAT), np.empty(places, FLOAT)), np.empty((2, queries), FLOAT)
     numbers, more = np.empty((2, COLUMNS * places), FLOAT), np.empty(wide * places, FLOAT)
     douts, sums = np.zeros((wide, COLUMNS), FLOAT), np.empty((COLUMNS, wide), FLOAT)
     along = np.empty(COLUMNS, FLOAT)
     for b in range(rows):
         for n in range(heads):
-            load(b, n, qkv, keys, values, old, room, q, k, v, factors)
-            for d in range(size):
-                for t in range(steps):
-                    straight[0, d, t], straight[1, d, t] = q[d, t], k[d, old + t]
-            rotate_columns(q, size, steps, old, cos, sin, ONE, scale)
-            rotate_columns(k, size, old + steps, 0, cos, sin, ONE, ONE)
-            tile(q, query_tiles)
-            tile(k, tiles[0])
-            tile(v.T, tiles[1])
+            prepare(b, n, qkv, keys, values, cos, sin, scale, room, q, k, v, straight, factors, q_tiles, k_tiles)
+            tile(v.T, v_tiles)
             for p in range(old + steps):
                 for d in range(size):
                     by_place[p, d] = k[d, p]
@@ -323,9 +322,9 @@ def attend_backward(
                         douts[d, r] = grad[b, t + r, n, d]
                         along[r] += grad[b, t + r, n, d] * out[b, t + r, n, d]
                 scores[:] = ZERO
-                add_fours(query_tiles[t // COLUMNS].T, tiles[0, first:last], scores)
+                add_fours(q_tiles[t // COLUMNS].T, k_tiles[first:last], scores)
                 dscores[:] = ZERO
-                add_fours(douts.T, tiles[1, first:last], dscores)
+                add_fours(douts.T, v_tiles[first:last], dscores)
                 for r in range(count):
                     x, dx, share, less = scores[r], dscores[r], shares[b, n, t + r], along[r]
                     weigh(x, max(lowest, t + r + old - window) - begin, old + t + r + 1 - begin, level)
@@ -341,7 +340,7 @@ def attend_backward(
                     for d in range(size):
                         dq[d, t + r] = sums[r, d]
                 product = more[: wide * width].reshape(wide, width)
-                for left, right, into in ((query_tiles[t // COLUMNS], dscores, dk), (douts, scores, dv)):
+                for left, right, into in ((q_tiles[t // COLUMNS], dscores, dk), (douts, scores, dv)):
                     product[:] = ZERO
                     add_fours(left, right, product)
                     for d in range(size):
