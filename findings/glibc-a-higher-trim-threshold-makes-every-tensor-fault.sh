@@ -7,7 +7,8 @@
 # page. Setting any of these thresholds switches off that glibc raises the other one, for what is mapped on its own, from
 # 128 KB to what programs free; with MALLOC_MMAP_THRESHOLD_ set as well there are none again. A step of training a small
 # Transformer or minGRU took twice as long where we measured it (68 against 34 ms; 42 against 17).
-# For us: the variable stands in many containers' recipes; docs/background/performance.md says to set both or neither.
+# For us: the variable stands in many recipes for containers. A training sets both thresholds itself, or the one that the
+# environment has not set (charlm/models/kernels/plan.py); also where neither is set that saves hundreds of faults a step.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

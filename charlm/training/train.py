@@ -20,7 +20,7 @@ from charlm.data.batches import MIN_HELD_OUT, Dataset, validation_row_count
 from charlm.errors import JobError
 from charlm.models import LanguageModel, NeuralModel, State, build_model
 from charlm.models.kernels.cross_entropy import Sampler, are_many
-from charlm.models.kernels.plan import one_core
+from charlm.models.kernels.plan import keep_memory, one_core
 from charlm.models.ngram import NGramModel, slice_ends
 from charlm.tokenizers import IdArray
 from charlm.training.data_parallel import DataParallelStep
@@ -179,6 +179,7 @@ def _trained(
     processes: Processes | None,
 ) -> Generator[Metrics]:
     """As `train`, with as many threads for each of torch's operations as the caller has."""
+    keep_memory()
     config = config.resolve(model.config, total_steps(config, dataset.steps_per_epoch))
     state = state or TrainState.start(model, config)
     if isinstance(model, NGramModel):

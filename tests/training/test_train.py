@@ -3,6 +3,10 @@
 import copy
 import itertools
 import math
+import os
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -244,6 +248,27 @@ def test_torchs_operations_keep_to_one_core_in_a_step_and_to_the_callers_number_
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+FAULTS = """
+import resource, charlm, numpy
+from charlm import Dataset, ModelConfig, TrainConfig, build_model, train
+
+data = Dataset(numpy.arange(40_000, dtype=numpy.uint8) % 50, 16, 64)
+model = build_model(ModelConfig(vocab_size=50, hidden_size=128))
+steps = train(model, data, TrainConfig(batch_size=16, seq_len=64, steps=60, eval_every=1_000))
+faults = [resource.getrusage(resource.RUSAGE_SELF).ru_minflt for _ in steps]
+print((faults[50] - faults[20]) / 30)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such thresholds")
+@pytest.mark.parametrize("trim", [None, "268435456"])  # as containers set it, it would make all tensors fault
+def test_a_step_takes_the_memory_that_the_last_one_freed(trim: str | None) -> None:
+    others = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    env = {**others, "OMP_NUM_THREADS": "1", **({"MALLOC_TRIM_THRESHOLD_": trim} if trim else {})}
+    told = subprocess.run([sys.executable, "-c", FAULTS], env=env, capture_output=True, text=True, check=True)
+    assert float(told.stdout) < 50  # some 500 with glibc's own thresholds
 
 
 def test_text_learned_by_heart(lstm_text: str) -> None:

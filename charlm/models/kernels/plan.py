@@ -1,5 +1,8 @@
-"""How to compute: threads, the number format of products, tensors to use again, and dropout."""
+"""How to compute: threads, the number format of products, memory to use again, and dropout."""
 
+import ctypes
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,6 +29,23 @@ LOOP_ROWS = 4
 def all_threads() -> int:
     """The number of threads that torch uses by default; asked once, before anything is set."""
     return torch.get_num_threads()
+
+
+# glibc's numbers of mallopt, and what it comes to by itself once a block of 32 MB was freed: what is larger is mapped
+# by itself, and so much may lie free at the end of a heap.
+THRESHOLDS = {"MALLOC_MMAP_THRESHOLD_": (-3, 32 << 20), "MALLOC_TRIM_THRESHOLD_": (-1, 64 << 20)}
+
+
+@cache
+def keep_memory() -> None:
+    """Let glibc keep what a step frees for the next one; handed back, its pages fault in anew, thousands a step.
+
+    Thresholds that the environment sets stay; without glibc nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None  # musl has none
+    for name, option in THRESHOLDS.items():
+        if mallopt is not None and name not in os.environ:
+            mallopt(*option)
 
 
 @contextmanager
