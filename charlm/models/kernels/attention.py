@@ -9,7 +9,7 @@ Queries and keys lie in columns, (D', ..): loops over tokens are long enough to 
 numbers are not, and their sums keep their order. D', T' and P' are D, T and the places that are read, in whole tiles.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -151,26 +151,58 @@ def rotate_columns(x: Array, size: int, count: int, first: int, cos: Array, sin:
             high[j] = b * c[j] + a * s[j] * way
 
 
+class Head(NamedTuple):
+    """What a head's products take, written for one head after the other; numbers beyond D, T and P are zero.
+
+    Attributes:
+        q, k: (D', T') and (D', P'), normalised and rotated, the queries times the scale.
+        v: (P', D').
+        q_tiles, k_tiles: q and k in tiles.
+        straight: (2, D, T), the new queries and keys, normalised and not rotated.
+        factors: (2, T'), see `normalise`, of queries and keys.
+        room: two rows (P',), to work in.
+    """
+
+    q: Array
+    k: Array
+    v: Array
+    q_tiles: Array
+    k_tiles: Array
+    straight: Array
+    factors: Array
+    room: tuple[Array, Array]
+
+
+@inlined
+def new_head(steps: int, size: int, places: int) -> Head:
+    """Arrays for a head of `size` units, T new tokens and P places."""
+    queries, places, wide = padded(steps), padded(places), padded(size)
+    return Head(
+        np.zeros((wide, queries), FLOAT),
+        np.zeros((wide, places), FLOAT),
+        np.zeros((places, wide), FLOAT),
+        np.empty((queries // COLUMNS, wide, COLUMNS), FLOAT),
+        np.empty((places // COLUMNS, wide, COLUMNS), FLOAT),
+        np.empty((2, size, steps), FLOAT),
+        np.empty((2, queries), FLOAT),
+        (np.empty(places, FLOAT), np.empty(places, FLOAT)),
+    )
+
+
 @inlined
 def prepare(
-    b: int, n: int, qkv: Array, keys: Array, values: Array, cos: Array, sin: Array, scale: Any,
-    room: tuple[Array, Array], q: Array, k: Array, v: Array, straight: Array, factors: Array, q_tiles: Array,
-    k_tiles: Array,
+    b: int, n: int, qkv: Array, keys: Array, values: Array, cos: Array, sin: Array, scale: Any, head: Head
 ) -> None:  # fmt: skip
-    """A head's queries, keys and values as its products take them; numbers beyond D and P stay as they are, zero.
+    """Write a head's queries, keys and values.
 
     Args:
         b, n: row of the batch, and head.
         qkv, keys, values, cos, sin, scale: as for `attend`.
-        room: two rows (P',), overwritten.
-        q, k: (D', T') and (D', P'), written: normalised and rotated, the queries times `scale`.
-        v: (P', D'), written.
-        straight: (2, D, T), written: the new queries and keys, normalised and not rotated.
-        factors: (2, T'), written: see `normalise`, of queries and keys.
-        q_tiles, k_tiles: q and k in tiles, written.
+        head: overwritten.
     """
     steps, size, old = qkv.shape[1], qkv.shape[4], cos.shape[1] - qkv.shape[1]
-    first, (mean, factor) = keys.shape[1] - old, room
+    q, k, v, straight, factors = head.q, head.k, head.v, head.straight, head.factors
+    first, (mean, factor) = keys.shape[1] - old, head.room
     for p in range(old):
         for d in range(size):
             k[d, p] = keys[b, first + p, n, d]
@@ -189,8 +221,8 @@ def prepare(
             straight[0, d, t], straight[1, d, t] = q[d, t], k[d, old + t]
     rotate_columns(q, size, steps, old, cos, sin, ONE, scale)
     rotate_columns(k, size, old + steps, 0, cos, sin, ONE, ONE)
-    tile(q, q_tiles)
-    tile(k, k_tiles)
+    tile(q, head.q_tiles)
+    tile(k, head.k_tiles)
 
 
 @inlined
@@ -236,24 +268,20 @@ def attend(
     """
     rows, steps, _, heads, size = qkv.shape
     window, old, level = keys.shape[1], cos.shape[1] - steps, scale * FLOAT(size)
-    wide, places, queries = padded(size), padded(cos.shape[1]), padded(steps)
-    q, k, v = np.zeros((wide, queries), FLOAT), np.zeros((wide, places), FLOAT), np.zeros((places, wide), FLOAT)
-    q_tiles = np.empty((queries // COLUMNS, wide, COLUMNS), FLOAT)
-    k_tiles = np.empty((places // COLUMNS, wide, COLUMNS), FLOAT)
-    room, factors = (np.empty(places, FLOAT), np.empty(places, FLOAT)), np.empty((2, queries), FLOAT)
-    straight = np.empty((2, size, steps), FLOAT)
+    head = new_head(steps, size, cos.shape[1])
+    wide, places = head.k.shape
     numbers, lanes = np.empty(COLUMNS * places, FLOAT), np.empty(COLUMNS, FLOAT)
     sums, kept = np.empty((COLUMNS, wide), FLOAT), max(0, window - steps)
     for b in range(rows):
         for n in range(heads):
-            prepare(b, n, qkv, keys, values, cos, sin, scale, room, q, k, v, straight, factors, q_tiles, k_tiles)
+            prepare(b, n, qkv, keys, values, cos, sin, scale, head)
             for p in range(kept):
                 for d in range(size):
                     next_keys[b, p, n, d] = keys[b, window - kept + p, n, d]
                     next_values[b, p, n, d] = values[b, window - kept + p, n, d]
             for p in range(kept, window):
                 for d in range(size):
-                    next_keys[b, p, n, d] = straight[1, d, p - window + steps]
+                    next_keys[b, p, n, d] = head.straight[1, d, p - window + steps]
                     next_values[b, p, n, d] = qkv[b, p - window + steps, 2, n, d]
             for t in range(0, steps, COLUMNS):
                 count = min(COLUMNS, steps - t)
@@ -262,12 +290,12 @@ def attend(
                 begin, width = first * COLUMNS, (last - first) * COLUMNS
                 scores = numbers[: COLUMNS * width].reshape(COLUMNS, width)
                 scores[:] = ZERO
-                add_fours(q_tiles[t // COLUMNS].T, k_tiles[first:last], scores)
+                add_fours(head.q_tiles[t // COLUMNS].T, head.k_tiles[first:last], scores)
                 sums[:] = ZERO
                 for r in range(count):
                     weigh(scores[r], max(lowest, t + r + old - window) - begin, old + t + r + 1 - begin, level)
                     shares[b, n, t + r] = ONE / total(scores[r], lanes)
-                add_fours(scores, v[begin : last * COLUMNS], sums)
+                add_fours(scores, head.v[begin : last * COLUMNS], sums)
                 for r in range(count):
                     for d in range(size):
                         out[b, t + r, n, d] = sums[r, d] * shares[b, n, t + r]
@@ -289,24 +317,20 @@ def attend_backward(
     """
     rows, steps, _, heads, size = qkv.shape
     window, old, level = keys.shape[1], cos.shape[1] - steps, scale * FLOAT(size)
-    wide, places, queries = padded(size), padded(cos.shape[1]), padded(steps)
-    q, k, v = np.zeros((wide, queries), FLOAT), np.zeros((wide, places), FLOAT), np.zeros((places, wide), FLOAT)
-    dq, dk, dv = np.empty((wide, queries), FLOAT), np.empty((wide, places), FLOAT), np.empty((wide, places), FLOAT)
-    straight, by_place = np.empty((2, size, steps), FLOAT), np.zeros((places, wide), FLOAT)
-    q_tiles = np.empty((queries // COLUMNS, wide, COLUMNS), FLOAT)
-    k_tiles = np.empty((places // COLUMNS, wide, COLUMNS), FLOAT)
-    v_tiles = np.empty((places // COLUMNS, wide, COLUMNS), FLOAT)
-    room, factors = (np.empty(places, FLOAT), np.empty(places, FLOAT)), np.empty((2, queries), FLOAT)
+    head = new_head(steps, size, cos.shape[1])
+    wide, places = head.k.shape
+    dq, dk, dv = np.empty(head.q.shape, FLOAT), np.empty((wide, places), FLOAT), np.empty((wide, places), FLOAT)
+    v_tiles, by_place = np.empty(head.k_tiles.shape, FLOAT), np.zeros((places, wide), FLOAT)
     numbers, more = np.empty((2, COLUMNS * places), FLOAT), np.empty(wide * places, FLOAT)
     douts, sums = np.zeros((wide, COLUMNS), FLOAT), np.empty((COLUMNS, wide), FLOAT)
     along = np.empty(COLUMNS, FLOAT)
     for b in range(rows):
         for n in range(heads):
-            prepare(b, n, qkv, keys, values, cos, sin, scale, room, q, k, v, straight, factors, q_tiles, k_tiles)
-            tile(v.T, v_tiles)
+            prepare(b, n, qkv, keys, values, cos, sin, scale, head)
+            tile(head.v.T, v_tiles)
             for p in range(old + steps):
                 for d in range(size):
-                    by_place[p, d] = k[d, p]
+                    by_place[p, d] = head.k[d, p]
             dk[:] = ZERO
             dv[:] = ZERO
             for t in range(0, steps, COLUMNS):
@@ -322,7 +346,7 @@ def attend_backward(
                         douts[d, r] = grad[b, t + r, n, d]
                         along[r] += grad[b, t + r, n, d] * out[b, t + r, n, d]
                 scores[:] = ZERO
-                add_fours(q_tiles[t // COLUMNS].T, k_tiles[first:last], scores)
+                add_fours(head.q_tiles[t // COLUMNS].T, head.k_tiles[first:last], scores)
                 dscores[:] = ZERO
                 add_fours(douts.T, v_tiles[first:last], dscores)
                 for r in range(count):
@@ -340,7 +364,7 @@ def attend_backward(
                     for d in range(size):
                         dq[d, t + r] = sums[r, d]
                 product = more[: wide * width].reshape(wide, width)
-                for left, right, into in ((q_tiles[t // COLUMNS], dscores, dk), (douts, scores, dv)):
+                for left, right, into in ((head.q_tiles[t // COLUMNS], dscores, dk), (douts, scores, dv)):
                     product[:] = ZERO
                     add_fours(left, right, product)
                     for d in range(size):
@@ -349,8 +373,8 @@ def attend_backward(
                             row[j] += some[j]
             rotate_columns(dq, size, steps, old, cos, sin, -ONE, scale)
             rotate_columns(dk, size, old + steps, 0, cos, sin, -ONE, ONE)
-            normalise_backward(dq, straight[0], size, 0, factors[0], room)
-            normalise_backward(dk, straight[1], size, old, factors[1], room)
+            normalise_backward(dq, head.straight[0], size, 0, head.factors[0], head.room)
+            normalise_backward(dk, head.straight[1], size, old, head.factors[1], head.room)
             for t in range(steps):
                 for d in range(size):
                     dqkv[b, t, 0, n, d] = dq[d, t]
