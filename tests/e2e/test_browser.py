@@ -313,6 +313,27 @@ def test_an_uploaded_text_is_shown_and_trained_on(page: Any, services: Any) -> N
     assert (run.arch, run.step, run.corpus["characters"]) == ("gru", 4, len(text))
 
 
+def test_the_text_to_train_on_is_the_one_that_was_meant_last(page: Any) -> None:
+    picker = page.locator("#train-corpus input")
+    upload(page, "hen.txt", STORY.replace("fox", "hen").encode())
+    page.locator("#corpus-head", has_text="hen.txt").wait_for()
+    page.locator("#corpus-train").click()  # at once: the other tab is mounted while the text is on its way to it
+    page.locator("#train-estimates", has_text="parameters").wait_for()
+    until(lambda: picker.input_value().startswith("hen.txt"))
+    page.wait_for_timeout(1500)  # what comes late changes nothing
+    assert picker.input_value().startswith("hen.txt")
+    picker.click()
+    page.get_by_role("option", name="Sherlock Holmes").click()
+    until(lambda: picker.input_value() == "Sherlock Holmes")
+    for tab in ("Compare", "Train"):
+        choose_tab(page, tab)
+    page.wait_for_timeout(1000)
+    assert picker.input_value() == "Sherlock Holmes"  # picked by hand
+    choose_tab(page, "Corpus")
+    page.locator("#corpus-train").click()
+    until(lambda: picker.input_value().startswith("hen.txt"))
+
+
 @pytest.mark.parametrize(
     ("name", "data", "said"), [("a.txt", bytes(range(256)) * 9, "binary"), ("b.txt", b"", "empty")]
 )

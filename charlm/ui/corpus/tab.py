@@ -249,8 +249,9 @@ class CorpusTab:
         return view.model_html(self._former(chosen))
 
     def train(self, chosen: Chosen | None) -> tuple[Any, Any]:
-        """Hand the text to the Train tab and go there."""
-        return choice_of(self._former(chosen), chosen), gr.Tabs(selected="train")
+        """Hand the text to the Train tab, whatever was picked there, and go there."""
+        handed_over = {"handed_over": texts.times_handed_over(chosen) + 1}
+        return choice_of(self._former(chosen), chosen) | handed_over, gr.Tabs(selected="train")
 
     def _bring(self, upload: Upload, options: Options) -> Wanted:
         return bring(upload, options, self.services.texts, self.services.limits)
@@ -425,4 +426,5 @@ def choice_of(reading: Reading, chosen: Chosen | None) -> dict[str, Any]:
         "config": reading.config.to_dict(),
         "tokens": {name: getattr(reading.model, name) for name in TOKEN_SETTINGS},
         "own": [{"value": value, "name": name} for value, name in list(own.items())[:KEPT_NAMES]],
+        "handed_over": texts.times_handed_over(chosen),
     }

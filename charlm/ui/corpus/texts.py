@@ -47,7 +47,7 @@ def wordiest_column(upload: Upload, config: CorpusConfig) -> str:
 
 # What BrowserState holds of a chosen text: {"key": of the catalog or "", "source": key of an upload or "", "sha256" of
 # the cleaned text, "name", "config": CorpusConfig fields, "tokens": ModelConfig fields that say what a token is, "own":
-# [{"value", "name"}] of the visitor's latest uploads}.
+# [{"value", "name"}] of the visitor's latest uploads, "handed_over": how often a text was, see times_handed_over}.
 Chosen = Mapping[str, Any]
 
 
@@ -100,6 +100,12 @@ def chosen_value(chosen: Chosen | None) -> str:
         return str(chosen.get("source") or chosen["sha256"])
     known = [entry.key for entry in entries()]
     return str(chosen["key"]) if chosen and chosen.get("key") in known else known[0]
+
+
+def times_handed_over(chosen: Chosen | None) -> int:
+    """How often `Train on this text` was pressed: by it Train knows that a text was meant once more."""
+    times = (chosen or {}).get("handed_over")
+    return times if isinstance(times, int) else 0
 
 
 def chosen_options(chosen: Chosen | None) -> dict[str, Any]:

@@ -88,9 +88,13 @@
   const remember = (text) => { try { sessionStorage.setItem(FORM, text); } catch { /* then it begins anew */ } };
   if (!isBack) remember("");
   let isRestored = false;
+  const form = () => { try { return JSON.parse(remembered()) ?? {}; } catch { return {}; } };
   const train = (names, values) => {
-    if (isRestored) remember(JSON.stringify(Object.fromEntries(names.map((name, place) => [name, values[place]]))));
+    if (!isRestored) return;
+    const now = Object.fromEntries(names.map((name, place) => [name, values[place]])), before = form();
+    remember(JSON.stringify({ ...now, corpus: now.chosen === before.chosen ? before.corpus : undefined }));
   };
+  const picked = (chosen, corpus) => remember(JSON.stringify({ ...form(), chosen, corpus }));
   const restored = () => { isRestored = true; };
 
   // Runs: how its table stands.
@@ -105,5 +109,5 @@
     } catch { return null; }
   };
 
-  window.charlmAddress = { tab, compare, prompt, copy, understand, remembered, train, restored, keepRuns, keptRuns };
+  window.charlmAddress = { tab, compare, prompt, copy, understand, remembered, train, picked, restored, keepRuns, keptRuns };
 })();

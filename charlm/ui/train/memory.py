@@ -1,7 +1,7 @@
 """The form of Train outlives a reload: the browser tab remembers it (address.js); here it is checked and put back."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -10,13 +10,14 @@ from charlm.architectures import ARCHS
 from charlm.presets import PRESET_HINTS, PRESETS
 from charlm.public.services import Services
 from charlm.ui.compare.ranking import asked
-from charlm.ui.corpus.texts import Chosen, chosen_value, corpus_choices
+from charlm.ui.corpus.texts import Chosen, chosen_value, corpus_choices, times_handed_over
 from charlm.ui.html import QUICK, Shared
 from charlm.ui.train.form import EMPTY, NAMES, Form, config_class
 
 LATEST: dict[str, Any] = {**QUICK, "trigger_mode": "always_last"}
-KEPT = ("chosen", "corpus", "preset", "archs", "filled", *NAMES)
+KEPT = ("chosen", "preset", "archs", "filled", *NAMES)
 KEEP_JS = f"(...values) => {{ window.charlmAddress.train({json.dumps(KEPT)}, values); }}"
+PICKED_JS = "(...values) => { window.charlmAddress.picked(...values); }"
 REMEMBERED_JS = "(remembered, ...others) => [window.charlmAddress.remembered(), ...others]"
 
 
@@ -30,11 +31,11 @@ def wire(form: Form, filled: gr.Textbox, shared: Shared, services: Services) -> 
         services: whose texts can be picked.
     """
     remembered = gr.Textbox(visible="hidden", elem_id="train-remembered")
-    chosen = gr.Textbox(visible="hidden", elem_id="train-chosen")  # the value of what the Corpus tab handed over
+    chosen = gr.Textbox(visible="hidden", elem_id="train-chosen")  # what the Corpus tab handed over, see offer_of
 
     def take(text: str, handed_over: Chosen | None) -> tuple[Any, str]:
-        choices, value = corpus_choices(handed_over, services.texts.list()), chosen_value(handed_over)
-        return gr.update(choices=choices, value=corpus_of(asked(text), value, [key for _, key in choices])), value
+        choices = corpus_choices(handed_over, services.texts.list())
+        return gr.update(choices=choices, value=corpus_of(asked(text), handed_over, choices)), offer_of(handed_over)
 
     def restore(text: str) -> dict[Any, Any]:
         known = asked(text)
@@ -52,20 +53,27 @@ def wire(form: Form, filled: gr.Textbox, shared: Shared, services: Services) -> 
     controls = [form.preset, form.archs, filled, *form.controls.values()]
     restored = shared.page.load(restore, remembered, controls, js=REMEMBERED_JS, **QUICK)
     restored.then(None, js="() => { window.charlmAddress.restored(); }")
-    kept = [chosen, form.corpus, *controls]
+    kept = [chosen, *controls]
     gr.on([one.change for one in kept], None, kept, None, js=KEEP_JS, **LATEST)
+    # Of the picker what a person picks, not its value: while its tab is mounted, that may still be the former text's.
+    form.corpus.input(None, [chosen, form.corpus], None, js=PICKED_JS, **LATEST)
 
 
-def corpus_of(known: Mapping[str, Any], value: str, choices: list[str]) -> str:
-    """The text to pick: another than that of the Corpus tab if it was picked beside the same one.
+def offer_of(handed_over: Chosen | None) -> str:
+    """What tells one text that the Corpus tab handed over from the next, also where it is the same text once more."""
+    return f"{chosen_value(handed_over)} {times_handed_over(handed_over)}"
+
+
+def corpus_of(known: Mapping[str, Any], handed_over: Chosen | None, choices: Sequence[tuple[str, str]]) -> str:
+    """The text to pick: another than that of the Corpus tab if it was picked since that one was handed over.
 
     Args:
         known: what the browser tab remembers.
-        value: of the text that the Corpus tab handed over.
-        choices: values of the picker.
+        handed_over: by the Corpus tab.
+        choices: (title, value) of the picker.
     """
-    picked = known.get("corpus")
-    return str(picked) if known.get("chosen") == value and picked in choices else value
+    picked, is_as_then = known.get("corpus"), known.get("chosen") == offer_of(handed_over)
+    return str(picked) if is_as_then and picked in [value for _, value in choices] else chosen_value(handed_over)
 
 
 def settings_of(known: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from charlm.data.catalog import entries
 from charlm.ui.train.form import NAMES, preset_values
-from charlm.ui.train.memory import corpus_of, is_filled, settings_of
+from charlm.ui.train.memory import corpus_of, is_filled, offer_of, settings_of
 
 
 def test_what_a_preset_filled_in_can_be_shown() -> None:
@@ -28,11 +29,18 @@ def test_a_learning_rate_that_is_found_by_itself_stays_empty() -> None:
     assert settings_of({"learning_rate": 0.01}) == {"learning_rate": 0.01}
 
 
-def test_another_text_counts_beside_the_one_it_was_picked_beside() -> None:
-    known = {"chosen": "a", "corpus": "b"}
-    assert corpus_of(known, "a", ["a", "b"]) == "b"
-    assert corpus_of(known, "c", ["a", "b", "c"]) == "c" and corpus_of(known, "a", ["a"]) == "a"
-    assert corpus_of({}, "a", ["a"]) == "a" and corpus_of({"chosen": "a", "corpus": ["b"]}, "a", ["b"]) == "a"
+def test_another_text_counts_until_the_next_one_is_handed_over() -> None:
+    first, second, *_ = [(entry.title, entry.key) for entry in entries()]
+    choices, handed_over = [first, second], {"key": first[1], "handed_over": 1}
+    known = {"chosen": offer_of(handed_over), "corpus": second[1]}
+    assert corpus_of(known, handed_over, choices) == second[1]
+    assert corpus_of(known, {**handed_over, "handed_over": 2}, choices) == first[1]  # the same one, meant once more
+    assert corpus_of({**known, "corpus": first[1]}, {"key": second[1], "handed_over": 1}, choices) == second[1]
+    assert corpus_of(known, handed_over, [first]) == first[1]  # a text that is gone
+    for unknown in ({}, {"chosen": known["chosen"]}, {"chosen": known["chosen"], "corpus": [second[1]]}):
+        assert corpus_of(unknown, handed_over, choices) == first[1]
+    for foreign in (None, {}, {"handed_over": "<img>"}, {"key": first[1], "handed_over": None}):
+        assert offer_of(foreign) == f"{first[1]} 0"
 
 
 @pytest.mark.parametrize("text", [None, 3, "", "{", "[]", "{}", '{"steps": 3}'])
