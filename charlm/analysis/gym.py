@@ -21,7 +21,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from torch.nn.utils import clip_grad_norm_
 
 from charlm.analysis.gym_tasks import TASKS, Batch, Task
 from charlm.analysis.measurement import Measured, Progress, listed
@@ -30,7 +29,7 @@ from charlm.architectures import ARCH_NAMES, ARCHITECTURES
 from charlm.config import ModelConfig
 from charlm.errors import MeasurementError
 from charlm.models import LanguageModel, build_model, model_class
-from charlm.training.optimizer import AdamW
+from charlm.training.optimizer import AdamW, clip_gradients
 
 Settings = GymSettings
 
@@ -215,7 +214,7 @@ def _train(model: LanguageModel, task: Task, settings: Settings, seed: int) -> I
             group["lr"] = settings.learning_rate * rise * fall
         optimizer.zero_grad()
         loss.backward()
-        clip_grad_norm_(model.parameters(), CLIP)
+        clip_gradients(list(model.parameters()), CLIP)
         optimizer.step()
         yield step + 1
         score = float(_right(logits.detach(), targets, task.whole).mean())

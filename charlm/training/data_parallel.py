@@ -30,7 +30,7 @@ class DataParallelStep:
 
     def __init__(self, model: LanguageModel, count: int) -> None:
         self.model, self.count = model, count
-        self._parameters = list(model.parameters())
+        self.parameters = list(model.parameters())
         self._sparse: set[Tensor] = set()  # those whose gradient is given for some rows only
         self._replicas = [_replica(model) for _ in range(count)]
         self._pool = ThreadPoolExecutor(count, "shard", torch.set_num_threads, (1,)) if count > 1 else None
@@ -53,7 +53,7 @@ class DataParallelStep:
         self._clear()
         if self._pool is None or len(inputs) < self.count:
             part = inputs, targets, state
-            loss, end, grads = _backpropagate(self.model, part, self._parameters, tokens)
+            loss, end, grads = _backpropagate(self.model, part, self.parameters, tokens)
             self._set([grads])
             return loss, end
         factors = self.model.shared_matrices(inputs.shape[1], -(-len(inputs) // self.count))
@@ -64,7 +64,7 @@ class DataParallelStep:
             replica.generator.manual_seed(int(torch.randint(2**62, (), generator=self.model.generator)))
         states = zip(*(part.chunk(self.count, dim=1) for part in state), strict=True)  # (L, B / count, H)
         parts = list(zip(inputs.chunk(self.count), targets.chunk(self.count), states, strict=True))
-        work = partial(_backpropagate, parameters=self._parameters, tokens=tokens)
+        work = partial(_backpropagate, parameters=self.parameters, tokens=tokens)
         losses, ends, grads_of = zip(*self._pool.map(work, self._replicas, parts), strict=True)
         self._set(grads_of)
         loss = torch.tensor(math.fsum(loss.item() for loss in losses), dtype=torch.float64)
@@ -72,13 +72,13 @@ class DataParallelStep:
 
     def _clear(self) -> None:
         """Forget the last step's gradients, but for those of some rows only: their tensors are used again."""
-        for parameter in self._parameters:
+        for parameter in self.parameters:
             if parameter not in self._sparse:
                 parameter.grad = None
 
     def _set(self, grads_of: Sequence[tuple[Tensor, ...]]) -> None:
         """Give each parameter the sum of its gradients, one of each shard."""
-        for parameter, *grads in zip(self._parameters, *grads_of, strict=True):
+        for parameter, *grads in zip(self.parameters, *grads_of, strict=True):
             if grads[0].is_sparse:
                 before = parameter.grad
                 grads.insert(0, torch.zeros_like(parameter) if before is None else before.zero_())

@@ -13,7 +13,6 @@ from typing import Self, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from charlm.config import TrainConfig
 from charlm.data.batches import MIN_HELD_OUT, Dataset, validation_row_count
@@ -28,7 +27,7 @@ from charlm.training.device import choose
 from charlm.training.distributed import DistributedStep, Processes
 from charlm.training.evaluate import Evaluation, evaluate
 from charlm.training.metrics import Metrics
-from charlm.training.optimizer import AdamW
+from charlm.training.optimizer import AdamW, clip_gradients
 from charlm.training.schedule import (
     PLATEAU_PATIENCE,
     RateChanges,
@@ -369,11 +368,10 @@ def _step(
 ) -> tuple[float, float]:
     """One update of the weights; returns the batch's loss and the gradient's norm before clipping."""
     assert state.optimizer is not None
-    parameters = list(parallel.model.parameters())
     inputs, targets = (torch.from_numpy(part).long() for part in batch)  # (B, T)
     state.optimizer.param_groups[0]["lr"] = rate
     total, hidden = parallel.gradients(inputs, targets, state.hidden)
-    length = clip_grad_norm_(parameters, config.grad_clip or math.inf)
+    length = clip_gradients(parallel.parameters, config.grad_clip)
     loss, norm = update(state.optimizer, torch.stack((total, length.to(total.dtype))), total.is_cuda)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         what, wrong = ("gradient norm", norm) if math.isfinite(loss) else ("loss", loss)

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from charlm.training.optimizer import AdamW
+from charlm.training.optimizer import AdamW, clip_gradients
 from tests.patience import patience
 from tests.server import ROOT
 
@@ -70,3 +70,37 @@ def test_its_numbers_and_its_state_are_torchs(decay: float) -> None:
         assert torch.equal(ours, theirs)
     mine.zero_grad()
     assert ours.grad is None
+
+
+def test_a_weight_without_a_gradient_waits() -> None:
+    both: list[list[torch.Tensor]] = []
+    for kind in (AdamW, torch.optim.AdamW):
+        generator = torch.Generator().manual_seed(1)
+        parameters = [torch.nn.Parameter(torch.randn(5, generator=generator)) for _ in range(3)]
+        optimizer = kind(parameters, lr=0.05, fused=True)
+        for step in range(8):
+            for place, parameter in enumerate(parameters):
+                waits = place == 1 and step in (0, 3, 4)
+                parameter.grad = None if waits else torch.randn(5, generator=generator)
+            optimizer.step()
+        assert [optimizer.state[parameter]["step"].item() for parameter in parameters] == [8, 5, 8]
+        both.append([parameter.detach() for parameter in parameters])
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*both, strict=True))
+
+
+@pytest.mark.parametrize("longest", [0.0, 1e-3, 2.0, 1e9])
+def test_clipping_is_torchs(longest: float) -> None:
+    grads = [torch.randn(size, generator=torch.Generator().manual_seed(size)) for size in (7, 300)]
+    ours, theirs = ([torch.nn.Parameter(torch.zeros_like(grad)) for grad in grads] for _ in range(2))
+    for parameters in (ours, theirs):
+        for parameter, grad in zip(parameters, grads, strict=True):
+            parameter.grad = grad.clone()
+    length = clip_gradients(ours, longest)
+    assert torch.equal(length, torch.nn.utils.clip_grad_norm_(theirs, longest or float("inf")))
+    assert all(torch.equal(one.grad, other.grad) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_what_is_no_number_is_not_clipped_away() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    parameter.grad = torch.tensor([1.0, float("nan"), 2.0])
+    assert clip_gradients([parameter], 1.0).isnan() and parameter.grad.isnan().any()
