@@ -2,6 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from itertools import chain
 from typing import Any, Self
@@ -89,6 +91,29 @@ class LanguageModel(nn.Module, ABC):
         logits, state = self(ids, state)
         flat = logits.flatten(0, 1).float()
         return F.cross_entropy(flat, targets.reshape(-1), ignore_index=-1, reduction="sum"), state
+
+    def gradients(
+        self, ids: Tensor, targets: Tensor, state: State, tokens: int, parameters: Sequence[Tensor]
+    ) -> tuple[Tensor, State, Sequence[Tensor]]:
+        """A batch forward and back.
+
+        Args:
+            ids: (B, T).
+            targets: as of `loss`.
+            state: before `ids`.
+            tokens: that the loss is the mean of; the batch may be a part of theirs.
+            parameters: all of the model's, in its own order.
+
+        Returns:
+            The sum of the losses through `tokens`, the state after `ids`, detached, and the parameters' gradients.
+        """
+        half = self.precision == torch.bfloat16 and (ids.is_cuda or not self.HANDLES_PRECISION)
+        with torch.enable_grad():
+            with torch.autocast(ids.device.type, torch.bfloat16) if half else nullcontext():
+                total, end = self.loss(ids, targets, state)
+            loss = total / tokens
+            grads = torch.autograd.grad(loss, parameters)
+        return loss.detach(), tuple(part.detach() for part in end), grads
 
     def token_losses(self, ids: Tensor, targets: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """The cross-entropy of each next token by itself; only those that are asked for cost an output layer.

@@ -1,16 +1,18 @@
 """LSTM, GRU and plain RNN: an id lookup, recurrent layers with dropout between them, a linear output."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.models.base import NeuralModel, State
+from charlm.models.kernels import small
 from charlm.models.kernels.bptt import GRU, LSTM, RELU, RNN, CellSpec, RecurrentLayer
 from charlm.models.kernels.cross_entropy import activations, are_many, look_up
 from charlm.models.kernels.jit import is_wanted
+from charlm.models.kernels.matmul import COLUMNS
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 # Tensors of H a token and layer that training keeps beside the gates: states, cells, dropout, gradients.
@@ -90,6 +92,36 @@ class RecurrentModel(NeuralModel):
         one_call = ids.is_cuda and not (self.training and (self.config.locked_dropout or self.config.weight_dropout))
         hidden, state = (self._cudnn if one_call else self._layers)(ids.t(), state)  # (T, B, H)
         return self._sequence_dropout(hidden, self.config.dropout_before_output).transpose(0, 1), state  # (B, T, H)
+
+    def gradients(
+        self, ids: Tensor, targets: Tensor, state: State, tokens: int, parameters: Sequence[Tensor]
+    ) -> tuple[Tensor, State, Sequence[Tensor]]:
+        """See `LanguageModel.gradients`; of a small model in a few compiled calls."""
+        if not self._is_small(ids):
+            return super().gradients(ids, targets, state, tokens, parameters)
+        arrays = [parameter.detach().numpy() for parameter in parameters]
+        layers = [small.Layer(*arrays[first : first + 4]) for first in range(0, len(arrays) - 2, 4)]
+        shares = [0.0, *[self.config.dropout] * (len(layers) - 1), self.config.dropout_before_output]
+        loss, end, grads = small.loss_and_gradients(
+            self._cell(),
+            layers,
+            (arrays[-2], arrays[-1]),
+            ids.t().contiguous().numpy(),
+            targets.t().contiguous().numpy(),
+            tokens,
+            [part.contiguous().numpy() for part in state],
+            [small.Dropout.of(share, self.generator, ids, self.config.locked_dropout) for share in shares],
+        )
+        return torch.tensor(loss), tuple(map(torch.from_numpy, end)), [torch.from_numpy(grad) for grad in grads]
+
+    def _is_small(self, ids: Tensor) -> bool:
+        """Whether a batch goes through small.py."""
+        config, plan = self.config, self.plan()
+        is_plain = not (config.embed_dim or config.embed_dropout or config.weight_dropout)
+        fits = config.hidden_size % COLUMNS == 0 and not are_many(config.vocab_size)
+        is_small = ids.numel() * self.CELL.gates * config.hidden_size <= small.MOST_NUMBERS
+        is_full = self.fc.weight.dtype == plan.dtype == torch.float32
+        return self.training and plan.compiled and ids.is_cpu and is_full and is_plain and fits and is_small
 
     def _sequence_dropout(self, x: Tensor, share: float) -> Tensor:
         """Dropout of (T, B, ..), locked to a sequence if the config says so."""

@@ -9,8 +9,6 @@ import copy
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from functools import partial
 from typing import Self
 
 import torch
@@ -52,8 +50,7 @@ class DataParallelStep:
         seed_gpu(self.model.device, self.model.generator)
         self._clear()
         if self._pool is None or len(inputs) < self.count:
-            part = inputs, targets, state
-            loss, end, grads = _backpropagate(self.model, part, self.parameters, tokens)
+            loss, end, grads = self.model.gradients(inputs, targets, state, tokens, self.parameters)
             self._set([grads])
             return loss, end
         factors = self.model.shared_matrices(inputs.shape[1], -(-len(inputs) // self.count))
@@ -63,9 +60,12 @@ class DataParallelStep:
             replica.train(self.model.training)
             replica.generator.manual_seed(int(torch.randint(2**62, (), generator=self.model.generator)))
         states = zip(*(part.chunk(self.count, dim=1) for part in state), strict=True)  # (L, B / count, H)
-        parts = list(zip(inputs.chunk(self.count), targets.chunk(self.count), states, strict=True))
-        work = partial(_backpropagate, parameters=self.parameters, tokens=tokens)
-        losses, ends, grads_of = zip(*self._pool.map(work, self._replicas, parts), strict=True)
+        parts = zip(inputs.chunk(self.count), targets.chunk(self.count), states, strict=True)
+        work = [  # not for all replicas where the rows do not go round
+            self._pool.submit(replica.gradients, ids, wanted, before, tokens, self.parameters)
+            for replica, (ids, wanted, before) in zip(self._replicas, parts, strict=False)
+        ]
+        losses, ends, grads_of = zip(*(part.result() for part in work), strict=True)
         self._set(grads_of)
         loss = torch.tensor(math.fsum(loss.item() for loss in losses), dtype=torch.float64)
         return loss, tuple(torch.cat(each, dim=1) for each in zip(*ends, strict=True))
@@ -76,7 +76,7 @@ class DataParallelStep:
             if parameter not in self._sparse:
                 parameter.grad = None
 
-    def _set(self, grads_of: Sequence[tuple[Tensor, ...]]) -> None:
+    def _set(self, grads_of: Sequence[Sequence[Tensor]]) -> None:
         """Give each parameter the sum of its gradients, one of each shard."""
         for parameter, *grads in zip(self.parameters, *grads_of, strict=True):
             if grads[0].is_sparse:
@@ -99,20 +99,6 @@ def _replica(model: LanguageModel) -> LanguageModel:
     replica = copy.copy(model)
     replica.generator, replica.buffer_pool = torch.Generator(), BufferPool()
     return replica
-
-
-def _backpropagate(
-    model: LanguageModel, part: tuple[Tensor, Tensor, State], parameters: Sequence[Tensor], tokens: int
-) -> tuple[Tensor, State, tuple[Tensor, ...]]:
-    """A part's share of the mean loss over `tokens`, its state at the end, and its gradients."""
-    inputs, targets, state = part
-    half = model.precision == torch.bfloat16 and (inputs.is_cuda or not model.HANDLES_PRECISION)
-    with torch.enable_grad():
-        with torch.autocast(inputs.device.type, torch.bfloat16) if half else nullcontext():
-            total, end = model.loss(inputs, targets, state)
-        loss = total / tokens
-        grads = torch.autograd.grad(loss, parameters)
-    return loss.detach(), tuple(part.detach() for part in end), grads
 
 
 def _beside(device: torch.device, *parts: Tensor) -> Sequence[Tensor]:

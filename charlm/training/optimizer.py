@@ -96,7 +96,7 @@ def clip_gradients(parameters: Sequence[Tensor], longest: float) -> Tensor:
         of_gpu: Tensor = clip_grad_norm_(parameters, longest or math.inf)
         return of_gpu
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    length: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     if longest and (factor := longest / (length + TINY)) < 1.0:
         torch._foreach_mul_(gradients, factor)
     return length

@@ -219,12 +219,12 @@ def _apply_mask(x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
     out, flat = torch.empty_like(x), (-1, x.shape[-1])
     period = (x[0] if locked else x).view(flat).shape[0]
     arrays = as_array(x.view(flat)), as_array(out.view(flat))
-    _hashed_dropout(*arrays, seed, int(share * 2**32), 1.0 / (1.0 - share), period)
+    hashed_dropout(*arrays, seed, int(share * 2**32), 1.0 / (1.0 - share), period)
     return out
 
 
 @compiled
-def _hashed_dropout(values: Array, out: Array, seed: int, threshold: int, scale: float, period: int) -> None:
+def hashed_dropout(values: Array, out: Array, seed: int, threshold: int, scale: float, period: int) -> None:
     """Dropout of (N, H) by a 32-bit integer mix in the manner of MurmurHash3's last step; rows `period` apart agree."""
     width, salt, least = values.shape[1], np.uint32(seed), np.uint32(threshold)
     for row in range(values.shape[0]):
