@@ -97,15 +97,15 @@ class RecurrentModel(NeuralModel):
         self, ids: Tensor, targets: Tensor, state: State, tokens: int, parameters: Sequence[Tensor]
     ) -> tuple[Tensor, State, Sequence[Tensor]]:
         """See `LanguageModel.gradients`; of a small model in a few compiled calls."""
-        if not self._is_small(ids):
+        if not self._is_small(ids, parameters[0].dtype):
             return super().gradients(ids, targets, state, tokens, parameters)
         arrays = [parameter.detach().numpy() for parameter in parameters]
         layers = [small.Layer(*arrays[first : first + 4]) for first in range(0, len(arrays) - 2, 4)]
-        shares = [0.0, *[self.config.dropout] * (len(layers) - 1), self.config.dropout_before_output]
+        shares = [*[self.config.dropout] * (len(layers) - 1), self.config.dropout_before_output]
         loss, end, grads = small.loss_and_gradients(
             self._cell(),
             layers,
-            (arrays[-2], arrays[-1]),
+            small.Output(*arrays[-2:]),
             ids.t().contiguous().numpy(),
             targets.t().contiguous().numpy(),
             tokens,
@@ -114,14 +114,14 @@ class RecurrentModel(NeuralModel):
         )
         return torch.tensor(loss), tuple(map(torch.from_numpy, end)), [torch.from_numpy(grad) for grad in grads]
 
-    def _is_small(self, ids: Tensor) -> bool:
-        """Whether a batch goes through small.py."""
-        config, plan = self.config, self.plan()
+    def _is_small(self, ids: Tensor, dtype: torch.dtype) -> bool:
+        """Whether a batch goes through small.py; `dtype` is that of the weights."""
+        config = self.config
         is_plain = not (config.embed_dim or config.embed_dropout or config.weight_dropout)
         fits = config.hidden_size % COLUMNS == 0 and not are_many(config.vocab_size)
         is_small = ids.numel() * self.CELL.gates * config.hidden_size <= small.MOST_NUMBERS
-        is_full = self.fc.weight.dtype == plan.dtype == torch.float32
-        return self.training and plan.compiled and ids.is_cpu and is_full and is_plain and fits and is_small
+        is_full = dtype == (self.precision or dtype) == torch.float32
+        return self.training and is_wanted() and ids.is_cpu and is_full and is_plain and fits and is_small
 
     def _sequence_dropout(self, x: Tensor, share: float) -> Tensor:
         """Dropout of (T, B, ..), locked to a sequence if the config says so."""

@@ -45,9 +45,9 @@ class DataParallelStep:
             The loss in nats per token, a scalar on the model's device, and the state after the batch, detached.
         """
         state = self.model.initial_state(len(inputs)) if hidden is None else hidden
-        tokens = int((targets >= 0).sum())
-        inputs, targets = _beside(self.model.device, inputs, targets)
-        seed_gpu(self.model.device, self.model.generator)
+        tokens, device = int((targets >= 0).sum()), self.parameters[0].device
+        inputs, targets = _beside(device, inputs, targets)
+        seed_gpu(device, self.model.generator)
         self._clear()
         if self._pool is None or len(inputs) < self.count:
             loss, end, grads = self.model.gradients(inputs, targets, state, tokens, self.parameters)

@@ -372,7 +372,7 @@ def _step(
     state.optimizer.param_groups[0]["lr"] = rate
     total, hidden = parallel.gradients(inputs, targets, state.hidden)
     length = clip_gradients(parallel.parameters, config.grad_clip)
-    loss, norm = update(state.optimizer, torch.stack((total, length.to(total.dtype))), total.is_cuda)
+    loss, norm = update(state.optimizer, total, length, total.is_cuda)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         what, wrong = ("gradient norm", norm) if math.isfinite(loss) else ("loss", loss)
         raise _diverged(what, wrong, state.step + 1, base_rate(config.learning_rate, state.step, state.rate_changes))
@@ -382,20 +382,22 @@ def _step(
     return loss, norm
 
 
-def update(optimizer: torch.optim.Optimizer, numbers: Tensor, on_gpu: bool) -> list[float]:
-    """Update the weights if all `numbers`, a step's loss and gradient norm, are finite; they are returned either way.
+def update(optimizer: torch.optim.Optimizer, loss: Tensor, norm: Tensor, on_gpu: bool) -> tuple[float, float]:
+    """Update the weights if a step's loss and gradient norm are finite; they are returned either way.
 
     Args:
         optimizer: a fused one.
-        numbers: (2,), where the weights are.
+        loss: a scalar, where the weights are.
+        norm: likewise.
         on_gpu: have the GPU decide, as torch's GradScaler does: then it has all work of the step before it is waited
             for once. Otherwise the CPU looks first.
     """
     if on_gpu:
+        numbers = torch.stack((loss, norm.to(loss.dtype)))
         optimizer.found_inf = 1.0 - numbers.isfinite().all().float()  # type: ignore[attr-defined]
         optimizer.step()
-        return cast(list[float], numbers.tolist())
-    found = cast(list[float], numbers.tolist())
+        return cast(tuple[float, float], tuple(numbers.tolist()))
+    found = loss.item(), norm.item()
     if all(map(math.isfinite, found)):
         optimizer.step()
     return found

@@ -30,7 +30,7 @@ def test_a_step_that_is_no_number_changes_nothing() -> None:
     optimizer = torch.optim.AdamW([weight], lr=0.1, fused=True)
     for norm in (1.0, math.nan, 1.0):
         weight.grad, before = torch.ones_like(weight), weight.detach().clone()
-        update(optimizer, torch.tensor([0.5, norm], device="cuda"), on_gpu=True)
+        update(optimizer, *torch.tensor([0.5, norm], device="cuda"), on_gpu=True)
         assert torch.equal(weight, before) == math.isnan(norm)
 
 

@@ -206,7 +206,7 @@ def test_the_gpu_updates_what_the_cpu_would(second: float) -> None:
         for norm in (1.0, second, 2.0):
             weight.grad = torch.randn(20, generator=generator)
             before, numbers = weight.detach().clone(), torch.tensor([0.25, norm])
-            assert update(optimizer, numbers, on_gpu) == pytest.approx(numbers.tolist(), nan_ok=True)
+            assert list(update(optimizer, *numbers, on_gpu)) == pytest.approx(numbers.tolist(), nan_ok=True)
             assert torch.equal(weight, before) == (not math.isfinite(norm))
         ends.append([weight.detach(), *optimizer.state[weight].values()])
     assert all(map(torch.equal, *ends))

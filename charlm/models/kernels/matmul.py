@@ -76,12 +76,17 @@ def tile(weight: Array, tiles: Array) -> None:
     raise NotImplementedError("compiled only")
 
 
-def in_tiles(matrix: Tensor) -> Array:
+def tiles_of(matrix: Array) -> Array:
     """A matrix (K, 16 N) in float32 as tiles (N, K, 16)."""
     inputs, columns = matrix.shape
     tiles = np.empty((columns // COLUMNS, inputs, COLUMNS), np.float32)
-    tile(matrix.numpy(), tiles)
+    tile(matrix, tiles)
     return tiles
+
+
+def in_tiles(matrix: Tensor) -> Array:
+    """The same of a tensor."""
+    return tiles_of(matrix.numpy())
 
 
 if is_wanted():
