@@ -8,6 +8,7 @@ from functools import cache
 from itertools import chain
 from typing import Any, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from charlm.config import ModelConfig
 from charlm.errors import ConfigError
 from charlm.models.kernels.cross_entropy import Sampler, are_many, output_loss
 from charlm.models.kernels.plan import BufferPool, ComputePlan, PackedWeights, dropout, sum_type
+from charlm.models.kernels.small import Tape, Var, checked
 from charlm.tokenizers import IdArray
 
 # Copies of the inputs and outputs of a matrix: before a nonlinearity, after it, and their gradients.
@@ -24,6 +26,7 @@ COPIES = 4
 # Logits that are in memory at a time where each token's loss is wanted.
 MOST_LOGITS = 1 << 22
 
+Array = np.ndarray[Any, Any]
 # What a model carries from call to call, as tensors whose dimension 1 is the batch: (L, B, H) each.
 State = tuple[Tensor, ...]
 
@@ -217,14 +220,53 @@ class NeuralModel(LanguageModel):
     Attributes:
         fc: from features to logits; a subclass creates it.
         sampler: draws the tokens of a training step's softmax; None: all.
+        TIME_MAJOR: whether the rows of `small_features` go step by step, not row by row of the batch.
     """
 
+    TIME_MAJOR = False
     fc: nn.Linear
     sampler: Sampler | None = None
 
     @abstractmethod
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Ids (B, T) and the state before them -> the input of `fc`, (B, T, D), and the state after them."""
+
+    def is_small(self, ids: Tensor, formats: Sequence[torch.dtype]) -> bool:
+        """Whether a training batch goes through `small_features`; by default none does.
+
+        Args:
+            ids: (B, T).
+            formats: of weights and products.
+        """
+        return False
+
+    def small_features(self, tape: Tape, ids: Array, state: Sequence[Array]) -> tuple[Var, list[Array]]:
+        """`features` in training, of arrays, with the operations of a tape.
+
+        Args:
+            tape: keeps them.
+            ids: (B, T), or (T, B) where TIME_MAJOR.
+            state: before `ids`.
+
+        Returns:
+            (N, D), and the state after `ids`.
+        """
+        raise NotImplementedError
+
+    def gradients(
+        self, ids: Tensor, targets: Tensor, state: State, tokens: int, parameters: Sequence[Tensor]
+    ) -> tuple[Tensor, State, Sequence[Tensor]]:
+        """See `LanguageModel.gradients`; of a small model without autograd."""
+        dtype = parameters[0].dtype
+        if not (self.training and self.is_small(ids, (dtype, self.precision or dtype))):
+            return super().gradients(ids, targets, state, tokens, parameters)
+        tape, size = Tape(parameters, self.generator), self.config.vocab_size
+        given, wanted = (part.t() if self.TIME_MAJOR else part for part in (ids, targets))
+        before = [part.contiguous().numpy() for part in state]
+        x, end = self.small_features(tape, checked(given, 0, size), before)
+        weight, bias = tape.weight(self.fc.weight), tape.weight(self.fc.bias)
+        loss = tape.loss(x, weight, bias, checked(wanted, -1, size).ravel(), tokens)
+        return torch.tensor(loss), tuple(map(torch.from_numpy, end)), tape.gradients()
 
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         features, state = self.features(ids, state)

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from charlm.config import ModelConfig
 from charlm.models.base import NeuralModel
 from charlm.models.kernels.cross_entropy import activations, has_sparse_gradient
 from charlm.models.kernels.linear import Linear
+from charlm.models.kernels.small import Array, Tape, Var, is_small
 
 
 class MLP(nn.Module):
@@ -27,6 +29,11 @@ class MLP(nn.Module):
         result: Tensor = self.down(F.gelu(self.up(self.norm(x))))
         return result
 
+    def small(self, tape: Tape, x: Var) -> Var:
+        """The same of rows (N, H), with the operations of a tape."""
+        up = tape.product(tape.norm(x, self.norm), tape.weight(self.up.weight))
+        return tape.product(tape.gelu(up), tape.weight(self.down.weight))
+
 
 class ResidualModel(NeuralModel):
     """Blocks whose outputs are added to their inputs, each behind a norm of its own (pre-norm, Xiong et al. 2020).
@@ -35,10 +42,12 @@ class ResidualModel(NeuralModel):
 
     Attributes:
         TENSORS: tensors of H a token and layer that training keeps, gradients included.
+        WIDEST: times H, the numbers of a token in the widest place of a block.
         blocks: the result of `block` for each layer.
     """
 
     TENSORS: int
+    WIDEST: int
     blocks: Any
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
@@ -69,6 +78,25 @@ class ResidualModel(NeuralModel):
             x = x * self.dropout(x.new_ones(self.config.vocab_size, 1), share)[ids]
         x = self.sequence_dropout(x, self.config.input_dropout)
         return x if self.widen is None else self.widen(x)
+
+    def is_small(self, ids: Tensor, formats: Sequence[torch.dtype]) -> bool:
+        config, length = self.config, self.embed.weight.shape[1]
+        is_plain = not (config.embed_dropout or config.input_dropout or config.locked_dropout)
+        numbers = 4 * ids.numel() * self.WIDEST * config.hidden_size  # of which a block keeps several times as many
+        return is_plain and is_small(numbers, ids, config.vocab_size, [config.hidden_size, length], formats)
+
+    def small_inputs(self, tape: Tape, ids: Array) -> Var:
+        """`embed_inputs` of ids (B, T), (N, H)."""
+        x = tape.look_up(ids.ravel(), tape.weight(self.embed.weight))
+        return x if self.widen is None else tape.product(x, tape.weight(self.widen.weight))
+
+    def small_sum(self, tape: Tape, x: Var, added: Var) -> Var:
+        """x and what a half of a block adds to it, after its dropout, (N, H) each."""
+        return tape.add(x, tape.dropout(added, self.config.dropout))
+
+    def small_outputs(self, tape: Tape, x: Var) -> Var:
+        """`output_features`, (N, H) each."""
+        return tape.dropout(tape.norm(x, self.norm), self.config.dropout_before_output)
 
     def sequence_dropout(self, x: Tensor, share: float | None = None) -> Tensor:
         """Dropout of x (B, T, ..), with one mask for a whole sequence if the config says so."""

@@ -1,7 +1,9 @@
 """minGRU: a gated recurrence whose gates read only the input, so that all steps can be computed at once."""
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,7 @@ from charlm.models.base import State
 from charlm.models.blocks import MLP, ResidualModel
 from charlm.models.kernels.linear import Linear
 from charlm.models.kernels.scan import scan
+from charlm.models.kernels.small import Array, Tape, Var
 
 TAPS = 4  # tokens that the short convolution sees
 WIDER = 2  # of the block's second half, beside hidden_size
@@ -47,7 +50,7 @@ class MinGRUModel(ResidualModel):
     Its state is the recurrence's, (L, B, H), and the last inputs of the convolution, (L, B, TAPS - 1, H).
     """
 
-    TENSORS = 30
+    TENSORS, WIDEST = 30, WIDER
     COMPILED = "the recurrence"
     ON_GPU = "a parallel scan"
 
@@ -69,6 +72,18 @@ class MinGRUModel(ResidualModel):
             x = x + self.sequence_dropout(block.wide(x))
             ends.append((states[:, -1], end))
         return self.output_features(x), tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+
+    def small_features(self, tape: Tape, ids: Array, state: Sequence[Array]) -> tuple[Var, list[Array]]:
+        x, ends = self.small_inputs(tape, ids), []
+        for block, before, past in zip(self.blocks, *state, strict=True):
+            mixed, seen = tape.convolution(tape.norm(x, block.norm), tape.weight(block.conv.weight), past)
+            gates = block.gates
+            sums = tape.product(mixed, tape.weight(gates.weight), tape.weight(gates.bias))
+            states, end = tape.scan(sums, before)
+            x = self.small_sum(tape, x, states)
+            x = self.small_sum(tape, x, block.wide.small(tape, x))
+            ends.append((end, seen))
+        return self.small_outputs(tape, x), [np.stack(parts) for parts in zip(*ends, strict=True)]
 
     @torch.no_grad()
     def init_weights(self) -> None:

@@ -3,16 +3,16 @@
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from charlm.config import ModelConfig
 from charlm.models.base import NeuralModel, State
-from charlm.models.kernels import small
 from charlm.models.kernels.bptt import GRU, LSTM, RELU, RNN, CellSpec, RecurrentLayer
 from charlm.models.kernels.cross_entropy import activations, are_many, look_up
 from charlm.models.kernels.jit import is_wanted
-from charlm.models.kernels.matmul import COLUMNS
+from charlm.models.kernels.small import Array, Tape, Var, is_small
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 # Tensors of H a token and layer that training keeps beside the gates: states, cells, dropout, gradients.
@@ -33,6 +33,7 @@ class RecurrentModel(NeuralModel):
     """
 
     COMPILED = "steps"
+    TIME_MAJOR = True
     ON_GPU = "cuDNN's layers"
     HANDLES_PRECISION = is_wanted()  # torch's layers run under autocast
     MODULE: Callable[..., nn.RNNBase]
@@ -93,35 +94,21 @@ class RecurrentModel(NeuralModel):
         hidden, state = (self._cudnn if one_call else self._layers)(ids.t(), state)  # (T, B, H)
         return self._sequence_dropout(hidden, self.config.dropout_before_output).transpose(0, 1), state  # (B, T, H)
 
-    def gradients(
-        self, ids: Tensor, targets: Tensor, state: State, tokens: int, parameters: Sequence[Tensor]
-    ) -> tuple[Tensor, State, Sequence[Tensor]]:
-        """See `LanguageModel.gradients`; of a small model in a few compiled calls."""
-        if not self._is_small(ids, parameters[0].dtype):
-            return super().gradients(ids, targets, state, tokens, parameters)
-        arrays = [parameter.detach().numpy() for parameter in parameters]
-        layers = [small.Layer(*arrays[first : first + 4]) for first in range(0, len(arrays) - 2, 4)]
-        shares = [*[self.config.dropout] * (len(layers) - 1), self.config.dropout_before_output]
-        loss, end, grads = small.loss_and_gradients(
-            self._cell(),
-            layers,
-            small.Output(*arrays[-2:]),
-            ids.t().contiguous().numpy(),
-            targets.t().contiguous().numpy(),
-            tokens,
-            [part.contiguous().numpy() for part in state],
-            [small.Dropout.of(share, self.generator, ids, self.config.locked_dropout) for share in shares],
-        )
-        return torch.tensor(loss), tuple(map(torch.from_numpy, end)), [torch.from_numpy(grad) for grad in grads]
-
-    def _is_small(self, ids: Tensor, dtype: torch.dtype) -> bool:
-        """Whether a batch goes through small.py; `dtype` is that of the weights."""
-        config = self.config
+    def is_small(self, ids: Tensor, formats: Sequence[torch.dtype]) -> bool:
+        config, numbers = self.config, ids.numel() * self.CELL.gates * self.config.hidden_size
         is_plain = not (config.embed_dim or config.embed_dropout or config.weight_dropout)
-        fits = config.hidden_size % COLUMNS == 0 and not are_many(config.vocab_size)
-        is_small = ids.numel() * self.CELL.gates * config.hidden_size <= small.MOST_NUMBERS
-        is_full = dtype == (self.precision or dtype) == torch.float32
-        return self.training and is_wanted() and ids.is_cpu and is_full and is_plain and fits and is_small
+        return is_plain and is_small(numbers, ids, config.vocab_size, [config.hidden_size], formats)
+
+    def small_features(self, tape: Tape, ids: Array, state: Sequence[Array]) -> tuple[Var, list[Array]]:
+        period, x, ends = ids.shape[1] if self.config.locked_dropout else 0, None, []
+        for layer in range(self.config.num_layers):
+            x = tape.dropout(x, self.config.dropout, period) if x is not None else None
+            weights = [tape.weight(getattr(self.rnn, f"{name}_l{layer}")) for name in PARAMETERS]
+            x, end = tape.recurrent(self._cell(), ids, x, weights, [part[layer] for part in state])
+            ends.append(end)
+        assert x is not None
+        features = tape.dropout(x, self.config.dropout_before_output, period)
+        return features, [np.stack(parts) for parts in zip(*ends, strict=True)]
 
     def _sequence_dropout(self, x: Tensor, share: float) -> Tensor:
         """Dropout of (T, B, ..), locked to a sequence if the config says so."""

@@ -1,8 +1,9 @@
 """A small decoder-only Transformer: every token attends to the last `context` ones, itself included."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from charlm.models.base import State
 from charlm.models.blocks import MLP, ResidualModel
 from charlm.models.kernels.attention import Attention
 from charlm.models.kernels.linear import Linear
+from charlm.models.kernels.small import Array, Tape, Var
 
 WIDER = 4  # of the block's second half, beside hidden_size
 # Scores are at most this times sqrt(D), D the size of a head: queries and keys have a fixed length (QK-norm, Henry et
@@ -19,6 +21,7 @@ WIDER = 4  # of the block's second half, beside hidden_size
 SHARPNESS = 1.5
 # A sequence goes through the model in pieces of `context` tokens within these bounds: there are few scores at a time.
 LEAST_PIECE, MOST_PIECE = 64, 512
+CPU = torch.device("cpu")
 
 
 class Block(nn.Module):
@@ -42,7 +45,7 @@ class TransformerModel(ResidualModel):
     function as generation.
     """
 
-    TENSORS = 46
+    TENSORS, WIDEST = 46, WIDER
     COMPILED = "attention"
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
@@ -73,6 +76,25 @@ class TransformerModel(ResidualModel):
             part, state = self._read(piece, state, compiled)
             parts.append(part)
         return self.output_features(torch.cat(parts, dim=1)), state
+
+    def is_small(self, ids: Tensor, formats: Sequence[torch.dtype]) -> bool:
+        return ids.shape[1] <= self.piece and super().is_small(ids, formats)
+
+    def small_features(self, tape: Tape, ids: Array, state: Sequence[Array]) -> tuple[Var, list[Array]]:
+        keys, values, filled = state
+        filled, heads, ends = filled.clip(0, self.window), self.config.num_heads, []
+        size, places = self.config.hidden_size // heads, int(filled.max()) + ids.shape[1]
+        cos, sin = (part[:, size // 2 :].t().contiguous().numpy() for part in self._rotations(places, CPU))
+        x = self.small_inputs(tape, ids)
+        for block, *past in zip(self.blocks, keys, values, strict=True):
+            qkv = tape.product(tape.norm(x, block.norm), tape.weight(block.qkv.weight))
+            shape, scale = (*ids.shape, 3, heads, size), SHARPNESS / math.sqrt(size)
+            seen, end = tape.attention(qkv, shape, past, (filled[0], cos, sin), scale)
+            x = self.small_sum(tape, x, tape.product(seen, tape.weight(block.out.weight)))
+            x = self.small_sum(tape, x, block.wide.small(tape, x))
+            ends.append(end)
+        activations = [np.stack(parts) for parts in zip(*ends, strict=True)]
+        return self.small_outputs(tape, x), [*activations, (filled + ids.shape[1]).clip(max=self.window)]
 
     def _is_compiled(self, x: Tensor, alone: bool) -> bool:
         """Whether attention is our own, which gives the window no gradient: nobody wants one, or it is a batch's own.

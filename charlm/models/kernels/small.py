@@ -1,193 +1,374 @@
-"""Loss and gradients of a small recurrent model, without autograd and torch's operations.
+"""Loss and gradients of a small model's batch on a CPU, without autograd and most of torch's operations.
 
-A step of a small model is hardly computing: its tensors are many and short, and an operation of torch takes one to
-five microseconds until it begins, an autograd node a hundred. A compiled loop takes a quarter of one, and so does
-numpy. Here are the loops that compute the layers anyway, called one after another; the numbers are those of bptt.py and
-of torch's output layer but for rounding. What is not the plain case is left to them.
+A step of a small model is hardly computing: its tensors are many and short, and an operation of torch takes one to five
+microseconds until it begins, an autograd node of ours forty to a hundred. A compiled loop takes a quarter of one, and
+so does numpy. A `Tape` keeps what has to be gone back over, and its operations are the loops that compute the layers
+anyway; the numbers are those of the layers but for rounding. What is not the plain case is left to them.
 
-All sequences are time-major: (T, B, ...). N is T x B, G the gates of a cell, V the vocabulary.
+Numbers are float32. N is the tokens of a batch, B x T; V the vocabulary.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from charlm.models.kernels.bptt import GRU, LSTM, CellSpec
-from charlm.models.kernels.cross_entropy import LANES, losses
+from charlm.models.kernels.attention import attend, attend_backward
+from charlm.models.kernels.bptt import GRU, CellSpec
+from charlm.models.kernels.cross_entropy import LANES, are_many, losses
+from charlm.models.kernels.jit import is_wanted
 from charlm.models.kernels.matmul import COLUMNS, add_transposed, multiply, tiles_of
 from charlm.models.kernels.plan import hashed_dropout
+from charlm.models.kernels.scan import scan_backward, scan_forward
 
 Array = np.ndarray[Any, Any]
-# Numbers (T, B, G*H) of a batch, or of a part of it, up to which it is computed so: of more bptt.py takes a piece at a
-# time, which stays in the cache; with narrower registers the library multiplies faster before.
+# Numbers of a batch in the widest place of a model, or of a part of the batch, up to which it is computed so: of more
+# the layers take a piece at a time, which stays in the cache; with narrower registers the library multiplies faster.
 MOST_NUMBERS = {"AVX512": 1 << 20, "AVX2": 1 << 18}.get(torch.backends.cpu.get_cpu_capability(), 1 << 15)
 # A bias of which exp is nothing beside any other.
 NEVER = np.float32(-1e30)
-NO_WEIGHT = np.empty((0, 0), np.float32)  # for the loops, which read the tiles
+NO_WEIGHT = np.empty((0, 0), np.float32)  # for the recurrent loops, which read the tiles
 
 
-class Layer(NamedTuple):
-    """A layer's weights, or gradients like them: (G*H, V) or (G*H, H), (G*H, H), and (G*H,) twice."""
-
-    weight_ih: Array
-    weight_hh: Array
-    bias_ih: Array
-    bias_hh: Array
-
-
-class Output(NamedTuple):
-    """The output layer's, (V, H) and (V,)."""
-
-    weight: Array
-    bias: Array
-
-
-class Dropout(NamedTuple):
-    """Dropout of rows (N, H), see `plan.hashed_dropout`."""
-
-    share: float
-    seed: int
-    period: int
-
-    @classmethod
-    def of(cls, share: float, generator: torch.Generator, ids: Tensor, locked: bool) -> Self:
-        """Drawn as `plan.dropout` draws it, for ids (B, T)."""
-        seed = int(torch.randint(2**32, (), generator=generator)) if share else 0
-        return cls(share, seed, len(ids) if locked else ids.numel())
-
-    def of_rows(self, x: Array) -> Array:
-        """A copy of x (N, H) with zeros; x itself where nothing is dropped."""
-        if not self.share:
-            return x
-        out = np.empty_like(x)
-        hashed_dropout(x, out, self.seed, int(self.share * 2**32), 1.0 / (1.0 - self.share), self.period)
-        return out
-
-
-class _Kept(NamedTuple):
-    """What the backward pass of a layer needs: its input (N, H), None where ids are looked up; see cells.py."""
-
-    x: Array | None
-    gates: Array
-    hs: Array
-    extra: Array
-
-
-def loss_and_gradients(
-    cell: CellSpec, layers: Sequence[Layer], output: Output, ids: Array, targets: Array, tokens: int,
-    state: Sequence[Array], dropouts: Sequence[Dropout],
-) -> tuple[float, list[Array], list[Array]]:  # fmt: skip
-    """A batch forward and back.
+def is_small(numbers: int, ids: Tensor, vocab_size: int, sizes: Sequence[int], formats: Sequence[Any]) -> bool:
+    """Whether a batch can be computed so, and is small enough.
 
     Args:
-        cell: of all layers.
-        layers: their weights, float32; the first one looks ids up. H divides by 16.
-        output: the output layer's.
-        ids: (T, B) int64.
-        targets: (T, B) int64; those of -1 do not count.
-        tokens: that the loss is the mean of; the batch may be a part of theirs.
-        state: before the batch: h, and for the LSTM c, (L, B, H) each.
-        dropouts: of the input of each layer above the first, and of the output's.
+        numbers: of it in the widest place.
+        ids: (B, T).
+        vocab_size: V.
+        sizes: of the layers, which tiles have to cover.
+        formats: of weights and products.
+    """
+    can = is_wanted() and ids.is_cpu and all(one == torch.float32 for one in formats)
+    return can and numbers <= MOST_NUMBERS and not are_many(vocab_size) and not any(size % COLUMNS for size in sizes)
 
-    Returns:
-        The losses' sum through `tokens`, the state after the batch, and the gradients, in the order of the weights.
+
+class Var:
+    """An array and, on the way back, the gradient of the loss by it; None where nothing has come yet."""
+
+    __slots__ = ("grad", "value")
+
+    def __init__(self, value: Array) -> None:
+        self.value = value
+        self.grad: Array | None = None
+
+    def take(self, grad: Array) -> None:
+        """Add a part of the gradient, an array that nobody changes any more."""
+        self.grad = grad if self.grad is None else self.grad + grad
+
+
+class Tape:
+    """Operations on small arrays, gone back over once.
+
+    Args:
+        parameters: the weights.
+        generator: of the dropouts.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], generator: torch.Generator) -> None:
+        self.generator, self._parameters = generator, parameters
+        self._weights = {id(one): Var(one.detach().numpy()) for one in parameters}
+        self._backs: list[Callable[[], None]] = []
+
+    def weight(self, parameter: Tensor) -> Var:
+        """The Var of a weight; one that two layers share is one."""
+        return self._weights[id(parameter)]
+
+    def gradients(self) -> list[Tensor]:
+        """The gradients of the weights, in their order; the tape is used up."""
+        for back in reversed(self._backs):
+            back()
+        return [torch.from_numpy(self._gradient(one)) for one in self._weights.values()]
+
+    @staticmethod
+    def _gradient(weight: Var) -> Array:
+        return np.zeros_like(weight.value) if weight.grad is None else weight.grad
+
+    def dropout(self, x: Var, share: float, period: int = 0) -> Var:
+        """Dropout as `plan.dropout` draws it.
+
+        Args:
+            x: rows (N, H).
+            share: of its numbers to set to zero.
+            period: rows that are so far from each other have the same mask; 0: none have.
+        """
+        if not share:
+            return x
+        seed = int(torch.randint(2**32, (), generator=self.generator))
+        rest = seed, int(share * 2**32), 1.0 / (1.0 - share), period or len(x.value)
+        out = Var(np.empty_like(x.value))
+        hashed_dropout(x.value, out.value, *rest)
+
+        def back() -> None:
+            dx = np.empty_like(x.value)
+            hashed_dropout(_rows(out), dx, *rest)
+            x.take(dx)
+
+        self._backs.append(back)
+        return out
+
+    def add(self, x: Var, y: Var) -> Var:
+        """Their sum."""
+        out = Var(x.value + y.value)
+
+        def back() -> None:
+            for part in (x, y):
+                part.take(_rows(out))
+
+        self._backs.append(back)
+        return out
+
+    def look_up(self, ids: Array, weight: Var) -> Var:
+        """Rows of a weight (V, H) by ids (N,)."""
+        out = Var(weight.value[ids])
+
+        def back() -> None:
+            grad = np.zeros_like(weight.value)
+            np.add.at(grad, ids, _rows(out))
+            weight.take(grad)
+
+        self._backs.append(back)
+        return out
+
+    def product(self, x: Var, weight: Var, bias: Var | None = None) -> Var:
+        """x (N, K) times the transpose of a weight (M, K), and a bias (M,)."""
+        out = Var(np.empty((len(x.value), len(weight.value)), np.float32))
+        multiply(x.value, tiles_of(weight.value.T), out.value)
+        if bias is not None:
+            out.value += bias.value
+
+        def back() -> None:
+            grad, dweight, dx = _rows(out), np.zeros_like(weight.value), np.empty_like(x.value)
+            add_transposed(grad, x.value, dweight)
+            weight.take(dweight)
+            if bias is not None:
+                bias.take(grad.sum(0))
+            multiply(grad, tiles_of(weight.value), dx)
+            x.take(dx)
+
+        self._backs.append(back)
+        return out
+
+    def norm(self, x: Var, layer: torch.nn.LayerNorm) -> Var:
+        """torch's LayerNorm of rows (N, H)."""
+        given, size = torch.from_numpy(x.value), list(layer.normalized_shape)
+        weight, bias = layer.weight.detach(), layer.bias.detach()
+        result, mean, factor = torch.native_layer_norm(given, size, weight, bias, layer.eps)
+        out = Var(result.numpy())
+
+        def back() -> None:
+            found = torch.ops.aten.native_layer_norm_backward(
+                torch.from_numpy(_rows(out)), given, size, mean, factor, weight, bias, [True, True, True]
+            )
+            for var, part in zip((x, self.weight(layer.weight), self.weight(layer.bias)), found, strict=True):
+                var.take(part.numpy())
+
+        self._backs.append(back)
+        return out
+
+    def gelu(self, x: Var) -> Var:
+        """torch's GELU."""
+        given = torch.from_numpy(x.value)
+        out = Var(F.gelu(given).numpy())
+
+        def back() -> None:
+            x.take(torch.ops.aten.gelu_backward(torch.from_numpy(_rows(out)), given).numpy())
+
+        self._backs.append(back)
+        return out
+
+    def recurrent(
+        self, cell: CellSpec, ids: Array, x: Var | None, weights: Sequence[Var], state: Sequence[Array]
+    ) -> tuple[Var, list[Array]]:
+        """A recurrent layer over a sequence.
+
+        Args:
+            cell: which.
+            ids: (T, B) int64, which the first layer looks up.
+            x: (N, I), time-major, what another one takes; None for the first.
+            weights: weight_ih, weight_hh, bias_ih, bias_hh in torch's shapes.
+            state: before it, h and for the LSTM c, (B, H) each.
+
+        Returns:
+            Hidden states (N, H), time-major, and the state after it.
+        """
+        weight_ih, weight_hh, bias_ih, bias_hh = weights
+        (steps, batch), (width, hidden), ids_known = ids.shape, weight_hh.value.shape, weight_ih.value.shape[1]
+        gates = np.empty((steps, batch, cell.saved * hidden), np.float32)
+        hs, extra = (np.empty((steps + 1, batch, hidden), np.float32) for _ in range(2))
+        hs[0], extra[0] = state[0], state[-1]
+        bias = bias_ih.value + bias_hh.value
+        if cell is GRU:  # whose reset gate multiplies a part of the other bias
+            bias[-hidden:] = bias_ih.value[-hidden:]
+        rows = np.arange(ids.size).reshape(ids.shape)
+        if x is not None:
+            source = np.empty((ids.size, width), np.float32)
+            multiply(x.value, tiles_of(weight_ih.value.T), source)
+        elif ids.size < ids_known:
+            source = weight_ih.value.T.take(ids.ravel(), 0)
+        else:
+            source, rows = np.ascontiguousarray(weight_ih.value.T), ids
+        past = np.empty((batch, width), np.float32)
+        fixed = bias, bias_hh.value[-hidden:], past, gates, hs, extra
+        cell.forward(0, True, NO_WEIGHT, tiles_of(weight_hh.value.T), source, rows, *fixed)
+        out = Var(hs[1:].reshape(ids.size, hidden))
+
+        def back() -> None:
+            dh, carry = np.zeros((2, batch, hidden), np.float32)
+            d = np.empty((steps, batch, width), np.float32)
+            dpast = np.empty_like(d) if cell is GRU else d
+            into = np.zeros((ids_known if x is None else 1, width), np.float32)
+            rows = ids if x is None else np.zeros_like(ids)
+            fixed = _rows(out).reshape(steps, batch, hidden), dh, carry, gates, hs, extra, d, dpast, into
+            cell.backward(0, steps, 0, NO_WEIGHT, tiles_of(weight_hh.value), rows, *fixed)
+            flat, flat_past = d.reshape(-1, width), dpast.reshape(-1, width)
+            dweight = np.zeros_like(weight_hh.value)
+            add_transposed(flat_past, hs[:-1].reshape(-1, hidden), dweight)
+            weight_hh.take(dweight)
+            dbias = into.sum(0)
+            bias_ih.take(dbias)
+            bias_hh.take(flat_past.sum(0) if cell is GRU else dbias.copy())
+            if x is None:
+                weight_ih.take(np.ascontiguousarray(into.T))
+                return
+            dweight, dx = np.zeros_like(weight_ih.value), np.empty_like(x.value)
+            add_transposed(flat, x.value, dweight)
+            weight_ih.take(dweight)
+            multiply(flat, tiles_of(weight_ih.value), dx)
+            x.take(dx)
+
+        self._backs.append(back)
+        ends = [extra[-1] if cell is GRU else hs[-1], extra[-1]]  # the GRU's in full
+        return out, ends[: cell.states]
+
+    def attention(
+        self, qkv: Var, shape: tuple[int, ...], past: Sequence[Array], others: tuple[Array, Array, Array], scale: float
+    ) -> tuple[Var, list[Array]]:
+        """A Transformer's attention, see `attention.attend`.
+
+        Args:
+            qkv: (N, 3 H).
+            shape: B, T, 3, the heads and their size.
+            past: keys and values of the window, (B, W, N, D) each.
+            others: `filled`, `cos` and `sin`, as of `attention.Attention`.
+            scale: likewise.
+
+        Returns:
+            (N, H), and keys and values of the next window.
+        """
+        rows, steps, _, heads, width = shape
+        seen, shares = np.empty((rows, steps, heads, width), np.float32), np.empty((rows, heads, steps), np.float32)
+        ends = [np.empty_like(part) for part in past]
+        read: list[Any] = [qkv.value.reshape(shape), *past, *others, np.float32(scale)]
+        attend(*[*read, seen, shares, *ends])
+        out = Var(seen.reshape(rows * steps, -1))
+
+        def back() -> None:
+            dqkv = np.empty(shape, np.float32)
+            attend_backward(*[*read, seen, shares, _rows(out).reshape(seen.shape), dqkv])
+            qkv.take(dqkv.reshape(qkv.value.shape))
+
+        self._backs.append(back)
+        return out, ends
+
+    def convolution(self, x: Var, weight: Var, past: Array) -> tuple[Var, Array]:
+        """The weighted sum of each unit's last values.
+
+        Args:
+            x: (N, H), row after row of the batch.
+            weight: (K, H), the newest value's last.
+            past: (B, K - 1, H), the values before x.
+
+        Returns:
+            (N, H), and the values for the next call.
+        """
+        (taps, hidden), rows = weight.value.shape, len(past)
+        whole = np.concatenate((past, x.value.reshape(rows, -1, hidden)), axis=1)
+        steps = whole.shape[1] - taps + 1
+        out = Var(sum(whole[:, k : k + steps] * weight.value[k] for k in range(taps)).reshape(x.value.shape))
+
+        def back() -> None:
+            grad, dwhole = _rows(out).reshape(rows, steps, hidden), np.zeros_like(whole)
+            for k in range(taps):
+                dwhole[:, k : k + steps] += grad * weight.value[k]
+            weight.take(np.stack([(whole[:, k : k + steps] * grad).sum((0, 1)) for k in range(taps)]))
+            x.take(np.ascontiguousarray(dwhole[:, taps - 1 :]).reshape(x.value.shape))
+
+        self._backs.append(back)
+        return out, whole[:, steps:]
+
+    def scan(self, sums: Var, before: Array) -> tuple[Var, Array]:
+        """The minGRU's recurrence, see `scan.scan_forward`.
+
+        Args:
+            sums: (N, 2 H), row after row of the batch.
+            before: (B, H).
+
+        Returns:
+            States (N, H), and the last of each row, (B, H).
+        """
+        given = sums.value.reshape(len(before), -1, sums.value.shape[1])
+        states = np.empty((*given.shape[:2], before.shape[1]), np.float32)
+        scan_forward(given, before, states)
+        out = Var(states.reshape(-1, before.shape[1]))
+
+        def back() -> None:
+            dsums, carry = np.empty_like(given), np.zeros_like(before)
+            scan_backward(given, before, states, _rows(out).reshape(states.shape), dsums, carry)
+            sums.take(dsums.reshape(sums.value.shape))
+
+        self._backs.append(back)
+        return out, states[:, -1]
+
+    def loss(self, x: Var, weight: Var, bias: Var, targets: Array, tokens: int) -> float:
+        """The output layer and the sum of the losses through `tokens`, from where the tape goes back.
+
+        Args:
+            x: (N, H).
+            weight: (V, H).
+            bias: (V,).
+            targets: (N,) int64; those of -1 do not count.
+            tokens: that the loss is the mean of; the batch may be a part of theirs.
+        """
+        size, hidden = weight.value.shape
+        wide = np.zeros((-(-size // COLUMNS) * COLUMNS, hidden), np.float32)
+        wide[:size] = weight.value
+        wide_bias = np.full(-(-size // LANES) * LANES, NEVER)
+        wide_bias[:size] = bias.value
+        logits = np.empty((len(x.value), len(wide_bias)), np.float32)
+        multiply(x.value, tiles_of(wide.T), logits)
+        total = losses(logits, wide_bias, targets, np.empty_like(wide_bias), True)
+        dlogits, dx, dweight = (
+            np.zeros((len(logits), len(wide)), np.float32),
+            np.empty_like(x.value),
+            np.zeros_like(wide),
+        )
+        np.multiply(logits[:, :size], np.float32(1 / tokens), out=dlogits[:, :size])
+        multiply(dlogits, tiles_of(wide), dx)
+        add_transposed(dlogits, x.value, dweight)
+        for var, part in ((x, dx), (weight, dweight[:size]), (bias, dlogits.sum(0)[:size])):
+            var.take(part)
+        return float(total / tokens)
+
+
+def checked(ids: Tensor, lowest: int, size: int) -> Array:
+    """Ids from `lowest` to below `size` as an array; compiled loops would read memory that is not theirs for others.
 
     Raises:
-        IndexError: an id or a target is outside the vocabulary.
+        IndexError: one is outside.
     """
-    _check(ids, 0, len(output.bias))
-    _check(targets, -1, len(output.bias))
-    ends, kept = [np.empty_like(part) for part in state], []
-    x = None
-    for place, layer in enumerate(layers):
-        x = dropouts[place - 1].of_rows(x) if x is not None else None
-        one = _forward(cell, layer, ids, x, state[0][place], state[-1][place])
-        kept.append(one)
-        ends[0][place] = one.extra[-1] if cell is GRU else one.hs[-1]  # the GRU's in full
-        if cell is LSTM:
-            ends[1][place] = one.extra[-1]
-        x = one.hs[1:].reshape(ids.size, -1)
-    assert x is not None
-    loss, dx, doutput = _output(output, dropouts[-1], x, targets.ravel(), tokens)
-    grads: list[Array] = []
-    for place in range(len(layers) - 1, -1, -1):
-        dlayer, below = _backward(cell, layers[place], ids, kept[place], dx)
-        dx = dropouts[place - 1].of_rows(below) if below is not None else dx
-        grads = [*dlayer, *grads]
-    return loss, ends, [*grads, *doutput]
-
-
-def _forward(cell: CellSpec, layer: Layer, ids: Array, x: Array | None, h: Array, c: Array) -> _Kept:
-    """A layer over a sequence, from its input x (N, H), or None where ids are looked up, and the states before it."""
-    (steps, batch), (width, hidden) = ids.shape, layer.weight_hh.shape
-    gates = np.empty((steps, batch, cell.saved * hidden), np.float32)
-    hs, extra = (np.empty((steps + 1, batch, hidden), np.float32) for _ in range(2))
-    hs[0], extra[0] = h, c
-    bias = layer.bias_ih + layer.bias_hh
-    if cell is GRU:  # whose reset gate multiplies a part of the other bias
-        bias[-hidden:] = layer.bias_ih[-hidden:]
-    rows = np.arange(ids.size).reshape(ids.shape)
-    if x is not None:
-        source = np.empty((ids.size, width), np.float32)
-        multiply(x, tiles_of(layer.weight_ih.T), source)
-    elif ids.size < layer.weight_ih.shape[1]:
-        source = layer.weight_ih.T.take(ids.ravel(), 0)
-    else:
-        source, rows = np.ascontiguousarray(layer.weight_ih.T), ids
-    past = np.empty((batch, width), np.float32)
-    fixed = bias, layer.bias_hh[-hidden:], past, gates, hs, extra
-    cell.forward(0, True, NO_WEIGHT, tiles_of(layer.weight_hh.T), source, rows, *fixed)
-    return _Kept(x, gates, hs, extra)
-
-
-def _output(
-    output: Output, dropout: Dropout, features: Array, targets: Array, tokens: int
-) -> tuple[float, Array, Output]:
-    """The output layer and its loss: their sum through `tokens`, and the gradients of features (N, H) and weights."""
-    size, hidden = output.weight.shape
-    weight = np.zeros((-(-size // COLUMNS) * COLUMNS, hidden), np.float32)
-    weight[:size] = output.weight
-    bias = np.full(-(-size // LANES) * LANES, NEVER)
-    bias[:size] = output.bias
-    x = dropout.of_rows(features)
-    logits = np.empty((len(x), len(bias)), np.float32)
-    multiply(x, tiles_of(weight.T), logits)
-    loss = losses(logits, bias, targets, np.empty_like(bias), True) / tokens
-    dlogits, dfeatures, dweight = np.zeros((len(x), len(weight)), np.float32), np.empty_like(x), np.zeros_like(weight)
-    np.multiply(logits[:, :size], np.float32(1 / tokens), out=dlogits[:, :size])
-    multiply(dlogits, tiles_of(weight), dfeatures)
-    add_transposed(dlogits, x, dweight)
-    return loss, dropout.of_rows(dfeatures), Output(dweight[:size], dlogits.sum(0)[:size])
-
-
-def _backward(cell: CellSpec, layer: Layer, ids: Array, kept: _Kept, grad: Array) -> tuple[Layer, Array | None]:
-    """The gradients of a layer's weights and of its input, (N, H), or None, by that of its hidden states (N, H)."""
-    (steps, batch), (width, hidden) = ids.shape, layer.weight_hh.shape
-    dh, carry = np.zeros((2, batch, hidden), np.float32)
-    d = np.empty((steps, batch, width), np.float32)
-    dpast = np.empty_like(d) if cell is GRU else d
-    into = np.zeros((layer.weight_ih.shape[1] if kept.x is None else 1, width), np.float32)
-    rows = ids if kept.x is None else np.zeros_like(ids)
-    fixed = grad.reshape(steps, batch, hidden), dh, carry, *kept[1:], d, dpast, into
-    cell.backward(0, steps, 0, NO_WEIGHT, tiles_of(layer.weight_hh), rows, *fixed)
-    flat, flat_past = d.reshape(-1, width), dpast.reshape(-1, width)
-    dweight_hh = np.zeros_like(layer.weight_hh)
-    add_transposed(flat_past, kept.hs[:-1].reshape(-1, hidden), dweight_hh)
-    dbias = into.sum(0)
-    dbias_past = flat_past.sum(0) if cell is GRU else dbias.copy()
-    if kept.x is None:
-        return Layer(np.ascontiguousarray(into.T), dweight_hh, dbias, dbias_past), None
-    dweight_ih, dx = np.zeros_like(layer.weight_ih), np.empty_like(kept.x)
-    add_transposed(flat, kept.x, dweight_ih)
-    multiply(flat, tiles_of(layer.weight_ih), dx)
-    return Layer(dweight_ih, dweight_hh, dbias, dbias_past), dx
-
-
-def _check(ids: Array, lowest: int, size: int) -> None:
-    """Refuse ids outside the vocabulary: compiled loops would read memory that is not theirs."""
-    low, high = int(ids.min()), int(ids.max())
+    array: Array = ids.contiguous().numpy()
+    low, high = int(array.min()), int(array.max())
     if low < lowest or high >= size:
         raise IndexError(f"an id of {low if low < lowest else high} is outside this model's 0 to {size - 1}")
+    return array
+
+
+def _rows(var: Var) -> Array:
+    """The gradient that has come for the result of an operation."""
+    assert var.grad is not None
+    return var.grad
