@@ -65,12 +65,12 @@ class Tape:
     """Operations on small arrays, gone back over once.
 
     Args:
-        parameters: the weights.
+        parameters: the weights, which somebody else keeps.
         generator: of the dropouts.
     """
 
     def __init__(self, parameters: Sequence[Tensor], generator: torch.Generator) -> None:
-        self.generator, self._parameters = generator, parameters
+        self.generator = generator
         self._weights = {id(one): Var(one.detach().numpy()) for one in parameters}
         self._backs: list[Callable[[], None]] = []
 
@@ -127,9 +127,8 @@ class Tape:
         out = Var(weight.value[ids])
 
         def back() -> None:
-            grad = np.zeros_like(weight.value)
-            np.add.at(grad, ids, _rows(out))
-            weight.take(grad)
+            grad = torch.from_numpy(_rows(out)), torch.from_numpy(ids)
+            weight.take(torch.ops.aten.embedding_dense_backward(*grad, len(weight.value), -1, False).numpy())
 
         self._backs.append(back)
         return out
