@@ -103,7 +103,7 @@ class RecurrentModel(NeuralModel):
         period, x, ends = ids.shape[1] if self.config.locked_dropout else 0, None, []
         for layer in range(self.config.num_layers):
             x = tape.dropout(x, self.config.dropout, period) if x is not None else None
-            weights = [tape.weight(getattr(self.rnn, f"{name}_l{layer}")) for name in PARAMETERS]
+            weights = tape.weights[layer * len(PARAMETERS) :][: len(PARAMETERS)]
             x, end = tape.recurrent(self._cell(), ids, x, weights, [part[layer] for part in state])
             ends.append(end)
         assert x is not None

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,7 +46,7 @@ class DataParallelStep:
             The loss in nats per token, a scalar on the model's device, and the state after the batch, detached.
         """
         state = self.model.initial_state(len(inputs)) if hidden is None else hidden
-        tokens, device = int((targets >= 0).sum()), self.parameters[0].device
+        tokens, device = int(np.count_nonzero(targets.numpy() >= 0)), self.parameters[0].device
         inputs, targets = _beside(device, inputs, targets)
         seed_gpu(device, self.model.generator)
         self._clear()

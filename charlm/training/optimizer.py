@@ -72,6 +72,8 @@ class AdamW(torch.optim.AdamW):
                 maximize=False,
             )
 
+    step.hooked = True  # type: ignore[attr-defined]  # else torch wraps it for its profiler, which takes as long
+
     def _gather(self, parameters: Sequence[Tensor]) -> _Gathered:
         """What a first step has left of these parameters' state; their counts become parts of one tensor."""
         states = [self.state[parameter] for parameter in parameters]
@@ -97,6 +99,6 @@ def clip_gradients(parameters: Sequence[Tensor], longest: float) -> Tensor:
         return of_gpu
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     length: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    if longest and (factor := longest / (length + TINY)) < 1.0:
-        torch._foreach_mul_(gradients, factor)
+    if longest and length.item() > longest - TINY:
+        torch._foreach_mul_(gradients, (longest / (length + TINY)).clamp(max=1.0))
     return length

@@ -67,22 +67,26 @@ class Tape:
     Args:
         parameters: the weights, which somebody else keeps.
         generator: of the dropouts.
+
+    Attributes:
+        weights: in their order.
     """
 
     def __init__(self, parameters: Sequence[Tensor], generator: torch.Generator) -> None:
         self.generator = generator
-        self._weights = {id(one): Var(one.detach().numpy()) for one in parameters}
+        self.weights = [Var(one.detach().numpy()) for one in parameters]
+        self._places = {id(one): place for place, one in enumerate(parameters)}
         self._backs: list[Callable[[], None]] = []
 
     def weight(self, parameter: Tensor) -> Var:
         """The Var of a weight; one that two layers share is one."""
-        return self._weights[id(parameter)]
+        return self.weights[self._places[id(parameter)]]
 
     def gradients(self) -> list[Tensor]:
         """The gradients of the weights, in their order; the tape is used up."""
         for back in reversed(self._backs):
             back()
-        return [torch.from_numpy(self._gradient(one)) for one in self._weights.values()]
+        return [torch.from_numpy(self._gradient(one)) for one in self.weights]
 
     @staticmethod
     def _gradient(weight: Var) -> Array:
