@@ -18,7 +18,7 @@ from charlm.config import ModelConfig
 from charlm.errors import ConfigError
 from charlm.models.kernels.cross_entropy import Sampler, are_many, output_loss
 from charlm.models.kernels.plan import BufferPool, ComputePlan, PackedWeights, dropout, sum_type
-from charlm.models.kernels.small import Tape, Var, checked
+from charlm.models.kernels.small import Known, Tape, Var, arrays_of, checked
 from charlm.tokenizers import IdArray
 
 # Copies of the inputs and outputs of a matrix: before a nonlinearity, after it, and their gradients.
@@ -226,6 +226,7 @@ class NeuralModel(LanguageModel):
     TIME_MAJOR = False
     fc: nn.Linear
     sampler: Sampler | None = None
+    _arrays: Known = ([], [])
 
     @abstractmethod
     def features(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -260,7 +261,8 @@ class NeuralModel(LanguageModel):
         dtype = parameters[0].dtype
         if not (self.training and self.is_small(ids, (dtype, self.precision or dtype))):
             return super().gradients(ids, targets, state, tokens, parameters)
-        tape, size = Tape(parameters, self.generator), self.config.vocab_size
+        self._arrays, size = arrays_of(parameters, self._arrays), self.config.vocab_size
+        tape = Tape(parameters, self._arrays[1], self.generator)
         given, wanted = (part.t() if self.TIME_MAJOR else part for part in (ids, targets))
         before = [part.contiguous().numpy() for part in state]
         x, end = self.small_features(tape, checked(given, 0, size), before)

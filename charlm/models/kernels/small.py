@@ -2,8 +2,9 @@
 
 A step of a small model is hardly computing: its tensors are many and short, and an operation of torch takes one to five
 microseconds until it begins, an autograd node of ours forty to a hundred. A compiled loop takes a quarter of one, and
-so does numpy. A `Tape` keeps what has to be gone back over, and its operations are the loops that compute the layers
-anyway; the numbers are those of the layers but for rounding. What is not the plain case is left to them.
+so does numpy. A `Tape` keeps what has to be gone back over, and its operations are compiled loops, most of them those
+that compute the layers anyway; the numbers are those of the layers but for rounding. What is not the plain case is left
+to them.
 
 Numbers are float32. N is the tokens of a batch, B x T; V the vocabulary.
 """
@@ -13,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.models.kernels.attention import attend, attend_backward
@@ -22,6 +22,7 @@ from charlm.models.kernels.cross_entropy import LANES, are_many, losses
 from charlm.models.kernels.jit import is_wanted
 from charlm.models.kernels.matmul import COLUMNS, add_transposed, multiply, tiles_of
 from charlm.models.kernels.plan import hashed_dropout
+from charlm.models.kernels.rows import convolve, convolve_backward, gelu, norm, norm_backward
 from charlm.models.kernels.scan import scan_backward, scan_forward
 
 Array = np.ndarray[Any, Any]
@@ -47,6 +48,15 @@ def is_small(numbers: int, ids: Tensor, vocab_size: int, sizes: Sequence[int], f
     return can and numbers <= MOST_NUMBERS and not are_many(vocab_size) and not any(size % COLUMNS for size in sizes)
 
 
+Known = tuple[list[int], list[Array]]
+
+
+def arrays_of(parameters: Sequence[Tensor], known: Known = ([], [])) -> Known:
+    """Where parameters lie, and they as arrays: those that are known where they lie as before."""
+    places = [one.data_ptr() for one in parameters]
+    return known if places == known[0] else (places, [one.detach().numpy() for one in parameters])
+
+
 class Var:
     """An array and, on the way back, the gradient of the loss by it; None where nothing has come yet."""
 
@@ -66,15 +76,16 @@ class Tape:
 
     Args:
         parameters: the weights, which somebody else keeps.
+        arrays: the same, see `arrays_of`.
         generator: of the dropouts.
 
     Attributes:
         weights: in their order.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], generator: torch.Generator) -> None:
+    def __init__(self, parameters: Sequence[Tensor], arrays: Sequence[Array], generator: torch.Generator) -> None:
         self.generator = generator
-        self.weights = [Var(one.detach().numpy()) for one in parameters]
+        self.weights = [Var(one) for one in arrays]
         self._places = {id(one): place for place, one in enumerate(parameters)}
         self._backs: list[Callable[[], None]] = []
 
@@ -86,11 +97,8 @@ class Tape:
         """The gradients of the weights, in their order; the tape is used up."""
         for back in reversed(self._backs):
             back()
-        return [torch.from_numpy(self._gradient(one)) for one in self.weights]
-
-    @staticmethod
-    def _gradient(weight: Var) -> Array:
-        return np.zeros_like(weight.value) if weight.grad is None else weight.grad
+        grads = (np.zeros_like(one.value) if one.grad is None else one.grad for one in self.weights)
+        return [torch.from_numpy(grad) for grad in grads]
 
     def dropout(self, x: Var, share: float, period: int = 0) -> Var:
         """Dropout as `plan.dropout` draws it.
@@ -109,7 +117,7 @@ class Tape:
 
         def back() -> None:
             dx = np.empty_like(x.value)
-            hashed_dropout(_rows(out), dx, *rest)
+            hashed_dropout(_gradient(out), dx, *rest)
             x.take(dx)
 
         self._backs.append(back)
@@ -121,7 +129,7 @@ class Tape:
 
         def back() -> None:
             for part in (x, y):
-                part.take(_rows(out))
+                part.take(_gradient(out))
 
         self._backs.append(back)
         return out
@@ -131,7 +139,7 @@ class Tape:
         out = Var(weight.value[ids])
 
         def back() -> None:
-            grad = torch.from_numpy(_rows(out)), torch.from_numpy(ids)
+            grad = torch.from_numpy(_gradient(out)), torch.from_numpy(ids)
             weight.take(torch.ops.aten.embedding_dense_backward(*grad, len(weight.value), -1, False).numpy())
 
         self._backs.append(back)
@@ -145,7 +153,7 @@ class Tape:
             out.value += bias.value
 
         def back() -> None:
-            grad, dweight, dx = _rows(out), np.zeros_like(weight.value), np.empty_like(x.value)
+            grad, dweight, dx = _gradient(out), np.zeros_like(weight.value), np.empty_like(x.value)
             add_transposed(grad, x.value, dweight)
             weight.take(dweight)
             if bias is not None:
@@ -157,31 +165,25 @@ class Tape:
         return out
 
     def norm(self, x: Var, layer: torch.nn.LayerNorm) -> Var:
-        """torch's LayerNorm of rows (N, H)."""
-        given, size = torch.from_numpy(x.value), list(layer.normalized_shape)
-        weight, bias = layer.weight.detach(), layer.bias.detach()
-        result, mean, factor = torch.native_layer_norm(given, size, weight, bias, layer.eps)
-        out = Var(result.numpy())
+        """A LayerNorm of rows (N, H)."""
+        weight, bias = self.weight(layer.weight), self.weight(layer.bias)
+        out, straight, factor = Var(np.empty_like(x.value)), np.empty_like(x.value), np.empty(len(x.value), np.float32)
+        norm(x.value, weight.value, bias.value, layer.eps, out.value, straight, factor)
 
         def back() -> None:
-            found = torch.ops.aten.native_layer_norm_backward(
-                torch.from_numpy(_rows(out)), given, size, mean, factor, weight, bias, [True, True, True]
-            )
-            for var, part in zip((x, self.weight(layer.weight), self.weight(layer.bias)), found, strict=True):
-                var.take(part.numpy())
+            dx, dweight, dbias = np.empty_like(x.value), np.zeros_like(weight.value), np.zeros_like(bias.value)
+            norm_backward(_gradient(out), straight, factor, weight.value, dx, dweight, dbias)
+            for var, part in ((x, dx), (weight, dweight), (bias, dbias)):
+                var.take(part)
 
         self._backs.append(back)
         return out
 
     def gelu(self, x: Var) -> Var:
-        """torch's GELU."""
-        given = torch.from_numpy(x.value)
-        out = Var(F.gelu(given).numpy())
-
-        def back() -> None:
-            x.take(torch.ops.aten.gelu_backward(torch.from_numpy(_rows(out)), given).numpy())
-
-        self._backs.append(back)
+        """GELU of rows (N, M)."""
+        out, slope = Var(np.empty_like(x.value)), np.empty_like(x.value)
+        gelu(x.value, out.value, slope)
+        self._backs.append(lambda: x.take(_gradient(out) * slope))
         return out
 
     def recurrent(
@@ -226,7 +228,7 @@ class Tape:
             dpast = np.empty_like(d) if cell is GRU else d
             into = np.zeros((ids_known if x is None else 1, width), np.float32)
             rows = ids if x is None else np.zeros_like(ids)
-            fixed = _rows(out).reshape(steps, batch, hidden), dh, carry, gates, hs, extra, d, dpast, into
+            fixed = _gradient(out).reshape(steps, batch, hidden), dh, carry, gates, hs, extra, d, dpast, into
             cell.backward(0, steps, 0, NO_WEIGHT, tiles_of(weight_hh.value), rows, *fixed)
             flat, flat_past = d.reshape(-1, width), dpast.reshape(-1, width)
             dweight = np.zeros_like(weight_hh.value)
@@ -272,7 +274,7 @@ class Tape:
 
         def back() -> None:
             dqkv = np.empty(shape, np.float32)
-            attend_backward(*[*read, seen, shares, _rows(out).reshape(seen.shape), dqkv])
+            attend_backward(*[*read, seen, shares, _gradient(out).reshape(seen.shape), dqkv])
             qkv.take(dqkv.reshape(qkv.value.shape))
 
         self._backs.append(back)
@@ -289,20 +291,19 @@ class Tape:
         Returns:
             (N, H), and the values for the next call.
         """
-        (taps, hidden), rows = weight.value.shape, len(past)
-        whole = np.concatenate((past, x.value.reshape(rows, -1, hidden)), axis=1)
-        steps = whole.shape[1] - taps + 1
-        out = Var(sum(whole[:, k : k + steps] * weight.value[k] for k in range(taps)).reshape(x.value.shape))
+        given = x.value.reshape(len(past), -1, past.shape[2])
+        result = np.empty_like(given)
+        convolve(given, past, weight.value, result)
+        out = Var(result.reshape(x.value.shape))
 
         def back() -> None:
-            grad, dwhole = _rows(out).reshape(rows, steps, hidden), np.zeros_like(whole)
-            for k in range(taps):
-                dwhole[:, k : k + steps] += grad * weight.value[k]
-            weight.take(np.stack([(whole[:, k : k + steps] * grad).sum((0, 1)) for k in range(taps)]))
-            x.take(np.ascontiguousarray(dwhole[:, taps - 1 :]).reshape(x.value.shape))
+            dx, dweight = np.zeros_like(given), np.zeros_like(weight.value)
+            convolve_backward(_gradient(out).reshape(given.shape), given, past, weight.value, dx, dweight)
+            weight.take(dweight)
+            x.take(dx.reshape(x.value.shape))
 
         self._backs.append(back)
-        return out, whole[:, steps:]
+        return out, np.concatenate((past, given), axis=1)[:, given.shape[1] :]
 
     def scan(self, sums: Var, before: Array) -> tuple[Var, Array]:
         """The minGRU's recurrence, see `scan.scan_forward`.
@@ -321,7 +322,7 @@ class Tape:
 
         def back() -> None:
             dsums, carry = np.empty_like(given), np.zeros_like(before)
-            scan_backward(given, before, states, _rows(out).reshape(states.shape), dsums, carry)
+            scan_backward(given, before, states, _gradient(out).reshape(states.shape), dsums, carry)
             sums.take(dsums.reshape(sums.value.shape))
 
         self._backs.append(back)
@@ -371,7 +372,7 @@ def checked(ids: Tensor, lowest: int, size: int) -> Array:
     return array
 
 
-def _rows(var: Var) -> Array:
+def _gradient(var: Var) -> Array:
     """The gradient that has come for the result of an operation."""
     assert var.grad is not None
     return var.grad

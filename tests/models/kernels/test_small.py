@@ -165,6 +165,6 @@ def test_the_state_before_may_be_a_part_of_a_larger_one(arch: str) -> None:
 
 def test_what_never_came_into_the_loss_has_no_slope() -> None:
     used, unused = torch.ones(16, 16), torch.ones(3)
-    tape = small.Tape([used, unused], torch.Generator())
+    tape = small.Tape([used, unused], small.arrays_of([used, unused])[1], torch.Generator())
     assert [part.shape for part in tape.gradients()] == [(16, 16), (3,)]
     assert all(not part.any() for part in tape.gradients())
