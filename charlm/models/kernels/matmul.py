@@ -227,13 +227,61 @@ if is_wanted():
             for j in range(wide, tiles):
                 _few_rest(x, w, y, i, j)
 
+    @intrinsic
+    def _turn(typing_context, weight, tiles, j, k):  # type: ignore[no-untyped-def]
+        """Write 16 rows of tile j, from row k on, of weights in Fortran's order: a block is turned in registers."""
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            w, t = (context.make_array(signature.args[a])(context, builder, args[a]) for a in range(2))
+            inputs, sixteen = builder.extract_value(t.shape, 1), ir.Constant(args[2].type, COLUMNS)
+            first = builder.mul(args[2], sixteen)
+            vectors = []
+            for c in range(COLUMNS):
+                column = builder.mul(builder.add(first, ir.Constant(first.type, c)), inputs)
+                vectors.append(builder.load(vector_at(builder, w.data, builder.add(column, args[3]), VECTOR), align=4))
+            for distance in (8, 4, 2, 1):  # blocks of this size change places across the diagonal
+                low = [lane + (COLUMNS - distance if lane & distance else 0) for lane in range(COLUMNS)]
+                high = [lane + (COLUMNS if lane & distance else distance) for lane in range(COLUMNS)]
+                masks = [ir.Constant(ir.VectorType(ir.IntType(32), COLUMNS), lanes) for lanes in (low, high)]
+                for r in range(COLUMNS):
+                    if not r & distance:
+                        pair = vectors[r], vectors[r + distance]
+                        vectors[r], vectors[r + distance] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+            start = builder.add(builder.mul(args[2], inputs), args[3])
+            for r, line in enumerate(vectors):
+                place = builder.mul(builder.add(start, ir.Constant(start.type, r)), sixteen)
+                builder.store(line, vector_at(builder, t.data, place, VECTOR), align=4)
+            return context.get_dummy_value()
+
+        return types.void(weight, tiles, types.intp, types.intp), emit
+
+    def _lay_out(weight: Array, tiles: Array) -> None:
+        """`tile`, as suits the order in which the weights lie."""
+        raise NotImplementedError("compiled only")
+
+    @overload(_lay_out)
+    def _typed_lay_out(weight, tiles):  # type: ignore[no-untyped-def]
+        def from_columns(weight, tiles):  # type: ignore[no-untyped-def]
+            whole = tiles.shape[1] // COLUMNS * COLUMNS
+            for j in range(tiles.shape[0]):
+                for k in range(0, whole, COLUMNS):
+                    _turn(weight, tiles, j, k)  # type: ignore[call-arg]
+                for k in range(whole, tiles.shape[1]):
+                    for c in range(COLUMNS):
+                        tiles[j, k, c] = weight[k, j * COLUMNS + c]
+
+        def from_rows(weight, tiles):  # type: ignore[no-untyped-def]
+            for j in range(tiles.shape[0]):
+                for k in range(tiles.shape[1]):
+                    for c in range(COLUMNS):
+                        tiles[j, k, c] = weight[k, j * COLUMNS + c]
+
+        return from_columns if weight.layout == "F" else from_rows
+
     @compiled
     def tile(weight: Array, tiles: Array) -> None:
         """Lay weights (K, 16 N) out as tiles (N, K, 16)."""
-        for j in range(tiles.shape[0]):
-            for k in range(tiles.shape[1]):
-                for c in range(COLUMNS):
-                    tiles[j, k, c] = weight[k, j * COLUMNS + c]
+        _lay_out(weight, tiles)
 
     @inlined
     def multiply_few(x: Array, w: Array, y: Array) -> None:

@@ -26,6 +26,15 @@ def test_it_is_a_product(rows: int, inputs: int, columns: int) -> None:
     assert computed(x, weight) == pytest.approx(x @ weight, abs=1e-5 * inputs)
 
 
+@pytest.mark.parametrize(("inputs", "columns"), [(1, 16), (15, 32), (16, 16), (37, 64), (64, 144)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_tiles_hold_the_weights_in_whatever_order_they_lie(inputs: int, columns: int, order: str) -> None:
+    weight = np.asarray(np.arange(inputs * columns, dtype=np.float32).reshape(inputs, columns), order=order)
+    tiles = np.full((columns // matmul.COLUMNS, inputs, matmul.COLUMNS), np.nan, np.float32)
+    matmul.tile(weight, tiles)
+    assert np.array_equal(tiles.transpose(1, 0, 2).reshape(inputs, columns), weight)
+
+
 def test_a_row_is_the_same_alone_and_in_company() -> None:
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((20, 100), np.float32), rng.standard_normal((100, 144), np.float32)
