@@ -557,6 +557,24 @@ def test_advice_fills_the_form_with_the_runs_settings_and_its_mend(page: Any, se
     assert checked.all_inner_texts() == ["GRU"]
 
 
+def test_advice_brings_the_text_of_the_run_along(page: Any, services: Any) -> None:
+    options = {"hidden_size": 8, "num_layers": 1, "steps": 160, "learning_rate": 1e-5, "lowercase": True}
+    config = from_options({**options, "eval_every": 20, "warmup_steps": 10})
+    text = corpus_from_text(STORY.replace("fox", "Owl"), "owl.txt", config.corpus)
+    [run_id] = services.jobs.start(text, config, ["gru"])
+    until(lambda: services.store.get(run_id).status == "finished")
+    choose_tab(page, "Train")
+    page.locator("#train-advice").get_by_role("button", name="Learning rate 5e-05").click()
+    toast(page, "It learns owl.txt, as the run did").wait_for()
+    until(lambda: page.locator("#train-corpus input").input_value() == "owl.txt")
+    fill_form(page, steps=4)
+    page.locator("#train-start").click()
+    until(lambda: services.store.list()[0].status == "finished" and services.store.list()[0].run_id != run_id)
+    again = services.store.list()[0]
+    assert (again.corpus["sha256"], again.corpus_config.lowercase) == (text.sha256, True)
+    assert (again.arch, again.model_config.hidden_size, again.step) == ("gru", 8, 4)
+
+
 def test_a_history_of_100_000_points_is_opened(page: Any, services: Any) -> None:
     runs = stage(services.store, 100_000, "finished")
     choose_tab(page, "Train")

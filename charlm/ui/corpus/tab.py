@@ -39,6 +39,8 @@ ENCODINGS = [
 FACTS = ("characters", "distinct", "words", "to train on", "held out", "steps an epoch")
 MOST_PASTED = 5_000_000
 KEPT_NAMES = 5  # own texts that the picker keeps listing
+# In the page: a server's answer to the click might undo what was picked or set a moment before, on its way back then.
+HANDED_OVER_JS = "(chosen) => [{ ...chosen, handed_over: (chosen?.handed_over ?? 0) + 1 }]"
 Parts = dict[str, Any]  # components by name
 Changes = dict[Any, Any]  # components with what they are to show
 Options = Mapping[str, Any]  # values of the options by name; None where a field was emptied
@@ -249,9 +251,10 @@ class CorpusTab:
         return view.model_html(self._former(chosen))
 
     def train(self, chosen: Chosen | None) -> tuple[Any, Any]:
-        """Hand the text to the Train tab, whatever was picked there, and go there."""
-        handed_over = {"handed_over": texts.times_handed_over(chosen) + 1}
-        return choice_of(self._former(chosen), chosen) | handed_over, gr.Tabs(selected="train")
+        """Go to the Train tab, which has what the page handed over; a text that is gone gives way to the default."""
+        reading = self._former(chosen)
+        is_gone = reading.value != chosen_value(chosen)
+        return choice_of(reading, chosen) if is_gone else gr.skip(), gr.Tabs(selected="train")
 
     def _bring(self, upload: Upload, options: Options) -> Wanted:
         return bring(upload, options, self.services.texts, self.services.limits)
@@ -349,7 +352,8 @@ class CorpusTab:
         follow(parts["own"].act(act, {corpus, *self.options.values()}, outputs, **busy))
         changed = [event for option in self.options.values() for event in _changes(option)]
         take(lambda *args, **more: gr.on(changed, *args, **more), self.clean, trigger_mode="always_last")
-        parts["train"].click(self.train, corpus, [corpus, self.shared.tabs], **QUIET)
+        handed_over = parts["train"].click(None, corpus, corpus, js=HANDED_OVER_JS, **QUICK)
+        handed_over.then(self.train, corpus, [corpus, self.shared.tabs], **QUIET)
         parts["paste"].click(lambda: gr.update(visible=True), None, parts["panel"], **QUICK)
         parts["cancel"].click(lambda: gr.update(visible=False), None, parts["panel"], **QUICK)
 

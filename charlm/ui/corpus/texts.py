@@ -108,6 +108,31 @@ def times_handed_over(chosen: Chosen | None) -> int:
     return times if isinstance(times, int) else 0
 
 
+def choice_of_run(run: Any, chosen: Chosen | None) -> dict[str, Any] | None:
+    """What the browser is to remember so that the text of a run is chosen, read and cut as it was there.
+
+    Args:
+        run: has been trained.
+        chosen: what the browser remembers now.
+
+    Returns:
+        None if the text is not at hand any more.
+    """
+    key, sha256 = str(run.corpus["key"]), str(run.corpus["sha256"])
+    is_listed = key in [entry.key for entry in entries()]
+    if not (is_at_hand(key) if is_listed else recall(sha256, data_dir())):
+        return None
+    same = chosen is not None and chosen.get("sha256") == sha256  # maybe still as it was uploaded
+    text = dict(chosen or {}) if same else {"key": key, "source": "", "sha256": sha256, "name": run.corpus["name"]}
+    return {
+        **text,
+        "config": run.corpus_config.to_dict(),
+        "tokens": {name: getattr(run.model_config, name) for name in TOKEN_SETTINGS},
+        "own": [{"value": value, "name": name} for value, name in remembered(chosen).items()],
+        "handed_over": times_handed_over(chosen) + 1,
+    }
+
+
 def chosen_options(chosen: Chosen | None) -> dict[str, Any]:
     """The cleaning and splitting that was set in the Corpus tab: only what differs from the defaults."""
     return _unusual(chosen, "config", CorpusConfig().to_dict())

@@ -55,7 +55,7 @@ def wire(form: Form, filled: gr.Textbox, shared: Shared, services: Services) -> 
     restored.then(None, js="() => { window.charlmAddress.restored(); }")
     kept = [chosen, *controls]
     gr.on([one.change for one in kept], None, kept, None, js=KEEP_JS, **LATEST)
-    # Of the picker what a person picks, not its value: while its tab is mounted, that may still be the former text's.
+    # Of the picker what a person picks, not its value: listeners may read a former one before its tab is opened (6.31).
     form.corpus.input(None, [chosen, form.corpus], None, js=PICKED_JS, **LATEST)
 
 

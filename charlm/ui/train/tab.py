@@ -17,7 +17,16 @@ from charlm.public.limits import Limits
 from charlm.public.services import Services
 from charlm.ui import verdict
 from charlm.ui.compare.ranking import MOST_MESSAGE, asked, run_title
-from charlm.ui.corpus.texts import Chosen, chosen_tokens, chosen_value, corpus_choices, open_corpus, remembered
+from charlm.ui.corpus.texts import (
+    Chosen,
+    choice_of_run,
+    chosen_options,
+    chosen_tokens,
+    chosen_value,
+    corpus_choices,
+    open_corpus,
+    remembered,
+)
 from charlm.ui.html import ACTIONS_JS, QUICK, QUIET, Shared, asset, plot_data, render, swatch_css, toast
 from charlm.ui.train import form as train_form
 from charlm.ui.train import live as train_live
@@ -96,7 +105,7 @@ def build(services: Services, shared: Shared, watches: Watches) -> None:
     _wire_plot(live, services, shared, watches)
     _wire_live(live, services, shared, watches)
     _wire_start(form, live, services, shared)
-    _wire_advice(form, live, watches)
+    _wire_advice(form, live, shared, watches, filled)
     _wire_command(copy, form, shared, services)
     search.wire(found, form, shared, services)
 
@@ -308,25 +317,48 @@ def _wire_start(form: Form, live: Live, services: Services, shared: Shared) -> N
     shared.own.select(offer, [shared.corpus, form.corpus], form.corpus, **LATEST)
 
 
-def _wire_advice(form: Form, live: Live, watches: Watches) -> None:
+def _wire_advice(form: Form, live: Live, shared: Shared, watches: Watches, filled: gr.Textbox) -> None:
     """A button under a piece of advice fills the form with the run's settings and what is to be changed of them."""
 
-    def fill(event: gr.EventData) -> Any:
+    def fill(chosen: Chosen | None, picked: str | None, event: gr.EventData) -> Any:
         run_id, kind = str(event._data.get("run", "")), event._data.get("kind")
         run, advice = watches.own().advised(run_id, kind)
         if run is None or advice is None:
             return gr.skip()
-        gr.Info(f"The form now says: {advice.action}. Look it over, then press Train.")
         keys = opened_folds(advice)
         opened = {form.folds[key]: gr.update(open=True) for key in keys}
         if keys & train_form.ADVANCED.keys():
             opened[form.advanced] = gr.update(open=True)
         preset = {form.preset: run.preset} if run.preset in PRESETS else {}
-        return {**preset, form.archs: [run.arch], **form.show(form_values(run, advice)), **opened}
+        text, told = handed_back(run, chosen, picked)
+        gr.Info(f"The form now says: {advice.action}.{told} Look it over, then press Train.")
+        # What counts as filled in by the preset would follow the text; all of this is the run's.
+        its_text = {} if text is None else {shared.corpus: text, filled: "{}"}
+        return {**preset, form.archs: [run.arch], **form.show(form_values(run, advice)), **opened, **its_text}
 
     outputs = [form.preset, form.archs, *form.controls.values(), *form.folds.values(), form.advanced]
-    filled = live.body.act(fill, None, outputs, **QUIET)
-    filled.then(None, js="() => document.getElementById('train-form')?.scrollIntoView({ block: 'nearest' })")
+    given = [shared.corpus, form.corpus]
+    done = live.body.act(fill, given, [*outputs, shared.corpus, filled], **QUIET)
+    done.then(None, js="() => document.getElementById('train-form')?.scrollIntoView({ block: 'nearest' })")
+
+
+def handed_back(run: Any, chosen: Chosen | None, picked: str | None) -> tuple[dict[str, Any] | None, str]:
+    """The text of a run for a form that is to train such a run again.
+
+    Args:
+        run: that the form follows.
+        chosen: what the Corpus tab chose.
+        picked: the text that the form would train on.
+
+    Returns:
+        What is to be chosen instead, None if that is the same or not at hand; and a sentence about it, or nothing.
+    """
+    text = choice_of_run(run, chosen)
+    if text is None:
+        return None, f" {run.corpus['name']}, which the run learned, is no longer here, and another text is picked."
+    is_picked = picked == chosen_value(text)
+    is_read = chosen_options(chosen) == chosen_options(text) and chosen_tokens(chosen) == chosen_tokens(text)
+    return (None, "") if is_picked and is_read else (text, f" It learns {run.corpus['name']}, as the run did.")
 
 
 def _wire_command(copy: gr.Button, form: Form, shared: Shared, services: Services) -> None:

@@ -17,15 +17,25 @@ import pytest
 from charlm.config import TOKEN_SETTINGS, CorpusConfig, ModelConfig
 from charlm.data.catalog import data_dir
 from charlm.data.own_texts import Upload, open_upload
+from charlm.data.text_store import remember
 from charlm.presets import from_options
 from charlm.public.limits import Limits
 from charlm.public.services import Services
 from charlm.ui.corpus import view as corpus_view
 from charlm.ui.corpus.reading import Readings
 from charlm.ui.corpus.tab import CLEANING, NAMES, CorpusTab, build_parts
-from charlm.ui.corpus.texts import chosen_options, chosen_tokens, chosen_value, corpus_choices, open_corpus, own_choices
+from charlm.ui.corpus.texts import (
+    choice_of_run,
+    chosen_options,
+    chosen_tokens,
+    chosen_value,
+    corpus_choices,
+    open_corpus,
+    own_choices,
+)
 from charlm.ui.html import Shared
 from charlm.ui.services import Files
+from charlm.ui.train.tab import handed_back
 from tests.patience import patience
 
 STORY = "A fox met a hen by the gate.\r\nThe hen ran home; the fox sat down and sang.\r\n" * 12
@@ -244,11 +254,12 @@ TABLE = "Text\n" + "".join(f'"The fox\nnumber {row}"\n' for row in range(30))
 def test_train_reads_the_very_text_that_was_shown(
     desk: CorpusTab, brought: Any, name: str, data: str, changed: dict[str, Any]
 ) -> None:
-    chosen, tabs = desk.train(brought(name, data, **changed)[desk.shared.corpus])
+    chosen = brought(name, data, **changed)[desk.shared.corpus]
+    left, tabs = desk.train(chosen)
     config = from_options(chosen_options(chosen), "quick").corpus
     assert open_corpus(chosen_value(chosen), config).sha256 == chosen["sha256"]
     assert config == CorpusConfig(**changed)
-    assert tabs.selected == "train"
+    assert tabs.selected == "train" and left == gr.skip()  # what was set since is not undone
 
 
 def test_a_preset_cleans_an_upload_from_its_raw_rows(desk: CorpusTab, brought: Any) -> None:
@@ -357,8 +368,7 @@ def test_the_tokens_are_kept_with_the_text_and_go_to_train(desk: CorpusTab, brou
     assert chosen_tokens(chosen) == {"level": "word", "words": "cased"}
     again = CorpusTab(desk.parts, desk.options, desk.services, desk.shared)
     assert "of held-out tokens known" in again.show(chosen)[desk.parts["facts"]]
-    handed, _ = desk.train(chosen)
-    assert chosen_tokens(handed) == chosen_tokens(chosen)
+    assert desk.train(chosen)[0] == gr.skip()
 
 
 @pytest.mark.parametrize("tokens", [{"level": "letters"}, {"level": []}, {"min_count": -1}, "x", {"odd": 1}, None])
@@ -541,3 +551,27 @@ def test_visitors_cannot_bring_what_is_parsed_in_c(
         brought(name, data)
         assert "which this public Space does not read" in warnings[-1]
     assert "f.docx" in brought("f.docx", word())[desk.parts["head"]]
+
+
+def test_the_text_of_a_run_can_be_chosen_again(desk: CorpusTab, brought: Any, tmp_path: Path) -> None:
+    chosen = brought("tale.txt", STORY, lowercase=True, level="word")[desk.shared.corpus]
+    config = from_options(chosen_options(chosen) | chosen_tokens(chosen), "quick")
+    corpus = open_corpus(chosen_value(chosen), config.corpus)
+    remember(corpus, data_dir())
+    facts = {"key": corpus.key, "sha256": corpus.sha256, "name": corpus.name}
+    run = SimpleNamespace(corpus=facts, corpus_config=config.corpus, model_config=config.model)
+    other = {"key": "sherlock", "own": chosen["own"], "handed_over": 3}
+    back = choice_of_run(run, other)
+    assert back is not None and back["handed_over"] == 4 and back["own"] == chosen["own"]
+    assert chosen_options(back) == {"lowercase": True} and chosen_tokens(back) == {"level": "word"}
+    again = open_corpus(chosen_value(back), from_options(chosen_options(back), "quick").corpus)
+    assert again.sha256 == corpus.sha256 and again.text == corpus.text
+    assert choice_of_run(run, chosen)["source"] == chosen["source"]  # it is chosen: still as it was uploaded
+    assert handed_back(run, chosen, chosen_value(chosen)) == (None, "")
+    assert handed_back(run, chosen, "sherlock")[1] == " It learns tale.txt, as the run did."
+    assert handed_back(run, {**chosen, "config": {}}, chosen_value(chosen))[0] is not None  # read otherwise
+    facts |= {"sha256": "0" * 64}
+    text, told = handed_back(run, other, "sherlock")
+    assert text is None and "tale.txt, which the run learned, is no longer here" in told
+    facts |= {"key": "sherlock", "name": "Sherlock Holmes"}
+    assert chosen_value(choice_of_run(run, chosen)) == "sherlock"
