@@ -3,7 +3,7 @@
     python -m bench.peers install            an environment with JAX and Keras, outside the repository
     python -m bench.peers run [ARCH ..] [--hidden N ..] [--shape BxT ..] [--rounds N]
     python -m bench.peers memory [ARCH ..] [--hidden N ..] [--shape BxT ..]    ours and torch's, which needs no quiet
-    python -m bench.peers table | picture
+    python -m bench.peers table | ratios | picture
 
 A cell is an architecture, a width (two layers) and a batch. All sides of a cell run in turn, each in its own process
 with the same cores, on batches of random characters with dropout 0.3, gradients clipped at 5, and Adam; the first round
@@ -149,6 +149,23 @@ def table() -> None:
         print(f"\nmedian of {len(known())} cells: {statistics.median(map(ratio, known())):.2f}")
 
 
+def ratios() -> None:
+    """Print each cell's ratio and our thousands of characters a second as a table in Markdown, and the medians."""
+    cells = {(one["shape"], one["hidden"], one["arch"]): one for one in known()}
+    print(f"| batch | units | {' | '.join(ARCHS)} |\n|---|{'---|' * (len(ARCHS) + 1)}")
+    for shape, hidden in product(SHAPES, HIDDEN):
+        row = [cells.get((shape, hidden, arch)) for arch in ARCHS]
+        said = (f"{ratio(one):.2f} ({one['rates']['ours'] / 1000:.3g})" if one else "" for one in row)
+        if any(row):
+            print(f"| {shape} | {LAYERS}x{hidden} | {' | '.join(said)} |")
+    for shape in SHAPES:
+        found = [ratio(one) for one in cells.values() if one["shape"] == shape]
+        if found:
+            below = sum(one < 1 for one in found)
+            print(f"\n{shape}: median of {len(found)} {statistics.median(found):.2f}, {below} below 1")
+    print(f"\nall: median of {len(cells)} {statistics.median(map(ratio, cells.values())):.2f}")
+
+
 def picture() -> None:
     """Draw the ratios, a panel for each shape of a batch."""
     import matplotlib.pyplot as plt
@@ -194,7 +211,7 @@ def measure(quick: bool = False) -> list[Row]:
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["install", "run", "memory", "table", "picture"])
+    parser.add_argument("what", choices=["install", "run", "memory", "table", "ratios", "picture"])
     parser.add_argument("archs", nargs="*", metavar="ARCH", help=f"of {', '.join(ARCHS)}; all")
     parser.add_argument("--hidden", type=int, nargs="+", default=HIDDEN, metavar="N")
     parser.add_argument("--shape", nargs="+", choices=SHAPES, default=SHAPES, metavar="BxT")
@@ -209,7 +226,7 @@ def main() -> None:
             print("no JAX: `python -m bench.peers install` brings it; measuring torch only", file=sys.stderr)
         run(given.archs or ARCHS, given.hidden, given.shape, given.rounds)
     else:
-        {"install": install, "table": table, "picture": picture}[given.what]()
+        {"install": install, "table": table, "ratios": ratios, "picture": picture}[given.what]()
 
 
 if __name__ == "__main__":
