@@ -155,7 +155,8 @@ def ratios() -> None:
     print(f"| batch | units | {' | '.join(ARCHS)} |\n|---|{'---|' * (len(ARCHS) + 1)}")
     for shape, hidden in product(SHAPES, HIDDEN):
         row = [cells.get((shape, hidden, arch)) for arch in ARCHS]
-        said = (f"{ratio(one):.2f} ({one['rates']['ours'] / 1000:.3g})" if one else "" for one in row)
+        rates = (float(f"{one['rates']['ours'] / 1000:.3g}") if one else 0.0 for one in row)
+        said = (f"{ratio(one):.2f} ({rate:,g})" if one else "" for one, rate in zip(row, rates, strict=True))
         if any(row):
             print(f"| {shape} | {LAYERS}x{hidden} | {' | '.join(said)} |")
     for shape in SHAPES:
