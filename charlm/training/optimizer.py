@@ -31,7 +31,8 @@ class AdamW(torch.optim.AdamW):
     MB and most of a second, in each process that trains. Nothing here compiles an optimizer, so that the methods are
     taken from under their wrappers. A torch without wrappers has nothing to take off.
 
-    On a CPU what torch gathers anew for each step, six times as long as the update of a small model, is gathered once.
+    On a CPU what torch gathers anew for each step, six times as long as the update of a small model, is gathered once;
+    torch's options `amsgrad` and `maximize` do not count there.
     """
 
     add_param_group: Callable[..., Any] = unwrap(_BASE.add_param_group)

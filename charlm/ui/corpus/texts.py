@@ -116,14 +116,14 @@ def choice_of_run(run: Any, chosen: Chosen | None) -> dict[str, Any] | None:
         chosen: what the browser remembers now.
 
     Returns:
-        None if the text is not at hand any more.
+        None if the text is not at hand any more, or was never here, as of an imported run.
     """
-    key, sha256 = str(run.corpus["key"]), str(run.corpus["sha256"])
+    key, sha256, name = (str(run.corpus.get(fact, "")) for fact in ("key", "sha256", "name"))
     is_listed = key in [entry.key for entry in entries()]
     if not (is_at_hand(key) if is_listed else recall(sha256, data_dir())):
         return None
     same = chosen is not None and chosen.get("sha256") == sha256  # maybe still as it was uploaded
-    text = dict(chosen or {}) if same else {"key": key, "source": "", "sha256": sha256, "name": run.corpus["name"]}
+    text = dict(chosen or {}) if same else {"key": key, "source": "", "sha256": sha256, "name": name}
     return {
         **text,
         "config": run.corpus_config.to_dict(),

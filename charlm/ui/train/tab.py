@@ -353,12 +353,12 @@ def handed_back(run: Any, chosen: Chosen | None, picked: str | None) -> tuple[di
     Returns:
         What is to be chosen instead, None if that is the same or not at hand; and a sentence about it, or nothing.
     """
-    text = choice_of_run(run, chosen)
+    text, name = choice_of_run(run, chosen), run.corpus.get("name") or "the text"
     if text is None:
-        return None, f" {run.corpus['name']}, which the run learned, is no longer here, and another text is picked."
+        return None, f" But {name}, which the run learned, is not here; another text is picked."
     is_picked = picked == chosen_value(text)
     is_read = chosen_options(chosen) == chosen_options(text) and chosen_tokens(chosen) == chosen_tokens(text)
-    return (None, "") if is_picked and is_read else (text, f" It learns {run.corpus['name']}, as the run did.")
+    return (None, "") if is_picked and is_read else (text, f" It learns {name}, as the run did.")
 
 
 def _wire_command(copy: gr.Button, form: Form, shared: Shared, services: Services) -> None:

@@ -572,6 +572,8 @@ def test_the_text_of_a_run_can_be_chosen_again(desk: CorpusTab, brought: Any, tm
     assert handed_back(run, {**chosen, "config": {}}, chosen_value(chosen))[0] is not None  # read otherwise
     facts |= {"sha256": "0" * 64}
     text, told = handed_back(run, other, "sherlock")
-    assert text is None and "tale.txt, which the run learned, is no longer here" in told
+    assert text is None and told == " But tale.txt, which the run learned, is not here; another text is picked."
+    imported = SimpleNamespace(corpus={}, corpus_config=config.corpus, model_config=config.model)
+    assert handed_back(imported, other, "sherlock")[1].startswith(" But the text, which the run learned, is not here")
     facts |= {"key": "sherlock", "name": "Sherlock Holmes"}
     assert chosen_value(choice_of_run(run, chosen)) == "sherlock"
