@@ -8,7 +8,6 @@ from functools import cache
 from itertools import chain
 from typing import Any, Self
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from charlm.config import ModelConfig
 from charlm.errors import ConfigError
 from charlm.models.kernels.cross_entropy import Sampler, are_many, output_loss
 from charlm.models.kernels.plan import BufferPool, ComputePlan, PackedWeights, dropout, sum_type
-from charlm.models.kernels.small import Known, Tape, Var, arrays_of, checked
+from charlm.models.kernels.small import Array, Known, Tape, Var, arrays_of, checked
 from charlm.tokenizers import IdArray
 
 # Copies of the inputs and outputs of a matrix: before a nonlinearity, after it, and their gradients.
@@ -26,7 +25,6 @@ COPIES = 4
 # Logits that are in memory at a time where each token's loss is wanted.
 MOST_LOGITS = 1 << 22
 
-Array = np.ndarray[Any, Any]
 # What a model carries from call to call, as tensors whose dimension 1 is the batch: (L, B, H) each.
 State = tuple[Tensor, ...]
 

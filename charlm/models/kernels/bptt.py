@@ -84,7 +84,7 @@ class RecurrentLayer(Function):
         extra = make((steps + 1, batch, hidden), full)
         hs[0] = states[0]
         extra[0] = states[-1]
-        bias, bias_past = _biases(cell, bias_ih, bias_hh)
+        bias, bias_past = biases(cell, bias_ih, bias_hh)
         past = torch.empty(batch, cell.gates * hidden, dtype=plan.dtype)
         advance = _forward_steps(cell, plan, weight_hh.t(), keep, (bias, bias_past, past, gates, hs, extra))
         for first, source, rows in _input_parts(inputs, weight_ih, plan):
@@ -225,10 +225,15 @@ class _GradientSums:
         return self.into.t().contiguous() if self._dweight is None else self._dweight  # as Adam's fused step wants it
 
 
-def _biases(cell: CellSpec, bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tensor]:
-    """What is added to the input part, (G*H,), and what the GRU adds to the product that its reset gate multiplies."""
+def biases(cell: CellSpec, bias_ih: Any, bias_hh: Any) -> tuple[Any, Any]:
+    """What is added to the input part, (G*H,), and what the GRU adds to the product that its reset gate multiplies.
+
+    Args:
+        cell: which.
+        bias_ih, bias_hh: (G*H,), both tensors or both arrays, as the results are.
+    """
     hidden = len(bias_hh) // cell.gates
-    bias, last = bias_ih + bias_hh, bias_hh[-hidden:].contiguous()
+    bias, last = bias_ih + bias_hh, bias_hh[-hidden:]
     if cell is GRU:
         bias[-hidden:] = bias_ih[-hidden:]
     return bias, last
@@ -257,7 +262,20 @@ def _input_parts(inputs: Tensor, weight_ih: Tensor, plan: ComputePlan) -> Iterat
 
 
 def _check_ids(ids: Tensor, vocab_size: int) -> None:
-    """Refuse ids outside the vocabulary: compiled steps would read memory that is not theirs."""
     low, high = ids.aminmax()
-    if low < 0 or high >= vocab_size:
-        raise IndexError(f"an id of {int(low if low < 0 else high)} is outside this model's 0 to {vocab_size - 1}")
+    check_range(int(low), int(high), 0, vocab_size)
+
+
+def check_range(low: int, high: int, lowest: int, vocab_size: int) -> None:
+    """Refuse ids outside the vocabulary: compiled steps would read memory that is not theirs.
+
+    Args:
+        low, high: the ids' least and greatest.
+        lowest: that may be; -1 for targets, of which that one does not count.
+        vocab_size: ids are below it.
+
+    Raises:
+        IndexError: one is outside.
+    """
+    if low < lowest or high >= vocab_size:
+        raise IndexError(f"an id of {low if low < lowest else high} is outside this model's 0 to {vocab_size - 1}")

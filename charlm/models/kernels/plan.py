@@ -172,6 +172,11 @@ def seed_gpu(device: torch.device, generator: torch.Generator) -> None:
         (torch.cuda if device.type == "cuda" else torch.mps).manual_seed(seed)
 
 
+def new_seed(generator: torch.Generator) -> int:
+    """The seed of a mask, see `mask_rows`."""
+    return int(torch.randint(2**32, (), generator=generator))
+
+
 def dropout(x: Tensor, share: float, generator: torch.Generator, locked: bool = False) -> Tensor:
     """Inverted dropout (Srivastava et al. 2014).
 
@@ -184,7 +189,7 @@ def dropout(x: Tensor, share: float, generator: torch.Generator, locked: bool = 
     if not x.is_cpu:
         return x * F.dropout(torch.ones_like(x[:1]), share) if locked else F.dropout(x, share)
     if is_wanted():
-        seed = int(torch.randint(2**32, (), generator=generator))
+        seed = new_seed(generator)
         hashed: Callable[..., Tensor] = Dropout.apply
         return hashed(x, share, seed, locked)
     mask = torch.empty_like(x[:1] if locked else x).bernoulli_(1.0 - share, generator=generator)
@@ -219,12 +224,25 @@ def _apply_mask(x: Tensor, share: float, seed: int, locked: bool) -> Tensor:
     out, flat = torch.empty_like(x), (-1, x.shape[-1])
     period = (x[0] if locked else x).view(flat).shape[0]
     arrays = as_array(x.view(flat)), as_array(out.view(flat))
-    hashed_dropout(*arrays, seed, int(share * 2**32), 1.0 / (1.0 - share), period)
+    mask_rows(*arrays, share, seed, period)
     return out
 
 
+def mask_rows(values: Array, out: Array, share: float, seed: int, period: int) -> None:
+    """Dropout of rows.
+
+    Args:
+        values: (N, H).
+        out: (N, H), written.
+        share: of the numbers to set to zero, from 0 to below 1.
+        seed: of the hash, 32 bits.
+        period: rows that are so far from each other have the same mask.
+    """
+    _hashed_dropout(values, out, seed, int(share * 2**32), 1.0 / (1.0 - share), period)
+
+
 @compiled
-def hashed_dropout(values: Array, out: Array, seed: int, threshold: int, scale: float, period: int) -> None:
+def _hashed_dropout(values: Array, out: Array, seed: int, threshold: int, scale: float, period: int) -> None:
     """Dropout of (N, H) by a 32-bit integer mix in the manner of MurmurHash3's last step; rows `period` apart agree."""
     width, salt, least = values.shape[1], np.uint32(seed), np.uint32(threshold)
     for row in range(values.shape[0]):

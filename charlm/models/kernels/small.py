@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from charlm.models.kernels.attention import attend, attend_backward
-from charlm.models.kernels.bptt import GRU, CellSpec
+from charlm.models.kernels.bptt import GRU, CellSpec, biases, check_range
 from charlm.models.kernels.cross_entropy import LANES, are_many, losses
 from charlm.models.kernels.jit import is_wanted
 from charlm.models.kernels.matmul import COLUMNS, add_transposed, multiply, tiles_of
-from charlm.models.kernels.plan import hashed_dropout
+from charlm.models.kernels.plan import mask_rows, new_seed
 from charlm.models.kernels.rows import convolve, convolve_backward, gelu, norm, norm_backward
 from charlm.models.kernels.scan import scan_backward, scan_forward
 
@@ -110,14 +110,13 @@ class Tape:
         """
         if not share:
             return x
-        seed = int(torch.randint(2**32, (), generator=self.generator))
-        rest = seed, int(share * 2**32), 1.0 / (1.0 - share), period or len(x.value)
+        mask = share, new_seed(self.generator), period or len(x.value)
         out = Var(np.empty_like(x.value))
-        hashed_dropout(x.value, out.value, *rest)
+        mask_rows(x.value, out.value, *mask)
 
         def back() -> None:
             dx = np.empty_like(x.value)
-            hashed_dropout(_gradient(out), dx, *rest)
+            mask_rows(_gradient(out), dx, *mask)
             x.take(dx)
 
         self._backs.append(back)
@@ -206,9 +205,6 @@ class Tape:
         gates = np.empty((steps, batch, cell.saved * hidden), np.float32)
         hs, extra = (np.empty((steps + 1, batch, hidden), np.float32) for _ in range(2))
         hs[0], extra[0] = state[0], state[-1]
-        bias = bias_ih.value + bias_hh.value
-        if cell is GRU:  # whose reset gate multiplies a part of the other bias
-            bias[-hidden:] = bias_ih.value[-hidden:]
         rows = np.arange(ids.size).reshape(ids.shape)
         if x is not None:
             source = np.empty((ids.size, width), np.float32)
@@ -218,7 +214,7 @@ class Tape:
         else:
             source, rows = np.ascontiguousarray(weight_ih.value.T), ids
         past = np.empty((batch, width), np.float32)
-        fixed = bias, bias_hh.value[-hidden:], past, gates, hs, extra
+        fixed = *biases(cell, bias_ih.value, bias_hh.value), past, gates, hs, extra
         cell.forward(0, True, NO_WEIGHT, tiles_of(weight_hh.value.T), source, rows, *fixed)
         out = Var(hs[1:].reshape(ids.size, hidden))
 
@@ -366,9 +362,7 @@ def checked(ids: Tensor, lowest: int, size: int) -> Array:
         IndexError: one is outside.
     """
     array: Array = ids.contiguous().numpy()
-    low, high = int(array.min()), int(array.max())
-    if low < lowest or high >= size:
-        raise IndexError(f"an id of {low if low < lowest else high} is outside this model's 0 to {size - 1}")
+    check_range(int(array.min()), int(array.max()), lowest, size)
     return array
 
 
