@@ -429,6 +429,6 @@ def choice_of(reading: Reading, chosen: Chosen | None) -> dict[str, Any]:
         "name": corpus.name,
         "config": reading.config.to_dict(),
         "tokens": {name: getattr(reading.model, name) for name in TOKEN_SETTINGS},
-        "own": [{"value": value, "name": name} for value, name in list(own.items())[:KEPT_NAMES]],
+        "own": texts.as_own(dict(list(own.items())[:KEPT_NAMES])),
         "handed_over": texts.times_handed_over(chosen),
     }

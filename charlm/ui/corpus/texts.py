@@ -85,13 +85,17 @@ def remembered(chosen: Chosen | None) -> dict[str, str]:
     return {value: name for value, name in names.items() if is_there(value, data_dir())}
 
 
+def as_own(names: Mapping[str, str]) -> list[dict[str, str]]:
+    """Names of uploads by their keys, as the browser remembers them."""
+    return [{"value": value, "name": name} for value, name in names.items()]
+
+
 def without(chosen: Chosen | None, key: str) -> dict[str, Any]:
     """What the browser is to remember once a text was deleted: none is chosen if it was this one."""
     left = dict(chosen or {})
     if chosen and _is_own(chosen) and chosen_value(chosen) == key:
         left |= {"key": "", "source": "", "sha256": "", "name": ""}
-    own = [{"value": value, "name": name} for value, name in remembered(chosen).items() if value != key]
-    return {**left, "own": own}
+    return {**left, "own": as_own({value: name for value, name in remembered(chosen).items() if value != key})}
 
 
 def chosen_value(chosen: Chosen | None) -> str:
@@ -128,7 +132,7 @@ def choice_of_run(run: Any, chosen: Chosen | None) -> dict[str, Any] | None:
         **text,
         "config": run.corpus_config.to_dict(),
         "tokens": {name: getattr(run.model_config, name) for name in TOKEN_SETTINGS},
-        "own": [{"value": value, "name": name} for value, name in remembered(chosen).items()],
+        "own": as_own(remembered(chosen)),
         "handed_over": times_handed_over(chosen) + 1,
     }
 
